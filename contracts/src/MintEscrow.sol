@@ -44,7 +44,7 @@ contract MintEscrow is EscrowAdmin {
         returns (bytes32 intentId)
     {
         intentId = computeIntentId(msg.sender, msg.sender, amount, countryCode_, txRef);
-        _submit(SubmitItem(intentId, msg.sender, msg.sender, amount, countryCode_, txRef));
+        _submit(SubmitItem(intentId, msg.sender, msg.sender, amount, countryCode_, txRef), false);
     }
 
     /// @inheritdoc IMintEscrow
@@ -90,21 +90,10 @@ contract MintEscrow is EscrowAdmin {
         onlyRole(EXECUTOR_ROLE)
         returns (ItemOutcome[] memory outcomes)
     {
-        uint256 count = items.length;
-        outcomes = new ItemOutcome[](count);
-        ItemOutcome refused = _refusal();
-        for (uint256 i = 0; i < count; ++i) {
-            if (refused == ItemOutcome.Done && !_gasFor(SUBMIT_ITEM_GAS, count - i)) {
-                refused = ItemOutcome.OutOfGas;
-            }
-            outcomes[i] = refused != ItemOutcome.Done
-                ? _skip(items[i].expectedId, Command.Submit, refused, "")
-                : _run(
-                    items[i].expectedId,
-                    Command.Submit,
-                    SUBMIT_ITEM_GAS,
-                    abi.encodeCall(this.submitItem, (items[i]))
-                );
+        Run memory run = _begin(Command.Submit, SUBMIT_ITEM_GAS, items.length);
+        outcomes = new ItemOutcome[](items.length);
+        for (uint256 i = 0; i < items.length; ++i) {
+            outcomes[i] = _item(run, items[i].expectedId, abi.encodeCall(this.submitItem, (items[i])));
         }
     }
 
@@ -115,21 +104,11 @@ contract MintEscrow is EscrowAdmin {
         onlyRole(EXECUTOR_ROLE)
         returns (ItemOutcome[] memory outcomes)
     {
-        uint256 count = intentIds.length;
-        outcomes = new ItemOutcome[](count);
-        ItemOutcome refused = _refusal();
-        for (uint256 i = 0; i < count; ++i) {
-            if (refused == ItemOutcome.Done && !_gasFor(EXECUTE_ITEM_GAS, count - i)) {
-                refused = ItemOutcome.OutOfGas;
-            }
-            outcomes[i] = refused != ItemOutcome.Done
-                ? _skip(intentIds[i], Command.Execute, refused, "")
-                : _run(
-                    intentIds[i],
-                    Command.Execute,
-                    EXECUTE_ITEM_GAS,
-                    abi.encodeCall(this.executeItem, (intentIds[i], msg.sender))
-                );
+        Run memory run = _begin(Command.Execute, EXECUTE_ITEM_GAS, intentIds.length);
+        outcomes = new ItemOutcome[](intentIds.length);
+        for (uint256 i = 0; i < intentIds.length; ++i) {
+            bytes memory data = abi.encodeCall(this.executeItem, (intentIds[i], msg.sender));
+            outcomes[i] = _item(run, intentIds[i], data);
         }
     }
 
@@ -141,21 +120,11 @@ contract MintEscrow is EscrowAdmin {
         returns (ItemOutcome[] memory outcomes)
     {
         if (bytes(reason).length > MAX_REASON_BYTES) revert ReasonTooLong();
-        uint256 count = intentIds.length;
-        outcomes = new ItemOutcome[](count);
-        ItemOutcome refused = _refusal();
-        for (uint256 i = 0; i < count; ++i) {
-            if (refused == ItemOutcome.Done && !_gasFor(REFUND_ITEM_GAS, count - i)) {
-                refused = ItemOutcome.OutOfGas;
-            }
-            outcomes[i] = refused != ItemOutcome.Done
-                ? _skip(intentIds[i], Command.Refund, refused, "")
-                : _run(
-                    intentIds[i],
-                    Command.Refund,
-                    REFUND_ITEM_GAS,
-                    abi.encodeCall(this.refundItem, (intentIds[i], reason))
-                );
+        Run memory run = _begin(Command.Refund, REFUND_ITEM_GAS, intentIds.length);
+        outcomes = new ItemOutcome[](intentIds.length);
+        for (uint256 i = 0; i < intentIds.length; ++i) {
+            bytes memory data = abi.encodeCall(this.refundItem, (intentIds[i], reason));
+            outcomes[i] = _item(run, intentIds[i], data);
         }
     }
 
@@ -163,8 +132,7 @@ contract MintEscrow is EscrowAdmin {
 
     /// @notice One item of submitIntents. Only the escrow calls it.
     function submitItem(SubmitItem calldata item) external onlySelf {
-        // Everything but the treasury check follows in _submit, in the order that suits a repeated item best.
-        _submit(item);
+        _submit(item, true);
     }
 
     /// @notice One item of executeMints. Only the escrow calls it.
@@ -186,7 +154,8 @@ contract MintEscrow is EscrowAdmin {
     // ---------------------------------------------------------------- the three moves
 
     /// @dev What is already true is told first: an item sent twice is AlreadyExists, whatever else changed.
-    function _submit(SubmitItem memory item) private {
+    /// @param byExecutor a user deposits their own money for themselves, the executor only a treasury's
+    function _submit(SubmitItem memory item, bool byExecutor) private {
         EscrowState storage $ = _state();
         bytes32 id = computeIntentId(item.depositor, item.user, item.amount, item.countryCode, item.txRef);
         if (id != item.expectedId) revert IdMismatch();
@@ -194,8 +163,7 @@ contract MintEscrow is EscrowAdmin {
         if ($.txRefs[item.depositor][item.txRef] != bytes32(0)) revert TxRefAlreadyUsed();
         address token = $.stablecoin;
         _checkFields($, item, token);
-        // A user deposits their own money under their own name; the executor only a treasury's.
-        if (msg.sender == address(this) && !$.allowedDepositors[item.depositor]) revert DepositorNotAllowed();
+        if (byExecutor && !$.allowedDepositors[item.depositor]) revert DepositorNotAllowed();
         _chargeDay($, item.user, item.amount);
 
         $.txRefs[item.depositor][item.txRef] = id;
@@ -284,30 +252,34 @@ contract MintEscrow is EscrowAdmin {
 
     // ---------------------------------------------------------------- running a batch
 
-    function _refusal() private view returns (ItemOutcome) {
-        return paused() ? ItemOutcome.EscrowPaused : ItemOutcome.Done;
+    /// @dev A batch under way: once `refusal` is set, no further item is begun.
+    struct Run {
+        Command command;
+        uint256 itemGas;
+        uint256 open;
+        ItemOutcome refusal;
     }
 
-    /// @dev EIP-150 hands a call at most 63/64 of what is left; the rest must still report every open item.
-    function _gasFor(uint256 itemGas, uint256 open) private view returns (bool) {
-        return gasleft() >= itemGas + itemGas / 63 + open * REPORT_GAS;
+    function _begin(Command command, uint256 itemGas, uint256 count) private view returns (Run memory) {
+        return Run(command, itemGas, count, paused() ? ItemOutcome.EscrowPaused : ItemOutcome.Done);
     }
 
-    function _run(bytes32 intentId, Command command, uint256 itemGas, bytes memory data)
-        private
-        returns (ItemOutcome)
-    {
-        (bool success, bytes memory returned) = address(this).callCopy(itemGas, data, MAX_TOLD_BYTES);
-        if (success) return ItemOutcome.Done;
-        return _skip(intentId, command, _outcomeOf(returned), returned);
-    }
-
-    function _skip(bytes32 intentId, Command command, ItemOutcome outcome, bytes memory data)
-        private
-        returns (ItemOutcome)
-    {
-        emit ItemSkipped(intentId, command, outcome, data);
-        return outcome;
+    /// @dev EIP-150 hands a call at most 63/64 of what is left, and the rest must still report every open
+    /// item: an item is begun only when its whole allowance is there on top of that.
+    function _item(Run memory run, bytes32 intentId, bytes memory data) private returns (ItemOutcome outcome) {
+        uint256 needed = run.itemGas + run.itemGas / 63 + run.open * REPORT_GAS;
+        if (run.refusal == ItemOutcome.Done && gasleft() < needed) run.refusal = ItemOutcome.OutOfGas;
+        --run.open;
+        bytes memory told;
+        if (run.refusal == ItemOutcome.Done) {
+            bool success;
+            (success, told) = address(this).callCopy(run.itemGas, data, MAX_TOLD_BYTES);
+            if (success) return ItemOutcome.Done;
+            outcome = _outcomeOf(told);
+        } else {
+            outcome = run.refusal;
+        }
+        emit ItemSkipped(intentId, run.command, outcome, told);
     }
 
     /// @dev Every revert with data comes from our own checks, since no callee's is ever passed on. One

@@ -23,6 +23,10 @@ contract UserRegistry is IUserRegistry, Governed {
         bytes32 attestationHash;
     }
 
+    /// @dev ERC-7201: where the storage of this namespace begins.
+    bytes32 private constant STORAGE_SLOT =
+        keccak256(abi.encode(uint256(keccak256("fiatrails.storage.UserRegistry")) - 1)) & ~bytes32(uint256(0xff));
+
     /// @custom:storage-location erc7201:fiatrails.storage.UserRegistry
     struct RegistryStorage {
         uint8 maxRiskScore;
@@ -32,7 +36,7 @@ contract UserRegistry is IUserRegistry, Governed {
     }
 
     function _registry() private pure returns (RegistryStorage storage $) {
-        uint256 slot = erc7201("fiatrails.storage.UserRegistry");
+        bytes32 slot = STORAGE_SLOT;
         assembly {
             $.slot := slot
         }

@@ -26,6 +26,10 @@ abstract contract EscrowStorage is IMintEscrow {
         uint128 amount;
     }
 
+    /// @dev ERC-7201: where the storage of this namespace begins.
+    bytes32 private constant STORAGE_SLOT =
+        keccak256(abi.encode(uint256(keccak256("fiatrails.storage.MintEscrow")) - 1)) & ~bytes32(uint256(0xff));
+
     /// @custom:storage-location erc7201:fiatrails.storage.MintEscrow
     struct EscrowState {
         address stablecoin;
@@ -48,7 +52,7 @@ abstract contract EscrowStorage is IMintEscrow {
     }
 
     function _state() internal pure returns (EscrowState storage $) {
-        uint256 slot = erc7201("fiatrails.storage.MintEscrow");
+        bytes32 slot = STORAGE_SLOT;
         assembly {
             $.slot := slot
         }
