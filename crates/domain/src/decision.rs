@@ -1,0 +1,237 @@
+//! The decision table: two legs in, one step out (SPEC section 3). Pure; the callback service acts on it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::intent::{ChainLeg, Finality, PaymentLeg};
+
+/// The command that the decision row holds, at most one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveCommand {
+    Execute,
+    /// Refund what is escrowed, or drop what was never sent.
+    Refund,
+}
+
+impl LiveCommand {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Execute => "execute",
+            Self::Refund => "refund",
+        }
+    }
+
+    pub fn from_stored(name: &str) -> Option<Self> {
+        [Self::Execute, Self::Refund]
+            .into_iter()
+            .find(|command| command.name() == name)
+    }
+}
+
+/// Everything the decision follows from, read under the decision lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The decider's copy of the chain leg, written from `mint.outcome` only.
+    pub chain: ChainLeg,
+    pub payment: PaymentLeg,
+    /// The contract refused the mint: the user is not compliant.
+    pub refused: bool,
+    /// An open exception stops every command until a person resolves it.
+    pub held: bool,
+    pub live: Option<LiveCommand>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Wait,
+    /// Send `mint.refund`: the executor drops the intent if no attempt exists, else refunds once escrowed.
+    Drop,
+    Execute,
+    Refund,
+    Hold,
+    Done,
+    /// The deposit went back, or never came, but the payer paid: exception `owed_to_payer`.
+    OwedToPayer,
+    /// Minted without a confirmed payment: page a person and halt executes.
+    MintWithoutPayment,
+}
+
+/// The table of SPEC section 3.
+pub fn decide(facts: Facts) -> Decision {
+    let paid = matches!(facts.payment, PaymentLeg::Confirmed | PaymentLeg::Mismatched);
+    match facts.chain {
+        ChainLeg::Queued | ChainLeg::Submitting => before_escrow(facts),
+        ChainLeg::Escrowed => escrowed(facts),
+        ChainLeg::Executing | ChainLeg::Refunding | ChainLeg::Refunded(Finality::Mined) => Decision::Wait,
+        ChainLeg::Executed(_) if facts.payment == PaymentLeg::Confirmed => Decision::Done,
+        ChainLeg::Executed(_) => Decision::MintWithoutPayment,
+        ChainLeg::Refunded(Finality::Final) | ChainLeg::Rejected | ChainLeg::Dropped if paid => {
+            Decision::OwedToPayer
+        }
+        ChainLeg::Refunded(Finality::Final) | ChainLeg::Rejected | ChainLeg::Dropped => Decision::Done,
+    }
+}
+
+fn before_escrow(facts: Facts) -> Decision {
+    let ended = matches!(facts.payment, PaymentLeg::Declined | PaymentLeg::Expired);
+    if ended && facts.live.is_none() && !facts.held {
+        Decision::Drop
+    } else {
+        Decision::Wait
+    }
+}
+
+fn escrowed(facts: Facts) -> Decision {
+    if facts.held {
+        return Decision::Hold;
+    }
+    if facts.live == Some(LiveCommand::Refund) || (facts.live == Some(LiveCommand::Execute) && !facts.refused)
+    {
+        return Decision::Wait;
+    }
+    match facts.payment {
+        PaymentLeg::Awaiting => Decision::Wait,
+        PaymentLeg::Mismatched => Decision::Hold,
+        PaymentLeg::Declined | PaymentLeg::Expired => Decision::Refund,
+        PaymentLeg::Confirmed if facts.refused => Decision::Refund,
+        PaymentLeg::Confirmed => Decision::Execute,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Decision::{Done, Drop, Execute, Hold, MintWithoutPayment, OwedToPayer, Refund, Wait};
+
+    fn facts(chain: ChainLeg, payment: PaymentLeg) -> Facts {
+        Facts {
+            chain,
+            payment,
+            refused: false,
+            held: false,
+            live: None,
+        }
+    }
+
+    #[test]
+    fn the_table_of_spec_3() {
+        let mined = Finality::Mined;
+        // Columns: awaiting, confirmed, declined, mismatched, expired.
+        let table = [
+            (ChainLeg::Queued, [Wait, Wait, Drop, Wait, Drop]),
+            (ChainLeg::Submitting, [Wait, Wait, Drop, Wait, Drop]),
+            (ChainLeg::Escrowed, [Wait, Execute, Refund, Hold, Refund]),
+            (ChainLeg::Executing, [Wait; 5]),
+            (ChainLeg::Refunding, [Wait; 5]),
+            (
+                ChainLeg::Executed(mined),
+                [
+                    MintWithoutPayment,
+                    Done,
+                    MintWithoutPayment,
+                    MintWithoutPayment,
+                    MintWithoutPayment,
+                ],
+            ),
+            (
+                ChainLeg::Executed(Finality::Final),
+                [
+                    MintWithoutPayment,
+                    Done,
+                    MintWithoutPayment,
+                    MintWithoutPayment,
+                    MintWithoutPayment,
+                ],
+            ),
+            (ChainLeg::Refunded(mined), [Wait; 5]),
+            (
+                ChainLeg::Refunded(Finality::Final),
+                [Done, OwedToPayer, Done, OwedToPayer, Done],
+            ),
+            (ChainLeg::Rejected, [Done, OwedToPayer, Done, OwedToPayer, Done]),
+            (ChainLeg::Dropped, [Done, OwedToPayer, Done, OwedToPayer, Done]),
+        ];
+        for (chain, row) in table {
+            for (payment, expected) in PaymentLeg::ALL.into_iter().zip(row) {
+                assert_eq!(decide(facts(chain, payment)), expected, "{chain} x {payment}");
+            }
+        }
+        assert_eq!(table.len(), ChainLeg::ALL.len());
+    }
+
+    #[test]
+    fn one_live_command_at_a_time() {
+        let base = facts(ChainLeg::Escrowed, PaymentLeg::Confirmed);
+        assert_eq!(
+            decide(Facts {
+                live: Some(LiveCommand::Execute),
+                ..base
+            }),
+            Wait
+        );
+        assert_eq!(
+            decide(Facts {
+                live: Some(LiveCommand::Refund),
+                ..base
+            }),
+            Wait
+        );
+        let late = facts(ChainLeg::Escrowed, PaymentLeg::Declined);
+        assert_eq!(
+            decide(Facts {
+                live: Some(LiveCommand::Refund),
+                ..late
+            }),
+            Wait
+        );
+    }
+
+    #[test]
+    fn a_refused_user_is_refunded_never_minted() {
+        let base = Facts {
+            refused: true,
+            ..facts(ChainLeg::Escrowed, PaymentLeg::Confirmed)
+        };
+        assert_eq!(decide(base), Refund);
+        assert_eq!(
+            decide(Facts {
+                live: Some(LiveCommand::Execute),
+                ..base
+            }),
+            Refund
+        );
+        assert_eq!(
+            decide(Facts {
+                live: Some(LiveCommand::Refund),
+                ..base
+            }),
+            Wait
+        );
+    }
+
+    #[test]
+    fn a_hold_stops_every_command() {
+        for payment in PaymentLeg::ALL {
+            for chain in [ChainLeg::Queued, ChainLeg::Submitting, ChainLeg::Escrowed] {
+                let step = decide(Facts {
+                    held: true,
+                    ..facts(chain, payment)
+                });
+                assert!(matches!(step, Wait | Hold), "{chain} x {payment}: {step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_confirmed_payment_of_an_escrowed_intent_executes() {
+        for chain in ChainLeg::ALL {
+            for payment in PaymentLeg::ALL {
+                let executes = decide(facts(chain, payment)) == Execute;
+                assert_eq!(
+                    executes,
+                    chain == ChainLeg::Escrowed && payment == PaymentLeg::Confirmed
+                );
+            }
+        }
+    }
+}

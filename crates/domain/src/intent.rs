@@ -1,0 +1,353 @@
+//! The life of an intent: two legs that advance independently, and what the public sees (SPEC section 3).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Where an intent's deposit stands on chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainLeg {
+    /// Accepted; no deposit transaction has been signed.
+    Queued,
+    /// A deposit transaction is signed, so it may be on its way.
+    Submitting,
+    /// The deposit is mined and locked.
+    Escrowed,
+    /// A mint transaction is signed.
+    Executing,
+    /// Minted: mined, and perhaps final.
+    Executed(Finality),
+    /// A refund transaction is signed.
+    Refunding,
+    /// The deposit went back: mined, and perhaps final.
+    Refunded(Finality),
+    /// The deposit can never succeed.
+    Rejected,
+    /// Never sent, and never will be.
+    Dropped,
+}
+
+/// In a block, or so deep that the policy calls it settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finality {
+    Mined,
+    Final,
+}
+
+/// What moves a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// We want it to: only the arrows of SPEC section 3 are legal.
+    Wish,
+    /// Storage on chain says so: facts outrank wishes, also backwards after a reorganisation.
+    ChainFact,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a chain leg cannot go from {from} to {to}")]
+pub struct IllegalTransition {
+    pub from: ChainLeg,
+    pub to: ChainLeg,
+}
+
+impl ChainLeg {
+    pub const ALL: [Self; 11] = [
+        Self::Queued,
+        Self::Submitting,
+        Self::Escrowed,
+        Self::Executing,
+        Self::Executed(Finality::Mined),
+        Self::Executed(Finality::Final),
+        Self::Refunding,
+        Self::Refunded(Finality::Mined),
+        Self::Refunded(Finality::Final),
+        Self::Rejected,
+        Self::Dropped,
+    ];
+
+    /// The leg's name in SQL, messages and answers, without finality.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Submitting => "submitting",
+            Self::Escrowed => "escrowed",
+            Self::Executing => "executing",
+            Self::Executed(_) => "executed",
+            Self::Refunding => "refunding",
+            Self::Refunded(_) => "refunded",
+            Self::Rejected => "rejected",
+            Self::Dropped => "dropped",
+        }
+    }
+
+    /// Nothing that we do moves it any further.
+    pub const fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Executed(Finality::Final)
+                | Self::Refunded(Finality::Final)
+                | Self::Rejected
+                | Self::Dropped
+        )
+    }
+
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Executed(Finality::Final) | Self::Refunded(Finality::Final)
+        )
+    }
+
+    /// Puts a stored leg together again; `None` for a name we never wrote.
+    pub fn from_stored(name: &str, is_final: bool) -> Option<Self> {
+        let finality = if is_final {
+            Finality::Final
+        } else {
+            Finality::Mined
+        };
+        let leg = match name {
+            "queued" => Self::Queued,
+            "submitting" => Self::Submitting,
+            "escrowed" => Self::Escrowed,
+            "executing" => Self::Executing,
+            "executed" => Self::Executed(finality),
+            "refunding" => Self::Refunding,
+            "refunded" => Self::Refunded(finality),
+            "rejected" => Self::Rejected,
+            "dropped" => Self::Dropped,
+            _ => return None,
+        };
+        Some(leg)
+    }
+
+    /// The one door through which a leg changes.
+    pub fn advance(self, to: Self, cause: Cause) -> Result<Self, IllegalTransition> {
+        let legal = match cause {
+            Cause::Wish => self.wish_allows(to),
+            Cause::ChainFact => to.is_chain_state(),
+        };
+        if legal {
+            Ok(to)
+        } else {
+            Err(IllegalTransition { from: self, to })
+        }
+    }
+
+    fn wish_allows(self, to: Self) -> bool {
+        matches!(
+            (self, to),
+            (Self::Queued, Self::Submitting | Self::Dropped | Self::Rejected)
+                | (Self::Submitting, Self::Rejected)
+                | (Self::Escrowed, Self::Executing | Self::Refunding)
+                | (Self::Executing, Self::Refunding)
+        )
+    }
+
+    /// States that storage on chain can tell, plus `Submitting`: what a reorganised deposit falls back to.
+    fn is_chain_state(self) -> bool {
+        matches!(
+            self,
+            Self::Submitting | Self::Escrowed | Self::Executed(_) | Self::Refunded(_) | Self::Rejected
+        )
+    }
+}
+
+impl fmt::Display for ChainLeg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What M-Pesa's story says about an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentLeg {
+    Awaiting,
+    Confirmed,
+    Declined,
+    /// Paid, but another amount than the intent commits to.
+    Mismatched,
+    /// The payment window closed without any report.
+    Expired,
+}
+
+impl PaymentLeg {
+    pub const ALL: [Self; 5] = [
+        Self::Awaiting,
+        Self::Confirmed,
+        Self::Declined,
+        Self::Mismatched,
+        Self::Expired,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Awaiting => "awaiting",
+            Self::Confirmed => "confirmed",
+            Self::Declined => "declined",
+            Self::Mismatched => "mismatched",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Whether the leg may move so; `declined -> confirmed` also needs that no refund was commanded.
+    pub fn may_become(self, to: Self, refund_commanded: bool) -> bool {
+        match (self, to) {
+            (Self::Awaiting, to) => to != Self::Awaiting,
+            (Self::Declined, Self::Confirmed | Self::Mismatched) => !refund_commanded,
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for PaymentLeg {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|leg| leg.name() == text)
+            .ok_or(UnknownName)
+    }
+}
+
+impl fmt::Display for PaymentLeg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a state we ever wrote")]
+pub struct UnknownName;
+
+/// What the public sees. Never moves backwards once terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublicStatus {
+    Pending,
+    Executed,
+    Refunded,
+    Failed,
+}
+
+impl PublicStatus {
+    /// `executed` or `refunded` when that leg is final, `failed` when rejected or dropped, else `pending`.
+    pub const fn of(leg: ChainLeg) -> Self {
+        match leg {
+            ChainLeg::Executed(Finality::Final) => Self::Executed,
+            ChainLeg::Refunded(Finality::Final) => Self::Refunded,
+            ChainLeg::Rejected | ChainLeg::Dropped => Self::Failed,
+            _ => Self::Pending,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Executed => "executed",
+            Self::Refunded => "refunded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_follow_the_arrows_only() {
+        let legal: Vec<_> = ChainLeg::ALL
+            .into_iter()
+            .flat_map(|from| ChainLeg::ALL.map(|to| (from, to)))
+            .filter(|(from, to)| from.advance(*to, Cause::Wish).is_ok())
+            .map(|(from, to)| format!("{from}->{to}"))
+            .collect();
+        assert_eq!(
+            legal,
+            [
+                "queued->submitting",
+                "queued->rejected",
+                "queued->dropped",
+                "submitting->rejected",
+                "escrowed->executing",
+                "escrowed->refunding",
+                "executing->refunding",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_wish_leaves_a_paid_out_leg() {
+        for to in ChainLeg::ALL {
+            for from in [
+                ChainLeg::Executed(Finality::Mined),
+                ChainLeg::Refunded(Finality::Final),
+                ChainLeg::Dropped,
+            ] {
+                assert!(from.advance(to, Cause::Wish).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn facts_may_contradict_but_never_invent_a_wish() {
+        assert!(
+            ChainLeg::Dropped
+                .advance(ChainLeg::Escrowed, Cause::ChainFact)
+                .is_ok()
+        );
+        assert!(
+            ChainLeg::Escrowed
+                .advance(ChainLeg::Submitting, Cause::ChainFact)
+                .is_ok()
+        );
+        for wish in [
+            ChainLeg::Queued,
+            ChainLeg::Executing,
+            ChainLeg::Refunding,
+            ChainLeg::Dropped,
+        ] {
+            assert!(ChainLeg::Escrowed.advance(wish, Cause::ChainFact).is_err());
+        }
+    }
+
+    #[test]
+    fn stored_names_read_back() {
+        for leg in ChainLeg::ALL {
+            assert_eq!(ChainLeg::from_stored(leg.name(), leg.is_final()), Some(leg));
+        }
+        for leg in PaymentLeg::ALL {
+            assert_eq!(leg.name().parse(), Ok(leg));
+        }
+    }
+
+    #[test]
+    fn only_a_final_leg_is_publicly_settled() {
+        assert_eq!(
+            PublicStatus::of(ChainLeg::Executed(Finality::Mined)),
+            PublicStatus::Pending
+        );
+        assert_eq!(
+            PublicStatus::of(ChainLeg::Executed(Finality::Final)),
+            PublicStatus::Executed
+        );
+        assert_eq!(
+            PublicStatus::of(ChainLeg::Refunded(Finality::Final)),
+            PublicStatus::Refunded
+        );
+        assert_eq!(PublicStatus::of(ChainLeg::Dropped), PublicStatus::Failed);
+    }
+
+    #[test]
+    fn a_declined_payment_may_still_be_paid_until_the_refund_is_commanded() {
+        assert!(PaymentLeg::Declined.may_become(PaymentLeg::Confirmed, false));
+        assert!(!PaymentLeg::Declined.may_become(PaymentLeg::Confirmed, true));
+        assert!(!PaymentLeg::Confirmed.may_become(PaymentLeg::Declined, false));
+        assert!(!PaymentLeg::Expired.may_become(PaymentLeg::Confirmed, false));
+    }
+}

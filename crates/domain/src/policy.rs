@@ -1,0 +1,326 @@
+//! The policy file: every limit and window in one place, validated at load (SPEC section 8).
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::country::CountryCode;
+use crate::money::BaseUnits;
+use crate::retry::RetryPolicy;
+
+/// Prefix of environment variables that override one value, e.g. `FIATRAILS_POLICY_WINDOWS_REDRIVE_SECONDS`.
+pub const OVERRIDE_PREFIX: &str = "FIATRAILS_POLICY_";
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policy {
+    pub chain: ChainPolicy,
+    pub stablecoin: TokenPolicy,
+    pub country_token: CountryTokenPolicy,
+    pub compliance: CompliancePolicy,
+    pub mint: MintPolicy,
+    pub retry: RetryPolicy,
+    pub windows: Windows,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChainPolicy {
+    pub chain_id: u64,
+    /// Expected time between blocks, ms.
+    pub block_time_ms: u64,
+    /// A block is final when head - block >= confirmations (SPEC section 2).
+    pub confirmations: u64,
+    /// How long final blocks are still watched for a deeper reorganisation, blocks.
+    pub watch_blocks_past_final: u64,
+    /// Time-out of one RPC call, ms.
+    pub rpc_timeout_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenPolicy {
+    pub symbol: String,
+    pub name: String,
+    pub decimals: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CountryTokenPolicy {
+    pub symbol: String,
+    pub name: String,
+    pub country_code: CountryCode,
+    pub decimals: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CompliancePolicy {
+    pub max_risk_score: u8,
+    pub attestation_required: bool,
+    pub min_attestation_age_seconds: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MintPolicy {
+    pub min_amount: BaseUnits,
+    pub max_amount: BaseUnits,
+    /// Per user and UTC day, at intake; the contract allows twice as much.
+    pub daily_limit_per_user: BaseUnits,
+    pub executor_mint_per_hour: BaseUnits,
+    /// Most intents of one integrator that may await payment at once.
+    pub max_unpaid: u64,
+}
+
+/// Windows in seconds unless the name says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Windows {
+    pub payment_seconds: u64,
+    pub deposit_expiry_seconds: u64,
+    pub orphan_match_seconds: u64,
+    pub redrive_seconds: u64,
+    pub idempotency_seconds: u64,
+    pub freshness_seconds: u64,
+    pub webhook_timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    #[error("the policy cannot be read: {0}")]
+    Unreadable(String),
+    #[error("policy field {field}: {problem}")]
+    Invalid { field: &'static str, problem: String },
+    #[error("{0} names no policy field")]
+    UnknownOverride(String),
+}
+
+impl Policy {
+    /// Reads the file's text, lays the overrides over it, and validates.
+    pub fn load(
+        text: &str,
+        overrides: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, PolicyError> {
+        let mut value: Value =
+            serde_json::from_str(text).map_err(|e| PolicyError::Unreadable(e.to_string()))?;
+        for (name, new) in overrides {
+            let Some(path) = name.strip_prefix(OVERRIDE_PREFIX) else {
+                continue;
+            };
+            // The variable that names the file itself has the same prefix.
+            if path == "FILE" {
+                continue;
+            }
+            let leaf =
+                find_leaf(&mut value, path).ok_or_else(|| PolicyError::UnknownOverride(name.clone()))?;
+            *leaf = if leaf.is_string() {
+                Value::String(new)
+            } else {
+                parse_leaf(&name, &new)?
+            };
+        }
+        let policy: Self =
+            serde_json::from_value(value).map_err(|e| PolicyError::Unreadable(e.to_string()))?;
+        policy.validate()?;
+        Ok(policy)
+    }
+
+    fn validate(&self) -> Result<(), PolicyError> {
+        let checks = [
+            (self.chain.chain_id > 0, "chain.chainId", "must not be 0"),
+            (self.chain.block_time_ms > 0, "chain.blockTimeMs", "must not be 0"),
+            (
+                self.chain.rpc_timeout_ms > 0,
+                "chain.rpcTimeoutMs",
+                "must not be 0",
+            ),
+            (
+                self.stablecoin.decimals == 18,
+                "stablecoin.decimals",
+                "must be 18: deposits are 1:1",
+            ),
+            (
+                self.country_token.decimals == 18,
+                "countryToken.decimals",
+                "must be 18: mints are 1:1",
+            ),
+            (
+                self.compliance.max_risk_score <= 100,
+                "compliance.maxRiskScore",
+                "must be at most 100",
+            ),
+            (
+                self.mint.min_amount > BaseUnits::ZERO,
+                "mint.minAmount",
+                "must not be 0",
+            ),
+            (
+                self.mint.min_amount <= self.mint.max_amount,
+                "mint.maxAmount",
+                "must not be below mint.minAmount",
+            ),
+            (
+                self.mint.max_amount <= self.mint.daily_limit_per_user,
+                "mint.dailyLimitPerUser",
+                "must not be below mint.maxAmount",
+            ),
+            (self.mint.max_unpaid > 0, "mint.maxUnpaid", "must not be 0"),
+            (
+                (1..=20).contains(&self.retry.max_attempts),
+                "retry.maxAttempts",
+                "must be 1 to 20",
+            ),
+            (self.retry.base_ms > 0, "retry.baseMs", "must not be 0"),
+            (
+                self.retry.base_ms <= self.retry.cap_ms,
+                "retry.capMs",
+                "must not be below retry.baseMs",
+            ),
+            (!self.retry.seed.is_empty(), "retry.seed", "must not be empty"),
+            (
+                self.windows.payment_seconds > 0,
+                "windows.paymentSeconds",
+                "must not be 0",
+            ),
+            (
+                self.windows.payment_seconds < self.windows.deposit_expiry_seconds,
+                "windows.depositExpirySeconds",
+                "must be longer than windows.paymentSeconds",
+            ),
+            (
+                self.windows.redrive_seconds > 0,
+                "windows.redriveSeconds",
+                "must not be 0",
+            ),
+            (
+                self.windows.freshness_seconds > 0,
+                "windows.freshnessSeconds",
+                "must not be 0",
+            ),
+            (
+                self.windows.idempotency_seconds >= self.windows.freshness_seconds,
+                "windows.idempotencySeconds",
+                "must not be below windows.freshnessSeconds, or a captured request could be replayed",
+            ),
+            (
+                self.windows.webhook_timeout_ms > 0,
+                "windows.webhookTimeoutMs",
+                "must not be 0",
+            ),
+        ];
+        match checks.into_iter().find(|(ok, ..)| !ok) {
+            None => Ok(()),
+            Some((_, field, problem)) => Err(PolicyError::Invalid {
+                field,
+                problem: problem.to_owned(),
+            }),
+        }
+    }
+}
+
+fn parse_leaf(name: &str, text: &str) -> Result<Value, PolicyError> {
+    serde_json::from_str(text)
+        .map_err(|_| PolicyError::Unreadable(format!("{name} is neither a number nor true/false")))
+}
+
+/// `WINDOWS_REDRIVE_SECONDS` -> `windows.redriveSeconds`.
+fn find_leaf<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    let sections = value.as_object_mut()?;
+    sections.iter_mut().find_map(|(section, fields)| {
+        let rest = path
+            .strip_prefix(&upper_snake(section))?
+            .strip_prefix('_')?
+            .to_owned();
+        let fields = fields.as_object_mut()?;
+        fields
+            .iter_mut()
+            .find(|(field, _)| upper_snake(field) == rest)
+            .map(|(_, leaf)| leaf)
+    })
+}
+
+fn upper_snake(camel: &str) -> String {
+    let mut out = String::new();
+    for c in camel.chars() {
+        if c.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_uppercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMITTED: &str = include_str!("../../../deploy/policy.json");
+
+    fn load(overrides: &[(&str, &str)]) -> Result<Policy, PolicyError> {
+        let owned = overrides
+            .iter()
+            .map(|(name, value)| (format!("{OVERRIDE_PREFIX}{name}"), (*value).to_owned()));
+        Policy::load(COMMITTED, owned)
+    }
+
+    #[test]
+    fn the_committed_policy_is_the_specified_one() {
+        let policy = load(&[]).unwrap();
+        assert_eq!(policy.chain.chain_id, 31430);
+        assert_eq!(policy.mint.max_amount.to_string(), "1000000000000000000000");
+        assert_eq!(
+            policy.mint.daily_limit_per_user.to_string(),
+            "10000000000000000000000"
+        );
+        assert_eq!(
+            policy.mint.executor_mint_per_hour.to_string(),
+            "1000000000000000000000000"
+        );
+        assert_eq!(
+            (policy.windows.payment_seconds, policy.windows.redrive_seconds),
+            (3600, 120)
+        );
+        assert_eq!(policy.retry.max_attempts, 6);
+    }
+
+    #[test]
+    fn the_environment_overrides_one_value() {
+        let policy = load(&[
+            ("WINDOWS_REDRIVE_SECONDS", "3"),
+            ("MINT_MAX_AMOUNT", "2000000000000000000"),
+        ])
+        .unwrap();
+        assert_eq!(policy.windows.redrive_seconds, 3);
+        assert_eq!(policy.mint.max_amount.to_string(), "2000000000000000000");
+    }
+
+    #[test]
+    fn bad_values_name_their_field() {
+        let field = |overrides: &[(&str, &str)]| match load(overrides) {
+            Err(PolicyError::Invalid { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(field(&[("MINT_MIN_AMOUNT", "0")]), "mint.minAmount");
+        assert_eq!(field(&[("COUNTRY_TOKEN_DECIMALS", "6")]), "countryToken.decimals");
+        assert_eq!(field(&[("RETRY_CAP_MS", "1")]), "retry.capMs");
+        assert_eq!(
+            field(&[("WINDOWS_IDEMPOTENCY_SECONDS", "10")]),
+            "windows.idempotencySeconds"
+        );
+        assert!(matches!(
+            load(&[("NO_SUCH_FIELD", "1")]),
+            Err(PolicyError::UnknownOverride(_))
+        ));
+        assert!(matches!(
+            load(&[("RETRY_CAP_MS", "soon")]),
+            Err(PolicyError::Unreadable(_))
+        ));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let text = COMMITTED.replacen("\"chain\"", "\"surprise\": 1, \"chain\"", 1);
+        assert!(matches!(Policy::load(&text, []), Err(PolicyError::Unreadable(_))));
+    }
+}

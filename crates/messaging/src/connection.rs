@@ -1,0 +1,283 @@
+//! Two connections to the broker, one to publish and one to consume, opened when first needed and again after a
+//! loss, with back-off. A blocked publisher must never keep an acknowledgement from leaving.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::topology::Service;
+use crate::{observe, publish::Publisher};
+
+/// Silence after which either side gives the connection up, seconds.
+const HEARTBEAT_SECONDS: u16 = 10;
+/// Bound of one connect, TLS and login included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bound of one request that waits for the broker's answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_CAP: Duration = Duration::from_secs(5);
+
+/// How to reach the broker and as whom.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// `amqp://` or `amqps://`, credentials included.
+    pub url: SecretString,
+    pub service: Service,
+    /// The service's version, shown on parked messages.
+    pub version: String,
+    /// PEM of the authorities that may have signed the broker's certificate; `None` trusts the public ones.
+    pub ca_pem: Option<String>,
+}
+
+/// Where we are connected to; safe to log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+    pub vhost: String,
+    pub user: String,
+    pub tls: bool,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "amqps" } else { "amqp" };
+        write!(f, "{scheme}://{}@{}:{}/{}", self.user, self.host, self.port, self.vhost)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The setting is wrong. The text never holds the URL.
+    #[error("the broker URL is not amqp://user:password@host:port/vhost")]
+    BadUrl,
+    /// Not reachable, or refused us; worth another try after `retry_in`.
+    #[error("no connection to the broker at {endpoint}")]
+    Down { endpoint: Endpoint, retry_in: Duration, source: Option<lapin::Error> },
+    #[error("the broker refused {call}")]
+    Amqp { call: &'static str, source: lapin::Error },
+    #[error("the broker did not answer {call} within {} s", CALL_TIMEOUT.as_secs())]
+    TimedOut { call: &'static str },
+    #[error("{name} is not declared on the broker; declare the topology first")]
+    Missing { name: String, source: Box<BrokerError> },
+}
+
+/// A handle on the broker; clones share the connections.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    uri: AMQPUri,
+    endpoint: Endpoint,
+    service: Service,
+    version: String,
+    ca_pem: Option<String>,
+    publish: Slot,
+    consume: Slot,
+}
+
+struct Slot {
+    purpose: &'static str,
+    state: Mutex<SlotState>,
+}
+
+#[derive(Default)]
+struct SlotState {
+    live: Option<Arc<Connection>>,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Broker {
+    /// Parses the settings; connects only when first used.
+    pub fn new(config: BrokerConfig) -> Result<Self, BrokerError> {
+        // The parser's own message may quote the URL, so it is dropped.
+        let mut uri: AMQPUri = config.url.expose_secret().parse().map_err(|_| BrokerError::BadUrl)?;
+        uri.query.heartbeat = Some(uri.query.heartbeat.unwrap_or(HEARTBEAT_SECONDS));
+        let timeout_ms = u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        uri.query.connection_timeout = Some(uri.query.connection_timeout.unwrap_or(timeout_ms));
+        let endpoint = Endpoint {
+            host: uri.authority.host.clone(),
+            port: uri.authority.port,
+            vhost: uri.vhost.clone(),
+            user: uri.authority.userinfo.username.clone(),
+            tls: uri.scheme == AMQPScheme::AMQPS,
+        };
+        Ok(Self(Arc::new(Inner {
+            uri,
+            endpoint,
+            service: config.service,
+            version: config.version,
+            ca_pem: config.ca_pem,
+            publish: Slot::new("publish"),
+            consume: Slot::new("consume"),
+        })))
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    pub fn service(&self) -> Service {
+        self.0.service
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.0.version
+    }
+
+    pub fn publisher(&self) -> Publisher {
+        Publisher::new(self.clone())
+    }
+
+    /// Whether the publishing connection stands (opening it if need be): for health checks.
+    pub async fn check(&self) -> Result<(), BrokerError> {
+        self.connection(&self.0.publish).await.map(drop)
+    }
+
+    /// Closes both connections; later use opens them again.
+    pub async fn close(&self) {
+        for slot in [&self.0.consume, &self.0.publish] {
+            let live = slot.state.lock().await.live.take();
+            if let Some(connection) = live {
+                let closed = connection.close(200, "bye".into());
+                let _ = tokio::time::timeout(CONNECT_TIMEOUT, closed).await;
+            }
+        }
+    }
+
+    pub(crate) async fn publish_channel(&self) -> Result<Channel, BrokerError> {
+        self.channel(&self.0.publish).await
+    }
+
+    pub(crate) async fn consume_channel(&self) -> Result<Channel, BrokerError> {
+        self.channel(&self.0.consume).await
+    }
+
+    /// One broker call with its time-out.
+    pub(crate) async fn bounded<T>(
+        &self,
+        call: &'static str,
+        future: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, BrokerError> {
+        match tokio::time::timeout(CALL_TIMEOUT, future).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(source)) => Err(BrokerError::Amqp { call, source }),
+            Err(_) => Err(BrokerError::TimedOut { call }),
+        }
+    }
+
+    /// Polite end of a channel; a channel already dead is fine.
+    pub(crate) async fn close_channel(&self, channel: &Channel) {
+        if channel.status().connected() {
+            let _ = self.bounded("channel.close", channel.close(200, "done".into())).await;
+        }
+    }
+
+    async fn channel(&self, slot: &Slot) -> Result<Channel, BrokerError> {
+        let connection = self.connection(slot).await?;
+        self.bounded("channel.open", connection.create_channel()).await
+    }
+
+    async fn connection(&self, slot: &Slot) -> Result<Arc<Connection>, BrokerError> {
+        let mut state = slot.state.lock().await;
+        if let Some(live) = state.live.as_ref().filter(|c| c.status().connected()) {
+            return Ok(live.clone());
+        }
+        state.live = None;
+        if let Some(retry_in) = state.not_before.and_then(|at| at.checked_duration_since(Instant::now())) {
+            return Err(self.down(retry_in, None));
+        }
+        match self.connect(slot.purpose).await {
+            Ok(connection) => {
+                observe::connected(slot.purpose, "ok");
+                tracing::info!(broker = %self.0.endpoint, purpose = slot.purpose, "broker connected");
+                let live = Arc::new(connection);
+                *state = SlotState { live: Some(live.clone()), ..SlotState::default() };
+                Ok(live)
+            }
+            Err(source) => {
+                observe::connected(slot.purpose, "failed");
+                let retry_in = backoff(state.failures);
+                state.failures = state.failures.saturating_add(1);
+                state.not_before = Some(Instant::now() + retry_in);
+                Err(self.down(retry_in, source))
+            }
+        }
+    }
+
+    fn down(&self, retry_in: Duration, source: Option<lapin::Error>) -> BrokerError {
+        BrokerError::Down { endpoint: self.0.endpoint.clone(), retry_in, source }
+    }
+
+    /// `Err(None)` is a time-out.
+    async fn connect(&self, purpose: &str) -> Result<Connection, Option<lapin::Error>> {
+        let name = format!("fiatrails/{}/{purpose}", self.0.service.name());
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let tls = OwnedTLSConfig { identity: None, cert_chain: self.0.ca_pem.clone() };
+        let runtime = lapin::runtime::default_runtime().map_err(Some)?;
+        let connecting = Connection::connect_uri_with_config(self.0.uri.clone(), properties, tls, runtime);
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(result) => result.map_err(Some),
+            Err(_) => Err(None),
+        }
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("endpoint", &self.0.endpoint).field("service", &self.0.service).finish()
+    }
+}
+
+impl Slot {
+    fn new(purpose: &'static str) -> Self {
+        Self { purpose, state: Mutex::default() }
+    }
+}
+
+/// Doubling from 100 ms to 5 s.
+pub(crate) fn backoff(failures: u32) -> Duration {
+    BACKOFF_FIRST.saturating_mul(1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX)).min(BACKOFF_CAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(url: &str) -> BrokerConfig {
+        BrokerConfig { url: url.into(), service: Service::Ops, version: "0".into(), ca_pem: None }
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        let broker = Broker::new(config("amqp://u:canary-secret@localhost:5672/v")).unwrap();
+        let shown = format!("{broker:?} {} {:?}", broker.endpoint(), config("amqp://u:canary-secret@h/v"));
+        assert!(!shown.contains("canary-secret"), "{shown}");
+        let error = Broker::new(config("http://u:canary-secret@h")).unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("canary-secret"));
+    }
+
+    #[test]
+    fn backoff_doubles_to_its_cap() {
+        let waits: Vec<_> = [0, 1, 2, 5, 6, 60].map(|n| backoff(n).as_millis()).into();
+        assert_eq!(waits, [100, 200, 400, 3200, 5000, 5000]);
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_is_down_is_an_error_with_a_wait_not_a_hang() {
+        let broker = Broker::new(config("amqp://u:p@127.0.0.1:1/v")).unwrap();
+        let first = broker.check().await.unwrap_err();
+        assert!(matches!(first, BrokerError::Down { source: Some(_), .. }), "{first:?}");
+        let second = broker.check().await.unwrap_err();
+        assert!(matches!(second, BrokerError::Down { source: None, .. }), "{second:?}");
+    }
+}

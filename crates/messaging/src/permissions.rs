@@ -1,0 +1,77 @@
+//! What each service's broker user may do, as RabbitMQ's three regular expressions.
+//!
+//! A direct exchange knows no permission per routing key. New messages therefore enter by an exchange of the
+//! service's own, bound only to the queues it may write. Retry and dead exchanges are shared by the consumers;
+//! what one of them could smuggle onto a foreign queue that way fails at the seal.
+
+use crate::topology::{DEAD_EXCHANGE, RETRY_STEPS, Service, WORK_EXCHANGE, WorkQueue, retry_exchange};
+
+/// Arguments of `rabbitmqctl set_permissions` for one user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permissions {
+    pub configure: String,
+    pub write: String,
+    pub read: String,
+}
+
+impl Service {
+    /// The least its user needs. `^$` is "nothing".
+    pub fn permissions(self) -> Permissions {
+        match self {
+            Self::Ops => {
+                let all = r"^(fiatrails|mint|mpesa|delay|dead)\..*$".to_owned();
+                Permissions { configure: all.clone(), write: all.clone(), read: all }
+            }
+            Self::Gateway => Permissions {
+                configure: "^$".into(),
+                write: any_of([self.ingress().to_owned()]),
+                read: "^$".into(),
+            },
+            Self::MintExecutor | Self::Callback => {
+                let retries = (1..=RETRY_STEPS).map(retry_exchange);
+                let own = [self.ingress().to_owned(), DEAD_EXCHANGE.to_owned()];
+                Permissions {
+                    configure: "^$".into(),
+                    write: any_of(own.into_iter().chain(retries)),
+                    read: any_of(self.reads().iter().map(|q| q.name().to_owned())),
+                }
+            }
+        }
+    }
+}
+
+fn any_of(names: impl IntoIterator<Item = String>) -> String {
+    let escaped: Vec<_> = names.into_iter().map(|name| name.replace('.', r"\.")).collect();
+    format!("^({})$", escaped.join("|"))
+}
+
+/// Nothing but these exists, so no pattern above can match more than it says.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_but_the_operator_may_configure_or_use_the_work_exchange() {
+        for service in [Service::Gateway, Service::MintExecutor, Service::Callback] {
+            let p = service.permissions();
+            assert_eq!(p.configure, "^$");
+            assert!(!p.write.contains(&WORK_EXCHANGE.replace('.', r"\.")), "{}", p.write);
+        }
+    }
+
+    #[test]
+    fn the_gateway_reads_nothing_and_writes_by_its_own_door() {
+        let p = Service::Gateway.permissions();
+        assert_eq!((p.write.as_str(), p.read.as_str()), (r"^(fiatrails\.in\.gateway)$", "^$"));
+    }
+
+    #[test]
+    fn every_queue_has_exactly_one_consuming_and_one_writing_service() {
+        let count = |f: fn(Service) -> &'static [WorkQueue], q| {
+            Service::ALL.into_iter().filter(|s| *s != Service::Ops && f(*s).contains(&q)).count()
+        };
+        for queue in WorkQueue::ALL {
+            assert_eq!((count(Service::reads, queue), count(Service::writes, queue)), (1, 1), "{queue}");
+        }
+    }
+}

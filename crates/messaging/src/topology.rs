@@ -1,0 +1,379 @@
+//! The one table of exchanges, queues and bindings (SPEC section 5); `docs/QUEUES.md` is written from it.
+//!
+//! Everything is durable and every work, delay and dead queue is a quorum queue with explicit limits, so that
+//! RabbitMQ 3.10 and 4.x behave alike. A changed argument needs a new queue version: a broker refuses to
+//! redeclare a queue with other arguments.
+
+use std::fmt;
+use std::str::FromStr;
+
+use lapin::ExchangeKind;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use crate::connection::{Broker, BrokerError};
+
+/// Delay queues return here; the operator's tool publishes here.
+pub const WORK_EXCHANGE: &str = "fiatrails.work";
+/// Parked messages and native dead letters.
+pub const DEAD_EXCHANGE: &str = "fiatrails.dead";
+/// One delay step per failure that is followed by a retry: 6 attempts, 5 waits.
+pub const RETRY_STEPS: u32 = 5;
+
+/// Broker redeliveries after which a message is handled alone.
+pub const HANDLE_ALONE_FROM: u64 = 3;
+/// Broker redeliveries after which we park a message.
+pub const PARK_FROM: u64 = 20;
+/// Broker redeliveries after which RabbitMQ itself dead-letters: the last net.
+const WORK_DELIVERY_LIMIT: i64 = 100;
+/// "Never": browsing a dead queue counts as delivery. Not -1, which 3.10 and 4.x read differently.
+const NO_DELIVERY_LIMIT: i64 = 1_000_000_000;
+
+/// A queue that holds work, by what is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkQueue {
+    MintSubmit,
+    MintExecute,
+    MintRefund,
+    MintOutcome,
+    MpesaResult,
+}
+
+impl WorkQueue {
+    pub const ALL: [Self; 5] =
+        [Self::MintSubmit, Self::MintExecute, Self::MintRefund, Self::MintOutcome, Self::MpesaResult];
+
+    /// The queue's versioned name, also its routing key and what is sealed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MintSubmit => "mint.submit.v1",
+            Self::MintExecute => "mint.execute.v1",
+            Self::MintRefund => "mint.refund.v1",
+            Self::MintOutcome => "mint.outcome.v1",
+            Self::MpesaResult => "mpesa.result.v1",
+        }
+    }
+
+    /// The name without version: the key directory `pipeline/<this>/<kid>`, the `operation` label of metrics.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::MintSubmit => "mint.submit",
+            Self::MintExecute => "mint.execute",
+            Self::MintRefund => "mint.refund",
+            Self::MintOutcome => "mint.outcome",
+            Self::MpesaResult => "mpesa.result",
+        }
+    }
+
+    pub const fn dead_name(self) -> &'static str {
+        match self {
+            Self::MintSubmit => "dead.mint.submit.v1",
+            Self::MintExecute => "dead.mint.execute.v1",
+            Self::MintRefund => "dead.mint.refund.v1",
+            Self::MintOutcome => "dead.mint.outcome.v1",
+            Self::MpesaResult => "dead.mpesa.result.v1",
+        }
+    }
+}
+
+impl fmt::Display for WorkQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no work queue is called {0:?}")]
+pub struct UnknownQueue(pub String);
+
+impl FromStr for WorkQueue {
+    type Err = UnknownQueue;
+
+    /// Accepts the versioned name, the name without version and the name of its dead queue.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hit = Self::ALL.into_iter().find(|q| [q.name(), q.operation(), q.dead_name()].contains(&text));
+        hit.ok_or_else(|| UnknownQueue(text.chars().take(64).collect()))
+    }
+}
+
+/// Who talks to the broker. Each service has its own user and its own ingress exchange, which is bound only to
+/// the queues it may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    Gateway,
+    MintExecutor,
+    Callback,
+    /// The operator's command line: declares, inspects, replays.
+    Ops,
+}
+
+impl Service {
+    pub const ALL: [Self; 4] = [Self::Gateway, Self::MintExecutor, Self::Callback, Self::Ops];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::MintExecutor => "mint-executor",
+            Self::Callback => "callback",
+            Self::Ops => "ops",
+        }
+    }
+
+    /// Queues this service puts new messages on.
+    pub const fn writes(self) -> &'static [WorkQueue] {
+        match self {
+            Self::Gateway => &[WorkQueue::MintSubmit, WorkQueue::MpesaResult],
+            Self::MintExecutor => &[WorkQueue::MintOutcome],
+            Self::Callback => &[WorkQueue::MintExecute, WorkQueue::MintRefund],
+            Self::Ops => &WorkQueue::ALL,
+        }
+    }
+
+    /// Queues this service consumes.
+    pub const fn reads(self) -> &'static [WorkQueue] {
+        match self {
+            Self::Gateway | Self::Ops => &[],
+            Self::MintExecutor => &[WorkQueue::MintSubmit, WorkQueue::MintExecute, WorkQueue::MintRefund],
+            Self::Callback => &[WorkQueue::MintOutcome, WorkQueue::MpesaResult],
+        }
+    }
+
+    /// The exchange its new messages enter by.
+    pub const fn ingress(self) -> &'static str {
+        match self {
+            Self::Gateway => "fiatrails.in.gateway",
+            Self::MintExecutor => "fiatrails.in.mint-executor",
+            Self::Callback => "fiatrails.in.callback",
+            Self::Ops => WORK_EXCHANGE,
+        }
+    }
+}
+
+/// Exchange of delay step `n` (1..=5); anything beyond uses the last step.
+pub(crate) fn retry_exchange(step: u32) -> String {
+    format!("fiatrails.retry.{}", step.clamp(1, RETRY_STEPS))
+}
+
+fn delay_queue(step: u32) -> String {
+    format!("delay.{step}.v1")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueKind {
+    Work,
+    /// Holds copies until their own expiration, then hands them to `fiatrails.work` under the routing key they
+    /// came with.
+    Delay,
+    Dead,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSpec {
+    pub name: String,
+    pub kind: QueueKind,
+    /// Publishing beyond this is refused, never dropped.
+    pub max_length: i64,
+    pub max_bytes: i64,
+    pub delivery_limit: i64,
+    /// Dead-letter exchange and, where it must not be the original one, the routing key.
+    pub dead_letter: Option<(&'static str, Option<&'static str>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeSpec {
+    pub name: String,
+    pub fanout: bool,
+    pub purpose: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindingSpec {
+    pub exchange: String,
+    pub queue: String,
+    /// Empty for fanout exchanges.
+    pub routing_key: &'static str,
+}
+
+const MIB: i64 = 1024 * 1024;
+
+/// Every queue.
+pub fn queues() -> Vec<QueueSpec> {
+    let work = WorkQueue::ALL.map(|q| QueueSpec {
+        name: q.name().to_owned(),
+        kind: QueueKind::Work,
+        max_length: 1_000_000,
+        max_bytes: 2048 * MIB,
+        delivery_limit: WORK_DELIVERY_LIMIT,
+        dead_letter: Some((DEAD_EXCHANGE, Some(q.name()))),
+    });
+    let delay = (1..=RETRY_STEPS).map(|n| QueueSpec {
+        name: delay_queue(n),
+        kind: QueueKind::Delay,
+        max_length: 200_000,
+        max_bytes: 1024 * MIB,
+        delivery_limit: NO_DELIVERY_LIMIT,
+        dead_letter: Some((WORK_EXCHANGE, None)),
+    });
+    let dead = WorkQueue::ALL.map(|q| QueueSpec {
+        name: q.dead_name().to_owned(),
+        kind: QueueKind::Dead,
+        max_length: 500_000,
+        max_bytes: 1024 * MIB,
+        delivery_limit: NO_DELIVERY_LIMIT,
+        dead_letter: None,
+    });
+    work.into_iter().chain(delay).chain(dead).collect()
+}
+
+/// Every exchange.
+pub fn exchanges() -> Vec<ExchangeSpec> {
+    let direct = |name: &str, purpose| ExchangeSpec { name: name.to_owned(), fanout: false, purpose };
+    let mut all = vec![
+        direct(WORK_EXCHANGE, "returns from the delay queues; operator's replays"),
+        direct(DEAD_EXCHANGE, "parked messages; native dead letters of the work queues"),
+    ];
+    for service in Service::ALL.into_iter().filter(|s| s.ingress() != WORK_EXCHANGE) {
+        all.push(direct(service.ingress(), "new messages of one service"));
+    }
+    for n in 1..=RETRY_STEPS {
+        let purpose = "waits of one retry step; keeps the routing key of the work queue";
+        all.push(ExchangeSpec { name: retry_exchange(n), fanout: true, purpose });
+    }
+    all
+}
+
+/// Every binding.
+pub fn bindings() -> Vec<BindingSpec> {
+    let bind = |exchange: &str, queue: &str, routing_key| BindingSpec {
+        exchange: exchange.to_owned(),
+        queue: queue.to_owned(),
+        routing_key,
+    };
+    let mut all = Vec::new();
+    for q in WorkQueue::ALL {
+        all.push(bind(WORK_EXCHANGE, q.name(), q.name()));
+        all.push(bind(DEAD_EXCHANGE, q.dead_name(), q.name()));
+    }
+    for service in Service::ALL.into_iter().filter(|s| s.ingress() != WORK_EXCHANGE) {
+        all.extend(service.writes().iter().map(|q| bind(service.ingress(), q.name(), q.name())));
+    }
+    all.extend((1..=RETRY_STEPS).map(|n| bind(&retry_exchange(n), &delay_queue(n), "")));
+    all
+}
+
+impl QueueSpec {
+    /// The declaration's arguments, in the order of the documentation.
+    pub fn arguments(&self) -> Vec<(&'static str, Argument)> {
+        let mut all = vec![
+            ("x-queue-type", Argument::Text("quorum")),
+            ("x-overflow", Argument::Text("reject-publish")),
+            ("x-max-length", Argument::Number(self.max_length)),
+            ("x-max-length-bytes", Argument::Number(self.max_bytes)),
+            ("x-delivery-limit", Argument::Number(self.delivery_limit)),
+        ];
+        if let Some((exchange, key)) = self.dead_letter {
+            all.push(("x-dead-letter-strategy", Argument::Text("at-least-once")));
+            all.push(("x-dead-letter-exchange", Argument::Text(exchange)));
+            all.extend(key.map(|key| ("x-dead-letter-routing-key", Argument::Text(key))));
+        }
+        all
+    }
+
+    fn table(&self) -> FieldTable {
+        let mut table = FieldTable::default();
+        for (name, argument) in self.arguments() {
+            let value = match argument {
+                Argument::Text(text) => AMQPValue::LongString(text.into()),
+                Argument::Number(number) => AMQPValue::LongLongInt(number),
+            };
+            table.insert(name.into(), value);
+        }
+        table
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    Text(&'static str),
+    Number(i64),
+}
+
+/// Declares everything; doing it again changes nothing. Needs a user that may configure (the operator's).
+pub async fn declare_all(broker: &Broker) -> Result<(), BrokerError> {
+    let channel = broker.publish_channel().await?;
+    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    for spec in exchanges() {
+        let kind = if spec.fanout { ExchangeKind::Fanout } else { ExchangeKind::Direct };
+        let declared = channel.exchange_declare(short(&spec.name), kind, durable, FieldTable::default());
+        broker.bounded("exchange.declare", declared).await?;
+    }
+    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    for spec in queues() {
+        let declared = channel.queue_declare(short(&spec.name), durable, spec.table());
+        broker.bounded("queue.declare", declared).await?;
+    }
+    for spec in bindings() {
+        let (queue, exchange, key) = (short(&spec.queue), short(&spec.exchange), spec.routing_key.into());
+        let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default());
+        broker.bounded("queue.bind", bound).await?;
+    }
+    broker.close_channel(&channel).await;
+    Ok(())
+}
+
+/// Fails with the name of the first exchange or queue that does not exist. Needs no permission: for start-up
+/// checks of services.
+pub async fn verify(broker: &Broker) -> Result<(), BrokerError> {
+    let channel = broker.publish_channel().await?;
+    let passive = ExchangeDeclareOptions { passive: true, durable: true, ..Default::default() };
+    for spec in exchanges() {
+        let kind = if spec.fanout { ExchangeKind::Fanout } else { ExchangeKind::Direct };
+        let declared = channel.exchange_declare(short(&spec.name), kind, passive, FieldTable::default());
+        let missing = |error| BrokerError::Missing { name: spec.name.clone(), source: Box::new(error) };
+        broker.bounded("exchange.declare", declared).await.map_err(missing)?;
+    }
+    for spec in queues() {
+        message_count(broker, &channel, &spec.name).await?;
+    }
+    broker.close_channel(&channel).await;
+    Ok(())
+}
+
+/// Messages ready in one queue. RabbitMQ tells neither unacknowledged ones nor those on their way to a dead
+/// queue (`messages_dlx`) over AMQP: the management API does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueDepth {
+    pub queue: String,
+    pub kind: QueueKind,
+    pub ready: u32,
+}
+
+/// Depth of every queue; also sets the `fiatrails_queue_depth` and `fiatrails_dlq_depth` gauges.
+pub async fn depths(broker: &Broker) -> Result<Vec<QueueDepth>, BrokerError> {
+    let channel = broker.publish_channel().await?;
+    let mut all = Vec::new();
+    for spec in queues() {
+        let ready = message_count(broker, &channel, &spec.name).await?;
+        crate::observe::queue_depth(spec.kind, &spec.name, ready);
+        all.push(QueueDepth { queue: spec.name, kind: spec.kind, ready });
+    }
+    broker.close_channel(&channel).await;
+    Ok(all)
+}
+
+async fn message_count(broker: &Broker, channel: &lapin::Channel, queue: &str) -> Result<u32, BrokerError> {
+    let passive = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+    let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
+    let declared = broker.bounded("queue.declare", declared).await;
+    declared.map(|queue| queue.message_count()).map_err(|error| match error {
+        BrokerError::Amqp { .. } => BrokerError::Missing { name: queue.to_owned(), source: Box::new(error) },
+        other => other,
+    })
+}
+
+pub(crate) fn short(text: &str) -> ShortString {
+    text.into()
+}
+
+#[cfg(test)]
+mod tests;

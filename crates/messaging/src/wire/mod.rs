@@ -1,0 +1,107 @@
+//! What travels inside a sealed envelope: one type per work queue, fields in camelCase, unknown fields refused.
+//!
+//! The JSON schemas lie in `docs/schemas/` and are compared with these types by a test. A retired type stays
+//! decodable until its queue is empty: a change of shape is a new queue version, not an edit here.
+
+mod outcome;
+mod report;
+mod serde_hex;
+
+use domain::ids::{IntegratorId, IntentId, Preimage};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub use outcome::{MintOutcome, Outcome};
+pub use report::{MpesaResult, SignedReport};
+
+use crate::topology::WorkQueue;
+
+/// A message body and the one queue it belongs to.
+pub trait Body: Serialize + DeserializeOwned + Send + Sync + 'static {
+    const QUEUE: WorkQueue;
+
+    /// The intent this message is about; sealed beside the body, and compared with it when opened.
+    fn intent_id(&self) -> Option<IntentId>;
+}
+
+/// Deposit the backing of an accepted intent (gateway -> mint-executor).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MintSubmit {
+    pub intent: Preimage,
+    pub integrator: IntegratorId,
+    /// Unix seconds at which the gateway accepted the request.
+    pub accepted_at: i64,
+}
+
+/// Mint: carries the raw signed payment report, which the executor verifies again (SPEC section 5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MintExecute {
+    pub intent: Preimage,
+    pub report: SignedReport,
+}
+
+/// Undo an intent: drop it where nothing was ever sent, else give the deposit back once it is escrowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MintRefund {
+    pub intent: Preimage,
+    pub reason: RefundReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundReason {
+    Declined,
+    Expired,
+    NotCompliant,
+    Operator,
+}
+
+impl RefundReason {
+    /// The text on the wire, also the reason written on chain.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Declined => "declined",
+            Self::Expired => "expired",
+            Self::NotCompliant => "not_compliant",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl Body for MintSubmit {
+    const QUEUE: WorkQueue = WorkQueue::MintSubmit;
+    fn intent_id(&self) -> Option<IntentId> {
+        Some(self.intent.intent_id())
+    }
+}
+
+impl Body for MintExecute {
+    const QUEUE: WorkQueue = WorkQueue::MintExecute;
+    fn intent_id(&self) -> Option<IntentId> {
+        Some(self.intent.intent_id())
+    }
+}
+
+impl Body for MintRefund {
+    const QUEUE: WorkQueue = WorkQueue::MintRefund;
+    fn intent_id(&self) -> Option<IntentId> {
+        Some(self.intent.intent_id())
+    }
+}
+
+impl Body for MintOutcome {
+    const QUEUE: WorkQueue = WorkQueue::MintOutcome;
+    fn intent_id(&self) -> Option<IntentId> {
+        Some(self.intent.intent_id())
+    }
+}
+
+impl Body for MpesaResult {
+    const QUEUE: WorkQueue = WorkQueue::MpesaResult;
+    fn intent_id(&self) -> Option<IntentId> {
+        None
+    }
+}

@@ -1,0 +1,33 @@
+//! What the chain says about an intent (mint-executor -> callback).
+
+use domain::ids::Preimage;
+use serde::{Deserialize, Serialize};
+
+/// A chain fact. `escrowed` and `refused` come when mined, the others when final (SPEC section 3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MintOutcome {
+    pub intent: Preimage,
+    pub outcome: Outcome,
+    pub r#final: bool,
+    #[serde(default, with = "super::serde_hex::hash", skip_serializing_if = "Option::is_none")]
+    pub tx_hash: Option<[u8; 32]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_number: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Escrowed,
+    Executed,
+    Refunded,
+    /// Not compliant on execute (mined): a refund follows.
+    Refused,
+    /// A deposit that can never succeed.
+    Rejected,
+    /// Never sent.
+    Dropped,
+}

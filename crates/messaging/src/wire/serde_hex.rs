@@ -1,0 +1,37 @@
+//! Serde helpers for binary fields: `0x` hexadecimal hashes and base64 bytes.
+
+pub(super) mod hash {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the signature is serde's")]
+    pub fn serialize<S: Serializer>(value: &Option<[u8; 32]>, s: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(bytes) => s.serialize_some(&format!("0x{}", hex::encode(bytes))),
+            None => s.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<[u8; 32]>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(d)? else { return Ok(None) };
+        let mut bytes = [0; 32];
+        let digits = text.strip_prefix("0x").filter(|t| !t.bytes().any(|b| b.is_ascii_uppercase()));
+        digits
+            .and_then(|digits| hex::decode_to_slice(digits, &mut bytes).ok())
+            .ok_or_else(|| serde::de::Error::custom("a hash is 0x followed by 64 lower-case hexadecimal digits"))?;
+        Ok(Some(bytes))
+    }
+}
+
+pub(super) mod base64 {
+    use ::base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        STANDARD.decode(text.as_bytes()).map_err(|_| serde::de::Error::custom("not base64"))
+    }
+}

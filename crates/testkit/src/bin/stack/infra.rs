@@ -1,0 +1,135 @@
+//! PostgreSQL and RabbitMQ as detached processes, for the test servers and for the stack alike.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use testkit::{broker, keys::random_hex, ports::free_port, postgres, process::Life};
+
+use crate::pids::Pids;
+
+/// Chosen once and remembered, so that what is started again is found where it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Infra {
+    pg_dir: PathBuf,
+    pg_port: u16,
+    pg_password: String,
+    mq_port: u16,
+    mq_management_port: u16,
+    mq_distribution_port: u16,
+    mq_epmd_port: u16,
+    mq_password: String,
+    durable: bool,
+}
+
+pub const POSTGRES: &str = "postgres";
+pub const RABBITMQ: &str = "rabbitmq";
+const EPMD: &str = "epmd";
+
+impl Infra {
+    pub fn choose(dir: &Path, durable: bool) -> Result<Self> {
+        let base = postgres::reachable_base(dir)?;
+        // Elsewhere than asked only if the server's user cannot get there; then under a name of its own.
+        let pg_dir = if base == dir {
+            dir.join(POSTGRES)
+        } else {
+            base.join(format!("fiatrails-postgres-{}", random_hex::<6>()?))
+        };
+        Ok(Self {
+            pg_dir,
+            pg_port: free_port()?,
+            pg_password: random_hex::<16>()?,
+            mq_port: free_port()?,
+            mq_management_port: free_port()?,
+            mq_distribution_port: free_port()?,
+            mq_epmd_port: free_port()?,
+            mq_password: random_hex::<16>()?,
+            durable,
+        })
+    }
+
+    pub fn postgres(&self, dir: &Path) -> postgres::Layout {
+        postgres::Layout {
+            dir: self.pg_dir.clone(),
+            port: self.pg_port,
+            password: self.pg_password.clone(),
+            durable: self.durable,
+            log: dir.join("log/postgres.log"),
+        }
+    }
+
+    pub fn rabbitmq(&self, dir: &Path) -> broker::Layout {
+        broker::Layout {
+            dir: dir.join(RABBITMQ),
+            amqp_port: self.mq_port,
+            management_port: self.mq_management_port,
+            distribution_port: self.mq_distribution_port,
+            epmd_port: self.mq_epmd_port,
+            user: "fiatrails".into(),
+            password: self.mq_password.clone(),
+            log: dir.join("log/rabbitmq.log"),
+        }
+    }
+
+    /// Starts what does not run.
+    pub async fn ensure(&self, dir: &Path, pids: &Pids) -> Result<()> {
+        tokio::try_join!(self.ensure_postgres(dir, pids), self.ensure_rabbitmq(dir, pids))?;
+        Ok(())
+    }
+
+    async fn ensure_postgres(&self, dir: &Path, pids: &Pids) -> Result<()> {
+        if pids.running(POSTGRES).is_some() {
+            return Ok(());
+        }
+        let layout = self.postgres(dir);
+        let making = layout.clone();
+        tokio::task::spawn_blocking(move || making.init()).await??;
+        let process = postgres::start_and_wait(&layout, Life::Detached).await?;
+        pids.record(POSTGRES, process.pid())
+    }
+
+    async fn ensure_rabbitmq(&self, dir: &Path, pids: &Pids) -> Result<()> {
+        let layout = self.rabbitmq(dir);
+        if pids.running(EPMD).is_none() {
+            layout.init()?;
+            pids.record(EPMD, layout.launch_epmd().spawn(Life::Detached)?.pid())?;
+        }
+        if pids.running(RABBITMQ).is_some() {
+            return Ok(());
+        }
+        layout.init()?;
+        let mut process = layout.launch()?.spawn(Life::Detached)?;
+        // Before the wait: an interrupted start must be found by `down`.
+        pids.record(RABBITMQ, process.pid())?;
+        broker::wait_until_ready(&layout, &mut process).await
+    }
+
+    pub fn stop(pids: &Pids, durable: bool) -> Result<()> {
+        let patience = Duration::from_secs(20);
+        let (pg_signal, mq_signal) = if durable {
+            (Signal::SIGINT, Signal::SIGTERM)
+        } else {
+            (Signal::SIGQUIT, Signal::SIGKILL)
+        };
+        pids.stop(RABBITMQ, mq_signal, patience)?;
+        pids.stop(EPMD, Signal::SIGKILL, patience)?;
+        pids.stop(POSTGRES, pg_signal, patience)?;
+        Ok(())
+    }
+
+    /// Removes what lies outside the stack's own directory.
+    pub fn remove_outside(&self, dir: &Path) -> Result<()> {
+        if !self.pg_dir.starts_with(dir) && self.pg_dir.exists() {
+            std::fs::remove_dir_all(&self.pg_dir)?;
+        }
+        Ok(())
+    }
+
+    pub fn is_durable(&self) -> bool {
+        self.durable
+    }
+}

@@ -1,0 +1,63 @@
+//! Deploys the contracts to a node and knows where they are.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    anvil::{Anvil, Options},
+    dirs,
+    process::run,
+};
+
+/// What `contracts/deploy.sh` writes.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Addresses {
+    #[serde(alias = "mintEscrow", alias = "MintEscrow")]
+    pub escrow: String,
+    #[serde(alias = "CountryToken")]
+    pub country_token: String,
+    #[serde(alias = "usdStablecoin", alias = "USDStablecoin")]
+    pub stablecoin: String,
+    #[serde(alias = "UserRegistry")]
+    pub user_registry: String,
+    #[serde(alias = "ComplianceManager")]
+    pub compliance_manager: String,
+    pub treasury: String,
+}
+
+impl Addresses {
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("addresses in {}", path.display()))
+    }
+}
+
+/// Deploys with the development defaults; the script's output is the file at `out`.
+pub async fn deploy_to(rpc_url: &str, out: &Path) -> Result<Addresses> {
+    let mut command = Command::new(dirs::workspace().join("contracts/deploy.sh"));
+    command.arg(rpc_url).arg(out);
+    tokio::task::spawn_blocking(move || run(&mut command))
+        .await?
+        .context("deploy the contracts")?;
+    Addresses::read(out)
+}
+
+pub async fn deploy(node: &Anvil) -> Result<Addresses> {
+    let dir = dirs::private("deploy")?;
+    deploy_to(&node.url(), &dir.path().join("addresses.json")).await
+}
+
+/// Writes a snapshot of a freshly deployed chain to `state`, and the addresses beside it.
+pub async fn snapshot(state: &Path) -> Result<Addresses> {
+    let dumping = Options {
+        extra: vec!["--dump-state".into(), state.to_string_lossy().into_owned()],
+        ..Options::default()
+    };
+    let mut node = Anvil::start_with(dumping).await?;
+    let addresses = deploy_to(&node.url(), &state.with_extension("addresses.json")).await?;
+    node.stop()?;
+    Ok(addresses)
+}

@@ -1,0 +1,33 @@
+//! Real PostgreSQL, RabbitMQ, anvil and service processes for a test or a demo, broken on demand.
+//!
+//! Everything started here is private (own port, own directory, own user names) and ends with its
+//! owner: on `Drop`, and by the kernel's parent-death signal when the owner is killed. The crate
+//! speaks to its servers only over their public wires and needs none of the product's crates.
+
+pub mod anvil;
+pub mod broker;
+pub mod chaos_proxy;
+pub mod contracts;
+pub mod database;
+pub mod dirs;
+pub mod http;
+pub mod keys;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod servers;
+pub mod service;
+pub mod sign;
+pub mod wait;
+
+pub use anvil::Anvil;
+pub use broker::{Broker, Vhost};
+pub use chaos_proxy::ChaosProxy;
+pub use contracts::Addresses;
+pub use database::Database;
+pub use keys::DevKeys;
+pub use ports::free_port;
+pub use postgres::PostgresServer;
+pub use servers::Servers;
+pub use service::ChildService;
+pub use wait::eventually;
