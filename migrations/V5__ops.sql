@@ -1,0 +1,49 @@
+-- Written by operators through the command line. An act that can move money is a sealed message in `ops_outbox`,
+-- never an edited row.
+
+-- Metadata of keys: it can only narrow what the mounted secret files allow.
+CREATE TABLE api_keys (
+    key_id     text PRIMARY KEY,
+    purpose    text NOT NULL CHECK (purpose IN ('integrator', 'mpesa')),
+    owner      text NOT NULL,
+    not_before timestamptz,
+    not_after  timestamptz,
+    state      text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'revoked', 'retired', 'compromised')),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- A txRef belongs to the integrator with the longest matching prefix; '' matches everything.
+CREATE TABLE tx_ref_prefixes (
+    prefix text PRIMARY KEY,
+    owner  text NOT NULL
+);
+
+CREATE TABLE halts (
+    scope      text PRIMARY KEY CHECK (scope IN ('intake', 'deposit', 'execute', 'refund')),
+    halted     boolean NOT NULL,
+    reason     text NOT NULL,
+    changed_by text NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE audit_log (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at     timestamptz NOT NULL DEFAULT now(),
+    who    text NOT NULL,
+    act    text NOT NULL,
+    target text NOT NULL,
+    why    text NOT NULL,
+    detail jsonb NOT NULL DEFAULT '{}'
+);
+
+CREATE TABLE ops_outbox (LIKE gateway_outbox INCLUDING ALL);
+
+GRANT SELECT, INSERT, UPDATE ON api_keys, tx_ref_prefixes, halts TO fiatrails_ops;
+GRANT DELETE ON tx_ref_prefixes TO fiatrails_ops;
+GRANT SELECT, INSERT ON audit_log TO fiatrails_ops;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ops_outbox TO fiatrails_ops;
+GRANT SELECT ON api_keys, tx_ref_prefixes, halts TO fiatrails_gateway, fiatrails_callback, fiatrails_executor;
+-- The callback service halts executes by itself when it sees a mint without a payment.
+GRANT INSERT, UPDATE ON halts TO fiatrails_callback;
+GRANT INSERT ON audit_log TO fiatrails_callback;
