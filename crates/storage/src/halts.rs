@@ -1,0 +1,102 @@
+//! Switches that stop one kind of work until a person turns them back; every turn is audited.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query};
+
+/// What can be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    Intake,
+    Deposit,
+    Execute,
+    Refund,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the scopes are intake, deposit, execute, refund")]
+pub struct UnknownScope;
+
+impl Scope {
+    pub const ALL: [Self; 4] = [Self::Intake, Self::Deposit, Self::Execute, Self::Refund];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intake => "intake",
+            Self::Deposit => "deposit",
+            Self::Execute => "execute",
+            Self::Refund => "refund",
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|scope| scope.name() == text)
+            .ok_or(UnknownScope)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One switch as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halt {
+    pub scope: Scope,
+    pub halted: bool,
+    pub reason: String,
+    pub changed_by: String,
+}
+
+statements! {
+    READ = "select scope, halted, reason, changed_by from halts order by scope";
+    SET =
+        "insert into halts (scope, halted, reason, changed_by) values ($1, $2, $3, $4) \
+         on conflict (scope) do update set halted = excluded.halted, reason = excluded.reason, \
+         changed_by = excluded.changed_by, changed_at = now() \
+         where halts.halted is distinct from excluded.halted";
+    AUDIT = "insert into audit_log (who, act, target, why) values ($1, $2, $3, $4)";
+}
+
+/// Every switch that was ever turned; a scope without a row is not halted.
+pub async fn read(session: &impl Session) -> Result<Vec<Halt>, StorageError> {
+    let rows = query(session, READ, &[]).await?;
+    let halt = |row| {
+        let reader = Reader::new(row, "halts", "scope");
+        Ok(Halt {
+            scope: reader.parse("scope")?,
+            halted: reader.get("halted")?,
+            reason: reader.get("reason")?,
+            changed_by: reader.get("changed_by")?,
+        })
+    };
+    rows.iter().map(halt).collect()
+}
+
+/// Turns a switch and says whether that changed anything; only a change leaves an audit row.
+pub async fn set(
+    tx: &Transaction<'_>,
+    scope: Scope,
+    halted: bool,
+    reason: &str,
+    by: &str,
+) -> Result<bool, StorageError> {
+    let changed = execute(tx, SET, &[&scope.name(), &halted, &reason, &by]).await? == 1;
+    if changed {
+        let act = if halted { "halt" } else { "resume" };
+        execute(tx, AUDIT, &[&by, &act, &scope.name(), &reason]).await?;
+    }
+    Ok(changed)
+}

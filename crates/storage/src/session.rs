@@ -1,0 +1,83 @@
+//! What a statement can run on: a client (one statement, its own transaction) or a transaction.
+
+use deadpool_postgres::GenericClient;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::error::StorageError;
+use crate::pool::{Client, Transaction};
+
+type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// A client or a transaction. Statements are prepared once per connection.
+pub trait Session: Sync {
+    #[doc(hidden)]
+    fn generic(&self) -> &(impl GenericClient + Sync);
+}
+
+impl Session for Client {
+    fn generic(&self) -> &(impl GenericClient + Sync) {
+        &self.0
+    }
+}
+
+impl Session for Transaction<'_> {
+    fn generic(&self) -> &(impl GenericClient + Sync) {
+        &self.0
+    }
+}
+
+pub(crate) async fn query(
+    session: &impl Session,
+    sql: &str,
+    params: Params<'_>,
+) -> Result<Vec<Row>, StorageError> {
+    let on = session.generic();
+    let statement = on.prepare_cached(sql).await?;
+    Ok(on.query(&statement, params).await?)
+}
+
+pub(crate) async fn query_opt(
+    session: &impl Session,
+    sql: &str,
+    params: Params<'_>,
+) -> Result<Option<Row>, StorageError> {
+    let mut rows = query(session, sql, params).await?;
+    if rows.len() > 1 {
+        return Err(StorageError::bug("a statement for one row found several"));
+    }
+    Ok(rows.pop())
+}
+
+pub(crate) async fn query_one(
+    session: &impl Session,
+    sql: &str,
+    params: Params<'_>,
+) -> Result<Row, StorageError> {
+    let row = query_opt(session, sql, params).await?;
+    row.ok_or_else(|| StorageError::bug("a statement that always finds a row found none"))
+}
+
+/// Number of rows touched.
+pub(crate) async fn execute(
+    session: &impl Session,
+    sql: &str,
+    params: Params<'_>,
+) -> Result<u64, StorageError> {
+    let on = session.generic();
+    let statement = on.prepare_cached(sql).await?;
+    Ok(on.execute(&statement, params).await?)
+}
+
+/// A guarded change of exactly one row; anything else means that someone was faster.
+pub(crate) async fn execute_one(
+    session: &impl Session,
+    sql: &str,
+    params: Params<'_>,
+    what: &'static str,
+) -> Result<(), StorageError> {
+    match execute(session, sql, params).await? {
+        1 => Ok(()),
+        _ => Err(StorageError::stale(what)),
+    }
+}

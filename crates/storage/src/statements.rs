@@ -1,0 +1,24 @@
+//! The register of all SQL, kept by a macro so that no statement can be forgotten.
+
+/// Declares the SQL constants of one module and lists them in its `STATEMENTS`.
+macro_rules! statements {
+    ($($(#[$attr:meta])* $name:ident = $sql:expr;)+) => {
+        $($(#[$attr])* const $name: &str = $sql;)+
+
+        /// Name and text of every statement of this module.
+        pub(crate) const STATEMENTS: &[(&str, &str)] =
+            &[$((concat!(module_path!(), "::", stringify!($name)), $name)),+];
+    };
+}
+
+/// Every statement that any module can send; modules that use `statements!` are listed here.
+pub fn all() -> Vec<(&'static str, &'static str)> {
+    let modules: &[&[(&str, &str)]] = &[
+        crate::clock::STATEMENTS,
+        crate::halts::STATEMENTS,
+        crate::inbox::STATEMENTS,
+        crate::migrate::STATEMENTS,
+        crate::outbox::STATEMENTS,
+    ];
+    modules.iter().flat_map(|module| module.iter().copied()).collect()
+}
