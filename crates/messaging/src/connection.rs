@@ -50,7 +50,11 @@ pub struct Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "amqps" } else { "amqp" };
-        write!(f, "{scheme}://{}@{}:{}/{}", self.user, self.host, self.port, self.vhost)
+        write!(
+            f,
+            "{scheme}://{}@{}:{}/{}",
+            self.user, self.host, self.port, self.vhost
+        )
     }
 }
 
@@ -61,9 +65,16 @@ pub enum BrokerError {
     BadUrl,
     /// Not reachable, or refused us; worth another try after `retry_in`.
     #[error("no connection to the broker at {endpoint}")]
-    Down { endpoint: Endpoint, retry_in: Duration, source: Option<lapin::Error> },
+    Down {
+        endpoint: Box<Endpoint>,
+        retry_in: Duration,
+        source: Option<lapin::Error>,
+    },
     #[error("the broker refused {call}")]
-    Amqp { call: &'static str, source: lapin::Error },
+    Amqp {
+        call: &'static str,
+        source: lapin::Error,
+    },
     #[error("the broker did not answer {call} within {} s", CALL_TIMEOUT.as_secs())]
     TimedOut { call: &'static str },
     #[error("{name} is not declared on the broker; declare the topology first")]
@@ -100,7 +111,11 @@ impl Broker {
     /// Parses the settings; connects only when first used.
     pub fn new(config: BrokerConfig) -> Result<Self, BrokerError> {
         // The parser's own message may quote the URL, so it is dropped.
-        let mut uri: AMQPUri = config.url.expose_secret().parse().map_err(|_| BrokerError::BadUrl)?;
+        let mut uri: AMQPUri = config
+            .url
+            .expose_secret()
+            .parse()
+            .map_err(|_| BrokerError::BadUrl)?;
         uri.query.heartbeat = Some(uri.query.heartbeat.unwrap_or(HEARTBEAT_SECONDS));
         let timeout_ms = u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
         uri.query.connection_timeout = Some(uri.query.connection_timeout.unwrap_or(timeout_ms));
@@ -178,7 +193,9 @@ impl Broker {
     /// Polite end of a channel; a channel already dead is fine.
     pub(crate) async fn close_channel(&self, channel: &Channel) {
         if channel.status().connected() {
-            let _ = self.bounded("channel.close", channel.close(200, "done".into())).await;
+            let _ = self
+                .bounded("channel.close", channel.close(200, "done".into()))
+                .await;
         }
     }
 
@@ -193,7 +210,10 @@ impl Broker {
             return Ok(live.clone());
         }
         state.live = None;
-        if let Some(retry_in) = state.not_before.and_then(|at| at.checked_duration_since(Instant::now())) {
+        if let Some(retry_in) = state
+            .not_before
+            .and_then(|at| at.checked_duration_since(Instant::now()))
+        {
             return Err(self.down(retry_in, None));
         }
         match self.connect(slot.purpose).await {
@@ -201,7 +221,10 @@ impl Broker {
                 observe::connected(slot.purpose, "ok");
                 tracing::info!(broker = %self.0.endpoint, purpose = slot.purpose, "broker connected");
                 let live = Arc::new(connection);
-                *state = SlotState { live: Some(live.clone()), ..SlotState::default() };
+                *state = SlotState {
+                    live: Some(live.clone()),
+                    ..SlotState::default()
+                };
                 Ok(live)
             }
             Err(source) => {
@@ -215,14 +238,21 @@ impl Broker {
     }
 
     fn down(&self, retry_in: Duration, source: Option<lapin::Error>) -> BrokerError {
-        BrokerError::Down { endpoint: self.0.endpoint.clone(), retry_in, source }
+        BrokerError::Down {
+            endpoint: Box::new(self.0.endpoint.clone()),
+            retry_in,
+            source,
+        }
     }
 
     /// `Err(None)` is a time-out.
     async fn connect(&self, purpose: &str) -> Result<Connection, Option<lapin::Error>> {
         let name = format!("fiatrails/{}/{purpose}", self.0.service.name());
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let tls = OwnedTLSConfig { identity: None, cert_chain: self.0.ca_pem.clone() };
+        let tls = OwnedTLSConfig {
+            identity: None,
+            cert_chain: self.0.ca_pem.clone(),
+        };
         let runtime = lapin::runtime::default_runtime().map_err(Some)?;
         let connecting = Connection::connect_uri_with_config(self.0.uri.clone(), properties, tls, runtime);
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
@@ -234,19 +264,27 @@ impl Broker {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("endpoint", &self.0.endpoint).field("service", &self.0.service).finish()
+        f.debug_struct("Broker")
+            .field("endpoint", &self.0.endpoint)
+            .field("service", &self.0.service)
+            .finish()
     }
 }
 
 impl Slot {
     fn new(purpose: &'static str) -> Self {
-        Self { purpose, state: Mutex::default() }
+        Self {
+            purpose,
+            state: Mutex::default(),
+        }
     }
 }
 
 /// Doubling from 100 ms to 5 s.
 pub(crate) fn backoff(failures: u32) -> Duration {
-    BACKOFF_FIRST.saturating_mul(1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX)).min(BACKOFF_CAP)
+    BACKOFF_FIRST
+        .saturating_mul(1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX))
+        .min(BACKOFF_CAP)
 }
 
 #[cfg(test)]
@@ -254,13 +292,22 @@ mod tests {
     use super::*;
 
     fn config(url: &str) -> BrokerConfig {
-        BrokerConfig { url: url.into(), service: Service::Ops, version: "0".into(), ca_pem: None }
+        BrokerConfig {
+            url: url.into(),
+            service: Service::Ops,
+            version: "0".into(),
+            ca_pem: None,
+        }
     }
 
     #[test]
     fn the_password_is_never_shown() {
         let broker = Broker::new(config("amqp://u:canary-secret@localhost:5672/v")).unwrap();
-        let shown = format!("{broker:?} {} {:?}", broker.endpoint(), config("amqp://u:canary-secret@h/v"));
+        let shown = format!(
+            "{broker:?} {} {:?}",
+            broker.endpoint(),
+            config("amqp://u:canary-secret@h/v")
+        );
         assert!(!shown.contains("canary-secret"), "{shown}");
         let error = Broker::new(config("http://u:canary-secret@h")).unwrap_err();
         assert!(!format!("{error:?} {error}").contains("canary-secret"));
@@ -276,8 +323,14 @@ mod tests {
     async fn a_broker_that_is_down_is_an_error_with_a_wait_not_a_hang() {
         let broker = Broker::new(config("amqp://u:p@127.0.0.1:1/v")).unwrap();
         let first = broker.check().await.unwrap_err();
-        assert!(matches!(first, BrokerError::Down { source: Some(_), .. }), "{first:?}");
+        assert!(
+            matches!(first, BrokerError::Down { source: Some(_), .. }),
+            "{first:?}"
+        );
         let second = broker.check().await.unwrap_err();
-        assert!(matches!(second, BrokerError::Down { source: None, .. }), "{second:?}");
+        assert!(
+            matches!(second, BrokerError::Down { source: None, .. }),
+            "{second:?}"
+        );
     }
 }

@@ -7,6 +7,8 @@ mod session;
 mod settle;
 mod triage;
 
+pub(crate) use triage::whole_number;
+
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -69,11 +71,19 @@ pub enum Disposition {
 
 impl Disposition {
     pub fn retry(class: &'static str, text: impl Into<String>) -> Self {
-        Self::Retry(Failure { class, text: text.into(), last_tx_hash: None })
+        Self::Retry(Failure {
+            class,
+            text: text.into(),
+            last_tx_hash: None,
+        })
     }
 
     pub fn park(class: &'static str, text: impl Into<String>) -> Self {
-        Self::Park(Failure { class, text: text.into(), last_tx_hash: None })
+        Self::Park(Failure {
+            class,
+            text: text.into(),
+            last_tx_hash: None,
+        })
     }
 
     /// Names the last transaction on the parked entry.
@@ -99,7 +109,11 @@ pub struct ConsumerConfig {
 
 impl Default for ConsumerConfig {
     fn default() -> Self {
-        Self { prefetch: 256, max_batch: 64, linger: Duration::from_millis(5) }
+        Self {
+            prefetch: 256,
+            max_batch: 64,
+            linger: Duration::from_millis(5),
+        }
     }
 }
 
@@ -124,7 +138,15 @@ impl<B: Body> Consumer<B> {
     pub fn new(parts: ConsumerParts, config: ConsumerConfig) -> Self {
         let max_batch = config.max_batch.max(1);
         let prefetch = config.prefetch.max(u16::try_from(max_batch).unwrap_or(u16::MAX));
-        Self { parts, config: ConsumerConfig { prefetch, max_batch, ..config }, body: PhantomData }
+        Self {
+            parts,
+            config: ConsumerConfig {
+                prefetch,
+                max_batch,
+                ..config
+            },
+            body: PhantomData,
+        }
     }
 
     /// Runs until `shutdown`, through losses of the broker. Consumes only while `gate` is true; when it turns

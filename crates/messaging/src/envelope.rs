@@ -80,7 +80,11 @@ impl Envelope {
     }
 
     pub fn hints(&self) -> Hints {
-        Hints { attempt: self.attempt, first_seen: self.first_seen, traceparent: self.traceparent.clone() }
+        Hints {
+            attempt: self.attempt,
+            first_seen: self.first_seen,
+            traceparent: self.traceparent.clone(),
+        }
     }
 
     /// What the seal is taken over: each field with its length in front, so that no two messages share a string.
@@ -88,8 +92,16 @@ impl Envelope {
         let causation = self.causation_id.map(|id| id.to_string()).unwrap_or_default();
         let intent = self.intent_id.map(|id| id.to_string()).unwrap_or_default();
         let (version, message) = (self.v.to_string(), self.message_id.to_string());
-        let fields =
-            ["FR1-SEAL", &version, &self.kid, &self.queue, &message, &causation, &intent, &self.body];
+        let fields = [
+            "FR1-SEAL",
+            &version,
+            &self.kid,
+            &self.queue,
+            &message,
+            &causation,
+            &intent,
+            &self.body,
+        ];
         let mut out = Vec::with_capacity(fields.iter().map(|f| f.len() + 4).sum());
         for field in fields {
             let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
@@ -106,7 +118,10 @@ pub(crate) fn is_traceparent(text: &str) -> bool {
     let mut parts = text.split('-');
     let well_formed = lengths.iter().all(|length| {
         parts.next().is_some_and(|part| {
-            part.len() == *length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            part.len() == *length
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         })
     });
     well_formed && parts.next().is_none() && text.starts_with("00-")
@@ -114,7 +129,11 @@ pub(crate) fn is_traceparent(text: &str) -> bool {
 
 /// The trace id inside a well-formed `traceparent`.
 pub(crate) fn trace_id(traceparent: &str) -> Option<&str> {
-    if is_traceparent(traceparent) { traceparent.get(3..35) } else { None }
+    if is_traceparent(traceparent) {
+        traceparent.get(3..35)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +181,14 @@ mod tests {
     fn traceparent_form() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(trace_id(good), Some("0af7651916cd43dd8448eb211c80319c"));
-        for bad in ["", "00", &good[1..], &good.to_uppercase(), &format!("{good}-00"), &good.replace("00-", "ff-")] {
+        for bad in [
+            "",
+            "00",
+            &good[1..],
+            &good.to_uppercase(),
+            &format!("{good}-00"),
+            &good.replace("00-", "ff-"),
+        ] {
             assert!(!is_traceparent(bad), "{bad}");
         }
     }

@@ -20,5 +20,7 @@ pub mod wire;
 pub use connection::{Broker, BrokerConfig, BrokerError};
 pub use consume::{Consumer, ConsumerConfig, ConsumerParts, Delivery, Disposition, Failure};
 pub use publish::{Outgoing, PublishError, Publisher};
-pub use seal::{OpenError, Opener, PipelineKeys, SealError, SealedMessage, Sealer, SharedPipelineKeys, Stamp};
+pub use seal::{
+    OpenError, Opener, PipelineKeys, SealError, SealedMessage, Sealer, SharedPipelineKeys, Stamp,
+};
 pub use topology::{Service, WorkQueue};

@@ -10,19 +10,42 @@ pub const QUIET_TARGETS: &str = "lapin=error";
 
 /// Registers help texts; once per process.
 pub fn describe() {
-    describe_counter!("fiatrails_retry_attempts_total", "delayed retries published, by operation");
-    describe_counter!("fiatrails_parked_total", "messages parked, by queue and error class");
-    describe_counter!("fiatrails_messages_total", "deliveries settled, by queue and result");
-    describe_counter!("fiatrails_handler_crashes_total", "handlers that panicked or broke their contract, by queue");
+    describe_counter!(
+        "fiatrails_retry_attempts_total",
+        "delayed retries published, by operation"
+    );
+    describe_counter!(
+        "fiatrails_parked_total",
+        "messages parked, by queue and error class"
+    );
+    describe_counter!(
+        "fiatrails_messages_total",
+        "deliveries settled, by queue and result"
+    );
+    describe_counter!(
+        "fiatrails_handler_crashes_total",
+        "handlers that panicked or broke their contract, by queue"
+    );
     describe_counter!("fiatrails_publish_total", "messages published, by result");
-    describe_histogram!("fiatrails_publish_duration_seconds", Unit::Seconds, "publish to confirm, one window");
-    describe_counter!("fiatrails_broker_connects_total", "connection attempts, by use and result");
+    describe_histogram!(
+        "fiatrails_publish_duration_seconds",
+        Unit::Seconds,
+        "publish to confirm, one window"
+    );
+    describe_counter!(
+        "fiatrails_broker_connects_total",
+        "connection attempts, by use and result"
+    );
     describe_gauge!("fiatrails_queue_depth", "messages ready, by queue");
     describe_gauge!("fiatrails_dlq_depth", "entries waiting for the on-call, by queue");
 }
 
 pub(crate) fn queue_depth(kind: QueueKind, queue: &str, ready: u32) {
-    let name = if kind == QueueKind::Dead { "fiatrails_dlq_depth" } else { "fiatrails_queue_depth" };
+    let name = if kind == QueueKind::Dead {
+        "fiatrails_dlq_depth"
+    } else {
+        "fiatrails_queue_depth"
+    };
     gauge!(name, "queue" => queue.to_owned()).set(f64::from(ready));
 }
 

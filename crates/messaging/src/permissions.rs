@@ -4,7 +4,7 @@
 //! service's own, bound only to the queues it may write. Retry and dead exchanges are shared by the consumers;
 //! what one of them could smuggle onto a foreign queue that way fails at the seal.
 
-use crate::topology::{DEAD_EXCHANGE, RETRY_STEPS, Service, WORK_EXCHANGE, WorkQueue, retry_exchange};
+use crate::topology::{DEAD_EXCHANGE, RETRY_STEPS, Service, retry_exchange};
 
 /// Arguments of `rabbitmqctl set_permissions` for one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,11 @@ impl Service {
         match self {
             Self::Ops => {
                 let all = r"^(fiatrails|mint|mpesa|delay|dead)\..*$".to_owned();
-                Permissions { configure: all.clone(), write: all.clone(), read: all }
+                Permissions {
+                    configure: all.clone(),
+                    write: all.clone(),
+                    read: all,
+                }
             }
             Self::Gateway => Permissions {
                 configure: "^$".into(),
@@ -45,33 +49,47 @@ fn any_of(names: impl IntoIterator<Item = String>) -> String {
     format!("^({})$", escaped.join("|"))
 }
 
-/// Nothing but these exists, so no pattern above can match more than it says.
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::{WORK_EXCHANGE, WorkQueue};
 
     #[test]
     fn nobody_but_the_operator_may_configure_or_use_the_work_exchange() {
         for service in [Service::Gateway, Service::MintExecutor, Service::Callback] {
             let p = service.permissions();
             assert_eq!(p.configure, "^$");
-            assert!(!p.write.contains(&WORK_EXCHANGE.replace('.', r"\.")), "{}", p.write);
+            assert!(
+                !p.write.contains(&WORK_EXCHANGE.replace('.', r"\.")),
+                "{}",
+                p.write
+            );
         }
     }
 
     #[test]
     fn the_gateway_reads_nothing_and_writes_by_its_own_door() {
         let p = Service::Gateway.permissions();
-        assert_eq!((p.write.as_str(), p.read.as_str()), (r"^(fiatrails\.in\.gateway)$", "^$"));
+        assert_eq!(
+            (p.write.as_str(), p.read.as_str()),
+            (r"^(fiatrails\.in\.gateway)$", "^$")
+        );
     }
 
     #[test]
     fn every_queue_has_exactly_one_consuming_and_one_writing_service() {
         let count = |f: fn(Service) -> &'static [WorkQueue], q| {
-            Service::ALL.into_iter().filter(|s| *s != Service::Ops && f(*s).contains(&q)).count()
+            Service::ALL
+                .into_iter()
+                .filter(|s| *s != Service::Ops && f(*s).contains(&q))
+                .count()
         };
         for queue in WorkQueue::ALL {
-            assert_eq!((count(Service::reads, queue), count(Service::writes, queue)), (1, 1), "{queue}");
+            assert_eq!(
+                (count(Service::reads, queue), count(Service::writes, queue)),
+                (1, 1),
+                "{queue}"
+            );
         }
     }
 }

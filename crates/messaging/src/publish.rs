@@ -174,7 +174,11 @@ impl Publisher {
         };
         let window = Window::send(self, &channel, messages, deadline).await;
         if window.complete() {
-            self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+            self.0
+                .idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(channel);
         }
         window.outcomes(messages, self.0.broker.service().ingress())
     }
@@ -190,7 +194,12 @@ impl Publisher {
         }
         let broker = &self.0.broker;
         let channel = broker.publish_channel().await?;
-        broker.bounded("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        broker
+            .bounded(
+                "confirm.select",
+                channel.confirm_select(ConfirmSelectOptions::default()),
+            )
+            .await?;
         Ok(channel)
     }
 
@@ -214,10 +223,18 @@ enum Answer {
 }
 
 impl Window {
-    async fn send(publisher: &Publisher, channel: &Channel, messages: &[Outgoing], deadline: Instant) -> Self {
+    async fn send(
+        publisher: &Publisher,
+        channel: &Channel,
+        messages: &[Outgoing],
+        deadline: Instant,
+    ) -> Self {
         let ingress = publisher.0.broker.service().ingress();
         let tickets: Vec<u64> = messages.iter().map(|_| publisher.ticket()).collect();
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..Default::default()
+        };
         let send = |message: &Outgoing, ticket| {
             let exchange = match &message.exchange {
                 Route::Ingress => short(ingress),
@@ -237,8 +254,18 @@ impl Window {
                 }
             }
         };
-        let sent = join_all(messages.iter().zip(&tickets).map(|(message, ticket)| send(message, *ticket))).await;
-        let mut window = Self { tickets, answers: Vec::with_capacity(messages.len()), returned: HashSet::new() };
+        let sent = join_all(
+            messages
+                .iter()
+                .zip(&tickets)
+                .map(|(message, ticket)| send(message, *ticket)),
+        )
+        .await;
+        let mut window = Self {
+            tickets,
+            answers: Vec::with_capacity(messages.len()),
+            returned: HashSet::new(),
+        };
         for confirm in sent {
             let answer = match confirm {
                 Ok(confirm) => window.answer(confirm, deadline).await,
@@ -258,7 +285,12 @@ impl Window {
             Err(_) => (Answer::Silent("no confirm in time".into()), None),
         };
         if let Some(message) = returned {
-            let ticket = message.delivery.properties.correlation_id().as_ref().map(|id| id.as_str().parse());
+            let ticket = message
+                .delivery
+                .properties
+                .correlation_id()
+                .as_ref()
+                .map(|id| id.as_str().parse());
             // A return that names no ticket of ours poisons the window: nothing in it is then believed.
             self.returned.insert(ticket.and_then(Result::ok).unwrap_or(0));
         }
@@ -266,7 +298,11 @@ impl Window {
     }
 
     fn complete(&self) -> bool {
-        !self.answers.iter().any(|answer| matches!(answer, Answer::Silent(_))) && !self.returned.contains(&0)
+        !self
+            .answers
+            .iter()
+            .any(|answer| matches!(answer, Answer::Silent(_)))
+            && !self.returned.contains(&0)
     }
 
     fn outcomes(self, messages: &[Outgoing], ingress: &str) -> Vec<Outcome> {
@@ -282,7 +318,9 @@ impl Window {
                 routing_key: message.routing_key.clone(),
             }),
             Answer::Acked if trusted => Ok(()),
-            Answer::Acked => Err(PublishError::Unknown("the window was not answered in full".into())),
+            Answer::Acked => Err(PublishError::Unknown(
+                "the window was not answered in full".into(),
+            )),
             Answer::Nacked => Err(PublishError::Refused),
             Answer::TooLarge(bytes) => Err(PublishError::TooLarge(bytes)),
             Answer::Silent(why) => Err(PublishError::Unknown(why)),

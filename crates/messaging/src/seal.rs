@@ -118,7 +118,10 @@ impl Sealer {
     /// The same sealed content as a new message (replay): the body's text is kept byte for byte. The causation
     /// id of the stamp is replaced by the id of the message that was opened.
     pub fn replay(&self, opened: &Opened, stamp: Stamp) -> Result<SealedMessage, SealError> {
-        let stamp = Stamp { causation_id: Some(opened.message_id), ..stamp };
+        let stamp = Stamp {
+            causation_id: Some(opened.message_id),
+            ..stamp
+        };
         self.seal_text(opened.queue, opened.intent_id, opened.body.clone(), stamp)
     }
 
@@ -172,7 +175,12 @@ impl Sealer {
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Err(SealError::TooLarge(bytes.len()));
         }
-        Ok(SealedMessage { queue, message_id: stamp.message_id, intent_id, bytes })
+        Ok(SealedMessage {
+            queue,
+            message_id: stamp.message_id,
+            intent_id,
+            bytes,
+        })
     }
 }
 
@@ -236,11 +244,17 @@ impl Opened {
     /// The typed body; its own intent id must be the sealed one.
     pub fn body<B: Body>(&self) -> Result<B, OpenError> {
         if B::QUEUE != self.queue {
-            return Err(OpenError::Malformed(format!("a body of {} is not on {}", B::QUEUE, self.queue)));
+            return Err(OpenError::Malformed(format!(
+                "a body of {} is not on {}",
+                B::QUEUE,
+                self.queue
+            )));
         }
         let body: B = serde_json::from_str(&self.body).map_err(|e| OpenError::Malformed(e.to_string()))?;
         if body.intent_id() != self.intent_id {
-            return Err(OpenError::Malformed("the intent id does not commit to the body".into()));
+            return Err(OpenError::Malformed(
+                "the intent id does not commit to the body".into(),
+            ));
         }
         Ok(body)
     }

@@ -40,8 +40,13 @@ pub enum WorkQueue {
 }
 
 impl WorkQueue {
-    pub const ALL: [Self; 5] =
-        [Self::MintSubmit, Self::MintExecute, Self::MintRefund, Self::MintOutcome, Self::MpesaResult];
+    pub const ALL: [Self; 5] = [
+        Self::MintSubmit,
+        Self::MintExecute,
+        Self::MintRefund,
+        Self::MintOutcome,
+        Self::MpesaResult,
+    ];
 
     /// The queue's versioned name, also its routing key and what is sealed.
     pub const fn name(self) -> &'static str {
@@ -91,7 +96,9 @@ impl FromStr for WorkQueue {
 
     /// Accepts the versioned name, the name without version and the name of its dead queue.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let hit = Self::ALL.into_iter().find(|q| [q.name(), q.operation(), q.dead_name()].contains(&text));
+        let hit = Self::ALL
+            .into_iter()
+            .find(|q| [q.name(), q.operation(), q.dead_name()].contains(&text));
         hit.ok_or_else(|| UnknownQueue(text.chars().take(64).collect()))
     }
 }
@@ -133,7 +140,11 @@ impl Service {
     pub const fn reads(self) -> &'static [WorkQueue] {
         match self {
             Self::Gateway | Self::Ops => &[],
-            Self::MintExecutor => &[WorkQueue::MintSubmit, WorkQueue::MintExecute, WorkQueue::MintRefund],
+            Self::MintExecutor => &[
+                WorkQueue::MintSubmit,
+                WorkQueue::MintExecute,
+                WorkQueue::MintRefund,
+            ],
             Self::Callback => &[WorkQueue::MintOutcome, WorkQueue::MpesaResult],
         }
     }
@@ -227,17 +238,28 @@ pub fn queues() -> Vec<QueueSpec> {
 
 /// Every exchange.
 pub fn exchanges() -> Vec<ExchangeSpec> {
-    let direct = |name: &str, purpose| ExchangeSpec { name: name.to_owned(), fanout: false, purpose };
+    let direct = |name: &str, purpose| ExchangeSpec {
+        name: name.to_owned(),
+        fanout: false,
+        purpose,
+    };
     let mut all = vec![
         direct(WORK_EXCHANGE, "returns from the delay queues; operator's replays"),
-        direct(DEAD_EXCHANGE, "parked messages; native dead letters of the work queues"),
+        direct(
+            DEAD_EXCHANGE,
+            "parked messages; native dead letters of the work queues",
+        ),
     ];
     for service in Service::ALL.into_iter().filter(|s| s.ingress() != WORK_EXCHANGE) {
         all.push(direct(service.ingress(), "new messages of one service"));
     }
     for n in 1..=RETRY_STEPS {
         let purpose = "waits of one retry step; keeps the routing key of the work queue";
-        all.push(ExchangeSpec { name: retry_exchange(n), fanout: true, purpose });
+        all.push(ExchangeSpec {
+            name: retry_exchange(n),
+            fanout: true,
+            purpose,
+        });
     }
     all
 }
@@ -255,7 +277,12 @@ pub fn bindings() -> Vec<BindingSpec> {
         all.push(bind(DEAD_EXCHANGE, q.dead_name(), q.name()));
     }
     for service in Service::ALL.into_iter().filter(|s| s.ingress() != WORK_EXCHANGE) {
-        all.extend(service.writes().iter().map(|q| bind(service.ingress(), q.name(), q.name())));
+        all.extend(
+            service
+                .writes()
+                .iter()
+                .map(|q| bind(service.ingress(), q.name(), q.name())),
+        );
     }
     all.extend((1..=RETRY_STEPS).map(|n| bind(&retry_exchange(n), &delay_queue(n), "")));
     all
@@ -301,20 +328,36 @@ pub enum Argument {
 /// Declares everything; doing it again changes nothing. Needs a user that may configure (the operator's).
 pub async fn declare_all(broker: &Broker) -> Result<(), BrokerError> {
     let channel = broker.publish_channel().await?;
-    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let durable = ExchangeDeclareOptions {
+        durable: true,
+        ..Default::default()
+    };
     for spec in exchanges() {
-        let kind = if spec.fanout { ExchangeKind::Fanout } else { ExchangeKind::Direct };
+        let kind = if spec.fanout {
+            ExchangeKind::Fanout
+        } else {
+            ExchangeKind::Direct
+        };
         let declared = channel.exchange_declare(short(&spec.name), kind, durable, FieldTable::default());
         broker.bounded("exchange.declare", declared).await?;
     }
-    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..Default::default()
+    };
     for spec in queues() {
         let declared = channel.queue_declare(short(&spec.name), durable, spec.table());
         broker.bounded("queue.declare", declared).await?;
     }
     for spec in bindings() {
         let (queue, exchange, key) = (short(&spec.queue), short(&spec.exchange), spec.routing_key.into());
-        let bound = channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default());
+        let bound = channel.queue_bind(
+            queue,
+            exchange,
+            key,
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
         broker.bounded("queue.bind", bound).await?;
     }
     broker.close_channel(&channel).await;
@@ -325,12 +368,26 @@ pub async fn declare_all(broker: &Broker) -> Result<(), BrokerError> {
 /// checks of services.
 pub async fn verify(broker: &Broker) -> Result<(), BrokerError> {
     let channel = broker.publish_channel().await?;
-    let passive = ExchangeDeclareOptions { passive: true, durable: true, ..Default::default() };
+    let passive = ExchangeDeclareOptions {
+        passive: true,
+        durable: true,
+        ..Default::default()
+    };
     for spec in exchanges() {
-        let kind = if spec.fanout { ExchangeKind::Fanout } else { ExchangeKind::Direct };
+        let kind = if spec.fanout {
+            ExchangeKind::Fanout
+        } else {
+            ExchangeKind::Direct
+        };
         let declared = channel.exchange_declare(short(&spec.name), kind, passive, FieldTable::default());
-        let missing = |error| BrokerError::Missing { name: spec.name.clone(), source: Box::new(error) };
-        broker.bounded("exchange.declare", declared).await.map_err(missing)?;
+        let missing = |error| BrokerError::Missing {
+            name: spec.name.clone(),
+            source: Box::new(error),
+        };
+        broker
+            .bounded("exchange.declare", declared)
+            .await
+            .map_err(missing)?;
     }
     for spec in queues() {
         message_count(broker, &channel, &spec.name).await?;
@@ -355,20 +412,33 @@ pub async fn depths(broker: &Broker) -> Result<Vec<QueueDepth>, BrokerError> {
     for spec in queues() {
         let ready = message_count(broker, &channel, &spec.name).await?;
         crate::observe::queue_depth(spec.kind, &spec.name, ready);
-        all.push(QueueDepth { queue: spec.name, kind: spec.kind, ready });
+        all.push(QueueDepth {
+            queue: spec.name,
+            kind: spec.kind,
+            ready,
+        });
     }
     broker.close_channel(&channel).await;
     Ok(all)
 }
 
 async fn message_count(broker: &Broker, channel: &lapin::Channel, queue: &str) -> Result<u32, BrokerError> {
-    let passive = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+    let passive = QueueDeclareOptions {
+        passive: true,
+        durable: true,
+        ..Default::default()
+    };
     let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
     let declared = broker.bounded("queue.declare", declared).await;
-    declared.map(|queue| queue.message_count()).map_err(|error| match error {
-        BrokerError::Amqp { .. } => BrokerError::Missing { name: queue.to_owned(), source: Box::new(error) },
-        other => other,
-    })
+    declared
+        .map(|queue| queue.message_count())
+        .map_err(|error| match error {
+            BrokerError::Amqp { .. } => BrokerError::Missing {
+                name: queue.to_owned(),
+                source: Box::new(error),
+            },
+            other => other,
+        })
 }
 
 pub(crate) fn short(text: &str) -> ShortString {

@@ -66,7 +66,7 @@ pub(super) struct Context<'a> {
 pub(super) fn plan(raw: &Raw, verdict: Verdict, ctx: &Context<'_>) -> Step {
     match verdict {
         Verdict::Settle(Disposition::Done) => Step::Ack,
-        Verdict::Settle(Disposition::Retry(failure)) => retry(raw, failure, ctx),
+        Verdict::Settle(Disposition::Retry(failure)) => retry(raw, &failure, ctx),
         Verdict::Settle(Disposition::Park(failure)) => park(raw, &failure, ctx),
         Verdict::Settle(Disposition::Return) if raw.redeliveries < RETURN_BY_COPY_FROM => Step::Requeue,
         Verdict::Settle(Disposition::Return) => again(raw, RETURN_DELAY, ctx),
@@ -75,16 +75,19 @@ pub(super) fn plan(raw: &Raw, verdict: Verdict, ctx: &Context<'_>) -> Step {
     }
 }
 
-fn retry(raw: &Raw, failure: Failure, ctx: &Context<'_>) -> Step {
-    let Some(envelope) = &raw.envelope else { return park(raw, &failure, ctx) };
+fn retry(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
+    let Some(envelope) = &raw.envelope else {
+        return park(raw, failure, ctx);
+    };
     match ctx.retry.after_failure(envelope.message_id, envelope.attempt) {
-        Next::GiveUp => park(raw, &failure, ctx),
+        Next::GiveUp => park(raw, failure, ctx),
         Next::RetryAfter(wait) => {
             let step = envelope.attempt;
             let next = step.saturating_add(1);
-            delayed(raw, next, step, wait, ctx).map_or_else(|| park(raw, &failure, ctx), |copy| {
-                Step::CopyThenAck(Box::new(copy), Copy::Retry)
-            })
+            delayed(raw, next, step, wait, ctx).map_or_else(
+                || park(raw, failure, ctx),
+                |copy| Step::CopyThenAck(Box::new(copy), Copy::Retry),
+            )
         }
     }
 }
@@ -95,7 +98,13 @@ fn park(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
         routing_key: raw.queue.name().to_owned(),
         message_id: raw.message_id(),
         expiration: None,
-        headers: entry::headers(raw.queue, raw.envelope.as_ref(), failure, ctx.now, (ctx.service, ctx.version)),
+        headers: entry::headers(
+            raw.queue,
+            raw.envelope.as_ref(),
+            failure,
+            ctx.now,
+            (ctx.service, ctx.version),
+        ),
         payload: entry::bounded_payload(&raw.delivery.data),
     };
     Step::CopyThenAck(Box::new(copy), Copy::Park(failure.class))
@@ -103,15 +112,31 @@ fn park(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
 
 /// Goes round by a delay queue with the same attempt.
 fn again(raw: &Raw, wait: Duration, ctx: &Context<'_>) -> Step {
-    let Some(envelope) = &raw.envelope else { return Step::Requeue };
+    let Some(envelope) = &raw.envelope else {
+        return Step::Requeue;
+    };
     let copy = delayed(raw, envelope.attempt, step_for(wait, ctx.retry), wait, ctx);
-    copy.map_or(Step::Requeue, |copy| Step::CopyThenAck(Box::new(copy), Copy::Return))
+    copy.map_or(Step::Requeue, |copy| {
+        Step::CopyThenAck(Box::new(copy), Copy::Return)
+    })
 }
 
 fn await_key(raw: &Raw, text: String, ctx: &Context<'_>) -> Step {
-    let age = raw.envelope.as_ref().map(|e| ctx.now - e.first_seen).unwrap_or_default();
+    let age = raw
+        .envelope
+        .as_ref()
+        .map(|e| ctx.now - e.first_seen)
+        .unwrap_or_default();
     if age > AWAIT_KEY_FOR {
-        return park(raw, &Failure { class: "unknown_key", text, last_tx_hash: None }, ctx);
+        return park(
+            raw,
+            &Failure {
+                class: "unknown_key",
+                text,
+                last_tx_hash: None,
+            },
+            ctx,
+        );
     }
     let half = Duration::try_from(age / 2).unwrap_or_default();
     again(raw, half.clamp(AWAIT_KEY_MIN, AWAIT_KEY_MAX), ctx)

@@ -39,7 +39,11 @@ struct Batch<B> {
 
 impl<B> Default for Batch<B> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), decided: Vec::new(), flush_at: None }
+        Self {
+            waiting: Vec::new(),
+            decided: Vec::new(),
+            flush_at: None,
+        }
     }
 }
 
@@ -57,11 +61,22 @@ impl<'a> Session<'a> {
     ) -> Result<Self, BrokerError> {
         let broker = &parts.broker;
         let channel = broker.consume_channel().await?;
-        broker.bounded("basic.qos", channel.basic_qos(config.prefetch, BasicQosOptions::default())).await?;
+        broker
+            .bounded(
+                "basic.qos",
+                channel.basic_qos(config.prefetch, BasicQosOptions::default()),
+            )
+            .await?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
         let consume = channel.basic_consume(short(queue.name()), short(""), options, arguments);
         let consumer = broker.bounded("basic.consume", consume).await?;
-        Ok(Self { parts, config, queue, channel, consumer })
+        Ok(Self {
+            parts,
+            config,
+            queue,
+            channel,
+            consumer,
+        })
     }
 
     /// Ends with `Ok` when the gate closed or at shutdown, with `Err` when the broker went away.
@@ -114,7 +129,10 @@ impl<'a> Session<'a> {
             Triaged::Handle(delivery) => batch.waiting.push((raw, delivery)),
             Triaged::Decided(verdict) => batch.decided.push((raw, verdict)),
             Triaged::HandleAlone(delivery) => {
-                let mut alone = Batch { waiting: vec![(raw, delivery)], ..Batch::default() };
+                let mut alone = Batch {
+                    waiting: vec![(raw, delivery)],
+                    ..Batch::default()
+                };
                 self.flush(&mut alone, handler, shutdown).await;
             }
         }
@@ -132,10 +150,16 @@ impl<'a> Session<'a> {
         H: Fn(Vec<Delivery<B>>) -> F + Send + Sync + 'static,
         F: Future<Output = Vec<Disposition>> + Send + 'static,
     {
-        let Batch { waiting, mut decided, .. } = std::mem::take(batch);
+        let Batch {
+            waiting, mut decided, ..
+        } = std::mem::take(batch);
         let (raws, deliveries): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        let verdicts = self.verdicts(deliveries.into_iter().map(|d| *d).collect(), handler).await;
-        let breathe = verdicts.iter().any(|v| matches!(v, Verdict::Crashed | Verdict::Settle(Disposition::Return)));
+        let verdicts = self
+            .verdicts(deliveries.into_iter().map(|d| *d).collect(), handler)
+            .await;
+        let breathe = verdicts
+            .iter()
+            .any(|v| matches!(v, Verdict::Crashed | Verdict::Settle(Disposition::Return)));
         decided.extend(raws.into_iter().zip(verdicts));
         settle(decided, self.parts, shutdown).await;
         if breathe {
@@ -164,7 +188,10 @@ impl<'a> Session<'a> {
             Ok(dispositions) if dispositions.len() == count => {
                 dispositions.into_iter().map(Verdict::Settle).collect()
             }
-            Ok(dispositions) => self.crashed(&ids, &format!("{} answers for {count} messages", dispositions.len())),
+            Ok(dispositions) => self.crashed(
+                &ids,
+                &format!("{} answers for {count} messages", dispositions.len()),
+            ),
             Err(error) => self.crashed(&ids, &error),
         }
     }
@@ -179,7 +206,9 @@ impl<'a> Session<'a> {
     async fn leave<B: Body>(mut self, batch: Batch<B>, shutdown: &CancellationToken) {
         let broker = &self.parts.broker;
         if self.channel.status().connected() {
-            let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+            let cancel = self
+                .channel
+                .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
             let cancelled = broker.bounded("basic.cancel", cancel).await.is_ok();
             let mut rest: Vec<(Raw, Verdict)> = batch.decided;
             let back = || Verdict::Settle(Disposition::Return);

@@ -64,7 +64,8 @@ async fn store_copies(
             }
         }
         waiting = left;
-        let hopeless = shutdown.is_cancelled() || waiting.iter().any(|(raw, ..)| !raw.delivery.acker.usable());
+        let hopeless =
+            shutdown.is_cancelled() || waiting.iter().any(|(raw, ..)| !raw.delivery.acker.usable());
         if hopeless {
             stored.extend(waiting.drain(..).map(|(raw, ..)| (raw, Final::Requeue)));
         } else if !waiting.is_empty() {
@@ -98,10 +99,19 @@ async fn finish((raw, end): (Raw, Final)) {
     let acker = &raw.delivery.acker;
     let (result, sent) = match end {
         Final::Ack(result) => (result, acker.ack(BasicAckOptions::default()).await),
-        Final::Requeue => {
-            ("returned", acker.nack(BasicNackOptions { requeue: true, ..Default::default() }).await)
-        }
-        Final::Reject => ("crashed", acker.reject(BasicRejectOptions { requeue: true }).await),
+        Final::Requeue => (
+            "returned",
+            acker
+                .nack(BasicNackOptions {
+                    requeue: true,
+                    ..Default::default()
+                })
+                .await,
+        ),
+        Final::Reject => (
+            "crashed",
+            acker.reject(BasicRejectOptions { requeue: true }).await,
+        ),
     };
     // A delivery whose channel died is handed out again; its effect, if any, is in the inbox.
     let result = if matches!(sent, Ok(true)) { result } else { "lost" };

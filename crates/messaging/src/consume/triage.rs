@@ -31,7 +31,12 @@ impl Raw {
     pub fn new(delivery: lapin::message::Delivery, queue: WorkQueue) -> Self {
         let redeliveries = redeliveries(&delivery);
         let envelope = Envelope::parse(&delivery.data).ok();
-        Self { delivery, queue, redeliveries, envelope }
+        Self {
+            delivery,
+            queue,
+            redeliveries,
+            envelope,
+        }
     }
 
     pub fn message_id(&self) -> Option<MessageId> {
@@ -67,7 +72,11 @@ impl Raw {
             redelivered: self.delivery.redelivered,
             sealed: self.delivery.data.clone(),
         });
-        if self.redeliveries >= HANDLE_ALONE_FROM { Triaged::HandleAlone(delivery) } else { Triaged::Handle(delivery) }
+        if self.redeliveries >= HANDLE_ALONE_FROM {
+            Triaged::HandleAlone(delivery)
+        } else {
+            Triaged::Handle(delivery)
+        }
     }
 }
 
@@ -82,7 +91,9 @@ fn refusal(error: &OpenError) -> Verdict {
 /// 3.10 counts every return in `x-delivery-count`; later brokers count failures there and every hand-out in
 /// `x-acquired-count`.
 fn redeliveries(delivery: &lapin::message::Delivery) -> u64 {
-    let Some(headers) = delivery.properties.headers() else { return 0 };
+    let Some(headers) = delivery.properties.headers() else {
+        return 0;
+    };
     let count = |name: &str| headers.inner().get(name).and_then(whole_number).unwrap_or(0);
     count("x-delivery-count").max(count("x-acquired-count"))
 }

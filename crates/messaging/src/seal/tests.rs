@@ -39,7 +39,11 @@ fn intent() -> Preimage {
 }
 
 fn submit() -> MintSubmit {
-    MintSubmit { intent: intent(), integrator: "acme".parse().unwrap(), accepted_at: 1_767_225_600 }
+    MintSubmit {
+        intent: intent(),
+        integrator: "acme".parse().unwrap(),
+        accepted_at: 1_767_225_600,
+    }
 }
 
 fn stamp() -> Stamp {
@@ -86,7 +90,10 @@ fn the_sealed_string_is_the_documented_one() {
         expected.extend_from_slice(&u32::try_from(field.len()).unwrap().to_be_bytes());
         expected.extend_from_slice(field.as_bytes());
     }
-    assert_eq!(message["seal"].as_str().unwrap(), secret(2).mac(&expected).to_hex());
+    assert_eq!(
+        message["seal"].as_str().unwrap(),
+        secret(2).mac(&expected).to_hex()
+    );
 }
 
 #[test]
@@ -110,14 +117,23 @@ fn keys_reload_without_a_new_sealer() {
     let (sealer, opener) = (Sealer::new(keys.clone()), Opener::new(keys.clone()));
     keys.replace(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("z"), secret(7)));
     let bytes = sealer.seal(&submit(), stamp()).unwrap().bytes;
-    assert_eq!(opener.open(WorkQueue::MintSubmit, &bytes).unwrap().kid().as_str(), "z");
+    assert_eq!(
+        opener.open(WorkQueue::MintSubmit, &bytes).unwrap().kid().as_str(),
+        "z"
+    );
     keys.replace(PipelineKeys::new());
-    assert!(matches!(sealer.seal(&submit(), stamp()), Err(SealError::NoKey(WorkQueue::MintSubmit))));
+    assert!(matches!(
+        sealer.seal(&submit(), stamp()),
+        Err(SealError::NoKey(WorkQueue::MintSubmit))
+    ));
 }
 
 #[test]
 fn a_sealed_message_is_refused_on_another_queue() {
-    let refund = MintRefund { intent: intent(), reason: RefundReason::Declined };
+    let refund = MintRefund {
+        intent: intent(),
+        reason: RefundReason::Declined,
+    };
     let bytes = Sealer::new(keys()).seal(&refund, stamp()).unwrap().bytes;
     assert_eq!(open(&bytes).unwrap_err(), OpenError::SealInvalid);
     // Even where both queues share a key and only the queue's name was changed.
@@ -127,27 +143,53 @@ fn a_sealed_message_is_refused_on_another_queue() {
             .with(WorkQueue::MintRefund, kid("k"), secret(1)),
     );
     let bytes = Sealer::new(one.clone()).seal(&refund, stamp()).unwrap().bytes;
-    let text = String::from_utf8(bytes).unwrap().replace("mint.refund.v1", "mint.submit.v1");
-    assert_eq!(Opener::new(one).open(WorkQueue::MintSubmit, text.as_bytes()).unwrap_err(), OpenError::SealInvalid);
+    let text = String::from_utf8(bytes)
+        .unwrap()
+        .replace("mint.refund.v1", "mint.submit.v1");
+    assert_eq!(
+        Opener::new(one)
+            .open(WorkQueue::MintSubmit, text.as_bytes())
+            .unwrap_err(),
+        OpenError::SealInvalid
+    );
 }
 
 #[test]
 fn a_sealed_body_that_contradicts_its_intent_id_is_malformed() {
     let (sealer, opener) = (Sealer::new(keys()), Opener::new(keys()));
-    let other = Preimage { chain_id: 1, ..intent() };
+    let other = Preimage {
+        chain_id: 1,
+        ..intent()
+    };
     let text = serde_json::to_string(&submit()).unwrap();
-    let message = sealer.seal_text(WorkQueue::MintSubmit, Some(other.intent_id()), text, stamp()).unwrap();
+    let message = sealer
+        .seal_text(WorkQueue::MintSubmit, Some(other.intent_id()), text, stamp())
+        .unwrap();
     let opened = opener.open(WorkQueue::MintSubmit, &message.bytes).unwrap();
-    assert!(matches!(opened.body::<MintSubmit>(), Err(OpenError::Malformed(_))));
+    assert!(matches!(
+        opened.body::<MintSubmit>(),
+        Err(OpenError::Malformed(_))
+    ));
 }
 
 #[test]
 fn a_replay_is_a_new_message_that_names_its_cause() {
     let opened = open(&sealed().bytes).unwrap();
     let new_id = "018f0000-0000-7000-8000-000000000002".parse().unwrap();
-    let again = Sealer::new(keys()).replay(&opened, Stamp { message_id: new_id, ..stamp() }).unwrap();
+    let again = Sealer::new(keys())
+        .replay(
+            &opened,
+            Stamp {
+                message_id: new_id,
+                ..stamp()
+            },
+        )
+        .unwrap();
     let reopened = open(&again.bytes).unwrap();
-    assert_eq!((reopened.message_id(), reopened.causation_id()), (new_id, Some(opened.message_id())));
+    assert_eq!(
+        (reopened.message_id(), reopened.causation_id()),
+        (new_id, Some(opened.message_id()))
+    );
     assert_eq!(reopened.body::<MintSubmit>().unwrap(), submit());
 }
 
@@ -156,8 +198,14 @@ fn a_reseal_keeps_the_message_and_changes_the_key() {
     let old = shared(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("2026-01"), secret(1)));
     let opened = open(&Sealer::new(old).seal(&submit(), stamp()).unwrap().bytes).unwrap();
     let again = open(&Sealer::new(keys()).reseal(&opened).unwrap().bytes).unwrap();
-    assert_eq!((opened.kid().as_str(), again.kid().as_str()), ("2026-01", "2026-02"));
-    assert_eq!((opened.message_id(), opened.hints()), (again.message_id(), again.hints()));
+    assert_eq!(
+        (opened.kid().as_str(), again.kid().as_str()),
+        ("2026-01", "2026-02")
+    );
+    assert_eq!(
+        (opened.message_id(), opened.hints()),
+        (again.message_id(), again.hints())
+    );
 }
 
 #[test]
@@ -176,7 +224,10 @@ fn a_message_too_large_to_be_read_is_never_made() {
         accepted_by: None,
     };
     let keys = shared(PipelineKeys::new().with(WorkQueue::MpesaResult, kid("k"), secret(1)));
-    assert!(matches!(Sealer::new(keys).seal(&big, stamp()), Err(SealError::TooLarge(_))));
+    assert!(matches!(
+        Sealer::new(keys).seal(&big, stamp()),
+        Err(SealError::TooLarge(_))
+    ));
 }
 
 proptest! {

@@ -10,7 +10,11 @@ pub struct MintOutcome {
     pub intent: Preimage,
     pub outcome: Outcome,
     pub r#final: bool,
-    #[serde(default, with = "super::serde_hex::hash", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "super::serde_hex::hash",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tx_hash: Option<[u8; 32]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_number: Option<u64>,

@@ -12,12 +12,18 @@ pub(super) mod hash {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<[u8; 32]>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(d)? else { return Ok(None) };
+        let Some(text) = Option::<String>::deserialize(d)? else {
+            return Ok(None);
+        };
         let mut bytes = [0; 32];
-        let digits = text.strip_prefix("0x").filter(|t| !t.bytes().any(|b| b.is_ascii_uppercase()));
+        let digits = text
+            .strip_prefix("0x")
+            .filter(|t| !t.bytes().any(|b| b.is_ascii_uppercase()));
         digits
             .and_then(|digits| hex::decode_to_slice(digits, &mut bytes).ok())
-            .ok_or_else(|| serde::de::Error::custom("a hash is 0x followed by 64 lower-case hexadecimal digits"))?;
+            .ok_or_else(|| {
+                serde::de::Error::custom("a hash is 0x followed by 64 lower-case hexadecimal digits")
+            })?;
         Ok(Some(bytes))
     }
 }
@@ -32,6 +38,8 @@ pub(super) mod base64 {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        STANDARD.decode(text.as_bytes()).map_err(|_| serde::de::Error::custom("not base64"))
+        STANDARD
+            .decode(text.as_bytes())
+            .map_err(|_| serde::de::Error::custom("not base64"))
     }
 }
