@@ -75,11 +75,9 @@ contract Deploy {
         });
     }
 
-    function _write(
-        Deployment.System memory system,
-        Deployment.Policy memory policy,
-        uint256 deployBlock
-    ) private {
+    function _write(Deployment.System memory system, Deployment.Policy memory policy, uint256 deployBlock)
+        private
+    {
         string memory json = "system";
         vm.serializeUint(json, "chainId", block.chainid);
         vm.serializeAddress(json, "escrow", address(system.escrow));

@@ -72,7 +72,9 @@ library Deployment {
             roles.unpauser
         );
         system.escrow = _escrow(escrowImplementation, system, roles, policy);
-        if (address(system.manager) != managerAt || address(system.escrow) != escrowAt) revert WrongAddress();
+        if (address(system.manager) != managerAt || address(system.escrow) != escrowAt) {
+            revert WrongAddress();
+        }
     }
 
     function _registry(address implementation, address writer, Roles memory roles, Policy memory policy)

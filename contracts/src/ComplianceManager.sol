@@ -14,8 +14,9 @@ contract ComplianceManager is IComplianceManager, GovernedPausable {
     uint8 private constant NOT_ASSESSED = 100;
 
     /// @dev ERC-7201: where the storage of this namespace begins.
-    bytes32 private constant STORAGE_SLOT =
-        keccak256(abi.encode(uint256(keccak256("fiatrails.storage.ComplianceManager")) - 1)) & ~bytes32(uint256(0xff));
+    bytes32 private constant STORAGE_SLOT = keccak256(
+        abi.encode(uint256(keccak256("fiatrails.storage.ComplianceManager")) - 1)
+    ) & ~bytes32(uint256(0xff));
 
     /// @custom:storage-location erc7201:fiatrails.storage.ComplianceManager
     struct ManagerStorage {

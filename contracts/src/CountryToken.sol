@@ -32,11 +32,7 @@ contract CountryToken is ICountryToken, ERC20, ERC20Permit, ERC20Pausable, Acces
         uint48 adminDelay,
         address pauser,
         address unpauser
-    )
-        ERC20(name_, symbol_)
-        ERC20Permit(name_)
-        AccessControlDefaultAdminRules(adminDelay, admin)
-    {
+    ) ERC20(name_, symbol_) ERC20Permit(name_) AccessControlDefaultAdminRules(adminDelay, admin) {
         if (escrow == address(0)) revert InvalidMinter();
         minter = escrow;
         _grantRole(PAUSER_ROLE, pauser);

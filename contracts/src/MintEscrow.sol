@@ -24,7 +24,7 @@ contract MintEscrow is EscrowAdmin {
     uint256 public constant REFUND_ITEM_GAS = 260_000;
 
     /// @dev Gas to report one item as skipped, kept back for every item not yet done.
-    uint256 private constant REPORT_GAS = 5_000;
+    uint256 private constant REPORT_GAS = 5000;
     /// @dev Bytes of an item's revert data that are told.
     uint256 private constant MAX_TOLD_BYTES = 68;
     uint256 private constant MAX_REASON_BYTES = 256;
@@ -147,7 +147,7 @@ contract MintEscrow is EscrowAdmin {
     }
 
     /// @inheritdoc IMintEscrow
-    function version() external pure returns (string memory) {
+    function version() external pure virtual returns (string memory) {
         return "1.0.0";
     }
 
@@ -266,7 +266,10 @@ contract MintEscrow is EscrowAdmin {
 
     /// @dev EIP-150 hands a call at most 63/64 of what is left, and the rest must still report every open
     /// item: an item is begun only when its whole allowance is there on top of that.
-    function _item(Run memory run, bytes32 intentId, bytes memory data) private returns (ItemOutcome outcome) {
+    function _item(Run memory run, bytes32 intentId, bytes memory data)
+        private
+        returns (ItemOutcome outcome)
+    {
         uint256 needed = run.itemGas + run.itemGas / 63 + run.open * REPORT_GAS;
         if (run.refusal == ItemOutcome.Done && gasleft() < needed) run.refusal = ItemOutcome.OutOfGas;
         --run.open;

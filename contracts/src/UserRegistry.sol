@@ -24,8 +24,9 @@ contract UserRegistry is IUserRegistry, Governed {
     }
 
     /// @dev ERC-7201: where the storage of this namespace begins.
-    bytes32 private constant STORAGE_SLOT =
-        keccak256(abi.encode(uint256(keccak256("fiatrails.storage.UserRegistry")) - 1)) & ~bytes32(uint256(0xff));
+    bytes32 private constant STORAGE_SLOT = keccak256(
+        abi.encode(uint256(keccak256("fiatrails.storage.UserRegistry")) - 1)
+    ) & ~bytes32(uint256(0xff));
 
     /// @custom:storage-location erc7201:fiatrails.storage.UserRegistry
     struct RegistryStorage {

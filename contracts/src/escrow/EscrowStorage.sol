@@ -27,8 +27,9 @@ abstract contract EscrowStorage is IMintEscrow {
     }
 
     /// @dev ERC-7201: where the storage of this namespace begins.
-    bytes32 private constant STORAGE_SLOT =
-        keccak256(abi.encode(uint256(keccak256("fiatrails.storage.MintEscrow")) - 1)) & ~bytes32(uint256(0xff));
+    bytes32 private constant STORAGE_SLOT = keccak256(
+        abi.encode(uint256(keccak256("fiatrails.storage.MintEscrow")) - 1)
+    ) & ~bytes32(uint256(0xff));
 
     /// @custom:storage-location erc7201:fiatrails.storage.MintEscrow
     struct EscrowState {
@@ -72,7 +73,9 @@ abstract contract EscrowStorage is IMintEscrow {
         bytes32 countryCode_,
         bytes32 txRef
     ) public view returns (bytes32) {
-        return keccak256(abi.encode(block.chainid, address(this), depositor, user, amount, countryCode_, txRef));
+        return keccak256(
+            abi.encode(block.chainid, address(this), depositor, user, amount, countryCode_, txRef)
+        );
     }
 
     /// @inheritdoc IMintEscrow

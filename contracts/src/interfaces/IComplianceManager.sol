@@ -40,7 +40,8 @@ interface IComplianceManager is IComplianceSource {
     /// @param riskScore 0 (best) to 100 (worst)
     /// @param attestationHash hash of the off-chain attestation; zero removes it
     /// @param isVerified whether the identity was verified
-    function setUserCompliance(address user, uint8 riskScore, bytes32 attestationHash, bool isVerified) external;
+    function setUserCompliance(address user, uint8 riskScore, bytes32 attestationHash, bool isVerified)
+        external;
 
     /// @notice Stops judging and writing. Needs PAUSER_ROLE.
     function pause() external;

@@ -209,7 +209,9 @@ interface IMintEscrow {
     /// @param countryCode right-padded ASCII
     /// @param txRef 1..31 bytes, right-padded; never used by the caller before
     /// @return intentId see computeIntentId
-    function submitIntent(uint256 amount, bytes32 countryCode, bytes32 txRef) external returns (bytes32 intentId);
+    function submitIntent(uint256 amount, bytes32 countryCode, bytes32 txRef)
+        external
+        returns (bytes32 intentId);
 
     /// @notice Locks treasury stablecoin for many mints. Needs EXECUTOR_ROLE.
     /// @dev Never reverts because of an item or a pause.

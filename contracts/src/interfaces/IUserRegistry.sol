@@ -8,7 +8,9 @@ import {IComplianceSource} from "./IComplianceSource.sol";
 /// there is exactly one place where "compliant" is defined.
 interface IUserRegistry is IComplianceSource {
     /// @notice The facts of a user changed.
-    event UserComplianceUpdated(address indexed user, uint8 riskScore, bytes32 attestationHash, bool isVerified);
+    event UserComplianceUpdated(
+        address indexed user, uint8 riskScore, bytes32 attestationHash, bool isVerified
+    );
     /// @notice The rule that judges facts changed.
     event CompliancePolicyChanged(uint8 maxRiskScore, bool attestationRequired, uint64 minAttestationAge);
 
@@ -37,7 +39,8 @@ interface IUserRegistry is IComplianceSource {
     /// @param maxRiskScore highest score that may still be minted to, at most 99
     /// @param attestationRequired whether a user without an attestation is refused
     /// @param minAttestationAge seconds an attestation must have existed
-    function setCompliancePolicy(uint8 maxRiskScore, bool attestationRequired, uint64 minAttestationAge) external;
+    function setCompliancePolicy(uint8 maxRiskScore, bool attestationRequired, uint64 minAttestationAge)
+        external;
 
     /// @notice The facts of a user; reverts UserNotFound for an unknown one.
     function getUser(address user)

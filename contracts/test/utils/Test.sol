@@ -51,7 +51,10 @@ interface Vm {
     function stopBroadcast() external;
     function envUint(string calldata name) external view returns (uint256);
     function envAddress(string calldata name) external view returns (address);
-    function envAddress(string calldata name, string calldata delimiter) external view returns (address[] memory);
+    function envAddress(string calldata name, string calldata delimiter)
+        external
+        view
+        returns (address[] memory);
     function envString(string calldata name) external view returns (string memory);
     function envOr(string calldata name, uint256 fallbackValue) external view returns (uint256);
     function envOr(string calldata name, address fallbackValue) external view returns (address);
