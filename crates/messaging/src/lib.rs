@@ -17,6 +17,9 @@ pub mod seal;
 pub mod topology;
 pub mod wire;
 
+#[cfg(test)]
+mod test_docs;
+
 pub use connection::{Broker, BrokerConfig, BrokerError};
 pub use consume::{Consumer, ConsumerConfig, ConsumerParts, Delivery, Disposition, Failure};
 pub use publish::{Outgoing, PublishError, Publisher};

@@ -1,1 +1,69 @@
+use super::*;
 
+fn messages(count: usize) -> Vec<Outgoing> {
+    let id = "018f0000-0000-7000-8000-000000000001".parse().unwrap();
+    (0..count)
+        .map(|_| Outgoing::work(WorkQueue::MintSubmit, id, b"{}".to_vec()))
+        .collect()
+}
+
+fn window(answers: Vec<Answer>, returned: &[u64]) -> Vec<Outcome> {
+    let tickets = (1..).take(answers.len()).collect();
+    let messages = messages(answers.len());
+    Window {
+        tickets,
+        answers,
+        returned: returned.iter().copied().collect(),
+    }
+    .outcomes(&messages, "in")
+}
+
+fn kinds(outcomes: &[Outcome]) -> Vec<&'static str> {
+    outcomes
+        .iter()
+        .map(|o| o.as_ref().map_or_else(PublishError::kind, |()| "ok"))
+        .collect()
+}
+
+#[test]
+fn a_return_counts_against_its_own_message_whoever_was_handed_it() {
+    // lapin gave the return of message 2 to the confirm of message 1.
+    let outcomes = window(vec![Answer::Acked, Answer::Acked, Answer::Nacked], &[2]);
+    assert_eq!(kinds(&outcomes), ["ok", "unroutable", "refused"]);
+}
+
+#[test]
+fn in_a_window_that_was_not_answered_in_full_no_ack_is_believed() {
+    let outcomes = window(
+        vec![Answer::Acked, Answer::Silent("lost".into()), Answer::Nacked],
+        &[],
+    );
+    assert_eq!(kinds(&outcomes), ["unknown", "unknown", "refused"]);
+}
+
+#[test]
+fn a_return_nobody_can_place_poisons_the_window() {
+    assert_eq!(
+        kinds(&window(vec![Answer::Acked, Answer::Acked], &[0])),
+        ["unknown", "unknown"]
+    );
+}
+
+#[test]
+fn an_oversized_message_does_not_spoil_its_neighbours() {
+    assert_eq!(
+        kinds(&window(vec![Answer::Acked, Answer::TooLarge(1)], &[])),
+        ["ok", "too_large"]
+    );
+}
+
+#[test]
+fn properties_are_persistent_and_carry_nothing_foreign() {
+    let mut message = messages(1).remove(0);
+    message.expiration = Some(Duration::from_millis(610));
+    let properties = message.properties(7);
+    assert_eq!(*properties.delivery_mode(), Some(2));
+    assert_eq!(properties.expiration().as_ref().unwrap().as_str(), "610");
+    assert_eq!(properties.correlation_id().as_ref().unwrap().as_str(), "7");
+    assert!(properties.headers().as_ref().unwrap().inner().is_empty());
+}

@@ -97,6 +97,18 @@ fn the_sealed_string_is_the_documented_one() {
 }
 
 #[test]
+fn the_committed_example_opens() {
+    // docs/schemas/examples/envelope.v1.json was sealed by another implementation, key = bytes 00..1f.
+    let secret = HmacSecret::from_bytes(&(0..32).collect::<Vec<u8>>()).unwrap();
+    let keys = shared(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("2026-01"), secret));
+    let example = crate::test_docs::committed("schemas/examples/envelope.v1.json");
+    let opened = Opener::new(keys)
+        .open(WorkQueue::MintSubmit, example.as_bytes())
+        .unwrap();
+    assert_eq!(opened.body::<MintSubmit>().unwrap(), submit());
+}
+
+#[test]
 fn an_older_key_still_verifies_and_an_unknown_one_is_told_apart_from_a_forgery() {
     let old = shared(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("2026-01"), secret(1)));
     let bytes = Sealer::new(old).seal(&submit(), stamp()).unwrap().bytes;

@@ -105,3 +105,6 @@ impl Body for MpesaResult {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;
