@@ -36,7 +36,14 @@ fi
 mkdir -p deployments
 work=$(mktemp -d "$PWD/deployments/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-export DEPLOY_OUT="$work/addresses.json" FOUNDRY_BROADCAST="$work/broadcast"
+export FOUNDRY_PROFILE=deploy DEPLOY_OUT="$work/addresses.json" FOUNDRY_BROADCAST="$work/broadcast"
+# Runs that start together must not compile into the same folder at once.
+build() { tools/foundry forge build script/Deploy.s.sol >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }; }
+if command -v flock >/dev/null; then
+    (flock 9 && build) 9>deployments/.build-lock
+else
+    build
+fi
 if ! tools/foundry forge script script/Deploy.s.sol:Deploy --rpc-url "$rpc" --broadcast --no-storage-caching \
     --legacy >"$work/log" 2>&1; then
     cat "$work/log" >&2

@@ -24,14 +24,11 @@ contract Deploy {
             policy.stablecoin = _developmentCoin(vm.addr(key), roles.admin, policy.treasury);
         }
         Deployment.System memory system = Deployment.deploy(vm.addr(key), roles, policy);
-        vm.stopBroadcast();
-
         uint256 treasuryKey = vm.envOr("TREASURY_KEY", uint256(0));
         if (treasuryKey != 0) {
-            vm.startBroadcast(treasuryKey);
-            USDStablecoin(policy.stablecoin).approve(address(system.escrow), type(uint256).max);
-            vm.stopBroadcast();
+            _approve(USDStablecoin(policy.stablecoin), treasuryKey, address(system.escrow));
         }
+        vm.stopBroadcast();
         _write(system, policy, deployBlock);
     }
 
@@ -42,6 +39,19 @@ contract Deploy {
         coin.mint(treasury, DEVELOPMENT_FUNDS);
         if (admin != deployer) coin.transferOwnership(admin);
         return address(coin);
+    }
+
+    /// @dev By permit: with a second sender forge would wait for every single transaction.
+    function _approve(USDStablecoin coin, uint256 treasuryKey, address escrow) private {
+        address treasury = vm.addr(treasuryKey);
+        uint256 unlimited = type(uint256).max;
+        bytes32 permit =
+            keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+        bytes32 content =
+            keccak256(abi.encode(permit, treasury, escrow, unlimited, coin.nonces(treasury), unlimited));
+        bytes32 digest = keccak256(abi.encodePacked("\x19\x01", coin.DOMAIN_SEPARATOR(), content));
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(treasuryKey, digest);
+        coin.permit(treasury, escrow, unlimited, unlimited, v, r, s);
     }
 
     function _roles() private view returns (Deployment.Roles memory) {
