@@ -146,7 +146,11 @@ pub struct Broker {
 
 impl Broker {
     pub async fn start() -> Result<Self> {
-        let dir = dirs::private("mq")?;
+        Self::start_in(&dirs::temporary()).await
+    }
+
+    pub async fn start_in(base: &Path) -> Result<Self> {
+        let dir = dirs::private_in(base, "mq")?;
         let ports = [
             Port::reserve()?,
             Port::reserve()?,

@@ -9,6 +9,7 @@ use crate::{
     anvil::{Anvil, Options},
     dirs,
     process::run,
+    sign::sha256_hex,
 };
 
 /// What `contracts/deploy.sh` writes.
@@ -60,4 +61,31 @@ pub async fn snapshot(state: &Path) -> Result<Addresses> {
     let addresses = deploy_to(&node.url(), &state.with_extension("addresses.json")).await?;
     node.stop()?;
     Ok(addresses)
+}
+
+/// Changes with whatever the deployed code is made from.
+pub fn sources_hash() -> Result<String> {
+    let root = dirs::workspace().join("contracts");
+    let mut files = vec![
+        root.join("deploy.sh"),
+        root.join("foundry.toml"),
+        root.join("package-lock.json"),
+    ];
+    let mut folders = vec![root.join("src"), root.join("script")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    let mut all = Vec::new();
+    for file in files {
+        all.extend(std::fs::read(&file).with_context(|| format!("read {}", file.display()))?);
+    }
+    Ok(sha256_hex(&all)[..16].to_owned())
 }

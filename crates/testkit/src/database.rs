@@ -4,6 +4,7 @@ use std::{
     fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     dirs,
     keys::random_hex,
+    ports,
     postgres::{psql, psql_file},
 };
 
@@ -19,6 +21,7 @@ use crate::{
 pub struct Database {
     server_url: String,
     name: String,
+    logins: Mutex<Vec<String>>,
 }
 
 impl Database {
@@ -44,6 +47,7 @@ impl Database {
         Ok(Self {
             server_url: server_url.to_owned(),
             name,
+            logins: Mutex::default(),
         })
     }
 
@@ -56,13 +60,14 @@ impl Database {
         with_database(&self.server_url, &self.name)
     }
 
-    /// As another role; `password` is set on the role, which is shared by the whole server.
-    pub fn url_as(&self, role: &str, password: &str) -> Result<String> {
-        let mut url = reqwest::Url::parse(&self.url())?;
-        if url.set_username(role).is_err() || url.set_password(Some(password)).is_err() {
-            bail!("the server's URL has no host");
+    /// A login with only the rights of `fiatrails_<service>`: gateway, callback, executor or ops.
+    pub fn login(&self, service: &str) -> Result<String> {
+        let (login, password) = (format!("{}_{service}", self.name), random_hex::<8>()?);
+        self.sql(&login_role_sql(&login, &password, service))?;
+        if let Ok(mut logins) = self.logins.lock() {
+            logins.push(login.clone());
         }
-        Ok(url.into())
+        url_as(&self.url(), &login, &password)
     }
 
     /// Runs SQL as superuser; unaligned rows without headers.
@@ -78,7 +83,32 @@ impl Drop for Database {
             &self.server_url,
             &format!("drop database if exists {} with (force)", self.name),
         ));
+        for login in self
+            .logins
+            .lock()
+            .map(|logins| logins.clone())
+            .unwrap_or_default()
+        {
+            drop(psql(&self.server_url, &format!("drop role if exists {login}")));
+        }
     }
+}
+
+/// Statements that make, or renew, a login that inherits the rights of a service and has none of its own.
+pub fn login_role_sql(login: &str, password: &str, service: &str) -> String {
+    format!(
+        "do $$ begin create role {login}; exception when duplicate_object then null; end $$; \
+         alter role {login} login password '{password}'; grant fiatrails_{service} to {login}"
+    )
+}
+
+/// The same database as another user.
+pub fn url_as(url: &str, user: &str, password: &str) -> Result<String> {
+    let mut url = reqwest::Url::parse(url)?;
+    if url.set_username(user).is_err() || url.set_password(Some(password)).is_err() {
+        bail!("the database URL has no host");
+    }
+    Ok(url.into())
 }
 
 pub fn with_database(server_url: &str, name: &str) -> String {
@@ -99,7 +129,7 @@ pub fn migrated_template(server_url: &str) -> Result<String> {
     if !psql(server_url, &exists)?.trim().is_empty() {
         return Ok(name);
     }
-    let lock = File::create(std::env::temp_dir().join(format!("fiatrails-{name}.lock")))?;
+    let lock = File::create(ports::lock_dir()?.join(&name))?;
     lock.lock().context("lock of the template database")?;
     if !psql(server_url, &exists)?.trim().is_empty() {
         return Ok(name);

@@ -33,8 +33,11 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 /// A fresh private directory, removed on drop. Lies under `TESTKIT_TMP` if set (one tree per run, so
 /// that whatever a killed test leaves is removed with the run), else under the system's own.
 pub fn private(prefix: &str) -> Result<TempDir> {
-    let base = std::env::var_os("TESTKIT_TMP").map_or_else(std::env::temp_dir, PathBuf::from);
-    private_in(&base, prefix)
+    private_in(&temporary(), prefix)
+}
+
+pub fn temporary() -> PathBuf {
+    std::env::var_os("TESTKIT_TMP").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
 pub fn private_in(base: &Path, prefix: &str) -> Result<TempDir> {

@@ -55,8 +55,8 @@ pub fn free_port() -> Result<u16> {
 }
 
 /// One directory per user: a lock file made by another user could not be opened for writing.
-fn lock_dir() -> Result<PathBuf> {
-    let dir = std::env::temp_dir().join(format!("fiatrails-ports-{}", nix::unistd::geteuid()));
+pub(crate) fn lock_dir() -> Result<PathBuf> {
+    let dir = std::env::temp_dir().join(format!("fiatrails-locks-{}", nix::unistd::geteuid()));
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     Ok(dir)
 }

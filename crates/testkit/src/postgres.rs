@@ -139,7 +139,12 @@ pub struct PostgresServer {
 
 impl PostgresServer {
     pub async fn start() -> Result<Self> {
-        let dir = reachable_dir()?;
+        Self::start_in(&dirs::temporary()).await
+    }
+
+    /// With its directory inside `base`, or elsewhere if the server's user cannot get there.
+    pub async fn start_in(base: &Path) -> Result<Self> {
+        let dir = dirs::private_in(&reachable_base(base)?, "pg")?;
         let port = Port::reserve()?;
         let layout = Layout {
             dir: dir.path().join("postgres"),
@@ -304,11 +309,6 @@ pub fn reachable_base(preferred: &Path) -> Result<PathBuf> {
         "user {user} can reach neither {} nor the temporary directories",
         preferred.display()
     )
-}
-
-fn reachable_dir() -> Result<TempDir> {
-    let preferred = std::env::var_os("TESTKIT_TMP").map_or_else(std::env::temp_dir, PathBuf::from);
-    dirs::private_in(&reachable_base(&preferred)?, "pg")
 }
 
 fn give_to_server_user(path: &Path) -> Result<()> {

@@ -9,7 +9,9 @@ use testkit::{Anvil, Broker, Database, PostgresServer, Servers, Vhost, anvil, ev
 async fn a_private_postgres_survives_a_kill_with_its_rows() {
     let mut server = PostgresServer::start().await.unwrap();
     let database = Database::create_empty(&server.url()).await.unwrap();
-    database.sql("create table kept (n int); insert into kept values (7)").unwrap();
+    database
+        .sql("create table kept (n int); insert into kept values (7)")
+        .unwrap();
     server.kill9().unwrap();
     assert!(database.sql("select 1").is_err());
     server.restart().await.unwrap();
@@ -19,24 +21,37 @@ async fn a_private_postgres_survives_a_kill_with_its_rows() {
 #[tokio::test]
 async fn a_private_broker_survives_a_kill_with_its_virtual_hosts() {
     let mut broker = Broker::start().await.unwrap();
-    let mut vhost = Vhost::create(&broker.url(), &broker.management_url()).await.unwrap();
+    let mut vhost = Vhost::create(&broker.url(), &broker.management_url())
+        .await
+        .unwrap();
     let user = vhost.user("gateway", "", "fiatrails.work", "").await.unwrap();
     assert!(user.contains("gateway-t-"), "{user}");
     broker.kill9().unwrap();
     assert!(vhost.management().get("overview").await.is_err());
     broker.restart().await.unwrap();
-    vhost.management().get(&format!("vhosts/{}", vhost.name())).await.unwrap();
+    vhost
+        .management()
+        .get(&format!("vhosts/{}", vhost.name()))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn databases_of_the_shared_server_are_migrated_and_do_not_see_each_other() {
     let servers = Servers::shared().unwrap();
-    let (one, two) = (servers.database().await.unwrap(), servers.database().await.unwrap());
+    let (one, two) = (
+        servers.database().await.unwrap(),
+        servers.database().await.unwrap(),
+    );
     one.sql("create table only_here ()").unwrap();
     assert!(two.sql("select from only_here").is_err());
     let name = one.name().to_owned();
     drop(one);
-    let left = two.sql(&format!("select count(*) from pg_database where datname = '{name}'")).unwrap();
+    let left = two
+        .sql(&format!(
+            "select count(*) from pg_database where datname = '{name}'"
+        ))
+        .unwrap();
     assert_eq!(left, "0");
 }
 
@@ -57,23 +72,58 @@ async fn virtual_hosts_of_the_shared_broker_go_with_their_owner() {
 
 #[tokio::test]
 async fn an_anvil_mines_only_when_told() {
-    let options = anvil::Options { mining: anvil::Mining::Manual, ..anvil::Options::default() };
+    let options = anvil::Options {
+        mining: anvil::Mining::Manual,
+        ..anvil::Options::default()
+    };
     let node = Anvil::start_with(options).await.unwrap();
     assert_eq!(node.rpc("eth_chainId", json!([])).await.unwrap(), json!("0x7ac6"));
     node.mine(3).await.unwrap();
-    assert_eq!(node.rpc("eth_blockNumber", json!([])).await.unwrap(), json!("0x3"));
+    assert_eq!(
+        node.rpc("eth_blockNumber", json!([])).await.unwrap(),
+        json!("0x3")
+    );
 }
 
 #[tokio::test]
 async fn an_anvil_with_kept_state_continues_its_chain() {
     let dir = tempfile::tempdir().unwrap();
-    let options =
-        anvil::Options { keep_state: Some(dir.path().join("state.json")), ..anvil::Options::default() };
+    let options = anvil::Options {
+        keep_state: Some(dir.path().join("state.json")),
+        ..anvil::Options::default()
+    };
     let mut node = Anvil::start_with(options).await.unwrap();
     node.mine(5).await.unwrap();
     node.stop().unwrap();
     let started = Instant::now();
     node.restart().await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(10));
-    assert_eq!(node.rpc("eth_blockNumber", json!([])).await.unwrap(), json!("0x5"));
+    assert_eq!(
+        node.rpc("eth_blockNumber", json!([])).await.unwrap(),
+        json!("0x5")
+    );
+}
+
+#[tokio::test]
+async fn a_service_login_has_only_that_services_rights() {
+    let database = Servers::shared().unwrap().database().await.unwrap();
+    let gateway = database.login("gateway").unwrap();
+    testkit::postgres::psql(&gateway, "select count(*) from mint_intents").unwrap();
+    let refused = testkit::postgres::psql(&gateway, "delete from mint_intents").unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("permission denied"),
+        "{refused:#}"
+    );
+}
+
+#[tokio::test]
+async fn a_deployed_chain_is_there_at_once() {
+    let started = Instant::now();
+    let (node, addresses) = Anvil::deployed(anvil::Mining::Every(1.0)).await.unwrap();
+    let code = node
+        .rpc("eth_getCode", json!([addresses.escrow, "latest"]))
+        .await
+        .unwrap();
+    assert!(code.as_str().unwrap().len() > 10);
+    assert!(started.elapsed() < Duration::from_secs(5));
 }

@@ -75,12 +75,6 @@ impl Infra {
         }
     }
 
-    /// Starts what does not run.
-    pub async fn ensure(&self, dir: &Path, pids: &Pids) -> Result<()> {
-        tokio::try_join!(self.ensure_postgres(dir, pids), self.ensure_rabbitmq(dir, pids))?;
-        Ok(())
-    }
-
     async fn ensure_postgres(&self, dir: &Path, pids: &Pids) -> Result<()> {
         if pids.running(POSTGRES).is_some() {
             return Ok(());
@@ -128,8 +122,10 @@ impl Infra {
         }
         Ok(())
     }
+}
 
-    pub fn is_durable(&self) -> bool {
-        self.durable
-    }
+/// Starts what does not run.
+pub async fn ensure(infra: &Infra, dir: &Path, pids: &Pids) -> Result<()> {
+    tokio::try_join!(infra.ensure_postgres(dir, pids), infra.ensure_rabbitmq(dir, pids))?;
+    Ok(())
 }

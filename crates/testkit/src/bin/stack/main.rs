@@ -5,7 +5,7 @@ mod pids;
 mod services;
 mod state;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -39,6 +39,11 @@ enum ServicesCommand {
         #[arg(long)]
         env_out: PathBuf,
     },
+    /// Run a command with servers of its own, which end with it
+    Run {
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
     /// Stop them and remove the directory
     Down {
         #[arg(long)]
@@ -47,13 +52,13 @@ enum ServicesCommand {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> Result<ExitCode> {
     match Cli::parse().command {
-        Command::Services {
-            command: ServicesCommand::Up { dir, env_out },
-        } => services::up(&dir, &env_out).await,
-        Command::Services {
-            command: ServicesCommand::Down { dir },
-        } => services::down(&dir),
+        Command::Services { command } => match command {
+            ServicesCommand::Up { dir, env_out } => services::up(&dir, &env_out).await?,
+            ServicesCommand::Run { command } => return services::run(&command).await,
+            ServicesCommand::Down { dir } => services::down(&dir)?,
+        },
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -52,7 +52,7 @@ impl Pids {
         let target = Pid::from_raw(i32::try_from(pid)?);
         for signal in [signal, Signal::SIGKILL] {
             // It may end by itself between the look and the signal.
-            drop(kill(target, signal));
+            let _ = kill(target, signal);
             let end = Instant::now() + patience;
             while Instant::now() < end {
                 if self.running(name).is_none() {

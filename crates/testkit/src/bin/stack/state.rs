@@ -45,11 +45,11 @@ pub fn load_or<T: Serialize + DeserializeOwned>(dir: &Path, choose: impl FnOnce(
 
 /// `export NAME='value'` lines.
 pub fn write_env(path: &Path, settings: &[(&str, String)]) -> Result<()> {
-    let mut text = String::new();
-    for (name, value) in settings {
-        text.push_str(&format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
-    }
-    write_private(path, &text)
+    let lines: Vec<String> = settings
+        .iter()
+        .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
+        .collect();
+    write_private(path, &lines.concat())
 }
 
 /// Holds secrets: readable by the owner alone, and never half written.

@@ -1,0 +1,67 @@
+# One entry for everything a developer does. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PROFILE ?= dev
+BLOCK_TIME ?= 2
+# Where `make test-env` keeps its servers.
+TEST_DIR ?= .stack/test
+
+# rustup's cargo looks for its toolchains under $HOME; under another HOME they lie beside it.
+ifeq ($(shell cargo --version >/dev/null 2>&1 || echo missing),missing)
+export RUSTUP_HOME ?= $(abspath $(dir $(shell command -v cargo))../../.rustup)
+endif
+
+target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+stack = $(bin_dir)/stack
+
+.PHONY: help demo up down test test-env test-env-down contracts lint fmt bench tools build
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: tools build ## Show a payment become a mint: private servers, real signatures, real chain
+	@$(stack) demo
+
+up: tools build ## Start (what is not running of) the stack; settings in .stack/env. BLOCK_TIME=<s>, PROFILE=release
+	@$(stack) up --block-time $(BLOCK_TIME)
+
+down: ## Stop the stack and forget its data
+	@if [ -x $(stack) ]; then $(stack) down; elif [ -d .stack ]; then $(MAKE) build && $(stack) down; fi
+
+test: ## Run every test, unit to end to end, and the contracts'
+	@scripts/test
+
+test-env: tools ## Start the servers tests share and print their settings: eval "$$(make -s test-env)"
+	@cargo build --quiet --package testkit --bin stack >&2
+	@mkdir -p $(TEST_DIR)
+	@$(target_dir)/debug/stack services up --dir $(TEST_DIR) --env-out $(TEST_DIR)/env >&2
+	@cat $(TEST_DIR)/env
+
+test-env-down: ## Stop the servers of test-env
+	@cargo build --quiet --package testkit --bin stack
+	@$(target_dir)/debug/stack services down --dir $(TEST_DIR)
+
+contracts: tools ## Build, check and test the contracts
+	@scripts/contracts
+
+lint: ## Formatting, clippy, dependency rules
+	@scripts/lint
+
+fmt: ## Format Rust and Solidity
+	@cargo fmt --all
+	@cd contracts && tools/foundry forge fmt
+
+bench: tools build ## Measure accepted and minted per second against the machine's own limits
+	@cargo build --quiet --profile $(PROFILE) --package bench
+	@$(stack) up --block-time $(BLOCK_TIME)
+	@set -a && . .stack/env && exec $(bin_dir)/bench $(BENCH_ARGS)
+
+tools:
+	@scripts/install-tools
+
+build:
+	@cargo build --profile $(PROFILE) --package gateway --package mint-executor --package callback --package ops --package testkit --bins
