@@ -12,10 +12,13 @@ CREATE TABLE mint_intents (
     tx_ref          text NOT NULL UNIQUE,
     idempotency_key text NOT NULL,
     trace_parent    text,
-    created_at      timestamptz NOT NULL DEFAULT now()
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    -- Over intent id, integrator and time; its key is not in the database, so a row that someone else wrote is
+    -- never commanded.
+    mac_key_id      text NOT NULL,
+    mac             bytea NOT NULL CHECK (length(mac) = 32)
 );
 CREATE INDEX mint_intents_by_time ON mint_intents (created_at);
-CREATE INDEX mint_intents_by_integrator ON mint_intents (integrator, created_at);
 
 -- Append only. The raw bytes, so that the MAC can be verified again whenever something follows from them.
 CREATE TABLE mpesa_reports (

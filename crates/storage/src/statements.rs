@@ -20,5 +20,6 @@ pub fn all() -> Vec<(&'static str, &'static str)> {
         crate::migrate::STATEMENTS,
         crate::outbox::STATEMENTS,
     ];
-    modules.iter().flat_map(|module| module.iter().copied()).collect()
+    let rooms = crate::gateway::STATEMENTS;
+    modules.iter().chain(rooms).chain(crate::ops::STATEMENTS).flat_map(|module| module.iter().copied()).collect()
 }

@@ -1,1 +1,20 @@
+//! Tables that the gateway writes, and what it reads of others.
 
+pub mod idempotency;
+pub mod intents;
+pub mod keys;
+pub mod limits;
+pub mod redrive;
+pub mod reports;
+pub mod views;
+
+/// Every statement of this room, for the test that prepares them all.
+pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
+    idempotency::STATEMENTS,
+    intents::STATEMENTS,
+    keys::STATEMENTS,
+    limits::STATEMENTS,
+    redrive::STATEMENTS,
+    reports::STATEMENTS,
+    views::STATEMENTS,
+];

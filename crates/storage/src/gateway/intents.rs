@@ -1,0 +1,197 @@
+//! `mint_intents`: insert only.
+
+use domain::idempotency::IdempotencyKey;
+use domain::ids::{IntegratorId, IntentId, Preimage};
+use domain::money::BaseUnits;
+use domain::signature::{KeyId, Mac};
+use domain::tx_ref::TxRef;
+use time::OffsetDateTime;
+use tokio_postgres::Row;
+
+use super::idempotency::column;
+use crate::error::StorageError;
+use crate::row::Reader;
+use crate::session::{Session, query, query_one, query_opt};
+
+statements! {
+    INSERT_BATCH = "\
+insert into mint_intents
+    (intent_id, integrator, chain_id, escrow, depositor, user_address, amount, country_code, tx_ref,
+     idempotency_key, trace_parent, created_at, mac_key_id, mac)
+select intent_id, integrator, chain_id, escrow, depositor, user_address, amount::numeric, country_code, tx_ref,
+       idempotency_key, trace_parent, created_at, mac_key_id, mac
+from unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[], $7::text[], $8::text[],
+            $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::text[], $14::bytea[])
+    as t (intent_id, integrator, chain_id, escrow, depositor, user_address, amount, country_code, tx_ref,
+          idempotency_key, trace_parent, created_at, mac_key_id, mac)
+on conflict do nothing
+returning tx_ref";
+
+    OWNERS = "select tx_ref, integrator, intent_id from mint_intents where tx_ref = any($1::text[])";
+
+    COUNT_UNPAID = "\
+select count(*) as unpaid from (
+    select 1 from mint_intents i
+    where i.integrator = $1
+      and i.created_at > now() - make_interval(secs => $2::float8)
+      and not exists (select 1 from mpesa_reports r where r.tx_ref = i.tx_ref and not r.late)
+    limit $3) as waiting";
+
+    FIND = "\
+select intent_id, integrator, chain_id, escrow, depositor, user_address, amount::text as amount, country_code,
+       tx_ref, idempotency_key, trace_parent, created_at, mac_key_id, mac
+from mint_intents where intent_id = $1";
+
+    TO_REDRIVE = "\
+select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
+       i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at, i.mac_key_id, i.mac
+from mint_intents i
+left join gateway_redrives d on d.subject = i.tx_ref
+where i.created_at >= greatest($1::timestamptz, now() - make_interval(secs => $3::float8))
+  and i.created_at < now() - make_interval(secs => $2::float8)
+  and coalesce(d.last_sent_at, i.created_at) < now() - make_interval(secs => $2::float8)
+  and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
+  and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
+  and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $5)
+order by i.created_at
+limit $4";
+}
+
+/// One intent as it is stored. The MAC ties the row to the integrator that asked for it; its key is not in the
+/// database, so a row that someone else wrote is never commanded.
+#[derive(Clone, Debug)]
+pub struct MintIntent {
+    pub intent_id: IntentId,
+    pub preimage: Preimage,
+    pub integrator: IntegratorId,
+    pub idempotency_key: IdempotencyKey,
+    pub trace_parent: Option<String>,
+    pub created_at: OffsetDateTime,
+    pub mac_key_id: KeyId,
+    pub mac: Mac,
+}
+
+/// Who holds a txRef.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxRefHolder {
+    pub tx_ref: TxRef,
+    pub integrator: IntegratorId,
+    pub intent_id: IntentId,
+}
+
+/// Inserts those whose txRef is new and returns their txRefs. No two rows may share one; give them in a fixed order.
+pub async fn insert_batch(session: &impl Session, rows: &[&MintIntent]) -> Result<Vec<String>, StorageError> {
+    let chain_ids = rows.iter().map(|r| chain_to_sql(r.preimage.chain_id)).collect::<Result<Vec<_>, _>>()?;
+    let found = query(
+        session,
+        INSERT_BATCH,
+        &[
+            &column(rows, |r| r.intent_id.as_bytes().as_slice()),
+            &column(rows, |r| r.integrator.as_str()),
+            &chain_ids,
+            &column(rows, |r| r.preimage.escrow.as_bytes().as_slice()),
+            &column(rows, |r| r.preimage.depositor.as_bytes().as_slice()),
+            &column(rows, |r| r.preimage.user.as_bytes().as_slice()),
+            &column(rows, |r| r.preimage.amount.to_string()),
+            &column(rows, |r| r.preimage.country_code.as_str()),
+            &column(rows, |r| r.preimage.tx_ref.as_str()),
+            &column(rows, |r| r.idempotency_key.as_str()),
+            &column(rows, |r| r.trace_parent.as_deref()),
+            &column(rows, |r| r.created_at),
+            &column(rows, |r| r.mac_key_id.as_str()),
+            &column(rows, |r| r.mac.as_bytes().as_slice()),
+        ],
+    )
+    .await?;
+    found.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// The holders of those txRefs that are taken.
+pub async fn holders(session: &impl Session, tx_refs: &[&TxRef]) -> Result<Vec<TxRefHolder>, StorageError> {
+    let rows = query(session, OWNERS, &[&column(tx_refs, |r| r.as_str())]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "mint_intents", row.try_get::<_, &str>("tx_ref")?);
+            Ok(TxRefHolder {
+                tx_ref: reader.parse("tx_ref")?,
+                integrator: reader.parse("integrator")?,
+                intent_id: IntentId::from_bytes(reader.bytes("intent_id")?),
+            })
+        })
+        .collect()
+}
+
+/// How many intents of one integrator, accepted within the payment window, have no report yet; counts up to `limit`.
+pub async fn count_unpaid(
+    session: &impl Session,
+    integrator: &IntegratorId,
+    window_seconds: f64,
+    limit: i64,
+) -> Result<u64, StorageError> {
+    let row = query_one(session, COUNT_UNPAID, &[&integrator.as_str(), &window_seconds, &limit]).await?;
+    Reader::new(&row, "mint_intents", integrator).unsigned("unpaid")
+}
+
+pub async fn find(session: &impl Session, id: &IntentId) -> Result<Option<MintIntent>, StorageError> {
+    let row = query_opt(session, FIND, &[&id.as_bytes().as_slice()]).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Which intents may be sent again, and how far back to look.
+#[derive(Clone, Copy, Debug)]
+pub struct RedriveWindow {
+    /// Everything older is known to have arrived.
+    pub since: OffsetDateTime,
+    /// Youngest age, and least pause between two re-drives of the same subject.
+    pub after_seconds: f64,
+    /// Nothing older than this is sent: its payment window is long over.
+    pub horizon_seconds: f64,
+    pub limit: i64,
+}
+
+/// Old intents of which the executor knows nothing and no message is on its way, oldest first. A row that does not
+/// read back is an error of its own.
+pub async fn to_redrive(
+    session: &impl Session,
+    window: &RedriveWindow,
+    queue: &str,
+) -> Result<Vec<Result<MintIntent, StorageError>>, StorageError> {
+    let rows = query(
+        session,
+        TO_REDRIVE,
+        &[&window.since, &window.after_seconds, &window.horizon_seconds, &window.limit, &queue],
+    )
+    .await?;
+    Ok(rows.iter().map(read).collect())
+}
+
+pub(super) fn read(row: &Row) -> Result<MintIntent, StorageError> {
+    let bytes: &[u8] = row.try_get("intent_id")?;
+    let id = IntentId::from_slice(bytes).map_err(|e| StorageError::bug(e.to_string()))?;
+    let reader = Reader::new(row, "mint_intents", id);
+    let address = |name: &'static str| {
+        domain::address::Address::from_bytes(reader.bytes(name)?).map_err(|e| reader.corrupt(name, &e))
+    };
+    Ok(MintIntent {
+        intent_id: id,
+        preimage: Preimage {
+            chain_id: reader.unsigned("chain_id")?,
+            escrow: address("escrow")?,
+            depositor: address("depositor")?,
+            user: address("user_address")?,
+            amount: reader.parse::<BaseUnits>("amount")?,
+            country_code: reader.parse("country_code")?,
+            tx_ref: reader.parse("tx_ref")?,
+        },
+        integrator: reader.parse("integrator")?,
+        idempotency_key: reader.parse("idempotency_key")?,
+        trace_parent: reader.get("trace_parent")?,
+        created_at: reader.get("created_at")?,
+        mac_key_id: reader.parse("mac_key_id")?,
+        mac: Mac::from_bytes(reader.bytes("mac")?),
+    })
+}
+
+fn chain_to_sql(chain_id: u64) -> Result<i64, StorageError> {
+    i64::try_from(chain_id).map_err(|_| StorageError::bug("the chain id does not fit"))
+}

@@ -1,0 +1,73 @@
+//! Metadata of keys: what operators narrowed (`api_keys`, `tx_ref_prefixes`) and when each key was last used
+//! (`key_uses`, ours).
+
+use domain::ids::IntegratorId;
+use domain::signature::KeyId;
+use time::OffsetDateTime;
+
+use super::idempotency::column;
+use crate::error::StorageError;
+use crate::row::Reader;
+use crate::session::{Session, execute, query};
+
+statements! {
+    NARROWED = "select key_id, purpose, owner, not_before, not_after, state from api_keys";
+
+    PREFIXES = "select prefix, owner from tx_ref_prefixes";
+
+    RECORD_USES = "\
+insert into key_uses as u (key_id, last_used_at)
+select * from unnest($1::text[], $2::timestamptz[])
+on conflict (key_id) do update set last_used_at = greatest(u.last_used_at, excluded.last_used_at)";
+}
+
+/// One row of `api_keys`: it can only take away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Narrowing {
+    pub key_id: KeyId,
+    pub not_before: Option<OffsetDateTime>,
+    pub not_after: Option<OffsetDateTime>,
+    /// `active`, `revoked`, `retired` or `compromised`.
+    pub state: String,
+}
+
+/// A registered prefix of txRefs and the integrator it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxRefPrefix {
+    pub prefix: String,
+    pub owner: IntegratorId,
+}
+
+pub async fn narrowings(session: &impl Session) -> Result<Vec<Narrowing>, StorageError> {
+    let rows = query(session, NARROWED, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "api_keys", row.try_get::<_, &str>("key_id")?);
+            Ok(Narrowing {
+                key_id: reader.parse("key_id")?,
+                not_before: reader.get("not_before")?,
+                not_after: reader.get("not_after")?,
+                state: reader.get("state")?,
+            })
+        })
+        .collect()
+}
+
+pub async fn prefixes(session: &impl Session) -> Result<Vec<TxRefPrefix>, StorageError> {
+    let rows = query(session, PREFIXES, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let prefix: String = row.try_get("prefix")?;
+            let owner = Reader::new(row, "tx_ref_prefixes", &prefix).parse("owner")?;
+            Ok(TxRefPrefix { prefix, owner })
+        })
+        .collect()
+}
+
+/// Remembers when each key was last used. Give the keys in order.
+pub async fn record_uses(
+    session: &impl Session,
+    uses: &[(KeyId, OffsetDateTime)],
+) -> Result<u64, StorageError> {
+    execute(session, RECORD_USES, &[&column(uses, |u| u.0.as_str()), &column(uses, |u| u.1)]).await
+}

@@ -1,0 +1,127 @@
+//! `mpesa_reports`: raw signed reports, append only. Equal content is stored once.
+
+use domain::evidence::SignedReport;
+use domain::ids::ReportId;
+use domain::payment::Report;
+use domain::signature::KeyId;
+use time::OffsetDateTime;
+use tokio_postgres::Row;
+
+use super::idempotency::column;
+use super::intents::RedriveWindow;
+use crate::error::StorageError;
+use crate::row::Reader;
+use crate::session::{Session, query};
+
+statements! {
+    INSERT_BATCH = "\
+insert into mpesa_reports
+    (report_id, tx_ref, key_id, body, timestamp_header, signature_header, path, query, receipt, amount_shillings,
+     paid, content_hash, late, received_at)
+select report_id, tx_ref, key_id, body, timestamp_header, signature_header, path, query, receipt,
+       amount_shillings::numeric, paid, content_hash, late, received_at
+from unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::text[],
+            $9::text[], $10::text[], $11::boolean[], $12::bytea[], $13::boolean[], $14::timestamptz[])
+    as t (report_id, tx_ref, key_id, body, timestamp_header, signature_header, path, query, receipt,
+          amount_shillings, paid, content_hash, late, received_at)
+where not t.late
+   or not exists (select 1 from mpesa_reports r where r.content_hash = t.content_hash and not r.late)
+on conflict (content_hash, late) do nothing
+returning report_id";
+
+    TO_REDRIVE = "\
+select r.report_id, r.body, r.timestamp_header, r.signature_header, r.path, r.query, r.received_at, r.late
+from mpesa_reports r
+left join gateway_redrives d on d.subject = r.report_id::text
+where r.received_at >= greatest($1::timestamptz, now() - make_interval(secs => $3::float8))
+  and r.received_at < now() - make_interval(secs => $2::float8)
+  and coalesce(d.last_sent_at, r.received_at) < now() - make_interval(secs => $2::float8)
+  and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
+  and not exists (select 1 from gateway_outbox o where o.subject = r.tx_ref and o.queue = $5)
+order by r.received_at
+limit $4";
+}
+
+/// One report to be stored.
+#[derive(Clone, Debug)]
+pub struct NewReport {
+    pub signed: SignedReport,
+    pub parsed: Report,
+    pub content_hash: [u8; 32],
+    pub key_id: KeyId,
+    pub late: bool,
+    pub received_at: OffsetDateTime,
+}
+
+/// Stores every report whose content is new and returns their ids. A late one is not new when the same content came
+/// in time. Give them in content order: that is the order in which rows are locked.
+pub async fn insert_batch(session: &impl Session, rows: &[&NewReport]) -> Result<Vec<ReportId>, StorageError> {
+    let found = query(
+        session,
+        INSERT_BATCH,
+        &[
+            &column(rows, |r| r.signed.report_id.0),
+            &column(rows, |r| r.parsed.tx_ref.as_str()),
+            &column(rows, |r| r.key_id.as_str()),
+            &column(rows, |r| r.signed.body.as_slice()),
+            &column(rows, |r| r.signed.timestamp.as_str()),
+            &column(rows, |r| r.signed.signature.as_str()),
+            &column(rows, |r| r.signed.path.as_str()),
+            &column(rows, |r| r.signed.query.as_str()),
+            &column(rows, |r| r.parsed.receipt().map(domain::payment::Receipt::as_str)),
+            &column(rows, |r| r.parsed.amount.to_string()),
+            &column(rows, |r| r.parsed.is_paid()),
+            &column(rows, |r| r.content_hash.as_slice()),
+            &column(rows, |r| r.late),
+            &column(rows, |r| r.received_at),
+        ],
+    )
+    .await?;
+    found.iter().map(|row| Ok(ReportId(row.try_get(0)?))).collect()
+}
+
+/// A stored report as it came in; its MAC is still to be verified.
+#[derive(Clone, Debug)]
+pub struct StoredReport {
+    pub signed: SignedReport,
+    pub late: bool,
+    pub received_at: OffsetDateTime,
+}
+
+/// Old reports that the callback service never settled and of which no message is on its way, oldest first.
+pub async fn to_redrive(
+    session: &impl Session,
+    window: &RedriveWindow,
+    queue: &str,
+) -> Result<Vec<StoredReport>, StorageError> {
+    let rows = query(
+        session,
+        TO_REDRIVE,
+        &[&window.since, &window.after_seconds, &window.horizon_seconds, &window.limit, &queue],
+    )
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<StoredReport, StorageError> {
+    let id: uuid::Uuid = row.try_get("report_id")?;
+    let reader = Reader::new(row, "mpesa_reports", id);
+    let received_at: OffsetDateTime = reader.get("received_at")?;
+    Ok(StoredReport {
+        signed: SignedReport {
+            report_id: ReportId(id),
+            body: reader.get("body")?,
+            timestamp: reader.get("timestamp_header")?,
+            signature: reader.get("signature_header")?,
+            path: reader.get("path")?,
+            query: reader.get("query")?,
+            received_at: unix_ms(received_at),
+        },
+        late: reader.get("late")?,
+        received_at,
+    })
+}
+
+fn unix_ms(at: OffsetDateTime) -> i64 {
+    at.unix_timestamp() * 1000 + i64::from(at.millisecond())
+}

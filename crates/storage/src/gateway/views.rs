@@ -1,0 +1,131 @@
+//! What `GET /mint-intents/{id}` shows: one read-only join over the tables of all services.
+
+use domain::intent::{ChainLeg, PaymentLeg};
+use domain::ids::{IntegratorId, IntentId};
+use domain::money::Shillings;
+use time::OffsetDateTime;
+
+use super::intents::{self, MintIntent};
+use crate::error::StorageError;
+use crate::row::Reader;
+use crate::session::{Session, query, query_opt};
+
+statements! {
+    FIND = "\
+select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
+       i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at, i.mac_key_id, i.mac,
+       l.leg, l.final, l.tx_hash, l.block_number, l.reason,
+       d.payment_leg, d.refused,
+       p.receipt, p.amount_shillings::text as paid_shillings, p.received_at as paid_at,
+       (select min(h.at) from leg_history h where h.intent_id = i.intent_id and h.to_leg = 'executed') as executed_at
+from mint_intents i
+left join chain_legs l on l.intent_id = i.intent_id
+left join decisions d on d.tx_ref = i.tx_ref
+left join payments p on p.tx_ref = i.tx_ref and p.is_first
+where i.intent_id = $1 and i.integrator = $2";
+
+    HISTORY = "\
+select at, 'chain' as fact, to_leg as what, tx_hash from leg_history where intent_id = $1
+union all
+select at, 'payment' as fact, what, null from decision_history where tx_ref = $2
+order by at limit 200";
+}
+
+/// An intent with everything the services know about it.
+#[derive(Clone, Debug)]
+pub struct IntentView {
+    pub intent: MintIntent,
+    pub chain: ChainLeg,
+    pub tx_hash: Option<[u8; 32]>,
+    pub block_number: Option<i64>,
+    pub reason: Option<String>,
+    pub payment: PaymentLeg,
+    pub refused: bool,
+    pub paid: Option<Paid>,
+    pub executed_at: Option<OffsetDateTime>,
+    pub history: Vec<HistoryEntry>,
+}
+
+/// The first paid report of the txRef.
+#[derive(Clone, Debug)]
+pub struct Paid {
+    pub receipt: String,
+    pub amount: Shillings,
+    pub at: OffsetDateTime,
+}
+
+#[derive(Clone, Debug)]
+pub struct HistoryEntry {
+    pub at: OffsetDateTime,
+    /// `chain` or `payment`.
+    pub fact: String,
+    pub what: String,
+    pub tx_hash: Option<Vec<u8>>,
+}
+
+/// The intent, if it is this integrator's.
+pub async fn find(
+    session: &impl Session,
+    id: &IntentId,
+    integrator: &IntegratorId,
+) -> Result<Option<IntentView>, StorageError> {
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&id.as_bytes().as_slice(), &integrator.as_str()];
+    let Some(row) = query_opt(session, FIND, params).await? else {
+        return Ok(None);
+    };
+    let intent = intents::read(&row)?;
+    let reader = Reader::new(&row, "chain_legs", id);
+    let leg: Option<&str> = reader.get("leg")?;
+    let is_final: Option<bool> = reader.get("final")?;
+    let chain = match leg {
+        None => ChainLeg::Queued,
+        Some(name) => ChainLeg::from_stored(name, is_final.unwrap_or(false))
+            .ok_or_else(|| reader.corrupt("leg", &name))?,
+    };
+    let tx_hash: Option<&[u8]> = reader.get("tx_hash")?;
+    let history = history(session, id, intent.preimage.tx_ref.as_str()).await?;
+    Ok(Some(IntentView {
+        chain,
+        tx_hash: tx_hash
+            .map(|bytes| bytes.try_into().map_err(|_| reader.corrupt("tx_hash", &"not 32 bytes")))
+            .transpose()?,
+        block_number: reader.get("block_number")?,
+        reason: reader.get("reason")?,
+        payment: reader.parse_opt("payment_leg")?.unwrap_or(PaymentLeg::Awaiting),
+        refused: reader.get::<Option<bool>>("refused")?.unwrap_or(false),
+        paid: paid(&reader)?,
+        executed_at: reader.get("executed_at")?,
+        history,
+        intent,
+    }))
+}
+
+fn paid(reader: &Reader<'_>) -> Result<Option<Paid>, StorageError> {
+    let (receipt, at): (Option<String>, Option<OffsetDateTime>) =
+        (reader.get("receipt")?, reader.get("paid_at")?);
+    let amount = reader.parse_opt("paid_shillings")?;
+    Ok(match (receipt, amount, at) {
+        (Some(receipt), Some(amount), Some(at)) => Some(Paid { receipt, amount, at }),
+        _ => None,
+    })
+}
+
+async fn history(
+    session: &impl Session,
+    id: &IntentId,
+    tx_ref: &str,
+) -> Result<Vec<HistoryEntry>, StorageError> {
+    let rows = query(session, HISTORY, &[&id.as_bytes().as_slice(), &tx_ref]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "leg_history", id);
+            Ok(HistoryEntry {
+                at: reader.get("at")?,
+                fact: reader.get("fact")?,
+                what: reader.get("what")?,
+                tx_hash: reader.get("tx_hash")?,
+            })
+        })
+        .collect()
+}
