@@ -4,8 +4,19 @@
 set -eu
 cd "$(dirname "$0")"
 mark=node_modules/.installed-lock
-if [ -f "$mark" ] && cmp -s package-lock.json "$mark"; then
-    exit 0
+
+fresh() { [ -f "$mark" ] && cmp -s package-lock.json "$mark"; }
+install() {
+    # Asked again: whoever held the lock before may have done the work.
+    fresh && return
+    npm ci --ignore-scripts --no-audit --no-fund
+    cp package-lock.json "$mark"
+}
+
+fresh && exit 0
+if command -v flock >/dev/null; then
+    mkdir -p cache
+    (flock 9 && install) 9>cache/.install-lock
+else
+    install
 fi
-npm ci --ignore-scripts --no-audit --no-fund
-cp package-lock.json "$mark"
