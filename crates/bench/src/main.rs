@@ -1,0 +1,170 @@
+//! Drives the running stack open-loop and prints each figure beside a limit measured in the same run.
+//! A benchmark, not a test: it fails only when something is lost or refused, never because a figure is low.
+
+mod chain_view;
+mod limit_sql;
+mod load;
+mod report;
+mod requests;
+mod rpc_calls;
+mod settings;
+
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use crate::limit_sql::Write;
+use crate::load::{Outcome, Pace};
+use crate::report::Report;
+use crate::requests::{Callbacks, Intents, Plan};
+use crate::settings::Settings;
+
+/// Drives signed intents and their M-Pesa callbacks through the running stack and compares with the limits of this
+/// machine.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Examples:\n  make bench\n  make bench BENCH_ARGS='--rate 5000 --intents 50000'\n  . .stack/env && cargo run --release -p bench -- --json"
+)]
+struct Arguments {
+    /// Intents to send, and then as many callbacks.
+    #[arg(long, default_value_t = 10_000)]
+    intents: usize,
+    /// Requests per second, due on time whether or not earlier ones were answered.
+    #[arg(long, default_value_t = 2_000)]
+    rate: u32,
+    /// Kept-alive connections.
+    #[arg(long, default_value_t = 128)]
+    connections: usize,
+    /// Seconds for each pgbench run.
+    #[arg(long, default_value_t = 5)]
+    limit_seconds: u32,
+    /// The operator's binary, for the compliance of the run's users.
+    #[arg(long, env = "FIATRAILS_BIN", default_value = "fiatrails")]
+    fiatrails: String,
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let settings = Settings::from_env()?;
+    let report = run(&arguments, &settings).await?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
+    let pace = Pace {
+        rate: arguments.rate,
+        count: arguments.intents,
+        connections: arguments.connections,
+    };
+    let plan = Plan::new(settings, arguments.intents)?;
+    step("making the run's users compliant");
+    make_compliant(arguments, &plan)?;
+
+    step("pgbench: the rows of accepted intents, and of stored reports");
+    let intents_limit =
+        limit_sql::measure(&settings.database_url, Write::Intents, arguments.limit_seconds).await?;
+    let reports_limit =
+        limit_sql::measure(&settings.database_url, Write::Reports, arguments.limit_seconds).await?;
+
+    let expected = u64::try_from(arguments.intents)?;
+    let (pending, supply) = (
+        chain_view::escrowed(settings).await?,
+        chain_view::minted(settings).await?,
+    );
+    let calls = rpc_calls::total(settings).await?;
+
+    step(&format!("{} intents at {}/s", arguments.intents, arguments.rate));
+    let deposits = tokio::spawn({
+        let settings = settings.clone();
+        async move { chain_view::watch("deposits", pending, expected, || chain_view::escrowed(&settings)).await }
+    });
+    let intents = all_accepted(
+        "intents",
+        load::run(&settings.gateway, Arc::new(Intents(plan.clone())), pace).await?,
+    )?;
+    step("waiting until every deposit is in escrow");
+    let deposits = deposits.await??;
+
+    step(&format!(
+        "{} callbacks at {}/s",
+        arguments.intents, arguments.rate
+    ));
+    let mints = tokio::spawn({
+        let settings = settings.clone();
+        async move { chain_view::watch("mints", supply, expected, || chain_view::minted(&settings)).await }
+    });
+    let callbacks = all_accepted(
+        "callbacks",
+        load::run(&settings.gateway, Arc::new(Callbacks(plan)), pace).await?,
+    )?;
+    step("waiting until everything is minted");
+    let mints = mints.await??;
+    ensure!(
+        mints.reached == expected,
+        "{} mints for {expected} payments",
+        mints.reached
+    );
+    let calls = rpc_calls::total(settings).await?.saturating_sub(calls);
+
+    Ok(Report::new(&report::Measured {
+        pace,
+        intents,
+        callbacks,
+        intents_limit,
+        reports_limit,
+        deposits,
+        mints,
+        calls,
+    }))
+}
+
+fn make_compliant(arguments: &Arguments, plan: &Plan) -> Result<()> {
+    for user in &plan.users {
+        let attestation = format!("0x{}", "11".repeat(32));
+        let out = Command::new(&arguments.fiatrails)
+            .args([
+                "compliance",
+                "set",
+                "--user",
+                &user.to_string(),
+                "--risk",
+                "10",
+                "--attestation",
+                &attestation,
+            ])
+            .output()
+            .with_context(|| format!("{} does not start (FIATRAILS_BIN)", arguments.fiatrails))?;
+        ensure!(
+            out.status.success(),
+            "compliance of {user}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+    Ok(())
+}
+
+/// Refused or unanswered requests make every other figure meaningless.
+fn all_accepted(what: &str, outcome: Outcome) -> Result<Outcome> {
+    let refused = outcome.refused.len();
+    ensure!(
+        refused == 0,
+        "{refused} {what} were not accepted, first status {:?}",
+        outcome.refused.first()
+    );
+    Ok(outcome)
+}
+
+fn step(text: &str) {
+    eprintln!("bench: {text}");
+}

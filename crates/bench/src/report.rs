@@ -1,0 +1,118 @@
+//! The figures, each beside its limit.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::chain_view::Rise;
+use crate::load::{Outcome, Pace, ratio};
+
+pub struct Measured {
+    pub pace: Pace,
+    pub intents: Outcome,
+    pub callbacks: Outcome,
+    /// Accepted requests per second that PostgreSQL alone could store.
+    pub intents_limit: f64,
+    pub reports_limit: f64,
+    pub deposits: Rise,
+    pub mints: Rise,
+    /// RPC calls over the whole run.
+    pub calls: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Accepted {
+    pub per_second: f64,
+    pub p50_ms: f64,
+    pub p95_ms: f64,
+    pub p99_ms: f64,
+    /// What PostgreSQL alone does with the same rows in groups of 64.
+    pub limit_per_second: f64,
+    pub of_limit: f64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub offered_per_second: u32,
+    pub requests: usize,
+    pub intents: Accepted,
+    pub callbacks: Accepted,
+    pub deposits_per_second: f64,
+    pub mints_per_second: f64,
+    /// Deposit and mint together.
+    pub rpc_calls_per_mint: f64,
+}
+
+impl Report {
+    pub fn new(m: &Measured) -> Self {
+        Self {
+            offered_per_second: m.pace.rate,
+            requests: m.pace.count,
+            intents: Accepted::new(&m.intents, m.intents_limit),
+            callbacks: Accepted::new(&m.callbacks, m.reports_limit),
+            deposits_per_second: per_second(m.deposits),
+            mints_per_second: per_second(m.mints),
+            rpc_calls_per_mint: figure(m.calls) / figure(m.mints.reached).max(1.0),
+        }
+    }
+}
+
+impl Accepted {
+    fn new(outcome: &Outcome, limit: f64) -> Self {
+        let ms = |percent| outcome.percentile(percent).as_secs_f64() * 1e3;
+        Self {
+            per_second: outcome.per_second(),
+            p50_ms: ms(50),
+            p95_ms: ms(95),
+            p99_ms: ms(99),
+            limit_per_second: limit,
+            of_limit: outcome.per_second() / limit,
+        }
+    }
+}
+
+fn per_second(rise: Rise) -> f64 {
+    figure(rise.reached) / rise.took.max(Duration::from_millis(1)).as_secs_f64()
+}
+
+fn figure(count: u64) -> f64 {
+    ratio(usize::try_from(count).unwrap_or(usize::MAX), 1)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} requests, offered at {}/s\n",
+            self.requests, self.offered_per_second
+        )?;
+        writeln!(
+            f,
+            "{:<20} {:>9} {:>9} {:>9} {:>9} {:>13} {:>9}",
+            "accepted", "per s", "p50 ms", "p95 ms", "p99 ms", "pgbench per s", "of limit"
+        )?;
+        for (name, a) in [("intents", &self.intents), ("callbacks", &self.callbacks)] {
+            writeln!(
+                f,
+                "{name:<20} {:>9.0} {:>9.1} {:>9.1} {:>9.1} {:>13.0} {:>8.1}%",
+                a.per_second,
+                a.p50_ms,
+                a.p95_ms,
+                a.p99_ms,
+                a.limit_per_second,
+                a.of_limit * 100.0
+            )?;
+        }
+        writeln!(f)?;
+        writeln!(
+            f,
+            "{:<28} {:>9.1}",
+            "deposits mined per s", self.deposits_per_second
+        )?;
+        writeln!(f, "{:<28} {:>9.1}", "mints mined per s", self.mints_per_second)?;
+        writeln!(f, "{:<28} {:>9.3}", "RPC calls per mint", self.rpc_calls_per_mint)
+    }
+}
