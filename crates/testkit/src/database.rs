@@ -62,12 +62,27 @@ impl Database {
 
     /// A login with only the rights of `fiatrails_<service>`: gateway, callback, executor or ops.
     pub fn login(&self, service: &str) -> Result<String> {
-        let (login, password) = (format!("{}_{service}", self.name), random_hex::<8>()?);
-        self.sql(&login_role_sql(&login, &password, service))?;
+        let password = random_hex::<16>()?;
+        let login = self.make_login(service, &password)?;
+        url_as(&self.url(), &login, &password)
+    }
+
+    /// A login `<database>_<service>` for each service, with one password; returns that.
+    pub fn logins_for_services(&self) -> Result<String> {
+        let password = random_hex::<16>()?;
+        for service in ["gateway", "callback", "executor", "ops"] {
+            self.make_login(service, &password)?;
+        }
+        Ok(password)
+    }
+
+    fn make_login(&self, service: &str, password: &str) -> Result<String> {
+        let login = format!("{}_{service}", self.name);
+        self.sql(&login_role_sql(&login, password, service))?;
         if let Ok(mut logins) = self.logins.lock() {
             logins.push(login.clone());
         }
-        url_as(&self.url(), &login, &password)
+        Ok(login)
     }
 
     /// Runs SQL as superuser; unaligned rows without headers.

@@ -5,11 +5,14 @@
 //! speaks to its servers only over their public wires and needs none of the product's crates.
 
 pub mod anvil;
+pub mod app;
 pub mod broker;
 pub mod chaos_proxy;
+pub mod client;
 pub mod contracts;
 pub mod database;
 pub mod dirs;
+pub mod evm;
 pub mod http;
 pub mod keys;
 pub mod ports;
@@ -19,10 +22,13 @@ pub mod servers;
 pub mod service;
 pub mod sign;
 pub mod wait;
+pub mod wiring;
 
 pub use anvil::Anvil;
+pub use app::App;
 pub use broker::{Broker, Vhost};
 pub use chaos_proxy::ChaosProxy;
+pub use client::Client;
 pub use contracts::Addresses;
 pub use database::Database;
 pub use keys::DevKeys;
@@ -31,3 +37,4 @@ pub use postgres::PostgresServer;
 pub use servers::Servers;
 pub use service::ChildService;
 pub use wait::eventually;
+pub use wiring::Wiring;
