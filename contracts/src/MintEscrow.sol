@@ -34,6 +34,11 @@ contract MintEscrow is EscrowAdmin {
         _;
     }
 
+    /// @notice Runs once, through the proxy.
+    function initialize(InitParams calldata params) external initializer {
+        __EscrowAdmin_init(params);
+    }
+
     // ---------------------------------------------------------------- single
 
     /// @inheritdoc IMintEscrow

@@ -167,6 +167,31 @@ contract EscrowHostileTest is EscrowFixture {
         _safe();
     }
 
+    function test_a_single_deposit_cannot_be_used_to_re_enter() public {
+        bytes32 target = _deposited("TARGET");
+        coin.mint(user, AMOUNT);
+        vm.warp(START + EXPIRY);
+        coin.setTarget(target);
+        coin.setMode(HostileToken.Mode.ReentersReclaim);
+        vm.prank(user);
+        escrow.submitIntent(AMOUNT, KES, REF);
+        vm.assertFalse(coin.reentered());
+        _statusIs(target, IMintEscrow.IntentStatus.Pending);
+        _safe();
+    }
+
+    function test_whoever_reclaims_cannot_starve_the_push_into_a_credit() public {
+        bytes32 id = _deposited(REF);
+        vm.warp(START + EXPIRY);
+        coin.setMode(HostileToken.Mode.WantsGas);
+        for (uint256 gasLimit = 60_000; gasLimit < 400_000; gasLimit += 2000) {
+            (bool success,) = address(escrow).call{gas: gasLimit}(abi.encodeCall(IMintEscrow.reclaim, (id)));
+            if (success) break;
+        }
+        _statusIs(id, IMintEscrow.IntentStatus.Refunded);
+        vm.assertEq(escrow.creditedTotal(), 0);
+    }
+
     function _sourceGives(HostileSource.Mode mode, IMintEscrow.ItemOutcome expected) private {
         source.setMode(mode);
         bytes32 id = _deposited(_ref(100 + uint256(mode)));

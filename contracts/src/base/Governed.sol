@@ -19,6 +19,7 @@ abstract contract Governed is AccessControlDefaultAdminRulesUpgradeable, UUPSUpg
     error InvalidRoleHolder();
 
     /// @dev Storage of an implementation is never used; a stranger must not become its admin.
+    /// @custom:oz-upgrades-unsafe-allow constructor
     constructor() {
         _disableInitializers();
     }

@@ -24,8 +24,8 @@ abstract contract EscrowAdmin is EscrowMoney, GovernedPausable, ReentrancyGuardT
     uint256 private constant MIN_EXPIRY = 1 hours;
     uint256 private constant MAX_EXPIRY = 365 days;
 
-    /// @notice Runs once, through the proxy.
-    function initialize(InitParams calldata params) external initializer {
+    // forge-lint: disable-next-line(mixed-case-function)
+    function __EscrowAdmin_init(InitParams calldata params) internal onlyInitializing {
         __GovernedPausable_init(
             params.admin, params.adminDelay, params.upgrader, params.pauser, params.unpauser
         );

@@ -18,6 +18,7 @@ contract HostileToken {
         BurnsGas,
         TakesFee,
         TakesDouble,
+        WantsGas,
         ReentersReclaim,
         ReentersWithdraw,
         ReentersBatch
@@ -75,6 +76,8 @@ contract HostileToken {
         if (m == Mode.RevertsHuge) _answer(1_000_000, true);
         if (m == Mode.BurnsGas) while (true) {}
         if (m == Mode.ReturnsFalse) _return(0);
+        // Like a token that guards a nested call: it answers false rather than fail.
+        if (m == Mode.WantsGas && gasleft() < 100_000) _return(0);
         if (m == Mode.ReturnsTrueWithoutMoving) _return(1);
         if (m == Mode.TakesFee) {
             _move(from, to, amount - 1);
