@@ -13,10 +13,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runtime", &["domain", "storage", "messaging", "chain"]),
     ("gateway", &["domain", "storage", "messaging", "runtime"]),
     ("callback", &["domain", "storage", "messaging", "runtime"]),
-    ("mint-executor", &["domain", "storage", "messaging", "chain", "runtime"]),
+    (
+        "mint-executor",
+        &["domain", "storage", "messaging", "chain", "runtime"],
+    ),
     ("ops", &["domain", "storage", "messaging", "chain", "runtime"]),
     ("testkit", &["domain", "storage", "messaging", "chain"]),
-    ("e2e", &["domain", "storage", "messaging", "chain", "gateway", "mint-executor", "callback", "ops", "testkit"]),
+    ("e2e", &[]),
     ("bench", &["domain", "storage", "messaging", "chain", "testkit"]),
 ];
 
@@ -53,13 +56,20 @@ fn violations(edges: &Edges) -> Vec<String> {
         let outside = owners.get(to).is_some_and(|may| !may.contains(&from));
         ours || outside
     };
-    edges.iter().filter(|(from, to)| is_bad(from, to)).map(|(from, to)| format!("{from} -> {to}")).collect()
+    edges
+        .iter()
+        .filter(|(from, to)| is_bad(from, to))
+        .map(|(from, to)| format!("{from} -> {to}"))
+        .collect()
 }
 
 #[test]
 fn every_arrow_points_downward() {
     let edges = normal_edges();
-    assert!(edges.iter().any(|(from, to)| from == "storage" && to == "domain"), "the graph was not read");
+    assert!(
+        edges.iter().any(|(from, to)| from == "storage" && to == "domain"),
+        "the graph was not read"
+    );
     assert_eq!(violations(&edges), Vec::<String>::new());
 }
 
