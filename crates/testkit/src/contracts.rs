@@ -1,6 +1,9 @@
 //! Deploys the contracts to a node and knows where they are.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -39,7 +42,13 @@ impl Addresses {
 /// Deploys with the development defaults; the script's output is the file at `out`.
 pub async fn deploy_to(rpc_url: &str, out: &Path) -> Result<Addresses> {
     let mut command = Command::new(dirs::workspace().join("contracts/deploy.sh"));
-    command.arg(rpc_url).arg(out);
+    command.arg(rpc_url).arg(out).env_clear();
+    // Variables of the caller's shell must not change what a development deployment is.
+    for name in ["PATH", "HOME", "TMPDIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
     tokio::task::spawn_blocking(move || run(&mut command))
         .await?
         .context("deploy the contracts")?;
@@ -51,16 +60,39 @@ pub async fn deploy(node: &Anvil) -> Result<Addresses> {
     deploy_to(&node.url(), &dir.path().join("addresses.json")).await
 }
 
-/// Writes a snapshot of a freshly deployed chain to `state`, and the addresses beside it.
+/// Writes a snapshot of a freshly deployed chain to `state`, and the addresses beside it (see [`beside`]).
+///
+/// Deploying takes seconds and gives the same chain each time, so the last one is kept in the clone.
 pub async fn snapshot(state: &Path) -> Result<Addresses> {
+    let cache = dirs::workspace().join(".stack/cache");
+    let kept = cache.join(format!("chain-{}.json", sources_hash()?));
+    if !kept.is_file() {
+        std::fs::create_dir_all(&cache)?;
+        // Renamed when whole: two runs may be making it at once.
+        let making = dirs::private_in(&cache, "making")?;
+        let made = making.path().join("chain.json");
+        deploy_and_dump(&made).await?;
+        std::fs::rename(beside(&made), beside(&kept))?;
+        std::fs::rename(&made, &kept)?;
+    }
+    std::fs::copy(beside(&kept), beside(state))?;
+    std::fs::copy(&kept, state).with_context(|| format!("write {}", state.display()))?;
+    Addresses::read(&beside(state))
+}
+
+/// Where the addresses of a snapshot lie.
+pub fn beside(state: &Path) -> PathBuf {
+    state.with_extension("addresses.json")
+}
+
+async fn deploy_and_dump(state: &Path) -> Result<()> {
     let dumping = Options {
         extra: vec!["--dump-state".into(), state.to_string_lossy().into_owned()],
         ..Options::default()
     };
     let mut node = Anvil::start_with(dumping).await?;
-    let addresses = deploy_to(&node.url(), &state.with_extension("addresses.json")).await?;
-    node.stop()?;
-    Ok(addresses)
+    deploy_to(&node.url(), &beside(state)).await?;
+    node.stop()
 }
 
 /// Changes with whatever the deployed code is made from.

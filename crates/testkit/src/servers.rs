@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::{broker::Vhost, contracts::Addresses, database::Database};
+use crate::{
+    broker::Vhost,
+    contracts::{self, Addresses},
+    database::Database,
+};
 
 pub const PG_URL: &str = "TESTKIT_PG_URL";
 pub const AMQP_URL: &str = "TESTKIT_AMQP_URL";
@@ -41,7 +45,7 @@ impl Servers {
     /// The snapshot of a chain with the contracts deployed, and where they are.
     pub fn chain_state() -> Result<(PathBuf, Addresses)> {
         let state = PathBuf::from(setting(CHAIN_STATE)?);
-        let addresses = Addresses::read(&state.with_extension("addresses.json"))?;
+        let addresses = Addresses::read(&contracts::beside(&state))?;
         Ok((state, addresses))
     }
 }

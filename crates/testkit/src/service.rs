@@ -48,7 +48,7 @@ impl ChildService {
             .map(|(key, value)| (key.into(), value.into()))
             .collect();
         let dir = dirs::private(name)?;
-        let mut process = launch(name, &env, dir.path())?.spawn(Life::Tied)?;
+        let mut process = launch_in(dir.path(), name, &env)?.spawn(Life::Tied)?;
         let ready = wait_ready(&mut process, &ready_file(dir.path())).await?;
         Ok(Self {
             name: name.to_owned(),
@@ -74,7 +74,7 @@ impl ChildService {
             .map(|(key, value)| (key.into(), value.into()))
             .collect();
         let dir = dirs::private(name)?;
-        let mut process = launch(name, &env, dir.path())?.spawn(Life::Tied)?;
+        let mut process = launch_in(dir.path(), name, &env)?.spawn(Life::Tied)?;
         let status = process.wait(patience)?;
         Ok((status, process.log()))
     }
@@ -136,7 +136,7 @@ impl ChildService {
         if self.process.ended().is_none() {
             self.process.stop(Duration::from_secs(30))?;
         }
-        self.process = launch(&self.name, &self.env, self.dir.path())?.spawn(Life::Tied)?;
+        self.process = launch_in(self.dir.path(), &self.name, &self.env)?.spawn(Life::Tied)?;
         Ok(())
     }
 
@@ -150,18 +150,22 @@ fn ready_file(dir: &Path) -> PathBuf {
     dir.join("ready.json")
 }
 
-fn launch(name: &str, env: &BTreeMap<OsString, OsString>, dir: &Path) -> Result<Launch> {
-    let ready = ready_file(dir);
+/// How a service is started, whoever keeps it: with nothing of the caller's environment.
+pub fn launch(name: &str, ready: &Path, log: &Path) -> Result<Launch> {
     if ready.exists() {
-        std::fs::remove_file(&ready)?;
+        std::fs::remove_file(ready)?;
     }
-    let mut launch = Launch::new(name, dirs::binary(name)?, dir.join("log"))
+    let launch = Launch::new(name, dirs::binary(name)?, log)
         .clear_env()
         .cwd(dirs::workspace());
-    for (key, value) in env {
-        launch = launch.env(key, value);
-    }
     Ok(launch.env("READY_FILE", ready))
+}
+
+fn launch_in(dir: &Path, name: &str, env: &BTreeMap<OsString, OsString>) -> Result<Launch> {
+    let launch = launch(name, &ready_file(dir), &dir.join("log"))?;
+    Ok(env
+        .iter()
+        .fold(launch, |launch, (key, value)| launch.env(key, value)))
 }
 
 pub async fn wait_ready(process: &mut Process, ready_file: &Path) -> Result<Ready> {

@@ -1,7 +1,5 @@
 //! The settings each service gets: its own login, broker user and key directory, and nothing of another's.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result};
 
 use crate::{anvil, contracts::Addresses, database::url_as, dirs, keys::DevKeys, process::run};
@@ -118,11 +116,6 @@ impl Wiring {
 pub fn amqp_url_as(url: &str, user: &str, password: &str) -> Result<String> {
     let (_, place) = url.rsplit_once('@').context("the broker's URL has no user")?;
     Ok(format!("amqp://{user}:{password}@{place}"))
-}
-
-/// Where the private directory of a service's ready file and log lies, in a stack.
-pub fn ready_file(dir: &std::path::Path, service: &str) -> PathBuf {
-    dir.join(format!("{service}.ready.json"))
 }
 
 #[cfg(test)]

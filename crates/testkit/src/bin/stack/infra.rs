@@ -1,4 +1,4 @@
-//! PostgreSQL and RabbitMQ as detached processes, for the test servers and for the stack alike.
+//! PostgreSQL and RabbitMQ, for the test servers and for the stack alike.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +8,13 @@ use std::{
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
-use testkit::{broker, keys::random_hex, ports::free_port, postgres, process::Life};
+use testkit::{
+    broker,
+    keys::random_hex,
+    ports::free_port,
+    postgres,
+    process::{Life, Process},
+};
 
 use crate::pids::Pids;
 
@@ -31,6 +37,7 @@ pub const RABBITMQ: &str = "rabbitmq";
 const EPMD: &str = "epmd";
 
 impl Infra {
+    /// `durable`: for data that should outlive a crash of the machine.
     pub fn choose(dir: &Path, durable: bool) -> Result<Self> {
         let base = postgres::reachable_base(dir)?;
         // Elsewhere than asked only if the server's user cannot get there; then under a name of its own.
@@ -75,57 +82,67 @@ impl Infra {
         }
     }
 
-    async fn ensure_postgres(&self, dir: &Path, pids: &Pids) -> Result<()> {
+    /// Starts PostgreSQL if it does not run.
+    pub async fn ensure_postgres(&self, dir: &Path, pids: &Pids, life: Life) -> Result<Option<Process>> {
         if pids.running(POSTGRES).is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let layout = self.postgres(dir);
         let making = layout.clone();
         tokio::task::spawn_blocking(move || making.init()).await??;
-        let process = postgres::start_and_wait(&layout, Life::Detached).await?;
-        pids.record(POSTGRES, process.pid())
+        let process = postgres::start_and_wait(&layout, life).await?;
+        pids.record(POSTGRES, process.pid())?;
+        Ok(Some(process))
     }
 
-    async fn ensure_rabbitmq(&self, dir: &Path, pids: &Pids) -> Result<()> {
+    /// Starts RabbitMQ (and its name daemon) if it does not run.
+    pub async fn ensure_rabbitmq(&self, dir: &Path, pids: &Pids, life: Life) -> Result<Vec<Process>> {
         let layout = self.rabbitmq(dir);
+        let mut started = Vec::new();
         if pids.running(EPMD).is_none() {
             layout.init()?;
-            pids.record(EPMD, layout.launch_epmd().spawn(Life::Detached)?.pid())?;
+            let epmd = layout.launch_epmd().spawn(life)?;
+            pids.record(EPMD, epmd.pid())?;
+            started.push(epmd);
         }
         if pids.running(RABBITMQ).is_some() {
-            return Ok(());
+            return Ok(started);
         }
         layout.init()?;
-        let mut process = layout.launch()?.spawn(Life::Detached)?;
+        let mut node = layout.launch()?.spawn(life)?;
         // Before the wait: an interrupted start must be found by `down`.
-        pids.record(RABBITMQ, process.pid())?;
-        broker::wait_until_ready(&layout, &mut process).await
+        pids.record(RABBITMQ, node.pid())?;
+        broker::wait_until_ready(&layout, &mut node).await?;
+        started.push(node);
+        Ok(started)
     }
 
-    pub fn stop(pids: &Pids, durable: bool) -> Result<()> {
+    /// At once: what is stopped is also forgotten.
+    pub fn stop(pids: &Pids) -> Result<()> {
         let patience = Duration::from_secs(20);
-        let (pg_signal, mq_signal) = if durable {
-            (Signal::SIGINT, Signal::SIGTERM)
-        } else {
-            (Signal::SIGQUIT, Signal::SIGKILL)
-        };
-        pids.stop(RABBITMQ, mq_signal, patience)?;
+        pids.stop(RABBITMQ, Signal::SIGKILL, patience)?;
         pids.stop(EPMD, Signal::SIGKILL, patience)?;
-        pids.stop(POSTGRES, pg_signal, patience)?;
+        pids.stop(POSTGRES, Signal::SIGQUIT, patience)?;
         Ok(())
     }
 
-    /// Removes what lies outside the stack's own directory.
-    pub fn remove_outside(&self, dir: &Path) -> Result<()> {
-        if !self.pg_dir.starts_with(dir) && self.pg_dir.exists() {
-            std::fs::remove_dir_all(&self.pg_dir)?;
+    /// Removes the servers' data.
+    pub fn remove(&self, dir: &Path) -> Result<()> {
+        for data in [&self.pg_dir, &dir.join(RABBITMQ)] {
+            if data.exists() {
+                std::fs::remove_dir_all(data)?;
+            }
         }
         Ok(())
     }
 }
 
-/// Starts what does not run.
-pub async fn ensure(infra: &Infra, dir: &Path, pids: &Pids) -> Result<()> {
-    tokio::try_join!(infra.ensure_postgres(dir, pids), infra.ensure_rabbitmq(dir, pids))?;
-    Ok(())
+/// Starts what does not run, both at once.
+pub async fn ensure(infra: &Infra, dir: &Path, pids: &Pids, life: Life) -> Result<Vec<Process>> {
+    let (postgres, mut started) = tokio::try_join!(
+        infra.ensure_postgres(dir, pids, life),
+        infra.ensure_rabbitmq(dir, pids, life)
+    )?;
+    started.extend(postgres);
+    Ok(started)
 }

@@ -12,7 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testkit::{Broker, PostgresServer, contracts, database::migrated_template, dirs, servers};
+use testkit::{Broker, PostgresServer, contracts, database::migrated_template, dirs, process::Life, servers};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,7 +27,7 @@ type Settings = Vec<(&'static str, String)>;
 pub async fn up(dir: &Path, env_out: &Path) -> Result<()> {
     let dir = &state::prepare_dir(dir)?;
     let infra: Infra = state::load_or(dir, || Infra::choose(dir, false))?;
-    infra::ensure(&infra, dir, &Pids::new(dir.join("run"))?).await?;
+    infra::ensure(&infra, dir, &Pids::new(dir.join("run"))?, Life::Detached).await?;
     let mq = infra.rabbitmq(dir);
     let settings = settings(
         dir,
@@ -98,9 +98,9 @@ pub fn down(dir: &Path) -> Result<()> {
         return Ok(());
     }
     let dir = &dir.canonicalize()?;
-    Infra::stop(&Pids::new(dir.join("run"))?, false)?;
+    Infra::stop(&Pids::new(dir.join("run"))?)?;
     if let Some(infra) = state::load::<Infra>(dir)? {
-        infra.remove_outside(dir)?;
+        infra.remove(dir)?;
     }
     fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))
 }

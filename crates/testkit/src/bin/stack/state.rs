@@ -39,8 +39,12 @@ pub fn load_or<T: Serialize + DeserializeOwned>(dir: &Path, choose: impl FnOnce(
         return Ok(state);
     }
     let state = choose()?;
-    write_private(&state_file(dir), &serde_json::to_string_pretty(&state)?)?;
+    save(dir, &state)?;
     Ok(state)
+}
+
+pub fn save<T: Serialize>(dir: &Path, state: &T) -> Result<()> {
+    write_private(&state_file(dir), &serde_json::to_string_pretty(state)?)
 }
 
 /// `export NAME='value'` lines.
