@@ -1,1 +1,23 @@
-//! 
+//! The only public door: authenticate, parse once, remember, answer (SPEC section 4).
+//!
+//! Never talks to the chain, holds no chain key, decides nothing about money. What it accepts is durable before it
+//! is answered; what follows from it leaves through the outbox.
+
+pub mod answers;
+pub mod app;
+pub mod auth;
+mod body;
+pub mod error;
+mod exchange;
+mod headers;
+mod intake;
+pub mod keys;
+mod new_intent;
+mod observe;
+pub mod openapi;
+mod redrive;
+mod routes;
+pub mod settings;
+mod state;
+mod tls;
+mod upkeep;

@@ -1,5 +1,6 @@
 //! Stored answers (`idempotency_keys`): the row is both the claim of a key and what it was answered.
 
+use bytes::Bytes;
 use domain::idempotency::{Fingerprint, IdempotencyKey};
 use domain::ids::IntegratorId;
 use domain::signature::{KeyId, Mac};
@@ -50,7 +51,7 @@ pub struct StoredAnswer {
     pub fingerprint: Fingerprint,
     pub status: u16,
     pub location: Option<String>,
-    pub body: Vec<u8>,
+    pub body: Bytes,
     pub mac_key_id: KeyId,
     pub mac: Mac,
 }
@@ -75,7 +76,7 @@ pub async fn claim_batch(
             &column(answers, |a| a.fingerprint.as_bytes().as_slice()),
             &statuses,
             &column(answers, |a| a.location.as_deref()),
-            &column(answers, |a| a.body.as_slice()),
+            &column(answers, |a| a.body.as_ref()),
             &column(answers, |a| a.mac_key_id.as_str()),
             &column(answers, |a| a.mac.as_bytes().as_slice()),
             &window_seconds,
@@ -109,7 +110,7 @@ fn read_one(row: &tokio_postgres::Row) -> Result<StoredAnswer, StorageError> {
         fingerprint: Fingerprint::from_bytes(reader.bytes("fingerprint")?),
         status: u16::try_from(status).map_err(|e| reader.corrupt("status", &e))?,
         location: reader.get("location")?,
-        body: reader.get("body")?,
+        body: Bytes::from(reader.get::<Vec<u8>>("body")?),
         mac_key_id: reader.parse("mac_key_id")?,
         mac: Mac::from_bytes(reader.bytes("mac")?),
     })
@@ -126,7 +127,7 @@ pub async fn replace(session: &impl Session, answer: &StoredAnswer) -> Result<()
             &answer.fingerprint.as_bytes().as_slice(),
             &status_to_sql(answer.status)?,
             &answer.location,
-            &answer.body,
+            &answer.body.as_ref(),
             &answer.mac_key_id.as_str(),
             &answer.mac.as_bytes().as_slice(),
         ],

@@ -1,5 +1,6 @@
 //! Tables that the gateway writes, and what it reads of others.
 
+pub mod heartbeat;
 pub mod idempotency;
 pub mod intents;
 pub mod keys;
@@ -10,6 +11,7 @@ pub mod views;
 
 /// Every statement of this room, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
+    heartbeat::STATEMENTS,
     idempotency::STATEMENTS,
     intents::STATEMENTS,
     keys::STATEMENTS,

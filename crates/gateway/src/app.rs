@@ -1,0 +1,240 @@
+//! Wires the gateway together: settings in, a running door out.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::{App as HttpApp, HttpServer, web};
+use domain::signature::HmacSecret;
+use messaging::Service;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use runtime::lifecycle::LifecycleError;
+use runtime::process::StartError;
+use runtime::relay::Wake;
+use runtime::{Process, SettingError};
+use storage::halts::Scope;
+use storage::{Outbox, Pool, PoolConfig, StorageError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Judge;
+use crate::intake::Rules;
+use crate::intake::intents::IntentIntake;
+use crate::intake::reports::ReportIntake;
+use crate::keys::Keys;
+use crate::redrive::Redrive;
+use crate::settings::GatewaySettings;
+use crate::state::{Gateway, Limiter};
+use crate::tls::{self, TlsError};
+use crate::{observe, routes, upkeep};
+
+/// SPEC section 4.2: another gateway may hold a key for so long.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
+/// Bound of one intake statement: a callback is answered within the webhook's time.
+const INTAKE_STATEMENT: Duration = Duration::from_millis(2500);
+/// Connections that do nothing may stay so long; a stop waits for them.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Requests in hand get so long after the soft stop, s.
+const DRAIN: u64 = 12;
+const RELAYS: usize = 2;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the API port cannot be bound")]
+    Bind(#[source] std::io::Error),
+    #[error("the machine gives no randomness")]
+    Randomness,
+}
+
+/// A gateway that listens.
+#[derive(Debug)]
+pub struct App {
+    process: Process,
+}
+
+impl App {
+    /// Where the API (`api`) and the admin port (`admin`) are bound.
+    pub fn addr(&self, role: &str) -> Option<std::net::SocketAddr> {
+        self.process.listening.addr(role)
+    }
+
+    pub fn stop(&self) -> runtime::Stop {
+        self.process.stop()
+    }
+
+    pub fn stop_on_signals(&self) -> Result<(), LifecycleError> {
+        self.process.stop_on_signals()
+    }
+
+    pub async fn run_until_stopped(self) -> Result<(), LifecycleError> {
+        self.process.run_until_stopped().await
+    }
+}
+
+/// Binds the ports and starts everything; call it inside a tokio runtime.
+pub fn build(settings: GatewaySettings) -> Result<App, BuildError> {
+    let mut process = Process::build(settings.shared.clone(), Service::Gateway)?;
+    observe::describe();
+    let keys = Arc::new(Keys::default());
+    let wake = process.relay(Outbox::Gateway, RELAYS);
+    let closed = CancellationToken::new();
+    let intake_pool = intake_pool(&settings)?;
+    let intents = spawn_intents(&mut process, &settings, &intake_pool, &keys, &wake, &closed);
+    let reports = spawn_reports(&mut process, &settings, &intake_pool, &wake, &closed);
+    let depths = spawn_upkeep(&mut process, &settings, &keys, &wake);
+    let pool = process.pool.clone();
+    process.health.add("executor", move || routes::health::check_executor(pool.clone()));
+    let gateway = web::Data::new(Gateway {
+        policy: settings.shared.policy.clone(),
+        escrow: settings.contracts.escrow,
+        treasury: settings.contracts.treasury,
+        bounds: settings.bounds,
+        clock: process.clock(),
+        ids: process.ids(),
+        judge: Judge::new(decoy()?, settings.shared.policy.windows.freshness_seconds),
+        keys,
+        sealer: process.sealer(),
+        pool: process.pool.clone(),
+        intents,
+        reports,
+        limiter: Limiter::new(&settings.bounds),
+        health: process.health.clone(),
+        stop: process.stop(),
+        intake_open: process.halts.gate(Scope::Intake),
+        depths,
+    });
+    let (addr, server) = bind(&settings, gateway)?;
+    process.listening.announce("api", addr);
+    let (handle, stop) = (server.handle(), process.stop());
+    process.tasks.spawn("api stop", async move {
+        stop.requested().await;
+        handle.stop(true).await;
+        // Only now can nobody enter any more.
+        closed.cancel();
+    });
+    process.tasks.spawn_fallible("api", server);
+    Ok(App { process })
+}
+
+/// Short locks and statements, for the intake alone.
+fn intake_pool(settings: &GatewaySettings) -> Result<Pool, StorageError> {
+    let mut config = PoolConfig::new(settings.shared.database_url.clone(), "gateway intake");
+    // Each worker, and the members a failed group runs singly.
+    config.max_size = 2 * settings.bounds.intake_workers + 4;
+    config.lock_timeout = LOCK_TIMEOUT;
+    config.statement_timeout = INTAKE_STATEMENT;
+    config.connect_timeout = Duration::from_secs(2);
+    Pool::new(&config)
+}
+
+fn spawn_intents(
+    process: &mut Process,
+    settings: &GatewaySettings,
+    pool: &Pool,
+    keys: &Arc<Keys>,
+    wake: &Wake,
+    closed: &CancellationToken,
+) -> Arc<IntentIntake> {
+    let policy = &settings.shared.policy;
+    let rules = Rules {
+        window_seconds: seconds(policy.windows.idempotency_seconds).into(),
+        payment_seconds: seconds(policy.windows.payment_seconds),
+        daily_limit: policy.mint.daily_limit_per_user,
+    };
+    let intake =
+        Arc::new(IntentIntake::new(pool.clone(), rules, policy.mint.max_unpaid, keys.clone(), wake.clone()));
+    for _ in 0..settings.bounds.intake_workers {
+        process.tasks.spawn("intent intake", intake.clone().work(closed.clone()));
+    }
+    intake
+}
+
+fn spawn_reports(
+    process: &mut Process,
+    settings: &GatewaySettings,
+    pool: &Pool,
+    wake: &Wake,
+    closed: &CancellationToken,
+) -> Arc<ReportIntake> {
+    let intake = Arc::new(ReportIntake::new(pool.clone(), wake.clone()));
+    for _ in 0..settings.bounds.intake_workers {
+        process.tasks.spawn("report intake", intake.clone().work(closed.clone()));
+    }
+    intake
+}
+
+fn spawn_upkeep(
+    process: &mut Process,
+    settings: &GatewaySettings,
+    keys: &Arc<Keys>,
+    wake: &Wake,
+) -> watch::Receiver<Option<upkeep::Depths>> {
+    let windows = &settings.shared.policy.windows;
+    let (pool, stop) = (process.pool.clone(), process.stop());
+    let follow = upkeep::follow_keys(keys.clone(), process.keys.clone(), pool.clone(), stop.clone());
+    let uses = upkeep::record_uses(keys.clone(), process.clock(), pool.clone(), stop.clone());
+    let purge = upkeep::purge(pool.clone(), seconds(windows.idempotency_seconds).into(), stop.clone());
+    let redrive = Redrive {
+        pool,
+        keys: process.keys.clone(),
+        sealer: process.sealer(),
+        clock: process.clock(),
+        ids: process.ids(),
+        wake: wake.clone(),
+        redrive_seconds: seconds(windows.redrive_seconds),
+        intent_horizon_seconds: seconds(windows.payment_seconds.saturating_mul(2)),
+        report_horizon_seconds: seconds(windows.deposit_expiry_seconds),
+        alarmed: Mutex::default(),
+    };
+    let (depths, shown) = watch::channel(None);
+    let broker = process.broker.clone();
+    process.tasks.spawn("keys and rows", follow);
+    process.tasks.spawn("last uses", uses);
+    process.tasks.spawn("purge", purge);
+    process.tasks.spawn("re-drive", redrive.run(stop.clone()));
+    process.tasks.spawn("queue depths", upkeep::follow_depths(broker, depths, stop));
+    shown
+}
+
+fn bind(
+    settings: &GatewaySettings,
+    gateway: web::Data<Gateway>,
+) -> Result<(std::net::SocketAddr, Server), BuildError> {
+    let listener = TcpListener::bind(settings.api.listen).map_err(BuildError::Bind)?;
+    let addr = listener.local_addr().map_err(BuildError::Bind)?;
+    let server = HttpServer::new(move || HttpApp::new().app_data(gateway.clone()).configure(routes::mount))
+        .workers(settings.bounds.http_workers)
+        .backlog(4096)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(settings.bounds.header_timeout)
+        .client_disconnect_timeout(Duration::from_secs(2))
+        .tls_handshake_timeout(settings.bounds.header_timeout)
+        .shutdown_timeout(DRAIN)
+        .disable_signals();
+    let server = match &settings.api.tls {
+        None => server.listen(listener),
+        Some(files) => server.listen_rustls_0_23(listener, tls::load(files)?),
+    };
+    Ok((addr, server.map_err(BuildError::Bind)?.run()))
+}
+
+/// Stands in for the secret of an unknown key, so that it costs the same.
+fn decoy() -> Result<HmacSecret, BuildError> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| BuildError::Randomness)?;
+    HmacSecret::from_bytes(&bytes).map_err(|_| BuildError::Randomness)
+}
+
+/// Windows are far below 136 years; beyond that they are as good as for ever.
+fn seconds(window: u64) -> u32 {
+    u32::try_from(window).unwrap_or(u32::MAX)
+}

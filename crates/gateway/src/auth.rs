@@ -1,0 +1,273 @@
+//! Who speaks: header form, freshness, key, MAC, in this order (SPEC section 4.1).
+//!
+//! An unknown, revoked or foreign key id and a wrong MAC give the same answer at the same cost.
+
+use std::sync::Arc;
+
+use actix_web::http::header::HeaderMap;
+use domain::signature::{
+    HmacSecret, KeyId, Mac, Scheme, SignatureHeader, SignedRequest, is_fresh, parse_timestamp,
+};
+use time::OffsetDateTime;
+
+use crate::error::{Code, Problem};
+use crate::headers::{MPESA_SIGNATURE, REQUEST_SIGNATURE, REQUEST_TIMESTAMP, Single};
+use crate::keys::{IntegratorKey, LiveKey, Snapshot};
+
+/// What is signed of a request, besides its signature headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed<'a> {
+    pub method: &'a str,
+    /// Raw path as received.
+    pub path: &'a str,
+    pub query: &'a str,
+    /// As received; empty where there is none.
+    pub idempotency_key: &'a str,
+    pub body: &'a [u8],
+}
+
+/// The signature headers, well formed.
+#[derive(Clone, Debug)]
+pub struct Presented<'a> {
+    pub signature_text: &'a str,
+    pub timestamp_text: &'a str,
+    key_id: KeyId,
+    macs: Vec<Mac>,
+    timestamp: i64,
+}
+
+impl<'a> Presented<'a> {
+    /// Form only; nothing is looked up.
+    pub fn read(headers: &'a HeaderMap, scheme: Scheme) -> Result<Self, Problem> {
+        let name = match scheme {
+            Scheme::Request => REQUEST_SIGNATURE,
+            Scheme::Mpesa => MPESA_SIGNATURE,
+        };
+        let signature_text = match Single::of(headers, &name) {
+            Single::Absent => {
+                let detail = "Sign the request; docs/SIGNING.md shows how, with known answers.";
+                return Err(Problem::new(Code::SignatureMissing, detail));
+            }
+            Single::Wrong => return Err(malformed_signature()),
+            Single::Once(text) => text,
+        };
+        let SignatureHeader { key_id, macs } = signature_text.parse().map_err(|_| malformed_signature())?;
+        let timestamp_text = Single::of(headers, &REQUEST_TIMESTAMP).once().unwrap_or_default();
+        let timestamp = parse_timestamp(timestamp_text).ok_or_else(|| {
+            Problem::new(Code::TimestampInvalid, "Send the time once, as whole unix seconds in digits.")
+        })?;
+        Ok(Self { signature_text, timestamp_text, key_id, macs, timestamp })
+    }
+
+    pub fn is_fresh(&self, now: i64, window_seconds: u64) -> bool {
+        is_fresh(now, self.timestamp, window_seconds)
+    }
+
+    fn verify(&self, scheme: Scheme, signed: &Signed<'_>, secret: &HmacSecret) -> bool {
+        let request = SignedRequest {
+            scheme,
+            key_id: &self.key_id,
+            timestamp: self.timestamp_text,
+            method: signed.method,
+            path: signed.path,
+            query: signed.query,
+            idempotency_key: signed.idempotency_key,
+            body: signed.body,
+        };
+        request.verify(secret, &self.macs)
+    }
+}
+
+fn malformed_signature() -> Problem {
+    let detail = "Send it once: kid=<key id>,v1=<64 lower-case hex digits>, at most 1 KiB.";
+    Problem::new(Code::SignatureMalformed, detail)
+}
+
+fn invalid_signature() -> Problem {
+    let detail = "The key is not valid here, or the signature is not that of this request.";
+    Problem::new(Code::SignatureInvalid, detail)
+}
+
+/// The refusal of a stale request; it tells our time.
+pub fn stale(now: i64) -> Problem {
+    let detail = "Compare your clock with serverTime, and sign the request anew.";
+    Problem { server_time: Some(now), ..Problem::new(Code::TimestampStale, detail) }
+}
+
+/// Judges signatures. Holds the secret that stands in for unknown keys.
+#[derive(Debug)]
+pub struct Judge {
+    decoy: HmacSecret,
+    freshness_seconds: u64,
+}
+
+impl Judge {
+    pub fn new(decoy: HmacSecret, freshness_seconds: u64) -> Self {
+        Self { decoy, freshness_seconds }
+    }
+
+    /// The integrator key that signed this request.
+    pub fn integrator(
+        &self,
+        keys: &Snapshot,
+        presented: &Presented<'_>,
+        signed: &Signed<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Arc<IntegratorKey>, Problem> {
+        let seconds = now.unix_timestamp();
+        if !presented.is_fresh(seconds, self.freshness_seconds) {
+            return Err(stale(seconds));
+        }
+        let key = keys.integrator(&presented.key_id).filter(|key| key.key.is_live(now));
+        let secret = key.map_or(&self.decoy, |key| key.key.secret());
+        let right = presented.verify(Scheme::Request, signed, secret);
+        match key {
+            Some(key) if right => {
+                key.key.touch(seconds);
+                Ok(key.clone())
+            }
+            _ => Err(invalid_signature()),
+        }
+    }
+
+    /// The M-Pesa key that signed this callback, and whether it came late.
+    pub fn mpesa(
+        &self,
+        keys: &Snapshot,
+        presented: &Presented<'_>,
+        signed: &Signed<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(Arc<LiveKey>, bool), Problem> {
+        let seconds = now.unix_timestamp();
+        let late = !presented.is_fresh(seconds, self.freshness_seconds);
+        let key = keys.mpesa(&presented.key_id).filter(|key| key.is_live(now));
+        let secret = key.map_or(&self.decoy, |key| key.secret());
+        let right = presented.verify(Scheme::Mpesa, signed, secret);
+        match key {
+            Some(key) if right => {
+                key.touch(seconds);
+                Ok((key.clone(), late))
+            }
+            // Freshness is judged before the key: a stale forgery learns only that it is stale.
+            _ if late => Err(stale(seconds)),
+            _ => Err(invalid_signature()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Keys;
+    use runtime::Keys as Mounted;
+    use actix_web::http::header::HeaderValue;
+    use proptest::prelude::*;
+
+    const NOW: i64 = 1_767_225_600;
+    const BODY: &str = r#"{"user":"0x70997970C51812dc3A010C7d01b50e0d17dc79C8","amount":"150000000000000000000","countryCode":"KES","txRef":"TX0000000001"}"#;
+    const KEY: &str = "8e03978e-40d5-43e8-bc93-6894a57f9324";
+    const SIGNATURE: &str =
+        "kid=ik_test_0001,v1=61508ad17ce6e1c7dd90e8177f72676f71d749cc9d7bd51c22ac3c431db6e66c";
+
+    fn snapshot() -> Arc<Snapshot> {
+        let secret = HmacSecret::from_bytes(&(0..32).collect::<Vec<u8>>()).unwrap();
+        let keys = Keys::default();
+        let mounted = Mounted {
+            integrators: [(
+                "dev".parse().unwrap(),
+                [("ik_test_0001".parse().unwrap(), secret.clone())].into_iter().collect(),
+            )]
+            .into(),
+            mpesa: [("mk_test_0001".parse().unwrap(), secret)].into_iter().collect(),
+            ..Mounted::default()
+        };
+        keys.replace(&mounted, &[], Vec::new());
+        keys.snapshot()
+    }
+
+    fn judge() -> Judge {
+        Judge::new(HmacSecret::from_bytes(&[9; 32]).unwrap(), 300)
+    }
+
+    fn headers(signature: &str, timestamp: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_SIGNATURE, HeaderValue::from_str(signature).unwrap());
+        headers.insert(MPESA_SIGNATURE, HeaderValue::from_str(signature).unwrap());
+        headers.insert(REQUEST_TIMESTAMP, HeaderValue::from_str(timestamp).unwrap());
+        headers
+    }
+
+    fn signed() -> Signed<'static> {
+        Signed {
+            method: "POST",
+            path: "/mint-intents",
+            query: "",
+            idempotency_key: KEY,
+            body: BODY.as_bytes(),
+        }
+    }
+
+    fn try_as(scheme: Scheme, headers: &HeaderMap, signed: &Signed<'_>, now: i64) -> Result<(), Code> {
+        let now = OffsetDateTime::from_unix_timestamp(now).unwrap();
+        let presented = Presented::read(headers, scheme).map_err(|p| p.code)?;
+        match scheme {
+            Scheme::Request => judge().integrator(&snapshot(), &presented, signed, now).map(|_| ()),
+            Scheme::Mpesa => judge().mpesa(&snapshot(), &presented, signed, now).map(|_| ()),
+        }
+        .map_err(|p| p.code)
+    }
+
+    #[test]
+    fn the_known_answer_passes_and_nothing_else_does() {
+        let right = headers(SIGNATURE, "1767225600");
+        let as_request = |signed: Signed<'_>| try_as(Scheme::Request, &right, &signed, NOW);
+        assert_eq!(as_request(signed()), Ok(()));
+        for other in [
+            Signed { method: "PUT", ..signed() },
+            Signed { path: "/api/v1/mint-intents", ..signed() },
+            Signed { query: "a=b", ..signed() },
+            Signed { idempotency_key: "8e03978e-40d5-43e8-bc93-6894a57f9325", ..signed() },
+            Signed { body: b"{}", ..signed() },
+        ] {
+            assert_eq!(as_request(other), Err(Code::SignatureInvalid), "{other:?}");
+        }
+        let later = headers(SIGNATURE, "1767225601");
+        assert_eq!(try_as(Scheme::Request, &later, &signed(), NOW), Err(Code::SignatureInvalid));
+        assert_eq!(try_as(Scheme::Mpesa, &right, &signed(), NOW), Err(Code::SignatureInvalid));
+    }
+
+    #[test]
+    fn freshness_comes_before_the_key() {
+        let unknown = headers(&SIGNATURE.replace("ik_test", "ik_none"), "1767225600");
+        assert_eq!(try_as(Scheme::Request, &unknown, &signed(), NOW + 301), Err(Code::TimestampStale));
+        assert_eq!(try_as(Scheme::Request, &unknown, &signed(), NOW), Err(Code::SignatureInvalid));
+        let right = headers(SIGNATURE, "1767225600");
+        assert_eq!(try_as(Scheme::Request, &right, &signed(), NOW - 301), Err(Code::TimestampStale));
+        assert_eq!(try_as(Scheme::Request, &right, &signed(), NOW - 300), Ok(()));
+    }
+
+    #[test]
+    fn the_form_comes_first() {
+        let none = HeaderMap::new();
+        assert_eq!(try_as(Scheme::Request, &none, &signed(), NOW), Err(Code::SignatureMissing));
+        let bad = headers("kid=a", "x");
+        assert_eq!(try_as(Scheme::Request, &bad, &signed(), NOW), Err(Code::SignatureMalformed));
+        let bad_time = headers(SIGNATURE, "-1");
+        assert_eq!(try_as(Scheme::Request, &bad_time, &signed(), NOW), Err(Code::TimestampInvalid));
+        let mut twice = headers(SIGNATURE, "1767225600");
+        twice.append(REQUEST_SIGNATURE, HeaderValue::from_static(SIGNATURE));
+        assert_eq!(try_as(Scheme::Request, &twice, &signed(), NOW), Err(Code::SignatureMalformed));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_text_passes_or_panics(
+            signature in "[ -~]{0,120}", timestamp in "[ -~]{0,20}", body in ".{0,40}",
+        ) {
+            let headers = headers(&signature, &timestamp);
+            let signed = Signed { body: body.as_bytes(), ..signed() };
+            prop_assert!(try_as(Scheme::Request, &headers, &signed, NOW).is_err());
+            prop_assert!(try_as(Scheme::Mpesa, &headers, &signed, NOW).is_err());
+        }
+    }
+}

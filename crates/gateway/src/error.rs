@@ -1,0 +1,287 @@
+//! Every refusal a client can get (SPEC section 4): code, HTTP status, title and whether trying again helps.
+//! The only place where an error becomes an HTTP status.
+
+use std::borrow::Cow;
+
+use actix_web::http::StatusCode;
+use domain::payment::FieldError;
+use serde::Serialize;
+use storage::StorageError;
+
+/// The documented codes. More may be added, none renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    InvalidJson,
+    ValidationFailed,
+    IdempotencyKeyMissing,
+    IdempotencyKeyInvalid,
+    SignatureMissing,
+    SignatureMalformed,
+    SignatureInvalid,
+    TimestampInvalid,
+    TimestampStale,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    RequestInProgress,
+    TxRefExists,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    IdempotencyKeyReused,
+    TxRefNotYours,
+    AmountBelowMinimum,
+    AmountAboveMaximum,
+    AmountNotWhole,
+    DailyLimitExceeded,
+    CountryNotSupported,
+    RateLimited,
+    TooManyUnpaid,
+    Internal,
+    StoredResponseTampered,
+    Unavailable,
+}
+
+/// One line of the table of codes.
+pub struct CodeFacts {
+    pub code: &'static str,
+    pub status: u16,
+    pub title: &'static str,
+    /// The same request may succeed later without being changed.
+    pub retryable: bool,
+    /// Seconds for `Retry-After`.
+    pub retry_after: Option<u32>,
+}
+
+const fn facts(code: &'static str, status: u16, title: &'static str) -> CodeFacts {
+    CodeFacts { code, status, title, retryable: false, retry_after: None }
+}
+
+const fn later(code: &'static str, status: u16, title: &'static str, seconds: Option<u32>) -> CodeFacts {
+    CodeFacts { code, status, title, retryable: true, retry_after: seconds }
+}
+
+impl Code {
+    pub const ALL: [Self; 28] = [
+        Self::InvalidJson,
+        Self::ValidationFailed,
+        Self::IdempotencyKeyMissing,
+        Self::IdempotencyKeyInvalid,
+        Self::SignatureMissing,
+        Self::SignatureMalformed,
+        Self::SignatureInvalid,
+        Self::TimestampInvalid,
+        Self::TimestampStale,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::RequestInProgress,
+        Self::TxRefExists,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::IdempotencyKeyReused,
+        Self::TxRefNotYours,
+        Self::AmountBelowMinimum,
+        Self::AmountAboveMaximum,
+        Self::AmountNotWhole,
+        Self::DailyLimitExceeded,
+        Self::CountryNotSupported,
+        Self::RateLimited,
+        Self::TooManyUnpaid,
+        Self::Internal,
+        Self::StoredResponseTampered,
+        Self::Unavailable,
+    ];
+
+    /// The table.
+    pub const fn facts(self) -> CodeFacts {
+        match self {
+            Self::InvalidJson => facts("invalid-json", 400, "The body is not JSON"),
+            Self::ValidationFailed => facts("validation-failed", 400, "Some fields are wrong"),
+            Self::IdempotencyKeyMissing => {
+                facts("idempotency-key-missing", 400, "X-Idempotency-Key is missing")
+            }
+            Self::IdempotencyKeyInvalid => {
+                facts("idempotency-key-invalid", 400, "X-Idempotency-Key is malformed")
+            }
+            Self::SignatureMissing => facts("signature-missing", 401, "The signature header is missing"),
+            Self::SignatureMalformed => facts("signature-malformed", 401, "The signature header is malformed"),
+            Self::SignatureInvalid => facts("signature-invalid", 401, "The signature is not valid"),
+            Self::TimestampInvalid => facts("timestamp-invalid", 401, "X-Request-Timestamp is malformed"),
+            Self::TimestampStale => facts("timestamp-stale", 401, "X-Request-Timestamp is not fresh"),
+            Self::NotFound => facts("not-found", 404, "There is nothing here"),
+            Self::MethodNotAllowed => facts("method-not-allowed", 405, "This method is not allowed here"),
+            Self::RequestTimeout => later("request-timeout", 408, "The request came too slowly", None),
+            Self::RequestInProgress => {
+                later("request-in-progress", 409, "The same request is being worked on", Some(1))
+            }
+            Self::TxRefExists => facts("tx-ref-exists", 409, "This txRef has an intent already"),
+            Self::BodyTooLarge => facts("body-too-large", 413, "The body is too large"),
+            Self::UnsupportedMediaType => facts("unsupported-media-type", 415, "The body must be JSON"),
+            Self::IdempotencyKeyReused => {
+                facts("idempotency-key-reused", 422, "This idempotency key belongs to another request")
+            }
+            Self::TxRefNotYours => facts("tx-ref-not-yours", 422, "This txRef belongs to someone else"),
+            Self::AmountBelowMinimum => facts("amount-below-minimum", 422, "The amount is too small"),
+            Self::AmountAboveMaximum => facts("amount-above-maximum", 422, "The amount is too large"),
+            Self::AmountNotWhole => {
+                facts("amount-not-whole", 422, "The amount is not a whole number of shillings")
+            }
+            Self::DailyLimitExceeded => {
+                facts("daily-limit-exceeded", 422, "The user's limit of today is exceeded")
+            }
+            Self::CountryNotSupported => facts("country-not-supported", 422, "This country is not supported"),
+            Self::RateLimited => later("rate-limited", 429, "Too many requests", Some(1)),
+            Self::TooManyUnpaid => later("too-many-unpaid", 429, "Too many intents await payment", Some(60)),
+            Self::Internal => later("internal", 500, "Something went wrong on our side", None),
+            Self::StoredResponseTampered => {
+                facts("stored-response-tampered", 500, "What we stored cannot be trusted")
+            }
+            Self::Unavailable => later("unavailable", 503, "Temporarily unavailable", Some(1)),
+        }
+    }
+
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.facts().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// A refusal on its way to the client.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub code: Code,
+    /// Says what to do instead; never anything internal.
+    pub detail: Cow<'static, str>,
+    pub errors: Vec<FieldError>,
+    /// Our time, for a client whose clock is off.
+    pub server_time: Option<i64>,
+    /// Overrides the table's `Retry-After`.
+    pub retry_after: Option<u32>,
+    pub location: Option<String>,
+    /// `Allow` of a 405.
+    pub allow: Option<&'static str>,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            server_time: None,
+            retry_after: None,
+            location: None,
+            allow: None,
+        }
+    }
+
+    pub fn fields(errors: Vec<FieldError>) -> Self {
+        let detail = "See errors: each names a field by JSON pointer.";
+        Self { errors, ..Self::new(Code::ValidationFailed, detail) }
+    }
+
+    pub fn retry_after(&self) -> Option<u32> {
+        self.retry_after.or(self.code.facts().retry_after)
+    }
+
+    /// The body, `application/problem+json` (RFC 9457).
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
+        let facts = self.code.facts();
+        let body = ProblemBody {
+            kind: &format!("urn:fiatrails:problem:{}", facts.code),
+            title: facts.title,
+            status: facts.status,
+            detail: &self.detail,
+            code: facts.code,
+            request_id,
+            retryable: facts.retryable,
+            errors: &self.errors,
+            server_time: self.server_time,
+        };
+        // Plain strings and numbers: writing them to memory cannot fail.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProblemBody<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    retryable: bool,
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_time: Option<i64>,
+}
+
+impl From<&StorageError> for Problem {
+    fn from(error: &StorageError) -> Self {
+        match error {
+            StorageError::Conflict(_) => Self::new(Code::RequestInProgress, "Send the same request again."),
+            StorageError::Unavailable { .. } | StorageError::CommitUnknown { .. } => Self::unavailable(),
+            StorageError::Corrupt { .. } | StorageError::Bug { .. } => Self::internal(),
+        }
+    }
+}
+
+impl Problem {
+    pub fn unavailable() -> Self {
+        Self::new(Code::Unavailable, "Nothing is claimed; send the same request again.")
+    }
+
+    pub fn internal() -> Self {
+        Self::new(Code::Internal, "Send the same request again; if it persists, tell us the requestId.")
+    }
+
+    pub fn not_found() -> Self {
+        Self::new(Code::NotFound, "Check the address; an intent is shown only to the integrator who made it.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_the_documented_one() {
+        let mut lines: Vec<_> = Code::ALL
+            .into_iter()
+            .map(|code| format!("{} {}", code.facts().status, code.facts().code))
+            .collect();
+        lines.dedup();
+        assert_eq!(lines.len(), 28);
+        assert_eq!(
+            lines.join("\n"),
+            "400 invalid-json\n400 validation-failed\n400 idempotency-key-missing\n\
+             400 idempotency-key-invalid\n401 signature-missing\n401 signature-malformed\n\
+             401 signature-invalid\n401 timestamp-invalid\n401 timestamp-stale\n404 not-found\n\
+             405 method-not-allowed\n408 request-timeout\n409 request-in-progress\n409 tx-ref-exists\n\
+             413 body-too-large\n415 unsupported-media-type\n422 idempotency-key-reused\n\
+             422 tx-ref-not-yours\n422 amount-below-minimum\n422 amount-above-maximum\n\
+             422 amount-not-whole\n422 daily-limit-exceeded\n422 country-not-supported\n429 rate-limited\n\
+             429 too-many-unpaid\n500 internal\n500 stored-response-tampered\n503 unavailable"
+        );
+    }
+
+    #[test]
+    fn what_can_be_tried_again_later_says_when() {
+        for code in Code::ALL {
+            let facts = code.facts();
+            if matches!(facts.status, 429 | 503) {
+                assert!(facts.retry_after.is_some() && facts.retryable, "{}", facts.code);
+            }
+        }
+    }
+
+    #[test]
+    fn internals_do_not_leak() {
+        let error = StorageError::bug("relation mint_intents does not exist");
+        let body = String::from_utf8(Problem::from(&error).body("req_1")).unwrap();
+        assert!(!body.contains("mint_intents"), "{body}");
+        assert!(body.contains("\"code\":\"internal\"") && body.contains("\"requestId\":\"req_1\""), "{body}");
+    }
+}

@@ -1,0 +1,161 @@
+//! One request and its answer: id, time, signature, metrics. Every answer of the API leaves through [`Exchange`].
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use domain::signature::SignedResponse;
+use storage::gateway::idempotency::StoredAnswer;
+use tokio::time::Instant;
+
+use crate::error::Problem;
+use crate::headers::{self, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_SIGNATURE, RESPONSE_TIMESTAMP};
+use crate::keys::{IntegratorKey, LiveKey};
+use crate::observe;
+use crate::state::Gateway;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// An answer before it is signed.
+#[derive(Debug)]
+pub struct Reply {
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: Bytes,
+    extra: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Reply {
+    pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type: JSON, body: body.into(), extra: Vec::new() }
+    }
+
+    /// A stored answer: the first status and the same bytes, first time and every time.
+    pub fn stored(answer: &StoredAnswer, replayed: bool) -> Self {
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let content_type = if status.is_success() { JSON } else { PROBLEM };
+        let mut reply = Self { status, content_type, body: answer.body.clone(), extra: Vec::new() };
+        reply.push(LOCATION, answer.location.as_deref());
+        reply.push(IDEMPOTENT_REPLAYED, replayed.then_some("true"));
+        reply
+    }
+
+    fn problem(problem: &Problem, request_id: &str) -> Self {
+        let mut reply = Self {
+            status: problem.code.status(),
+            content_type: PROBLEM,
+            body: problem.body(request_id).into(),
+            extra: Vec::new(),
+        };
+        reply.push(RETRY_AFTER, problem.retry_after().map(|seconds| seconds.to_string()).as_deref());
+        reply.push(LOCATION, problem.location.as_deref());
+        reply.push(ALLOW, problem.allow);
+        reply
+    }
+
+    fn push(&mut self, name: HeaderName, value: Option<&str>) {
+        if let Some(value) = value.and_then(|text| HeaderValue::from_str(text).ok()) {
+            self.extra.push((name, value));
+        }
+    }
+}
+
+/// Whose key signed the request, and so signs the answer.
+#[derive(Debug)]
+enum Signer {
+    Integrator(Arc<IntegratorKey>),
+    Mpesa(Arc<LiveKey>),
+}
+
+impl Signer {
+    fn key(&self) -> &LiveKey {
+        match self {
+            Self::Integrator(key) => &key.key,
+            Self::Mpesa(key) => key,
+        }
+    }
+}
+
+/// What is known of the request that is being answered.
+#[derive(Debug)]
+pub struct Exchange {
+    route: &'static str,
+    started: Instant,
+    request_id: String,
+    idempotency_key: String,
+    signer: Option<Signer>,
+}
+
+impl Exchange {
+    pub fn begin(request: &HttpRequest, gateway: &Gateway, route: &'static str) -> Self {
+        let request_id = headers::request_id(request.headers())
+            .map_or_else(|| format!("req_{}", gateway.ids.uuid().simple()), str::to_owned);
+        Self {
+            route,
+            started: Instant::now(),
+            request_id,
+            idempotency_key: String::new(),
+            signer: None,
+        }
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// From here on the answer is signed.
+    pub fn signed_by(&mut self, key: &Arc<IntegratorKey>, idempotency_key: &str) {
+        self.signer = Some(Signer::Integrator(key.clone()));
+        idempotency_key.clone_into(&mut self.idempotency_key);
+    }
+
+    pub fn signed_by_mpesa(&mut self, key: &Arc<LiveKey>) {
+        self.signer = Some(Signer::Mpesa(key.clone()));
+    }
+
+    pub fn finish(self, gateway: &Gateway, result: Result<Reply, Problem>) -> HttpResponse {
+        let reply = result.unwrap_or_else(|problem| {
+            observe::refused(self.route, &problem, &self.request_id);
+            Reply::problem(&problem, &self.request_id)
+        });
+        let status = reply.status.as_u16();
+        let mut response = HttpResponse::build(reply.status);
+        response
+            .insert_header((CONTENT_TYPE, reply.content_type))
+            .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
+            .insert_header((REQUEST_ID, self.request_id.as_str()));
+        for header in reply.extra {
+            response.insert_header(header);
+        }
+        if let Some(signer) = &self.signer {
+            let key = signer.key();
+            let timestamp = gateway.clock.unix_seconds();
+            let signed = SignedResponse {
+                key_id: &key.id,
+                timestamp,
+                status,
+                request_id: &self.request_id,
+                idempotency_key: &self.idempotency_key,
+                body: &reply.body,
+            };
+            response
+                .insert_header((RESPONSE_TIMESTAMP, timestamp.to_string()))
+                .insert_header((RESPONSE_SIGNATURE, signed.sign(key.secret()).to_string()));
+        }
+        if gateway.stop.is_requested() {
+            // A client that goes on using this connection would hold up the stop.
+            response.force_close();
+        }
+        observe::answered(self.route, status, self.started.elapsed());
+        response.body(reply.body)
+    }
+}

@@ -1,0 +1,256 @@
+//! Accepting intents in groups (SPEC section 4.2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::key_ring::KeyRing;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use messaging::SealedMessage;
+use metrics::histogram;
+use runtime::relay::Wake;
+use storage::gateway::idempotency::StoredAnswer;
+use storage::gateway::intents::MintIntent;
+use storage::{Contention, Pool, StorageError};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::door::{Door, MAX_GROUP};
+use super::group::{Group, Rules};
+use super::in_flight::{Entrance, Flight, InFlight, Landed};
+use super::unpaid::Unpaid;
+use crate::error::{Code, Problem};
+use crate::keys::Keys;
+use crate::observe;
+
+/// How long a request waits for the one that holds its key (SPEC section 4.2).
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Members of a failed group that run singly at the same time.
+const SINGLES: usize = 4;
+
+/// What a request gets.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Answered now; the answer is stored.
+    Stored(Arc<StoredAnswer>),
+    /// Answered before; the same answer again.
+    Replayed(Arc<StoredAnswer>),
+    /// Nothing is stored.
+    Refused(Problem),
+}
+
+/// A request that passed every check that needs no database.
+#[derive(Debug)]
+pub struct Submission {
+    pub request_id: String,
+    /// What will be stored if nothing speaks against it: the success, or the policy's refusal.
+    pub answer: StoredAnswer,
+    /// Absent for a refusal.
+    pub candidate: Option<Candidate>,
+}
+
+/// An intent and the sealed command that follows from it.
+#[derive(Debug)]
+pub struct Candidate {
+    pub intent: MintIntent,
+    pub message: SealedMessage,
+}
+
+/// A submission in a group.
+#[derive(Debug)]
+pub struct Member {
+    pub submission: Submission,
+    flight: Flight,
+    reply: oneshot::Sender<Outcome>,
+}
+
+impl Member {
+    fn settle(self, outcome: Outcome) {
+        self.flight.land(self.submission.answer.fingerprint, &outcome);
+        // A client that gave up is not there any more.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// The intake of intents; workers share it.
+#[derive(Debug)]
+pub struct IntentIntake {
+    pool: Pool,
+    rules: Rules,
+    keys: Arc<Keys>,
+    unpaid: Unpaid,
+    wake: Wake,
+    door: Door<Member>,
+    in_flight: Arc<InFlight>,
+}
+
+impl IntentIntake {
+    pub fn new(pool: Pool, rules: Rules, max_unpaid: u64, keys: Arc<Keys>, wake: Wake) -> Self {
+        Self {
+            unpaid: Unpaid::new(max_unpaid, rules.payment_seconds),
+            pool,
+            rules,
+            keys,
+            wake,
+            door: Door::default(),
+            in_flight: Arc::default(),
+        }
+    }
+
+    /// Waits until the submission is committed, refused, or found to be answered already.
+    pub async fn submit(&self, submission: Submission) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        let fingerprint = submission.answer.fingerprint;
+        let slot = (submission.answer.integrator.clone(), submission.answer.key.clone());
+        loop {
+            let waiting = match self.in_flight.enter(slot.clone()) {
+                Entrance::Mine(flight) => return self.pass(submission, flight).await,
+                Entrance::Wait(waiting) => waiting,
+            };
+            let Ok(landed) = tokio::time::timeout_at(deadline, waiting).await else {
+                return Outcome::Refused(in_progress());
+            };
+            match landed {
+                Ok(landed) if landed.fingerprint == fingerprint => return again(landed),
+                Ok(Landed { outcome: Outcome::Stored(_) | Outcome::Replayed(_), .. }) => {
+                    return Outcome::Refused(reused());
+                }
+                // The holder left the key free: try to hold it.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    async fn pass(&self, submission: Submission, flight: Flight) -> Outcome {
+        let (reply, answered) = oneshot::channel();
+        if self.door.enter(Member { submission, flight, reply }).is_err() {
+            observe::door_full("mint_intents");
+            return Outcome::Refused(Problem::unavailable());
+        }
+        answered.await.unwrap_or_else(|_| Outcome::Refused(Problem::unavailable()))
+    }
+
+    /// One worker: groups until the door is closed and empty.
+    pub async fn work(self: Arc<Self>, closed: CancellationToken) {
+        while let Some(members) = self.door.gather(&closed).await {
+            let started = Instant::now();
+            let size = u32::try_from(members.len().min(MAX_GROUP)).unwrap_or(u32::MAX);
+            histogram!("fiatrails_intake_group_size", "door" => "mint_intents").record(f64::from(size));
+            self.commit(members).await;
+            histogram!("fiatrails_intake_group_seconds", "door" => "mint_intents")
+                .record(started.elapsed().as_secs_f64());
+        }
+    }
+
+    async fn commit(&self, mut members: Vec<Member>) {
+        members.sort_unstable_by(|a, b| slot_of(&a.submission).cmp(&slot_of(&b.submission)));
+        let (members, twins) = split_twins(members);
+        let submissions: Vec<&Submission> = members.iter().map(|member| &member.submission).collect();
+        match self.attempt(&submissions).await {
+            Ok(outcomes) => settle_all(members, outcomes),
+            Err(error) if nothing_happened_to_some(&error) && members.len() > 1 => {
+                observe::group_split("mint_intents", &error);
+                self.singly(members).await;
+            }
+            Err(error) => {
+                observe::group_failed("mint_intents", &error);
+                let problem = Problem::from(&error);
+                let outcomes = members.iter().map(|_| Outcome::Refused(problem.clone())).collect();
+                settle_all(members, outcomes);
+            }
+        }
+        if !twins.is_empty() {
+            self.singly(twins).await;
+        }
+    }
+
+    /// Each member in a transaction of its own, a few at a time, in the given order.
+    async fn singly(&self, members: Vec<Member>) {
+        let mut waiting = members.into_iter();
+        let mut running = FuturesUnordered::new();
+        running.extend(waiting.by_ref().take(SINGLES).map(|member| self.single(member)));
+        while running.next().await.is_some() {
+            running.extend(waiting.next().map(|member| self.single(member)));
+        }
+    }
+
+    async fn single(&self, member: Member) {
+        let outcome = match self.attempt(&[&member.submission]).await {
+            Ok(mut outcomes) => outcomes.pop().unwrap_or_else(|| Outcome::Refused(Problem::internal())),
+            Err(error) => {
+                observe::group_failed("mint_intents", &error);
+                Outcome::Refused(Problem::from(&error))
+            }
+        };
+        member.settle(outcome);
+    }
+
+    /// One transaction for all of them; outcomes in their order.
+    async fn attempt(&self, submissions: &[&Submission]) -> Result<Vec<Outcome>, StorageError> {
+        let snapshot = self.keys.snapshot();
+        let answers: &KeyRing = &snapshot.answers;
+        let mut client = self.pool.get().await?;
+        let tx = client.begin().await?;
+        let mut group = Group::claim(&tx, submissions, &self.rules).await?;
+        group.answer_known(&tx, answers).await?;
+        group.limit_unpaid(&tx, &self.unpaid).await?;
+        group.charge(&tx, &self.rules, answers).await?;
+        group.insert(&tx).await?;
+        group.finish(&tx).await?;
+        tx.commit().await?;
+        let accepted = group.accepted();
+        if !accepted.is_empty() {
+            self.wake.now();
+        }
+        for (integrator, count) in accepted {
+            self.unpaid.accepted(integrator, count);
+        }
+        Ok(group.into_outcomes())
+    }
+}
+
+/// Owner and key: the order in which rows are locked.
+pub(super) fn slot_of(submission: &Submission) -> (&str, &str) {
+    (submission.answer.integrator.as_str(), submission.answer.key.as_str())
+}
+
+/// Two requests of one group for the same txRef cannot share a statement; the second runs after the group.
+fn split_twins(members: Vec<Member>) -> (Vec<Member>, Vec<Member>) {
+    let mut seen = std::collections::HashSet::with_capacity(members.len());
+    members.into_iter().partition(|member| {
+        let candidate = member.submission.candidate.as_ref();
+        candidate.is_none_or(|c| seen.insert(c.intent.preimage.tx_ref.clone()))
+    })
+}
+
+fn settle_all(members: Vec<Member>, outcomes: Vec<Outcome>) {
+    for (member, outcome) in members.into_iter().zip(outcomes) {
+        member.settle(outcome);
+    }
+}
+
+/// The transaction is gone as a whole, and perhaps only one member is to blame.
+fn nothing_happened_to_some(error: &StorageError) -> bool {
+    match error {
+        StorageError::Conflict(contention) => !matches!(contention, Contention::Stale(_)),
+        StorageError::Corrupt { .. } | StorageError::Bug { .. } => true,
+        StorageError::Unavailable { .. } | StorageError::CommitUnknown { .. } => false,
+    }
+}
+
+/// What a request gets that waited for an equal one.
+fn again(landed: Landed) -> Outcome {
+    match landed.outcome {
+        Outcome::Stored(answer) | Outcome::Replayed(answer) => Outcome::Replayed(answer),
+        refused @ Outcome::Refused(_) => refused,
+    }
+}
+
+fn in_progress() -> Problem {
+    Problem::new(Code::RequestInProgress, "Wait a second and send the same request again.")
+}
+
+pub(super) fn reused() -> Problem {
+    Problem::new(Code::IdempotencyKeyReused, "Use a new key for a new request.")
+}

@@ -1,0 +1,242 @@
+//! Which keys may speak right now: mounted secrets, narrowed by `api_keys` rows.
+//!
+//! Purpose and owner come from where a secret lies; a row can only take away. Snapshots are replaced whole, so a
+//! request sees one state of the world.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use domain::ids::IntegratorId;
+use domain::key_ring::KeyRing;
+use domain::signature::{HmacSecret, KeyId};
+use domain::tx_ref::TxRef;
+use runtime::Keys as Mounted;
+use storage::gateway::keys::{Narrowing, TxRefPrefix};
+use time::OffsetDateTime;
+
+/// Seconds; how coarsely the last use of a key is remembered.
+const USE_RESOLUTION: i64 = 10;
+
+/// One key with everything needed to judge a signature under it.
+#[derive(Debug)]
+pub struct LiveKey {
+    pub id: KeyId,
+    secret: HmacSecret,
+    narrowing: Option<Narrowing>,
+    last_used: Arc<AtomicI64>,
+}
+
+impl LiveKey {
+    pub fn secret(&self) -> &HmacSecret {
+        &self.secret
+    }
+
+    /// Not revoked, not retired, within its dates.
+    pub fn is_live(&self, now: OffsetDateTime) -> bool {
+        self.narrowing.as_ref().is_none_or(|row| {
+            row.state == "active"
+                && row.not_before.is_none_or(|from| from <= now)
+                && row.not_after.is_none_or(|until| now < until)
+        })
+    }
+
+    pub fn touch(&self, now: i64) {
+        if now - self.last_used.load(Ordering::Relaxed) >= USE_RESOLUTION {
+            self.last_used.store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A key of an integrator.
+#[derive(Debug)]
+pub struct IntegratorKey {
+    pub key: LiveKey,
+    pub owner: IntegratorId,
+}
+
+/// Who may use a txRef: the owner of the longest registered prefix.
+#[derive(Debug, Default)]
+pub struct Prefixes {
+    owners: HashMap<String, IntegratorId>,
+    /// Lengths that occur, longest first.
+    lengths: Vec<usize>,
+}
+
+impl Prefixes {
+    pub fn new(rows: Vec<TxRefPrefix>) -> Self {
+        let mut lengths: Vec<usize> = rows.iter().map(|row| row.prefix.len()).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.dedup();
+        let owners = rows.into_iter().map(|row| (row.prefix, row.owner)).collect();
+        Self { owners, lengths }
+    }
+
+    pub fn owner(&self, tx_ref: &TxRef) -> Option<&IntegratorId> {
+        let text = tx_ref.as_str();
+        let mut candidates = self.lengths.iter().filter_map(|length| text.get(..*length));
+        candidates.find_map(|prefix| self.owners.get(prefix))
+    }
+}
+
+/// Everything that decides who may speak, at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    integrators: HashMap<KeyId, Arc<IntegratorKey>>,
+    mpesa: HashMap<KeyId, Arc<LiveKey>>,
+    pub answers: KeyRing,
+    pub prefixes: Prefixes,
+    complete: bool,
+}
+
+impl Snapshot {
+    /// False until the operators' rows were read for the first time.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    pub fn integrator(&self, id: &KeyId) -> Option<&Arc<IntegratorKey>> {
+        self.integrators.get(id)
+    }
+
+    pub fn mpesa(&self, id: &KeyId) -> Option<&Arc<LiveKey>> {
+        self.mpesa.get(id)
+    }
+}
+
+/// The current snapshot, and when each key was last used.
+#[derive(Debug, Default)]
+pub struct Keys {
+    current: RwLock<Arc<Snapshot>>,
+    uses: RwLock<HashMap<KeyId, Arc<AtomicI64>>>,
+}
+
+impl Keys {
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the snapshot: mounted secrets narrowed by rows.
+    pub fn replace(&self, mounted: &Mounted, rows: &[Narrowing], prefixes: Vec<TxRefPrefix>) {
+        let narrowing = |id: &KeyId| rows.iter().find(|row| row.key_id == *id).cloned();
+        let live = |id: &KeyId, secret: &HmacSecret| LiveKey {
+            id: id.clone(),
+            secret: secret.clone(),
+            narrowing: narrowing(id),
+            last_used: self.use_of(id),
+        };
+        let mut integrators = HashMap::new();
+        for (owner, ring) in &mounted.integrators {
+            for (id, secret) in ring.key_ids().filter_map(|id| Some((id, ring.get(id)?))) {
+                let key = Arc::new(IntegratorKey { key: live(id, secret), owner: owner.clone() });
+                if integrators.insert(id.clone(), key).is_some() {
+                    tracing::error!(%id, "two integrators have a key of this name; the last one counts");
+                }
+            }
+        }
+        let mpesa = |id: &KeyId| Some((id.clone(), Arc::new(live(id, mounted.mpesa.get(id)?))));
+        let snapshot = Snapshot {
+            integrators,
+            mpesa: mounted.mpesa.key_ids().filter_map(mpesa).collect(),
+            answers: mounted.stored_answers.clone(),
+            prefixes: Prefixes::new(prefixes),
+            complete: true,
+        };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+    }
+
+    fn use_of(&self, id: &KeyId) -> Arc<AtomicI64> {
+        let mut uses = self.uses.write().unwrap_or_else(PoisonError::into_inner);
+        uses.entry(id.clone()).or_default().clone()
+    }
+
+    /// Keys used at or after `since` (unix seconds), in order.
+    pub fn used_since(&self, since: i64) -> Vec<(KeyId, OffsetDateTime)> {
+        let uses = self.uses.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<_> = uses
+            .iter()
+            .filter_map(|(id, at)| {
+                let at = at.load(Ordering::Relaxed);
+                let time = OffsetDateTime::from_unix_timestamp(at).ok()?;
+                (at > 0 && at >= since).then(|| (id.clone(), time))
+            })
+            .collect();
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret() -> HmacSecret {
+        HmacSecret::from_bytes(&[7; 32]).unwrap()
+    }
+
+    fn row(state: &str, not_before: Option<i64>, not_after: Option<i64>) -> Narrowing {
+        let at = |s: Option<i64>| s.map(|s| OffsetDateTime::from_unix_timestamp(s).unwrap());
+        Narrowing {
+            key_id: "ik".parse().unwrap(),
+            not_before: at(not_before),
+            not_after: at(not_after),
+            state: state.to_owned(),
+        }
+    }
+
+    fn live_at(rows: &[Narrowing], now: i64) -> bool {
+        let keys = Keys::default();
+        let id: KeyId = "ik".parse().unwrap();
+        let mounted = Mounted {
+            integrators: [("dev".parse().unwrap(), [(id.clone(), secret())].into_iter().collect())].into(),
+            ..Mounted::default()
+        };
+        keys.replace(&mounted, rows, Vec::new());
+        let key = keys.snapshot().integrator(&id).unwrap().clone();
+        key.key.is_live(OffsetDateTime::from_unix_timestamp(now).unwrap())
+    }
+
+    #[test]
+    fn rows_can_only_narrow() {
+        assert!(live_at(&[], 100));
+        assert!(live_at(&[row("active", Some(100), Some(101))], 100));
+        assert!(!live_at(&[row("active", Some(101), None)], 100));
+        assert!(!live_at(&[row("active", None, Some(100))], 100));
+        for state in ["revoked", "retired", "compromised", "anything"] {
+            assert!(!live_at(&[row(state, None, None)], 100), "{state}");
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_owns_a_tx_ref() {
+        let prefix = |prefix: &str, owner: &str| TxRefPrefix {
+            prefix: prefix.to_owned(),
+            owner: owner.parse().unwrap(),
+        };
+        let prefixes = Prefixes::new(vec![prefix("", "dev"), prefix("AB", "acme"), prefix("ABC", "beta")]);
+        let owner = |text: &str| prefixes.owner(&text.parse().unwrap()).unwrap().to_string();
+        assert_eq!(owner("X1"), "dev");
+        assert_eq!(owner("AB1"), "acme");
+        assert_eq!(owner("ABC1"), "beta");
+        assert_eq!(owner("A"), "dev");
+        assert_eq!(Prefixes::new(vec![prefix("Z", "dev")]).owner(&"A".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn the_last_use_is_coarse_and_survives_a_reload() {
+        let keys = Keys::default();
+        let id: KeyId = "ik".parse().unwrap();
+        let mounted = Mounted {
+            integrators: [("dev".parse().unwrap(), [(id.clone(), secret())].into_iter().collect())].into(),
+            ..Mounted::default()
+        };
+        for now in [1000, 1001, 1009] {
+            keys.replace(&mounted, &[], Vec::new());
+            keys.snapshot().integrator(&id).unwrap().key.touch(now);
+        }
+        let used = keys.used_since(1);
+        assert_eq!(used.len(), 1);
+        assert_eq!(used[0].1.unix_timestamp(), 1000);
+        assert!(keys.used_since(1001).is_empty());
+    }
+}

@@ -1,0 +1,104 @@
+//! What anyone may ask: health, and the description of the API.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde_json::json;
+use storage::gateway::heartbeat::{self, Heartbeat};
+use utoipa::{OpenApi as _, ToSchema};
+
+use crate::error::Problem;
+use crate::exchange::{Exchange, Reply};
+use crate::openapi::ApiDescription;
+use crate::state::Gateway;
+
+/// A heartbeat older than this says nothing.
+const STALE_SECONDS: f64 = 15.0;
+
+/// How we are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HealthDocument {
+    /// `healthy` or `degraded`
+    pub status: &'static str,
+    /// `ok` or `unavailable`
+    pub database: &'static str,
+    /// `ok` or `unavailable`
+    pub broker: &'static str,
+    pub rpc: RpcHealth,
+    /// Messages ready in all work queues, if known.
+    pub queue_depth: Option<u64>,
+    /// Entries on all dead-letter queues, if known.
+    pub dlq_depth: Option<u64>,
+}
+
+/// The chain, as the executor last saw it.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct RpcHealth {
+    pub connected: bool,
+    pub latency_ms: Option<i32>,
+}
+
+/// Is the system well?
+#[utoipa::path(get, path = "/health", responses((status = 200, description = "Always", body = HealthDocument)))]
+pub async fn health(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let exchange = Exchange::begin(&request, &gateway, "/health");
+    let report = gateway.health.report().await;
+    let word = |ok| if ok { "ok" } else { "unavailable" };
+    let rpc = match fresh_heartbeat(&gateway).await {
+        Some(beat) => RpcHealth { connected: beat.rpc_connected, latency_ms: beat.rpc_latency_ms },
+        None => RpcHealth::default(),
+    };
+    let depths = *gateway.depths.borrow();
+    let healthy = report.ready && rpc.connected;
+    let document = HealthDocument {
+        status: if healthy { "healthy" } else { "degraded" },
+        database: word(report.is_ok("database")),
+        broker: word(report.is_ok("broker")),
+        rpc,
+        queue_depth: depths.map(|depths| depths.work),
+        dlq_depth: depths.map(|depths| depths.dead),
+    };
+    exchange.finish(&gateway, json_reply(StatusCode::OK, &document))
+}
+
+/// Answers at all.
+pub async fn live(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let exchange = Exchange::begin(&request, &gateway, "/livez");
+    exchange.finish(&gateway, json_reply(StatusCode::OK, &json!({ "live": true })))
+}
+
+/// Can do its work.
+pub async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let exchange = Exchange::begin(&request, &gateway, "/readyz");
+    let ready = gateway.health.report().await.ready;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    exchange.finish(&gateway, json_reply(status, &json!({ "ready": ready })))
+}
+
+/// This description.
+pub async fn openapi(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
+    let exchange = Exchange::begin(&request, &gateway, "/openapi.json");
+    exchange.finish(&gateway, json_reply(StatusCode::OK, &ApiDescription::openapi()))
+}
+
+async fn fresh_heartbeat(gateway: &Gateway) -> Option<Heartbeat> {
+    let client = gateway.pool.get().await.ok()?;
+    let beat = heartbeat::latest(&client).await.ok()??;
+    (beat.age_seconds < STALE_SECONDS).then_some(beat)
+}
+
+fn json_reply(status: StatusCode, document: &impl Serialize) -> Result<Reply, Problem> {
+    let body = serde_json::to_vec(document).map_err(|_| Problem::internal())?;
+    Ok(Reply::json(status, body))
+}
+
+/// An executor that refuses to work makes the gateway unready: what we would accept could not be served.
+pub async fn check_executor(pool: storage::Pool) -> Result<(), String> {
+    let found = async { heartbeat::latest(&pool.get().await?).await };
+    match found.await.map_err(|error| runtime::chain(&error))? {
+        Some(Heartbeat { problem: Some(problem), age_seconds, .. }) if age_seconds < STALE_SECONDS => {
+            Err(format!("the executor refuses to work: {problem}"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,249 @@
+//! `POST /mint-intents`: raw bytes -> verify -> parse once -> intake.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use domain::idempotency::{Fingerprint, IdempotencyKey};
+use domain::ids::Preimage;
+use domain::signature::Scheme;
+use messaging::Stamp;
+use messaging::wire::MintSubmit;
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tracing::{Instrument as _, Span, info_span};
+use utoipa::ToSchema;
+
+use super::raw_target;
+use crate::answers::{self, Draft};
+use crate::auth::{Presented, Signed};
+use crate::body;
+use crate::error::{Code, Problem};
+use crate::exchange::{Exchange, Reply};
+use crate::headers::{IDEMPOTENCY_KEY, Single, TRACEPARENT, is_json};
+use crate::intake::intents::{Candidate, Outcome, Submission};
+use crate::keys::{IntegratorKey, Snapshot};
+use crate::new_intent::NewMintIntent;
+use crate::observe;
+use crate::state::Gateway;
+use storage::gateway::intents::MintIntent;
+
+/// The answer to an accepted intent.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptedIntent {
+    /// `0x` and 64 lower-case hexadecimal digits; commits to every field of the intent.
+    pub intent_id: String,
+    /// `pending`
+    pub status: &'static str,
+    /// `queued`
+    pub stage: &'static str,
+    pub tx_hash: Option<String>,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+}
+
+/// Ask for a mint.
+#[utoipa::path(
+    post,
+    path = "/mint-intents",
+    request_body = crate::openapi::NewMintIntentBody,
+    params(crate::openapi::SignedHeaders, crate::openapi::IdempotencyHeader),
+    responses(
+        (status = 201, description = "Accepted; `Location` names it", body = AcceptedIntent),
+        (status = 400, description = "`invalid-json`, `validation-failed`, `idempotency-key-missing`, `idempotency-key-invalid`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`signature-missing`, `signature-malformed`, `signature-invalid`, `timestamp-invalid`, `timestamp-stale`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 408, description = "`request-timeout`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`request-in-progress`, `tx-ref-exists`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported-media-type`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "`idempotency-key-reused`, `tx-ref-not-yours`, `amount-below-minimum`, `amount-above-maximum`, `amount-not-whole`, `daily-limit-exceeded`, `country-not-supported`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "`rate-limited`, `too-many-unpaid`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`, `stored-response-tampered`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`unavailable`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn create(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+    let mut exchange = Exchange::begin(&request, &gateway, "/mint-intents");
+    let span = info_span!(
+        "gateway.mint_intents.create",
+        request_id = exchange.request_id(),
+        trace_id = tracing::field::Empty,
+    );
+    let traceparent = Single::of(request.headers(), &TRACEPARENT).once();
+    runtime::telemetry::continue_trace(&span, traceparent);
+    let result = accept(&request, payload, &gateway, &mut exchange).instrument(span).await;
+    observe::mint_intent(match &result {
+        Ok((_, status)) => status,
+        Err(problem) => problem.code.facts().code,
+    });
+    exchange.finish(&gateway, result.map(|(reply, _)| reply))
+}
+
+async fn accept(
+    request: &HttpRequest,
+    payload: web::Payload,
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+) -> Result<(Reply, &'static str), Problem> {
+    let raw = body::read(request, payload, gateway.bounds.body_timeout).await?;
+    let (path, query) = raw_target(request)?;
+    let presented = Presented::read(request.headers(), Scheme::Request)?;
+    let form = header_form(request);
+    let signed = Signed {
+        method: request.method().as_str(),
+        path,
+        query,
+        idempotency_key: Single::of(request.headers(), &IDEMPOTENCY_KEY).once().unwrap_or_default(),
+        body: &raw,
+    };
+    let (keys, now) = (gateway.keys()?, gateway.clock.now());
+    let judged = gateway.judge.integrator(&keys, &presented, &signed, now);
+    if let Ok(caller) = &judged {
+        exchange.signed_by(caller, signed.idempotency_key);
+    }
+    // Wrong header form is told before a wrong signature; whoever signed rightly gets that told signed.
+    let key = form?;
+    let caller = judged?;
+    gateway.limiter.pass(&caller.key.id)?;
+    gateway.refuse_if_halted()?;
+    let wanted = NewMintIntent::parse(&raw)?;
+    let fingerprint = Fingerprint::of(signed.method, path, query, &raw);
+    let asked = Asked { caller, key, fingerprint, wanted, now: to_millis(now) };
+    let submission = asked.submission(gateway, &keys, exchange.request_id())?;
+    match gateway.intents.submit(submission).await {
+        Outcome::Stored(answer) => Ok((Reply::stored(&answer, false), stored_label(answer.status))),
+        Outcome::Replayed(answer) => Ok((Reply::stored(&answer, true), "replayed")),
+        Outcome::Refused(problem) => Err(problem),
+    }
+}
+
+/// Media type and idempotency key: nothing is looked up.
+fn header_form(request: &HttpRequest) -> Result<IdempotencyKey, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::new(Code::UnsupportedMediaType, "Send Content-Type: application/json."));
+    }
+    let invalid = || Problem::new(Code::IdempotencyKeyInvalid, "Send it once: 16 to 128 of A-Z a-z 0-9 _ -.");
+    match Single::of(request.headers(), &IDEMPOTENCY_KEY) {
+        Single::Absent => Err(Problem::new(Code::IdempotencyKeyMissing, "Send a fresh UUID for each new intent.")),
+        Single::Wrong => Err(invalid()),
+        Single::Once(text) => text.parse().map_err(|_| invalid()),
+    }
+}
+
+/// An authentic, well-formed request.
+struct Asked {
+    caller: Arc<IntegratorKey>,
+    key: IdempotencyKey,
+    fingerprint: Fingerprint,
+    wanted: NewMintIntent,
+    now: OffsetDateTime,
+}
+
+impl Asked {
+    /// Ownership of the txRef comes before everything that could tell whether it exists.
+    fn submission(self, gateway: &Gateway, keys: &Snapshot, request_id: &str) -> Result<Submission, Problem> {
+        let judged = match keys.prefixes.owner(&self.wanted.tx_ref) {
+            Some(owner) if *owner == self.caller.owner => self.wanted.judge(&gateway.policy),
+            _ => Err(Problem::new(Code::TxRefNotYours, "Use txRefs with a prefix that is registered for you.")),
+        };
+        match judged {
+            Ok(()) => self.success(gateway, keys, request_id),
+            Err(problem) => {
+                let body = problem.body(request_id);
+                let answer = self.answer(keys, problem.code.facts().status, None, body)?;
+                Ok(Submission { request_id: request_id.to_owned(), answer, candidate: None })
+            }
+        }
+    }
+
+    fn success(self, gateway: &Gateway, keys: &Snapshot, request_id: &str) -> Result<Submission, Problem> {
+        let preimage = Preimage {
+            chain_id: gateway.policy.chain.chain_id,
+            escrow: gateway.escrow,
+            depositor: gateway.treasury,
+            user: self.wanted.user,
+            amount: self.wanted.amount,
+            country_code: self.wanted.country_code,
+            tx_ref: self.wanted.tx_ref.clone(),
+        };
+        let intent_id = preimage.intent_id();
+        let accepted = AcceptedIntent {
+            intent_id: intent_id.to_string(),
+            status: "pending",
+            stage: "queued",
+            tx_hash: None,
+            created_at: rfc3339(self.now),
+        };
+        let body = serde_json::to_vec(&accepted).map_err(|_| Problem::internal())?;
+        let location = Some(format!("/mint-intents/{intent_id}"));
+        let answer = self.answer(keys, 201, location, body)?;
+        let (mac_key_id, mac) = answers::mac_intent(&keys.answers, &intent_id, &self.caller.owner, self.now)
+            .map_err(|_| no_key())?;
+        let trace_parent = runtime::telemetry::traceparent_of(&Span::current());
+        let stamp = Stamp {
+            message_id: gateway.ids.message_id(),
+            causation_id: None,
+            at: self.now,
+            traceparent: trace_parent.clone(),
+        };
+        let command = MintSubmit {
+            intent: preimage.clone(),
+            integrator: self.caller.owner.clone(),
+            accepted_at: self.now.unix_timestamp(),
+        };
+        let message = gateway.sealer.seal(&command, stamp).map_err(|error| {
+            tracing::error!(%error, "a command cannot be sealed");
+            no_key()
+        })?;
+        let intent = MintIntent {
+            intent_id,
+            preimage,
+            integrator: self.caller.owner.clone(),
+            idempotency_key: self.key,
+            trace_parent,
+            created_at: self.now,
+            mac_key_id,
+            mac,
+        };
+        let candidate = Some(Candidate { intent, message });
+        Ok(Submission { request_id: request_id.to_owned(), answer, candidate })
+    }
+
+    fn answer(
+        &self,
+        keys: &Snapshot,
+        status: u16,
+        location: Option<String>,
+        body: Vec<u8>,
+    ) -> Result<storage::gateway::idempotency::StoredAnswer, Problem> {
+        let draft = Draft {
+            integrator: self.caller.owner.clone(),
+            key: self.key.clone(),
+            fingerprint: self.fingerprint,
+            status,
+            location,
+            body: body.into(),
+        };
+        draft.seal(&keys.answers).map_err(|_| no_key())
+    }
+}
+
+/// A key that an operator must mount; until then nothing can be kept safely.
+fn no_key() -> Problem {
+    Problem::unavailable()
+}
+
+fn stored_label(status: u16) -> &'static str {
+    if status == 201 { "accepted" } else { "refused" }
+}
+
+/// What we print and store is the same instant.
+fn to_millis(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_nanosecond(u32::from(at.millisecond()) * 1_000_000).unwrap_or(at)
+}
+
+/// RFC 3339 in UTC.
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,190 @@
+//! `POST /callbacks/mpesa`: verify, store the raw report, answer once it is durable. Never rate limited.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use domain::evidence::SignedReport;
+use domain::payment::{ParseError, Report};
+use domain::signature::Scheme;
+use domain::tx_ref::TxRef;
+use messaging::Stamp;
+use messaging::wire::MpesaResult;
+use serde::Serialize;
+use storage::gateway::reports::NewReport;
+use time::OffsetDateTime;
+use tracing::{Instrument as _, Span, info_span};
+use utoipa::ToSchema;
+
+use super::raw_target;
+use crate::auth::{self, Presented, Signed};
+use crate::body;
+use crate::error::{Code, Problem};
+use crate::exchange::{Exchange, Reply};
+use crate::headers::{Single, TRACEPARENT, is_json};
+use crate::intake::reports::{Arrival, Kept};
+use crate::keys::LiveKey;
+use crate::new_intent::not_an_object;
+use crate::observe;
+use crate::state::Gateway;
+
+/// What is left for writing the answer when the webhook's time is nearly over.
+const MARGIN: Duration = Duration::from_millis(150);
+
+/// The answer to a callback.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackAnswer {
+    /// `accepted` or `already_processed`
+    pub status: &'static str,
+    pub tx_ref: String,
+}
+
+/// M-Pesa reports a payment.
+#[utoipa::path(
+    post,
+    path = "/callbacks/mpesa",
+    request_body = crate::openapi::ReportBody,
+    params(crate::openapi::MpesaHeaders),
+    responses(
+        (status = 200, description = "Durable", body = CallbackAnswer),
+        (status = 400, description = "`invalid-json`, `validation-failed`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`signature-missing`, `signature-malformed`, `signature-invalid`, `timestamp-invalid`, `timestamp-stale` (an authentic one is kept for a person to accept)", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 408, description = "`request-timeout`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported-media-type`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`unavailable`: not known to be durable, send it again", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+pub async fn report(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+    let mut exchange = Exchange::begin(&request, &gateway, "/callbacks/mpesa");
+    let span = info_span!(
+        "gateway.callbacks.mpesa",
+        request_id = exchange.request_id(),
+        tx_ref = tracing::field::Empty,
+        trace_id = tracing::field::Empty,
+    );
+    runtime::telemetry::continue_trace(&span, Single::of(request.headers(), &TRACEPARENT).once());
+    let result = take(&request, payload, &gateway, &mut exchange).instrument(span).await;
+    observe::callback(match &result {
+        Ok(answer) => answer.status,
+        Err(problem) => problem.code.facts().code,
+    });
+    let reply = result.and_then(|answer| {
+        let body = serde_json::to_vec(&answer).map_err(|_| Problem::internal())?;
+        Ok(Reply::json(StatusCode::OK, body))
+    });
+    exchange.finish(&gateway, reply)
+}
+
+async fn take(
+    request: &HttpRequest,
+    payload: web::Payload,
+    gateway: &Gateway,
+    exchange: &mut Exchange,
+) -> Result<CallbackAnswer, Problem> {
+    let raw = body::read(request, payload, gateway.bounds.body_timeout).await?;
+    let (path, query) = raw_target(request)?;
+    let presented = Presented::read(request.headers(), Scheme::Mpesa)?;
+    if !is_json(request.headers()) {
+        return Err(Problem::new(Code::UnsupportedMediaType, "Send Content-Type: application/json."));
+    }
+    let signed = Signed { method: request.method().as_str(), path, query, idempotency_key: "", body: &raw };
+    let (keys, now) = (gateway.keys()?, gateway.clock.now());
+    let (key, late) = gateway.judge.mpesa(&keys, &presented, &signed, now)?;
+    exchange.signed_by_mpesa(&key);
+    let refusal = || auth::stale(now.unix_timestamp());
+    let parsed = match parse(&raw) {
+        Err(_) if late => return Err(refusal()),
+        parsed => parsed?,
+    };
+    Span::current().record("tx_ref", parsed.tx_ref.as_str());
+    let tx_ref = parsed.tx_ref.clone();
+    let received = Received { key, late, parsed, raw: &raw, presented: &presented, path, query, now };
+    let deadline = exchange.started()
+        + Duration::from_millis(gateway.policy.windows.webhook_timeout_ms).saturating_sub(MARGIN);
+    let kept = gateway.reports.submit(received.arrival(gateway, deadline)?).await;
+    if late {
+        if kept == Kept::New {
+            observe::late_report(tx_ref.as_str(), exchange.request_id());
+        }
+        return Err(refusal());
+    }
+    answer(kept, &tx_ref)
+}
+
+fn answer(kept: Kept, tx_ref: &TxRef) -> Result<CallbackAnswer, Problem> {
+    let status = match kept {
+        Kept::New => "accepted",
+        Kept::Before => "already_processed",
+        Kept::Unknown => return Err(Problem::unavailable()),
+    };
+    Ok(CallbackAnswer { status, tx_ref: tx_ref.to_string() })
+}
+
+fn parse(raw: &[u8]) -> Result<Report, Problem> {
+    Report::parse(raw).map_err(|error| match error {
+        ParseError::Json(_) => not_an_object(raw),
+        ParseError::Fields(errors) => Problem::fields(errors),
+    })
+}
+
+/// An authentic, well-formed report.
+struct Received<'a> {
+    key: Arc<LiveKey>,
+    late: bool,
+    parsed: Report,
+    raw: &'a Bytes,
+    presented: &'a Presented<'a>,
+    path: &'a str,
+    query: &'a str,
+    now: OffsetDateTime,
+}
+
+impl Received<'_> {
+    /// Seals the raw bytes, headers and time of receipt.
+    fn arrival(self, gateway: &Gateway, deadline: tokio::time::Instant) -> Result<Arrival, Problem> {
+        let signed = SignedReport {
+            report_id: gateway.ids.report_id(),
+            body: self.raw.to_vec(),
+            timestamp: self.presented.timestamp_text.to_owned(),
+            signature: self.presented.signature_text.to_owned(),
+            path: self.path.to_owned(),
+            query: self.query.to_owned(),
+            received_at: unix_ms(self.now),
+        };
+        let stamp = Stamp {
+            message_id: gateway.ids.message_id(),
+            causation_id: None,
+            at: self.now,
+            traceparent: runtime::telemetry::traceparent_of(&Span::current()),
+        };
+        let message = gateway.sealer.seal(&on_the_wire(&signed, self.late), stamp).map_err(|error| {
+            tracing::error!(%error, "a report cannot be sealed");
+            Problem::unavailable()
+        })?;
+        let report = NewReport {
+            content_hash: self.parsed.content_hash(),
+            parsed: self.parsed,
+            key_id: self.key.id.clone(),
+            late: self.late,
+            received_at: self.now,
+            signed,
+        };
+        Ok(Arrival { report, message, deadline })
+    }
+}
+
+/// The message for the callback service.
+pub fn on_the_wire(signed: &SignedReport, late: bool) -> MpesaResult {
+    let SignedReport { report_id, body, timestamp, signature, path, query, received_at } = signed.clone();
+    let report =
+        messaging::wire::SignedReport { report_id, body, timestamp, signature, path, query, received_at };
+    MpesaResult { report, late, accepted_by: None }
+}
+
+fn unix_ms(at: OffsetDateTime) -> i64 {
+    at.unix_timestamp() * 1000 + i64::from(at.millisecond())
+}

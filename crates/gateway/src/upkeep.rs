@@ -1,0 +1,115 @@
+//! What runs beside the requests: keys and their rows kept fresh, last uses written down, old rows forgotten,
+//! queue depths looked up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::clock::Clock;
+use messaging::Broker;
+use messaging::topology::{self, QueueKind};
+use runtime::{KeyDirectory, Stop};
+use storage::gateway::{idempotency, keys as key_rows, limits, redrive};
+use storage::{Pool, StorageError};
+use tokio::sync::watch;
+
+use crate::keys::Keys;
+
+const ROWS_POLL: Duration = Duration::from_secs(1);
+const USES_POLL: Duration = Duration::from_secs(10);
+const PURGE_POLL: Duration = Duration::from_secs(60);
+const DEPTH_POLL: Duration = Duration::from_secs(5);
+/// Rows deleted by one statement.
+const PURGE_ROWS: i64 = 5000;
+/// An answer stays a little longer than its window, for whoever looks into a complaint.
+const PURGE_SLACK_SECONDS: f64 = 3600.0;
+
+/// Keeps [`Keys`] in step with the mounted secrets and the operators' rows. Rows that cannot be read stay as they
+/// were; secrets that are gone are gone at once.
+pub async fn follow_keys(keys: Arc<Keys>, directory: KeyDirectory, pool: Pool, stop: Stop) {
+    let mut mounted = directory.subscribe();
+    let mut rows = None;
+    loop {
+        match read_rows(&pool).await {
+            Ok(read) => rows = Some(read),
+            Err(error) => tracing::warn!(error = %runtime::chain(&error), "rows of keys cannot be read"),
+        }
+        let secrets = mounted.borrow_and_update().clone();
+        if let Some((narrowings, prefixes)) = &rows {
+            keys.replace(&secrets, narrowings, prefixes.clone());
+        }
+        tokio::select! {
+            () = stop.requested() => return,
+            () = tokio::time::sleep(ROWS_POLL) => {}
+            changed = mounted.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+type Rows = (Vec<key_rows::Narrowing>, Vec<key_rows::TxRefPrefix>);
+
+async fn read_rows(pool: &Pool) -> Result<Rows, StorageError> {
+    let client = pool.get().await?;
+    Ok((key_rows::narrowings(&client).await?, key_rows::prefixes(&client).await?))
+}
+
+/// Writes down when each key was last used: during a rotation that tells when the old one may go.
+pub async fn record_uses(keys: Arc<Keys>, clock: Arc<dyn Clock>, pool: Pool, stop: Stop) {
+    let mut written = clock.unix_seconds();
+    while stop.sleep(USES_POLL).await {
+        let now = clock.unix_seconds();
+        let uses = keys.used_since(written);
+        if uses.is_empty() {
+            continue;
+        }
+        let result = async { key_rows::record_uses(&pool.get().await?, &uses).await };
+        match result.await {
+            Ok(_) => written = now,
+            Err(error) => tracing::warn!(error = %runtime::chain(&error), "last uses cannot be written"),
+        }
+    }
+}
+
+/// Forgets expired answers, past days and old re-drive marks, a few rows at a time.
+pub async fn purge(pool: Pool, window_seconds: f64, stop: Stop) {
+    while stop.sleep(PURGE_POLL).await {
+        if let Err(error) = purge_once(&pool, window_seconds + PURGE_SLACK_SECONDS, &stop).await {
+            tracing::warn!(error = %runtime::chain(&error), "old rows stay for now");
+        }
+    }
+}
+
+async fn purge_once(pool: &Pool, seconds: f64, stop: &Stop) -> Result<(), StorageError> {
+    limits::purge(&pool.get().await?).await?;
+    redrive::purge(&pool.get().await?, seconds, PURGE_ROWS).await?;
+    while !stop.is_requested() {
+        let gone = idempotency::purge(&pool.get().await?, seconds, PURGE_ROWS).await?;
+        if gone < PURGE_ROWS.unsigned_abs() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How much waits at the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depths {
+    pub work: u64,
+    pub dead: u64,
+}
+
+/// Looks the depths up for `/health`; unknown while the broker does not answer.
+pub async fn follow_depths(broker: Broker, depths: watch::Sender<Option<Depths>>, stop: Stop) {
+    loop {
+        let found = topology::depths(&broker).await;
+        if let Err(error) = &found {
+            tracing::debug!(error = %runtime::chain(error), "queue depths unknown");
+        }
+        depths.send_replace(found.ok().map(|all| {
+            let sum = |kind| all.iter().filter(|d| d.kind == kind).map(|d| u64::from(d.ready)).sum();
+            Depths { work: sum(QueueKind::Work), dead: sum(QueueKind::Dead) }
+        }));
+        if !stop.sleep(DEPTH_POLL).await {
+            return;
+        }
+    }
+}
