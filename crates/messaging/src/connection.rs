@@ -333,4 +333,25 @@ mod tests {
             "{second:?}"
         );
     }
+
+    #[tokio::test]
+    async fn tls_to_something_else_is_an_error() {
+        // Also shows that TLS finds its cryptography without help from the process.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"AMQP\0\0\x09\x01")
+                .await
+                .unwrap();
+        });
+        let broker = Broker::new(config(&format!("amqps://u:p@localhost:{port}/v"))).unwrap();
+        assert!(broker.endpoint().tls);
+        let error = broker.check().await.unwrap_err();
+        assert!(
+            matches!(error, BrokerError::Down { source: Some(_), .. }),
+            "{error:?}"
+        );
+        answering.await.unwrap();
+    }
 }

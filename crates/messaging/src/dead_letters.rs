@@ -1,7 +1,7 @@
 //! Dead queues: look without losing, take, discard, replay, re-seal.
 //!
 //! All of these are one sweep: entries are handed out page by page, a decision is made on each, and those to
-//! keep go back when the sweep's channel closes. Memory holds one page, however many entries there are. While
+//! keep go back at the end. Memory holds one page, however many entries there are. While
 //! a sweep runs another one does not see the entries it holds.
 
 pub(crate) mod entry;
@@ -15,9 +15,11 @@ use futures_util::StreamExt;
 use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
+use tokio::time::Instant;
 
 pub use entry::DeadLetter;
 
@@ -30,6 +32,9 @@ use crate::topology::{DEAD_EXCHANGE, WorkQueue, short};
 const PAGE: u16 = 500;
 /// No further entry came for this long: the queue holds no more for us.
 const IDLE: Duration = Duration::from_millis(500);
+/// Longest wait for returned entries to be visible again, and how often to look.
+const RETURN_WAIT: Duration = Duration::from_secs(2);
+const RETURN_STEP: Duration = Duration::from_millis(20);
 
 /// What to do with one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,15 @@ pub struct SweepReport {
     pub resealed: u64,
     /// Entries left in place because the act on them failed: entry id and reason.
     pub failed: Vec<(String, String)>,
+}
+
+impl SweepReport {
+    fn removed(&self) -> u64 {
+        let replayed = u64::try_from(self.replayed.len()).unwrap_or(u64::MAX);
+        self.discarded
+            .saturating_add(self.resealed)
+            .saturating_add(replayed)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -95,10 +109,48 @@ impl DeadLetters {
     {
         let channel = self.broker.consume_channel().await?;
         let mut report = SweepReport::default();
-        let swept = self.pages(&channel, queue, limit, &mut decide, &mut report).await;
-        // Closing the channel is what puts the kept entries back.
+        let waiting = self.ready(&channel, queue).await?;
+        let swept = self
+            .pages(
+                &channel,
+                queue,
+                limit.min(u64::from(waiting)),
+                &mut decide,
+                &mut report,
+            )
+            .await;
+        // Everything still held goes back; closing the channel would do it too, only later.
+        let all = BasicNackOptions {
+            multiple: true,
+            requeue: true,
+        };
+        let returned = self
+            .broker
+            .bounded("basic.nack", channel.basic_nack(0, all))
+            .await;
         self.broker.close_channel(&channel).await;
-        swept.map(|()| report)
+        swept?;
+        returned?;
+        self.until_back(queue, u64::from(waiting).saturating_sub(report.removed()))
+            .await;
+        Ok(report)
+    }
+
+    /// Waits (not for ever) until the entries that went back can be seen again, so that the next command of the
+    /// same person finds them.
+    async fn until_back(&self, queue: WorkQueue, expected: u64) {
+        let end = Instant::now() + RETURN_WAIT;
+        while Instant::now() < end {
+            let Ok(channel) = self.broker.consume_channel().await else {
+                return;
+            };
+            let ready = self.ready(&channel, queue).await;
+            self.broker.close_channel(&channel).await;
+            match ready {
+                Ok(ready) if u64::from(ready) < expected => tokio::time::sleep(RETURN_STEP).await,
+                _ => return,
+            }
+        }
     }
 
     /// At most `limit` entries, none removed.
@@ -151,8 +203,7 @@ impl DeadLetters {
     where
         D: FnMut(&DeadLetter) -> Act + Send,
     {
-        let waiting = self.ready(channel, queue).await?;
-        let mut left = limit.min(u64::from(waiting));
+        let mut left = limit;
         while left > 0 {
             // A page is a consumer that is cancelled once its prefetch is used up: what it was given stays
             // ours until the channel closes, without being kept in memory here.

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::connection::{Broker, BrokerError};
+use crate::dead_letters::entry;
 use crate::envelope::MAX_MESSAGE_BYTES;
 use crate::observe;
 use crate::seal::SealedMessage;
@@ -59,6 +60,25 @@ impl Outgoing {
             expiration: None,
             headers: Vec::new(),
             payload: sealed,
+        }
+    }
+
+    /// A dead letter written outside a consumer: work that was accepted long ago and needs a person now.
+    pub fn parked(
+        queue: WorkQueue,
+        sealed: &[u8],
+        failure: &crate::consume::Failure,
+        now: time::OffsetDateTime,
+        service: (&str, &str),
+    ) -> Self {
+        let envelope = crate::envelope::Envelope::parse(sealed).ok();
+        Self {
+            exchange: Route::Named(crate::topology::DEAD_EXCHANGE.to_owned()),
+            routing_key: queue.name().to_owned(),
+            message_id: envelope.as_ref().map(|envelope| envelope.message_id),
+            expiration: None,
+            headers: entry::headers(queue, envelope.as_ref(), failure, now, service),
+            payload: entry::bounded_payload(sealed),
         }
     }
 

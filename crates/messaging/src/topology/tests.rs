@@ -213,7 +213,8 @@ fn render_rules(out: &mut String) {
          - **A full dead queue** holds its consumers up instead of losing anything; alert on \
          `fiatrails_dlq_depth`.\n\
          - **Depth** over AMQP counts ready messages. Messages on their way to a dead queue (`messages_dlx`) are \
-         shown by the management API and by RabbitMQ's own Prometheus plugin only.\n\
+         shown by the management API only: watch \
+         `/api/queues?columns=name,messages_ready,messages_unacknowledged,messages_dlx`.\n\
          - **Bodies**: one JSON schema per queue in `docs/schemas/`. A changed shape is a new queue version.\n",
     );
 }
