@@ -21,5 +21,12 @@ pub fn all() -> Vec<(&'static str, &'static str)> {
         crate::outbox::STATEMENTS,
     ];
     let rooms = crate::gateway::STATEMENTS;
-    modules.iter().chain(rooms).chain(crate::ops::STATEMENTS).flat_map(|module| module.iter().copied()).collect()
+    modules
+        .iter()
+        .chain(rooms)
+        .chain(crate::callback::STATEMENTS)
+        .chain(crate::executor::STATEMENTS)
+        .chain(crate::ops::STATEMENTS)
+        .flat_map(|module| module.iter().copied())
+        .collect()
 }

@@ -1,1 +1,21 @@
+//! What the operator's command line reads and writes. Its reads join the tables of all services; it writes only
+//! its own tables and the resolution of exceptions.
 
+pub mod audit;
+pub mod exceptions;
+pub mod intents;
+pub mod keys;
+pub mod logins;
+pub mod reconcile;
+pub mod reports;
+
+/// Every statement of this room, for the test that prepares them all.
+pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
+    audit::STATEMENTS,
+    exceptions::STATEMENTS,
+    intents::STATEMENTS,
+    keys::STATEMENTS,
+    logins::STATEMENTS,
+    reconcile::STATEMENTS,
+    reports::STATEMENTS,
+];

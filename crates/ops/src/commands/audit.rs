@@ -1,0 +1,57 @@
+//! `audit`: who did what, and why.
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use storage::ops::audit;
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::output::Output;
+use crate::text::moment;
+
+/// Show the audit log, latest first
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails audit\n  \
+    fiatrails audit --act keys\n  \
+    fiatrails audit --target TX0000000001 --json")]
+pub struct Audit {
+    /// Only this act, or every act below it (keys finds keys.add and keys.revoke)
+    #[arg(long)]
+    act: Option<String>,
+    /// Only acts on this target
+    #[arg(long)]
+    target: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+}
+
+pub async fn run(context: &Context, out: &mut Output, args: &Audit) -> Result<Verdict> {
+    let client = context.client().await?;
+    let rows = audit::list(&client, args.act.as_deref(), args.target.as_deref(), args.limit).await?;
+    let value: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            json!({ "id": row.id, "at": moment(row.at), "who": row.who, "act": row.act, "target": row.target,
+                    "why": row.why, "detail": row.detail })
+        })
+        .collect();
+    out.show(&value, |page| {
+        let row = |r: &audit::AuditRow| {
+            vec![
+                moment(r.at),
+                r.who.clone(),
+                r.act.clone(),
+                r.target.clone(),
+                r.why.clone(),
+            ]
+        };
+        page.table(
+            &["at", "who", "act", "target", "why"],
+            &rows.iter().map(row).collect::<Vec<_>>(),
+        );
+    })?;
+    Ok(Verdict::Yes)
+}

@@ -1,0 +1,217 @@
+//! `compliance`: a user's risk score and attestation, on chain.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use chain::compliance::UserFacts;
+use chain::{Chain, LocalKey, Signer as _};
+use clap::{Args, Subcommand};
+use domain::address::Address;
+use serde_json::{Value, json};
+use storage::ops::audit::{self, Act};
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::output::{Output, Page, Style};
+use crate::problem::problem;
+
+/// Show or set a user's risk score and attestation
+#[derive(Subcommand)]
+pub enum Compliance {
+    Show(Show),
+    Set(Set),
+}
+
+/// Show what the chain knows about a user, and whether a mint to them would pass
+#[derive(Args)]
+#[command(after_long_help = "Environment:\n  \
+    RPC_URLS or RPC_URL             the chain\n  \
+    COMPLIANCE_MANAGER_ADDRESS      or ESCROW_ADDRESS, whose compliance source is taken\n\n\
+    Examples:\n  fiatrails compliance show 0x70997970C51812dc3A010C7d01b50e0d17dc79C8")]
+pub struct Show {
+    /// The user
+    user: Address,
+}
+
+/// Set a user's risk score, attestation and verification in one transaction, and wait for it
+///
+/// Scores go from 0 (none) to 100 (worst). A user who is not compliant is refunded, never minted.
+#[derive(Args)]
+#[command(after_long_help = "Environment:\n  \
+    COMPLIANCE_PRIVATE_KEY          the officer's key, also _FILE; in development DEV_ADMIN_PRIVATE_KEY\n  \
+    RPC_URLS or RPC_URL             the chain\n  \
+    CHAIN_ID                        if set, any other chain is refused\n  \
+    COMPLIANCE_MANAGER_ADDRESS      or ESCROW_ADDRESS, whose compliance source is taken\n  \
+    DATABASE_URL                    for the audit log\n\n\
+    Examples:\n  \
+    fiatrails compliance set --user 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --risk 10 \\\n    \
+    --attestation 0x6b79630000000000000000000000000000000000000000000000000000000001\n  \
+    fiatrails compliance set --user 0x7099...79C8 --risk 95 --unverified --reason 'sanctions hit, case 7'")]
+pub struct Set {
+    /// The user
+    #[arg(long, value_name = "ADDRESS")]
+    user: Address,
+    /// Risk score, 0 to 100
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
+    risk: u8,
+    /// Hash of the attestation, 0x and 64 hexadecimal digits [default: none, all zeros]
+    #[arg(long, value_name = "HASH", value_parser = hash)]
+    attestation: Option<[u8; 32]>,
+    /// The user's identity is not verified
+    #[arg(long)]
+    unverified: bool,
+    /// Why, for the audit log
+    #[arg(long, default_value = "compliance review")]
+    reason: String,
+    /// Longest wait for the receipt, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    wait: u64,
+}
+
+fn hash(text: &str) -> Result<[u8; 32], String> {
+    let mut bytes = [0; 32];
+    let digits = text
+        .strip_prefix("0x")
+        .ok_or("a hash is 0x and 64 hexadecimal digits")?;
+    hex::decode_to_slice(digits, &mut bytes).map_err(|_| "a hash is 0x and 64 hexadecimal digits")?;
+    Ok(bytes)
+}
+
+pub async fn run(context: &Context, out: &mut Output, command: &Compliance) -> Result<Verdict> {
+    match command {
+        Compliance::Show(args) => show(context, out, args).await,
+        Compliance::Set(args) => set(context, out, args).await,
+    }
+}
+
+async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdict> {
+    let (chain, manager) = connect(context).await?;
+    let facts = chain.user_facts(&manager, &args.user).await?;
+    out.show(&document(&args.user, facts.as_ref()), |page| {
+        describe(page, &args.user, facts.as_ref())
+    })?;
+    Ok(if facts.is_some_and(|facts| facts.compliant) {
+        Verdict::Yes
+    } else {
+        Verdict::No
+    })
+}
+
+async fn set(context: &Context, out: &mut Output, args: &Set) -> Result<Verdict> {
+    let (who, why) = (context.who()?, context.reason("--reason", &args.reason)?);
+    let officer = officer(context)?;
+    let (chain, manager) = connect(context).await?;
+    let wanted = (args.risk, args.attestation.unwrap_or_default(), !args.unverified);
+    let client = context.client().await?;
+    let target = args.user.to_string();
+    let mut detail = json!({ "risk": wanted.0, "attestation": hex_text(&wanted.1), "verified": wanted.2,
+                             "manager": manager, "officer": officer.address() });
+    // The intention first: once sent, the chain may carry it out whatever becomes of us.
+    audit::record(
+        &client,
+        &Act {
+            who,
+            act: "compliance.set",
+            target: &target,
+            why,
+            detail: detail.clone(),
+        },
+    )
+    .await?;
+    let patience = Duration::from_secs(args.wait);
+    let receipt = chain
+        .set_user_facts(&officer, &manager, &args.user, wanted, patience)
+        .await?;
+    detail["txHash"] = receipt.tx_hash.to_string().into();
+    detail["block"] = receipt.block_number.into();
+    audit::record(
+        &client,
+        &Act {
+            who,
+            act: "compliance.set.done",
+            target: &target,
+            why,
+            detail,
+        },
+    )
+    .await?;
+    let facts = chain.user_facts(&manager, &args.user).await?;
+    let mut value = document(&args.user, facts.as_ref());
+    value["txHash"] = receipt.tx_hash.to_string().into();
+    value["block"] = receipt.block_number.into();
+    out.show(&value, |page| {
+        page.styled(
+            Style::Good,
+            format!("set in block {} by {}", receipt.block_number, receipt.tx_hash),
+        );
+        describe(page, &args.user, facts.as_ref());
+    })?;
+    Ok(Verdict::Yes)
+}
+
+fn officer(context: &Context) -> Result<LocalKey> {
+    let environment = &context.environment;
+    let key = match environment.secret("COMPLIANCE_PRIVATE_KEY")? {
+        Some(key) => key,
+        None => environment.secret("DEV_ADMIN_PRIVATE_KEY")?.ok_or_else(|| {
+            problem(
+                "no officer's key",
+                "set COMPLIANCE_PRIVATE_KEY or COMPLIANCE_PRIVATE_KEY_FILE",
+            )
+        })?,
+    };
+    LocalKey::from_hex(&key).context("COMPLIANCE_PRIVATE_KEY or DEV_ADMIN_PRIVATE_KEY")
+}
+
+/// The chain, and the manager that decides on it.
+async fn connect(context: &Context) -> Result<(Chain, Address)> {
+    let environment = &context.environment;
+    let manager: Option<Address> = environment.parsed("COMPLIANCE_MANAGER_ADDRESS")?;
+    let escrow: Option<Address> = environment.parsed("ESCROW_ADDRESS")?;
+    let Some(about) = escrow.or(manager) else {
+        return Err(problem(
+            "no contract to ask",
+            "set COMPLIANCE_MANAGER_ADDRESS or ESCROW_ADDRESS",
+        ));
+    };
+    let chain = context.chain(about)?;
+    context.check_chain_id(&chain).await?;
+    let manager = match manager {
+        Some(manager) => manager,
+        None => chain.deployment().await?.compliance_source,
+    };
+    Ok((chain, manager))
+}
+
+fn document(user: &Address, facts: Option<&UserFacts>) -> Value {
+    json!({
+        "user": user,
+        "known": facts.is_some(),
+        "compliant": facts.is_some_and(|facts| facts.compliant),
+        "risk": facts.map(|facts| facts.risk_score),
+        "attestation": facts.map(|facts| hex_text(&facts.attestation)),
+        "verified": facts.map(|facts| facts.verified),
+        "lastUpdated": facts.map(|facts| facts.last_updated),
+    })
+}
+
+fn describe(page: &mut Page, user: &Address, facts: Option<&UserFacts>) {
+    page.field("user", user.to_string());
+    let Some(facts) = facts else {
+        page.styled(Style::Warn, "not compliant: nobody assessed this user");
+        return;
+    };
+    let (style, text) = if facts.compliant {
+        (Style::Good, "compliant")
+    } else {
+        (Style::Bad, "not compliant")
+    };
+    page.styled(style, text);
+    page.field("risk", facts.risk_score.to_string());
+    page.field("attestation", hex_text(&facts.attestation));
+    page.field("verified", crate::text::yes(facts.verified));
+}
+
+fn hex_text(bytes: &[u8]) -> String {
+    format!("0x{}", hex::encode(bytes))
+}

@@ -1,0 +1,74 @@
+//! One parked message, readable from itself alone.
+
+use messaging::dead_letters::DeadLetter;
+use messaging::{OpenError, Opener};
+use serde_json::{Value, json};
+
+use crate::output::{Page, Style};
+use crate::text::moment;
+
+/// Whether the seal verifies with the keys that are mounted here.
+pub fn seal(entry: &DeadLetter, opener: &Opener) -> &'static str {
+    match opener.open(entry.origin, &entry.payload) {
+        Ok(_) => "valid",
+        Err(OpenError::UnknownKid { .. }) => "unknown key",
+        Err(OpenError::SealInvalid) => "INVALID",
+        Err(OpenError::Malformed(_)) => "malformed",
+    }
+}
+
+pub fn document(entry: &DeadLetter, opener: &Opener, with_payload: bool) -> Value {
+    let mut document = json!({
+        "id": entry.id,
+        "queue": entry.origin.name(),
+        "class": entry.class,
+        "text": entry.text,
+        "attempts": entry.attempts,
+        "firstSeen": entry.first_seen.map(moment),
+        "failedAt": entry.failed_at.map(moment),
+        "service": entry.service,
+        "version": entry.version,
+        "intentId": entry.intent_id,
+        "lastTxHash": entry.last_tx_hash,
+        "traceId": entry.trace_id,
+        "seal": seal(entry, opener),
+    });
+    if with_payload {
+        document["payload"] = payload(entry);
+    }
+    document
+}
+
+/// The envelope with its body opened up; foreign bytes as text.
+fn payload(entry: &DeadLetter) -> Value {
+    let Ok(mut envelope) = serde_json::from_slice::<Value>(&entry.payload) else {
+        return String::from_utf8_lossy(&entry.payload).into_owned().into();
+    };
+    let body = envelope
+        .get("body")
+        .and_then(Value::as_str)
+        .and_then(|body| serde_json::from_str(body).ok());
+    if let (Some(body), Some(object)) = (body, envelope.as_object_mut()) {
+        object.insert("body".to_owned(), body);
+    }
+    envelope
+}
+
+pub fn describe(page: &mut Page, entry: &DeadLetter, opener: &Opener) {
+    page.field("id", &entry.id);
+    page.field("queue", entry.origin.name());
+    page.styled(Style::Bad, format!("{}: {}", entry.class, entry.text));
+    page.field("attempts", entry.attempts.to_string());
+    page.field_opt("first seen", entry.first_seen.map(moment));
+    page.field_opt("failed at", entry.failed_at.map(moment));
+    page.field("parked by", format!("{} {}", entry.service, entry.version));
+    page.field_opt("intent id", entry.intent_id.map(|id| id.to_string()));
+    page.field_opt("last transaction", entry.last_tx_hash.as_ref());
+    page.field_opt("trace id", entry.trace_id.as_ref());
+    page.field("seal", seal(entry, opener));
+    page.section("message");
+    let text = serde_json::to_string_pretty(&payload(entry)).unwrap_or_default();
+    for line in text.lines() {
+        page.line(line);
+    }
+}

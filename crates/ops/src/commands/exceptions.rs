@@ -1,0 +1,211 @@
+//! `exceptions`: what a person must look at.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use domain::tx_ref::TxRef;
+use serde_json::{Value, json};
+use storage::ops::audit::{self, Act};
+use storage::ops::exceptions::{self, Exception, Filter};
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::output::{Output, Page, Style};
+use crate::problem::problem;
+use crate::text::{moment, yes};
+
+/// List, show or resolve what a person must look at
+#[derive(Subcommand)]
+pub enum Exceptions {
+    List(List),
+    Show(Show),
+    Resolve(Resolve),
+}
+
+/// List exceptions, oldest first; only open ones unless --all
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails exceptions list\n  \
+    fiatrails exceptions list --kind owed_to_payer --json\n  \
+    fiatrails exceptions list --tx-ref TX0000000001 --all")]
+pub struct List {
+    /// Only this kind, e.g. owed_to_payer
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only of this payment reference
+    #[arg(long)]
+    tx_ref: Option<TxRef>,
+    /// Resolved ones too
+    #[arg(long)]
+    all: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+}
+
+/// Show one exception
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  fiatrails exceptions show 42")]
+pub struct Show {
+    /// Its number, from the list
+    id: i64,
+}
+
+/// Close an exception for good, with the resolution's text
+///
+/// One that holds its txRef lets the normal decision run again. The text and your name go into the audit log.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails exceptions resolve 42 --resolution 'paid back by M-Pesa reversal NLK1ABCDEF'")]
+pub struct Resolve {
+    /// Its number, from the list
+    id: i64,
+    /// What was done about it
+    #[arg(long, value_name = "TEXT")]
+    resolution: String,
+}
+
+pub async fn run(context: &Context, out: &mut Output, command: &Exceptions) -> Result<Verdict> {
+    match command {
+        Exceptions::List(args) => list(context, out, args).await,
+        Exceptions::Show(args) => show(context, out, args).await,
+        Exceptions::Resolve(args) => resolve(context, out, args).await,
+    }
+}
+
+async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdict> {
+    let filter = Filter {
+        kind: args.kind.as_deref(),
+        tx_ref: args.tx_ref.as_ref().map(TxRef::as_str),
+        with_resolved: args.all,
+        limit: args.limit,
+    };
+    let found = exceptions::list(&context.client().await?, &filter).await?;
+    let value: Vec<Value> = found.iter().map(document).collect();
+    out.show(&value, |page| {
+        if found.is_empty() {
+            page.styled(Style::Good, "nothing is open");
+            return;
+        }
+        let row = |e: &Exception| {
+            let amount = e.amount_shillings.clone().unwrap_or_default();
+            let state = if e.resolved_at.is_some() {
+                "resolved"
+            } else {
+                "open"
+            };
+            vec![
+                e.id.to_string(),
+                e.kind.clone(),
+                e.tx_ref.clone(),
+                amount,
+                yes(e.holds),
+                state.to_owned(),
+                moment(e.opened_at),
+                e.detail.clone(),
+            ]
+        };
+        let headers = ["id", "kind", "txRef", "KES", "holds", "state", "opened", "detail"];
+        page.table(&headers, &found.iter().map(row).collect::<Vec<_>>());
+    })?;
+    Ok(Verdict::Yes)
+}
+
+async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdict> {
+    let found = exceptions::find(&context.client().await?, args.id).await?;
+    let Some(exception) = found else {
+        return Err(unknown(args.id));
+    };
+    out.show(&document(&exception), |page| describe(page, &exception))?;
+    Ok(Verdict::Yes)
+}
+
+async fn resolve(context: &Context, out: &mut Output, args: &Resolve) -> Result<Verdict> {
+    let who = context.who()?;
+    let resolution = context.reason("--resolution", &args.resolution)?;
+    let mut client = context.client().await?;
+    let Some(before) = exceptions::find(&client, args.id).await? else {
+        return Err(unknown(args.id));
+    };
+    let tx = client.begin().await?;
+    let changed = exceptions::resolve(&tx, args.id, who, resolution).await?;
+    if changed {
+        let detail = json!({ "exception": before.id, "kind": before.kind, "receipt": before.receipt,
+                             "amountShillings": before.amount_shillings, "held": before.holds });
+        let act = Act {
+            who,
+            act: "exceptions.resolve",
+            target: &before.tx_ref,
+            why: resolution,
+            detail,
+        };
+        audit::record(&tx, &act).await?;
+    }
+    tx.commit().await?;
+    let Some(after) = exceptions::find(&client, args.id).await? else {
+        return Err(unknown(args.id));
+    };
+    out.show(&document(&after), |page| {
+        if changed {
+            page.styled(
+                Style::Good,
+                format!("exception {} of {} is resolved", after.id, after.tx_ref),
+            );
+        } else {
+            page.styled(Style::Warn, format!("exception {} was resolved before", after.id));
+        }
+        describe(page, &after);
+    })?;
+    Ok(if changed { Verdict::Yes } else { Verdict::No })
+}
+
+fn unknown(id: i64) -> anyhow::Error {
+    problem(
+        format!("there is no exception {id}"),
+        "`fiatrails exceptions list --all` shows every one",
+    )
+}
+
+fn describe(page: &mut Page, exception: &Exception) {
+    page.field("id", exception.id.to_string());
+    page.field("kind", &exception.kind);
+    page.field("txRef", &exception.tx_ref);
+    page.field_opt("intentId", intent_id(exception));
+    page.field_opt("receipt", exception.receipt.as_ref());
+    page.field_opt(
+        "amount",
+        exception
+            .amount_shillings
+            .as_ref()
+            .map(|amount| format!("{amount} KES")),
+    );
+    page.field("holds", yes(exception.holds));
+    page.field("opened", moment(exception.opened_at));
+    page.field("detail", &exception.detail);
+    page.field_opt("resolved", exception.resolved_at.map(moment));
+    page.field_opt("resolved by", exception.resolved_by.as_ref());
+    page.field_opt("resolution", exception.resolution.as_ref());
+}
+
+fn document(exception: &Exception) -> Value {
+    json!({
+        "id": exception.id,
+        "kind": exception.kind,
+        "txRef": exception.tx_ref,
+        "intentId": intent_id(exception),
+        "receipt": exception.receipt,
+        "amountShillings": exception.amount_shillings,
+        "detail": exception.detail,
+        "holds": exception.holds,
+        "openedAt": moment(exception.opened_at),
+        "resolvedAt": exception.resolved_at.map(moment),
+        "resolvedBy": exception.resolved_by,
+        "resolution": exception.resolution,
+    })
+}
+
+fn intent_id(exception: &Exception) -> Option<String> {
+    exception
+        .intent_id
+        .as_ref()
+        .map(|bytes| format!("0x{}", hex::encode(bytes)))
+}

@@ -1,0 +1,117 @@
+//! `halt` and `resume`: the switches that every service obeys.
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use storage::halts::{self, Scope};
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::output::{Output, Style};
+
+/// Stop one kind of work at once; without arguments, show what is stopped
+///
+/// intake: the gateway refuses new intents (callbacks go on). deposit, execute, refund: the executor leaves those
+/// commands in their queue; nothing is lost and no attempt is burnt. Every change is audited.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails halt\n  \
+    fiatrails halt execute --reason 'mint without payment, INC-42'\n  \
+    fiatrails resume execute --reason 'INC-42 closed'")]
+pub struct Halt {
+    /// What to stop: intake, deposit, execute or refund
+    #[arg(requires = "reason")]
+    scope: Option<Scope>,
+    /// Why, for the audit log
+    #[arg(long, requires = "scope")]
+    reason: Option<String>,
+}
+
+/// Let a stopped kind of work go on
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  fiatrails resume execute --reason 'INC-42 closed'")]
+pub struct Resume {
+    /// What to let go on: intake, deposit, execute or refund
+    scope: Scope,
+    /// Why, for the audit log
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Switch {
+    scope: &'static str,
+    halted: bool,
+    reason: Option<String>,
+    changed_by: Option<String>,
+}
+
+pub async fn halt(context: &Context, out: &mut Output, args: &Halt) -> Result<Verdict> {
+    match (args.scope, &args.reason) {
+        (Some(scope), Some(reason)) => turn(context, out, scope, true, reason).await,
+        _ => show(context, out).await,
+    }
+}
+
+pub async fn resume(context: &Context, out: &mut Output, args: &Resume) -> Result<Verdict> {
+    turn(context, out, args.scope, false, &args.reason).await
+}
+
+async fn turn(
+    context: &Context,
+    out: &mut Output,
+    scope: Scope,
+    halted: bool,
+    reason: &str,
+) -> Result<Verdict> {
+    let who = context.who()?;
+    let reason = context.reason("--reason", reason)?;
+    let mut client = context.client().await?;
+    let tx = client.begin().await?;
+    let changed = halts::set(&tx, scope, halted, reason, who).await?;
+    tx.commit().await?;
+    let state = if halted { "halted" } else { "running" };
+    let value = serde_json::json!({ "scope": scope.name(), "halted": halted, "changed": changed });
+    out.show(&value, |page| {
+        let style = if halted { Style::Warn } else { Style::Good };
+        if changed {
+            page.styled(style, format!("{scope} is {state} from now on"));
+        } else {
+            page.line(format!("{scope} was {state} already"));
+        }
+    })?;
+    Ok(Verdict::Yes)
+}
+
+async fn show(context: &Context, out: &mut Output) -> Result<Verdict> {
+    let turned = halts::read(&context.client().await?).await?;
+    let switches: Vec<Switch> = Scope::ALL
+        .into_iter()
+        .map(|scope| {
+            let found = turned.iter().find(|halt| halt.scope == scope);
+            Switch {
+                scope: scope.name(),
+                halted: found.is_some_and(|halt| halt.halted),
+                reason: found.map(|halt| halt.reason.clone()),
+                changed_by: found.map(|halt| halt.changed_by.clone()),
+            }
+        })
+        .collect();
+    out.show(&switches, |page| {
+        let row = |s: &Switch| {
+            let state = if s.halted { "HALTED" } else { "running" };
+            vec![
+                s.scope.to_owned(),
+                state.to_owned(),
+                s.changed_by.clone().unwrap_or_default(),
+                s.reason.clone().unwrap_or_default(),
+            ]
+        };
+        page.table(
+            &["scope", "state", "changed by", "reason"],
+            &switches.iter().map(row).collect::<Vec<_>>(),
+        );
+    })?;
+    Ok(Verdict::Yes)
+}

@@ -1,0 +1,313 @@
+//! `intent`: everything that any service knows about an intent or a payment reference.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use domain::ids::{IntegratorId, IntentId};
+use domain::intent::{ChainLeg, PaymentLeg, PublicStatus};
+use domain::tx_ref::TxRef;
+use serde_json::json;
+use storage::ops::intents::{self, Dossier, Filter, Summary};
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::output::{Output, Page, Style};
+use crate::problem::problem;
+use crate::text::{parse_since, shillings_of, yes};
+
+/// Look into intents
+#[derive(Subcommand)]
+pub enum Intent {
+    Show(Show),
+    List(List),
+}
+
+/// Show everything that any service knows: legs, payments, commands, attempts, exceptions, history
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails intent show TX0000000001\n  \
+    fiatrails intent show 0xea77772f8ee613a38310be6efdfaabab62ccddfd822ba2739a82686d36d776cb --json")]
+pub struct Show {
+    /// An intent's id (0x...) or a payment reference
+    id: String,
+}
+
+/// List intents, newest first
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails intent list\n  \
+    fiatrails intent list --stage escrowed --payment confirmed --since 1h\n  \
+    fiatrails intent list --integrator acme --limit 10 --json")]
+pub struct List {
+    /// Only in this stage: queued, submitting, escrowed, executing, executed, refunding, refunded, rejected, dropped
+    #[arg(long, value_parser = stage)]
+    stage: Option<String>,
+    /// Only with this payment: awaiting, confirmed, declined, mismatched, expired
+    #[arg(long)]
+    payment: Option<PaymentLeg>,
+    /// Only of this integrator
+    #[arg(long)]
+    integrator: Option<IntegratorId>,
+    /// Only accepted since: 15m, 6h, 2d ago, or an RFC 3339 time
+    #[arg(long, value_name = "AGE|TIME")]
+    since: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+}
+
+fn stage(text: &str) -> Result<String, String> {
+    let known = ChainLeg::ALL.into_iter().any(|leg| leg.name() == text);
+    if known {
+        Ok(text.to_owned())
+    } else {
+        Err("no such stage".to_owned())
+    }
+}
+
+pub async fn run(context: &Context, out: &mut Output, command: &Intent) -> Result<Verdict> {
+    match command {
+        Intent::Show(args) => show(context, out, args).await,
+        Intent::List(args) => list(context, out, args).await,
+    }
+}
+
+async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdict> {
+    let client = context.client().await?;
+    let tx_ref = match args.id.parse::<IntentId>() {
+        Ok(id) => intents::tx_ref_of(&client, id.as_bytes()).await?,
+        Err(_) => match args.id.parse::<TxRef>() {
+            Ok(tx_ref) => Some(tx_ref.as_str().to_owned()),
+            Err(error) => {
+                return Err(problem(
+                    format!("ID is neither an intent id nor a payment reference: {error}"),
+                    "an intent id is 0x and 64 lower-case hexadecimal digits",
+                ));
+            }
+        },
+    };
+    let found = match &tx_ref {
+        Some(tx_ref) => intents::dossier(&client, tx_ref).await?,
+        None => None,
+    };
+    let Some(dossier) = found else {
+        out.note(&format!("no service knows {}", args.id));
+        return Ok(Verdict::No);
+    };
+    let status = status(&dossier);
+    let mut value = serde_json::to_value(&dossier)?;
+    value["status"] = json!(status.name());
+    out.show(&value, |page| describe(page, &dossier, status))?;
+    Ok(Verdict::Yes)
+}
+
+fn status(dossier: &Dossier) -> PublicStatus {
+    let leg = dossier
+        .chain
+        .as_ref()
+        .and_then(|chain| ChainLeg::from_stored(&chain.leg, chain.is_final));
+    PublicStatus::of(leg.unwrap_or(ChainLeg::Queued))
+}
+
+fn describe(page: &mut Page, dossier: &Dossier, status: PublicStatus) {
+    page.styled(Style::Strong, &dossier.tx_ref);
+    match &dossier.intent {
+        None => page.styled(Style::Warn, "no intent has this reference: an orphan payment"),
+        Some(intent) => {
+            let style = match status {
+                PublicStatus::Executed => Style::Good,
+                PublicStatus::Failed => Style::Bad,
+                PublicStatus::Refunded => Style::Warn,
+                PublicStatus::Pending => Style::Plain,
+            };
+            page.styled(
+                style,
+                format!("{} for {}", status.name(), shillings_of(&intent.amount)),
+            );
+            page.field("intent id", &intent.intent_id);
+            page.field("integrator", &intent.integrator);
+            page.field("user", &intent.user);
+            page.field("depositor", &intent.depositor);
+            page.field("accepted", &intent.created_at);
+        }
+    }
+    legs(page, dossier);
+    evidence(page, dossier);
+    machinery(page, dossier);
+    if !dossier.history.is_empty() {
+        page.section("history");
+        let row = |m: &intents::Moment| vec![m.at.clone(), m.fact.clone(), m.what.clone(), m.cause.clone()];
+        page.table(
+            &["at", "fact", "what", "cause"],
+            &dossier.history.iter().map(row).collect::<Vec<_>>(),
+        );
+    }
+}
+
+fn legs(page: &mut Page, dossier: &Dossier) {
+    page.section("legs");
+    match &dossier.chain {
+        None => page.field("chain", "queued"),
+        Some(chain) => {
+            let depth = if chain.is_final { " (final)" } else { "" };
+            page.field("chain", format!("{}{depth}", chain.leg));
+            page.field_opt("reason", chain.reason.as_ref());
+            page.field_opt("transaction", chain.tx_hash.as_ref());
+            page.field_opt("block", chain.block_number.map(|n| n.to_string()));
+        }
+    }
+    if let Some(decision) = &dossier.decision {
+        page.field("payment", &decision.payment);
+        let seen = if decision.chain_final { " (final)" } else { "" };
+        page.field("decider sees", format!("{}{seen}", decision.chain_leg));
+        page.field_opt("live command", decision.live_command.as_ref());
+        if decision.refused {
+            page.field("refused", "the user was not compliant");
+        }
+    }
+}
+
+fn evidence(page: &mut Page, dossier: &Dossier) {
+    if !dossier.reports.is_empty() {
+        page.section("M-Pesa reports");
+        let row = |r: &intents::Report| {
+            let said = if r.paid { "paid" } else { "declined" };
+            let late = if r.late { "late" } else { "in time" };
+            vec![
+                r.report_id.clone(),
+                said.into(),
+                format!("{} KES", r.amount_shillings),
+                r.receipt.clone().unwrap_or_default(),
+                late.into(),
+                r.outcome.clone().unwrap_or_else(|| "waiting".into()),
+                r.received_at.clone(),
+            ]
+        };
+        let headers = ["report", "said", "amount", "receipt", "came", "outcome", "at"];
+        page.table(&headers, &dossier.reports.iter().map(row).collect::<Vec<_>>());
+    }
+    if !dossier.exceptions.is_empty() {
+        page.section("exceptions");
+        let row = |e: &intents::OpenException| {
+            let state = if e.resolved_at.is_some() {
+                "resolved"
+            } else {
+                "OPEN"
+            };
+            vec![
+                e.id.to_string(),
+                e.kind.clone(),
+                state.into(),
+                yes(e.holds),
+                e.detail.clone(),
+            ]
+        };
+        page.table(
+            &["id", "kind", "state", "holds", "detail"],
+            &dossier.exceptions.iter().map(row).collect::<Vec<_>>(),
+        );
+    }
+}
+
+fn machinery(page: &mut Page, dossier: &Dossier) {
+    if !dossier.work.is_empty() {
+        page.section("commands at the executor");
+        let row = |w: &intents::Work| {
+            let reason = w.reason.clone().unwrap_or_default();
+            vec![
+                w.message_id.clone(),
+                w.command.clone(),
+                w.state.clone(),
+                w.attempts.to_string(),
+                reason,
+            ]
+        };
+        page.table(
+            &["message", "command", "state", "tries", "reason"],
+            &dossier.work.iter().map(row).collect::<Vec<_>>(),
+        );
+    }
+    if !dossier.attempts.is_empty() {
+        page.section("transactions");
+        let row = |a: &intents::Attempt| {
+            let block = a.block_number.map(|n| n.to_string()).unwrap_or_default();
+            let outcome = a.outcome.clone().unwrap_or_default();
+            vec![
+                a.tx_hash.clone(),
+                a.command.clone(),
+                a.nonce.to_string(),
+                a.state.clone(),
+                outcome,
+                block,
+            ]
+        };
+        let headers = ["hash", "command", "nonce", "state", "outcome", "block"];
+        page.table(&headers, &dossier.attempts.iter().map(row).collect::<Vec<_>>());
+    }
+    if !dossier.outbox.is_empty() {
+        page.section("messages waiting to be sent");
+        let row = |w: &intents::Waiting| {
+            vec![
+                w.service.clone(),
+                w.queue.clone(),
+                w.message_id.clone(),
+                w.since.clone(),
+            ]
+        };
+        page.table(
+            &["service", "queue", "message", "since"],
+            &dossier.outbox.iter().map(row).collect::<Vec<_>>(),
+        );
+    }
+}
+
+async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdict> {
+    let since = match &args.since {
+        None => None,
+        Some(text) => Some(parse_since(text, context.clock.now()).ok_or_else(|| {
+            problem(
+                format!("--since {text:?} is no age and no time"),
+                "write 15m, 6h, 2d or 2026-01-31T12:00:00Z",
+            )
+        })?),
+    };
+    let filter = Filter {
+        stage: args.stage.as_deref(),
+        payment: args.payment.map(PaymentLeg::name),
+        integrator: args.integrator.as_ref().map(IntegratorId::as_str),
+        since,
+        limit: args.limit,
+    };
+    let found = intents::list(&context.client().await?, &filter).await?;
+    out.show(&found, |page| {
+        let row = |s: &Summary| {
+            let stage = if s.is_final {
+                format!("{} (final)", s.stage)
+            } else {
+                s.stage.clone()
+            };
+            let held = if s.held { "HELD" } else { "" };
+            vec![
+                s.tx_ref.clone(),
+                stage,
+                s.payment.clone(),
+                held.into(),
+                shillings_of(&s.amount),
+                s.integrator.clone(),
+                s.created_at.chars().take(19).collect(),
+                s.intent_id.clone(),
+            ]
+        };
+        let headers = [
+            "txRef",
+            "stage",
+            "payment",
+            "held",
+            "amount",
+            "integrator",
+            "accepted",
+            "intent id",
+        ];
+        page.table(&headers, &found.iter().map(row).collect::<Vec<_>>());
+    })?;
+    Ok(Verdict::Yes)
+}

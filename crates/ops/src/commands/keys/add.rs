@@ -1,0 +1,303 @@
+//! `keys add`: a fresh secret, its files, its metadata.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use domain::ids::IntegratorId;
+use domain::signature::KeyId;
+use messaging::WorkQueue;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use storage::ops::audit::{self, Act};
+use storage::ops::keys::{self, NewKey};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::key_files::{KeyFiles, Place};
+use crate::output::{Output, Style};
+use crate::problem::problem;
+
+const SECRET_BYTES: usize = 32;
+
+/// Generate a secret and write it where its services read it
+///
+/// The secret goes into files of mode 0600, below FIATRAILS_KEYS_DIR; with FIATRAILS_KEYS_ROOT also into the
+/// directory of each service that may know it (gateway, mint-executor, callback, ops). Services notice within
+/// seconds, without a restart. Two live keys per owner are normal: add the new one, move the client over, watch
+/// "last used" of the old one in `keys list`, then revoke it.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails keys add integrator acme --tx-ref-prefix ACME- --print-secret\n  \
+    fiatrails keys add integrator acme --kid ik_acme_2 --not-after 2027-01-01T00:00:00Z\n  \
+    fiatrails keys add mpesa\n  \
+    fiatrails keys add pipeline mint.submit")]
+pub struct Add {
+    #[command(subcommand)]
+    kind: Kind,
+    /// The key's id [default: made from the time]
+    #[arg(long, global = true, value_name = "KEY_ID")]
+    kid: Option<KeyId>,
+    /// Print the secret once, to hand it to its owner
+    #[arg(long, global = true)]
+    print_secret: bool,
+    /// Why, for the audit log
+    #[arg(long, global = true, default_value = "new key")]
+    reason: String,
+}
+
+#[derive(Subcommand)]
+enum Kind {
+    /// For requests of an integrator
+    Integrator(Integrator),
+    /// For callbacks of M-Pesa
+    Mpesa(Window),
+    /// Seals the messages of one queue; the greatest key id seals, all verify
+    Pipeline {
+        /// mint.submit, mint.execute, mint.refund, mint.outcome or mpesa.result
+        queue: WorkQueue,
+    },
+    /// Protects stored answers; the greatest key id protects, all verify
+    StoredAnswer,
+}
+
+#[derive(Args)]
+struct Integrator {
+    /// The integrator's name
+    owner: IntegratorId,
+    /// Payment references that begin so are this integrator's ('' for all that nobody else has); repeatable
+    #[arg(long, value_name = "PREFIX")]
+    tx_ref_prefix: Vec<String>,
+    #[command(flatten)]
+    window: Window,
+}
+
+#[derive(Args)]
+struct Window {
+    /// Not accepted before, RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    not_before: Option<OffsetDateTime>,
+    /// Not accepted after, RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    not_after: Option<OffsetDateTime>,
+}
+
+fn time(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "write e.g. 2027-01-01T00:00:00Z".to_owned())
+}
+
+pub async fn run(context: &Context, out: &mut Output, args: &Add) -> Result<Verdict> {
+    let files = KeyFiles::of(&context.environment)?;
+    let place = place(context, &files, args)?;
+    let secret = generate()?;
+    // Metadata first: a secret without a row is not narrowed, so it must not be there earlier.
+    let prefixes = record(context, args, &place).await?;
+    let written = files.write(&place, &secret).with_context(|| {
+        format!(
+            "key {} is registered, but its secret was not written; revoke it and add another",
+            place.key_id
+        )
+    })?;
+    show(out, args, &place, &prefixes, &written, &secret)?;
+    if !files.reaches_services() {
+        out.note(
+            "note: FIATRAILS_KEYS_ROOT is not set, so only the operator's directory has the secret; \
+             copy the file to the services that verify with it",
+        );
+    }
+    Ok(Verdict::Yes)
+}
+
+fn generate() -> Result<SecretString> {
+    let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
+    SystemRandom::new()
+        .fill(bytes.as_mut())
+        .map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+    Ok(hex::encode(bytes.as_ref()).into())
+}
+
+fn place(context: &Context, files: &KeyFiles, args: &Add) -> Result<Place> {
+    let (purpose, owner, prefix) = match &args.kind {
+        Kind::Integrator(integrator) => ("integrator", Some(integrator.owner.to_string()), "ik"),
+        Kind::Mpesa(_) => ("mpesa", None, "mk"),
+        Kind::Pipeline { queue } => ("pipeline", Some(queue.operation().to_owned()), "pk"),
+        Kind::StoredAnswer => ("stored-answer", None, "sk"),
+    };
+    let key_id = match &args.kid {
+        Some(key_id) => key_id.clone(),
+        None => new_key_id(prefix, context.clock.now())?,
+    };
+    let place = Place {
+        purpose: purpose.to_owned(),
+        owner,
+        key_id,
+    };
+    let present = files.list()?;
+    if let Some(same) = present
+        .iter()
+        .find(|p| p.key_id == place.key_id && p.purpose == place.purpose && p.owner == place.owner)
+    {
+        return Err(problem(
+            format!("key {} exists already", same.key_id),
+            "choose another --kid",
+        ));
+    }
+    let sealing = matches!(purpose, "pipeline" | "stored-answer");
+    let greater = present
+        .iter()
+        .find(|p| p.purpose == place.purpose && p.owner == place.owner && p.key_id > place.key_id);
+    if let Some(greater) = greater.filter(|_| sealing) {
+        return Err(problem(
+            format!(
+                "key {} would never seal: {} is greater",
+                place.key_id, greater.key_id
+            ),
+            format!("pass a --kid that sorts after {}", greater.key_id),
+        ));
+    }
+    Ok(place)
+}
+
+/// Sorts by time.
+fn new_key_id(prefix: &str, now: OffsetDateTime) -> Result<KeyId> {
+    let (date, time) = (now.date(), now.time());
+    let text = format!(
+        "{prefix}_{:04}{:02}{:02}_{:02}{:02}{:02}",
+        date.year(),
+        u8::from(date.month()),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    );
+    Ok(text.parse()?)
+}
+
+/// The rows of a key that has any, and the audit row; returns the registered prefixes.
+async fn record(context: &Context, args: &Add, place: &Place) -> Result<Vec<String>> {
+    let who = context.who()?;
+    let why = context.reason("--reason", &args.reason)?;
+    let (window, prefixes) = match &args.kind {
+        Kind::Integrator(integrator) => (Some(&integrator.window), integrator.tx_ref_prefix.clone()),
+        Kind::Mpesa(window) => (Some(window), Vec::new()),
+        _ => (None, Vec::new()),
+    };
+    if let Some((from, to)) = window.and_then(|w| w.not_before.zip(w.not_after))
+        && from >= to
+    {
+        return Err(problem(
+            "--not-after is not later than --not-before",
+            "exchange or correct them",
+        ));
+    }
+    let owner = place.owner.as_deref().unwrap_or(&place.purpose);
+    let mut client = context.client().await?;
+    let tx = client.begin().await?;
+    if let Some(window) = window {
+        let (key_id, purpose) = (place.key_id.as_str(), place.purpose.as_str());
+        let key = NewKey {
+            key_id,
+            purpose,
+            owner,
+            not_before: window.not_before,
+            not_after: window.not_after,
+        };
+        if !keys::insert(&tx, &key).await? {
+            return Err(problem(
+                format!("key id {key_id} was used before"),
+                "choose another --kid; ids are for ever",
+            ));
+        }
+    }
+    for prefix in &prefixes {
+        check_prefix(prefix)?;
+        let holder = keys::claim_prefix(&tx, prefix, owner).await?;
+        if holder != owner {
+            return Err(problem(
+                format!("--tx-ref-prefix {prefix:?} belongs to {holder}"),
+                "choose another prefix; a longer one may begin with it",
+            ));
+        }
+    }
+    let detail = json!({ "purpose": place.purpose, "owner": owner, "txRefPrefixes": prefixes });
+    audit::record(
+        &tx,
+        &Act {
+            who,
+            act: "keys.add",
+            target: place.key_id.as_str(),
+            why,
+            detail,
+        },
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(prefixes)
+}
+
+/// A prefix is the beginning of a txRef, or empty.
+fn check_prefix(prefix: &str) -> Result<()> {
+    if prefix.is_empty() || prefix.parse::<domain::tx_ref::TxRef>().is_ok() {
+        return Ok(());
+    }
+    Err(problem(
+        format!("--tx-ref-prefix {prefix:?} begins no txRef"),
+        "use at most 31 of A-Z a-z 0-9 . _ : / -",
+    ))
+}
+
+fn show(
+    out: &mut Output,
+    args: &Add,
+    place: &Place,
+    prefixes: &[String],
+    written: &[PathBuf],
+    secret: &SecretString,
+) -> Result<()> {
+    let paths: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
+    let mut value = json!({ "keyId": place.key_id, "purpose": place.purpose, "owner": place.owner,
+                            "txRefPrefixes": prefixes, "files": paths });
+    if args.print_secret {
+        value["secretHex"] = secret.expose_secret().into();
+    }
+    out.show(&value, |page| {
+        page.styled(Style::Good, format!("key {} is live", place.key_id));
+        page.field_opt("owner", place.owner.as_ref());
+        for prefix in prefixes {
+            page.field("txRef prefix", format!("{prefix:?}"));
+        }
+        for path in &paths {
+            page.field("secret in", path);
+        }
+        if args.print_secret {
+            page.field("secret", secret.expose_secret());
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_fresh_and_long_enough() {
+        let (one, two) = (generate().unwrap(), generate().unwrap());
+        assert_eq!(one.expose_secret().len(), 2 * SECRET_BYTES);
+        assert_ne!(one.expose_secret(), two.expose_secret());
+    }
+
+    #[test]
+    fn key_ids_sort_by_time() {
+        let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+        let (one, two) = (
+            new_key_id("pk", at(1_767_225_600)).unwrap(),
+            new_key_id("pk", at(1_767_225_601)).unwrap(),
+        );
+        assert_eq!(one.as_str(), "pk_20260101_000000");
+        assert!(one < two);
+    }
+}

@@ -1,0 +1,121 @@
+//! `migrate`: the schema, and the services' logins.
+
+use anyhow::Result;
+use clap::Args;
+use secrecy::SecretString;
+use serde::Serialize;
+use storage::ops::logins::{self, Login};
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::output::{Output, Style};
+use crate::problem::problem;
+
+/// Create or update the database schema, and optionally the services' logins
+///
+/// Applies what is missing, in order; running it again changes nothing. Needs a DATABASE_URL that owns the
+/// database (and, for --login-roles, may create roles).
+#[derive(Args)]
+#[command(after_long_help = "Environment:\n  \
+    DATABASE_URL            the owner's login\n  \
+    GATEWAY_DB_PASSWORD     with --login-roles; also CALLBACK_, EXECUTOR_, OPS_DB_PASSWORD;\n                          \
+    each also as <NAME>_FILE\n\n\
+    Examples:\n  \
+    fiatrails migrate\n  \
+    fiatrails migrate --dry-run\n  \
+    GATEWAY_DB_PASSWORD_FILE=/run/secrets/gateway_db ... fiatrails migrate --login-roles")]
+pub struct Migrate {
+    /// List what is missing and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Also create the users gateway, callback, executor and ops, each with only its service's rights; existing
+    /// users get the password anew
+    #[arg(long, conflicts_with = "dry_run")]
+    login_roles: bool,
+    /// Put this before the users' names, where several databases share a server
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        requires = "login_roles",
+        hide_default_value = true
+    )]
+    login_prefix: String,
+}
+
+const SERVICES: [&str; 4] = ["gateway", "callback", "executor", "ops"];
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    dry_run: bool,
+    migrations: Vec<Step>,
+    logins: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Step {
+    version: i64,
+    name: String,
+}
+
+pub async fn run(context: &Context, out: &mut Output, args: &Migrate) -> Result<Verdict> {
+    let config = context.database()?;
+    // Before anything is changed: a missing password should not leave half of the work.
+    let logins = if args.login_roles {
+        wanted_logins(context, &args.login_prefix)?
+    } else {
+        Vec::new()
+    };
+    let steps = if args.dry_run {
+        storage::migrate::pending(&config).await?
+    } else {
+        storage::migrate::migrate(&config).await?
+    };
+    if !logins.is_empty() {
+        logins::ensure(&mut context.client().await?, &logins).await?;
+    }
+    let report = Report {
+        dry_run: args.dry_run,
+        migrations: steps
+            .into_iter()
+            .map(|m| Step {
+                version: m.version,
+                name: m.name,
+            })
+            .collect(),
+        logins: logins.into_iter().map(|login| login.name).collect(),
+    };
+    out.show(&report, |page| {
+        let verb = if report.dry_run { "would apply" } else { "applied" };
+        for step in &report.migrations {
+            page.styled(Style::Good, format!("{verb} V{} {}", step.version, step.name));
+        }
+        if report.migrations.is_empty() {
+            page.line("the schema is up to date");
+        }
+        for login in &report.logins {
+            page.styled(Style::Good, format!("login {login} is ready"));
+        }
+    })?;
+    Ok(Verdict::Yes)
+}
+
+fn wanted_logins(context: &Context, prefix: &str) -> Result<Vec<Login>> {
+    let login = |service: &str| {
+        let variable = format!("{}_DB_PASSWORD", service.to_uppercase());
+        let password: SecretString = context.environment.required_secret(&variable)?;
+        Login::new(
+            format!("{prefix}{service}"),
+            format!("fiatrails_{service}"),
+            &password,
+        )
+        .map_err(|error| {
+            problem(
+                format!("{variable}: {error}"),
+                "use a password of at least 16 characters",
+            )
+        })
+    };
+    SERVICES.into_iter().map(login).collect()
+}

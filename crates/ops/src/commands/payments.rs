@@ -1,0 +1,277 @@
+//! `payments`: late reports, which count only once a person accepted them.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+use domain::evidence::SignedReport;
+use domain::ids::ReportId;
+use messaging::wire::MpesaResult;
+use messaging::{Outgoing, Sealer, Stamp, WorkQueue};
+use runtime::KeyDirectory;
+use serde_json::{Value, json};
+use storage::ops::audit::{self, Act};
+use storage::ops::reports::{self, LateReport};
+use storage::outbox::OutboxRow;
+use storage::{Client, Outbox};
+
+use crate::Verdict;
+use crate::confirm::confirm;
+use crate::context::Context;
+use crate::output::{Output, Style};
+use crate::problem::problem;
+use crate::text::moment;
+
+/// List or accept late M-Pesa reports
+#[derive(Subcommand)]
+pub enum Payments {
+    Late(Late),
+    Accept(Accept),
+}
+
+/// List authentic reports whose timestamp was stale when they came; accepted ones only with --all
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  fiatrails payments late\n  fiatrails payments late --all --json")]
+pub struct Late {
+    /// Accepted ones too
+    #[arg(long)]
+    all: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+}
+
+/// Let a late report count: the normal decision follows from it
+///
+/// Its signature is verified again here, and by everyone who acts on it. The acceptance goes out as a sealed
+/// message in your name.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails payments accept 018f0000-0000-7000-8000-000000000002 --reason 'M-Pesa outage, receipt checked'")]
+pub struct Accept {
+    /// The report's id, from the list
+    report_id: ReportId,
+    /// Why, for the audit log
+    #[arg(long)]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+pub async fn run(context: &Context, out: &mut Output, command: &Payments) -> Result<Verdict> {
+    match command {
+        Payments::Late(args) => late(context, out, args).await,
+        Payments::Accept(args) => accept(context, out, args).await,
+    }
+}
+
+async fn late(context: &Context, out: &mut Output, args: &Late) -> Result<Verdict> {
+    let found = reports::list(&context.client().await?, args.all, args.limit).await?;
+    let value: Vec<Value> = found.iter().map(document).collect();
+    out.show(&value, |page| {
+        if found.is_empty() {
+            page.styled(Style::Good, "no late report waits for a person");
+            return;
+        }
+        let row = |r: &LateReport| {
+            let said = if r.paid { "paid" } else { "declined" };
+            let by = r
+                .accepted
+                .as_ref()
+                .map(|(who, _)| who.clone())
+                .unwrap_or_default();
+            vec![
+                r.signed.report_id.to_string(),
+                r.tx_ref.clone(),
+                said.into(),
+                format!("{} KES", r.amount_shillings),
+                r.receipt.clone().unwrap_or_default(),
+                moment(r.received_at),
+                by,
+            ]
+        };
+        let headers = [
+            "report",
+            "txRef",
+            "said",
+            "amount",
+            "receipt",
+            "came",
+            "accepted by",
+        ];
+        page.table(&headers, &found.iter().map(row).collect::<Vec<_>>());
+    })?;
+    Ok(Verdict::Yes)
+}
+
+async fn accept(context: &Context, out: &mut Output, args: &Accept) -> Result<Verdict> {
+    let (who, why) = (context.who()?, context.reason("--reason", &args.reason)?);
+    let keys = KeyDirectory::open(context.environment.required("FIATRAILS_KEYS_DIR")?.as_ref())?;
+    let mut client = context.client().await?;
+    let report = find(&client, args.report_id).await?;
+    if !report.late {
+        return Err(problem(
+            "that report came in time",
+            "it was decided upon already; see `fiatrails intent show`",
+        ));
+    }
+    report
+        .signed
+        .open(&keys.current().mpesa)
+        .with_context(|| format!("report {}", args.report_id))?;
+    if let Some((by, at)) = &report.accepted {
+        // The earlier command may have died before it sent the message.
+        let sent = relay(context, &client).await?;
+        return show(
+            out,
+            &report,
+            &format!("accepted by {by} at {} already", moment(*at)),
+            sent,
+        );
+    }
+    let amount = &report.amount_shillings;
+    confirm(
+        args.yes,
+        &format!("Let the late report of {amount} KES for {} count?", report.tx_ref),
+    )?;
+
+    let sealer = Sealer::new(keys.pipeline());
+    let body = MpesaResult {
+        report: wire(&report.signed),
+        late: true,
+        accepted_by: Some(who.to_owned()),
+    };
+    let stamp = Stamp {
+        message_id: context.ids.message_id(),
+        causation_id: None,
+        at: context.clock.now(),
+        traceparent: None,
+    };
+    let message = sealer.seal(&body, stamp)?;
+    let tx = client.begin().await?;
+    reports::lock(&tx, args.report_id).await?;
+    if reports::find(&tx, args.report_id)
+        .await?
+        .is_some_and(|report| report.accepted.is_some())
+    {
+        bail!("someone else accepted it at this moment");
+    }
+    let row = OutboxRow {
+        message_id: message.message_id,
+        queue: WorkQueue::MpesaResult.name(),
+        subject: report.tx_ref.clone(),
+        envelope: message.bytes,
+    };
+    Outbox::Ops.push_many(&tx, &[row]).await?;
+    let target = args.report_id.to_string();
+    let detail = json!({ "txRef": report.tx_ref, "receipt": report.receipt, "amountShillings": amount,
+                         "messageId": message.message_id });
+    audit::record(
+        &tx,
+        &Act {
+            who,
+            act: reports::ACCEPT,
+            target: &target,
+            why,
+            detail,
+        },
+    )
+    .await?;
+    tx.commit().await?;
+    let sent = relay(context, &client).await?;
+    let after = find(&client, args.report_id).await?;
+    show(out, &after, "accepted", sent)
+}
+
+async fn find(client: &Client, id: ReportId) -> Result<LateReport> {
+    let found = reports::find(client, id).await?;
+    found.ok_or_else(|| {
+        problem(
+            format!("there is no report {id}"),
+            "`fiatrails payments late` lists those that wait",
+        )
+    })
+}
+
+fn show(out: &mut Output, report: &LateReport, what: &str, sent: usize) -> Result<Verdict> {
+    let mut value = document(report);
+    value["messagesSent"] = sent.into();
+    out.show(&value, |page| {
+        page.styled(
+            Style::Good,
+            format!("report {} of {}: {what}", report.signed.report_id, report.tx_ref),
+        );
+        page.field("messages sent", sent.to_string());
+    })?;
+    Ok(Verdict::Yes)
+}
+
+/// Sends whatever lies in the operators' outbox. A row leaves it only after the broker's confirm.
+async fn relay(context: &Context, client: &Client) -> Result<usize> {
+    const HOLD: Duration = Duration::from_secs(30);
+    let broker = context.broker()?;
+    let publisher = broker.publisher();
+    let mut sent = 0;
+    loop {
+        let claimed = Outbox::Ops.claim(client, 100, HOLD).await?;
+        if claimed.is_empty() {
+            break;
+        }
+        let mut outgoing = Vec::with_capacity(claimed.len());
+        for row in &claimed {
+            let queue: WorkQueue = row
+                .queue
+                .parse()
+                .with_context(|| format!("ops_outbox row {}", row.id))?;
+            outgoing.push(Outgoing::work(queue, row.message_id, row.envelope.clone()));
+        }
+        let results = publisher.publish_many(outgoing).await;
+        let (done, failed): (Vec<_>, Vec<_>) = claimed
+            .iter()
+            .zip(results)
+            .partition(|(_, result)| result.is_ok());
+        let ids = |rows: &[(&storage::outbox::ClaimedRow, _)]| {
+            rows.iter().map(|(row, _)| row.id).collect::<Vec<_>>()
+        };
+        Outbox::Ops.delete_many(client, &ids(&done)).await?;
+        sent += done.len();
+        if let Some((_, Err(error))) = failed.first() {
+            Outbox::Ops.release_many(client, &ids(&failed)).await?;
+            return Err(problem(
+                format!(
+                    "accepted, but {} message(s) could not be sent: {error}",
+                    failed.len()
+                ),
+                "nothing is lost: run the same command again once the broker is well",
+            ));
+        }
+    }
+    broker.close().await;
+    Ok(sent)
+}
+
+fn wire(report: &SignedReport) -> messaging::wire::SignedReport {
+    messaging::wire::SignedReport {
+        report_id: report.report_id,
+        body: report.body.clone(),
+        timestamp: report.timestamp.clone(),
+        signature: report.signature.clone(),
+        path: report.path.clone(),
+        query: report.query.clone(),
+        received_at: report.received_at,
+    }
+}
+
+fn document(report: &LateReport) -> Value {
+    json!({
+        "reportId": report.signed.report_id,
+        "txRef": report.tx_ref,
+        "paid": report.paid,
+        "amountShillings": report.amount_shillings,
+        "receipt": report.receipt,
+        "receivedAt": moment(report.received_at),
+        "acceptedBy": report.accepted.as_ref().map(|(who, _)| who),
+        "acceptedAt": report.accepted.as_ref().map(|(_, at)| moment(*at)),
+    })
+}

@@ -1,0 +1,255 @@
+//! `reconcile`: intents, payments and chain legs held against the escrow's own events.
+
+mod compare;
+mod events;
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use clap::Args;
+use domain::address::Address;
+use domain::ids::IntentId;
+use serde::Serialize;
+use storage::ops::reconcile::{self as books, Money};
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::output::{Output, Page, Style};
+use crate::problem::problem;
+use crate::text::shillings_of;
+use compare::{Difference, Totals, compare};
+use events::{OnChain, Seen};
+
+/// Intents per page of the database.
+const PAGE: i64 = 1000;
+
+/// Compare payments, intents and chain legs with the escrow's events, read from the chain itself
+///
+/// Looks at the chain up to the finality of the policy and a few blocks more (--lag), so that what is still on its
+/// way is no difference. Deposits that users made directly are listed apart: they are left to expiry and reclaim.
+/// Exit code 1 when anything differs. Changes nothing.
+#[derive(Args)]
+#[command(after_long_help = "Environment:\n  \
+    DATABASE_URL, RPC_URLS (or RPC_URL), ESCROW_ADDRESS, TREASURY_ADDRESS;\n  \
+    FIATRAILS_POLICY_FILE           for the confirmations\n\n\
+    Examples:\n  \
+    fiatrails reconcile\n  \
+    fiatrails reconcile --from-block 120000 --json | jq .differences")]
+pub struct Reconcile {
+    /// First block to read, the escrow's birth; events before it count as missing
+    #[arg(long, value_name = "N", env = "ESCROW_DEPLOY_BLOCK", default_value_t = 0)]
+    from_block: u64,
+    /// Blocks per question to the node; halved when the node finds it too much
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    step: u64,
+    /// Blocks past finality that the services may lag behind
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    lag: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    from_block: u64,
+    to_block: u64,
+    intents: u64,
+    events: u64,
+    totals: Totals,
+    differences: Vec<Difference>,
+    direct_deposits: Vec<Direct>,
+}
+
+/// A deposit that came past us.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Direct {
+    intent_id: IntentId,
+    depositor: Address,
+    user: Address,
+    /// Base units.
+    amount: String,
+    block: u64,
+    state: &'static str,
+}
+
+pub async fn run(context: &Context, out: &mut Output, args: &Reconcile) -> Result<Verdict> {
+    let contracts = context.environment.contracts()?;
+    let policy = context.policy()?;
+    let chain = context.chain(contracts.escrow)?.pinned();
+    context.check_chain_id(&chain).await?;
+    let head = chain.latest_header().await?.number;
+    let behind = policy.chain.confirmations.saturating_add(args.lag);
+    let Some(to_block) = head.checked_sub(behind).filter(|to| *to >= args.from_block) else {
+        return Err(problem(
+            format!("the chain has {head} blocks: nothing is final {behind} blocks deep yet"),
+            "wait for more blocks, or lower --lag or --from-block",
+        ));
+    };
+    let mut seen = events::read(&chain, args.from_block, to_block, args.step).await?;
+    let client = context.client().await?;
+    let (mut differences, mut totals, mut intents) = (Vec::new(), Totals::default(), 0_u64);
+    let mut after: Vec<u8> = Vec::new();
+    loop {
+        let page = books::page(&client, &after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.intent_id.as_bytes().to_vec();
+        for line in &page {
+            intents += 1;
+            let on_chain = seen.intents.remove(&line.intent_id);
+            differences.extend(compare(line, on_chain.as_ref(), to_block, &mut totals));
+        }
+    }
+    let money = books::money(&client).await?;
+    totals.add(&money);
+    // Only now: whatever is left on the chain is in no row.
+    let (direct, foreign) = strangers(&chain, &seen, to_block, &contracts.treasury).await?;
+    differences.extend(foreign);
+    differences.extend(pending(&chain, &totals, &direct, to_block).await?);
+    let report = Report {
+        from_block: args.from_block,
+        to_block,
+        intents,
+        events: seen.events,
+        totals,
+        differences,
+        direct_deposits: direct,
+    };
+    out.show(&report, |page| describe(page, &report, &money))?;
+    Ok(if report.differences.is_empty() {
+        Verdict::Yes
+    } else {
+        Verdict::No
+    })
+}
+
+/// Deposits without a row: a user's own, or (a difference) one from the treasury.
+async fn strangers(
+    chain: &chain::Chain,
+    seen: &Seen,
+    to_block: u64,
+    treasury: &Address,
+) -> Result<(Vec<Direct>, Vec<Difference>)> {
+    let (mut direct, mut differences) = (Vec::new(), Vec::new());
+    let ids: Vec<&IntentId> = seen.intents.keys().collect();
+    let mut depositors = BTreeMap::new();
+    for some in ids.chunks(200) {
+        let asked: Vec<IntentId> = some.iter().map(|id| **id).collect();
+        let found = chain.intents(&asked, chain::At::Number(to_block)).await?;
+        depositors.extend(
+            asked
+                .into_iter()
+                .zip(found)
+                .filter_map(|(id, intent)| Some((id, intent?.depositor))),
+        );
+    }
+    for (id, on_chain) in &seen.intents {
+        let Some(deposit) = &on_chain.deposited else {
+            differences.push(Difference::new(
+                "event_without_deposit",
+                id,
+                "",
+                "paid out, but its deposit was not seen",
+            ));
+            continue;
+        };
+        let depositor = depositors.get(id).copied();
+        match depositor {
+            Some(depositor) if depositor != *treasury => direct.push(Direct {
+                intent_id: *id,
+                depositor,
+                user: deposit.user,
+                amount: deposit.amount.to_string(),
+                block: deposit.block,
+                state: on_chain.state(),
+            }),
+            _ => {
+                let detail = format!(
+                    "the treasury deposited {} in block {}",
+                    shillings_of(&deposit.amount.to_string()),
+                    deposit.block
+                );
+                differences.push(Difference::new(
+                    "deposit_without_intent",
+                    id,
+                    &deposit.tx_ref,
+                    &detail,
+                ));
+            }
+        }
+    }
+    Ok((direct, differences))
+}
+
+/// The escrow's own sum of pending deposits against the events.
+async fn pending(
+    chain: &chain::Chain,
+    totals: &Totals,
+    direct: &[Direct],
+    to_block: u64,
+) -> Result<Option<Difference>> {
+    let told = chain.pending_total(chain::At::Number(to_block)).await?;
+    let ours = totals.pending_units;
+    let theirs: u128 = direct
+        .iter()
+        .filter(|d| d.state == OnChain::PENDING)
+        .filter_map(|d| d.amount.parse::<u128>().ok())
+        .sum();
+    if told == ours.saturating_add(theirs) {
+        return Ok(None);
+    }
+    let detail =
+        format!("the escrow says {told} base units are pending, its events say {ours} + {theirs} direct");
+    Ok(Some(Difference::total("pending_total", &detail)))
+}
+
+fn describe(page: &mut Page, report: &Report, money: &Money) {
+    page.field("blocks", format!("{} to {}", report.from_block, report.to_block));
+    page.field("intents", report.intents.to_string());
+    page.field("events", report.events.to_string());
+    page.section("payments");
+    let totals = &report.totals;
+    for (name, value) in [
+        ("received", money.received),
+        ("minted", totals.minted),
+        ("in flight", totals.in_flight),
+        ("held", totals.held),
+        ("owed to payers", totals.owed_open),
+        ("settled by hand", totals.owed_settled),
+        ("without intent", totals.orphaned),
+    ] {
+        page.field(name, format!("{value} KES"));
+    }
+    if !report.direct_deposits.is_empty() {
+        page.section("deposits that users made directly (left to expiry and reclaim)");
+        let row = |d: &Direct| {
+            vec![
+                d.block.to_string(),
+                d.depositor.to_string(),
+                shillings_of(&d.amount),
+                d.state.into(),
+                d.intent_id.to_string(),
+            ]
+        };
+        page.table(
+            &["block", "depositor", "amount", "state", "intent id"],
+            &report.direct_deposits.iter().map(row).collect::<Vec<_>>(),
+        );
+    }
+    page.section("differences");
+    if report.differences.is_empty() {
+        page.styled(Style::Good, "none");
+        return;
+    }
+    let row = |d: &Difference| {
+        vec![
+            d.kind.to_owned(),
+            d.tx_ref.clone(),
+            d.detail.clone(),
+            d.intent_id.clone(),
+        ]
+    };
+    page.table(
+        &["kind", "txRef", "what", "intent id"],
+        &report.differences.iter().map(row).collect::<Vec<_>>(),
+    );
+}

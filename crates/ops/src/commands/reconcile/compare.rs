@@ -1,0 +1,383 @@
+//! One intent's row against what the chain did: pure.
+
+use std::fmt::Display;
+
+use domain::money::Shillings;
+use serde::Serialize;
+use storage::ops::reconcile::{Line, Money};
+
+use super::events::OnChain;
+
+/// Something that should be equal and is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    pub kind: &'static str,
+    pub intent_id: String,
+    pub tx_ref: String,
+    pub detail: String,
+}
+
+impl Difference {
+    pub fn new(kind: &'static str, intent_id: &impl Display, tx_ref: &str, detail: &str) -> Self {
+        Self {
+            kind,
+            intent_id: intent_id.to_string(),
+            tx_ref: tx_ref.to_owned(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    pub fn total(kind: &'static str, detail: &str) -> Self {
+        Self {
+            kind,
+            intent_id: String::new(),
+            tx_ref: String::new(),
+            detail: detail.to_owned(),
+        }
+    }
+}
+
+/// Where the paid shillings are. Whole shillings unless the name says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    pub received: u64,
+    pub minted: u64,
+    pub in_flight: u64,
+    pub held: u64,
+    pub owed_open: u64,
+    pub owed_settled: u64,
+    pub orphaned: u64,
+    /// Deposits of ours that wait on the chain, base units.
+    #[serde(skip)]
+    pub pending_units: u128,
+}
+
+impl Totals {
+    pub fn add(&mut self, money: &Money) {
+        self.received = money.received;
+        self.owed_open = money.owed_open;
+        self.owed_settled = money.owed_settled;
+        self.orphaned = money.orphaned;
+    }
+
+    fn count(&mut self, line: &Line, on_chain: Option<&OnChain>) {
+        if let Some(OnChain {
+            deposited: Some(deposit),
+            executed: None,
+            refunded: None,
+            ..
+        }) = on_chain
+        {
+            self.pending_units = self.pending_units.saturating_add(deposit.amount.get());
+        }
+        if let Some((_, amount)) = on_chain.and_then(|c| c.executed) {
+            let minted = amount.to_shillings().map_or(0, Shillings::get);
+            self.minted = self.minted.saturating_add(minted);
+            return;
+        }
+        let Some(paid) = line.paid_shillings else { return };
+        if line.held {
+            self.held = self.held.saturating_add(paid);
+        } else if !line.owed_open && !line.owed_settled {
+            self.in_flight = self.in_flight.saturating_add(paid);
+        }
+    }
+}
+
+/// Everything that differs for one intent, on a chain read up to block `horizon`.
+pub fn compare(
+    line: &Line,
+    on_chain: Option<&OnChain>,
+    horizon: u64,
+    totals: &mut Totals,
+) -> Vec<Difference> {
+    totals.count(line, on_chain);
+    let mut found = Vec::new();
+    let mut differs = |kind, detail: String| {
+        found.push(Difference::new(
+            kind,
+            &line.intent_id,
+            line.preimage.tx_ref.as_str(),
+            &detail,
+        ));
+    };
+    if line.preimage.intent_id() != line.intent_id {
+        differs(
+            "row_changed",
+            "the stored fields do not hash to the intent's id".into(),
+        );
+    }
+    if let Some(detail) = leg_differs(line, on_chain, horizon) {
+        differs("leg", detail);
+    }
+    let Some(on_chain) = on_chain else {
+        unaccounted(line, None)
+            .into_iter()
+            .for_each(|detail| differs("payment_unaccounted", detail));
+        return found;
+    };
+    if on_chain.again || (on_chain.executed.is_some() && on_chain.refunded.is_some()) {
+        differs(
+            "paid_out_twice",
+            "the chain shows more than one mint or refund".into(),
+        );
+    }
+    match &on_chain.deposited {
+        None => differs(
+            "event_without_deposit",
+            "paid out, but its deposit was not seen".into(),
+        ),
+        Some(deposit) if deposit.amount != line.preimage.amount || deposit.user != line.preimage.user => {
+            let (amount, user) = (deposit.amount, deposit.user);
+            differs(
+                "deposit",
+                format!("the chain holds {amount} base units for {user}"),
+            );
+        }
+        Some(_) => {}
+    }
+    if let Some((block, amount)) = on_chain.executed {
+        let paid = line
+            .paid_shillings
+            .map(|paid| Shillings::new(paid).to_base_units());
+        if line.payment != "confirmed" || paid != Some(amount) {
+            let paid = line
+                .paid_shillings
+                .map_or_else(|| "nothing".to_owned(), |paid| format!("{paid} KES"));
+            let payment = &line.payment;
+            differs(
+                "mint_without_payment",
+                format!("minted {amount} base units in block {block}; {payment}, paid {paid}"),
+            );
+        }
+    }
+    unaccounted(line, Some(on_chain))
+        .into_iter()
+        .for_each(|detail| differs("payment_unaccounted", detail));
+    found
+}
+
+/// The row's leg must be where the chain is, or further on in a later block.
+fn leg_differs(line: &Line, on_chain: Option<&OnChain>, horizon: u64) -> Option<String> {
+    let leg = line.leg.as_str();
+    let block = line.block_number.and_then(|n| u64::try_from(n).ok());
+    let later = block.is_some_and(|block| block > horizon);
+    let state = on_chain.map(OnChain::state);
+    let fits = match state {
+        None => later || matches!(leg, "queued" | "submitting" | "rejected" | "dropped"),
+        Some(OnChain::PENDING) => {
+            matches!(leg, "escrowed" | "executing" | "refunding")
+                || (later && matches!(leg, "executed" | "refunded"))
+        }
+        Some(state) => leg == state,
+    };
+    let chain = state.unwrap_or("nothing");
+    (!fits).then(|| format!("the row says {leg}, the chain says {chain}"))
+}
+
+/// Paid, nothing minted and nothing to come, and no person is told.
+fn unaccounted(line: &Line, on_chain: Option<&OnChain>) -> Option<String> {
+    let paid = line.paid_shillings?;
+    let ended = match on_chain {
+        Some(on_chain) => on_chain.executed.is_none() && on_chain.refunded.is_some(),
+        None => matches!(line.leg.as_str(), "rejected" | "dropped"),
+    };
+    let told = line.held || line.owed_open || line.owed_settled;
+    let receipt = line.receipt.as_deref().unwrap_or_default();
+    (ended && !told).then(|| format!("{paid} KES of receipt {receipt} were neither minted nor noted as owed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::money::BaseUnits;
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::commands::reconcile::events::Deposit;
+
+    fn line(leg: &str, payment: &str, paid: Option<u64>) -> Line {
+        let preimage = domain::ids::Preimage {
+            chain_id: 31430,
+            escrow: "0x5FbDB2315678afecb367f032d93F642f64180aa3".parse().unwrap(),
+            depositor: "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65".parse().unwrap(),
+            user: "0x70997970C51812dc3A010C7d01b50e0d17dc79C8".parse().unwrap(),
+            amount: Shillings::new(150).to_base_units(),
+            country_code: domain::country::CountryCode::KES,
+            tx_ref: "TX0000000001".parse().unwrap(),
+        };
+        Line {
+            intent_id: preimage.intent_id(),
+            preimage,
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            leg: leg.into(),
+            is_final: false,
+            block_number: Some(50),
+            decided_leg: None,
+            payment: payment.into(),
+            receipt: paid.map(|_| "NLJ7RT61SV".into()),
+            paid_shillings: paid,
+            held: false,
+            owed_open: false,
+            owed_settled: false,
+        }
+    }
+
+    fn deposited() -> OnChain {
+        let line = line("escrowed", "awaiting", None);
+        let (user, amount) = (line.preimage.user, line.preimage.amount);
+        OnChain {
+            deposited: Some(Deposit {
+                block: 40,
+                user,
+                amount,
+                tx_ref: "TX0000000001".into(),
+            }),
+            ..OnChain::default()
+        }
+    }
+
+    fn executed() -> OnChain {
+        OnChain {
+            executed: Some((50, Shillings::new(150).to_base_units())),
+            ..deposited()
+        }
+    }
+
+    fn refunded() -> OnChain {
+        OnChain {
+            refunded: Some((50, Shillings::new(150).to_base_units())),
+            ..deposited()
+        }
+    }
+
+    fn kinds(line: &Line, on_chain: Option<&OnChain>) -> Vec<&'static str> {
+        compare(line, on_chain, 100, &mut Totals::default())
+            .into_iter()
+            .map(|d| d.kind)
+            .collect()
+    }
+
+    #[test]
+    fn what_agrees_is_no_difference() {
+        assert!(kinds(&line("queued", "awaiting", None), None).is_empty());
+        assert!(kinds(&line("escrowed", "awaiting", None), Some(&deposited())).is_empty());
+        assert!(kinds(&line("executing", "confirmed", Some(150)), Some(&deposited())).is_empty());
+        assert!(kinds(&line("executed", "confirmed", Some(150)), Some(&executed())).is_empty());
+        assert!(kinds(&line("refunded", "declined", None), Some(&refunded())).is_empty());
+        let ahead = Line {
+            block_number: Some(101),
+            ..line("executed", "confirmed", Some(150))
+        };
+        assert!(kinds(&ahead, Some(&deposited())).is_empty());
+    }
+
+    #[test]
+    fn a_leg_that_is_not_where_the_chain_is() {
+        assert_eq!(kinds(&line("escrowed", "awaiting", None), None), ["leg"]);
+        assert_eq!(
+            kinds(&line("submitting", "awaiting", None), Some(&deposited())),
+            ["leg"]
+        );
+        assert_eq!(
+            kinds(&line("escrowed", "confirmed", Some(150)), Some(&executed())),
+            ["leg"]
+        );
+        assert_eq!(
+            kinds(&line("executed", "confirmed", Some(150)), Some(&deposited())),
+            ["leg"]
+        );
+    }
+
+    #[test]
+    fn a_mint_needs_its_payment() {
+        for (payment, paid) in [
+            ("awaiting", None),
+            ("mismatched", Some(150)),
+            ("confirmed", Some(149)),
+            ("confirmed", None),
+        ] {
+            assert_eq!(
+                kinds(&line("executed", payment, paid), Some(&executed())),
+                ["mint_without_payment"],
+                "{payment}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_changed_row_and_a_changed_deposit_are_told() {
+        let mut changed = line("escrowed", "awaiting", None);
+        changed.preimage.amount = BaseUnits::new(1);
+        assert_eq!(kinds(&changed, Some(&deposited())), ["row_changed", "deposit"]);
+    }
+
+    #[test]
+    fn paid_and_refunded_needs_a_person() {
+        let owed = line("refunded", "confirmed", Some(150));
+        assert_eq!(kinds(&owed, Some(&refunded())), ["payment_unaccounted"]);
+        assert!(
+            kinds(
+                &Line {
+                    owed_open: true,
+                    ..owed.clone()
+                },
+                Some(&refunded())
+            )
+            .is_empty()
+        );
+        assert!(
+            kinds(
+                &Line {
+                    owed_settled: true,
+                    ..owed
+                },
+                Some(&refunded())
+            )
+            .is_empty()
+        );
+        assert_eq!(
+            kinds(&line("dropped", "confirmed", Some(150)), None),
+            ["payment_unaccounted"]
+        );
+    }
+
+    #[test]
+    fn an_intent_pays_out_once() {
+        let both = OnChain {
+            refunded: Some((60, BaseUnits::ZERO)),
+            ..executed()
+        };
+        assert_eq!(
+            kinds(&line("executed", "confirmed", Some(150)), Some(&both)),
+            ["paid_out_twice"]
+        );
+    }
+
+    #[test]
+    fn shillings_are_counted_once() {
+        let mut totals = Totals::default();
+        let mut count = |line: &Line, on_chain: Option<&OnChain>| {
+            compare(line, on_chain, 100, &mut totals);
+        };
+        count(&line("executed", "confirmed", Some(150)), Some(&executed()));
+        count(&line("escrowed", "confirmed", Some(150)), Some(&deposited()));
+        count(
+            &Line {
+                held: true,
+                ..line("escrowed", "mismatched", Some(10))
+            },
+            Some(&deposited()),
+        );
+        count(
+            &Line {
+                owed_open: true,
+                ..line("refunded", "confirmed", Some(20))
+            },
+            Some(&refunded()),
+        );
+        assert_eq!((totals.minted, totals.in_flight, totals.held), (150, 150, 10));
+        assert_eq!(totals.pending_units, 300 * domain::money::BASE_UNITS_PER_SHILLING);
+    }
+}

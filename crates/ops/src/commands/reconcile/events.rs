@@ -1,0 +1,109 @@
+//! The escrow's events, folded into what became of each intent.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use chain::events::EscrowEvent;
+use chain::history::PlacedLog;
+use chain::{Chain, ChainError};
+use domain::address::Address;
+use domain::ids::IntentId;
+use domain::money::BaseUnits;
+use domain::tx_ref::TxRef;
+
+/// A locked deposit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deposit {
+    pub block: u64,
+    pub user: Address,
+    pub amount: BaseUnits,
+    /// Empty when it is none of the form we accept.
+    pub tx_ref: String,
+}
+
+/// What the chain did with one intent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnChain {
+    pub deposited: Option<Deposit>,
+    /// Block and amount.
+    pub executed: Option<(u64, BaseUnits)>,
+    pub refunded: Option<(u64, BaseUnits)>,
+    /// Paid out more than once.
+    pub again: bool,
+}
+
+impl OnChain {
+    pub const PENDING: &'static str = "pending";
+
+    pub const fn state(&self) -> &'static str {
+        match (&self.executed, &self.refunded) {
+            (Some(_), _) => "executed",
+            (None, Some(_)) => "refunded",
+            (None, None) => Self::PENDING,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub intents: BTreeMap<IntentId, OnChain>,
+    pub events: u64,
+}
+
+impl Seen {
+    pub fn add(&mut self, placed: &PlacedLog) {
+        let block = placed.block_number;
+        self.events += 1;
+        match &placed.log.event {
+            EscrowEvent::Submitted {
+                intent_id,
+                user,
+                amount,
+                tx_ref,
+                ..
+            } => {
+                let tx_ref = TxRef::from_word(tx_ref).map_or_else(|_| String::new(), |r| r.to_string());
+                let entry = self.intents.entry(*intent_id).or_default();
+                entry.deposited = Some(Deposit {
+                    block,
+                    user: *user,
+                    amount: *amount,
+                    tx_ref,
+                });
+            }
+            EscrowEvent::Executed {
+                intent_id, amount, ..
+            } => {
+                let entry = self.intents.entry(*intent_id).or_default();
+                entry.again |= entry.executed.is_some() || entry.refunded.is_some();
+                entry.executed = Some((block, *amount));
+            }
+            EscrowEvent::Refunded {
+                intent_id, amount, ..
+            } => {
+                let entry = self.intents.entry(*intent_id).or_default();
+                entry.again |= entry.executed.is_some() || entry.refunded.is_some();
+                entry.refunded = Some((block, *amount));
+            }
+            EscrowEvent::Skipped { .. } | EscrowEvent::Credited { .. } | EscrowEvent::Other { .. } => {}
+        }
+    }
+}
+
+/// Reads all events in ranges of at most `step` blocks; a range the node finds too long is halved.
+pub async fn read(chain: &Chain, from: u64, to: u64, step: u64) -> Result<Seen> {
+    let mut seen = Seen::default();
+    let (mut next, mut step) = (from, step.max(1));
+    while next <= to {
+        let last = next.saturating_add(step - 1).min(to);
+        match chain.escrow_logs_between(next, last).await {
+            Ok(logs) => {
+                logs.iter().for_each(|log| seen.add(log));
+                next = last.saturating_add(1);
+            }
+            Err(ChainError::Refused { .. } | ChainError::Unavailable(_)) if step > 1 => step /= 2,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(seen)
+}

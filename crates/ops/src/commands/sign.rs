@@ -1,0 +1,397 @@
+//! `sign`: the headers of a request or a callback, or a ready curl command (SPEC section 4.1).
+
+mod body;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use domain::signature::{HmacSecret, KeyId, Scheme, SignedRequest, parse_timestamp};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::key_files::KeyFiles;
+use crate::output::Output;
+use crate::problem::problem;
+
+/// Sign a request or an M-Pesa callback: prints the headers, or a ready curl command
+#[derive(Subcommand)]
+pub enum Sign {
+    Request(Request),
+    Read(Read),
+    Callback(Callback),
+}
+
+/// Sign POST /mint-intents (or any other request of an integrator)
+///
+/// The body is either given (--body, --body-file) or built from --user, --amount and their friends. Without
+/// --curl the headers are printed, one a line, followed by an empty line and the body if it was built here.
+#[derive(Args)]
+#[command(
+    after_long_help = "The secret comes from the first of these that is there, never from the command line:\n  \
+    FIATRAILS_REQUEST_SECRET_HEX (or _FILE), with FIATRAILS_REQUEST_KID or --kid;\n  \
+    the key directory FIATRAILS_KEYS_DIR, with --kid (else its greatest key id).\n\n\
+    Examples:\n  \
+    fiatrails sign request --user 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --amount 150 --curl\n  \
+    fiatrails sign request --user 0x7099...79C8 --amount 150 --tx-ref TX0000000001 --curl | sh\n  \
+    fiatrails sign request --body-file intent.json > headers\n  \
+    curl -H @headers --data-binary @intent.json $FIATRAILS_GATEWAY_URL/mint-intents"
+)]
+pub struct Request {
+    #[command(flatten)]
+    how: How,
+    /// Method to sign
+    #[arg(long, default_value = "POST")]
+    method: String,
+    /// Raw path to sign and call
+    #[arg(long, default_value = "/mint-intents")]
+    path: String,
+    /// Raw query without '?'
+    #[arg(long, default_value = "", hide_default_value = true)]
+    query: String,
+    /// X-Idempotency-Key [default: a new one]
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    given: GivenBody,
+    #[command(flatten)]
+    intent: body::IntentFields,
+}
+
+/// Sign GET /mint-intents/{intentId}
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails sign read 0xea77772f8ee613a38310be6efdfaabab62ccddfd822ba2739a82686d36d776cb --curl | sh")]
+pub struct Read {
+    /// The intent's id, 0x and 64 hexadecimal digits
+    intent_id: String,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Sign POST /callbacks/mpesa, as M-Pesa does
+#[derive(Args)]
+#[command(
+    after_long_help = "The secret comes from the first of these that is there, never from the command line:\n  \
+    FIATRAILS_MPESA_SECRET_HEX (or _FILE), with FIATRAILS_MPESA_KID or --kid;\n  \
+    the key directory FIATRAILS_KEYS_DIR, with --kid (else its greatest key id).\n\n\
+    Examples:\n  \
+    fiatrails sign callback --tx-ref TX0000000001 --amount 150 --curl | sh\n  \
+    fiatrails sign callback --tx-ref TX0000000001 --amount 150 --result-code 1032 --curl\n  \
+    fiatrails sign callback --body-file report.json > headers"
+)]
+pub struct Callback {
+    #[command(flatten)]
+    how: How,
+    /// Raw path to sign and call
+    #[arg(long, default_value = "/callbacks/mpesa")]
+    path: String,
+    #[command(flatten)]
+    given: GivenBody,
+    #[command(flatten)]
+    report: body::ReportFields,
+}
+
+#[derive(Args)]
+struct How {
+    /// Key id to sign with
+    #[arg(long)]
+    kid: Option<KeyId>,
+    /// Unix seconds to sign [default: now]
+    #[arg(long, value_name = "SECONDS")]
+    timestamp: Option<String>,
+    /// Print a curl command that sends it
+    #[arg(long)]
+    curl: bool,
+    /// Gateway to call [default: $FIATRAILS_GATEWAY_URL, else http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+#[derive(Args)]
+#[group(multiple = false)]
+struct GivenBody {
+    /// The exact body
+    #[arg(long, value_name = "TEXT")]
+    body: Option<String>,
+    /// Read the exact body from a file, or from standard input with -
+    #[arg(long, value_name = "FILE")]
+    body_file: Option<PathBuf>,
+}
+
+/// Which headers and which keys.
+struct Kind {
+    scheme: Scheme,
+    header: &'static str,
+    /// Middle of the environment variables' names.
+    variable: &'static str,
+    purpose: &'static str,
+}
+
+const REQUEST: Kind = Kind {
+    scheme: Scheme::Request,
+    header: "X-Request-Signature",
+    variable: "REQUEST",
+    purpose: "integrator",
+};
+const MPESA: Kind = Kind {
+    scheme: Scheme::Mpesa,
+    header: "X-Mpesa-Signature",
+    variable: "MPESA",
+    purpose: "mpesa",
+};
+
+/// Everything that is signed and sent.
+struct Message<'a> {
+    kind: &'a Kind,
+    method: &'a str,
+    path: &'a str,
+    query: &'a str,
+    idempotency_key: Option<String>,
+    body: Vec<u8>,
+    /// Built here, so the caller does not have it yet.
+    built: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Signed {
+    method: String,
+    url: String,
+    headers: serde_json::Map<String, serde_json::Value>,
+    body: String,
+    curl: String,
+}
+
+pub fn run(context: &Context, out: &mut Output, command: &Sign) -> Result<Verdict> {
+    match command {
+        Sign::Request(args) => request(context, out, args),
+        Sign::Read(args) => read(context, out, args),
+        Sign::Callback(args) => callback(context, out, args),
+    }
+}
+
+fn request(context: &Context, out: &mut Output, args: &Request) -> Result<Verdict> {
+    let given = args.given.read()?;
+    let built = given.is_none() && args.method != "GET";
+    let body = match given {
+        Some(bytes) => bytes,
+        None if args.method == "GET" => Vec::new(),
+        None => args.intent.build(context)?,
+    };
+    let fresh = || context.ids.uuid().to_string();
+    let idempotency_key = match args.method.as_str() {
+        "GET" => None,
+        _ => Some(args.idempotency_key.clone().unwrap_or_else(fresh)),
+    };
+    let (path, query) = (args.path.as_str(), args.query.as_str());
+    let message = Message {
+        kind: &REQUEST,
+        method: &args.method,
+        path,
+        query,
+        idempotency_key,
+        body,
+        built,
+    };
+    show(context, out, &args.how, &message)
+}
+
+fn read(context: &Context, out: &mut Output, args: &Read) -> Result<Verdict> {
+    let id: domain::ids::IntentId = args.intent_id.parse().map_err(|error| {
+        problem(
+            format!("INTENT_ID: {error}"),
+            "copy it from the answer to POST /mint-intents",
+        )
+    })?;
+    let path = format!("/mint-intents/{id}");
+    let (idempotency_key, body) = (None, Vec::new());
+    let message = Message {
+        kind: &REQUEST,
+        method: "GET",
+        path: &path,
+        query: "",
+        idempotency_key,
+        body,
+        built: false,
+    };
+    show(context, out, &args.how, &message)
+}
+
+fn callback(context: &Context, out: &mut Output, args: &Callback) -> Result<Verdict> {
+    let given = args.given.read()?;
+    let built = given.is_none();
+    let body = match given {
+        Some(bytes) => bytes,
+        None => args.report.build(context)?,
+    };
+    let (path, idempotency_key) = (args.path.as_str(), None);
+    let message = Message {
+        kind: &MPESA,
+        method: "POST",
+        path,
+        query: "",
+        idempotency_key,
+        body,
+        built,
+    };
+    show(context, out, &args.how, &message)
+}
+
+fn show(context: &Context, out: &mut Output, how: &How, message: &Message<'_>) -> Result<Verdict> {
+    let (key_id, secret) = secret(context, how, message.kind)?;
+    let timestamp = match &how.timestamp {
+        None => context.clock.unix_seconds().to_string(),
+        Some(text) if parse_timestamp(text).is_some() => text.clone(),
+        Some(_) => {
+            return Err(problem(
+                "--timestamp is not unix seconds",
+                "write whole seconds, e.g. 1767225600",
+            ));
+        }
+    };
+    let header = SignedRequest {
+        scheme: message.kind.scheme,
+        key_id: &key_id,
+        timestamp: &timestamp,
+        method: message.method,
+        path: message.path,
+        query: message.query,
+        idempotency_key: message.idempotency_key.as_deref().unwrap_or_default(),
+        body: &message.body,
+    }
+    .sign(&secret);
+    let mut headers = vec![("X-Request-Timestamp", timestamp.clone())];
+    headers.extend(
+        message
+            .idempotency_key
+            .clone()
+            .map(|key| ("X-Idempotency-Key", key)),
+    );
+    headers.push((message.kind.header, header.to_string()));
+    if !message.body.is_empty() {
+        headers.push(("Content-Type", "application/json".to_owned()));
+    }
+    let body = String::from_utf8(message.body.clone()).context("the body is not UTF-8 text")?;
+    let url = url(context, how, message);
+    let curl = curl(message.method, &url, &headers, &body);
+    let signed = Signed {
+        method: message.method.to_owned(),
+        url,
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone().into()))
+            .collect(),
+        body,
+        curl,
+    };
+    out.show(&signed, |page| {
+        if how.curl {
+            page.verbatim(&signed.curl);
+            return;
+        }
+        for (name, value) in &headers {
+            page.verbatim(&format!("{name}: {value}"));
+        }
+        if message.built {
+            page.verbatim(&format!("\n{}", signed.body));
+        }
+    })?;
+    Ok(Verdict::Yes)
+}
+
+fn url(context: &Context, how: &How, message: &Message<'_>) -> String {
+    let base = how
+        .url
+        .as_deref()
+        .or_else(|| context.environment.text("FIATRAILS_GATEWAY_URL"));
+    let base = base.unwrap_or("http://127.0.0.1:8080").trim_end_matches('/');
+    let mark = if message.query.is_empty() { "" } else { "?" };
+    format!("{base}{}{mark}{}", message.path, message.query)
+}
+
+/// One line a shell can run; every value in single quotes.
+fn curl(method: &str, url: &str, headers: &[(&str, String)], body: &str) -> String {
+    let quote = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let mut words = vec![format!("curl -sS -X {method} {}", quote(url))];
+    words.extend(
+        headers
+            .iter()
+            .map(|(name, value)| format!("-H {}", quote(&format!("{name}: {value}")))),
+    );
+    if !body.is_empty() {
+        words.push(format!("--data-raw {}", quote(body)));
+    }
+    words.join(" \\\n  ")
+}
+
+fn secret(context: &Context, how: &How, kind: &Kind) -> Result<(KeyId, HmacSecret)> {
+    let environment = &context.environment;
+    let (secret_name, kid_name) = (
+        format!("FIATRAILS_{}_SECRET_HEX", kind.variable),
+        format!("FIATRAILS_{}_KID", kind.variable),
+    );
+    let named = environment.parsed::<KeyId>(&kid_name)?;
+    if let Some(text) = environment.secret(&secret_name)? {
+        // Another key than the environment's: its secret must lie in the key directory.
+        let other = how.kid.is_some() && named.is_some() && how.kid != named;
+        if !other {
+            let kid = how.kid.clone().or(named).ok_or_else(|| {
+                problem(
+                    format!("{secret_name} is set, but not whose it is"),
+                    format!("set {kid_name} or pass --kid"),
+                )
+            })?;
+            let secret = HmacSecret::from_hex(text.expose_secret()).map_err(|error| {
+                problem(
+                    format!("{secret_name}: {error}"),
+                    "write at least 64 hexadecimal digits",
+                )
+            })?;
+            return Ok((kid, secret));
+        }
+    }
+    let wanted = how.kid.clone().or(named);
+    let files = KeyFiles::of(environment).map_err(|_| {
+        problem(
+            "no secret to sign with",
+            format!("set {secret_name} (or _FILE), or FIATRAILS_KEYS_DIR"),
+        )
+    })?;
+    let places = files.list()?;
+    let mut fitting = places
+        .into_iter()
+        .filter(|p| p.purpose == kind.purpose && wanted.as_ref().is_none_or(|kid| *kid == p.key_id));
+    let place = fitting.next_back().ok_or_else(|| {
+        let which = wanted
+            .as_ref()
+            .map_or_else(|| "any key".to_owned(), |kid| format!("key {kid}"));
+        problem(
+            format!("the key directory has no {} secret of {which}", kind.purpose),
+            "`fiatrails keys list` shows what is there",
+        )
+    })?;
+    Ok((place.key_id.clone(), files.read(&place)?))
+}
+
+impl GivenBody {
+    fn read(&self) -> Result<Option<Vec<u8>>> {
+        match (&self.body, &self.body_file) {
+            (Some(text), _) => Ok(Some(text.clone().into_bytes())),
+            (None, Some(path)) if path.as_os_str() == "-" => {
+                let mut bytes = Vec::new();
+                std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes)
+                    .context("read standard input")?;
+                Ok(Some(bytes))
+            }
+            (None, Some(path)) => {
+                Ok(Some(std::fs::read(path).with_context(|| {
+                    format!("read --body-file {}", path.display())
+                })?))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+}

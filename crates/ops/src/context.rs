@@ -1,0 +1,121 @@
+//! What commands work with, opened only when a command asks for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use chain::{Chain, RpcConfig};
+use domain::address::Address;
+use domain::clock::{Clock, IdSource, System};
+use domain::policy::Policy;
+use messaging::{Broker, BrokerConfig, Service};
+use runtime::Environment;
+use storage::{Client, Pool, PoolConfig};
+
+use crate::cli::Global;
+use crate::problem::problem;
+
+/// For one request to one endpoint.
+const RPC_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub struct Context {
+    pub environment: Environment,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn IdSource>,
+    operator: Option<String>,
+}
+
+impl Context {
+    pub fn new(environment: Environment, global: &Global) -> Self {
+        let user = environment.text("USER").or_else(|| environment.text("LOGNAME"));
+        Self {
+            operator: global.operator.clone().or_else(|| user.map(str::to_owned)),
+            environment,
+            clock: Arc::new(System),
+            ids: Arc::new(System),
+        }
+    }
+
+    /// Who acts, for the audit log.
+    pub fn who(&self) -> Result<&str> {
+        let known = self
+            .operator
+            .as_deref()
+            .map(str::trim)
+            .filter(|who| !who.is_empty());
+        known.ok_or_else(|| {
+            problem(
+                "nobody to name in the audit log",
+                "pass --as YOUR_NAME or set USER",
+            )
+        })
+    }
+
+    /// A reason a person can read later: not empty, of a sane length.
+    pub fn reason<'a>(&self, flag: &str, text: &'a str) -> Result<&'a str> {
+        let text = text.trim();
+        match text.chars().count() {
+            0 => Err(problem(
+                format!("{flag} is empty"),
+                "say in a few words why; it goes into the audit log",
+            )),
+            1..=1000 => Ok(text),
+            _ => Err(problem(
+                format!("{flag} is longer than 1000 characters"),
+                "shorten it and link the details",
+            )),
+        }
+    }
+
+    pub fn database(&self) -> Result<PoolConfig> {
+        let url = self.environment.required_secret("DATABASE_URL")?;
+        let mut config = PoolConfig::new(url, "fiatrails-cli");
+        config.max_size = 2;
+        Ok(config)
+    }
+
+    pub async fn client(&self) -> Result<Client> {
+        let pool = Pool::new(&self.database()?)?;
+        let client = pool.get().await;
+        client.with_context(|| format!("database {}", pool.endpoint()))
+    }
+
+    pub fn broker(&self) -> Result<Broker> {
+        let url = self.environment.required_secret("AMQP_URL")?;
+        let broker = Broker::new(BrokerConfig {
+            url,
+            service: Service::Ops,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ca_pem: None,
+        })?;
+        Ok(broker)
+    }
+
+    /// The chain, seen from the contract at `about`.
+    pub fn chain(&self, about: Address) -> Result<Chain> {
+        let urls = match self.environment.rpc_urls() {
+            Ok(urls) => urls,
+            Err(missing) => vec![self.environment.secret("RPC_URL")?.ok_or(missing)?],
+        };
+        Ok(Chain::new(&RpcConfig::new(urls, RPC_TIMEOUT), about)?)
+    }
+
+    /// Refuses another chain than the one that CHAIN_ID names, if it is set.
+    pub async fn check_chain_id(&self, chain: &Chain) -> Result<()> {
+        let (wanted, found) = (
+            self.environment.parsed::<u64>("CHAIN_ID")?,
+            chain.chain_id().await?,
+        );
+        match wanted {
+            Some(wanted) if wanted != found => Err(problem(
+                format!("the node is on chain {found}, CHAIN_ID says {wanted}"),
+                "correct RPC_URLS or CHAIN_ID",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn policy(&self) -> Result<Policy> {
+        Ok(self.environment.policy()?)
+    }
+}

@@ -1,0 +1,80 @@
+//! How values are written for people and in JSON documents.
+
+use domain::money::{BASE_UNITS_PER_SHILLING, BaseUnits};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime, UtcOffset};
+
+/// RFC 3339 in UTC, whole seconds.
+pub fn moment(at: OffsetDateTime) -> String {
+    let whole = at.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
+    whole.format(&Rfc3339).unwrap_or_default()
+}
+
+pub fn yes(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+/// Base units as shillings, for people; digits past the whole ones only where there are any.
+pub fn shillings(amount: BaseUnits) -> String {
+    let (whole, rest) = (
+        amount.get() / BASE_UNITS_PER_SHILLING,
+        amount.get() % BASE_UNITS_PER_SHILLING,
+    );
+    if rest == 0 {
+        return format!("{whole} KES");
+    }
+    let digits = format!("{rest:018}");
+    format!("{whole}.{} KES", digits.trim_end_matches('0'))
+}
+
+/// The same from a stored string; what is no amount stays as it is.
+pub fn shillings_of(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), shillings)
+}
+
+/// A time in the past (`15m`, `6h`, `2d`) or an RFC 3339 time.
+pub fn parse_since(text: &str, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Some(at);
+    }
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u32 = number.parse().ok()?;
+    let number = i64::from(number);
+    let ago = match unit {
+        "s" => Duration::seconds(number),
+        "m" => Duration::minutes(number),
+        "h" => Duration::hours(number),
+        "d" => Duration::days(number),
+        _ => return None,
+    };
+    now.checked_sub(ago)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_shown_in_shillings_without_losing_a_digit() {
+        assert_eq!(shillings_of("150000000000000000000"), "150 KES");
+        assert_eq!(
+            shillings_of("150000000000000000001"),
+            "150.000000000000000001 KES"
+        );
+        assert_eq!(shillings_of("1500000000000000000"), "1.5 KES");
+        assert_eq!(shillings_of("odd"), "odd");
+    }
+
+    #[test]
+    fn since_is_an_age_or_a_time() {
+        let now = OffsetDateTime::from_unix_timestamp(1_767_225_600).unwrap();
+        assert_eq!(parse_since("15m", now), Some(now - Duration::minutes(15)));
+        assert_eq!(
+            moment(parse_since("2025-12-31T00:00:00Z", now).unwrap()),
+            "2025-12-31T00:00:00Z"
+        );
+        for bad in ["", "m", "-1h", "1w", "1.5h", "yesterday", "é"] {
+            assert_eq!(parse_since(bad, now), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `api_keys` and `tx_ref_prefixes`: metadata that narrows what the mounted secrets allow.
+
+use time::OffsetDateTime;
+
+use crate::error::StorageError;
+use crate::row::Reader;
+use crate::session::{Session, execute, query, query_one, query_opt};
+
+/// A key to be known from now on.
+#[derive(Clone, Debug)]
+pub struct NewKey<'a> {
+    pub key_id: &'a str,
+    /// `integrator` or `mpesa`.
+    pub purpose: &'a str,
+    pub owner: &'a str,
+    pub not_before: Option<OffsetDateTime>,
+    pub not_after: Option<OffsetDateTime>,
+}
+
+/// What is known of one key; a key that was only used, or only narrowed, has half of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    pub key_id: String,
+    pub purpose: Option<String>,
+    pub owner: Option<String>,
+    pub state: Option<String>,
+    pub not_before: Option<OffsetDateTime>,
+    pub not_after: Option<OffsetDateTime>,
+    pub last_used_at: Option<OffsetDateTime>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    pub prefix: String,
+    pub owner: String,
+}
+
+statements! {
+    INSERT = "\
+insert into api_keys (key_id, purpose, owner, not_before, not_after) values ($1, $2, $3, $4, $5)
+on conflict do nothing";
+    LIST = "\
+select coalesce(k.key_id, u.key_id) as key_id, k.purpose, k.owner, k.state, k.not_before, k.not_after, u.last_used_at
+from api_keys k full join key_uses u on u.key_id = k.key_id
+order by 1";
+    SET_STATE = "\
+insert into api_keys (key_id, purpose, owner, state) values ($1, $2, $3, $4)
+on conflict (key_id) do update set state = excluded.state, updated_at = now()";
+    ADD_PREFIX = "insert into tx_ref_prefixes (prefix, owner) values ($1, $2) on conflict do nothing";
+    PREFIX_OWNER = "select owner from tx_ref_prefixes where prefix = $1";
+    PREFIXES = "select prefix, owner from tx_ref_prefixes order by prefix";
+    UNDECIDED = "\
+select count(*) as undecided from mpesa_reports r
+left join decisions d on d.tx_ref = r.tx_ref
+where r.key_id = $1
+  and (not exists (select from report_outcomes o where o.report_id = r.report_id)
+       or not (coalesce(d.chain_leg, 'queued') in ('rejected', 'dropped')
+               or (d.chain_leg in ('executed', 'refunded') and d.chain_final)))";
+}
+
+/// False when the key id is taken.
+pub async fn insert(session: &impl Session, key: &NewKey<'_>) -> Result<bool, StorageError> {
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &key.key_id,
+        &key.purpose,
+        &key.owner,
+        &key.not_before,
+        &key.not_after,
+    ];
+    Ok(execute(session, INSERT, params).await? == 1)
+}
+
+/// Every key that has metadata or was used.
+pub async fn list(session: &impl Session) -> Result<Vec<KeyRow>, StorageError> {
+    let rows = query(session, LIST, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let key_id: String = row.try_get("key_id")?;
+            let reader = Reader::new(row, "api_keys", &key_id);
+            Ok(KeyRow {
+                purpose: reader.get("purpose")?,
+                owner: reader.get("owner")?,
+                state: reader.get("state")?,
+                not_before: reader.get("not_before")?,
+                not_after: reader.get("not_after")?,
+                last_used_at: reader.get("last_used_at")?,
+                key_id,
+            })
+        })
+        .collect()
+}
+
+/// Narrows a key by its state, whether it had metadata or not.
+pub async fn set_state(
+    session: &impl Session,
+    (key_id, purpose, owner): (&str, &str, &str),
+    state: &str,
+) -> Result<(), StorageError> {
+    execute(session, SET_STATE, &[&key_id, &purpose, &owner, &state]).await?;
+    Ok(())
+}
+
+/// Registers a prefix; the owner it has now, which is another one when it was taken.
+pub async fn claim_prefix(session: &impl Session, prefix: &str, owner: &str) -> Result<String, StorageError> {
+    execute(session, ADD_PREFIX, &[&prefix, &owner]).await?;
+    let row = query_opt(session, PREFIX_OWNER, &[&prefix]).await?;
+    match row {
+        Some(row) => Ok(row.try_get("owner")?),
+        None => Err(StorageError::stale("tx_ref_prefixes")),
+    }
+}
+
+pub async fn prefixes(session: &impl Session) -> Result<Vec<Prefix>, StorageError> {
+    let rows = query(session, PREFIXES, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Prefix {
+                prefix: row.try_get("prefix")?,
+                owner: row.try_get("owner")?,
+            })
+        })
+        .collect()
+}
+
+/// Stored reports under an M-Pesa key from which something may still follow.
+pub async fn undecided_reports(session: &impl Session, key_id: &str) -> Result<u64, StorageError> {
+    let row = query_one(session, UNDECIDED, &[&key_id]).await?;
+    Reader::new(&row, "mpesa_reports", key_id).unsigned("undecided")
+}

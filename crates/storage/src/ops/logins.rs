@@ -1,0 +1,73 @@
+//! Database logins of the services: each a member of one role, and of nothing else.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::error::StorageError;
+use crate::pool::Client;
+use crate::session::query_one;
+
+const SHORTEST_PASSWORD: usize = 16;
+
+/// A login to be there. Holds the password's SCRAM verifier, so that the server's log never sees the password.
+pub struct Login {
+    pub name: String,
+    pub member_of: String,
+    verifier: SecretString,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a password has at least {SHORTEST_PASSWORD} characters")]
+pub struct WeakPassword;
+
+impl Login {
+    pub fn new(name: String, member_of: String, password: &SecretString) -> Result<Self, WeakPassword> {
+        let password = password.expose_secret();
+        if password.chars().count() < SHORTEST_PASSWORD {
+            return Err(WeakPassword);
+        }
+        let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes()).into();
+        Ok(Self {
+            name,
+            member_of,
+            verifier,
+        })
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("name", &self.name)
+            .field("member_of", &self.member_of)
+            .finish_non_exhaustive()
+    }
+}
+
+statements! {
+    EXISTS = "select exists (select from pg_roles where rolname = $1) as found";
+    // CREATE ROLE takes no parameters: the server itself quotes the name and the verifier.
+    CREATE = "select format('create role %I login inherit password %L', $1::text, $2::text) as sql";
+    ALTER = "select format('alter role %I login inherit password %L', $1::text, $2::text) as sql";
+    GRANT = "select format('grant %I to %I', $1::text, $2::text) as sql";
+}
+
+/// Creates what is missing and sets every password, all or nothing.
+pub async fn ensure(client: &mut Client, logins: &[Login]) -> Result<(), StorageError> {
+    let tx = client.begin().await?;
+    for login in logins {
+        let known: bool = query_one(&tx, EXISTS, &[&login.name]).await?.try_get("found")?;
+        let change = if known { ALTER } else { CREATE };
+        let verifier = login.verifier.expose_secret();
+        let sql: String = query_one(&tx, change, &[&login.name, &verifier])
+            .await?
+            .try_get("sql")?;
+        tx.batch_execute(&sql).await?;
+        let sql: String = query_one(&tx, GRANT, &[&login.member_of, &login.name])
+            .await?
+            .try_get("sql")?;
+        tx.batch_execute(&sql).await?;
+    }
+    tx.commit().await
+}

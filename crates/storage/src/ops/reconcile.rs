@@ -1,0 +1,120 @@
+//! What the database says about every intent, page by page, to be held against the chain.
+
+use domain::ids::{IntentId, Preimage};
+use time::OffsetDateTime;
+use tokio_postgres::Row;
+
+use crate::error::StorageError;
+use crate::row::Reader;
+use crate::session::{Session, query, query_one};
+
+/// One intent with both legs, its first payment and what a person must still look at.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The id of the row; whether the other fields hash to it is for the reader to check.
+    pub intent_id: IntentId,
+    pub preimage: Preimage,
+    pub created_at: OffsetDateTime,
+    pub leg: String,
+    pub is_final: bool,
+    pub block_number: Option<i64>,
+    /// The decider's copy of the leg.
+    pub decided_leg: Option<String>,
+    pub payment: String,
+    pub receipt: Option<String>,
+    pub paid_shillings: Option<u64>,
+    /// An open exception that stops the txRef.
+    pub held: bool,
+    /// An `owed_to_payer` of the first receipt: open, or resolved by a person.
+    pub owed_open: bool,
+    pub owed_settled: bool,
+}
+
+/// Sums over everything that M-Pesa paid, whole shillings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Money {
+    pub received: u64,
+    pub owed_open: u64,
+    pub owed_settled: u64,
+    /// Receipts whose txRef no intent has.
+    pub orphaned: u64,
+}
+
+statements! {
+    PAGE = "\
+select i.intent_id, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount, i.country_code, i.tx_ref,
+       i.created_at, coalesce(l.leg, 'queued') as leg, coalesce(l.final, false) as final, l.block_number,
+       d.chain_leg as decided_leg, coalesce(d.payment_leg, 'awaiting') as payment,
+       p.receipt, p.amount_shillings::bigint as paid_shillings,
+       exists (select from exceptions e where e.tx_ref = i.tx_ref and e.holds and e.resolved_at is null) as held,
+       exists (select from exceptions e where e.tx_ref = i.tx_ref and e.kind = 'owed_to_payer'
+               and (e.receipt is null or e.receipt = p.receipt) and e.resolved_at is null) as owed_open,
+       exists (select from exceptions e where e.tx_ref = i.tx_ref and e.kind = 'owed_to_payer'
+               and (e.receipt is null or e.receipt = p.receipt) and e.resolved_at is not null) as owed_settled
+from mint_intents i
+left join chain_legs l on l.intent_id = i.intent_id
+left join decisions d on d.tx_ref = i.tx_ref
+left join payments p on p.tx_ref = i.tx_ref and p.is_first
+where i.intent_id > $1 order by i.intent_id limit $2";
+
+    MONEY = "\
+select (select coalesce(sum(amount_shillings), 0)::bigint from payments) as received,
+       (select coalesce(sum(amount_shillings), 0)::bigint from exceptions
+        where kind = 'owed_to_payer' and resolved_at is null) as owed_open,
+       (select coalesce(sum(amount_shillings), 0)::bigint from exceptions
+        where kind = 'owed_to_payer' and resolved_at is not null) as owed_settled,
+       (select coalesce(sum(p.amount_shillings), 0)::bigint from payments p
+        where not exists (select from mint_intents i where i.tx_ref = p.tx_ref)) as orphaned";
+}
+
+/// Up to `limit` intents after `after`, in the order of their ids.
+pub async fn page(session: &impl Session, after: &[u8], limit: i64) -> Result<Vec<Line>, StorageError> {
+    let rows = query(session, PAGE, &[&after, &limit]).await?;
+    rows.iter().map(read).collect()
+}
+
+pub async fn money(session: &impl Session) -> Result<Money, StorageError> {
+    let row = query_one(session, MONEY, &[]).await?;
+    let reader = Reader::new(&row, "payments", "sums");
+    Ok(Money {
+        received: reader.unsigned("received")?,
+        owed_open: reader.unsigned("owed_open")?,
+        owed_settled: reader.unsigned("owed_settled")?,
+        orphaned: reader.unsigned("orphaned")?,
+    })
+}
+
+fn read(row: &Row) -> Result<Line, StorageError> {
+    let tx_ref: String = row.try_get("tx_ref")?;
+    let reader = Reader::new(row, "mint_intents", &tx_ref);
+    let address = |column| {
+        let bytes = reader.bytes::<20>(column)?;
+        domain::address::Address::from_bytes(bytes).map_err(|error| reader.corrupt(column, &error))
+    };
+    let paid: Option<i64> = reader.get("paid_shillings")?;
+    Ok(Line {
+        intent_id: IntentId::from_bytes(reader.bytes("intent_id")?),
+        preimage: Preimage {
+            chain_id: reader.unsigned("chain_id")?,
+            escrow: address("escrow")?,
+            depositor: address("depositor")?,
+            user: address("user_address")?,
+            amount: reader.parse("amount")?,
+            country_code: reader.parse("country_code")?,
+            tx_ref: reader.parse("tx_ref")?,
+        },
+        created_at: reader.get("created_at")?,
+        leg: reader.get("leg")?,
+        is_final: reader.get("final")?,
+        block_number: reader.get("block_number")?,
+        decided_leg: reader.get("decided_leg")?,
+        payment: reader.get("payment")?,
+        receipt: reader.get("receipt")?,
+        paid_shillings: paid
+            .map(|n| u64::try_from(n).map_err(|e| reader.corrupt("amount_shillings", &e)))
+            .transpose()?,
+        held: reader.get("held")?,
+        owed_open: reader.get("owed_open")?,
+        owed_settled: reader.get("owed_settled")?,
+    })
+}

@@ -1,0 +1,97 @@
+//! Late reports: authentic, but stale when they came. A person may accept one.
+
+use domain::evidence::SignedReport;
+use domain::ids::ReportId;
+use time::OffsetDateTime;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query, query_opt};
+
+/// A stored report as a person sees it; the payer's phone stays in the signed bytes.
+#[derive(Clone, Debug)]
+pub struct LateReport {
+    pub tx_ref: String,
+    pub receipt: Option<String>,
+    pub amount_shillings: String,
+    pub paid: bool,
+    pub late: bool,
+    pub received_at: OffsetDateTime,
+    pub signed: SignedReport,
+    /// Who accepted it, and when.
+    pub accepted: Option<(String, OffsetDateTime)>,
+}
+
+/// The act under which an acceptance is found again in the audit log.
+pub const ACCEPT: &str = "payments.accept";
+
+macro_rules! report_columns {
+    ($rest:literal) => {
+        concat!(
+            "select r.report_id, r.tx_ref, r.receipt, r.amount_shillings::text as amount_shillings, r.paid, r.late, \
+             r.received_at, r.body, r.timestamp_header, r.signature_header, r.path, r.query, a.who, a.at \
+             from mpesa_reports r \
+             left join lateral (select who, at from audit_log where act = 'payments.accept' \
+             and target = r.report_id::text order by id limit 1) a on true ",
+            $rest
+        )
+    };
+}
+
+statements! {
+    FIND = report_columns!("where r.report_id = $1");
+    LIST = report_columns!("where r.late and ($1 or a.at is null) order by r.received_at limit $2");
+    LOCK = "select pg_advisory_xact_lock(hashtextextended($1, 0))";
+}
+
+pub async fn find(session: &impl Session, id: ReportId) -> Result<Option<LateReport>, StorageError> {
+    query_opt(session, FIND, &[&id.0])
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
+}
+
+/// Late ones, oldest first.
+pub async fn list(
+    session: &impl Session,
+    with_accepted: bool,
+    limit: i64,
+) -> Result<Vec<LateReport>, StorageError> {
+    let rows = query(session, LIST, &[&with_accepted, &limit]).await?;
+    rows.iter().map(read).collect()
+}
+
+/// One acceptance of a report at a time.
+pub async fn lock(tx: &Transaction<'_>, id: ReportId) -> Result<(), StorageError> {
+    execute(tx, LOCK, &[&format!("{ACCEPT}:{id}")]).await?;
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<LateReport, StorageError> {
+    let id: Uuid = row.try_get("report_id")?;
+    let reader = Reader::new(row, "mpesa_reports", id);
+    let received_at: OffsetDateTime = reader.get("received_at")?;
+    let (who, at): (Option<String>, Option<OffsetDateTime>) = (reader.get("who")?, reader.get("at")?);
+    Ok(LateReport {
+        tx_ref: reader.get("tx_ref")?,
+        receipt: reader.get("receipt")?,
+        amount_shillings: reader.get("amount_shillings")?,
+        paid: reader.get("paid")?,
+        late: reader.get("late")?,
+        received_at,
+        signed: SignedReport {
+            report_id: ReportId(id),
+            body: reader.get("body")?,
+            timestamp: reader.get("timestamp_header")?,
+            signature: reader.get("signature_header")?,
+            path: reader.get("path")?,
+            query: reader.get("query")?,
+            received_at: received_at.unix_timestamp() * 1000 + i64::from(received_at.millisecond()),
+        },
+        accepted: who.zip(at),
+    })
+}
