@@ -1,1 +1,29 @@
-//! 
+//! Every EVM detail, and the only room that knows ethers.
+//!
+//! Our own JSON-RPC transport (fail-over, bounds, metrics) sits under ethers' `JsonRpcClient`; everything that
+//! leaves this crate is a type of ours or of `domain`. What a node's answer to a send means is decided in
+//! [`send`] and [`classify`]: an answer we do not know is *unknown*, never *failed*.
+
+mod bindings;
+pub mod calls;
+pub mod classify;
+mod client;
+pub mod compliance;
+mod convert;
+pub mod events;
+pub mod fees;
+mod hash;
+pub mod history;
+pub mod inspect;
+pub mod observe;
+pub mod send;
+pub mod signer;
+pub mod transaction;
+mod transport;
+pub mod watch;
+
+pub use client::{At, Chain, ChainError, RpcConfig};
+pub use events::{Command, EscrowEvent, EscrowLog, ItemOutcome};
+pub use hash::{BlockHash, TxHash};
+pub use send::SendOutcome;
+pub use signer::{LocalKey, Signer, SignerError};

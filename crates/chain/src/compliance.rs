@@ -1,0 +1,143 @@
+//! The compliance officer's side: a user's facts, read and set. Used by the operator's tool only.
+
+use std::time::Duration;
+
+use domain::address::Address;
+use ethers::abi::AbiEncode;
+use ethers::types::U256;
+
+use crate::bindings::{compliance_manager as manager, user_registry as registry};
+use crate::client::{At, Chain, ChainError};
+use crate::convert::{from_h160, to_h160};
+use crate::fees::FeePolicy;
+use crate::send::SendOutcome;
+use crate::signer::{Signer, SignerError};
+use crate::transaction::Transaction;
+use crate::watch::Receipt;
+
+/// Facts about one user, and the judgement that follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserFacts {
+    pub risk_score: u8,
+    pub attestation: [u8; 32],
+    /// Unix seconds; 0 for a user nobody assessed.
+    pub last_updated: u64,
+    pub verified: bool,
+    pub compliant: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TransactError {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    #[error(transparent)]
+    TooDear(#[from] crate::fees::TooDear),
+    #[error("the node would not take the transaction: {0}")]
+    NotSent(String),
+    #[error("the transaction was mined but reverted; does the key hold the role?")]
+    Reverted,
+    #[error("no receipt within {0:?}; it may still be mined")]
+    NoReceipt(Duration),
+}
+
+impl Chain {
+    /// What is known about a user at `manager`; `None` for one nobody assessed.
+    pub async fn user_facts(
+        &self,
+        at_manager: &Address,
+        user: &Address,
+    ) -> Result<Option<UserFacts>, ChainError> {
+        let at = At::Latest;
+        let found: ethers::types::Address = self.view(at_manager, manager::UserRegistryCall, at).await?;
+        let source =
+            from_h160(found).ok_or_else(|| ChainError::bad_answer("eth_call", "the zero address"))?;
+        let user_word = to_h160(user);
+        if !self
+            .view::<bool>(&source, registry::IsKnownCall { user: user_word }, at)
+            .await?
+        {
+            return Ok(None);
+        }
+        let (risk_score, attestation, last_updated, verified): (u8, [u8; 32], U256, bool) = self
+            .view(&source, registry::GetUserCall { user: user_word }, at)
+            .await?;
+        let compliant = self
+            .view(at_manager, manager::IsCompliantCall { user: user_word }, at)
+            .await?;
+        let last_updated = u64::try_from(last_updated).unwrap_or(u64::MAX);
+        Ok(Some(UserFacts {
+            risk_score,
+            attestation,
+            last_updated,
+            verified,
+            compliant,
+        }))
+    }
+
+    /// Sets all facts of a user in one transaction of the officer's key and waits for its receipt.
+    pub async fn set_user_facts(
+        &self,
+        officer: &dyn Signer,
+        at_manager: &Address,
+        user: &Address,
+        facts: (u8, [u8; 32], bool),
+        patience: Duration,
+    ) -> Result<Receipt, TransactError> {
+        let (risk_score, attestation_hash, is_verified) = facts;
+        let call = manager::SetUserComplianceCall {
+            user: to_h160(user),
+            risk_score,
+            attestation_hash,
+            is_verified,
+        };
+        self.transact(officer, at_manager, call.encode(), patience).await
+    }
+
+    /// One call by a person's key; what the executor sends goes through its own stored attempts instead.
+    pub async fn transact(
+        &self,
+        signer: &dyn Signer,
+        to: &Address,
+        data: Vec<u8>,
+        patience: Duration,
+    ) -> Result<Receipt, TransactError> {
+        /// For a few storage writes.
+        const GAS: u64 = 500_000;
+        const FEES: FeePolicy = FeePolicy {
+            cap: 500_000_000_000,
+            priority: 1_000_000_000,
+        };
+        let head = self.latest_header().await?;
+        let transaction = Transaction {
+            chain_id: self.chain_id().await?,
+            nonce: self.nonce(&signer.address(), At::Latest).await?,
+            to: *to,
+            gas_limit: GAS,
+            fees: FEES.market(head.base_fee)?,
+            data,
+        };
+        let signed = transaction.sign(signer).await?;
+        match self.send_raw(&signed.raw, signed.hash).await {
+            SendOutcome::Rejected(rejection) => {
+                return Err(TransactError::NotSent(rejection.kind().to_owned()));
+            }
+            SendOutcome::Accepted | SendOutcome::AlreadyKnown | SendOutcome::Unknown(_) => {}
+        }
+        let waited = tokio::time::timeout(patience, self.await_receipt(signed.hash)).await;
+        match waited.map_err(|_| TransactError::NoReceipt(patience))?? {
+            receipt if receipt.succeeded => Ok(receipt),
+            _ => Err(TransactError::Reverted),
+        }
+    }
+
+    async fn await_receipt(&self, hash: crate::hash::TxHash) -> Result<Receipt, ChainError> {
+        loop {
+            if let Some(receipt) = self.receipt(hash).await? {
+                return Ok(receipt);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! What the escrow tells: its logs as enums of ours.
+
+use domain::address::Address;
+use domain::ids::IntentId;
+use domain::money::BaseUnits;
+use ethers::abi::RawLog;
+use ethers::contract::EthLogDecode;
+use ethers::types::Log;
+
+use crate::bindings::MintEscrowEvents;
+use crate::convert::{from_h160, to_u64, to_u128, tx_hash};
+use crate::hash::TxHash;
+
+/// The batch command an outcome belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Command {
+    Submit,
+    Execute,
+    Refund,
+}
+
+impl Command {
+    pub const ALL: [Self; 3] = [Self::Submit, Self::Execute, Self::Refund];
+
+    /// In SQL, metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Execute => "execute",
+            Self::Refund => "refund",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|command| command.name() == name)
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// What became of one item of a batch; the order is the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ItemOutcome {
+    Done,
+    NotCompliant,
+    CompliancePaused,
+    EscrowPaused,
+    TokenPaused,
+    RateLimited,
+    TransferFailed,
+    NotFound,
+    OutOfGas,
+    IdMismatch,
+    AlreadyExists,
+    AlreadyExecuted,
+    AlreadyRefunded,
+    TxRefAlreadyUsed,
+    InvalidAmount,
+    InvalidCountryCode,
+    InvalidUser,
+    DailyLimitExceeded,
+    DepositorNotAllowed,
+    Expired,
+    /// Also any code that a later contract may add.
+    Unknown,
+}
+
+impl ItemOutcome {
+    pub const ALL: [Self; 21] = [
+        Self::Done,
+        Self::NotCompliant,
+        Self::CompliancePaused,
+        Self::EscrowPaused,
+        Self::TokenPaused,
+        Self::RateLimited,
+        Self::TransferFailed,
+        Self::NotFound,
+        Self::OutOfGas,
+        Self::IdMismatch,
+        Self::AlreadyExists,
+        Self::AlreadyExecuted,
+        Self::AlreadyRefunded,
+        Self::TxRefAlreadyUsed,
+        Self::InvalidAmount,
+        Self::InvalidCountryCode,
+        Self::InvalidUser,
+        Self::DailyLimitExceeded,
+        Self::DepositorNotAllowed,
+        Self::Expired,
+        Self::Unknown,
+    ];
+
+    fn from_code(code: u8) -> Self {
+        Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Unknown)
+    }
+
+    /// In SQL, metrics, reasons and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NotCompliant => "not_compliant",
+            Self::CompliancePaused => "compliance_paused",
+            Self::EscrowPaused => "escrow_paused",
+            Self::TokenPaused => "token_paused",
+            Self::RateLimited => "rate_limited",
+            Self::TransferFailed => "transfer_failed",
+            Self::NotFound => "not_found",
+            Self::OutOfGas => "out_of_gas",
+            Self::IdMismatch => "id_mismatch",
+            Self::AlreadyExists => "already_exists",
+            Self::AlreadyExecuted => "already_executed",
+            Self::AlreadyRefunded => "already_refunded",
+            Self::TxRefAlreadyUsed => "tx_ref_already_used",
+            Self::InvalidAmount => "invalid_amount",
+            Self::InvalidCountryCode => "invalid_country_code",
+            Self::InvalidUser => "invalid_user",
+            Self::DailyLimitExceeded => "daily_limit_exceeded",
+            Self::DepositorNotAllowed => "depositor_not_allowed",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One log of the escrow, as far as it is about an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EscrowEvent {
+    /// A deposit is locked.
+    Submitted {
+        intent_id: IntentId,
+        user: Address,
+        amount: BaseUnits,
+        country_code: [u8; 32],
+        tx_ref: [u8; 32],
+    },
+    /// Country tokens were minted.
+    Executed {
+        intent_id: IntentId,
+        user: Address,
+        amount: BaseUnits,
+    },
+    /// The deposit went back.
+    Refunded {
+        intent_id: IntentId,
+        user: Address,
+        amount: BaseUnits,
+        reason: String,
+    },
+    /// An item of a batch was not done.
+    Skipped {
+        intent_id: IntentId,
+        command: Option<Command>,
+        outcome: ItemOutcome,
+        data: Vec<u8>,
+    },
+    /// The push of a returned deposit failed and was credited.
+    Credited {
+        intent_id: IntentId,
+        depositor: Address,
+        amount: BaseUnits,
+    },
+    /// Administration, or something newer than this code.
+    Other { topic: [u8; 32] },
+}
+
+impl EscrowEvent {
+    /// In SQL.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Submitted { .. } => "submitted",
+            Self::Executed { .. } => "executed",
+            Self::Refunded { .. } => "refunded",
+            Self::Skipped { .. } => "skipped",
+            Self::Credited { .. } => "credited",
+            Self::Other { .. } => "other",
+        }
+    }
+
+    pub const fn intent_id(&self) -> Option<IntentId> {
+        match self {
+            Self::Submitted { intent_id, .. }
+            | Self::Executed { intent_id, .. }
+            | Self::Refunded { intent_id, .. }
+            | Self::Skipped { intent_id, .. }
+            | Self::Credited { intent_id, .. } => Some(*intent_id),
+            Self::Other { .. } => None,
+        }
+    }
+}
+
+/// An event and where it lies in its block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EscrowLog {
+    pub tx_hash: TxHash,
+    pub log_index: u64,
+    pub event: EscrowEvent,
+}
+
+/// `None` when the log says not where it belongs: such a log is of no block.
+pub(crate) fn read(log: Log) -> Option<EscrowLog> {
+    let tx = tx_hash(log.transaction_hash?);
+    let log_index = to_u64(log.log_index?)?;
+    let topic = log.topics.first().map(|topic| topic.0).unwrap_or_default();
+    let raw = RawLog {
+        topics: log.topics,
+        data: log.data.to_vec(),
+    };
+    let event = MintEscrowEvents::decode_log(&raw)
+        .ok()
+        .and_then(typed)
+        .unwrap_or(EscrowEvent::Other { topic });
+    Some(EscrowLog {
+        tx_hash: tx,
+        log_index,
+        event,
+    })
+}
+
+fn typed(event: MintEscrowEvents) -> Option<EscrowEvent> {
+    let id = IntentId::from_bytes;
+    let event = match event {
+        MintEscrowEvents::MintIntentSubmittedFilter(e) => EscrowEvent::Submitted {
+            intent_id: id(e.intent_id),
+            user: from_h160(e.user)?,
+            amount: BaseUnits::new(to_u128(e.amount)?),
+            country_code: e.country_code,
+            tx_ref: e.tx_ref,
+        },
+        MintEscrowEvents::MintExecutedFilter(e) => EscrowEvent::Executed {
+            intent_id: id(e.intent_id),
+            user: from_h160(e.user)?,
+            amount: BaseUnits::new(to_u128(e.amount)?),
+        },
+        MintEscrowEvents::MintRefundedFilter(e) => EscrowEvent::Refunded {
+            intent_id: id(e.intent_id),
+            user: from_h160(e.user)?,
+            amount: BaseUnits::new(to_u128(e.amount)?),
+            reason: e.reason,
+        },
+        MintEscrowEvents::ItemSkippedFilter(e) => EscrowEvent::Skipped {
+            intent_id: id(e.intent_id),
+            command: Command::from_code(e.command),
+            outcome: ItemOutcome::from_code(e.outcome),
+            data: e.data.to_vec(),
+        },
+        MintEscrowEvents::DepositCreditedFilter(e) => EscrowEvent::Credited {
+            intent_id: id(e.intent_id),
+            depositor: from_h160(e.depositor)?,
+            amount: BaseUnits::new(to_u128(e.amount)?),
+        },
+        _ => return None,
+    };
+    Some(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The enum's order in the Solidity source is the code on chain.
+    #[test]
+    fn outcome_and_command_codes_are_those_of_the_contract() {
+        let source = include_str!("../../../contracts/src/interfaces/IMintEscrow.sol");
+        let members = |name: &str| -> Vec<String> {
+            let body = source
+                .split_once(&format!("enum {name} {{"))
+                .unwrap()
+                .1
+                .split_once('}')
+                .unwrap()
+                .0;
+            body.split(',').map(|member| member.trim().to_owned()).collect()
+        };
+        let ours: Vec<_> = ItemOutcome::ALL
+            .iter()
+            .map(|outcome| format!("{outcome:?}"))
+            .collect();
+        assert_eq!(members("ItemOutcome"), ours);
+        let ours: Vec<_> = Command::ALL
+            .iter()
+            .map(|command| format!("{command:?}"))
+            .collect();
+        assert_eq!(members("Command"), ours);
+        assert_eq!(ItemOutcome::from_code(200), ItemOutcome::Unknown);
+        assert_eq!(Command::from_code(3), None);
+    }
+
+    #[test]
+    fn a_log_that_does_not_decode_is_kept_as_other() {
+        let log = Log {
+            topics: vec![ethers::types::H256([9; 32])],
+            transaction_hash: Some(ethers::types::H256([1; 32])),
+            log_index: Some(3.into()),
+            ..Log::default()
+        };
+        let read = read(log).unwrap();
+        assert_eq!(read.event, EscrowEvent::Other { topic: [9; 32] });
+        assert_eq!(read.log_index, 3);
+    }
+}

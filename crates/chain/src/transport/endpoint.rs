@@ -1,0 +1,202 @@
+//! One HTTP endpoint: bounded request and answer, and whether it is well.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ethers::providers::JsonRpcError;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Answer;
+use super::error::{EndpointFailure, TransportError};
+
+/// First pause after a failure; doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// JSON-RPC's conventional code for "you ask too much".
+const LIMIT_EXCEEDED: i64 = -32005;
+
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub max_response_bytes: usize,
+}
+
+pub struct Endpoint {
+    name: String,
+    url: reqwest::Url,
+    health: Mutex<Health>,
+}
+
+#[derive(Default)]
+struct Health {
+    failures: u32,
+    down_until: Option<Instant>,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'a str,
+    params: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    id: serde_json::Value,
+    #[serde(default)]
+    result: Option<Box<RawValue>>,
+    #[serde(default)]
+    error: Option<JsonRpcError>,
+}
+
+impl Endpoint {
+    pub fn new(index: usize, url: &SecretString) -> Result<Self, TransportError> {
+        let setup = |problem: &str| TransportError::Setup(format!("RPC endpoint {index}: {problem}"));
+        let url: reqwest::Url = url.expose_secret().parse().map_err(|_| setup("not a URL"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(setup("only http and https are spoken"));
+        }
+        let name = format!("{index}:{}", url.host_str().unwrap_or_default());
+        Ok(Self {
+            name,
+            url,
+            health: Mutex::default(),
+        })
+    }
+
+    /// Index and host, never the path or query: those may hold a token.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn down_for(&self, now: Instant) -> Duration {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health
+            .down_until
+            .map(|until| until.saturating_duration_since(now))
+            .unwrap_or_default()
+    }
+
+    pub fn worked(&self) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
+    }
+
+    pub fn failed(&self, now: Instant) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << health.failures.min(6))
+            .min(MAX_PAUSE);
+        health.failures = health.failures.saturating_add(1);
+        health.down_until = now.checked_add(pause);
+    }
+
+    pub async fn call(
+        &self,
+        http: &reqwest::Client,
+        limits: Limits,
+        id: u64,
+        method: &str,
+        params: &RawValue,
+    ) -> Result<Answer, EndpointFailure> {
+        let request = Request {
+            jsonrpc: "2.0",
+            id,
+            method,
+            params,
+        };
+        let sent = http.post(self.url.clone()).json(&request).send().await;
+        let response = sent.map_err(|error| of_http(&error))?;
+        let status = response.status();
+        if status == reqwest::StatusCode::TOO_MANY_REQUESTS {
+            return Err(EndpointFailure::RateLimited);
+        }
+        if !status.is_success() {
+            return Err(EndpointFailure::Status(status.as_u16()));
+        }
+        let body = bounded_body(response, limits.max_response_bytes).await?;
+        read_answer(&body, id)
+    }
+}
+
+async fn bounded_body(mut response: reqwest::Response, max: usize) -> Result<Vec<u8>, EndpointFailure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| of_http(&error))? {
+        if body.len() + chunk.len() > max {
+            return Err(EndpointFailure::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn read_answer(body: &[u8], id: u64) -> Result<Answer, EndpointFailure> {
+    let response: Response = serde_json::from_slice(body).map_err(|_| EndpointFailure::Malformed)?;
+    match response.error {
+        Some(error) if error.code == LIMIT_EXCEEDED => Err(EndpointFailure::RateLimited),
+        // Some nodes answer errors with a null id.
+        Some(error) if response.id == id || response.id.is_null() => Ok(Err(error)),
+        Some(_) => Err(EndpointFailure::Malformed),
+        None if response.id != id => Err(EndpointFailure::Malformed),
+        // `"result": null` is an answer ("no such block"); serde reads it as a missing one.
+        None => Ok(Ok(response.result.unwrap_or_else(|| RawValue::NULL.to_owned()))),
+    }
+}
+
+fn of_http(error: &reqwest::Error) -> EndpointFailure {
+    if error.is_timeout() {
+        EndpointFailure::Timeout
+    } else if error.is_connect() {
+        EndpointFailure::Connect
+    } else {
+        EndpointFailure::Broken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_another_question_is_no_answer() {
+        let body = br#"{"jsonrpc":"2.0","id":7,"result":"0x1"}"#;
+        assert_eq!(read_answer(body, 7).unwrap().unwrap().get(), "\"0x1\"");
+        assert_eq!(read_answer(body, 8).unwrap_err(), EndpointFailure::Malformed);
+        assert_eq!(read_answer(b"<html>", 1).unwrap_err(), EndpointFailure::Malformed);
+    }
+
+    #[test]
+    fn null_is_a_result_and_an_error_is_an_answer() {
+        assert_eq!(
+            read_answer(br#"{"id":1,"result":null}"#, 1)
+                .unwrap()
+                .unwrap()
+                .get(),
+            "null"
+        );
+        let refused = br#"{"id":1,"error":{"code":-32000,"message":"nonce too low"}}"#;
+        assert_eq!(
+            read_answer(refused, 1).unwrap().unwrap_err().message,
+            "nonce too low"
+        );
+        let limited = br#"{"id":1,"error":{"code":-32005,"message":"limit exceeded"}}"#;
+        assert_eq!(read_answer(limited, 1).unwrap_err(), EndpointFailure::RateLimited);
+    }
+
+    #[test]
+    fn pauses_grow_and_end_with_the_first_success() {
+        let endpoint = Endpoint::new(0, &"http://127.0.0.1:1/key".into()).unwrap();
+        let now = Instant::now();
+        assert_eq!(endpoint.down_for(now), Duration::ZERO);
+        endpoint.failed(now);
+        assert_eq!(endpoint.down_for(now), FIRST_PAUSE);
+        for _ in 0..20 {
+            endpoint.failed(now);
+        }
+        assert_eq!(endpoint.down_for(now), MAX_PAUSE);
+        endpoint.worked();
+        assert_eq!(endpoint.down_for(now), Duration::ZERO);
+        assert!(!endpoint.name().contains("key"));
+    }
+}

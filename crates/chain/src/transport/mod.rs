@@ -1,0 +1,173 @@
+//! JSON-RPC over HTTP with several endpoints: the first healthy one is asked, the next when it fails.
+//!
+//! Every request of ours may be sent twice (reads, and raw transactions whose nonce is inside them), so going
+//! on to another endpoint is always safe. A JSON-RPC error is an answer, not a failure of the endpoint.
+
+mod endpoint;
+mod error;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use ethers::providers::{JsonRpcClient, JsonRpcError};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use endpoint::{Endpoint, Limits};
+pub use error::{EndpointFailure, TransportError};
+
+use crate::observe;
+
+/// Clones share endpoints and their health.
+#[derive(Clone)]
+pub struct Transport {
+    shared: Arc<Shared>,
+    /// Ask only this one: for questions whose answers must come from the same view of the chain.
+    pinned: Option<usize>,
+}
+
+struct Shared {
+    endpoints: Vec<Endpoint>,
+    http: reqwest::Client,
+    limits: Limits,
+    next_id: AtomicU64,
+}
+
+impl Debug for Transport {
+    // Endpoint URLs often carry an access token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Transport({} endpoints)", self.shared.endpoints.len())
+    }
+}
+
+impl Transport {
+    pub fn new(
+        urls: &[SecretString],
+        timeout: Duration,
+        max_response_bytes: usize,
+    ) -> Result<Self, TransportError> {
+        if urls.is_empty() {
+            return Err(TransportError::Setup("no RPC endpoint is configured".into()));
+        }
+        // Err means that the process has chosen a provider already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(timeout)
+            .connect_timeout(timeout.min(Duration::from_secs(5)))
+            .pool_idle_timeout(Duration::from_mins(1))
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| TransportError::Setup(error.without_url().to_string()))?;
+        let endpoints = urls
+            .iter()
+            .enumerate()
+            .map(|(index, url)| Endpoint::new(index, url))
+            .collect::<Result<_, _>>()?;
+        let limits = Limits { max_response_bytes };
+        let shared = Shared {
+            endpoints,
+            http,
+            limits,
+            next_id: AtomicU64::new(1),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            pinned: None,
+        })
+    }
+
+    /// One endpoint for several questions: the healthiest now.
+    pub fn pinned(&self) -> Self {
+        let first = self.order().first().copied();
+        Self {
+            shared: self.shared.clone(),
+            pinned: first,
+        }
+    }
+
+    /// Healthy endpoints in their configured order, then the others, soonest to recover first.
+    fn order(&self) -> Vec<usize> {
+        if let Some(only) = self.pinned {
+            return vec![only];
+        }
+        let now = Instant::now();
+        let mut order: Vec<_> = (0..self.shared.endpoints.len()).collect();
+        order.sort_by_key(|index| self.shared.endpoints[*index].down_for(now));
+        order
+    }
+
+    async fn ask(&self, method: &str, params: &RawValue) -> Result<Box<RawValue>, TransportError> {
+        let mut last = None;
+        for index in self.order() {
+            let endpoint = &self.shared.endpoints[index];
+            if last.is_some() {
+                observe::failed_over(method);
+            }
+            let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+            let started = Instant::now();
+            let answer = endpoint
+                .call(&self.shared.http, self.shared.limits, id, method, params)
+                .await;
+            let kind = match &answer {
+                Ok(Ok(_)) => None,
+                Ok(Err(_)) => Some("node_error"),
+                Err(failure) => Some(failure.kind()),
+            };
+            observe::request(method, started.elapsed(), kind);
+            match answer {
+                Ok(answer) => {
+                    endpoint.worked();
+                    return answer.map_err(TransportError::Node);
+                }
+                Err(failure) => {
+                    endpoint.failed(Instant::now());
+                    tracing::debug!(endpoint = endpoint.name(), method, %failure, "RPC endpoint failed");
+                    last = Some(failure);
+                }
+            }
+        }
+        Err(TransportError::Unavailable(
+            last.unwrap_or(EndpointFailure::Connect),
+        ))
+    }
+}
+
+#[async_trait]
+impl JsonRpcClient for Transport {
+    type Error = TransportError;
+
+    async fn request<T, R>(&self, method: &str, params: T) -> Result<R, Self::Error>
+    where
+        T: Debug + Serialize + Send + Sync,
+        R: DeserializeOwned + Send,
+    {
+        let params = serde_json::value::to_raw_value(&Params(params)).map_err(TransportError::Decode)?;
+        let result = self.ask(method, &params).await?;
+        serde_json::from_str(result.get()).map_err(TransportError::Decode)
+    }
+}
+
+/// ethers passes `()` for "no parameters"; JSON-RPC wants a list.
+struct Params<T>(T);
+
+impl<T: Serialize> Serialize for Params<T> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if std::mem::size_of::<T>() == 0 {
+            return s.collect_seq(std::iter::empty::<()>());
+        }
+        self.0.serialize(s)
+    }
+}
+
+/// What a node said: a result, or an error that is an answer too.
+type Answer = Result<Box<RawValue>, JsonRpcError>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Against small servers that misbehave on purpose.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+
+/// Answers every request on every connection with `reply(body)`; counts the requests.
+fn server(reply: impl Fn(&str) -> String + Send + 'static) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = count.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut buffer = vec![0; 64 * 1024];
+            let mut read = 0;
+            loop {
+                let n = stream.read(&mut buffer[read..]).unwrap_or(0);
+                read += n;
+                let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                if n == 0
+                    || text
+                        .split_once("\r\n\r\n")
+                        .is_some_and(|(_, body)| body.ends_with('}'))
+                {
+                    break;
+                }
+            }
+            seen.fetch_add(1, Ordering::SeqCst);
+            let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
+            let body = text
+                .split_once("\r\n\r\n")
+                .map(|(_, body)| body.to_owned())
+                .unwrap_or_default();
+            let _ = stream.write_all(reply(&body).as_bytes());
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    });
+    (url, count)
+}
+
+fn id_of(body: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(body).unwrap()["id"]
+        .as_u64()
+        .unwrap()
+}
+
+fn http(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn good(body: &str) -> String {
+    http(
+        "200 OK",
+        &format!(r#"{{"jsonrpc":"2.0","id":{},"result":"0x7ac6"}}"#, id_of(body)),
+    )
+}
+
+fn transport(urls: &[&str], max: usize) -> Transport {
+    let urls: Vec<SecretString> = urls.iter().map(|url| (*url).into()).collect();
+    Transport::new(&urls, Duration::from_millis(400), max).unwrap()
+}
+
+async fn chain_id(transport: &Transport) -> Result<String, TransportError> {
+    transport.request("eth_chainId", ()).await
+}
+
+#[tokio::test]
+async fn no_parameters_are_sent_as_an_empty_list() {
+    let (url, _) = server(|body| {
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(body).unwrap()["params"],
+            serde_json::json!([])
+        );
+        good(body)
+    });
+    assert_eq!(chain_id(&transport(&[&url], 1000)).await.unwrap(), "0x7ac6");
+}
+
+#[tokio::test]
+async fn the_next_endpoint_is_asked_when_one_fails_and_the_failed_one_rests() {
+    let (broken, asked) = server(|_| http("502 Bad Gateway", "no"));
+    let (well, _) = server(good);
+    let transport = transport(&["http://127.0.0.1:1", &broken, &well], 1000);
+    for _ in 0..3 {
+        assert_eq!(chain_id(&transport).await.unwrap(), "0x7ac6");
+    }
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        1,
+        "a failed endpoint is not asked again at once"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_node_is_an_answer_and_goes_to_no_other_endpoint() {
+    let (refuses, _) = server(|body| {
+        let answer = format!(
+            r#"{{"id":{},"error":{{"code":-32000,"message":"nonce too low"}}}}"#,
+            id_of(body)
+        );
+        http("200 OK", &answer)
+    });
+    let (other, asked) = server(good);
+    let error = chain_id(&transport(&[&refuses, &other], 1000)).await.unwrap_err();
+    assert!(matches!(error, TransportError::Node(_)), "{error}");
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_endless_answer_and_a_silent_node_are_given_up() {
+    let (huge, _) = server(|_| http("200 OK", &"x".repeat(5000)));
+    let error = chain_id(&transport(&[&huge], 1000)).await.unwrap_err();
+    assert!(
+        matches!(error, TransportError::Unavailable(EndpointFailure::TooLarge)),
+        "{error}"
+    );
+    // Bound, but never accepted from.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let error = chain_id(&transport(&[&url], 1000)).await.unwrap_err();
+    assert!(
+        matches!(error, TransportError::Unavailable(EndpointFailure::Timeout)),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_pinned_transport_stays_with_its_endpoint() {
+    let (well, _) = server(good);
+    let pinned = transport(&["http://127.0.0.1:1", &well], 1000).pinned();
+    assert!(
+        chain_id(&pinned).await.is_err(),
+        "it must not go on to the other one"
+    );
+}
+
+#[test]
+fn setup_problems_never_print_the_url() {
+    let error = Transport::new(&["ftp://secret@host/token".into()], Duration::from_secs(1), 1).unwrap_err();
+    assert!(
+        !error.to_string().contains("secret") && !error.to_string().contains("token"),
+        "{error}"
+    );
+    assert!(Transport::new(&[], Duration::from_secs(1), 1).is_err());
+}
