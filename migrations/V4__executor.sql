@@ -3,6 +3,8 @@
 CREATE TABLE chain_legs (
     intent_id    bytea PRIMARY KEY CHECK (length(intent_id) = 32),
     tx_ref       text NOT NULL,
+    -- The intent's fields as JSON; believed only when they hash to the id.
+    preimage     text NOT NULL,
     leg          text NOT NULL,
     final        boolean NOT NULL DEFAULT false,
     -- Recorded at the first attempt, never recomputed.
@@ -14,7 +16,8 @@ CREATE TABLE chain_legs (
     updated_at   timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX chain_legs_by_tx_ref ON chain_legs (tx_ref);
-CREATE INDEX chain_legs_moving ON chain_legs (updated_at) WHERE NOT final;
+CREATE INDEX chain_legs_settling ON chain_legs (block_number) WHERE leg IN ('executed', 'refunded') AND NOT final;
+CREATE INDEX chain_legs_recent ON chain_legs (updated_at);
 
 CREATE TABLE leg_history (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -51,9 +54,12 @@ CREATE TABLE work_items (
     -- Upper bound of the batch this item may share; halves when gas ran out.
     batch_limit integer,
     reason      text,
-    created_at  timestamptz NOT NULL DEFAULT now(),
-    updated_at  timestamptz NOT NULL DEFAULT now()
+    -- Parked, but the copy on the dead queue is not confirmed yet.
+    unsent      boolean NOT NULL DEFAULT false,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX work_items_unsent ON work_items (updated_at) WHERE unsent;
 CREATE INDEX work_items_ready ON work_items (command, not_before) WHERE state = 'ready';
 CREATE INDEX work_items_open ON work_items (intent_id) WHERE state IN ('ready', 'in_attempt');
 
@@ -74,15 +80,18 @@ CREATE TABLE attempts (
     last_broadcast_at timestamptz
 );
 CREATE INDEX attempts_open ON attempts (signer, nonce) WHERE state IN ('signed', 'mined');
+CREATE INDEX attempts_by_block ON attempts (block_number) WHERE state IN ('mined', 'final');
 
 CREATE TABLE attempt_items (
     attempt_id bigint NOT NULL REFERENCES attempts (id),
     position   integer NOT NULL,
     message_id uuid NOT NULL REFERENCES work_items (message_id),
     intent_id  bytea NOT NULL,
+    -- Null while no block holds the attempt.
     outcome    text,
     PRIMARY KEY (attempt_id, position)
 );
+CREATE INDEX attempt_items_by_message ON attempt_items (message_id);
 CREATE INDEX attempt_items_by_intent ON attempt_items (intent_id);
 
 CREATE TABLE blocks (

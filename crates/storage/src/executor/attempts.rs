@@ -1,0 +1,272 @@
+//! Signed transactions: stored before they are broadcast, kept as they were signed.
+
+use domain::ids::{IntentId, MessageId};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::legs::signed;
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query, query_one};
+
+statements! {
+    INSERT =
+        "insert into attempts (signer, nonce, tx_hash, raw, command, state, replaces, fencing_token) \
+         values ($1, $2, $3, $4, $5, 'signed', $6, $7) returning id";
+    INSERT_ITEMS =
+        "insert into attempt_items (attempt_id, position, message_id, intent_id) \
+         select $1, t.n - 1, t.message_id, t.intent_id \
+         from unnest($2::uuid[], $3::bytea[]) with ordinality as t(message_id, intent_id, n)";
+    OPEN =
+        "select id, nonce, tx_hash, raw, command, block_number from attempts \
+         where signer = $1 and state = 'signed' order by nonce, id";
+    OPEN_COUNT = "select count(*) as open from attempts where signer = $1 and state = 'signed'";
+    BY_HASH =
+        "select id, nonce, tx_hash, raw, command, block_number from attempts \
+         where signer = $1 and tx_hash = any($2::bytea[]) order by nonce, id for update";
+    BY_ID =
+        "select id, nonce, tx_hash, raw, command, block_number from attempts \
+         where signer = $1 and id = any($2::bigint[]) order by nonce, id for update";
+    ITEMS =
+        "select attempt_id, message_id, intent_id, outcome from attempt_items \
+         where attempt_id = any($1::bigint[]) order by attempt_id, position";
+    OUTCOMES =
+        "update attempt_items i set outcome = c.outcome \
+         from unnest($1::bigint[], $2::uuid[], $3::text[]) as c(attempt_id, message_id, outcome) \
+         where i.attempt_id = c.attempt_id and i.message_id = c.message_id";
+    MINED =
+        "update attempts set state = 'mined', block_number = $2, block_hash = $3 where id = any($1::bigint[])";
+    SUPERSEDED = "update attempts set state = 'superseded' where id = any($1::bigint[])";
+    FINAL =
+        "update attempts set state = 'final' where state = 'mined' and signer = $1 and block_number <= $2";
+    ORPHANED =
+        "update attempts set state = 'signed', block_number = null, block_hash = null \
+         where signer = $1 and state in ('mined', 'final') and block_number > $2 returning id";
+    FORGET_OUTCOMES = "update attempt_items set outcome = null where attempt_id = any($1::bigint[])";
+    BROADCAST = "update attempts set last_broadcast_at = clock_timestamp() where id = any($1::bigint[])";
+    REFUSED =
+        "select i.attempt_id, i.message_id, i.intent_id, i.outcome from attempt_items i \
+         join attempts a on a.id = i.attempt_id join work_items w on w.message_id = i.message_id \
+         where a.signer = $1 and a.state = 'mined' and a.block_number <= $2 and w.state = 'in_attempt' \
+         and i.outcome = any($3::text[])";
+}
+
+#[derive(Clone, Debug)]
+pub struct NewAttempt<'a> {
+    pub nonce: u64,
+    pub tx_hash: [u8; 32],
+    pub raw: &'a [u8],
+    pub command: &'static str,
+    pub replaces: Option<i64>,
+    pub items: &'a [(MessageId, IntentId)],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRow {
+    pub id: i64,
+    pub nonce: u64,
+    pub tx_hash: [u8; 32],
+    pub raw: Vec<u8>,
+    pub command: String,
+    pub block_number: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptItem {
+    pub attempt_id: i64,
+    pub message_id: MessageId,
+    pub intent_id: IntentId,
+    pub outcome: Option<String>,
+}
+
+/// Stores a signed transaction with its members under the lease's fencing token.
+pub async fn insert(
+    tx: &Transaction<'_>,
+    lease: &super::signers::Lease,
+    new: &NewAttempt<'_>,
+) -> Result<i64, StorageError> {
+    let row = query_one(
+        tx,
+        INSERT,
+        &[
+            &lease.signer.as_slice(),
+            &signed(new.nonce)?,
+            &new.tx_hash.as_slice(),
+            &new.raw,
+            &new.command,
+            &new.replaces,
+            &lease.fencing_token,
+        ],
+    )
+    .await?;
+    let id: i64 = row.try_get("id")?;
+    let messages: Vec<Uuid> = new.items.iter().map(|(message, _)| message.0).collect();
+    let intents: Vec<&[u8]> = new
+        .items
+        .iter()
+        .map(|(_, intent)| intent.as_bytes().as_slice())
+        .collect();
+    execute(tx, INSERT_ITEMS, &[&id, &messages, &intents]).await?;
+    Ok(id)
+}
+
+/// Attempts that no block holds, by nonce.
+pub async fn open(session: &impl Session, signer: &[u8; 20]) -> Result<Vec<AttemptRow>, StorageError> {
+    query(session, OPEN, &[&signer.as_slice()])
+        .await?
+        .iter()
+        .map(read_row)
+        .collect()
+}
+
+pub async fn open_count(session: &impl Session, signer: &[u8; 20]) -> Result<u64, StorageError> {
+    let row = query_one(session, OPEN_COUNT, &[&signer.as_slice()]).await?;
+    Reader::new(&row, "attempts", "count").unsigned("open")
+}
+
+pub async fn lock_by_hash(
+    tx: &Transaction<'_>,
+    signer: &[u8; 20],
+    hashes: &[[u8; 32]],
+) -> Result<Vec<AttemptRow>, StorageError> {
+    let hashes: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
+    query(tx, BY_HASH, &[&signer.as_slice(), &hashes])
+        .await?
+        .iter()
+        .map(read_row)
+        .collect()
+}
+
+pub async fn lock_by_id(
+    tx: &Transaction<'_>,
+    signer: &[u8; 20],
+    ids: &[i64],
+) -> Result<Vec<AttemptRow>, StorageError> {
+    query(tx, BY_ID, &[&signer.as_slice(), &ids])
+        .await?
+        .iter()
+        .map(read_row)
+        .collect()
+}
+
+/// The members that rows name; what was really called stands in the signed bytes.
+pub async fn items(session: &impl Session, ids: &[i64]) -> Result<Vec<AttemptItem>, StorageError> {
+    query(session, ITEMS, &[&ids])
+        .await?
+        .iter()
+        .map(read_item)
+        .collect()
+}
+
+pub async fn set_outcomes(
+    tx: &Transaction<'_>,
+    outcomes: &[(i64, MessageId, &'static str)],
+) -> Result<(), StorageError> {
+    if outcomes.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = outcomes.iter().map(|(id, ..)| *id).collect();
+    let messages: Vec<Uuid> = outcomes.iter().map(|(_, message, _)| message.0).collect();
+    let names: Vec<&str> = outcomes.iter().map(|(.., name)| *name).collect();
+    execute(tx, OUTCOMES, &[&ids, &messages, &names]).await?;
+    Ok(())
+}
+
+pub async fn mark_mined(
+    tx: &Transaction<'_>,
+    ids: &[i64],
+    block_number: u64,
+    block_hash: &[u8; 32],
+) -> Result<(), StorageError> {
+    if !ids.is_empty() {
+        execute(tx, MINED, &[&ids, &signed(block_number)?, &block_hash.as_slice()]).await?;
+    }
+    Ok(())
+}
+
+/// Another transaction of the same nonce is final: these can never be mined.
+pub async fn mark_superseded(tx: &Transaction<'_>, ids: &[i64]) -> Result<(), StorageError> {
+    if !ids.is_empty() {
+        execute(tx, SUPERSEDED, &[&ids]).await?;
+    }
+    Ok(())
+}
+
+pub async fn mark_final(
+    tx: &Transaction<'_>,
+    signer: &[u8; 20],
+    final_block: u64,
+) -> Result<(), StorageError> {
+    execute(tx, FINAL, &[&signer.as_slice(), &signed(final_block)?]).await?;
+    Ok(())
+}
+
+/// Attempts mined after `ancestor` are in flight again; gives their ids.
+pub async fn return_orphaned(
+    tx: &Transaction<'_>,
+    signer: &[u8; 20],
+    ancestor: u64,
+) -> Result<Vec<i64>, StorageError> {
+    let rows = query(tx, ORPHANED, &[&signer.as_slice(), &signed(ancestor)?]).await?;
+    let ids = rows
+        .iter()
+        .map(|row| Ok(row.try_get("id")?))
+        .collect::<Result<Vec<i64>, StorageError>>()?;
+    if !ids.is_empty() {
+        execute(tx, FORGET_OUTCOMES, &[&ids]).await?;
+    }
+    Ok(ids)
+}
+
+pub async fn mark_broadcast(session: &impl Session, ids: &[i64]) -> Result<(), StorageError> {
+    if !ids.is_empty() {
+        execute(session, BROADCAST, &[&ids]).await?;
+    }
+    Ok(())
+}
+
+/// Items whose outcome lies in a final block and is one of `outcomes`, not settled yet.
+pub async fn refused_for_good(
+    session: &impl Session,
+    signer: &[u8; 20],
+    final_block: u64,
+    outcomes: &[&str],
+) -> Result<Vec<AttemptItem>, StorageError> {
+    let rows = query(
+        session,
+        REFUSED,
+        &[&signer.as_slice(), &signed(final_block)?, &outcomes],
+    )
+    .await?;
+    rows.iter().map(read_item).collect()
+}
+
+fn read_row(row: &Row) -> Result<AttemptRow, StorageError> {
+    let id: i64 = row.try_get("id")?;
+    let reader = Reader::new(row, "attempts", id);
+    let block: Option<i64> = reader.get("block_number")?;
+    Ok(AttemptRow {
+        id,
+        nonce: reader.unsigned("nonce")?,
+        tx_hash: reader.bytes("tx_hash")?,
+        raw: reader.get("raw")?,
+        command: reader.get("command")?,
+        block_number: block
+            .map(u64::try_from)
+            .transpose()
+            .map_err(|e| reader.corrupt("block_number", &e))?,
+    })
+}
+
+fn read_item(row: &Row) -> Result<AttemptItem, StorageError> {
+    let attempt_id: i64 = row.try_get("attempt_id")?;
+    let reader = Reader::new(row, "attempt_items", attempt_id);
+    let intent: &[u8] = reader.get("intent_id")?;
+    Ok(AttemptItem {
+        attempt_id,
+        message_id: MessageId(reader.get("message_id")?),
+        intent_id: IntentId::from_slice(intent).map_err(|e| reader.corrupt("intent_id", &e))?,
+        outcome: reader.get("outcome")?,
+    })
+}

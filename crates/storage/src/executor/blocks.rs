@@ -1,0 +1,142 @@
+//! The chain as we followed it: recent block hashes, and every event of the escrow.
+
+use domain::ids::IntentId;
+
+use super::legs::signed;
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query};
+
+statements! {
+    RECENT = "select number, hash, parent_hash from blocks order by number desc limit $1";
+    INSERT =
+        "insert into blocks (number, hash, parent_hash, at) values ($1, $2, $3, to_timestamp($4::float8))";
+    DROP_AFTER = "delete from blocks where number > $1";
+    PRUNE = "delete from blocks where number < $1";
+    INSERT_EVENTS =
+        "insert into escrow_events (block_number, log_index, block_hash, tx_hash, kind, intent_id, user_address, \
+         amount, detail) \
+         select $1, t.log_index, $2, t.tx_hash, t.kind, t.intent_id, t.user_address, t.amount::numeric, t.detail \
+         from unnest($3::integer[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[]) \
+         as t(log_index, tx_hash, kind, intent_id, user_address, amount, detail)";
+    EVENTS_AFTER = "select distinct intent_id from escrow_events where block_number > $1";
+    DROP_EVENTS_AFTER = "delete from escrow_events where block_number > $1";
+}
+
+/// A block we have taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRow {
+    pub number: u64,
+    pub hash: [u8; 32],
+    pub parent: [u8; 32],
+}
+
+#[derive(Clone, Debug)]
+pub struct EventRow {
+    pub log_index: u64,
+    pub tx_hash: [u8; 32],
+    pub kind: &'static str,
+    pub intent_id: IntentId,
+    pub user: Option<[u8; 20]>,
+    /// Base units.
+    pub amount: Option<u128>,
+    pub detail: Option<String>,
+}
+
+/// The newest blocks, newest first.
+pub async fn recent(session: &impl Session, limit: u32) -> Result<Vec<BlockRow>, StorageError> {
+    let rows = query(session, RECENT, &[&i64::from(limit)]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "blocks", "recent");
+            Ok(BlockRow {
+                number: reader.unsigned("number")?,
+                hash: reader.bytes("hash")?,
+                parent: reader.bytes("parent_hash")?,
+            })
+        })
+        .collect()
+}
+
+/// The next block and its events.
+pub async fn insert(
+    tx: &Transaction<'_>,
+    block: &BlockRow,
+    timestamp: u64,
+    events: &[EventRow],
+) -> Result<(), StorageError> {
+    let number = signed(block.number)?;
+    // Seconds since 1970 lie far below 2^53.
+    let seconds = f64::from(u32::try_from(timestamp).unwrap_or(u32::MAX));
+    execute(
+        tx,
+        INSERT,
+        &[
+            &number,
+            &block.hash.as_slice(),
+            &block.parent.as_slice(),
+            &seconds,
+        ],
+    )
+    .await?;
+    if events.is_empty() {
+        return Ok(());
+    }
+    let indexes: Vec<i32> = events
+        .iter()
+        .map(|e| i32::try_from(e.log_index).unwrap_or(i32::MAX))
+        .collect();
+    let hashes: Vec<&[u8]> = events.iter().map(|e| e.tx_hash.as_slice()).collect();
+    let kinds: Vec<&str> = events.iter().map(|e| e.kind).collect();
+    let intents: Vec<&[u8]> = events.iter().map(|e| e.intent_id.as_bytes().as_slice()).collect();
+    let users: Vec<Option<&[u8]>> = events
+        .iter()
+        .map(|e| e.user.as_ref().map(<[u8; 20]>::as_slice))
+        .collect();
+    let amounts: Vec<Option<String>> = events.iter().map(|e| e.amount.map(|a| a.to_string())).collect();
+    let details: Vec<Option<&str>> = events.iter().map(|e| e.detail.as_deref()).collect();
+    execute(
+        tx,
+        INSERT_EVENTS,
+        &[
+            &number,
+            &block.hash.as_slice(),
+            &indexes,
+            &hashes,
+            &kinds,
+            &intents,
+            &users,
+            &amounts,
+            &details,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Intents with an event after that block.
+pub async fn intents_after(session: &impl Session, ancestor: u64) -> Result<Vec<IntentId>, StorageError> {
+    let rows = query(session, EVENTS_AFTER, &[&signed(ancestor)?]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "escrow_events", "after");
+            let id: &[u8] = reader.get("intent_id")?;
+            IntentId::from_slice(id).map_err(|e| reader.corrupt("intent_id", &e))
+        })
+        .collect()
+}
+
+/// Blocks and events after the ancestor were never there.
+pub async fn drop_after(tx: &Transaction<'_>, ancestor: u64) -> Result<(), StorageError> {
+    let ancestor = signed(ancestor)?;
+    execute(tx, DROP_AFTER, &[&ancestor]).await?;
+    execute(tx, DROP_EVENTS_AFTER, &[&ancestor]).await?;
+    Ok(())
+}
+
+/// Forgets block hashes that nothing will ask for.
+pub async fn prune(tx: &Transaction<'_>, before: u64) -> Result<(), StorageError> {
+    execute(tx, PRUNE, &[&signed(before)?]).await?;
+    Ok(())
+}

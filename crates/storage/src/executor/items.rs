@@ -1,0 +1,281 @@
+//! Commands taken from their queues, each with its sealed envelope, until the chain has answered them.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use domain::ids::{IntentId, MessageId};
+use domain::intent::ChainLeg;
+use uuid::Uuid;
+
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query};
+
+/// What a work item commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WorkCommand {
+    Submit,
+    Execute,
+    Refund,
+}
+
+impl WorkCommand {
+    pub const ALL: [Self; 3] = [Self::Submit, Self::Execute, Self::Refund];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Execute => "execute",
+            Self::Refund => "refund",
+        }
+    }
+
+    pub fn from_stored(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|command| command.name() == name)
+    }
+}
+
+statements! {
+    INSERT =
+        "insert into work_items (message_id, intent_id, command, state, envelope) \
+         select t.message_id, t.intent_id, $1, 'ready', t.envelope \
+         from unnest($2::uuid[], $3::bytea[], $4::bytea[]) as t(message_id, intent_id, envelope) \
+         on conflict (message_id) do nothing";
+    READY =
+        "select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.attempts, w.batch_limit, \
+         extract(epoch from clock_timestamp())::float8 as db_now \
+         from work_items w join chain_legs l on l.intent_id = w.intent_id \
+         where w.command = $1 and w.state = 'ready' and w.not_before <= clock_timestamp() \
+         and not (l.leg = any($2::text[])) \
+         order by w.created_at, w.message_id limit $3 for update of w skip locked";
+    LOCK =
+        "select message_id, intent_id, command, state, envelope, attempts, batch_limit, \
+         extract(epoch from clock_timestamp())::float8 as db_now \
+         from work_items where message_id = any($1::uuid[]) order by message_id for update";
+    UNSENT =
+        "select message_id, intent_id, command, state, envelope, attempts, batch_limit, reason, \
+         extract(epoch from clock_timestamp())::float8 as db_now, \
+         (select a.tx_hash from attempt_items i join attempts a on a.id = i.attempt_id \
+          where i.message_id = w.message_id order by a.id desc limit 1) as last_tx \
+         from work_items w where unsent order by updated_at limit $1";
+    SENT = "update work_items set unsent = false where message_id = any($1::uuid[])";
+    UPDATE =
+        "update work_items w set state = c.state, reason = c.reason, batch_limit = c.batch_limit, \
+         not_before = clock_timestamp() + c.wait * interval '1 second', unsent = (c.state = 'parked'), \
+         attempts = w.attempts + c.burnt, updated_at = clock_timestamp() \
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::float8[], $6::integer[]) \
+         as c(message_id, state, reason, batch_limit, wait, burnt) where w.message_id = c.message_id";
+    UNDER_WAY =
+        "select distinct intent_id from work_items where intent_id = any($1::bytea[]) and state = 'in_attempt'";
+    OPEN = "select command, count(*) as items from work_items where state in ('ready', 'in_attempt') group by command";
+}
+
+/// A new item.
+#[derive(Clone, Debug)]
+pub struct NewItem {
+    pub message_id: MessageId,
+    pub intent_id: IntentId,
+    pub envelope: Vec<u8>,
+}
+
+/// A stored item. Nothing in it is believed: the envelope is verified whenever a call is built from it.
+#[derive(Clone, Debug)]
+pub struct ItemRow {
+    pub message_id: MessageId,
+    pub intent_id: IntentId,
+    pub command: WorkCommand,
+    pub envelope: Vec<u8>,
+    pub attempts: u32,
+    pub batch_limit: Option<u32>,
+    /// The database's clock at the reading, unix seconds.
+    pub db_now: f64,
+}
+
+/// Where an item goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemState {
+    Ready,
+    InAttempt,
+    Done,
+    Parked,
+}
+
+impl ItemState {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::InAttempt => "in_attempt",
+            Self::Done => "done",
+            Self::Parked => "parked",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ItemChange {
+    pub message_id: MessageId,
+    pub state: ItemState,
+    pub reason: Option<String>,
+    pub batch_limit: Option<u32>,
+    pub wait: Duration,
+    /// Whether this counts as a failed attempt.
+    pub burnt: bool,
+}
+
+impl ItemChange {
+    pub fn to(message_id: MessageId, state: ItemState) -> Self {
+        Self {
+            message_id,
+            state,
+            reason: None,
+            batch_limit: None,
+            wait: Duration::ZERO,
+            burnt: false,
+        }
+    }
+
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+}
+
+/// A parked item whose dead letter is not confirmed yet.
+#[derive(Clone, Debug)]
+pub struct UnsentItem {
+    pub item: ItemRow,
+    pub reason: String,
+    pub last_tx: Option<[u8; 32]>,
+}
+
+pub async fn insert(
+    tx: &Transaction<'_>,
+    command: WorkCommand,
+    items: &[NewItem],
+) -> Result<(), StorageError> {
+    if items.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = items.iter().map(|item| item.message_id.0).collect();
+    let intents: Vec<&[u8]> = items
+        .iter()
+        .map(|item| item.intent_id.as_bytes().as_slice())
+        .collect();
+    let envelopes: Vec<&[u8]> = items.iter().map(|item| item.envelope.as_slice()).collect();
+    execute(tx, INSERT, &[&command.name(), &ids, &intents, &envelopes]).await?;
+    Ok(())
+}
+
+/// The oldest items of a command that may go now: those whose intent's leg is none of `waiting`. Locked; items that
+/// somebody else holds are passed over.
+pub async fn ready(
+    tx: &Transaction<'_>,
+    command: WorkCommand,
+    waiting: &[ChainLeg],
+    limit: usize,
+) -> Result<Vec<ItemRow>, StorageError> {
+    let waiting: Vec<&str> = waiting.iter().map(|leg| leg.name()).collect();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    query(tx, READY, &[&command.name(), &waiting, &limit])
+        .await?
+        .iter()
+        .map(read_row)
+        .collect()
+}
+
+pub async fn lock(tx: &Transaction<'_>, ids: &[MessageId]) -> Result<Vec<ItemRow>, StorageError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    query(tx, LOCK, &[&ids]).await?.iter().map(read_row).collect()
+}
+
+/// Those of the intents that have an item in an attempt.
+pub async fn under_way(session: &impl Session, ids: &[IntentId]) -> Result<HashSet<IntentId>, StorageError> {
+    let rows = query(session, UNDER_WAY, &[&super::legs::bytes(ids)]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "work_items", "under way");
+            let id: &[u8] = reader.get("intent_id")?;
+            IntentId::from_slice(id).map_err(|e| reader.corrupt("intent_id", &e))
+        })
+        .collect()
+}
+
+pub async fn update(tx: &Transaction<'_>, changes: &[ItemChange]) -> Result<(), StorageError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = changes.iter().map(|c| c.message_id.0).collect();
+    let states: Vec<&str> = changes.iter().map(|c| c.state.name()).collect();
+    let reasons: Vec<Option<&str>> = changes.iter().map(|c| c.reason.as_deref()).collect();
+    let limits: Vec<Option<i32>> = changes
+        .iter()
+        .map(|c| c.batch_limit.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
+        .collect();
+    let waits: Vec<f64> = changes.iter().map(|c| c.wait.as_secs_f64()).collect();
+    let burnt: Vec<i32> = changes.iter().map(|c| i32::from(c.burnt)).collect();
+    execute(tx, UPDATE, &[&ids, &states, &reasons, &limits, &waits, &burnt]).await?;
+    Ok(())
+}
+
+pub async fn unsent(session: &impl Session, limit: u32) -> Result<Vec<UnsentItem>, StorageError> {
+    let rows = query(session, UNSENT, &[&i64::from(limit)]).await?;
+    rows.iter()
+        .map(|row| {
+            let item = read_row(row)?;
+            let reader = Reader::new(row, "work_items", item.message_id);
+            let reason: Option<String> = reader.get("reason")?;
+            let last_tx: Option<&[u8]> = reader.get("last_tx")?;
+            let last_tx = last_tx.and_then(|bytes| bytes.try_into().ok());
+            Ok(UnsentItem {
+                item,
+                reason: reason.unwrap_or_default(),
+                last_tx,
+            })
+        })
+        .collect()
+}
+
+pub async fn mark_sent(session: &impl Session, ids: &[MessageId]) -> Result<(), StorageError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    execute(session, SENT, &[&ids]).await?;
+    Ok(())
+}
+
+/// Items not settled, by command.
+pub async fn open_counts(session: &impl Session) -> Result<Vec<(String, u64)>, StorageError> {
+    let rows = query(session, OPEN, &[]).await?;
+    let count = |row| {
+        let reader = Reader::new(row, "work_items", "counts");
+        Ok((reader.get("command")?, reader.unsigned("items")?))
+    };
+    rows.iter().map(count).collect()
+}
+
+fn read_row(row: &tokio_postgres::Row) -> Result<ItemRow, StorageError> {
+    let message_id = MessageId(row.try_get("message_id")?);
+    let reader = Reader::new(row, "work_items", message_id);
+    let intent: &[u8] = reader.get("intent_id")?;
+    let command: &str = reader.get("command")?;
+    let attempts: i32 = reader.get("attempts")?;
+    let limit: Option<i32> = reader.get("batch_limit")?;
+    Ok(ItemRow {
+        message_id,
+        intent_id: IntentId::from_slice(intent).map_err(|e| reader.corrupt("intent_id", &e))?,
+        command: WorkCommand::from_stored(command).ok_or_else(|| reader.corrupt("command", &command))?,
+        envelope: reader.get("envelope")?,
+        attempts: u32::try_from(attempts).unwrap_or_default(),
+        batch_limit: limit.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
+        db_now: reader.get("db_now")?,
+    })
+}

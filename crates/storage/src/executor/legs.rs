@@ -1,0 +1,268 @@
+//! Where each intent's deposit stands. Every change is a legal transition, guarded by the row's version, with a
+//! history row beside it.
+
+use domain::ids::{IntentId, MessageId, Preimage};
+use domain::intent::{Cause, ChainLeg, IllegalTransition};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query};
+
+statements! {
+    ENSURE =
+        "insert into chain_legs (intent_id, tx_ref, preimage, leg) \
+         select t.intent_id, t.tx_ref, t.preimage, 'queued' \
+         from unnest($1::bytea[], $2::text[], $3::text[]) as t(intent_id, tx_ref, preimage) \
+         order by t.intent_id on conflict (intent_id) do nothing";
+    LOCK =
+        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version \
+         from chain_legs where intent_id = any($1::bytea[]) order by intent_id for update";
+    LOCK_SETTLING =
+        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version \
+         from chain_legs where leg in ('executed', 'refunded') and not final and block_number <= $1 \
+         order by intent_id limit $2 for update";
+    READ =
+        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version \
+         from chain_legs where intent_id = any($1::bytea[]) order by intent_id";
+    SAVE =
+        "update chain_legs l set leg = c.leg, final = c.final, signer = coalesce(l.signer, c.signer), \
+         tx_hash = c.tx_hash, block_number = c.block_number, reason = c.reason, version = l.version + 1, \
+         updated_at = clock_timestamp() \
+         from unnest($1::bytea[], $2::bigint[], $3::text[], $4::boolean[], $5::bytea[], $6::bytea[], $7::bigint[], \
+         $8::text[]) as c(intent_id, version, leg, final, signer, tx_hash, block_number, reason) \
+         where l.intent_id = c.intent_id and l.version = c.version";
+    HISTORY =
+        "insert into leg_history (intent_id, at, from_leg, to_leg, cause, tx_hash, message_id) \
+         select t.intent_id, clock_timestamp(), t.from_leg, t.to_leg, t.cause, t.tx_hash, t.message_id \
+         from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[]) \
+         with ordinality as t(intent_id, from_leg, to_leg, cause, tx_hash, message_id, n) order by t.n";
+}
+
+/// One leg, read under lock; changes are collected here and written by [`save`].
+#[derive(Clone, Debug)]
+pub struct LegRow {
+    pub intent_id: IntentId,
+    pub tx_ref: String,
+    /// `None` when the stored fields do not hash to the id: somebody edited the row.
+    pub preimage: Option<Preimage>,
+    pub leg: ChainLeg,
+    pub signer: Option<[u8; 20]>,
+    pub tx_hash: Option<[u8; 32]>,
+    pub block_number: Option<u64>,
+    pub reason: Option<String>,
+    version: i64,
+    steps: Vec<Step>,
+}
+
+/// Why and by what a leg moves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Because {
+    /// A short word for the history.
+    pub why: &'static str,
+    pub tx_hash: Option<[u8; 32]>,
+    pub message_id: Option<MessageId>,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    from: &'static str,
+    to: &'static str,
+    because: Because,
+}
+
+impl LegRow {
+    /// Moves the leg if that is legal. Moving to where it stands changes nothing.
+    pub fn advance(
+        &mut self,
+        to: ChainLeg,
+        cause: Cause,
+        because: Because,
+    ) -> Result<bool, IllegalTransition> {
+        if to == self.leg {
+            return Ok(false);
+        }
+        let from = self.leg;
+        self.leg = from.advance(to, cause)?;
+        self.steps.push(Step {
+            from: history_name(from),
+            to: history_name(to),
+            because,
+        });
+        if because.tx_hash.is_some() {
+            self.tx_hash = because.tx_hash;
+        }
+        Ok(true)
+    }
+
+    /// Whether [`save`] has something to write.
+    pub fn is_changed(&self) -> bool {
+        !self.steps.is_empty()
+    }
+}
+
+/// `executed` when mined, `executed_final` when final.
+const fn history_name(leg: ChainLeg) -> &'static str {
+    use domain::intent::Finality;
+    match leg {
+        ChainLeg::Executed(Finality::Final) => "executed_final",
+        ChainLeg::Refunded(Finality::Final) => "refunded_final",
+        other => other.name(),
+    }
+}
+
+/// Makes sure that each intent has a leg; one that is there stays as it is.
+pub async fn ensure(tx: &Transaction<'_>, intents: &[Preimage]) -> Result<(), StorageError> {
+    if intents.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<IntentId> = intents.iter().map(Preimage::intent_id).collect();
+    let ids: Vec<&[u8]> = ids.iter().map(|id| id.as_bytes().as_slice()).collect();
+    let refs: Vec<&str> = intents.iter().map(|intent| intent.tx_ref.as_str()).collect();
+    let texts = intents
+        .iter()
+        .map(|intent| serde_json::to_string(intent).map_err(|e| StorageError::bug(e.to_string())))
+        .collect::<Result<Vec<_>, _>>()?;
+    execute(tx, ENSURE, &[&ids, &refs, &texts]).await?;
+    Ok(())
+}
+
+/// The legs of these intents, locked in one order for everybody. Unknown intents are left out.
+pub async fn lock(tx: &Transaction<'_>, ids: &[IntentId]) -> Result<Vec<LegRow>, StorageError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    query(tx, LOCK, &[&bytes(ids)])
+        .await?
+        .iter()
+        .map(read_row)
+        .collect()
+}
+
+/// Paid-out legs whose block is now deep enough, locked.
+pub async fn lock_settling(
+    tx: &Transaction<'_>,
+    final_block: u64,
+    limit: u32,
+) -> Result<Vec<LegRow>, StorageError> {
+    let rows = query(tx, LOCK_SETTLING, &[&signed(final_block)?, &i64::from(limit)]).await?;
+    rows.iter().map(read_row).collect()
+}
+
+pub async fn read(session: &impl Session, ids: &[IntentId]) -> Result<Vec<LegRow>, StorageError> {
+    query(session, READ, &[&bytes(ids)])
+        .await?
+        .iter()
+        .map(read_row)
+        .collect()
+}
+
+/// Writes every changed leg and its history; [`StorageError::Conflict`] when one changed since it was read.
+pub async fn save(tx: &Transaction<'_>, legs: &[LegRow]) -> Result<(), StorageError> {
+    let changed: Vec<&LegRow> = legs.iter().filter(|leg| leg.is_changed()).collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&[u8]> = changed
+        .iter()
+        .map(|leg| leg.intent_id.as_bytes().as_slice())
+        .collect();
+    let versions: Vec<i64> = changed.iter().map(|leg| leg.version).collect();
+    let names: Vec<&str> = changed.iter().map(|leg| leg.leg.name()).collect();
+    let finals: Vec<bool> = changed.iter().map(|leg| leg.leg.is_final()).collect();
+    let signers: Vec<Option<&[u8]>> = changed
+        .iter()
+        .map(|leg| leg.signer.as_ref().map(<[u8; 20]>::as_slice))
+        .collect();
+    let hashes: Vec<Option<&[u8]>> = changed
+        .iter()
+        .map(|leg| leg.tx_hash.as_ref().map(<[u8; 32]>::as_slice))
+        .collect();
+    let blocks = changed
+        .iter()
+        .map(|leg| leg.block_number.map(signed).transpose())
+        .collect::<Result<Vec<_>, _>>()?;
+    let reasons: Vec<Option<&str>> = changed.iter().map(|leg| leg.reason.as_deref()).collect();
+    let touched = execute(
+        tx,
+        SAVE,
+        &[
+            &ids, &versions, &names, &finals, &signers, &hashes, &blocks, &reasons,
+        ],
+    )
+    .await?;
+    if usize::try_from(touched).ok() != Some(changed.len()) {
+        return Err(StorageError::stale("chain_legs"));
+    }
+    write_history(tx, &changed).await
+}
+
+async fn write_history(tx: &Transaction<'_>, changed: &[&LegRow]) -> Result<(), StorageError> {
+    let steps: Vec<(&LegRow, &Step)> = changed
+        .iter()
+        .flat_map(|leg| leg.steps.iter().map(move |step| (*leg, step)))
+        .collect();
+    let ids: Vec<&[u8]> = steps
+        .iter()
+        .map(|(leg, _)| leg.intent_id.as_bytes().as_slice())
+        .collect();
+    let from: Vec<&str> = steps.iter().map(|(_, step)| step.from).collect();
+    let to: Vec<&str> = steps.iter().map(|(_, step)| step.to).collect();
+    let causes: Vec<&str> = steps.iter().map(|(_, step)| step.because.why).collect();
+    let hashes: Vec<Option<&[u8]>> = steps
+        .iter()
+        .map(|(_, step)| step.because.tx_hash.as_ref().map(<[u8; 32]>::as_slice))
+        .collect();
+    let messages: Vec<Option<Uuid>> = steps
+        .iter()
+        .map(|(_, step)| step.because.message_id.map(|id| id.0))
+        .collect();
+    execute(tx, HISTORY, &[&ids, &from, &to, &causes, &hashes, &messages]).await?;
+    Ok(())
+}
+
+pub(crate) fn read_row(row: &Row) -> Result<LegRow, StorageError> {
+    let raw: &[u8] = row.try_get("intent_id")?;
+    let intent_id = IntentId::from_slice(raw).map_err(|e| StorageError::bug(e.to_string()))?;
+    let reader = Reader::new(row, "chain_legs", intent_id);
+    let leg: &str = reader.get("leg")?;
+    let block: Option<i64> = reader.get("block_number")?;
+    let preimage: &str = reader.get("preimage")?;
+    let preimage = serde_json::from_str::<Preimage>(preimage).ok();
+    Ok(LegRow {
+        intent_id,
+        tx_ref: reader.get("tx_ref")?,
+        preimage: preimage.filter(|fields| fields.intent_id() == intent_id),
+        leg: ChainLeg::from_stored(leg, reader.get("final")?).ok_or_else(|| reader.corrupt("leg", &leg))?,
+        signer: fixed(&reader, "signer")?,
+        tx_hash: fixed(&reader, "tx_hash")?,
+        block_number: block
+            .map(u64::try_from)
+            .transpose()
+            .map_err(|e| reader.corrupt("block_number", &e))?,
+        reason: reader.get("reason")?,
+        version: reader.get("version")?,
+        steps: Vec::new(),
+    })
+}
+
+fn fixed<const N: usize>(reader: &Reader<'_>, column: &'static str) -> Result<Option<[u8; N]>, StorageError> {
+    let bytes: Option<&[u8]> = reader.get(column)?;
+    bytes
+        .map(|b| {
+            b.try_into()
+                .map_err(|_| reader.corrupt(column, &"another length"))
+        })
+        .transpose()
+}
+
+pub(crate) fn bytes(ids: &[IntentId]) -> Vec<&[u8]> {
+    ids.iter().map(|id| id.as_bytes().as_slice()).collect()
+}
+
+/// Block numbers and nonces are `bigint`.
+pub(crate) fn signed(value: u64) -> Result<i64, StorageError> {
+    i64::try_from(value).map_err(|_| StorageError::bug("a number past 2^63"))
+}

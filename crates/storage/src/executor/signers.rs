@@ -1,0 +1,125 @@
+//! One row per signing key: its next nonce, and who may use it now. The lease runs on the database's clock; every
+//! writer checks it inside its own transaction.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::legs::signed;
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query_opt};
+
+statements! {
+    ENSURE =
+        "insert into signers (address, shard, next_nonce) values ($1, $2, $3) on conflict (address) do nothing";
+    ACQUIRE =
+        "update signers set lease_holder = $2, lease_until = clock_timestamp() + $3::float8 * interval '1 second', \
+         fencing_token = fencing_token + 1 \
+         where address = $1 and (lease_until is null or lease_until < clock_timestamp()) returning fencing_token";
+    RENEW =
+        "update signers set lease_until = clock_timestamp() + $4::float8 * interval '1 second' \
+         where address = $1 and lease_holder = $2 and fencing_token = $3 and lease_until >= clock_timestamp()";
+    RELEASE =
+        "update signers set lease_until = null where address = $1 and lease_holder = $2 and fencing_token = $3";
+    CHECK =
+        "select next_nonce from signers where address = $1 and lease_holder = $2 and fencing_token = $3 \
+         and lease_until >= clock_timestamp() for update";
+    SET_NONCE = "update signers set next_nonce = greatest(next_nonce, $2) where address = $1";
+}
+
+/// The right to use one signer, as long as the row says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub signer: [u8; 20],
+    pub holder: Uuid,
+    /// Grows with every change of hands: an older holder's write is refused.
+    pub fencing_token: i64,
+}
+
+/// Makes sure that the signer has a row; a nonce that is there is kept.
+pub async fn ensure(
+    session: &impl Session,
+    signer: &[u8; 20],
+    shard: i32,
+    nonce: u64,
+) -> Result<(), StorageError> {
+    execute(session, ENSURE, &[&signer.as_slice(), &shard, &signed(nonce)?]).await?;
+    Ok(())
+}
+
+/// Takes the lease if nobody holds it.
+pub async fn acquire(
+    session: &impl Session,
+    signer: &[u8; 20],
+    holder: Uuid,
+    hold: Duration,
+) -> Result<Option<Lease>, StorageError> {
+    let row = query_opt(
+        session,
+        ACQUIRE,
+        &[&signer.as_slice(), &holder, &hold.as_secs_f64()],
+    )
+    .await?;
+    row.map(|row| {
+        Ok(Lease {
+            signer: *signer,
+            holder,
+            fencing_token: row.try_get("fencing_token")?,
+        })
+    })
+    .transpose()
+}
+
+/// False when it is lost.
+pub async fn renew(session: &impl Session, lease: &Lease, hold: Duration) -> Result<bool, StorageError> {
+    let touched = execute(
+        session,
+        RENEW,
+        &[
+            &lease.signer.as_slice(),
+            &lease.holder,
+            &lease.fencing_token,
+            &hold.as_secs_f64(),
+        ],
+    )
+    .await?;
+    Ok(touched == 1)
+}
+
+pub async fn release(session: &impl Session, lease: &Lease) -> Result<(), StorageError> {
+    execute(
+        session,
+        RELEASE,
+        &[&lease.signer.as_slice(), &lease.holder, &lease.fencing_token],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Locks the signer's row and gives its next nonce; `None` when the lease is not ours (any more).
+pub async fn check(tx: &Transaction<'_>, lease: &Lease) -> Result<Option<u64>, StorageError> {
+    let row = query_opt(
+        tx,
+        CHECK,
+        &[&lease.signer.as_slice(), &lease.holder, &lease.fencing_token],
+    )
+    .await?;
+    row.map(|row| Reader::new(&row, "signers", hex_of(&lease.signer)).unsigned("next_nonce"))
+        .transpose()
+}
+
+/// Never backwards.
+pub async fn raise_nonce(tx: &Transaction<'_>, signer: &[u8; 20], next: u64) -> Result<(), StorageError> {
+    execute(tx, SET_NONCE, &[&signer.as_slice(), &signed(next)?]).await?;
+    Ok(())
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::from("0x"), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
