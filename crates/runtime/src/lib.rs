@@ -1,1 +1,42 @@
-//! 
+//! What every process of ours does alike, without a business word: settings, telemetry, metrics, keys, lifecycle,
+//! the admin port, the outbox relay, breakers and halts.
+//!
+//! A service reads [`settings::Settings`], builds a [`process::Process`], spawns its own tasks on it, and runs it
+//! until it is stopped.
+
+pub mod admin;
+pub mod breaker;
+pub mod gate;
+pub mod halts;
+pub mod health;
+pub mod keys;
+pub mod lifecycle;
+pub mod metrics;
+pub mod process;
+pub mod ready;
+pub mod relay;
+pub mod settings;
+pub mod telemetry;
+
+pub use health::Health;
+pub use keys::{KeyDirectory, Keys};
+pub use lifecycle::{Stop, Tasks};
+pub use process::Process;
+pub use relay::Relay;
+pub use settings::{Environment, SettingError, Settings};
+
+/// An error with all its causes, in one line: how failures are logged.
+pub fn chain(error: &(dyn std::error::Error + '_)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Some libraries repeat the cause in their own text.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

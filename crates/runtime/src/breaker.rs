@@ -1,0 +1,324 @@
+//! A breaker holds work back while a dependency is down: messages wait in their queue and burn no attempts.
+//!
+//! [`Core`] is the pure state machine; [`Breaker`] shares it and shows it as a gate (true = work may run).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::lifecycle::Stop;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerPolicy {
+    /// Failures in a row that open it.
+    pub failures: u32,
+    /// First wait before a probe; doubled after each failed one.
+    pub first_wait: Duration,
+    pub longest_wait: Duration,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            failures: 3,
+            first_wait: Duration::from_millis(500),
+            longest_wait: Duration::from_secs(15),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Work runs; so many failures in a row.
+    Closed { failures: u32 },
+    /// Nothing runs until then.
+    Open { until: Instant, wait: Duration },
+    /// The next result decides.
+    HalfOpen { wait: Duration },
+}
+
+/// The state machine; time is a parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct Core {
+    policy: BreakerPolicy,
+    phase: Phase,
+}
+
+impl Core {
+    pub fn new(policy: BreakerPolicy) -> Self {
+        Self {
+            policy,
+            phase: Phase::Closed { failures: 0 },
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub fn on_success(&mut self) {
+        // A late success of work begun before the opening proves nothing.
+        if !matches!(self.phase, Phase::Open { .. }) {
+            self.phase = Phase::Closed { failures: 0 };
+        }
+    }
+
+    pub fn on_failure(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Closed { failures } if failures + 1 < self.policy.failures => {
+                self.phase = Phase::Closed {
+                    failures: failures + 1,
+                };
+            }
+            Phase::Closed { .. } => self.open(now, self.policy.first_wait),
+            Phase::HalfOpen { wait } => self.open(now, wait.saturating_mul(2)),
+            Phase::Open { .. } => {}
+        }
+    }
+
+    /// Opens at once, whatever the count: the failure was plain.
+    pub fn trip(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Closed { .. } => self.open(now, self.policy.first_wait),
+            Phase::HalfOpen { wait } => self.open(now, wait.saturating_mul(2)),
+            Phase::Open { .. } => {}
+        }
+    }
+
+    /// Time passes.
+    pub fn on_time(&mut self, now: Instant) {
+        if let Phase::Open { until, wait } = self.phase
+            && now >= until
+        {
+            self.phase = Phase::HalfOpen { wait };
+        }
+    }
+
+    fn open(&mut self, now: Instant, wait: Duration) {
+        let wait = wait.min(self.policy.longest_wait);
+        self.phase = Phase::Open {
+            until: now + wait,
+            wait,
+        };
+    }
+}
+
+/// A shared breaker of one dependency or command; clones share it.
+#[derive(Clone, Debug)]
+pub struct Breaker(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: &'static str,
+    core: Mutex<Core>,
+    phase: watch::Sender<Phase>,
+    gate: watch::Sender<bool>,
+}
+
+impl Breaker {
+    pub fn new(name: &'static str, policy: BreakerPolicy) -> Self {
+        let core = Core::new(policy);
+        let breaker = Self(Arc::new(Inner {
+            name,
+            core: Mutex::new(core),
+            phase: watch::Sender::new(core.phase()),
+            gate: watch::Sender::new(true),
+        }));
+        breaker.show();
+        breaker
+    }
+
+    /// True while work may run.
+    pub fn gate(&self) -> watch::Receiver<bool> {
+        self.0.gate.subscribe()
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(*self.0.phase.borrow(), Phase::Open { .. })
+    }
+
+    pub fn success(&self) {
+        self.change(Core::on_success, "");
+    }
+
+    /// `why` is for the log.
+    pub fn failure(&self, why: &str) {
+        self.change(|core| core.on_failure(Instant::now()), why);
+    }
+
+    pub fn trip(&self, why: &str) {
+        self.change(|core| core.trip(Instant::now()), why);
+    }
+
+    /// Lets time pass, until the stop. With a probe, the probe decides whether it closes, and no work runs before;
+    /// without one, work runs when half open and its first result decides.
+    pub async fn run<P, F>(self, probe: Option<P>, stop: Stop)
+    where
+        P: Fn() -> F + Send + Sync,
+        F: Future<Output = Result<(), String>> + Send,
+    {
+        let mut phase = self.0.phase.subscribe();
+        loop {
+            let now = *phase.borrow_and_update();
+            match (now, &probe) {
+                (Phase::Open { until, .. }, _) => tokio::select! {
+                    () = stop.requested() => return,
+                    () = tokio::time::sleep_until(until) => self.change(|core| core.on_time(Instant::now()), ""),
+                },
+                (Phase::HalfOpen { .. }, Some(probe)) => match probe().await {
+                    Ok(()) => self.success(),
+                    Err(why) => self.failure(&why),
+                },
+                _ => tokio::select! {
+                    () = stop.requested() => return,
+                    changed = phase.changed() => if changed.is_err() { return },
+                },
+            }
+            self.0.gate.send_if_modified(|open| {
+                let probed = probe.is_some() && matches!(*self.0.phase.borrow(), Phase::HalfOpen { .. });
+                let next = !self.is_open() && !probed;
+                std::mem::replace(open, next) != next
+            });
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Core), why: &str) {
+        let (before, after) = {
+            let mut core = self.0.core.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = core.phase();
+            change(&mut core);
+            (before, core.phase())
+        };
+        if before == after {
+            return;
+        }
+        let name = self.0.name;
+        match after {
+            Phase::Open { wait, .. } => {
+                counter!("fiatrails_breaker_opened_total", "breaker" => name).increment(1);
+                tracing::warn!(breaker = name, why, wait_ms = wait.as_millis(), "breaker opened");
+                self.0.gate.send_replace(false);
+            }
+            Phase::Closed { failures: 0 } if !matches!(before, Phase::Closed { .. }) => {
+                tracing::info!(breaker = name, "breaker closed");
+                self.0.gate.send_replace(true);
+            }
+            _ => {}
+        }
+        self.0.phase.send_replace(after);
+        self.show();
+    }
+
+    fn show(&self) {
+        let value = match *self.0.phase.borrow() {
+            Phase::Closed { .. } => 0.0,
+            Phase::HalfOpen { .. } => 1.0,
+            Phase::Open { .. } => 2.0,
+        };
+        gauge!("fiatrails_breaker_state", "breaker" => self.0.name).set(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> BreakerPolicy {
+        BreakerPolicy {
+            failures: 2,
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(3),
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_waits_double_to_their_cap() {
+        let mut core = Core::new(policy());
+        let t0 = Instant::now();
+        core.on_failure(t0);
+        core.on_success();
+        core.on_failure(t0);
+        assert_eq!(core.phase(), Phase::Closed { failures: 1 });
+        core.on_failure(t0);
+        let mut now = t0;
+        for seconds in [1, 2, 3, 3] {
+            let wait = Duration::from_secs(seconds);
+            assert_eq!(
+                core.phase(),
+                Phase::Open {
+                    until: now + wait,
+                    wait
+                }
+            );
+            core.on_success();
+            core.on_time(now);
+            assert!(
+                matches!(core.phase(), Phase::Open { .. }),
+                "nothing but time leads out"
+            );
+            now += wait;
+            core.on_time(now);
+            assert_eq!(core.phase(), Phase::HalfOpen { wait });
+            core.on_failure(now);
+        }
+        now += Duration::from_secs(3);
+        core.on_time(now);
+        core.on_success();
+        assert_eq!(core.phase(), Phase::Closed { failures: 0 });
+    }
+
+    fn quick() -> BreakerPolicy {
+        BreakerPolicy {
+            failures: 2,
+            first_wait: Duration::from_millis(10),
+            longest_wait: Duration::from_millis(40),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_gate_stays_shut_until_a_probe_succeeds() {
+        let breaker = Breaker::new("test", quick());
+        let stop = Stop::new();
+        let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let probes = Arc::new(tokio::sync::Semaphore::new(0));
+        let (seen, count) = (up.clone(), probes.clone());
+        let probe = move || {
+            let up = seen.load(std::sync::atomic::Ordering::SeqCst);
+            count.add_permits(1);
+            async move { if up { Ok(()) } else { Err("still down".to_owned()) } }
+        };
+        let task = tokio::spawn(breaker.clone().run(Some(probe), stop.clone()));
+        let mut gate = breaker.gate();
+        breaker.trip("treasury is empty");
+        gate.wait_for(|open| !open).await.unwrap();
+        drop(probes.acquire_many(3).await.unwrap());
+        assert!(!*gate.borrow());
+        up.store(true, std::sync::atomic::Ordering::SeqCst);
+        gate.wait_for(|open| *open).await.unwrap();
+        stop.soft();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_a_probe_the_first_result_decides() {
+        type Nothing = fn() -> std::future::Ready<Result<(), String>>;
+        let breaker = Breaker::new("test", quick());
+        let stop = Stop::new();
+        let none: Option<Nothing> = None;
+        let task = tokio::spawn(breaker.clone().run(none, stop.clone()));
+        let mut gate = breaker.gate();
+        breaker.trip("down");
+        gate.wait_for(|open| !open).await.unwrap();
+        gate.wait_for(|open| *open).await.unwrap();
+        breaker.failure("still down");
+        gate.wait_for(|open| !open).await.unwrap();
+        gate.wait_for(|open| *open).await.unwrap();
+        breaker.success();
+        assert!(*gate.borrow());
+        stop.soft();
+        task.await.unwrap();
+    }
+}

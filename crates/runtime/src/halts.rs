@@ -1,0 +1,68 @@
+//! Watches the operators' switches and shows each as a gate. Unknown means halted: until the first reading, and
+//! never after, since a database that is gone stops work by itself.
+
+use std::time::Duration;
+
+use metrics::gauge;
+use storage::halts::{self, Scope};
+use storage::{Pool, StorageError};
+use tokio::sync::watch;
+
+use crate::chain;
+use crate::lifecycle::Stop;
+
+const POLL: Duration = Duration::from_secs(1);
+
+/// The switches as this process last saw them.
+#[derive(Debug)]
+pub struct Halts {
+    gates: [(Scope, watch::Sender<bool>); 4],
+}
+
+impl Default for Halts {
+    fn default() -> Self {
+        Self {
+            gates: Scope::ALL.map(|scope| (scope, watch::Sender::new(false))),
+        }
+    }
+}
+
+impl Halts {
+    /// True while this kind of work may run.
+    pub fn gate(&self, scope: Scope) -> watch::Receiver<bool> {
+        let found = self.gates.iter().find(|(other, _)| *other == scope);
+        found.map_or_else(
+            || watch::Sender::new(false).subscribe(),
+            |(_, gate)| gate.subscribe(),
+        )
+    }
+
+    /// Reads the switches once.
+    pub async fn refresh(&self, pool: &Pool) -> Result<(), StorageError> {
+        let halted = halts::read(&pool.get().await?).await?;
+        for (scope, gate) in &self.gates {
+            let halt = halted.iter().find(|halt| halt.scope == *scope && halt.halted);
+            gauge!("fiatrails_halted", "scope" => scope.name()).set(if halt.is_some() { 1.0 } else { 0.0 });
+            let changed =
+                gate.send_if_modified(|open| std::mem::replace(open, halt.is_none()) != halt.is_none());
+            if let (true, Some(halt)) = (changed, halt) {
+                tracing::warn!(%scope, reason = halt.reason, by = halt.changed_by, "halted");
+            } else if changed {
+                tracing::info!(%scope, "not halted");
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the switches until the stop.
+    pub async fn watch(&self, pool: Pool, stop: Stop) {
+        loop {
+            if let Err(error) = self.refresh(&pool).await {
+                tracing::warn!(error = %chain(&error), "halts cannot be read");
+            }
+            if !stop.sleep(POLL).await {
+                return;
+            }
+        }
+    }
+}

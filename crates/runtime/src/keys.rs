@@ -1,0 +1,332 @@
+//! The mounted secrets: purpose and owner of a key come from where its file lies (SPEC section 4.1).
+//!
+//! ```text
+//! integrator/<owner>/<kid>   mpesa/<kid>   stored-answer/<kid>   pipeline/<queue>/<kid>
+//! ```
+//! The directory is read again every 2 s. A file that cannot be read keeps the secret it had; a file that is gone
+//! takes its secret along.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::ids::IntegratorId;
+use domain::key_ring::KeyRing;
+use domain::signature::{HmacSecret, KeyId};
+use messaging::{PipelineKeys, SharedPipelineKeys, WorkQueue};
+use metrics::{counter, gauge};
+use tokio::sync::watch;
+
+use crate::lifecycle::Stop;
+
+const POLL: Duration = Duration::from_secs(2);
+/// Longest key file we read, bytes.
+const MAX_FILE_BYTES: u64 = 4096;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the key directory {} cannot be read", .dir.display())]
+pub struct KeyError {
+    dir: PathBuf,
+    source: io::Error,
+}
+
+/// Every secret this process was given, by purpose.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    pub integrators: BTreeMap<IntegratorId, KeyRing>,
+    pub mpesa: KeyRing,
+    pub stored_answers: KeyRing,
+    pub pipeline: PipelineKeys,
+}
+
+impl Keys {
+    /// The integrator that owns a key, and its secret.
+    pub fn integrator(&self, key_id: &KeyId) -> Option<(&IntegratorId, &HmacSecret)> {
+        self.integrators
+            .iter()
+            .find_map(|(owner, ring)| Some((owner, ring.get(key_id)?)))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Integrator(IntegratorId, KeyId),
+    Mpesa(KeyId),
+    StoredAnswer(KeyId),
+    Pipeline(WorkQueue, KeyId),
+}
+
+impl Place {
+    /// `None` for a path that is no key's place.
+    fn of(parts: &[&str]) -> Option<Self> {
+        match parts {
+            ["integrator", owner, kid] => Some(Self::Integrator(owner.parse().ok()?, kid.parse().ok()?)),
+            ["mpesa", kid] => Some(Self::Mpesa(kid.parse().ok()?)),
+            ["stored-answer", kid] => Some(Self::StoredAnswer(kid.parse().ok()?)),
+            ["pipeline", queue, kid] => {
+                let queue = WorkQueue::ALL.into_iter().find(|q| q.operation() == *queue)?;
+                Some(Self::Pipeline(queue, kid.parse().ok()?))
+            }
+            _ => None,
+        }
+    }
+}
+
+type Secrets = BTreeMap<Place, HmacSecret>;
+
+/// The directory and what was read from it; clones share the current keys.
+#[derive(Clone, Debug)]
+pub struct KeyDirectory {
+    dir: PathBuf,
+    current: Arc<watch::Sender<Arc<Keys>>>,
+    pipeline: SharedPipelineKeys,
+    secrets: Arc<tokio::sync::Mutex<Secrets>>,
+}
+
+impl KeyDirectory {
+    /// Reads the directory; it must exist.
+    pub fn open(dir: &Path) -> Result<Self, KeyError> {
+        let secrets = read(dir, &Secrets::new())?;
+        let keys = Arc::new(arrange(&secrets));
+        let opened = Self {
+            dir: dir.to_owned(),
+            pipeline: SharedPipelineKeys::new(keys.pipeline.clone()),
+            current: Arc::new(watch::Sender::new(keys)),
+            secrets: Arc::new(tokio::sync::Mutex::new(secrets)),
+        };
+        opened.show();
+        Ok(opened)
+    }
+
+    pub fn current(&self) -> Arc<Keys> {
+        self.current.borrow().clone()
+    }
+
+    /// Told after every change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Keys>> {
+        self.current.subscribe()
+    }
+
+    /// For sealers and openers: follows the directory by itself.
+    pub fn pipeline(&self) -> SharedPipelineKeys {
+        self.pipeline.clone()
+    }
+
+    /// Reads the directory again and says whether anything changed.
+    pub async fn reload(&self) -> Result<bool, KeyError> {
+        let mut secrets = self.secrets.lock().await;
+        let (dir, before) = (self.dir.clone(), secrets.clone());
+        let read = tokio::task::spawn_blocking(move || read(&dir, &before)).await;
+        let next = read.unwrap_or_else(|_| Ok(secrets.clone()))?;
+        if same(&secrets, &next) {
+            return Ok(false);
+        }
+        let keys = Arc::new(arrange(&next));
+        self.pipeline.replace(keys.pipeline.clone());
+        self.current.send_replace(keys);
+        *secrets = next;
+        tracing::info!(keys = secrets.len(), "keys reloaded");
+        self.show();
+        Ok(true)
+    }
+
+    /// Follows the directory until the stop.
+    pub async fn watch(self, stop: Stop) {
+        while stop.sleep(POLL).await {
+            if let Err(error) = self.reload().await {
+                tracing::error!(error = %crate::chain(&error), "keys stay as they were");
+            }
+        }
+    }
+
+    fn show(&self) {
+        let keys = self.current();
+        let integrators = keys.integrators.values().map(|ring| ring.key_ids().count()).sum();
+        let pipeline = WorkQueue::ALL
+            .into_iter()
+            .map(|queue| keys.pipeline.kids(queue).count())
+            .sum();
+        for (purpose, count) in [
+            ("integrator", integrators),
+            ("mpesa", keys.mpesa.key_ids().count()),
+            ("stored-answer", keys.stored_answers.key_ids().count()),
+            ("pipeline", pipeline),
+        ] {
+            let count: usize = count;
+            gauge!("fiatrails_keys", "purpose" => purpose)
+                .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        }
+    }
+}
+
+fn same(a: &Secrets, b: &Secrets) -> bool {
+    // A fixed message's MAC tells two secrets apart without ever showing one.
+    let mark = |secret: &HmacSecret| *secret.mac(b"same?").as_bytes();
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|((p, s), (q, t))| p == q && mark(s) == mark(t))
+}
+
+fn arrange(secrets: &Secrets) -> Keys {
+    let mut integrators: BTreeMap<IntegratorId, Vec<_>> = BTreeMap::new();
+    let (mut mpesa, mut answers, mut pipeline) = (Vec::new(), Vec::new(), PipelineKeys::new());
+    for (place, secret) in secrets {
+        let secret = secret.clone();
+        match place.clone() {
+            Place::Integrator(owner, kid) => integrators.entry(owner).or_default().push((kid, secret)),
+            Place::Mpesa(kid) => mpesa.push((kid, secret)),
+            Place::StoredAnswer(kid) => answers.push((kid, secret)),
+            Place::Pipeline(queue, kid) => pipeline.insert(queue, kid, secret),
+        }
+    }
+    Keys {
+        integrators: integrators
+            .into_iter()
+            .map(|(owner, keys)| (owner, keys.into_iter().collect()))
+            .collect(),
+        mpesa: mpesa.into_iter().collect(),
+        stored_answers: answers.into_iter().collect(),
+        pipeline,
+    }
+}
+
+fn read(dir: &Path, before: &Secrets) -> Result<Secrets, KeyError> {
+    let mut files = Vec::new();
+    walk(dir, 0, &mut files).map_err(|source| KeyError {
+        dir: dir.to_owned(),
+        source,
+    })?;
+    let mut secrets = Secrets::new();
+    for file in files {
+        let relative = file.strip_prefix(dir).unwrap_or(&file);
+        let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
+        let Some(place) = parts.as_deref().and_then(Place::of) else {
+            refuse(relative, "this is no key's place or name");
+            continue;
+        };
+        match read_secret(&file) {
+            Ok(secret) => {
+                secrets.insert(place, secret);
+            }
+            Err(problem) => {
+                refuse(relative, &problem);
+                if let Some(kept) = before.get(&place) {
+                    secrets.insert(place, kept.clone());
+                }
+            }
+        }
+    }
+    Ok(secrets)
+}
+
+fn refuse(file: &Path, problem: &str) {
+    counter!("fiatrails_key_files_refused_total").increment(1);
+    tracing::error!(file = %file.display(), problem, "key file refused");
+}
+
+/// Files at most three levels down. Names with a leading dot belong to whoever mounts or writes the directory.
+fn walk(dir: &Path, depth: u8, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        // Follows symbolic links: orchestrators mount secrets by them.
+        let path = entry.path();
+        if path.is_dir() {
+            if depth < 3 {
+                walk(&path, depth + 1, files)?;
+            }
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read_secret(file: &Path) -> Result<HmacSecret, String> {
+    let length = fs::metadata(file).map_err(|e| e.to_string())?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(format!("{length} bytes are too many for a key"));
+    }
+    let text = zeroize::Zeroizing::new(fs::read_to_string(file).map_err(|e| e.to_string())?);
+    HmacSecret::from_hex(&text).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(dir: &Path, file: &str, content: &str) {
+        let path = dir.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn kid(text: &str) -> KeyId {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_bad_file_is_skipped_and_drops_no_good_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = "ab".repeat(32);
+        put(dir.path(), "mpesa/m1", &format!("{good}\n"));
+        put(dir.path(), "mpesa/short", "abcd");
+        put(dir.path(), "mpesa/bad name", &good);
+        put(dir.path(), "elsewhere/x", &good);
+        put(dir.path(), "mpesa/.hidden", &good);
+        put(dir.path(), "integrator/dev/i1", &good);
+        put(dir.path(), "stored-answer/s1", &good);
+        put(dir.path(), "pipeline/mint.execute/p1", &good);
+        let keys = KeyDirectory::open(dir.path()).unwrap();
+        let now = keys.current();
+        assert_eq!(now.mpesa.key_ids().collect::<Vec<_>>(), [&kid("m1")]);
+        assert_eq!(now.integrator(&kid("i1")).unwrap().0.as_str(), "dev");
+        assert!(now.stored_answers.current().is_some());
+        assert_eq!(now.pipeline.kids(WorkQueue::MintExecute).count(), 1);
+        assert!(!keys.reload().await.unwrap());
+
+        put(dir.path(), "mpesa/m1", "half writ");
+        put(dir.path(), "mpesa/m2", &"cd".repeat(32));
+        assert!(keys.reload().await.unwrap());
+        let now = keys.current();
+        assert!(
+            now.mpesa.get(&kid("m1")).is_some(),
+            "a key whose file broke stays"
+        );
+        assert_eq!(now.mpesa.current().unwrap().0, &kid("m2"));
+
+        fs::remove_file(dir.path().join("mpesa/m1")).unwrap();
+        assert!(keys.reload().await.unwrap());
+        assert!(
+            keys.current().mpesa.get(&kid("m1")).is_none(),
+            "a removed key is gone"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_changed_secret_is_a_change_and_reaches_the_pipeline() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "pipeline/mint.refund/p1", &"ab".repeat(32));
+        let keys = KeyDirectory::open(dir.path()).unwrap();
+        let shared = keys.pipeline();
+        let mut told = keys.subscribe();
+        put(dir.path(), "pipeline/mint.refund/p1", &"cd".repeat(32));
+        put(dir.path(), "pipeline/mint.refund/p2", &"ef".repeat(32));
+        assert!(keys.reload().await.unwrap());
+        assert!(told.has_changed().unwrap());
+        told.mark_unchanged();
+        assert_eq!(shared.current().kids(WorkQueue::MintRefund).count(), 2);
+    }
+
+    #[test]
+    fn a_missing_directory_is_an_error() {
+        let error = KeyDirectory::open(Path::new("/no/such/keys")).unwrap_err();
+        assert!(error.to_string().contains("/no/such/keys"));
+    }
+}

@@ -1,0 +1,222 @@
+//! What every service is built on: database, broker, keys, health, admin port and the stop, wired once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::clock::{Clock, IdSource, System};
+use messaging::{Broker, BrokerConfig, BrokerError, ConsumerParts, Opener, Publisher, Sealer, Service};
+use metrics::gauge;
+use storage::{Outbox, Pool, PoolConfig, StorageError};
+
+use crate::halts::Halts;
+use crate::health::Health;
+use crate::keys::{KeyDirectory, KeyError};
+use crate::lifecycle::{LifecycleError, Stop, Tasks, stop_on_signals};
+use crate::metrics::MetricsError;
+use crate::ready::Listening;
+use crate::relay::{Relay, Wake};
+use crate::settings::{SettingError, Settings};
+use crate::{admin, chain, metrics as recorder, telemetry};
+
+/// Largest distance from the database's clock at which we still work (SPEC section 3).
+const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
+const READY_POLL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("the admin port cannot be bound")]
+    Admin(#[source] std::io::Error),
+}
+
+/// A service's shared parts. Spawn its own tasks on `tasks`, then run it.
+#[derive(Debug)]
+pub struct Process {
+    pub settings: Settings,
+    pub pool: Pool,
+    pub broker: Broker,
+    pub publisher: Publisher,
+    pub keys: KeyDirectory,
+    pub halts: Arc<Halts>,
+    pub health: Health,
+    pub listening: Listening,
+    pub tasks: Tasks,
+}
+
+impl Process {
+    /// Reads keys, makes the pool and the broker handle (both connect when first used), binds the admin port and
+    /// starts everything that is alike in all services.
+    pub fn build(settings: Settings, service: Service) -> Result<Self, StartError> {
+        telemetry::install(service.name(), &settings.log)?;
+        let recorder = recorder::install()?;
+        let keys = KeyDirectory::open(&settings.keys_dir)?;
+        let mut pool = PoolConfig::new(settings.database_url.clone(), service.name());
+        pool.max_size = settings.database_connections;
+        let pool = Pool::new(&pool)?;
+        let broker = Broker::new(BrokerConfig {
+            url: settings.amqp_url.clone(),
+            service,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ca_pem: settings.amqp_ca_pem.clone(),
+        })?;
+        let mut tasks = Tasks::new(Stop::new());
+        let (health, listening) = (Health::default(), Listening::default());
+        let (addr, server) =
+            admin::bind(settings.admin, health.clone(), recorder.clone()).map_err(StartError::Admin)?;
+        listening.announce("admin", addr);
+        let (handle, stop) = (server.handle(), tasks.stop());
+        tasks.spawn("admin stop", async move {
+            stop.requested().await;
+            handle.stop(true).await;
+        });
+        tasks.spawn_fallible("admin port", server);
+        tasks.spawn("metrics", recorder::upkeep(recorder, tasks.stop()));
+        tasks.spawn("keys", keys.clone().watch(tasks.stop()));
+        let halts = Arc::new(Halts::default());
+        let (watched, follower, stop) = (pool.clone(), halts.clone(), tasks.stop());
+        tasks.spawn("halts", async move { follower.watch(watched, stop).await });
+        let process = Self {
+            publisher: broker.publisher(),
+            settings,
+            pool,
+            broker,
+            keys,
+            halts,
+            health,
+            listening,
+            tasks,
+        };
+        process.add_checks();
+        Ok(process)
+    }
+
+    pub fn stop(&self) -> Stop {
+        self.tasks.stop()
+    }
+
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(System)
+    }
+
+    pub fn ids(&self) -> Arc<dyn IdSource> {
+        Arc::new(System)
+    }
+
+    pub fn sealer(&self) -> Sealer {
+        Sealer::new(self.keys.pipeline())
+    }
+
+    pub fn opener(&self) -> Opener {
+        Opener::new(self.keys.pipeline())
+    }
+
+    pub fn consumer_parts(&self) -> ConsumerParts {
+        ConsumerParts {
+            broker: self.broker.clone(),
+            publisher: self.publisher.clone(),
+            opener: self.opener(),
+            retry: self.settings.policy.retry.clone(),
+            clock: self.clock(),
+        }
+    }
+
+    /// Starts relaying an outbox by so many workers; the result wakes them.
+    pub fn relay(&mut self, outbox: Outbox, workers: usize) -> Wake {
+        let relay = Relay::new(outbox, self.pool.clone(), self.publisher.clone());
+        for _ in 0..workers.max(1) {
+            self.tasks
+                .spawn("outbox relay", relay.clone().run(self.tasks.stop()));
+        }
+        let wake = relay.wake();
+        self.tasks.spawn("outbox gauge", relay.observe(self.tasks.stop()));
+        wake
+    }
+
+    /// Stops softly on SIGTERM or SIGINT.
+    pub fn stop_on_signals(&self) -> Result<(), LifecycleError> {
+        stop_on_signals(&self.tasks.stop())
+    }
+
+    /// Announces readiness once every check passes, and runs until stopped.
+    pub async fn run_until_stopped(mut self) -> Result<(), LifecycleError> {
+        let stop = self.tasks.stop();
+        let announce = announce(
+            self.health.clone(),
+            self.listening.clone(),
+            self.settings.ready_file.clone(),
+            stop.clone(),
+        );
+        self.tasks.spawn("readiness", announce);
+        let result = self.tasks.run().await;
+        self.broker.close().await;
+        self.pool.close();
+        tracing::info!("stopped");
+        result
+    }
+
+    fn add_checks(&self) {
+        let pool = self.pool.clone();
+        self.health.add("database", move || {
+            let pool = pool.clone();
+            async move { check_clock(&pool).await }
+        });
+        let broker = self.broker.clone();
+        self.health.add("broker", move || {
+            let broker = broker.clone();
+            async move { broker.check().await.map_err(|error| chain(&error)) }
+        });
+    }
+}
+
+/// Reachable, and no further off our clock than the policy of all windows allows.
+async fn check_clock(pool: &Pool) -> Result<(), String> {
+    let asked = async {
+        let client = pool.get().await?;
+        let before = System.now();
+        let theirs = storage::clock::now(&client).await?;
+        let after = System.now();
+        Ok::<_, StorageError>({
+            let middle: time::OffsetDateTime = before + (after - before) / 2_i32;
+            (middle - theirs).as_seconds_f64()
+        })
+    };
+    let offset = asked.await.map_err(|error| chain(&error))?;
+    gauge!("fiatrails_clock_offset_seconds").set(offset);
+    if offset.abs() > MAX_CLOCK_OFFSET_SECONDS {
+        return Err(format!("our clock is {offset:.1} s off the database's"));
+    }
+    Ok(())
+}
+
+async fn announce(health: Health, listening: Listening, file: Option<std::path::PathBuf>, stop: Stop) {
+    let mut last = None;
+    loop {
+        let report = health.report().await;
+        if report.ready {
+            break;
+        }
+        if last.as_ref() != Some(&report) {
+            tracing::warn!(checks = ?report.checks, "not ready yet");
+        }
+        last = Some(report);
+        if !stop.sleep(READY_POLL).await {
+            return;
+        }
+    }
+    tracing::info!("ready");
+    if let Some(file) = file
+        && let Err(error) = listening.write(&file)
+    {
+        tracing::error!(file = %file.display(), %error, "the ready file cannot be written");
+    }
+    stop.requested().await;
+}

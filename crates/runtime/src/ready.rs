@@ -1,0 +1,57 @@
+//! Telling whoever started us where we listen.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The bound addresses by role; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Listening(Arc<Mutex<BTreeMap<&'static str, SocketAddr>>>);
+
+impl Listening {
+    /// `role`: `api` or `admin`.
+    pub fn announce(&self, role: &'static str, addr: SocketAddr) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(role, addr);
+        tracing::info!(role, %addr, "listening");
+    }
+
+    pub fn addr(&self, role: &str) -> Option<SocketAddr> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(role)
+            .copied()
+    }
+
+    /// Written beside and renamed: a reader never sees half of it.
+    pub fn write(&self, file: &Path) -> std::io::Result<()> {
+        let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let beside = file.with_extension("part");
+        let mut part = std::fs::File::create(&beside)?;
+        serde_json::to_writer(&mut part, &addresses)?;
+        part.flush()?;
+        std::fs::rename(beside, file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_names_every_role() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ready.json");
+        let listening = Listening::default();
+        listening.announce("admin", "127.0.0.1:1".parse().unwrap());
+        listening.announce("api", "127.0.0.1:2".parse().unwrap());
+        listening.write(&file).unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        assert_eq!(text, r#"{"admin":"127.0.0.1:1","api":"127.0.0.1:2"}"#);
+    }
+}
