@@ -7,6 +7,8 @@ CREATE TABLE decisions (
     -- The decider's copy of the chain leg, written from mint.outcome only.
     chain_leg        text NOT NULL DEFAULT 'queued',
     chain_final      boolean NOT NULL DEFAULT false,
+    -- Block of that fact: an older one never replaces a newer.
+    chain_block      bigint,
     payment_leg      text NOT NULL DEFAULT 'awaiting',
     refused          boolean NOT NULL DEFAULT false,
     -- At most one live command.
@@ -14,10 +16,15 @@ CREATE TABLE decisions (
     live_message_id  uuid,
     live_since       timestamptz,
     refund_commanded boolean NOT NULL DEFAULT false,
+    -- How often the live command was sent again.
+    redrives         integer NOT NULL DEFAULT 0,
     version          bigint NOT NULL DEFAULT 0,
     created_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now()
 );
+-- Facts that ask for a command which is not out yet.
+CREATE INDEX decisions_undecided ON decisions (updated_at)
+    WHERE live_command IS NULL AND chain_leg IN ('queued', 'submitting', 'escrowed');
 CREATE INDEX decisions_live ON decisions (live_since) WHERE live_command IS NOT NULL;
 CREATE INDEX decisions_waiting ON decisions (created_at) WHERE payment_leg = 'awaiting';
 

@@ -151,7 +151,7 @@ fn ends_the_session(code: &SqlState) -> bool {
 }
 
 fn without_code(error: tokio_postgres::Error) -> StorageError {
-    let io = error.source().is_some_and(|s| s.is::<std::io::Error>());
+    let io = error.source().is_some_and(<dyn Error>::is::<std::io::Error>);
     if error.is_closed() || io {
         StorageError::Unavailable {
             what: "the connection broke",

@@ -12,17 +12,17 @@ type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// A client or a transaction. Statements are prepared once per connection.
 pub trait Session: Sync {
     #[doc(hidden)]
-    fn generic(&self) -> &(impl GenericClient + Sync);
+    fn generic(&self) -> &impl GenericClient;
 }
 
 impl Session for Client {
-    fn generic(&self) -> &(impl GenericClient + Sync) {
+    fn generic(&self) -> &impl GenericClient {
         &self.0
     }
 }
 
 impl Session for Transaction<'_> {
-    fn generic(&self) -> &(impl GenericClient + Sync) {
+    fn generic(&self) -> &impl GenericClient {
         &self.0
     }
 }

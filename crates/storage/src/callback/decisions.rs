@@ -1,0 +1,185 @@
+//! `decisions`: one row per txRef, the lock under which everything about it is decided; and its history.
+
+use domain::address::Address;
+use domain::decision::LiveCommand;
+use domain::ids::{IntentId, MessageId, Preimage};
+use domain::intent::{ChainLeg, PaymentLeg};
+use domain::tx_ref::TxRef;
+use time::OffsetDateTime;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, execute_one, query_one, query_opt};
+
+statements! {
+    // A conflicting insert waits for whoever holds the row and then locks it: one round trip either way.
+    LOCK =
+        "insert into decisions as d (tx_ref) values ($1) \
+         on conflict (tx_ref) do update set tx_ref = excluded.tx_ref \
+         returning d.tx_ref, d.intent_id, d.chain_leg, d.chain_final, d.chain_block, d.payment_leg, d.refused, \
+         d.live_command, d.live_message_id, d.live_since, d.refund_commanded, d.redrives, d.version";
+    // Read after the lock is held, so that it sees what the last holder committed.
+    HELD = "select exists (select from exceptions where tx_ref = $1 and holds and resolved_at is null) as held";
+    INTENT =
+        "select intent_id, chain_id, escrow, depositor, user_address, amount::text as amount, country_code, tx_ref, \
+         created_at from mint_intents where tx_ref = $1";
+    SAVE =
+        "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, chain_block = $6, payment_leg = $7, \
+         refused = $8, live_command = $9, live_message_id = $10, \
+         live_since = case when $10::uuid is null then null \
+         when live_message_id is distinct from $10 then clock_timestamp() else live_since end, \
+         refund_commanded = $11, redrives = $12, version = version + 1, updated_at = clock_timestamp() \
+         where tx_ref = $1 and version = $2";
+    HISTORY =
+        "insert into decision_history (tx_ref, at, what, cause, message_id) \
+         select $1::text, clock_timestamp(), what, $3::text, $4::uuid from unnest($2::text[]) with ordinality as t(what, n) order by n";
+}
+
+/// The command the row holds, and the message it went out as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live {
+    pub command: LiveCommand,
+    pub message_id: MessageId,
+}
+
+/// A locked row. Changed in memory, written back by [`save`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub tx_ref: TxRef,
+    /// `None` while the payment is an orphan.
+    pub intent_id: Option<IntentId>,
+    pub chain: ChainLeg,
+    /// Block of the chain fact.
+    pub chain_block: Option<u64>,
+    pub payment: PaymentLeg,
+    pub refused: bool,
+    pub live: Option<Live>,
+    pub refund_commanded: bool,
+    /// How often the live command was sent again.
+    pub redrives: i32,
+    version: i64,
+}
+
+/// The intent row as the gateway wrote it; whether its fields hash to its id is for the reader to check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntentRow {
+    pub intent_id: IntentId,
+    pub preimage: Preimage,
+    pub created_at: OffsetDateTime,
+}
+
+/// Locks the row of a txRef until the transaction ends, making it if need be.
+pub async fn lock(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<Decision, StorageError> {
+    let row = query_one(tx, LOCK, &[&tx_ref.as_str()]).await?;
+    read(&row, tx_ref)
+}
+
+/// Whether an open exception stops every command of the txRef.
+pub async fn is_held(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
+    Ok(query_one(tx, HELD, &[&tx_ref.as_str()]).await?.try_get("held")?)
+}
+
+pub async fn intent(session: &impl Session, tx_ref: &TxRef) -> Result<Option<IntentRow>, StorageError> {
+    let row = query_opt(session, INTENT, &[&tx_ref.as_str()]).await?;
+    row.map(|row| read_intent(&row, tx_ref)).transpose()
+}
+
+/// Writes the row back together with what happened to it.
+pub async fn save(
+    tx: &Transaction<'_>,
+    decision: &Decision,
+    history: &[String],
+    cause: &str,
+    message_id: Option<MessageId>,
+) -> Result<(), StorageError> {
+    let tx_ref = decision.tx_ref.as_str();
+    let intent_id = decision.intent_id.as_ref().map(|id| id.as_bytes().as_slice());
+    let block = decision.chain_block.map(i64::try_from).transpose();
+    let block = block.map_err(|_| StorageError::bug("a block number does not fit"))?;
+    let command = decision.live.map(|live| live.command.name());
+    let live_id = decision.live.map(|live| live.message_id.0);
+    execute_one(
+        tx,
+        SAVE,
+        &[
+            &tx_ref,
+            &decision.version,
+            &intent_id,
+            &decision.chain.name(),
+            &decision.chain.is_final(),
+            &block,
+            &decision.payment.name(),
+            &decision.refused,
+            &command,
+            &live_id,
+            &decision.refund_commanded,
+            &decision.redrives,
+        ],
+        "the decision row",
+    )
+    .await?;
+    if !history.is_empty() {
+        let id: Option<Uuid> = message_id.map(|id| id.0);
+        execute(tx, HISTORY, &[&tx_ref, &history, &cause, &id]).await?;
+    }
+    Ok(())
+}
+
+fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
+    let reader = Reader::new(row, "decisions", tx_ref);
+    let intent_id: Option<&[u8]> = reader.get("intent_id")?;
+    let intent_id = intent_id.map(IntentId::from_slice).transpose();
+    let (leg, is_final): (&str, bool) = (reader.get("chain_leg")?, reader.get("chain_final")?);
+    let block: Option<i64> = reader.get("chain_block")?;
+    let command: Option<&str> = reader.get("live_command")?;
+    let message_id: Option<Uuid> = reader.get("live_message_id")?;
+    let live = match (command, message_id) {
+        (None, None) => None,
+        (Some(name), Some(id)) => Some(Live {
+            command: LiveCommand::from_stored(name)
+                .ok_or_else(|| reader.corrupt("live_command", &"not a command"))?,
+            message_id: MessageId(id),
+        }),
+        _ => return Err(reader.corrupt("live_message_id", &"a command and its message go together")),
+    };
+    Ok(Decision {
+        tx_ref: tx_ref.clone(),
+        intent_id: intent_id.map_err(|error| reader.corrupt("intent_id", &error))?,
+        chain: ChainLeg::from_stored(leg, is_final)
+            .ok_or_else(|| reader.corrupt("chain_leg", &"not a leg we ever wrote"))?,
+        chain_block: block
+            .map(u64::try_from)
+            .transpose()
+            .map_err(|error| reader.corrupt("chain_block", &error))?,
+        payment: reader.parse("payment_leg")?,
+        refused: reader.get("refused")?,
+        live,
+        refund_commanded: reader.get("refund_commanded")?,
+        redrives: reader.get("redrives")?,
+        version: reader.get("version")?,
+    })
+}
+
+fn read_intent(row: &Row, tx_ref: &TxRef) -> Result<IntentRow, StorageError> {
+    let reader = Reader::new(row, "mint_intents", tx_ref);
+    let address = |column| {
+        let bytes = reader.bytes::<20>(column)?;
+        Address::from_bytes(bytes).map_err(|error| reader.corrupt(column, &error))
+    };
+    Ok(IntentRow {
+        intent_id: IntentId::from_bytes(reader.bytes("intent_id")?),
+        preimage: Preimage {
+            chain_id: reader.unsigned("chain_id")?,
+            escrow: address("escrow")?,
+            depositor: address("depositor")?,
+            user: address("user_address")?,
+            amount: reader.parse("amount")?,
+            country_code: reader.parse("country_code")?,
+            tx_ref: reader.parse("tx_ref")?,
+        },
+        created_at: reader.get("created_at")?,
+    })
+}

@@ -1,0 +1,175 @@
+//! Our tables held against each other: where they contradict, and what paid money is not accounted for.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query, query_one};
+
+statements! {
+    // Facts younger than `$1` seconds are still on their way from one service to another.
+    DIFFERENCES =
+        "with quiet as (select clock_timestamp() - $1::float8 * interval '1 second' as since) \
+         (select 'orphan_payment' as kind, p.tx_ref as subject, 'a payment without an intent' as detail \
+          from payments p, quiet where p.is_first and p.processed_at < since \
+          and not exists (select from mint_intents i where i.tx_ref = p.tx_ref) limit $2) \
+         union all \
+         (select 'leg_differs', l.tx_ref, 'executor says ' || l.leg || ', decider says ' || d.chain_leg \
+          from chain_legs l join decisions d on d.tx_ref = l.tx_ref, quiet \
+          where (l.leg in ('rejected', 'dropped') or (l.leg in ('executed', 'refunded') and l.final)) \
+          and d.chain_leg <> l.leg and l.updated_at < since limit $2) \
+         union all \
+         (select 'executed_without_payment', l.tx_ref, 'minted, payment is ' || coalesce(d.payment_leg, 'unknown') \
+          from chain_legs l left join decisions d on d.tx_ref = l.tx_ref, quiet \
+          where l.leg = 'executed' and coalesce(d.payment_leg, '') <> 'confirmed' and l.updated_at < since limit $2) \
+         union all \
+         (select 'intent_differs', d.tx_ref, 'the decision and the intent row name different intents' \
+          from decisions d join mint_intents i on i.tx_ref = d.tx_ref \
+          where d.intent_id is not null and d.intent_id <> i.intent_id limit $2) \
+         union all \
+         (select 'report_unprocessed', r.tx_ref, 'report ' || r.report_id || ' has no outcome' \
+          from mpesa_reports r, quiet where r.received_at < since \
+          and not exists (select from report_outcomes o where o.report_id = r.report_id) limit $2) \
+         union all \
+         (select 'paid_not_settled', p.tx_ref, 'confirmed, chain is ' || d.chain_leg \
+          from payments p join decisions d on d.tx_ref = p.tx_ref, quiet \
+          where p.is_first and d.payment_leg = 'confirmed' and not d.chain_final \
+          and d.chain_leg not in ('rejected', 'dropped') and p.processed_at < since - interval '1 hour' \
+          and not exists (select from exceptions e where e.tx_ref = p.tx_ref and e.holds and e.resolved_at is null) \
+          limit $2) \
+         union all \
+         (select 'direct_deposit', '0x' || encode(e.intent_id, 'hex'), 'a deposit that did not come through us' \
+          from escrow_events e where e.kind = 'submitted' \
+          and not exists (select from mint_intents i where i.intent_id = e.intent_id) limit $2) \
+         union all \
+         (select 'event_differs', '0x' || encode(e.intent_id, 'hex'), \
+          'the chain says ' || e.kind || ', the leg is ' || l.leg \
+          from escrow_events e join chain_legs l on l.intent_id = e.intent_id, quiet \
+          where e.kind in ('executed', 'refunded') and l.leg <> e.kind and l.updated_at < since limit $2) \
+         union all \
+         (select 'amount_differs', i.tx_ref, 'the chain says ' || e.amount || ', the intent row ' || i.amount \
+          from escrow_events e join mint_intents i on i.intent_id = e.intent_id \
+          where e.kind in ('submitted', 'executed') and e.amount <> i.amount limit $2)";
+    MONEY =
+        "select coalesce(sum(p.amount_shillings), 0)::bigint as received, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'minted'), 0)::bigint as minted, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'owed'), 0)::bigint as owed, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'held'), 0)::bigint as held, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'in_flight'), 0)::bigint as in_flight, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'unknown'), 0)::bigint as unreconciled \
+         from (select p.amount_shillings, case \
+         when exists (select from exceptions e where e.kind = 'owed_to_payer' and e.receipt = p.receipt) then 'owed' \
+         when not p.is_first then 'unknown' \
+         when d.chain_leg = 'executed' and d.chain_final and d.payment_leg = 'confirmed' then 'minted' \
+         when exists (select from exceptions e where e.tx_ref = p.tx_ref and e.holds) then 'held' \
+         when d.payment_leg = 'mismatched' then 'held' \
+         when d.payment_leg = 'confirmed' and d.chain_leg not in ('rejected', 'dropped') \
+         and not (d.chain_leg = 'refunded' and d.chain_final) then 'in_flight' \
+         when d.intent_id is null then 'in_flight' \
+         else 'unknown' end as fate \
+         from payments p join decisions d on d.tx_ref = p.tx_ref) as p";
+    CLEAR = "delete from reconcile_differences";
+    INSERT =
+        "insert into reconcile_differences (run_at, kind, subject, detail) \
+         select clock_timestamp(), kind, subject, detail \
+         from unnest($1::text[], $2::text[], $3::text[]) as t(kind, subject, detail)";
+    LATEST = "select run_at, kind, subject, detail from reconcile_differences order by kind, subject limit 10000";
+}
+
+/// Every kind of difference that can be found: the label of the metric.
+pub const KINDS: [&str; 9] = [
+    "orphan_payment",
+    "leg_differs",
+    "executed_without_payment",
+    "intent_differs",
+    "report_unprocessed",
+    "paid_not_settled",
+    "direct_deposit",
+    "event_differs",
+    "amount_differs",
+];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub kind: String,
+    /// A txRef, or an intent id for what we never accepted.
+    pub subject: String,
+    pub detail: String,
+}
+
+/// Paid shillings by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Money {
+    pub received: u64,
+    /// Minted, final.
+    pub minted: u64,
+    /// Owed to payers, or paid back already.
+    pub owed: u64,
+    pub held: u64,
+    pub in_flight: u64,
+    /// What none of the above explains. Must be 0.
+    pub unreconciled: u64,
+}
+
+/// At most `limit` differences of each kind among facts older than `quiet`.
+pub async fn differences(
+    session: &impl Session,
+    quiet: Duration,
+    limit: u32,
+) -> Result<Vec<Difference>, StorageError> {
+    let rows = query(session, DIFFERENCES, &[&quiet.as_secs_f64(), &i64::from(limit)]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "reconcile_differences", "new");
+            Ok(Difference {
+                kind: reader.get("kind")?,
+                subject: reader.get("subject")?,
+                detail: reader.get("detail")?,
+            })
+        })
+        .collect()
+}
+
+pub async fn money(session: &impl Session) -> Result<Money, StorageError> {
+    let row = query_one(session, MONEY, &[]).await?;
+    let reader = Reader::new(&row, "payments", "sums");
+    Ok(Money {
+        received: reader.unsigned("received")?,
+        minted: reader.unsigned("minted")?,
+        owed: reader.unsigned("owed")?,
+        held: reader.unsigned("held")?,
+        in_flight: reader.unsigned("in_flight")?,
+        unreconciled: reader.unsigned("unreconciled")?,
+    })
+}
+
+/// Puts this run in the place of the last one.
+pub async fn replace(tx: &Transaction<'_>, found: &[Difference]) -> Result<(), StorageError> {
+    execute(tx, CLEAR, &[]).await?;
+    let column = |f: fn(&Difference) -> &str| found.iter().map(f).collect::<Vec<_>>();
+    let (kinds, subjects) = (column(|d| &d.kind), column(|d| &d.subject));
+    execute(tx, INSERT, &[&kinds, &subjects, &column(|d| &d.detail)]).await?;
+    Ok(())
+}
+
+/// What the last run found, and when.
+pub async fn latest(
+    session: &impl Session,
+) -> Result<(Option<OffsetDateTime>, Vec<Difference>), StorageError> {
+    let rows = query(session, LATEST, &[]).await?;
+    let mut run_at = None;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let reader = Reader::new(row, "reconcile_differences", "latest");
+        run_at = Some(reader.get("run_at")?);
+        found.push(Difference {
+            kind: reader.get("kind")?,
+            subject: reader.get("subject")?,
+            detail: reader.get("detail")?,
+        });
+    }
+    Ok((run_at, found))
+}

@@ -1,0 +1,81 @@
+//! Stored reports as the decider reads them, and `report_outcomes`: what became of each.
+
+use domain::evidence::SignedReport;
+use domain::ids::ReportId;
+use domain::signature::KeyId;
+use domain::tx_ref::TxRef;
+use time::OffsetDateTime;
+
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query_one, query_opt};
+
+statements! {
+    OUTCOME = "select outcome from report_outcomes where report_id = $1";
+    SET_OUTCOME =
+        "insert into report_outcomes (report_id, tx_ref, outcome) values ($1, $2, $3) \
+         on conflict (report_id) do update set outcome = excluded.outcome, processed_at = clock_timestamp()";
+    STORED =
+        "select report_id, body, timestamp_header, signature_header, path, query, received_at \
+         from mpesa_reports where report_id = $1";
+    ANY = "select exists (select from mpesa_reports where tx_ref = $1) as found";
+    KEY_STATE = "select state from api_keys where key_id = $1 and purpose = 'mpesa'";
+}
+
+/// What the operators say about an M-Pesa key. A key nobody wrote about is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    Good,
+    /// Whoever else holds the secret can forge reports: nothing undecided may follow from it.
+    Compromised,
+}
+
+pub async fn outcome(tx: &Transaction<'_>, id: ReportId) -> Result<Option<String>, StorageError> {
+    let row = query_opt(tx, OUTCOME, &[&id.0]).await?;
+    row.map(|row| Ok(row.try_get("outcome")?)).transpose()
+}
+
+pub async fn set_outcome(
+    session: &impl Session,
+    id: ReportId,
+    tx_ref: &str,
+    outcome: &str,
+) -> Result<(), StorageError> {
+    execute(session, SET_OUTCOME, &[&id.0, &tx_ref, &outcome]).await?;
+    Ok(())
+}
+
+/// The bytes as they are stored now.
+pub async fn stored(tx: &Transaction<'_>, id: ReportId) -> Result<Option<SignedReport>, StorageError> {
+    let Some(row) = query_opt(tx, STORED, &[&id.0]).await? else {
+        return Ok(None);
+    };
+    let reader = Reader::new(&row, "mpesa_reports", id);
+    let received_at: OffsetDateTime = reader.get("received_at")?;
+    Ok(Some(SignedReport {
+        report_id: id,
+        body: reader.get("body")?,
+        timestamp: reader.get("timestamp_header")?,
+        signature: reader.get("signature_header")?,
+        path: reader.get("path")?,
+        query: reader.get("query")?,
+        received_at: received_at.unix_timestamp() * 1000 + i64::from(received_at.millisecond()),
+    }))
+}
+
+/// Whether any report of the txRef is stored, processed or not, late or not.
+pub async fn any(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
+    Ok(query_one(tx, ANY, &[&tx_ref.as_str()]).await?.try_get("found")?)
+}
+
+pub async fn key_state(tx: &Transaction<'_>, key_id: &KeyId) -> Result<KeyState, StorageError> {
+    let Some(row) = query_opt(tx, KEY_STATE, &[&key_id.as_str()]).await? else {
+        return Ok(KeyState::Good);
+    };
+    // A retired key still verifies what was signed in its time.
+    Ok(match row.try_get::<_, &str>("state")? {
+        "active" | "retired" => KeyState::Good,
+        _ => KeyState::Compromised,
+    })
+}

@@ -1,0 +1,112 @@
+//! Candidates for the sweeps: found without a lock, judged again under it.
+
+use std::time::Duration;
+
+use domain::ids::MessageId;
+use domain::tx_ref::TxRef;
+use tokio_postgres::Row;
+
+use crate::error::StorageError;
+use crate::row::Reader;
+use crate::session::{Session, query, query_one};
+
+statements! {
+    // Intents whose payment window is over and that no report is known for. `$2` bounds how far back it looks.
+    TO_EXPIRE =
+        "select i.tx_ref from mint_intents i left join decisions d on d.tx_ref = i.tx_ref \
+         where i.created_at < clock_timestamp() - $1::float8 * interval '1 second' \
+         and i.created_at > clock_timestamp() - $2::float8 * interval '1 second' \
+         and coalesce(d.payment_leg, 'awaiting') = 'awaiting' \
+         and not exists (select from mpesa_reports r where r.tx_ref = i.tx_ref) \
+         order by i.created_at limit $3";
+    // A live command whose leg has not moved, with nothing on its way that explains it. Each time it waits twice as
+    // long, up to 64 times.
+    TO_REDRIVE =
+        "select d.tx_ref, d.live_message_id from decisions d left join chain_legs l on l.intent_id = d.intent_id \
+         where d.live_command is not null \
+         and d.live_since < clock_timestamp() - $1::float8 * power(2, least(d.redrives, 6)) * interval '1 second' \
+         and (l.intent_id is null or (l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
+         and l.updated_at < clock_timestamp() - $1::float8 * interval '1 second')) \
+         and not exists (select from work_items w where w.intent_id = d.intent_id and w.state in ('ready', 'in_attempt')) \
+         and not exists (select from work_items w where w.message_id = d.live_message_id and w.state = 'parked') \
+         and not exists (select from callback_outbox o where o.subject = d.tx_ref) \
+         order by d.live_since limit $2";
+    // Facts that ask for a step which nobody took: a key that was missing, a hold that a person has ended.
+    UNDECIDED =
+        "select d.tx_ref from decisions d \
+         where d.live_command is null and d.intent_id is not null \
+         and ((d.chain_leg = 'escrowed' and (d.refused or d.payment_leg in ('confirmed', 'declined', 'expired'))) \
+         or (d.chain_leg in ('queued', 'submitting') and d.payment_leg in ('declined', 'expired')) \
+         or (d.chain_leg = 'escrowed' and d.payment_leg = 'awaiting' \
+         and exists (select from payments p where p.tx_ref = d.tx_ref and p.is_first) \
+         and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment'))) \
+         and d.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
+         and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.holds and e.resolved_at is null) \
+         order by d.updated_at limit $2";
+    // Payments without an intent, past the time in which they are matched.
+    OLD_ORPHANS =
+        "select d.tx_ref from payments p join decisions d on d.tx_ref = p.tx_ref \
+         where p.is_first and d.intent_id is null \
+         and p.received_at < clock_timestamp() - $1::float8 * interval '1 second' \
+         and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment') \
+         order by p.received_at limit $2";
+    ORPHANS =
+        "select count(*) as orphans, \
+         coalesce(extract(epoch from clock_timestamp() - min(p.received_at)), 0)::float8 as oldest \
+         from payments p join decisions d on d.tx_ref = p.tx_ref \
+         where p.is_first and d.intent_id is null and d.payment_leg = 'awaiting' \
+         and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment' \
+         and e.resolved_at is not null)";
+}
+
+/// Up to so many candidates at once.
+pub const LIMIT: i64 = 500;
+
+pub async fn to_expire(
+    session: &impl Session,
+    window: Duration,
+    horizon: Duration,
+) -> Result<Vec<TxRef>, StorageError> {
+    tx_refs(
+        &query(
+            session,
+            TO_EXPIRE,
+            &[&window.as_secs_f64(), &horizon.as_secs_f64(), &LIMIT],
+        )
+        .await?,
+    )
+}
+
+/// With the message the live command went out as.
+pub async fn to_redrive(
+    session: &impl Session,
+    after: Duration,
+) -> Result<Vec<(TxRef, MessageId)>, StorageError> {
+    let rows = query(session, TO_REDRIVE, &[&after.as_secs_f64(), &LIMIT]).await?;
+    let mut found = Vec::with_capacity(rows.len());
+    for (tx_ref, row) in tx_refs(&rows)?.into_iter().zip(&rows) {
+        found.push((tx_ref, MessageId(row.try_get("live_message_id")?)));
+    }
+    Ok(found)
+}
+
+pub async fn undecided(session: &impl Session, after: Duration) -> Result<Vec<TxRef>, StorageError> {
+    tx_refs(&query(session, UNDECIDED, &[&after.as_secs_f64(), &LIMIT]).await?)
+}
+
+pub async fn old_orphans(session: &impl Session, after: Duration) -> Result<Vec<TxRef>, StorageError> {
+    tx_refs(&query(session, OLD_ORPHANS, &[&after.as_secs_f64(), &LIMIT]).await?)
+}
+
+/// Number of payments that wait for their intent, and the age of the oldest in seconds.
+pub async fn orphans(session: &impl Session) -> Result<(u64, f64), StorageError> {
+    let row = query_one(session, ORPHANS, &[]).await?;
+    let reader = Reader::new(&row, "payments", "orphans");
+    Ok((reader.unsigned("orphans")?, reader.get("oldest")?))
+}
+
+fn tx_refs(rows: &[Row]) -> Result<Vec<TxRef>, StorageError> {
+    rows.iter()
+        .map(|row| Reader::new(row, "decisions", row.try_get::<_, &str>("tx_ref")?).parse("tx_ref"))
+        .collect()
+}
