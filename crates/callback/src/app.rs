@@ -1,0 +1,119 @@
+//! Wires the service: two consumers, the sweeps, the reconcile pass, the relay.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use messaging::wire::{MintOutcome, MpesaResult};
+use messaging::{Consumer, ConsumerConfig, Service};
+use runtime::breaker::{Breaker, BreakerPolicy};
+use runtime::lifecycle::LifecycleError;
+use runtime::process::{Process, StartError};
+use runtime::{Settings, Stop, chain};
+use storage::Outbox;
+
+use crate::desk::Desk;
+use crate::{observe, outcome, reconcile, report, sweep, work};
+
+const RELAYS: usize = 1;
+
+/// The service, built but not running.
+#[derive(Debug)]
+pub struct App {
+    process: Process,
+    desk: Arc<Desk>,
+}
+
+impl App {
+    pub fn build(settings: Settings) -> Result<Self, StartError> {
+        let mut process = Process::build(settings, Service::Callback)?;
+        observe::describe();
+        let wake = process.relay(Outbox::Callback, RELAYS);
+        let desk = Arc::new(Desk {
+            pool: process.pool.clone(),
+            sealer: process.sealer(),
+            keys: process.keys.clone(),
+            ids: process.ids(),
+            clock: process.clock(),
+            windows: process.settings.policy.windows.clone(),
+            wake,
+        });
+        let mut app = Self { process, desk };
+        app.consume();
+        let stop = app.process.stop();
+        app.process
+            .tasks
+            .spawn("sweeps", sweep::run(app.desk.clone(), stop.clone()));
+        app.process
+            .tasks
+            .spawn("reconcile", reconcile::run(app.desk.clone(), stop));
+        Ok(app)
+    }
+
+    /// What the handlers work with: for the command line and for tests.
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
+    pub fn stop(&self) -> Stop {
+        self.process.stop()
+    }
+
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.process.listening.addr("admin")
+    }
+
+    pub fn stop_on_signals(&self) -> Result<(), LifecycleError> {
+        self.process.stop_on_signals()
+    }
+
+    pub async fn run_until_stopped(self) -> Result<(), LifecycleError> {
+        self.process.run_until_stopped().await
+    }
+
+    fn consume(&mut self) {
+        let breaker = Breaker::new("callback database", BreakerPolicy::default());
+        let pool = self.process.pool.clone();
+        let probe = move || {
+            let pool = pool.clone();
+            async move {
+                let client = pool.get().await.map_err(|error| chain(&error))?;
+                storage::clock::now(&client)
+                    .await
+                    .map(drop)
+                    .map_err(|error| chain(&error))
+            }
+        };
+        let stop = self.process.stop();
+        self.process
+            .tasks
+            .spawn("database breaker", breaker.clone().run(Some(probe), stop.clone()));
+        let config = ConsumerConfig {
+            prefetch: 128,
+            max_batch: 64,
+            linger: Duration::from_millis(2),
+        };
+        let (desk, guard) = (self.desk.clone(), breaker.clone());
+        let reports = Consumer::<MpesaResult>::new(self.process.consumer_parts(), config).run(
+            move |batch| work::batch(desk.clone(), guard.clone(), batch, report::tx_ref, report::handle),
+            breaker.gate(),
+            stop.token(),
+        );
+        self.process.tasks.spawn("mpesa.result", reports);
+        let (desk, guard) = (self.desk.clone(), breaker.clone());
+        let outcomes = Consumer::<MintOutcome>::new(self.process.consumer_parts(), config).run(
+            move |batch| {
+                work::batch(
+                    desk.clone(),
+                    guard.clone(),
+                    batch,
+                    outcome::tx_ref,
+                    outcome::handle,
+                )
+            },
+            breaker.gate(),
+            stop.token(),
+        );
+        self.process.tasks.spawn("mint.outcome", outcomes);
+    }
+}

@@ -1,0 +1,481 @@
+//! One txRef under its lock: the facts about it, the one function through which its row changes, and the step that
+//! follows. Everything happens in the caller's transaction.
+
+use domain::decision::{Decision as Step, Facts, LiveCommand, decide};
+use domain::evidence::{EvidenceError, SignedReport};
+use domain::ids::{IntentId, MessageId, Preimage};
+use domain::intent::{ChainLeg, PaymentLeg};
+use domain::money::Shillings;
+use domain::signature::SignatureHeader;
+use domain::tx_ref::TxRef;
+use messaging::SealedMessage;
+use messaging::wire::{MintExecute, MintRefund, RefundReason};
+use storage::callback::decisions::{self, Decision, Live};
+use storage::callback::exceptions::{self, Kind, NewException};
+use storage::callback::payments::{self, Payment};
+use storage::callback::reports::{self, KeyState};
+use storage::halts::{self, Scope};
+use storage::outbox::OutboxRow;
+use storage::{Outbox, StorageError, Transaction};
+
+use crate::desk::{Desk, DeskError, to_wire};
+use crate::judge::{Expected, FirstLeg, Told, match_payment};
+use crate::observe::{self, Event};
+
+/// What the gateway's row says about the intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    Unknown,
+    /// Its fields hash to its id, and to the id the decision is about.
+    Sound(Preimage, IntentId),
+    /// They do not: somebody changed a row. The text is for the person.
+    Tampered(String),
+}
+
+/// What brought us here, for the history.
+#[derive(Clone, Copy, Debug)]
+pub struct Because {
+    pub cause: &'static str,
+    pub message_id: Option<MessageId>,
+}
+
+/// A locked txRef.
+pub struct Case<'t> {
+    desk: &'t Desk,
+    tx: &'t Transaction<'t>,
+    because: Because,
+    pub decision: Decision,
+    pub intent: Intent,
+    /// The payment of the txRef, matched or not.
+    pub first: Option<Payment>,
+    held: bool,
+    history: Vec<String>,
+    outbox: Vec<OutboxRow>,
+    events: Vec<Event>,
+    redriven: Option<MessageId>,
+}
+
+/// What is told to the outside once the transaction is committed.
+#[must_use]
+pub struct Closed {
+    tx_ref: TxRef,
+    events: Vec<Event>,
+    sent: bool,
+}
+
+impl Closed {
+    /// Call it after the commit.
+    pub fn announce(self, desk: &Desk) {
+        observe::emit(&self.tx_ref, &self.events);
+        if self.sent {
+            desk.wake.now();
+        }
+    }
+}
+
+impl<'t> Case<'t> {
+    /// Takes the lock, then reads everything that was committed before.
+    pub async fn open(
+        desk: &'t Desk,
+        tx: &'t Transaction<'t>,
+        tx_ref: &TxRef,
+        because: Because,
+    ) -> Result<Self, DeskError> {
+        let decision = decisions::lock(tx, tx_ref).await?;
+        // Pipelined: one round trip.
+        let (held, intent, first) = tokio::join!(
+            decisions::is_held(tx, tx_ref),
+            decisions::intent(tx, tx_ref),
+            payments::first(tx, tx_ref)
+        );
+        let intent = match intent {
+            Ok(None) => Intent::Unknown,
+            Ok(Some(row)) if row.preimage.intent_id() == row.intent_id => {
+                Intent::Sound(row.preimage, row.intent_id)
+            }
+            Ok(Some(row)) => Intent::Tampered(format!(
+                "the fields of {} hash to {}",
+                row.intent_id,
+                row.preimage.intent_id()
+            )),
+            Err(error @ StorageError::Corrupt { .. }) => Intent::Tampered(error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut case = Self {
+            desk,
+            tx,
+            because,
+            decision,
+            intent,
+            first: first?,
+            held: held?,
+            history: Vec::new(),
+            outbox: Vec::new(),
+            events: Vec::new(),
+            redriven: None,
+        };
+        if case.decision.intent_id.is_none()
+            && let Intent::Sound(_, id) = case.intent
+        {
+            case.decision.intent_id = Some(id);
+        }
+        case.compare_ids();
+        Ok(case)
+    }
+
+    /// An outcome speaks of this intent: from now on the decision is about it.
+    pub fn bind(&mut self, intent_id: IntentId) {
+        match self.decision.intent_id {
+            None => self.decision.intent_id = Some(intent_id),
+            Some(known) if known == intent_id => {}
+            Some(known) => {
+                self.intent = Intent::Tampered(format!(
+                    "the chain speaks of {intent_id}, the decision of {known}"
+                ));
+            }
+        }
+        self.compare_ids();
+    }
+
+    fn compare_ids(&mut self) {
+        let fault = match (&self.intent, self.decision.intent_id) {
+            (Intent::Sound(_, row), Some(known)) if *row != known => {
+                format!("the row is about {row}, the decision about {known}")
+            }
+            (Intent::Unknown, Some(known)) => format!("the row of {known} is gone"),
+            _ => return,
+        };
+        self.intent = Intent::Tampered(fault);
+    }
+
+    pub fn expected(&self) -> Expected {
+        match &self.intent {
+            Intent::Unknown => Expected::Nothing,
+            Intent::Tampered(_) => Expected::Unknown,
+            Intent::Sound(preimage, _) => preimage
+                .amount
+                .to_shillings()
+                .map_or(Expected::Unknown, Expected::Exactly),
+        }
+    }
+
+    /// The payment leg's one door.
+    pub fn set_payment(&mut self, to: PaymentLeg) {
+        let from = self.decision.payment;
+        if from != to && from.may_become(to, self.decision.refund_commanded) {
+            self.decision.payment = to;
+            self.history.push(format!("payment {from} -> {to}"));
+        }
+    }
+
+    /// The chain leg's one door; `told` was judged against the current state.
+    pub fn set_chain(&mut self, told: Told) {
+        let name = |leg: ChainLeg| {
+            if leg.is_final() {
+                format!("{leg} (final)")
+            } else {
+                leg.to_string()
+            }
+        };
+        let from = self.decision.chain;
+        if from != told.chain {
+            self.history
+                .push(format!("chain {} -> {}", name(from), name(told.chain)));
+        }
+        if told.refused && !self.decision.refused {
+            self.history.push("mint refused: not compliant".to_owned());
+        }
+        self.decision.chain = told.chain;
+        self.decision.refused = told.refused;
+        self.decision.chain_block = told.block;
+        // Whatever was commanded is answered; a refusal of an execute is answered by the refund that follows.
+        if !matches!(
+            told.chain,
+            ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Escrowed
+        ) {
+            self.decision.live = None;
+            self.decision.redrives = 0;
+        }
+    }
+
+    pub fn told(&self) -> Told {
+        Told {
+            chain: self.decision.chain,
+            refused: self.decision.refused,
+            block: self.decision.chain_block,
+        }
+    }
+
+    /// Matches a payment that came before its intent, unless it waited too long.
+    pub async fn match_first(&mut self) -> Result<(), DeskError> {
+        let Some(first) = self.first.clone() else {
+            return Ok(());
+        };
+        if !matches!(self.decision.payment, PaymentLeg::Awaiting | PaymentLeg::Declined) {
+            return Ok(());
+        }
+        let limit = std::time::Duration::from_secs(self.desk.windows.orphan_match_seconds);
+        if first.age_seconds > limit.as_secs_f64() {
+            return self.orphaned().await;
+        }
+        let refunding = self.decision.refund_commanded;
+        match match_payment(self.expected(), first.amount, self.decision.payment, refunding) {
+            FirstLeg::Becomes(leg) => self.confirm(leg, &first).await,
+            FirstLeg::Owed => {
+                self.owe(&first.receipt.to_string(), first.amount, "paid after the refund")
+                    .await
+            }
+            FirstLeg::Orphan | FirstLeg::Unjudged => Ok(()),
+        }
+    }
+
+    /// The payment is what the intent asks for, or another amount.
+    pub async fn confirm(&mut self, leg: PaymentLeg, payment: &Payment) -> Result<(), DeskError> {
+        self.set_payment(leg);
+        if leg == PaymentLeg::Mismatched {
+            let detail = format!(
+                "paid {} KES, the intent commits to another amount",
+                payment.amount
+            );
+            self.except(
+                Kind::AmountMismatch,
+                Some(payment.receipt.to_string()),
+                Some(payment.amount),
+                detail,
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// A payment without an intent is a person's business from now on.
+    pub async fn orphaned(&mut self) -> Result<(), DeskError> {
+        let Some(first) = self.first.clone() else {
+            return Ok(());
+        };
+        let detail = "no intent asked for this payment in time".to_owned();
+        self.except(
+            Kind::OrphanPayment,
+            Some(first.receipt.to_string()),
+            Some(first.amount),
+            detail,
+        )
+        .await
+    }
+
+    pub async fn owe(&mut self, receipt: &str, amount: Shillings, why: &str) -> Result<(), DeskError> {
+        self.except(
+            Kind::OwedToPayer,
+            Some(receipt.to_owned()),
+            Some(amount),
+            why.to_owned(),
+        )
+        .await
+    }
+
+    /// Opens an exception; the same trouble only once.
+    pub async fn except(
+        &mut self,
+        kind: Kind,
+        receipt: Option<String>,
+        amount: Option<Shillings>,
+        detail: String,
+    ) -> Result<(), DeskError> {
+        let exception = NewException {
+            kind,
+            tx_ref: self.decision.tx_ref.to_string(),
+            intent_id: self.decision.intent_id,
+            receipt,
+            amount,
+            detail,
+        };
+        if exceptions::open(self.tx, &exception).await? {
+            self.held |= kind.holds();
+            self.history.push(format!("exception {}", kind.name()));
+            self.events.push(Event::Opened {
+                kind,
+                detail: exception.detail,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends the live command once more, if it still is the one that was found waiting.
+    pub async fn redrive(&mut self, found: MessageId) -> Result<(), DeskError> {
+        let Some(live) = self.decision.live.filter(|live| live.message_id == found) else {
+            return Ok(());
+        };
+        self.decision.live = None;
+        self.redriven = Some(found);
+        self.settle().await?;
+        if self.decision.live.is_none() && !self.decision.chain.is_terminal() {
+            // Nothing was commanded in its place: what was sent may still take effect.
+            self.decision.live = Some(live);
+        }
+        Ok(())
+    }
+
+    /// Decides, and takes the step.
+    pub async fn settle(&mut self) -> Result<(), DeskError> {
+        if self.decision.intent_id.is_none() {
+            return Ok(());
+        }
+        if let Intent::Tampered(detail) = &self.intent {
+            let detail = detail.clone();
+            self.except(Kind::IntentTampered, None, None, detail).await?;
+        }
+        let step = decide(Facts {
+            chain: self.decision.chain,
+            payment: self.decision.payment,
+            refused: self.decision.refused,
+            held: self.held,
+            live: self.decision.live.map(|live| live.command),
+        });
+        match step {
+            Step::Wait | Step::Hold | Step::Done => Ok(()),
+            Step::Execute => self.execute().await,
+            Step::Drop | Step::Refund => self.refund(),
+            Step::OwedToPayer => match self.first.clone() {
+                Some(first) => {
+                    let why = format!("paid, and the deposit is {}", self.decision.chain);
+                    self.owe(&first.receipt.to_string(), first.amount, &why).await
+                }
+                None => Ok(()),
+            },
+            Step::MintWithoutPayment => self.minted_without_payment().await,
+        }
+    }
+
+    /// The only place that commands a mint: from the stored bytes, verified now, against the sound preimage.
+    async fn execute(&mut self) -> Result<(), DeskError> {
+        let (Intent::Sound(intent, _), Some(first)) = (self.intent.clone(), self.first.clone()) else {
+            let detail = "the decision says paid, and no payment is recorded".to_owned();
+            return self.except(Kind::ReportTampered, None, None, detail).await;
+        };
+        let receipt = first.receipt.to_string();
+        let Some(report) = reports::stored(self.tx, first.report_id).await? else {
+            let detail = format!("report {} is gone", first.report_id);
+            return self
+                .except(Kind::ReportTampered, Some(receipt), None, detail)
+                .await;
+        };
+        match report.pays_for(&intent, &self.desk.keys.current().mpesa) {
+            Ok(parsed) if parsed.receipt() == Some(&first.receipt) => {}
+            // The key is not here (yet): the facts are stored, a sweep decides again.
+            Err(EvidenceError::UnknownKey(_)) => return Ok(()),
+            Ok(_) => {
+                return self
+                    .except(
+                        Kind::ReportTampered,
+                        Some(receipt),
+                        None,
+                        "another receipt".into(),
+                    )
+                    .await;
+            }
+            Err(error) => {
+                return self
+                    .except(Kind::ReportTampered, Some(receipt), None, error.to_string())
+                    .await;
+            }
+        }
+        if self.is_compromised(&report).await? {
+            let detail = format!("report {} is signed with a compromised key", first.report_id);
+            return self
+                .except(Kind::CompromisedKey, Some(receipt), None, detail)
+                .await;
+        }
+        let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));
+        let body = MintExecute {
+            intent,
+            report: to_wire(report),
+        };
+        let sealed = self.desk.sealer.seal(&body, stamp)?;
+        self.command(LiveCommand::Execute, sealed, Some(first.age_seconds));
+        Ok(())
+    }
+
+    async fn is_compromised(&self, report: &SignedReport) -> Result<bool, DeskError> {
+        is_compromised(self.tx, report).await
+    }
+
+    fn refund(&mut self) -> Result<(), DeskError> {
+        // A tampered intent holds, and a hold commands nothing.
+        let Intent::Sound(intent, _) = self.intent.clone() else {
+            return Ok(());
+        };
+        let reason = match self.decision.payment {
+            _ if self.decision.refused => RefundReason::NotCompliant,
+            PaymentLeg::Expired => RefundReason::Expired,
+            _ => RefundReason::Declined,
+        };
+        let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));
+        let sealed = self.desk.sealer.seal(&MintRefund { intent, reason }, stamp)?;
+        self.decision.refund_commanded = true;
+        self.command(LiveCommand::Refund, sealed, None);
+        Ok(())
+    }
+
+    fn command(&mut self, command: LiveCommand, sealed: SealedMessage, after_seconds: Option<f64>) {
+        let again = self.redriven.is_some();
+        self.decision.redrives = if again {
+            self.decision.redrives.saturating_add(1)
+        } else {
+            0
+        };
+        self.decision.live = Some(Live {
+            command,
+            message_id: sealed.message_id,
+        });
+        let what = if again { "command again" } else { "command" };
+        self.history.push(format!("{what} {}", command.name()));
+        self.events.push(Event::Commanded {
+            command,
+            again,
+            after_seconds: after_seconds.filter(|_| !again),
+        });
+        self.outbox.push(OutboxRow {
+            message_id: sealed.message_id,
+            queue: sealed.queue.name(),
+            subject: self.decision.tx_ref.to_string(),
+            envelope: sealed.bytes,
+        });
+    }
+
+    /// The worst that can be seen: page, and stop executing at once.
+    async fn minted_without_payment(&mut self) -> Result<(), DeskError> {
+        let before = self.events.len();
+        let detail = format!("minted while the payment is {}", self.decision.payment);
+        self.except(Kind::MintWithoutPayment, None, None, detail).await?;
+        if self.events.len() > before {
+            let reason = format!("mint without payment for {}", self.decision.tx_ref);
+            halts::set(self.tx, Scope::Execute, true, &reason, "callback").await?;
+            self.events.push(Event::Halted);
+        }
+        Ok(())
+    }
+
+    /// Writes everything back. Commit, then announce.
+    pub async fn close(self) -> Result<Closed, DeskError> {
+        let Because { cause, message_id } = self.because;
+        let (saved, pushed) = tokio::join!(
+            decisions::save(self.tx, &self.decision, &self.history, cause, message_id),
+            Outbox::Callback.push_many(self.tx, &self.outbox)
+        );
+        saved?;
+        pushed?;
+        Ok(Closed {
+            tx_ref: self.decision.tx_ref,
+            sent: !self.outbox.is_empty(),
+            events: self.events,
+        })
+    }
+}
+
+/// Whether the report was signed with a key that is not ours alone any more.
+pub async fn is_compromised(tx: &Transaction<'_>, report: &SignedReport) -> Result<bool, DeskError> {
+    match report.signature.parse::<SignatureHeader>() {
+        Ok(header) => Ok(reports::key_state(tx, &header.key_id).await? == KeyState::Compromised),
+        Err(_) => Ok(false),
+    }
+}

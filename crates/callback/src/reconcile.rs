@@ -1,0 +1,44 @@
+//! The reconcile pass: payments, intents, chain legs and escrow events held against each other, and every paid
+//! shilling accounted for. Runs by itself and from the command line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::Stop;
+use storage::callback::reconcile::{self, Difference, Money};
+use storage::{Pool, StorageError};
+
+use crate::desk::Desk;
+use crate::observe;
+
+const EVERY: Duration = Duration::from_mins(1);
+/// Most differences kept of each kind.
+const LIMIT: u32 = 1000;
+
+#[derive(Clone, Debug)]
+pub struct Summary {
+    pub differences: Vec<Difference>,
+    pub money: Money,
+}
+
+/// One pass. Facts younger than `quiet` are still on their way and not compared.
+pub async fn pass(pool: &Pool, quiet: Duration) -> Result<Summary, StorageError> {
+    let mut client = pool.get().await?;
+    let differences = reconcile::differences(&client, quiet, LIMIT).await?;
+    let money = reconcile::money(&client).await?;
+    let tx = client.begin().await?;
+    reconcile::replace(&tx, &differences).await?;
+    tx.commit().await?;
+    Ok(Summary { differences, money })
+}
+
+/// A pass each minute until the stop.
+pub async fn run(desk: Arc<Desk>, stop: Stop) {
+    let quiet = Duration::from_secs(desk.windows.redrive_seconds) * 2;
+    while stop.sleep(EVERY).await {
+        match pass(&desk.pool, quiet).await {
+            Ok(summary) => observe::reconciled(&summary.differences, &summary.money),
+            Err(error) => observe::sweep_failed("reconcile", &error),
+        }
+    }
+}

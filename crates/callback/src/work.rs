@@ -1,0 +1,109 @@
+//! One batch of deliveries: each message has its own transaction, so that none can fail another; messages of one
+//! txRef keep their order, different txRefs run beside each other.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use messaging::{Delivery, Disposition};
+use runtime::breaker::Breaker;
+use runtime::{chain, telemetry};
+use tracing::Instrument;
+
+use crate::desk::{Desk, DeskError};
+
+/// Transactions at once per queue; the pool holds enough for both queues and the sweeps.
+const WIDTH: usize = 3;
+/// Runs of one transaction that lost against another.
+const TRIES: u32 = 3;
+
+/// Messages of one txRef with their places in the batch.
+type Group<B> = Vec<(usize, Arc<Delivery<B>>)>;
+
+pub async fn batch<B, K, H, F>(
+    desk: Arc<Desk>,
+    breaker: Breaker,
+    deliveries: Vec<Delivery<B>>,
+    key: K,
+    handle: H,
+) -> Vec<Disposition>
+where
+    B: Send + Sync + 'static,
+    K: Fn(&Delivery<B>) -> String,
+    H: Fn(Arc<Desk>, Arc<Delivery<B>>) -> F + Copy,
+    F: Future<Output = Result<Disposition, DeskError>>,
+{
+    let count = deliveries.len();
+    let mut groups: BTreeMap<String, Group<B>> = BTreeMap::new();
+    for (at, delivery) in deliveries.into_iter().enumerate() {
+        groups
+            .entry(key(&delivery))
+            .or_default()
+            .push((at, Arc::new(delivery)));
+    }
+    let done = stream::iter(groups.into_values().map(|group| {
+        let (desk, breaker) = (desk.clone(), breaker.clone());
+        async move {
+            let mut settled = Vec::with_capacity(group.len());
+            for (at, delivery) in group {
+                let disposition = if breaker.is_open() {
+                    Disposition::Return
+                } else {
+                    one(&desk, &breaker, delivery, handle).await
+                };
+                settled.push((at, disposition));
+            }
+            settled
+        }
+    }))
+    .buffer_unordered(WIDTH)
+    .collect::<Vec<_>>()
+    .await;
+    let mut dispositions = vec![Disposition::Return; count];
+    for (at, disposition) in done.into_iter().flatten() {
+        dispositions[at] = disposition;
+    }
+    dispositions
+}
+
+async fn one<B, H, F>(
+    desk: &Arc<Desk>,
+    breaker: &Breaker,
+    delivery: Arc<Delivery<B>>,
+    handle: H,
+) -> Disposition
+where
+    H: Fn(Arc<Desk>, Arc<Delivery<B>>) -> F,
+    F: Future<Output = Result<Disposition, DeskError>>,
+{
+    let span = tracing::info_span!(
+        "message",
+        message_id = %delivery.message_id,
+        intent_id = delivery.intent_id.map(tracing::field::display),
+        trace_id = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, delivery.traceparent.as_deref());
+    async {
+        let mut tries = 1;
+        loop {
+            match handle(desk.clone(), delivery.clone()).await {
+                Ok(disposition) => {
+                    breaker.success();
+                    return disposition;
+                }
+                Err(error) if error.is_contention() && tries < TRIES => tries += 1,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), attempt = delivery.attempt, "message not handled");
+                    if error.is_outage() {
+                        breaker.failure("the database is away");
+                    }
+                    return error.disposition();
+                }
+            }
+        }
+    }
+    .instrument(span)
+    .await
+}
