@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use testkit::{
-    Addresses, Client,
+    Addresses, Client, Wiring,
     client::{fresh_address, fresh_key, fresh_tx_ref, intent_body, paid_body},
     eventually, evm,
     process::Life,
@@ -48,6 +48,7 @@ pub async fn on_own_stack(dir: &Path) -> Result<()> {
             client: Client::new(stack.gateway_url(), &wiring.keys)?,
             rpc_url: wiring.rpc_url.clone(),
             addresses: wiring.addresses.clone(),
+            operator: Some(wiring),
             show: &show,
         };
         demo.run().await
@@ -80,6 +81,7 @@ pub async fn against_running() -> Result<()> {
             compliance_manager: var("COMPLIANCE_MANAGER_ADDRESS")?,
             treasury: var("TREASURY_ADDRESS")?,
         },
+        operator: None,
         show: &show,
     };
     demo.run().await?;
@@ -91,6 +93,8 @@ struct Demo<'a> {
     client: Client,
     rpc_url: String,
     addresses: Addresses,
+    /// Whose `fiatrails` acts as the compliance officer; without one the node signs for the officer.
+    operator: Option<&'a Wiring>,
     show: &'a Show,
 }
 
@@ -116,7 +120,8 @@ struct Balances {
 impl Demo<'_> {
     async fn run(&self) -> Result<()> {
         let (amina, brian) = (fresh_address()?, fresh_address()?);
-        evm::set_compliance(&self.rpc_url, &self.addresses, &amina, 10, true).await?;
+        self.set_compliance(&amina, 10, true).await?;
+        self.set_compliance(&brian, 95, false).await?;
         self.show.step(
             "compliance",
             &format!(
@@ -152,6 +157,27 @@ impl Demo<'_> {
             "the duplicate or the refund changed a balance: {after_mint:?}, {after:?}"
         );
         Ok(())
+    }
+
+    async fn set_compliance(&self, user: &str, risk: u8, verified: bool) -> Result<()> {
+        let Some(operator) = self.operator else {
+            return evm::set_compliance(&self.rpc_url, &self.addresses, user, risk, verified).await;
+        };
+        let (risk, attestation) = (risk.to_string(), format!("0x{}", "a7".repeat(32)));
+        let mut args = vec![
+            "compliance",
+            "set",
+            "--user",
+            user,
+            "--risk",
+            &risk,
+            "--attestation",
+            &attestation,
+        ];
+        if !verified {
+            args.push("--unverified");
+        }
+        operator.fiatrails(&args).await.map(drop)
     }
 
     async fn pay_and_mint(&self, user: &str) -> Result<Payment> {
