@@ -1,0 +1,137 @@
+//! The work queues and the services, by name: who writes where, and who reads.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::WORK_EXCHANGE;
+
+/// A queue that holds work, by what is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkQueue {
+    MintSubmit,
+    MintExecute,
+    MintRefund,
+    MintOutcome,
+    MpesaResult,
+}
+
+impl WorkQueue {
+    pub const ALL: [Self; 5] = [
+        Self::MintSubmit,
+        Self::MintExecute,
+        Self::MintRefund,
+        Self::MintOutcome,
+        Self::MpesaResult,
+    ];
+
+    /// The queue's versioned name, also its routing key and what is sealed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MintSubmit => "mint.submit.v1",
+            Self::MintExecute => "mint.execute.v1",
+            Self::MintRefund => "mint.refund.v1",
+            Self::MintOutcome => "mint.outcome.v1",
+            Self::MpesaResult => "mpesa.result.v1",
+        }
+    }
+
+    /// The name without version: the key directory `pipeline/<this>/<kid>`, the `operation` label of metrics.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::MintSubmit => "mint.submit",
+            Self::MintExecute => "mint.execute",
+            Self::MintRefund => "mint.refund",
+            Self::MintOutcome => "mint.outcome",
+            Self::MpesaResult => "mpesa.result",
+        }
+    }
+
+    pub const fn dead_name(self) -> &'static str {
+        match self {
+            Self::MintSubmit => "dead.mint.submit.v1",
+            Self::MintExecute => "dead.mint.execute.v1",
+            Self::MintRefund => "dead.mint.refund.v1",
+            Self::MintOutcome => "dead.mint.outcome.v1",
+            Self::MpesaResult => "dead.mpesa.result.v1",
+        }
+    }
+}
+
+impl fmt::Display for WorkQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no work queue is called {0:?}")]
+pub struct UnknownQueue(pub String);
+
+impl FromStr for WorkQueue {
+    type Err = UnknownQueue;
+
+    /// Accepts the versioned name, the name without version and the name of its dead queue.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hit = Self::ALL
+            .into_iter()
+            .find(|q| [q.name(), q.operation(), q.dead_name()].contains(&text));
+        hit.ok_or_else(|| UnknownQueue(text.chars().take(64).collect()))
+    }
+}
+
+/// Who talks to the broker. Each service has its own user and its own ingress exchange, which is bound only to
+/// the queues it may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    Gateway,
+    MintExecutor,
+    Callback,
+    /// The operator's command line: declares, inspects, replays.
+    Ops,
+}
+
+impl Service {
+    pub const ALL: [Self; 4] = [Self::Gateway, Self::MintExecutor, Self::Callback, Self::Ops];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::MintExecutor => "mint-executor",
+            Self::Callback => "callback",
+            Self::Ops => "ops",
+        }
+    }
+
+    /// Queues this service puts new messages on.
+    pub const fn writes(self) -> &'static [WorkQueue] {
+        match self {
+            Self::Gateway => &[WorkQueue::MintSubmit, WorkQueue::MpesaResult],
+            Self::MintExecutor => &[WorkQueue::MintOutcome],
+            Self::Callback => &[WorkQueue::MintExecute, WorkQueue::MintRefund],
+            Self::Ops => &WorkQueue::ALL,
+        }
+    }
+
+    /// Queues this service consumes.
+    pub const fn reads(self) -> &'static [WorkQueue] {
+        match self {
+            Self::Gateway | Self::Ops => &[],
+            Self::MintExecutor => &[
+                WorkQueue::MintSubmit,
+                WorkQueue::MintExecute,
+                WorkQueue::MintRefund,
+            ],
+            Self::Callback => &[WorkQueue::MintOutcome, WorkQueue::MpesaResult],
+        }
+    }
+
+    /// The exchange its new messages enter by.
+    pub const fn ingress(self) -> &'static str {
+        match self {
+            Self::Gateway => "fiatrails.in.gateway",
+            Self::MintExecutor => "fiatrails.in.mint-executor",
+            Self::Callback => "fiatrails.in.callback",
+            Self::Ops => WORK_EXCHANGE,
+        }
+    }
+}
