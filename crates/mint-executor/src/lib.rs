@@ -1,1 +1,25 @@
-//! 
+//! Turns commands into exactly one on-chain effect each: the only holder of executor keys, the only sender of
+//! transactions (SPEC section 6).
+//!
+//! `collect` stores commands, `submit` signs and stores attempts before it broadcasts them, `confirm` follows the
+//! chain block by block and settles; what follows from what is decided in `decide`, which is pure. Rows alone are
+//! enough to go on after a crash.
+
+pub mod app;
+pub mod batch;
+pub mod breakers;
+pub mod check;
+pub mod collect;
+pub mod confirm;
+pub mod context;
+pub mod decide;
+pub mod heartbeat;
+pub mod lease;
+pub mod observe;
+pub mod outcome;
+pub mod park;
+pub mod redrive;
+pub mod settings;
+pub mod submit;
+pub mod undo;
+pub mod verify;

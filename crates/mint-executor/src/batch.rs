@@ -1,0 +1,104 @@
+//! How many items one transaction may carry, and the gas it is given. Pure.
+
+use storage::executor::items::WorkCommand;
+
+/// EIP-7825: no transaction may have more gas.
+pub const TRANSACTION_GAS_CAP: u64 = 16_777_216;
+
+/// Gas of one command with users and days never seen before (the dear case), from `contracts/gas.md`.
+#[derive(Clone, Copy, Debug)]
+struct Gas {
+    /// Once per transaction: its intrinsic cost and the first, cold accesses.
+    base: u64,
+    /// Each item, calldata included.
+    item: u64,
+    /// The contract begins an item only if its whole allowance is left; the last one needs it unspent.
+    allowance: u64,
+}
+
+const fn gas(command: WorkCommand) -> Gas {
+    match command {
+        WorkCommand::Submit => Gas {
+            base: 70_000,
+            item: 132_000,
+            allowance: 312_000,
+        },
+        WorkCommand::Execute => Gas {
+            base: 85_000,
+            item: 52_500,
+            allowance: 210_000,
+        },
+        WorkCommand::Refund => Gas {
+            base: 60_000,
+            item: 30_000,
+            allowance: 272_000,
+        },
+    }
+}
+
+/// Bounds of one transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub max_items: usize,
+    pub max_gas: u64,
+}
+
+/// Most items of a command in a block of that gas limit; at least one.
+pub fn max_items(command: WorkCommand, bounds: Bounds, block_gas_limit: u64) -> usize {
+    let gas = gas(command);
+    let room = bounds.max_gas.min(TRANSACTION_GAS_CAP).min(block_gas_limit / 2);
+    let by_gas = room.saturating_sub(gas.base + gas.allowance) / gas.item;
+    usize::try_from(by_gas)
+        .unwrap_or(usize::MAX)
+        .min(bounds.max_items)
+        .max(1)
+}
+
+/// The gas limit of a transaction with so many items.
+pub fn gas_limit(command: WorkCommand, items: usize) -> u64 {
+    let gas = gas(command);
+    let items = u64::try_from(items).unwrap_or(u64::MAX);
+    gas.base
+        .saturating_add(gas.item.saturating_mul(items))
+        .saturating_add(gas.allowance)
+        .min(TRANSACTION_GAS_CAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        max_items: 64,
+        max_gas: u64::MAX,
+    };
+
+    #[test]
+    fn a_batch_never_exceeds_any_bound() {
+        for command in WorkCommand::ALL {
+            for block in [30_000_000, 2_000_000, 1_000_000_000] {
+                let items = max_items(command, BOUNDS, block);
+                assert!((1..=64).contains(&items));
+                let gas = gas_limit(command, items);
+                assert!(
+                    gas <= TRANSACTION_GAS_CAP && (items == 1 || gas <= block / 2),
+                    "{command:?} {block}: {gas}"
+                );
+            }
+        }
+        assert_eq!(max_items(WorkCommand::Submit, BOUNDS, 30_000_000), 64);
+        assert_eq!(max_items(WorkCommand::Submit, BOUNDS, 2_000_000), 4);
+        assert_eq!(
+            max_items(
+                WorkCommand::Execute,
+                Bounds {
+                    max_gas: 500_000,
+                    ..BOUNDS
+                },
+                30_000_000
+            ),
+            3
+        );
+        assert_eq!(max_items(WorkCommand::Refund, BOUNDS, 1), 1);
+    }
+}

@@ -1,0 +1,258 @@
+//! What holds work back while something must be put right first: one breaker per command, one for the database,
+//! one for the node. Messages wait in their queue, items in their rows, and no attempt is burnt.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chain::inspect::{Condition, Deployment};
+use runtime::breaker::{Breaker, BreakerPolicy};
+use runtime::halts::Halts;
+use runtime::{Stop, Tasks, gate};
+use storage::executor::items::WorkCommand;
+use storage::halts::Scope;
+use tokio::sync::watch;
+
+use crate::context::Context;
+
+/// First probe soon: most pauses are over quickly in development, and a probe costs a few view calls.
+const POLICY: BreakerPolicy = BreakerPolicy {
+    failures: 3,
+    first_wait: Duration::from_millis(500),
+    longest_wait: Duration::from_secs(10),
+};
+
+#[derive(Clone, Debug)]
+pub struct Breakers {
+    pub deposit: Breaker,
+    pub execute: Breaker,
+    pub refund: Breaker,
+    pub database: Breaker,
+    pub rpc: Breaker,
+    /// What each command could not have of late, base units: the probe waits until there is as much.
+    missing: Arc<Mutex<[u128; 3]>>,
+    deployment: Arc<Mutex<Option<Deployment>>>,
+}
+
+impl Default for Breakers {
+    fn default() -> Self {
+        Self {
+            deposit: Breaker::new("deposit", POLICY),
+            execute: Breaker::new("execute", POLICY),
+            refund: Breaker::new("refund", POLICY),
+            database: Breaker::new("database", POLICY),
+            rpc: Breaker::new("rpc", POLICY),
+            missing: Arc::default(),
+            deployment: Arc::default(),
+        }
+    }
+}
+
+const fn index(command: WorkCommand) -> usize {
+    match command {
+        WorkCommand::Submit => 0,
+        WorkCommand::Execute => 1,
+        WorkCommand::Refund => 2,
+    }
+}
+
+/// The operator's switch that stops a command.
+const fn scope(command: WorkCommand) -> Scope {
+    match command {
+        WorkCommand::Submit => Scope::Deposit,
+        WorkCommand::Execute => Scope::Execute,
+        WorkCommand::Refund => Scope::Refund,
+    }
+}
+
+impl Breakers {
+    pub fn of(&self, command: WorkCommand) -> &Breaker {
+        match command {
+            WorkCommand::Submit => &self.deposit,
+            WorkCommand::Execute => &self.execute,
+            WorkCommand::Refund => &self.refund,
+        }
+    }
+
+    /// The chain refused a command for now; `amount` is what one item of it needed.
+    pub fn trip(&self, command: WorkCommand, why: &str, amount: u128) {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)[index(command)] = amount;
+        self.of(command).trip(why);
+    }
+
+    pub fn trip_all(&self, why: &str) {
+        for command in WorkCommand::ALL {
+            self.of(command).trip(why);
+        }
+    }
+
+    /// What the startup check found: probes ask there.
+    pub fn set_deployment(&self, deployment: Deployment) {
+        *self.deployment.lock().unwrap_or_else(PoisonError::into_inner) = Some(deployment);
+    }
+
+    pub fn deployment(&self) -> Option<Deployment> {
+        self.deployment
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Open while a command may be worked on: its breaker, the node's, and the operator's switch.
+    pub fn submit_gate(&self, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
+        gate::all(vec![
+            self.of(command).gate(),
+            self.rpc.gate(),
+            halts.gate(scope(command)),
+        ])
+    }
+
+    /// Lets the breakers probe and recover until the stop.
+    pub fn spawn(&self, ctx: &Context, tasks: &mut Tasks) {
+        for (name, command) in [
+            ("deposit breaker", WorkCommand::Submit),
+            ("execute breaker", WorkCommand::Execute),
+            ("refund breaker", WorkCommand::Refund),
+        ] {
+            let (probed, stop) = (ctx.clone(), tasks.stop());
+            let probe = move || {
+                let ctx = probed.clone();
+                async move { probe(&ctx, command).await }
+            };
+            tasks.spawn(name, self.of(command).clone().run(Some(probe), stop));
+        }
+        tasks.spawn(
+            "database breaker",
+            without_probe(self.database.clone(), tasks.stop()),
+        );
+        tasks.spawn("rpc breaker", without_probe(self.rpc.clone(), tasks.stop()));
+    }
+}
+
+/// What a breaker without a probe never calls.
+type NoProbe = fn() -> std::future::Ready<Result<(), String>>;
+
+async fn without_probe(breaker: Breaker, stop: Stop) {
+    breaker.run(None::<NoProbe>, stop).await;
+}
+
+async fn probe(ctx: &Context, command: WorkCommand) -> Result<(), String> {
+    let Some(deployment) = ctx.breakers.deployment() else {
+        return Err("the deployment is not checked yet".to_owned());
+    };
+    let condition = ctx
+        .chain
+        .condition(&deployment, &ctx.signer.address())
+        .await
+        .map_err(|error| error.to_string())?;
+    let needed = ctx
+        .breakers
+        .missing
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)[index(command)];
+    ctx.work.notify_one();
+    judge(command, &condition, needed, ctx.tuning.min_signer_balance)
+}
+
+/// Whether a command can succeed now. Pure.
+pub fn judge(command: WorkCommand, now: &Condition, needed: u128, min_gas: u128) -> Result<(), String> {
+    let no = |what: &str| Err(what.to_owned());
+    if now.signer_balance < min_gas {
+        return no("the signer has too little gas");
+    }
+    if now.escrow_paused {
+        return no("the escrow is paused");
+    }
+    let needed = needed.max(1);
+    match command {
+        WorkCommand::Submit if now.treasury_balance < needed => no("the treasury has too little"),
+        WorkCommand::Submit if now.treasury_allowance < needed => no("the treasury allows too little"),
+        WorkCommand::Execute if now.token_paused => no("the country token is paused"),
+        WorkCommand::Execute if now.compliance_paused == Some(true) => no("compliance is paused"),
+        WorkCommand::Execute if now.mint_available < needed => no("the hourly mint limit is used up"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use WorkCommand::{Execute, Refund, Submit};
+
+    const WELL: Condition = Condition {
+        escrow_paused: false,
+        token_paused: false,
+        compliance_paused: Some(false),
+        treasury_balance: 100,
+        treasury_allowance: 100,
+        mint_available: 100,
+        signer_balance: 100,
+    };
+
+    #[test]
+    fn each_trouble_holds_its_own_commands() {
+        // Columns: submit, execute, refund.
+        let table = [
+            (WELL, [true, true, true]),
+            (
+                Condition {
+                    escrow_paused: true,
+                    ..WELL
+                },
+                [false, false, false],
+            ),
+            (
+                Condition {
+                    signer_balance: 9,
+                    ..WELL
+                },
+                [false, false, false],
+            ),
+            (
+                Condition {
+                    treasury_balance: 49,
+                    ..WELL
+                },
+                [false, true, true],
+            ),
+            (
+                Condition {
+                    treasury_allowance: 49,
+                    ..WELL
+                },
+                [false, true, true],
+            ),
+            (
+                Condition {
+                    token_paused: true,
+                    ..WELL
+                },
+                [true, false, true],
+            ),
+            (
+                Condition {
+                    compliance_paused: Some(true),
+                    ..WELL
+                },
+                [true, false, true],
+            ),
+            (
+                Condition {
+                    compliance_paused: None,
+                    ..WELL
+                },
+                [true, true, true],
+            ),
+            (
+                Condition {
+                    mint_available: 49,
+                    ..WELL
+                },
+                [true, false, true],
+            ),
+        ];
+        for (condition, expected) in table {
+            let found = [Submit, Execute, Refund].map(|command| judge(command, &condition, 50, 10).is_ok());
+            assert_eq!(found, expected, "{condition:?}");
+        }
+    }
+}

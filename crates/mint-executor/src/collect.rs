@@ -1,0 +1,111 @@
+//! Taking commands: inbox, leg and work item in one transaction, then the acknowledgement.
+
+use domain::ids::Preimage;
+use messaging::wire::{Body, MintExecute, MintRefund, MintSubmit};
+use messaging::{Delivery, Disposition};
+use storage::executor::items::{self, NewItem, WorkCommand};
+use storage::executor::legs;
+use storage::{Inbox, StorageError};
+
+use crate::context::Context;
+use crate::observe;
+use crate::verify::{Unfit, queue_of};
+
+/// A body that commands something about one intent.
+pub trait Command: Body {
+    const COMMAND: WorkCommand;
+
+    fn intent(&self) -> &Preimage;
+}
+
+impl Command for MintSubmit {
+    const COMMAND: WorkCommand = WorkCommand::Submit;
+
+    fn intent(&self) -> &Preimage {
+        &self.intent
+    }
+}
+
+impl Command for MintExecute {
+    const COMMAND: WorkCommand = WorkCommand::Execute;
+
+    fn intent(&self) -> &Preimage {
+        &self.intent
+    }
+}
+
+impl Command for MintRefund {
+    const COMMAND: WorkCommand = WorkCommand::Refund;
+
+    fn intent(&self) -> &Preimage {
+        &self.intent
+    }
+}
+
+/// One batch of deliveries; an answer for each.
+pub async fn collect<B: Command>(ctx: Context, deliveries: Vec<Delivery<B>>) -> Vec<Disposition> {
+    let foreign: Vec<Option<Disposition>> =
+        deliveries.iter().map(|delivery| refuse(&ctx, delivery)).collect();
+    let ours: Vec<&Delivery<B>> = deliveries
+        .iter()
+        .zip(&foreign)
+        .filter(|(_, no)| no.is_none())
+        .map(|(delivery, _)| delivery)
+        .collect();
+    let stored = match store(&ctx, &ours).await {
+        Ok(()) => {
+            ctx.breakers.database.success();
+            ctx.work.notify_one();
+            Disposition::Done
+        }
+        Err(error) => {
+            observe::not_collected(B::COMMAND, &error);
+            ctx.breakers.database.failure("commands cannot be stored");
+            Disposition::Return
+        }
+    };
+    foreign
+        .into_iter()
+        .map(|no| no.unwrap_or_else(|| stored.clone()))
+        .collect()
+}
+
+fn refuse<B: Command>(ctx: &Context, delivery: &Delivery<B>) -> Option<Disposition> {
+    match ctx.verifier.is_ours(delivery.body.intent()) {
+        Err(Unfit::Park { class, text }) => Some(Disposition::park(class, text)),
+        Err(Unfit::Wait(_)) | Ok(()) => None,
+    }
+}
+
+async fn store<B: Command>(ctx: &Context, deliveries: &[&Delivery<B>]) -> Result<(), StorageError> {
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    let mut client = ctx.pool.get().await?;
+    let tx = client.begin().await?;
+    let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.message_id).collect();
+    let new = Inbox::Executor
+        .insert_new(&tx, queue_of(B::COMMAND).name(), &ids)
+        .await?;
+    let fresh: Vec<_> = deliveries
+        .iter()
+        .filter(|delivery| new.contains(&delivery.message_id))
+        .collect();
+    let intents: Vec<Preimage> = fresh
+        .iter()
+        .map(|delivery| delivery.body.intent().clone())
+        .collect();
+    legs::ensure(&tx, &intents).await?;
+    let rows: Vec<NewItem> = fresh
+        .iter()
+        .map(|delivery| NewItem {
+            message_id: delivery.message_id,
+            intent_id: delivery.body.intent().intent_id(),
+            envelope: delivery.sealed.clone(),
+        })
+        .collect();
+    items::insert(&tx, B::COMMAND, &rows).await?;
+    tx.commit().await?;
+    observe::collected(B::COMMAND, rows.len());
+    Ok(())
+}

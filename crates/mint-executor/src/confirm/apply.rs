@@ -1,0 +1,289 @@
+//! One block, one transaction: the block and its events, attempts, items, legs, and what is told to the decider.
+
+use std::collections::{HashMap, HashSet};
+
+use chain::transaction::recover;
+use chain::{EscrowEvent, EscrowLog, ItemOutcome, calls};
+use domain::ids::{IntentId, MessageId};
+use domain::intent::{Cause, ChainLeg, Finality};
+use messaging::wire::Outcome;
+use storage::Transaction;
+use storage::executor::attempts::{self, AttemptItem, AttemptRow};
+use storage::executor::blocks::EventRow;
+use storage::executor::items::{ItemRow, WorkCommand};
+use storage::executor::legs::{Because, LegRow};
+use storage::executor::signers::Lease;
+use storage::executor::{blocks, items, legs, signers};
+
+use super::effects::Effects;
+use super::follow::row_of;
+use super::gather::Facts;
+use crate::context::{Context, WorkError};
+use crate::decide::{Ending, ItemFacts, Record, after};
+use crate::{observe, outcome};
+
+/// Legs made final in one transaction; a longer list goes on in the next block.
+const SETTLE_AT_ONCE: u32 = 5000;
+
+pub async fn apply(ctx: &Context, lease: &Lease, facts: Facts) -> Result<(), WorkError> {
+    let mut client = ctx.pool.get().await?;
+    let tx = client.begin().await?;
+    signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
+    let events = facts.logs.iter().filter_map(event_row).collect::<Vec<_>>();
+    blocks::insert(&tx, &row_of(&facts.header), facts.header.timestamp, &events).await?;
+    finalize(ctx, &tx, lease, &facts).await?;
+    let members = members(ctx, &tx, lease, &facts).await?;
+    let mut effects = Effects::new(facts.header.number, lock_legs(&tx, &facts, &members).await?);
+    for log in &facts.logs {
+        effects.log(log)?;
+    }
+    for member in &members {
+        member.settle(&facts, &mut effects)?;
+    }
+    for item in &facts.refused {
+        let why = item.outcome.as_deref().unwrap_or_default();
+        let record = facts
+            .records
+            .get(&item.intent_id)
+            .copied()
+            .unwrap_or(Record::NotAsked);
+        // Only a record that was read, and is absent, fails an intent.
+        if record != Record::NotAsked {
+            effects.reject(item.message_id, &item.intent_id, (why, record))?;
+        }
+    }
+    let trips = write(ctx, &tx, effects).await?;
+    if let Some(next) = facts.next_nonce {
+        signers::raise_nonce(&tx, &lease.signer, next).await?;
+    }
+    let watched = ctx.policy.chain.confirmations + ctx.policy.chain.watch_blocks_past_final;
+    blocks::prune(&tx, facts.header.number.saturating_sub(watched)).await?;
+    tx.commit().await?;
+    for (command, why, amount) in trips {
+        ctx.breakers.trip(command, why, amount);
+    }
+    Ok(())
+}
+
+async fn write(
+    ctx: &Context,
+    tx: &Transaction<'_>,
+    effects: Effects,
+) -> Result<Vec<(WorkCommand, &'static str, u128)>, WorkError> {
+    items::update(tx, &effects.items).await?;
+    attempts::set_outcomes(tx, &effects.endings).await?;
+    let told: Vec<(&LegRow, Outcome)> = effects
+        .told
+        .iter()
+        .filter_map(|(id, outcome)| Some((effects.leg(id)?, *outcome)))
+        .collect();
+    outcome::push(ctx, tx, &told).await?;
+    let trips = effects.trips.clone();
+    legs::save(tx, &effects.into_legs()).await?;
+    Ok(trips)
+}
+
+/// Paid-out legs and attempts whose block is deep enough.
+async fn finalize(
+    ctx: &Context,
+    tx: &Transaction<'_>,
+    lease: &Lease,
+    facts: &Facts,
+) -> Result<(), WorkError> {
+    let Some(block) = facts.final_block else {
+        return Ok(());
+    };
+    attempts::mark_final(tx, &lease.signer, block).await?;
+    let mut settled = legs::lock_settling(tx, block, SETTLE_AT_ONCE).await?;
+    let mut told = Vec::with_capacity(settled.len());
+    for leg in &mut settled {
+        let (to, outcome) = match leg.leg {
+            ChainLeg::Executed(_) => (ChainLeg::Executed(Finality::Final), Outcome::Executed),
+            _ => (ChainLeg::Refunded(Finality::Final), Outcome::Refunded),
+        };
+        leg.advance(
+            to,
+            Cause::ChainFact,
+            Because {
+                why: "final",
+                tx_hash: None,
+                message_id: None,
+            },
+        )?;
+        told.push(outcome);
+    }
+    let told: Vec<(&LegRow, Outcome)> = settled.iter().zip(told).collect();
+    outcome::push(ctx, tx, &told).await?;
+    legs::save(tx, &settled).await?;
+    Ok(())
+}
+
+/// One item of an attempt that is mined or lost.
+struct Member {
+    attempt_id: i64,
+    tx_hash: [u8; 32],
+    item: ItemRow,
+    /// Known without a log.
+    ending: Option<Ending>,
+    batch: u32,
+}
+
+impl Member {
+    fn settle(&self, facts: &Facts, effects: &mut Effects) -> Result<(), WorkError> {
+        let id = self.item.intent_id;
+        let ending = self
+            .ending
+            .unwrap_or_else(|| told(&facts.logs, &self.tx_hash, &id));
+        let record = facts.records.get(&id).copied().unwrap_or(Record::NotAsked);
+        let asked = ItemFacts {
+            command: self.item.command,
+            ending,
+            record,
+            batch: self.batch,
+        };
+        let step = after(asked);
+        observe::settled(self.item.command, ending, &id);
+        if let crate::decide::Step::Park(class) = step {
+            observe::parked(&self.item, class, "the chain's answer needs a person");
+        }
+        effects
+            .endings
+            .push((self.attempt_id, self.item.message_id, ending.name()));
+        effects.step(self.item.message_id, self.item.command, &id, (step, record))?;
+        Ok(())
+    }
+}
+
+/// What a transaction's logs say about one of its items.
+fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> Ending {
+    let mut own = logs
+        .iter()
+        .filter(|log| log.tx_hash.as_bytes() == tx_hash && log.event.intent_id() == Some(*id));
+    own.find_map(|log| match &log.event {
+        EscrowEvent::Submitted { .. } | EscrowEvent::Executed { .. } | EscrowEvent::Refunded { .. } => {
+            Some(Ending::Told(ItemOutcome::Done))
+        }
+        EscrowEvent::Skipped { outcome, .. } => Some(Ending::Told(*outcome)),
+        EscrowEvent::Credited { .. } | EscrowEvent::Other { .. } => None,
+    })
+    .unwrap_or(Ending::Silent)
+}
+
+/// The items of every attempt this block settles. Which they are stands in the signed bytes; a row that names another
+/// is somebody's forgery and settles nothing.
+async fn members(
+    ctx: &Context,
+    tx: &Transaction<'_>,
+    lease: &Lease,
+    facts: &Facts,
+) -> Result<Vec<Member>, WorkError> {
+    let hashes: HashSet<[u8; 32]> = facts.logs.iter().map(|log| *log.tx_hash.as_bytes()).collect();
+    let hashes: Vec<[u8; 32]> = hashes.into_iter().collect();
+    let quiet: HashMap<i64, Ending> = facts.quiet.iter().copied().collect();
+    let mut settled = Vec::new();
+    if !hashes.is_empty() {
+        settled = attempts::lock_by_hash(tx, &lease.signer, &hashes).await?;
+    }
+    if !quiet.is_empty() {
+        let ids: Vec<i64> = quiet.keys().copied().collect();
+        settled.extend(attempts::lock_by_id(tx, &lease.signer, &ids).await?);
+    }
+    if settled.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (gone, mined): (Vec<i64>, Vec<i64>) = settled
+        .iter()
+        .map(|attempt| attempt.id)
+        .partition(|id| quiet.get(id) == Some(&Ending::Gone));
+    attempts::mark_superseded(tx, &gone).await?;
+    attempts::mark_mined(tx, &mined, facts.header.number, facts.header.hash.as_bytes()).await?;
+    let ids: Vec<i64> = settled.iter().map(|attempt| attempt.id).collect();
+    let named = attempts::items(tx, &ids).await?;
+    let messages: Vec<MessageId> = named.iter().map(|item| item.message_id).collect();
+    let rows = items::lock(tx, &messages).await?;
+    let rows: HashMap<MessageId, ItemRow> = rows.into_iter().map(|row| (row.message_id, row)).collect();
+    let mut members = Vec::new();
+    for attempt in &settled {
+        let signed = signed_members(ctx, attempt);
+        let batch = u32::try_from(signed.len()).unwrap_or(u32::MAX);
+        for item in named.iter().filter(|item| item.attempt_id == attempt.id) {
+            match rows.get(&item.message_id) {
+                Some(row) if is_member(item, row, &signed) => members.push(Member {
+                    attempt_id: attempt.id,
+                    tx_hash: attempt.tx_hash,
+                    item: row.clone(),
+                    ending: quiet.get(&attempt.id).copied(),
+                    batch,
+                }),
+                _ => observe::row_tampered("attempt_items", &item.intent_id),
+            }
+        }
+    }
+    Ok(members)
+}
+
+fn is_member(item: &AttemptItem, row: &ItemRow, signed: &HashSet<IntentId>) -> bool {
+    signed.contains(&item.intent_id) && row.intent_id == item.intent_id
+}
+
+fn signed_members(ctx: &Context, attempt: &AttemptRow) -> HashSet<IntentId> {
+    let read = recover(&attempt.raw)
+        .ok()
+        .filter(|read| read.signer == ctx.signer.address() && *read.hash.as_bytes() == attempt.tx_hash);
+    let called = read.and_then(|read| calls::read(&read.transaction.data));
+    called
+        .map(|(_, ids)| ids.into_iter().collect())
+        .unwrap_or_default()
+}
+
+async fn lock_legs(
+    tx: &Transaction<'_>,
+    facts: &Facts,
+    members: &[Member],
+) -> Result<Vec<LegRow>, WorkError> {
+    let mut ids: Vec<IntentId> = facts
+        .logs
+        .iter()
+        .filter_map(|log| log.event.intent_id())
+        .collect();
+    ids.extend(members.iter().map(|member| member.item.intent_id));
+    ids.extend(facts.refused.iter().map(|item| item.intent_id));
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(legs::lock(tx, &ids).await?)
+}
+
+fn event_row(log: &EscrowLog) -> Option<EventRow> {
+    let intent_id = log.event.intent_id()?;
+    let (user, amount, detail) = match &log.event {
+        EscrowEvent::Submitted { user, amount, .. } | EscrowEvent::Executed { user, amount, .. } => {
+            (Some(*user.as_bytes()), Some(amount.get()), None)
+        }
+        EscrowEvent::Refunded {
+            user, amount, reason, ..
+        } => (
+            Some(*user.as_bytes()),
+            Some(amount.get()),
+            Some(printable(reason)),
+        ),
+        EscrowEvent::Credited {
+            depositor, amount, ..
+        } => (Some(*depositor.as_bytes()), Some(amount.get()), None),
+        EscrowEvent::Skipped { outcome, .. } => (None, None, Some(outcome.name().to_owned())),
+        EscrowEvent::Other { .. } => (None, None, None),
+    };
+    Some(EventRow {
+        log_index: log.log_index,
+        tx_hash: *log.tx_hash.as_bytes(),
+        kind: log.event.name(),
+        intent_id,
+        user,
+        amount,
+        detail,
+    })
+}
+
+/// PostgreSQL text holds no zero byte, and the reason is anybody's text.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| *c != '\0').take(256).collect()
+}

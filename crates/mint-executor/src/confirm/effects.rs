@@ -1,0 +1,187 @@
+//! What one block changes, collected in memory: legs, items, outcomes to tell, breakers to trip. No I/O.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chain::{EscrowEvent, EscrowLog};
+use domain::ids::{IntentId, MessageId};
+use domain::intent::{Cause, ChainLeg, Finality, IllegalTransition};
+use messaging::wire::Outcome;
+use storage::executor::items::{ItemChange, ItemState, WorkCommand};
+use storage::executor::legs::{Because, LegRow};
+
+use crate::decide::{Hold, Record, Step, leg_of};
+use crate::outcome::REFUSED;
+
+/// How long an item rests whose deposit is not there.
+const DEPOSIT_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub struct Effects {
+    block: u64,
+    legs: HashMap<IntentId, LegRow>,
+    pub items: Vec<ItemChange>,
+    pub told: Vec<(IntentId, Outcome)>,
+    pub endings: Vec<(i64, MessageId, &'static str)>,
+    /// Command, why, and the amount an item of it needed.
+    pub trips: Vec<(WorkCommand, &'static str, u128)>,
+}
+
+impl Effects {
+    pub fn new(block: u64, legs: Vec<LegRow>) -> Self {
+        Self {
+            block,
+            legs: legs.into_iter().map(|leg| (leg.intent_id, leg)).collect(),
+            items: Vec::new(),
+            told: Vec::new(),
+            endings: Vec::new(),
+            trips: Vec::new(),
+        }
+    }
+
+    pub fn leg(&self, id: &IntentId) -> Option<&LegRow> {
+        self.legs.get(id)
+    }
+
+    pub fn into_legs(self) -> Vec<LegRow> {
+        self.legs.into_values().collect()
+    }
+
+    /// A log moves the leg of its intent, whoever caused it.
+    pub fn log(&mut self, log: &EscrowLog) -> Result<(), IllegalTransition> {
+        let there = match &log.event {
+            EscrowEvent::Submitted { .. } => ChainLeg::Escrowed,
+            EscrowEvent::Executed { .. } => ChainLeg::Executed(Finality::Mined),
+            EscrowEvent::Refunded { .. } => ChainLeg::Refunded(Finality::Mined),
+            EscrowEvent::Skipped { .. } | EscrowEvent::Credited { .. } | EscrowEvent::Other { .. } => {
+                return Ok(());
+            }
+        };
+        let Some(id) = log.event.intent_id() else {
+            return Ok(());
+        };
+        let because = Because {
+            why: "event",
+            tx_hash: Some(*log.tx_hash.as_bytes()),
+            message_id: None,
+        };
+        self.fact(&id, there, because)
+    }
+
+    /// Storage on chain says where the leg stands.
+    fn fact(&mut self, id: &IntentId, there: ChainLeg, because: Because) -> Result<(), IllegalTransition> {
+        let Some(leg) = self.legs.get_mut(id) else {
+            return Ok(());
+        };
+        // Final is mined and more.
+        if leg.leg.name() == there.name() {
+            return Ok(());
+        }
+        let was_absent = matches!(
+            leg.leg,
+            ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped
+        );
+        if leg.advance(there, Cause::ChainFact, because)? {
+            leg.block_number = (there != ChainLeg::Submitting).then_some(self.block);
+            leg.reason = None;
+            if there == ChainLeg::Escrowed && was_absent {
+                self.told.push((*id, Outcome::Escrowed));
+            }
+        }
+        Ok(())
+    }
+
+    /// The step of one item, after the logs of its block.
+    pub fn step(
+        &mut self,
+        message_id: MessageId,
+        command: WorkCommand,
+        id: &IntentId,
+        (step, record): (Step, Record),
+    ) -> Result<(), IllegalTransition> {
+        if let Some(there) = leg_of(record) {
+            let because = Because {
+                why: "read on chain",
+                tx_hash: None,
+                message_id: Some(message_id),
+            };
+            self.fact(id, there, because)?;
+        }
+        let item = |state| ItemChange::to(message_id, state);
+        match step {
+            Step::Done => self.items.push(item(ItemState::Done)),
+            Step::Refused => {
+                self.items.push(item(ItemState::Done).because(REFUSED));
+                if let Some(leg) = self.legs.get_mut(id) {
+                    leg.reason = Some(REFUSED.to_owned());
+                }
+                self.told.push((*id, Outcome::Refused));
+            }
+            Step::Again(Hold::Deposit) => {
+                self.items.push(
+                    item(ItemState::Ready)
+                        .because("waits for the deposit")
+                        .after(DEPOSIT_WAIT),
+                );
+            }
+            Step::Again(Hold::Resend) => self
+                .items
+                .push(item(ItemState::Ready).because("its nonce was lost")),
+            Step::Again(Hold::Breaker(why)) => {
+                self.items.push(item(ItemState::Ready).because(why));
+                let amount = self
+                    .legs
+                    .get(id)
+                    .and_then(|leg| leg.preimage.as_ref())
+                    .map_or(1, |p| p.amount.get());
+                self.trips.push((command, why, amount));
+            }
+            Step::Smaller(limit) => {
+                let mut change = item(ItemState::Ready).because("needs a smaller batch");
+                change.batch_limit = Some(limit);
+                self.items.push(change);
+            }
+            // Failed only once its block is final.
+            Step::Reject => {}
+            Step::Park(class) => self.items.push(item(ItemState::Parked).because(class)),
+        }
+        Ok(())
+    }
+
+    /// A refusal for good whose block is final now.
+    pub fn reject(
+        &mut self,
+        message_id: MessageId,
+        id: &IntentId,
+        (why, record): (&str, Record),
+    ) -> Result<(), IllegalTransition> {
+        self.items
+            .push(ItemChange::to(message_id, ItemState::Done).because(why));
+        if let Record::Present(_) = record {
+            let there = leg_of(record).unwrap_or(ChainLeg::Escrowed);
+            let because = Because {
+                why: "read on chain",
+                tx_hash: None,
+                message_id: Some(message_id),
+            };
+            return self.fact(id, there, because);
+        }
+        let Some(leg) = self.legs.get_mut(id) else {
+            return Ok(());
+        };
+        if leg.leg == ChainLeg::Submitting {
+            leg.reason = Some(why.to_owned());
+            leg.advance(
+                ChainLeg::Rejected,
+                Cause::Wish,
+                Because {
+                    why: "refused for good",
+                    tx_hash: None,
+                    message_id: Some(message_id),
+                },
+            )?;
+            self.told.push((*id, Outcome::Rejected));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! From the last block we took in to the head, without a gap and without a fork.
+
+use std::time::Duration;
+
+use chain::watch::Header;
+use storage::executor::blocks::{self, BlockRow};
+use storage::executor::signers::Lease;
+use tokio::time::Instant;
+
+use super::pace::Pace;
+use super::resend::Resender;
+use super::{apply, gather, reorg};
+use crate::context::{Context, Seen, WorkError};
+use crate::observe;
+
+/// Where we are in the chain; rows say the same.
+#[derive(Debug, Default)]
+pub struct Follower {
+    tip: Option<BlockRow>,
+    pace: Pace,
+    resender: Resender,
+    seen: Option<Instant>,
+}
+
+impl Follower {
+    /// Takes in every block up to the head.
+    pub async fn look(&mut self, ctx: &Context, lease: &Lease) -> Result<(), WorkError> {
+        let asked = Instant::now();
+        let head = ctx.chain.latest_header().await?;
+        ctx.seen.send_replace(Some(Seen {
+            at: Instant::now(),
+            latency: asked.elapsed(),
+            head: head.number,
+        }));
+        let tip = self.tip(ctx).await?;
+        if tip.is_some_and(|tip| tip.number >= head.number) {
+            return self.same_height(ctx, lease, tip, &head).await;
+        }
+        self.learn();
+        let mut tip = tip;
+        let mut next = tip.map_or_else(|| first_block(ctx, head.number), |tip| tip.number + 1);
+        while next <= head.number {
+            let header = if next == head.number {
+                Some(head)
+            } else {
+                ctx.chain.header(next).await?
+            };
+            let Some(header) = header else { break };
+            if tip.is_some_and(|tip| tip.hash != *header.parent.as_bytes()) {
+                self.go_back(ctx, lease).await?;
+                // The head we hold may be of the abandoned fork: look again.
+                return Ok(());
+            }
+            self.take_in(ctx, lease, &header).await?;
+            tip = self.tip;
+            next += 1;
+        }
+        self.resender.run(ctx, head.number).await
+    }
+
+    /// How long to wait before the next look.
+    pub fn wait(&self, sparse: Duration) -> Duration {
+        let since = self.seen.map(|seen| seen.elapsed()).unwrap_or_default();
+        self.pace.wait(since, sparse)
+    }
+
+    /// Something failed half-way: rows know better than we.
+    pub fn forget(&mut self) {
+        self.tip = None;
+    }
+
+    async fn tip(&mut self, ctx: &Context) -> Result<Option<BlockRow>, WorkError> {
+        if self.tip.is_none() {
+            let client = ctx.pool.get().await?;
+            self.tip = blocks::recent(&client, 1).await?.pop();
+        }
+        Ok(self.tip)
+    }
+
+    async fn same_height(
+        &mut self,
+        ctx: &Context,
+        lease: &Lease,
+        tip: Option<BlockRow>,
+        head: &Header,
+    ) -> Result<(), WorkError> {
+        let Some(tip) = tip else { return Ok(()) };
+        let forked = if tip.number == head.number {
+            tip.hash != *head.hash.as_bytes()
+        } else {
+            // An endpoint that lags, or a shorter fork: the height we know there tells.
+            reorg::differs(ctx, head).await?
+        };
+        if forked {
+            self.go_back(ctx, lease).await?;
+            return Ok(());
+        }
+        if ctx.head.borrow().is_none() {
+            ctx.head.send_replace(Some(*head));
+            ctx.work.notify_one();
+        }
+        self.resender.first(ctx, head.number).await
+    }
+
+    /// To the last block both have; what the fork held is broadcast again at once.
+    async fn go_back(&mut self, ctx: &Context, lease: &Lease) -> Result<(), WorkError> {
+        self.tip = Some(reorg::follow(ctx, lease).await?);
+        self.resender = Resender::default();
+        Ok(())
+    }
+
+    async fn take_in(&mut self, ctx: &Context, lease: &Lease, header: &Header) -> Result<(), WorkError> {
+        let facts = gather::gather(ctx, lease, header, &self.resender).await?;
+        apply::apply(ctx, lease, facts).await?;
+        self.tip = Some(row_of(header));
+        ctx.head.send_replace(Some(*header));
+        ctx.relay.now();
+        ctx.work.notify_one();
+        let now = ctx.clock.now().unix_timestamp_nanos() / 1_000_000;
+        let behind = now - i128::from(header.timestamp) * 1000;
+        let millis = i32::try_from(behind.clamp(0, i128::from(i32::MAX))).unwrap_or(i32::MAX);
+        observe::block(header.number, f64::from(millis) / 1000.0);
+        Ok(())
+    }
+
+    fn learn(&mut self) {
+        let now = Instant::now();
+        if let Some(seen) = self.seen {
+            self.pace.learn(now - seen);
+        }
+        self.seen = Some(now);
+    }
+}
+
+pub fn row_of(header: &Header) -> BlockRow {
+    BlockRow {
+        number: header.number,
+        hash: *header.hash.as_bytes(),
+        parent: *header.parent.as_bytes(),
+    }
+}
+
+/// On an empty database: deep enough to see what could still be reorganised.
+fn first_block(ctx: &Context, head: u64) -> u64 {
+    head.saturating_sub(ctx.policy.chain.confirmations + ctx.policy.chain.watch_blocks_past_final)
+}

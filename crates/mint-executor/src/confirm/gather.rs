@@ -1,0 +1,174 @@
+//! Everything about one block that what follows depends on. On the happy path that is one question: its logs.
+
+use std::collections::HashMap;
+
+use chain::watch::Header;
+use chain::{At, Chain, EscrowEvent, EscrowLog, ItemOutcome, TxHash};
+use domain::ids::IntentId;
+use storage::executor::attempts::{self, AttemptItem, AttemptRow};
+use storage::executor::signers::Lease;
+
+use super::resend::Resender;
+use crate::context::{Context, WorkError};
+use crate::decide::{Ending, Record, can_never_succeed};
+
+/// Read before the transaction that settles them.
+#[derive(Debug)]
+pub struct Facts {
+    pub header: Header,
+    pub logs: Vec<EscrowLog>,
+    /// The deepest block that is final now.
+    pub final_block: Option<u64>,
+    /// The signer's count of mined transactions, where it was asked.
+    pub next_nonce: Option<u64>,
+    /// Attempts whose nonce is used, without a log of theirs in this block.
+    pub quiet: Vec<(i64, Ending)>,
+    /// Deposits refused for good, in a block that is final.
+    pub refused: Vec<AttemptItem>,
+    /// What storage held at this block, for the intents in question.
+    pub records: HashMap<IntentId, Record>,
+}
+
+pub async fn gather(
+    ctx: &Context,
+    lease: &Lease,
+    header: &Header,
+    resender: &Resender,
+) -> Result<Facts, WorkError> {
+    let logs = ctx.chain.escrow_logs(header.hash).await?;
+    let final_block = header.number.checked_sub(ctx.policy.chain.confirmations);
+    let (open, refused) = {
+        let client = ctx.pool.get().await?;
+        let open = attempts::open(&client, &lease.signer).await?;
+        let refused = match final_block {
+            Some(block) => attempts::refused_for_good(&client, &lease.signer, block, &hopeless()).await?,
+            None => Vec::new(),
+        };
+        (open, refused)
+    };
+    let mut facts = Facts {
+        header: *header,
+        logs,
+        final_block,
+        next_nonce: None,
+        quiet: Vec::new(),
+        refused,
+        records: HashMap::new(),
+    };
+    let silent = |attempt: &AttemptRow| {
+        !facts
+            .logs
+            .iter()
+            .any(|log| *log.tx_hash.as_bytes() == attempt.tx_hash)
+    };
+    if open
+        .iter()
+        .any(|attempt| silent(attempt) && resender.is_overdue(attempt.id, header.number))
+    {
+        let next = ctx
+            .chain
+            .nonce(&ctx.signer.address(), At::Block(header.hash))
+            .await?;
+        facts.next_nonce = Some(next);
+        facts.quiet = quiet(ctx, &facts, &open, next).await?;
+    }
+    facts.records = records(ctx, &facts).await?;
+    Ok(facts)
+}
+
+fn hopeless() -> Vec<&'static str> {
+    ItemOutcome::ALL
+        .into_iter()
+        .filter(|outcome| can_never_succeed(*outcome))
+        .map(ItemOutcome::name)
+        .collect()
+}
+
+/// Attempts past whose nonce the chain is, without a word of them in this block.
+async fn quiet(
+    ctx: &Context,
+    facts: &Facts,
+    open: &[AttemptRow],
+    next: u64,
+) -> Result<Vec<(i64, Ending)>, WorkError> {
+    let told = |attempt: &AttemptRow| {
+        facts
+            .logs
+            .iter()
+            .any(|log| *log.tx_hash.as_bytes() == attempt.tx_hash)
+    };
+    let passed: Vec<&AttemptRow> = open
+        .iter()
+        .filter(|attempt| attempt.nonce < next && !told(attempt))
+        .collect();
+    if passed.is_empty() {
+        return Ok(Vec::new());
+    }
+    // One view of the chain for receipts and nonce: "not there" must not come from a node that lags.
+    let one = ctx.chain.pinned();
+    let level = one.latest_header().await?.number >= facts.header.number;
+    let mut quiet = Vec::new();
+    for attempt in &passed {
+        let ending = match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await? {
+            Some(receipt) if receipt.block_number > facts.header.number => None,
+            Some(receipt) if receipt.succeeded => Some(Ending::Silent),
+            Some(_) => Some(Ending::Reverted),
+            None if level && is_gone(ctx, &one, facts, &passed, attempt.nonce).await? => Some(Ending::Gone),
+            None => None,
+        };
+        quiet.extend(ending.map(|ending| (attempt.id, ending)));
+    }
+    Ok(quiet)
+}
+
+/// The nonce is used at a final block, and no hash of ours with that nonce has a receipt.
+async fn is_gone(
+    ctx: &Context,
+    one: &Chain,
+    facts: &Facts,
+    passed: &[&AttemptRow],
+    nonce: u64,
+) -> Result<bool, WorkError> {
+    let Some(final_block) = facts.final_block else {
+        return Ok(false);
+    };
+    if one.nonce(&ctx.signer.address(), At::Number(final_block)).await? <= nonce {
+        return Ok(false);
+    }
+    for sibling in passed.iter().filter(|sibling| sibling.nonce == nonce) {
+        if one.receipt(TxHash::from_bytes(sibling.tx_hash)).await?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// One question for all intents whose state the logs leave open.
+async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Record>, WorkError> {
+    let mut ids: Vec<IntentId> = facts
+        .logs
+        .iter()
+        .filter(|log| matches!(log.event, EscrowEvent::Skipped { .. }))
+        .filter_map(|log| log.event.intent_id())
+        .collect();
+    ids.extend(facts.refused.iter().map(|item| item.intent_id));
+    if !facts.quiet.is_empty() {
+        let attempt_ids: Vec<i64> = facts.quiet.iter().map(|(id, _)| *id).collect();
+        let items = attempts::items(&ctx.pool.get().await?, &attempt_ids).await?;
+        ids.extend(items.iter().map(|item| item.intent_id));
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = ctx
+        .chain
+        .pinned()
+        .intents(&ids, At::Block(facts.header.hash))
+        .await?;
+    let record = |found: Option<chain::watch::IntentOnChain>| {
+        found.map_or(Record::Absent, |record| Record::Present(record.status))
+    };
+    Ok(ids.into_iter().zip(found.into_iter().map(record)).collect())
+}

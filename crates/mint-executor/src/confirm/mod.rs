@@ -1,0 +1,62 @@
+//! Following the chain: once per block gather facts, decide, and settle in one transaction; between blocks nothing.
+
+mod apply;
+mod effects;
+mod follow;
+mod gather;
+mod pace;
+mod reorg;
+mod resend;
+
+use std::time::Duration;
+
+use runtime::Stop;
+
+pub use follow::Follower;
+
+use crate::context::{Context, WorkError};
+use crate::observe;
+
+const NOT_OURS: Duration = Duration::from_millis(100);
+const AFTER_FAILURE: Duration = Duration::from_millis(300);
+
+/// Follows the chain until the stop, while the lease is held.
+pub async fn run(ctx: Context, stop: Stop) {
+    let mut follower = Follower::default();
+    let mut lease = ctx.lease.subscribe();
+    loop {
+        let held = *lease.borrow_and_update();
+        let wait = match held {
+            None => {
+                follower = Follower::default();
+                NOT_OURS
+            }
+            Some(held) => match follower.look(&ctx, &held).await {
+                Ok(()) => {
+                    ctx.breakers.rpc.success();
+                    follower.wait(ctx.tuning.poll)
+                }
+                Err(error) => {
+                    failed(&ctx, &error);
+                    follower.forget();
+                    AFTER_FAILURE
+                }
+            },
+        };
+        if !stop.sleep(wait).await {
+            return;
+        }
+    }
+}
+
+fn failed(ctx: &Context, error: &WorkError) {
+    observe::round_failed("confirm", error);
+    match error {
+        WorkError::NoLease => ctx.lost_lease(),
+        WorkError::Chain(_) => ctx.breakers.rpc.failure("the chain does not answer"),
+        WorkError::TooDeep(_) => {
+            ctx.problem.send_replace(Some(error.to_string()));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,97 @@
+//! When to look at the head again: seldom right after a block, often when the next one is due. Pure.
+
+use std::time::Duration;
+
+/// Close to the expected block.
+const DENSE: Duration = Duration::from_millis(40);
+/// Block times learnt are bounded by these.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// What was learnt about the time between blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    interval: Duration,
+    /// How far blocks stray from it.
+    stray: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            interval: SHORTEST,
+            stray: SHORTEST,
+        }
+    }
+}
+
+impl Pace {
+    /// A block came so long after the one before it.
+    pub fn learn(&mut self, gap: Duration) {
+        let gap = gap.clamp(SHORTEST, LONGEST);
+        let off = self.interval.abs_diff(gap);
+        self.interval = (self.interval * 3 + gap) / 4;
+        self.stray = (self.stray * 3 + off) / 4;
+    }
+
+    /// Wait before the next look, `since` the last block. Longer than `sparse` only on a chain whose blocks come by
+    /// the clock.
+    pub fn wait(&self, since: Duration, sparse: Duration) -> Duration {
+        let dense = DENSE.min(sparse);
+        let margin = self.stray * 2 + self.interval / 20;
+        let due = self.interval.saturating_sub(margin);
+        if since < due {
+            let by_the_clock = self.stray < self.interval / 10;
+            let longest = if by_the_clock { due } else { sparse };
+            return due.saturating_sub(since).clamp(dense, longest.max(dense));
+        }
+        // Overdue by a lot: the interval was wrong, or blocks come when they like.
+        if since > self.interval * 2 { sparse } else { dense }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPARSE: Duration = Duration::from_millis(150);
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn taught(gaps: impl IntoIterator<Item = u64>) -> Pace {
+        let mut pace = Pace::default();
+        gaps.into_iter().for_each(|gap| pace.learn(ms(gap)));
+        pace
+    }
+
+    /// Looks until a block that comes `at` ms after the last is seen, and how late that is.
+    fn looks(pace: &Pace, at: u64) -> (u32, Duration) {
+        let (mut since, mut count) = (Duration::ZERO, 0);
+        while since < ms(at) {
+            since += pace.wait(since, SPARSE);
+            count += 1;
+        }
+        (count, since.saturating_sub(ms(at)))
+    }
+
+    #[test]
+    fn blocks_by_the_clock_cost_few_looks_and_are_seen_at_once() {
+        let (count, late) = looks(&taught([1000; 40]), 1000);
+        assert!(count <= 4 && late <= DENSE, "{count} looks, {late:?} late");
+    }
+
+    #[test]
+    fn irregular_blocks_are_never_seen_later_than_the_sparse_distance() {
+        let pace = taught([200, 1900, 400, 3000, 100, 1500, 700, 2500]);
+        for at in [50, 300, 900, 1700, 5000] {
+            assert!(looks(&pace, at).1 <= SPARSE, "{at}: {:?}", looks(&pace, at));
+        }
+    }
+
+    #[test]
+    fn a_stalled_chain_is_looked_at_seldom() {
+        assert_eq!(taught([1000; 40]).wait(ms(9000), SPARSE), SPARSE);
+    }
+}

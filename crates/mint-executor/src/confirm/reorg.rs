@@ -1,0 +1,140 @@
+//! The chain we followed is no longer the chain: back to the common ancestor. Attempts of abandoned blocks are in
+//! flight again, legs stand where storage at the ancestor says, and the same bytes are broadcast again.
+
+use std::collections::HashMap;
+
+use chain::watch::Header;
+use chain::{At, BlockHash};
+use domain::ids::IntentId;
+use domain::intent::{Cause, ChainLeg};
+use storage::executor::attempts::AttemptItem;
+use storage::executor::blocks::BlockRow;
+use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
+use storage::executor::legs::{Because, LegRow};
+use storage::executor::signers::Lease;
+use storage::executor::{attempts, blocks, items, legs, signers};
+
+use crate::context::{Context, WorkError};
+use crate::decide::{Record, leg_of};
+use crate::observe;
+
+/// Whether the chain has another block at the head's height than we took in.
+pub async fn differs(ctx: &Context, head: &Header) -> Result<bool, WorkError> {
+    let known = known(ctx).await?;
+    Ok(known
+        .iter()
+        .any(|block| block.number == head.number && block.hash != *head.hash.as_bytes()))
+}
+
+/// Goes back to the last block that both have; gives it.
+pub async fn follow(ctx: &Context, lease: &Lease) -> Result<BlockRow, WorkError> {
+    let one = ctx.chain.pinned();
+    let known = known(ctx).await?;
+    let mut ancestor = None;
+    for block in &known {
+        if one
+            .header(block.number)
+            .await?
+            .is_some_and(|there| *there.hash.as_bytes() == block.hash)
+        {
+            ancestor = Some(*block);
+            break;
+        }
+    }
+    let oldest = known.last().map_or(0, |block| block.number);
+    let ancestor = ancestor.ok_or(WorkError::TooDeep(oldest))?;
+    let from = known.first().map_or(ancestor.number, |block| block.number);
+    let touched = blocks::intents_after(&ctx.pool.get().await?, ancestor.number).await?;
+    let records = one
+        .intents(&touched, At::Block(BlockHash::from_bytes(ancestor.hash)))
+        .await?;
+    let records: HashMap<IntentId, Record> = touched
+        .into_iter()
+        .zip(records)
+        .map(|(id, found)| {
+            (
+                id,
+                found.map_or(Record::Absent, |record| Record::Present(record.status)),
+            )
+        })
+        .collect();
+    go_back(ctx, lease, &ancestor, &records).await?;
+    let past_final = from.saturating_sub(ancestor.number + 1) >= ctx.policy.chain.confirmations;
+    observe::reorg(from, ancestor.number, past_final);
+    Ok(ancestor)
+}
+
+async fn known(ctx: &Context) -> Result<Vec<BlockRow>, WorkError> {
+    let watched = ctx.policy.chain.confirmations + ctx.policy.chain.watch_blocks_past_final + 1;
+    let limit = u32::try_from(watched).unwrap_or(u32::MAX);
+    Ok(blocks::recent(&ctx.pool.get().await?, limit).await?)
+}
+
+async fn go_back(
+    ctx: &Context,
+    lease: &Lease,
+    ancestor: &BlockRow,
+    records: &HashMap<IntentId, Record>,
+) -> Result<(), WorkError> {
+    let mut client = ctx.pool.get().await?;
+    let tx = client.begin().await?;
+    signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
+    blocks::drop_after(&tx, ancestor.number).await?;
+    let orphaned = attempts::return_orphaned(&tx, &lease.signer, ancestor.number).await?;
+    let named = attempts::items(&tx, &orphaned).await?;
+    let messages: Vec<_> = named.iter().map(|item| item.message_id).collect();
+    let rows = items::lock(&tx, &messages).await?;
+    let changes: Vec<ItemChange> = rows
+        .iter()
+        .map(|row| ItemChange::to(row.message_id, ItemState::InAttempt).because("reorganised"))
+        .collect();
+    items::update(&tx, &changes).await?;
+    let mut ids: Vec<IntentId> = records.keys().copied().collect();
+    ids.extend(named.iter().map(|item| item.intent_id));
+    ids.sort_unstable();
+    ids.dedup();
+    let mut legs = legs::lock(&tx, &ids).await?;
+    for leg in &mut legs {
+        fall_back(leg, ancestor, records, &named, &rows)?;
+    }
+    legs::save(&tx, &legs).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// To what storage held at the ancestor, and from there to what is signed and in flight.
+fn fall_back(
+    leg: &mut LegRow,
+    ancestor: &BlockRow,
+    records: &HashMap<IntentId, Record>,
+    named: &[AttemptItem],
+    rows: &[ItemRow],
+) -> Result<(), WorkError> {
+    let because = |why| Because {
+        why,
+        tx_hash: None,
+        message_id: None,
+    };
+    if let Some(there) = records.get(&leg.intent_id).and_then(|record| leg_of(*record)) {
+        leg.reason = None;
+        leg.block_number = (there != ChainLeg::Submitting).then_some(ancestor.number);
+        leg.advance(there, Cause::ChainFact, because("reorganised"))?;
+    }
+    let commands: Vec<WorkCommand> = named
+        .iter()
+        .filter(|item| item.intent_id == leg.intent_id)
+        .filter_map(|item| rows.iter().find(|row| row.message_id == item.message_id))
+        .map(|row| row.command)
+        .collect();
+    for command in commands {
+        let wish = match command {
+            WorkCommand::Execute => ChainLeg::Executing,
+            WorkCommand::Refund => ChainLeg::Refunding,
+            WorkCommand::Submit => continue,
+        };
+        if leg.leg == ChainLeg::Escrowed {
+            leg.advance(wish, Cause::Wish, because("in flight again"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,392 @@
+//! Facts in, next step out. Pure: no clock, no database, no node. The hard cases of the executor are rows of the
+//! tables below.
+
+use chain::ItemOutcome;
+use chain::watch::IntentStatus;
+use domain::intent::{ChainLeg, Finality};
+use storage::executor::items::WorkCommand;
+
+/// How an item of an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The escrow told.
+    Told(ItemOutcome),
+    /// The whole transaction was reverted.
+    Reverted,
+    /// Mined without a word about the item.
+    Silent,
+    /// Proven: another transaction has the nonce, and none of ours with it has a receipt.
+    Gone,
+}
+
+impl Ending {
+    /// In `attempt_items.outcome` and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Told(outcome) => outcome.name(),
+            Self::Reverted => "reverted",
+            Self::Silent => "silent",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// What storage on chain holds for the intent at the block looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Not read: the log itself says what storage holds.
+    NotAsked,
+    Absent,
+    Present(IntentStatus),
+}
+
+/// Why an item waits without burning an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The deposit is not on chain (any more).
+    Deposit,
+    /// Its transaction can never be mined: it goes into another one.
+    Resend,
+    /// The command's breaker: something must be put right first.
+    Breaker(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Its effect is on chain, by this attempt or another.
+    Done,
+    /// A clean "not compliant": tell the decider, which commands the refund.
+    Refused,
+    /// Back to the rows, no attempt burnt.
+    Again(Hold),
+    /// Back to the rows, at most so many in its next batch.
+    Smaller(u32),
+    /// The deposit can never succeed: failed once its block is final.
+    Reject,
+    /// A person must look.
+    Park(&'static str),
+}
+
+/// Everything the next step of one item follows from.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemFacts {
+    pub command: WorkCommand,
+    pub ending: Ending,
+    pub record: Record,
+    /// Items in its batch.
+    pub batch: u32,
+}
+
+/// Storage decides first; only where it leaves a question open the ending answers it.
+pub fn after(facts: ItemFacts) -> Step {
+    use ItemOutcome as O;
+    match (facts.command, facts.record) {
+        (WorkCommand::Submit, Record::Present(_))
+        | (
+            WorkCommand::Execute | WorkCommand::Refund,
+            Record::Present(IntentStatus::Executed | IntentStatus::Refunded),
+        ) => return Step::Done,
+        (WorkCommand::Execute | WorkCommand::Refund, Record::Absent) => return Step::Again(Hold::Deposit),
+        _ => {}
+    }
+    match facts.ending {
+        Ending::Told(O::Done) => Step::Done,
+        Ending::Told(O::NotCompliant) if facts.command == WorkCommand::Execute => Step::Refused,
+        Ending::Told(
+            outcome @ (O::CompliancePaused
+            | O::EscrowPaused
+            | O::TokenPaused
+            | O::RateLimited
+            | O::TransferFailed),
+        ) => Step::Again(Hold::Breaker(outcome.name())),
+        Ending::Told(O::NotFound) if facts.command != WorkCommand::Submit => Step::Again(Hold::Deposit),
+        Ending::Told(O::OutOfGas) => smaller(facts.batch, "out_of_gas"),
+        Ending::Reverted => smaller(facts.batch, "reverted"),
+        Ending::Told(outcome) if facts.command == WorkCommand::Submit && can_never_succeed(outcome) => {
+            Step::Reject
+        }
+        Ending::Told(outcome) => Step::Park(outcome.name()),
+        Ending::Silent => Step::Park("silent"),
+        Ending::Gone => Step::Again(Hold::Resend),
+    }
+}
+
+fn smaller(batch: u32, class: &'static str) -> Step {
+    if batch > 1 {
+        Step::Smaller(batch.div_ceil(2))
+    } else {
+        Step::Park(class)
+    }
+}
+
+/// Refusals of a deposit that time does not mend.
+pub const fn can_never_succeed(outcome: ItemOutcome) -> bool {
+    use ItemOutcome as O;
+    matches!(
+        outcome,
+        O::TxRefAlreadyUsed
+            | O::InvalidAmount
+            | O::InvalidCountryCode
+            | O::InvalidUser
+            | O::DailyLimitExceeded
+    )
+}
+
+/// What storage on chain says about a leg.
+pub const fn leg_of(record: Record) -> Option<ChainLeg> {
+    match record {
+        Record::NotAsked => None,
+        Record::Absent => Some(ChainLeg::Submitting),
+        Record::Present(IntentStatus::Pending) => Some(ChainLeg::Escrowed),
+        Record::Present(IntentStatus::Executed) => Some(ChainLeg::Executed(Finality::Mined)),
+        Record::Present(IntentStatus::Refunded) => Some(ChainLeg::Refunded(Finality::Mined)),
+        // Reserved in the contract and never written.
+        Record::Present(IntentStatus::Failed) => Some(ChainLeg::Rejected),
+    }
+}
+
+/// What a command may do while the leg stands where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// Into the next batch.
+    Go,
+    /// Not now; in its rows.
+    Wait,
+    /// Nothing was ever sent: look on chain, then drop the intent.
+    Undo,
+    /// Nothing is left to do.
+    Close,
+}
+
+/// `expired`: the payment window is over, so nothing may be deposited any more.
+pub fn fits(command: WorkCommand, leg: ChainLeg, expired: bool) -> Fit {
+    use ChainLeg as L;
+    match (command, leg) {
+        (WorkCommand::Submit, L::Queued | L::Submitting) if expired => Fit::Undo,
+        (WorkCommand::Refund, L::Queued) => Fit::Undo,
+        (WorkCommand::Submit, L::Queued | L::Submitting)
+        | (WorkCommand::Execute | WorkCommand::Refund, L::Escrowed) => Fit::Go,
+        (WorkCommand::Execute, L::Queued | L::Submitting)
+        | (WorkCommand::Refund, L::Submitting | L::Executing) => Fit::Wait,
+        _ => Fit::Close,
+    }
+}
+
+/// Legs at which items of a command are not even looked at.
+pub fn waiting_legs(command: WorkCommand) -> Vec<ChainLeg> {
+    ChainLeg::ALL
+        .into_iter()
+        .filter(|leg| fits(command, *leg, false) == Fit::Wait)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use WorkCommand::{Execute, Refund, Submit};
+
+    fn told(command: WorkCommand, outcome: ItemOutcome, record: Record, batch: u32) -> Step {
+        after(ItemFacts {
+            command,
+            ending: Ending::Told(outcome),
+            record,
+            batch,
+        })
+    }
+
+    #[test]
+    fn each_outcome_has_one_consequence() {
+        use ItemOutcome as O;
+        let pending = Record::Present(IntentStatus::Pending);
+        let breaker = |name| Step::Again(Hold::Breaker(name));
+        // Columns: submit (record absent), execute and refund (record pending).
+        let table = [
+            (O::Done, [Step::Done; 3]),
+            (
+                O::NotCompliant,
+                [
+                    Step::Park("not_compliant"),
+                    Step::Refused,
+                    Step::Park("not_compliant"),
+                ],
+            ),
+            (O::CompliancePaused, [breaker("compliance_paused"); 3]),
+            (O::EscrowPaused, [breaker("escrow_paused"); 3]),
+            (O::TokenPaused, [breaker("token_paused"); 3]),
+            (O::RateLimited, [breaker("rate_limited"); 3]),
+            (O::TransferFailed, [breaker("transfer_failed"); 3]),
+            (
+                O::NotFound,
+                [
+                    Step::Park("not_found"),
+                    Step::Again(Hold::Deposit),
+                    Step::Again(Hold::Deposit),
+                ],
+            ),
+            (O::OutOfGas, [Step::Smaller(8); 3]),
+            (O::IdMismatch, [Step::Park("id_mismatch"); 3]),
+            (O::AlreadyExists, [Step::Park("already_exists"); 3]),
+            (O::AlreadyExecuted, [Step::Park("already_executed"); 3]),
+            (O::AlreadyRefunded, [Step::Park("already_refunded"); 3]),
+            (
+                O::TxRefAlreadyUsed,
+                [
+                    Step::Reject,
+                    Step::Park("tx_ref_already_used"),
+                    Step::Park("tx_ref_already_used"),
+                ],
+            ),
+            (
+                O::InvalidAmount,
+                [
+                    Step::Reject,
+                    Step::Park("invalid_amount"),
+                    Step::Park("invalid_amount"),
+                ],
+            ),
+            (
+                O::InvalidCountryCode,
+                [
+                    Step::Reject,
+                    Step::Park("invalid_country_code"),
+                    Step::Park("invalid_country_code"),
+                ],
+            ),
+            (
+                O::InvalidUser,
+                [
+                    Step::Reject,
+                    Step::Park("invalid_user"),
+                    Step::Park("invalid_user"),
+                ],
+            ),
+            (
+                O::DailyLimitExceeded,
+                [
+                    Step::Reject,
+                    Step::Park("daily_limit_exceeded"),
+                    Step::Park("daily_limit_exceeded"),
+                ],
+            ),
+            (O::DepositorNotAllowed, [Step::Park("depositor_not_allowed"); 3]),
+            (O::Expired, [Step::Park("expired"); 3]),
+            (O::Unknown, [Step::Park("unknown"); 3]),
+        ];
+        assert_eq!(table.map(|(outcome, _)| outcome), ItemOutcome::ALL);
+        for (outcome, [submit, execute, refund]) in table {
+            assert_eq!(
+                told(Submit, outcome, Record::Absent, 16),
+                submit,
+                "submit {outcome:?}"
+            );
+            assert_eq!(
+                told(Execute, outcome, pending, 16),
+                execute,
+                "execute {outcome:?}"
+            );
+            assert_eq!(told(Refund, outcome, pending, 16), refund, "refund {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn storage_on_chain_outranks_whatever_was_told() {
+        for outcome in ItemOutcome::ALL {
+            for status in [
+                IntentStatus::Pending,
+                IntentStatus::Executed,
+                IntentStatus::Refunded,
+            ] {
+                assert_eq!(
+                    told(Submit, outcome, Record::Present(status), 1),
+                    Step::Done,
+                    "{outcome:?}"
+                );
+            }
+            for command in [Execute, Refund] {
+                for status in [IntentStatus::Executed, IntentStatus::Refunded] {
+                    assert_eq!(
+                        told(command, outcome, Record::Present(status), 1),
+                        Step::Done,
+                        "{outcome:?}"
+                    );
+                }
+                assert_eq!(
+                    told(command, outcome, Record::Absent, 1),
+                    Step::Again(Hold::Deposit),
+                    "{outcome:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn gas_trouble_halves_then_goes_alone_then_parks() {
+        let mut batch = 64;
+        let mut sizes = Vec::new();
+        while let Step::Smaller(next) = told(Submit, ItemOutcome::OutOfGas, Record::Absent, batch) {
+            sizes.push(next);
+            batch = next;
+        }
+        assert_eq!(sizes, [32, 16, 8, 4, 2, 1]);
+        assert_eq!(
+            told(Submit, ItemOutcome::OutOfGas, Record::Absent, 1),
+            Step::Park("out_of_gas")
+        );
+    }
+
+    #[test]
+    fn a_lost_nonce_sends_the_work_back_and_a_reverted_batch_shrinks() {
+        let facts = |ending, record| ItemFacts {
+            command: Execute,
+            ending,
+            record,
+            batch: 4,
+        };
+        let pending = Record::Present(IntentStatus::Pending);
+        assert_eq!(after(facts(Ending::Gone, pending)), Step::Again(Hold::Resend));
+        assert_eq!(
+            after(facts(Ending::Gone, Record::Absent)),
+            Step::Again(Hold::Deposit)
+        );
+        assert_eq!(
+            after(facts(Ending::Gone, Record::Present(IntentStatus::Executed))),
+            Step::Done
+        );
+        assert_eq!(after(facts(Ending::Reverted, pending)), Step::Smaller(2));
+        assert_eq!(after(facts(Ending::Silent, pending)), Step::Park("silent"));
+    }
+
+    #[test]
+    fn which_command_fits_which_leg() {
+        use ChainLeg as L;
+        use Fit::{Close, Go, Undo, Wait};
+        let mined = Finality::Mined;
+        // Columns: submit, submit after the window, execute, refund.
+        let table = [
+            (L::Queued, [Go, Undo, Wait, Undo]),
+            (L::Submitting, [Go, Undo, Wait, Wait]),
+            (L::Escrowed, [Close, Close, Go, Go]),
+            (L::Executing, [Close, Close, Close, Wait]),
+            (L::Executed(mined), [Close; 4]),
+            (L::Executed(Finality::Final), [Close; 4]),
+            (L::Refunding, [Close; 4]),
+            (L::Refunded(mined), [Close; 4]),
+            (L::Refunded(Finality::Final), [Close; 4]),
+            (L::Rejected, [Close; 4]),
+            (L::Dropped, [Close; 4]),
+        ];
+        assert_eq!(table.map(|(leg, _)| leg), ChainLeg::ALL);
+        for (leg, row) in table {
+            let found = [
+                fits(Submit, leg, false),
+                fits(Submit, leg, true),
+                fits(Execute, leg, false),
+                fits(Refund, leg, false),
+            ];
+            assert_eq!(found, row, "{leg}");
+        }
+        assert_eq!(waiting_legs(Execute), [L::Queued, L::Submitting]);
+        assert_eq!(waiting_legs(Refund), [L::Submitting, L::Executing]);
+        assert!(waiting_legs(Submit).is_empty());
+    }
+}

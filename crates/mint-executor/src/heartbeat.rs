@@ -1,0 +1,93 @@
+//! Shows others what this executor sees of the chain.
+
+use std::time::Duration;
+
+use chain::inspect::Condition;
+use runtime::Stop;
+use storage::executor::heartbeat::{self, Beat};
+use storage::executor::{attempts, items};
+use tokio::time::Instant;
+
+use crate::context::{Context, Seen};
+use crate::observe;
+
+/// How often balances are read, in beats.
+const LOOK_EVERY: u32 = 15;
+/// An answer of the node that still counts.
+const RECENT: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub async fn run(ctx: Context, stop: Stop) {
+    let mut beats = 0_u32;
+    loop {
+        let beat = see(&ctx).await;
+        observe::beat(&beat);
+        let written = async { heartbeat::beat(&ctx.pool.get().await?, ctx.instance, &beat).await };
+        if let Err(error) = written.await {
+            tracing::warn!(error = %runtime::chain(&error), "the heartbeat was not written");
+        }
+        if beats.is_multiple_of(LOOK_EVERY) {
+            measure(&ctx).await;
+        }
+        beats = beats.wrapping_add(1);
+        if !stop.sleep(ctx.tuning.heartbeat).await {
+            break;
+        }
+    }
+    let left = async { heartbeat::leave(&ctx.pool.get().await?, ctx.instance).await };
+    if let Err(error) = left.await {
+        tracing::debug!(error = %runtime::chain(&error), "the heartbeat row stays until it is swept");
+    }
+}
+
+/// The follower's last look; an executor that waits for the lease asks for itself.
+async fn see(ctx: &Context) -> Beat {
+    let last = *ctx.seen.borrow();
+    let seen = match last.filter(|seen| seen.at.elapsed() < RECENT) {
+        Some(seen) => Some(seen),
+        None => ask(ctx).await,
+    };
+    Beat {
+        rpc_connected: seen.is_some(),
+        rpc_latency_ms: seen.and_then(|seen| u32::try_from(seen.latency.as_millis()).ok()),
+        head: seen.map(|seen| seen.head),
+        problem: ctx.problem.borrow().clone(),
+    }
+}
+
+async fn ask(ctx: &Context) -> Option<Seen> {
+    let started = Instant::now();
+    let answer = tokio::time::timeout(PATIENCE, ctx.chain.latest_header()).await;
+    let head = answer.ok()?.ok()?.number;
+    Some(Seen {
+        at: Instant::now(),
+        latency: started.elapsed(),
+        head,
+    })
+}
+
+/// Balances, gaps and queues, for the dashboards; and a breaker before a command fails where that can be foreseen.
+async fn measure(ctx: &Context) {
+    if let Some(deployment) = ctx.breakers.deployment() {
+        match ctx.chain.condition(&deployment, &ctx.signer.address()).await {
+            Ok(condition) => foresee(ctx, &condition),
+            Err(error) => tracing::debug!(error = %runtime::chain(&error), "the condition cannot be read"),
+        }
+    }
+    let counted = async {
+        let client = ctx.pool.get().await?;
+        let open = attempts::open_count(&client, &ctx.signer_bytes()).await?;
+        Ok::<_, storage::StorageError>((items::open_counts(&client).await?, open))
+    };
+    match counted.await {
+        Ok((items, open)) => observe::backlog(&items, open),
+        Err(error) => tracing::debug!(error = %runtime::chain(&error), "the backlog cannot be counted"),
+    }
+}
+
+fn foresee(ctx: &Context, condition: &Condition) {
+    observe::condition(condition);
+    if condition.signer_balance < ctx.tuning.min_signer_balance {
+        ctx.breakers.trip_all("the signer has too little gas");
+    }
+}

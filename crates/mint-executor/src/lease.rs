@@ -1,0 +1,68 @@
+//! Who may use the signer: a lease on the database's clock. A second executor waits for it.
+
+use runtime::Stop;
+use storage::executor::signers::{self, Lease};
+
+use crate::context::{Context, WorkError};
+use crate::observe;
+
+/// Wins, keeps and finally gives back the lease. Work runs only while it is held.
+pub async fn run(ctx: Context, stop: Stop) {
+    loop {
+        let wait = match keep(&ctx).await {
+            Ok(()) => ctx.tuning.lease / 4,
+            Err(error) => {
+                tracing::warn!(error = %runtime::chain(&error), "the signer's lease cannot be kept");
+                // Not heard of for so long, it may be another's already.
+                ctx.lost_lease();
+                ctx.tuning.lease / 8
+            }
+        };
+        if !stop.sleep(wait).await {
+            break;
+        }
+    }
+    give_back(&ctx).await;
+}
+
+async fn keep(ctx: &Context) -> Result<(), WorkError> {
+    if ctx.problem.borrow().is_some() {
+        ctx.lost_lease();
+        return Ok(());
+    }
+    let client = ctx.pool.get().await?;
+    if let Some(lease) = ctx.lease_now() {
+        if signers::renew(&client, &lease, ctx.tuning.lease).await? {
+            return Ok(());
+        }
+        observe::lease_lost();
+        ctx.lost_lease();
+    }
+    if let Some(lease) = acquire(ctx).await? {
+        observe::lease_won(&lease);
+        ctx.lease.send_replace(Some(lease));
+        ctx.work.notify_one();
+    }
+    Ok(())
+}
+
+/// Takes the lease if it is free; makes the signer's row first, from the chain's count of its transactions.
+pub async fn acquire(ctx: &Context) -> Result<Option<Lease>, WorkError> {
+    let signer = ctx.signer_bytes();
+    let client = ctx.pool.get().await?;
+    if let Some(lease) = signers::acquire(&client, &signer, ctx.instance, ctx.tuning.lease).await? {
+        return Ok(Some(lease));
+    }
+    let next = ctx.chain.nonce(&ctx.signer.address(), chain::At::Latest).await?;
+    signers::ensure(&client, &signer, 0, next).await?;
+    Ok(signers::acquire(&client, &signer, ctx.instance, ctx.tuning.lease).await?)
+}
+
+async fn give_back(ctx: &Context) {
+    let Some(lease) = ctx.lease_now() else { return };
+    ctx.lost_lease();
+    let released = async { signers::release(&ctx.pool.get().await?, &lease).await };
+    if let Err(error) = released.await {
+        tracing::warn!(error = %runtime::chain(&error), "the lease was not given back; it ends by itself");
+    }
+}

@@ -1,0 +1,66 @@
+//! Telling the decider what the chain said, sealed, in the transaction that learnt it.
+
+use domain::intent::{ChainLeg, Finality};
+use messaging::wire::{MintOutcome, Outcome};
+use messaging::{Stamp, WorkQueue};
+use storage::Transaction;
+use storage::executor::legs::LegRow;
+use storage::outbox::{Outbox, OutboxRow};
+
+use crate::context::{Context, WorkError};
+use crate::observe;
+
+/// What a leg as it stands is to be told as; `None` while the decider need not know.
+pub fn of_leg(leg: &LegRow) -> Option<Outcome> {
+    match leg.leg {
+        ChainLeg::Escrowed if leg.reason.as_deref() == Some(REFUSED) => Some(Outcome::Refused),
+        ChainLeg::Escrowed => Some(Outcome::Escrowed),
+        ChainLeg::Executed(Finality::Final) => Some(Outcome::Executed),
+        ChainLeg::Refunded(Finality::Final) => Some(Outcome::Refunded),
+        ChainLeg::Rejected => Some(Outcome::Rejected),
+        ChainLeg::Dropped => Some(Outcome::Dropped),
+        _ => None,
+    }
+}
+
+/// The reason an escrowed leg carries after the contract refused its mint.
+pub const REFUSED: &str = "not_compliant";
+
+/// Puts one sealed outcome per leg into the outbox.
+pub async fn push(ctx: &Context, tx: &Transaction<'_>, told: &[(&LegRow, Outcome)]) -> Result<(), WorkError> {
+    let mut rows = Vec::with_capacity(told.len());
+    for (leg, outcome) in told {
+        rows.extend(row(ctx, leg, *outcome)?);
+    }
+    Outbox::Executor.push_many(tx, &rows).await?;
+    Ok(())
+}
+
+fn row(ctx: &Context, leg: &LegRow, outcome: Outcome) -> Result<Option<OutboxRow>, WorkError> {
+    let Some(intent) = leg.preimage.clone() else {
+        observe::row_tampered("chain_legs", &leg.intent_id);
+        return Ok(None);
+    };
+    let body = MintOutcome {
+        intent,
+        outcome,
+        r#final: leg.leg.is_terminal(),
+        tx_hash: leg.tx_hash,
+        block_number: leg.block_number,
+        reason: leg.reason.clone(),
+    };
+    let stamp = Stamp {
+        message_id: ctx.ids.message_id(),
+        causation_id: None,
+        at: ctx.clock.now(),
+        traceparent: None,
+    };
+    let sealed = ctx.sealer.seal(&body, stamp)?;
+    observe::outcome(outcome);
+    Ok(Some(OutboxRow {
+        message_id: sealed.message_id,
+        queue: WorkQueue::MintOutcome.name(),
+        subject: leg.intent_id.to_string(),
+        envelope: sealed.bytes,
+    }))
+}

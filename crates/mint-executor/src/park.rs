@@ -1,0 +1,56 @@
+//! Items that a person must look at: their sealed bytes go to the dead queue of the command, once confirmed.
+
+use std::time::Duration;
+
+use messaging::{Failure, Outgoing, Service};
+use runtime::Stop;
+use storage::StorageError;
+use storage::executor::items;
+
+use crate::context::Context;
+use crate::verify::queue_of;
+
+const EVERY: Duration = Duration::from_secs(1);
+const BATCH: u32 = 100;
+
+pub async fn run(ctx: Context, stop: Stop) {
+    while stop.sleep(EVERY).await {
+        if ctx.lease_now().is_none() {
+            continue;
+        }
+        if let Err(error) = send(&ctx).await {
+            tracing::warn!(error = %runtime::chain(&error), "dead letters wait in their rows");
+        }
+    }
+}
+
+/// Publishes dead letters; a crash between confirm and mark publishes one twice, which replaying tolerates.
+async fn send(ctx: &Context) -> Result<(), StorageError> {
+    let client = ctx.pool.get().await?;
+    let waiting = items::unsent(&client, BATCH).await?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    drop(client);
+    let by = (Service::MintExecutor.name(), env!("CARGO_PKG_VERSION"));
+    let letters = waiting
+        .iter()
+        .map(|unsent| {
+            let failure = Failure {
+                class: "parked",
+                text: unsent.reason.clone(),
+                last_tx_hash: unsent.last_tx,
+            };
+            let queue = queue_of(unsent.item.command);
+            Outgoing::parked(queue, &unsent.item.envelope, &failure, ctx.clock.now(), by)
+        })
+        .collect();
+    let results = ctx.publisher.publish_many(letters).await;
+    let sent: Vec<_> = waiting
+        .iter()
+        .zip(results)
+        .filter(|(_, result)| result.is_ok())
+        .map(|(w, _)| w.item.message_id)
+        .collect();
+    items::mark_sent(&ctx.pool.get().await?, &sent).await
+}

@@ -1,0 +1,111 @@
+//! What the executor reads of its environment besides what every process reads.
+
+use std::time::Duration;
+
+use chain::fees::FeePolicy;
+use chain::{LocalKey, RpcConfig};
+use domain::address::Address;
+use runtime::{Environment, SettingError, Settings};
+
+use crate::batch::Bounds;
+
+const GWEI: u128 = 1_000_000_000;
+
+/// Figures an operator may turn; the defaults suit one-second blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    pub bounds: Bounds,
+    pub fees: FeePolicy,
+    /// Wait for company before the first batch of a command.
+    pub linger: Duration,
+    /// Least distance between two batches of a command that are not full.
+    pub spacing: Duration,
+    /// Transactions without a block at once.
+    pub max_in_flight: u64,
+    /// Longest distance between two looks at the head.
+    pub poll: Duration,
+    pub lease: Duration,
+    pub heartbeat: Duration,
+    /// Below this the signer counts as out of gas, wei.
+    pub min_signer_balance: u128,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            bounds: Bounds {
+                max_items: 64,
+                max_gas: 16_000_000,
+            },
+            fees: FeePolicy {
+                cap: 500 * GWEI,
+                priority: GWEI,
+            },
+            linger: Duration::from_millis(4),
+            spacing: Duration::from_millis(75),
+            max_in_flight: 32,
+            poll: Duration::from_millis(150),
+            lease: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(2),
+            min_signer_balance: 10_000_000_000_000_000,
+        }
+    }
+}
+
+/// Everything the executor is built from.
+pub struct ExecutorSettings {
+    pub process: Settings,
+    pub rpc: RpcConfig,
+    pub escrow: Address,
+    pub treasury: Address,
+    pub key: LocalKey,
+    pub tuning: Tuning,
+}
+
+impl ExecutorSettings {
+    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
+        let process = Settings::read(environment)?;
+        let contracts = environment.contracts()?;
+        let timeout = Duration::from_millis(process.policy.chain.rpc_timeout_ms);
+        let key = LocalKey::from_hex(&environment.required_secret("EXECUTOR_PRIVATE_KEY")?)
+            .map_err(|error| SettingError::invalid("EXECUTOR_PRIVATE_KEY", error))?;
+        Ok(Self {
+            rpc: RpcConfig::new(environment.rpc_urls()?, timeout),
+            escrow: contracts.escrow,
+            treasury: contracts.treasury,
+            key,
+            tuning: tuning(environment)?,
+            process,
+        })
+    }
+}
+
+fn tuning(environment: &Environment) -> Result<Tuning, SettingError> {
+    let base = Tuning::default();
+    let millis = |name, default: Duration| {
+        environment
+            .parsed::<u64>(name)
+            .map(|found| found.map_or(default, Duration::from_millis))
+    };
+    let gwei = |name, default: u128| {
+        environment
+            .parsed::<u64>(name)
+            .map(|found| found.map_or(default, |value| u128::from(value) * GWEI))
+    };
+    Ok(Tuning {
+        bounds: Bounds {
+            max_items: environment.parsed_or("EXECUTOR_MAX_BATCH", base.bounds.max_items)?,
+            max_gas: environment.parsed_or("EXECUTOR_MAX_BATCH_GAS", base.bounds.max_gas)?,
+        },
+        fees: FeePolicy {
+            cap: gwei("EXECUTOR_FEE_CAP_GWEI", base.fees.cap)?,
+            priority: gwei("EXECUTOR_PRIORITY_FEE_GWEI", base.fees.priority)?,
+        },
+        linger: millis("EXECUTOR_LINGER_MS", base.linger)?,
+        spacing: millis("EXECUTOR_SPACING_MS", base.spacing)?,
+        max_in_flight: environment.parsed_or("EXECUTOR_MAX_IN_FLIGHT", base.max_in_flight)?,
+        poll: millis("EXECUTOR_POLL_MS", base.poll)?,
+        lease: millis("EXECUTOR_LEASE_MS", base.lease)?,
+        ..base
+    })
+}

@@ -1,0 +1,156 @@
+//! Which of the ready items go into the next batch, and what becomes of the others.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use domain::ids::{IntentId, MessageId};
+use domain::intent::{Cause, ChainLeg, IllegalTransition};
+use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
+use storage::executor::legs::{Because, LegRow};
+
+use crate::context::Context;
+use crate::decide::{Fit, fits};
+use crate::observe;
+use crate::verify::{Order, Unfit, Verified};
+
+/// How long an item rests whose key is not mounted here.
+const KEY_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Verified just now, in the order of the batch.
+    pub members: Vec<(MessageId, Verified)>,
+    pub changes: Vec<ItemChange>,
+    /// Items whose intent is to be dropped if the chain knows nothing of it.
+    pub undo: Vec<(MessageId, IntentId)>,
+}
+
+/// Verifies each item and moves the legs of the members. `busy`: intents with an item in an attempt.
+pub fn make(
+    ctx: &Context,
+    command: WorkCommand,
+    items: &[ItemRow],
+    (legs, busy): (&mut [LegRow], &HashSet<IntentId>),
+) -> Result<Plan, IllegalTransition> {
+    let mut plan = Plan::default();
+    let mut taken = HashSet::new();
+    let limit = items.first().and_then(|item| item.batch_limit);
+    for item in items {
+        let Some(leg) = legs.iter_mut().find(|leg| leg.intent_id == item.intent_id) else {
+            // A row that was added by hand: no intent of ours.
+            plan.park(item, "no_leg", "no leg belongs to this item");
+            continue;
+        };
+        let verified = match ctx.verifier.verify(item) {
+            Ok(verified) => verified,
+            Err(unfit) => {
+                plan.unfit(item, unfit);
+                continue;
+            }
+        };
+        let fit = fits(command, leg.leg, is_over(ctx, item, &verified));
+        // Another signer's intent stays with it.
+        let foreign = leg.signer.is_some_and(|signer| signer != ctx.signer_bytes());
+        match fit {
+            // Another message's deposit of the same intent has no block yet: its end decides.
+            Fit::Go | Fit::Undo if command == WorkCommand::Submit && busy.contains(&item.intent_id) => {
+                plan.rest(item, "a deposit is under way");
+            }
+            Fit::Wait => {}
+            Fit::Close => plan.close(item, leg.leg),
+            Fit::Undo => plan.undo.push((item.message_id, item.intent_id)),
+            Fit::Go if foreign => plan.rest(item, "the intent belongs to another signer"),
+            Fit::Go if !taken.insert(item.intent_id) => plan.close(item, leg.leg),
+            Fit::Go if !plan.takes(item, &verified, limit) => {}
+            Fit::Go => {
+                start(ctx, command, leg, item.message_id)?;
+                plan.go(item, verified);
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// Nothing may be deposited after the payment window, by the database's clock.
+fn is_over(ctx: &Context, item: &ItemRow, verified: &Verified) -> bool {
+    let Order::Submit { accepted_at } = verified.order else {
+        return false;
+    };
+    let window = i64::try_from(ctx.policy.windows.payment_seconds).unwrap_or(i64::MAX);
+    let end = accepted_at.saturating_add(window);
+    match u32::try_from(end) {
+        Ok(end) => item.db_now > f64::from(end),
+        Err(_) => end < 0,
+    }
+}
+
+fn start(
+    ctx: &Context,
+    command: WorkCommand,
+    leg: &mut LegRow,
+    message_id: MessageId,
+) -> Result<(), IllegalTransition> {
+    let to = match command {
+        WorkCommand::Submit => ChainLeg::Submitting,
+        WorkCommand::Execute => ChainLeg::Executing,
+        WorkCommand::Refund => ChainLeg::Refunding,
+    };
+    leg.signer = Some(ctx.signer_bytes());
+    leg.reason = None;
+    let because = Because {
+        why: "signed",
+        tx_hash: None,
+        message_id: Some(message_id),
+    };
+    leg.advance(to, Cause::Wish, because)?;
+    Ok(())
+}
+
+impl Plan {
+    /// Items with a bound of their own share a batch only with their like; a refund batch has one reason.
+    fn takes(&self, item: &ItemRow, verified: &Verified, limit: Option<u32>) -> bool {
+        let room = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+        let alike = self
+            .members
+            .first()
+            .is_none_or(|(_, first)| match (first.order, verified.order) {
+                (Order::Refund { reason: one }, Order::Refund { reason: other }) => one == other,
+                _ => true,
+            });
+        item.batch_limit == limit && self.members.len() < room && alike
+    }
+
+    fn go(&mut self, item: &ItemRow, verified: Verified) {
+        let mut change = ItemChange::to(item.message_id, ItemState::InAttempt);
+        change.batch_limit = item.batch_limit;
+        self.changes.push(change);
+        self.members.push((item.message_id, verified));
+    }
+
+    fn close(&mut self, item: &ItemRow, leg: ChainLeg) {
+        let change = ItemChange::to(item.message_id, ItemState::Done);
+        self.changes
+            .push(change.because(format!("nothing left to do: {leg}")));
+    }
+
+    fn rest(&mut self, item: &ItemRow, why: &str) {
+        let mut change = ItemChange::to(item.message_id, ItemState::Ready)
+            .because(why)
+            .after(KEY_WAIT);
+        change.batch_limit = item.batch_limit;
+        self.changes.push(change);
+    }
+
+    fn park(&mut self, item: &ItemRow, class: &'static str, text: &str) {
+        observe::parked(item, class, text);
+        let change = ItemChange::to(item.message_id, ItemState::Parked);
+        self.changes.push(change.because(format!("{class}: {text}")));
+    }
+
+    fn unfit(&mut self, item: &ItemRow, unfit: Unfit) {
+        match unfit {
+            Unfit::Wait(why) => self.rest(item, &why),
+            Unfit::Park { class, text } => self.park(item, class, &text),
+        }
+    }
+}

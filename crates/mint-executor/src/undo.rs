@@ -1,0 +1,88 @@
+//! Intents that were never sent, or may not be sent any more: dropped, if storage on chain knows nothing of them.
+
+use chain::At;
+use domain::ids::{IntentId, MessageId};
+use domain::intent::{Cause, ChainLeg};
+use messaging::wire::Outcome;
+use storage::executor::items::{ItemChange, ItemState};
+use storage::executor::legs::{Because, LegRow};
+use storage::executor::signers::Lease;
+use storage::executor::{items, legs, signers};
+
+use crate::context::{Context, WorkError};
+use crate::decide::{Record, leg_of};
+use crate::outcome;
+
+/// Asks the chain, then settles items and legs in one transaction.
+pub async fn run(ctx: &Context, lease: &Lease, wanted: &[(MessageId, IntentId)]) -> Result<(), WorkError> {
+    let ids: Vec<IntentId> = wanted.iter().map(|(_, id)| *id).collect();
+    let asked = ctx.chain.pinned();
+    let head = asked.latest_header().await?;
+    let records = asked.intents(&ids, At::Block(head.hash)).await?;
+    let mut client = ctx.pool.get().await?;
+    let tx = client.begin().await?;
+    signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
+    let messages: Vec<MessageId> = wanted.iter().map(|(id, _)| *id).collect();
+    items::lock(&tx, &messages).await?;
+    let mut rows = legs::lock(&tx, &ids).await?;
+    let mut changes = Vec::new();
+    for (index, (message, id)) in wanted.iter().enumerate() {
+        let Some(leg) = rows.iter_mut().find(|leg| leg.intent_id == *id) else {
+            continue;
+        };
+        let record = match records.get(index).and_then(Option::as_ref) {
+            Some(found) => Record::Present(found.status),
+            None => Record::Absent,
+        };
+        if settle(leg, record, *message, head.number)? {
+            changes.push(ItemChange::to(*message, ItemState::Done).because("undone"));
+        }
+    }
+    items::update(&tx, &changes).await?;
+    let told: Vec<(&LegRow, Outcome)> = rows
+        .iter()
+        .filter(|leg| leg.is_changed())
+        .filter_map(|leg| Some((leg, outcome::of_leg(leg)?)))
+        .collect();
+    outcome::push(ctx, &tx, &told).await?;
+    legs::save(&tx, &rows).await?;
+    tx.commit().await?;
+    ctx.relay.now();
+    Ok(())
+}
+
+/// True when the item is settled; a refund of what turns out to be escrowed stays.
+fn settle(leg: &mut LegRow, record: Record, message: MessageId, block: u64) -> Result<bool, WorkError> {
+    let because = |why| Because {
+        why,
+        tx_hash: None,
+        message_id: Some(message),
+    };
+    if let Record::Present(_) = record {
+        let there = leg_of(record).unwrap_or(leg.leg);
+        leg.block_number = Some(block);
+        leg.advance(there, Cause::ChainFact, because("found on chain"))?;
+        return Ok(false);
+    }
+    match leg.leg {
+        ChainLeg::Queued => {
+            leg.reason = Some("not_sent".to_owned());
+            leg.advance(
+                ChainLeg::Dropped,
+                Cause::Wish,
+                because("undone before any attempt"),
+            )?;
+        }
+        // Its attempts are mined without an effect, and nothing more is deposited.
+        ChainLeg::Submitting => {
+            leg.reason = Some("payment_window_over".to_owned());
+            leg.advance(
+                ChainLeg::Rejected,
+                Cause::Wish,
+                because("the payment window is over"),
+            )?;
+        }
+        _ => {}
+    }
+    Ok(true)
+}

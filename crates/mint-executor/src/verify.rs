@@ -1,0 +1,162 @@
+//! Nothing is signed on the word of a row: the sealed command stored with a work item is opened again whenever a
+//! call is built from it, and a mint needs the M-Pesa MAC to verify at that moment.
+
+use domain::address::Address;
+use domain::evidence::{EvidenceError, SignedReport};
+use domain::ids::Preimage;
+use messaging::wire::{self, MintExecute, MintRefund, MintSubmit, RefundReason};
+use messaging::{OpenError, Opener, WorkQueue};
+use runtime::KeyDirectory;
+use storage::executor::items::{ItemRow, WorkCommand};
+
+/// A command whose seal, evidence and place were verified just now.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    pub intent: Preimage,
+    pub order: Order,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Unix seconds at which the gateway accepted the request.
+    Submit {
+        accepted_at: i64,
+    },
+    Execute,
+    Refund {
+        reason: RefundReason,
+    },
+}
+
+/// Why no call may be built from an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// A key is not mounted here (yet): wait, no attempt burnt.
+    Wait(String),
+    Park {
+        class: &'static str,
+        text: String,
+    },
+}
+
+impl Unfit {
+    fn park(class: &'static str, text: impl Into<String>) -> Self {
+        Self::Park {
+            class,
+            text: text.into(),
+        }
+    }
+}
+
+/// The queue a command comes from.
+pub const fn queue_of(command: WorkCommand) -> WorkQueue {
+    match command {
+        WorkCommand::Submit => WorkQueue::MintSubmit,
+        WorkCommand::Execute => WorkQueue::MintExecute,
+        WorkCommand::Refund => WorkQueue::MintRefund,
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    pub opener: Opener,
+    pub keys: KeyDirectory,
+    pub chain_id: u64,
+    pub escrow: Address,
+}
+
+impl Verifier {
+    /// Opens the stored envelope and checks everything that permits a call.
+    pub fn verify(&self, item: &ItemRow) -> Result<Verified, Unfit> {
+        let opened = self.opener.open(queue_of(item.command), &item.envelope)?;
+        if opened.message_id() != item.message_id {
+            return Err(Unfit::park(
+                "row_tampered",
+                "the row's message id is not the sealed one",
+            ));
+        }
+        let verified = match item.command {
+            WorkCommand::Submit => {
+                let body: MintSubmit = opened.body()?;
+                Verified {
+                    intent: body.intent,
+                    order: Order::Submit {
+                        accepted_at: body.accepted_at,
+                    },
+                }
+            }
+            WorkCommand::Execute => {
+                let body: MintExecute = opened.body()?;
+                let report = evidence(body.report);
+                report.pays_for(&body.intent, &self.keys.current().mpesa)?;
+                Verified {
+                    intent: body.intent,
+                    order: Order::Execute,
+                }
+            }
+            WorkCommand::Refund => {
+                let body: MintRefund = opened.body()?;
+                Verified {
+                    intent: body.intent,
+                    order: Order::Refund { reason: body.reason },
+                }
+            }
+        };
+        if verified.intent.intent_id() != item.intent_id {
+            return Err(Unfit::park(
+                "row_tampered",
+                "the row's intent id is not the sealed one",
+            ));
+        }
+        self.is_ours(&verified.intent)?;
+        Ok(verified)
+    }
+
+    /// The intent belongs to this chain and this escrow.
+    pub fn is_ours(&self, intent: &Preimage) -> Result<(), Unfit> {
+        if intent.chain_id != self.chain_id || intent.escrow != self.escrow {
+            return Err(Unfit::park(
+                "other_deployment",
+                "the intent names another chain or escrow",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn evidence(report: wire::SignedReport) -> SignedReport {
+    SignedReport {
+        report_id: report.report_id,
+        body: report.body,
+        timestamp: report.timestamp,
+        signature: report.signature,
+        path: report.path,
+        query: report.query,
+        received_at: report.received_at,
+    }
+}
+
+impl From<OpenError> for Unfit {
+    fn from(error: OpenError) -> Self {
+        let text = error.to_string();
+        match error {
+            OpenError::UnknownKid { .. } => Self::Wait(text),
+            OpenError::SealInvalid => Self::park("seal_invalid", text),
+            OpenError::Malformed(_) => Self::park("malformed", text),
+        }
+    }
+}
+
+impl From<EvidenceError> for Unfit {
+    fn from(error: EvidenceError) -> Self {
+        let text = error.to_string();
+        match error {
+            EvidenceError::UnknownKey(_) => Self::Wait(text),
+            EvidenceError::Tampered => Self::park("report_tampered", text),
+            EvidenceError::Unparsable(_) => Self::park("report_unparsable", text),
+            EvidenceError::OtherTxRef => Self::park("report_other_tx_ref", text),
+            EvidenceError::NotPaid => Self::park("report_not_paid", text),
+            EvidenceError::OtherAmount | EvidenceError::Amount(_) => Self::park("report_other_amount", text),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Neither the database's nor the broker's owner can make the executor sign.
+
+use anyhow::Result;
+use domain::intent::ChainLeg;
+use messaging::wire::{MintExecute, MintSubmit};
+use mint_executor::submit::Built;
+use storage::executor::items::WorkCommand;
+
+use crate::rig::{Rig, World, paid_body};
+
+async fn escrowed(world: &World, rig: &mut Rig, n: u64) -> Result<domain::ids::Preimage> {
+    let intent = world.good_intent(n, &rig.ctx.chain).await?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    Ok(intent)
+}
+
+fn parked_reasons(world: &World) -> Result<String> {
+    world.db.sql("select string_agg(split_part(reason, ':', 1), ' ' order by created_at) from work_items where state = 'parked'")
+}
+
+#[tokio::test]
+async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let honest = world.intent(1)?;
+    rig.submit(&honest).await?;
+    // The amount inside the stored envelope.
+    world.db.sql(
+        "update work_items set envelope = convert_to(replace(convert_from(envelope, 'utf8'), '150000000000000000000', \
+         '950000000000000000000'), 'utf8')",
+    )?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(parked_reasons(&world)?, "seal_invalid");
+    // A genuine envelope under the id of another intent.
+    let other = world.intent(2)?;
+    rig.submit(&other).await?;
+    world.db.sql(&format!(
+        "update work_items set intent_id = decode('{}', 'hex') where state = 'ready'",
+        &honest.intent_id().to_string()[2..]
+    ))?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(parked_reasons(&world)?, "seal_invalid row_tampered");
+    assert_eq!(world.count("select count(*) from attempts")?, 0);
+    assert_eq!(world.count("select count(*) from work_items where unsent")?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let intent = escrowed(&world, &mut rig, 1).await?;
+    let other = world.intent(2)?;
+    let mut changed = rig.report(&paid_body(&intent, "150"))?;
+    changed.body = paid_body(&intent, "950").into_bytes();
+    let reports = [
+        changed,
+        rig.report(&paid_body(&intent, "149"))?,
+        rig.report(&paid_body(&other, "150"))?,
+        rig.report(&paid_body(&intent, "150").replace(":0}", ":1032}"))?,
+    ];
+    for report in reports {
+        rig.give(MintExecute {
+            intent: intent.clone(),
+            report,
+        })
+        .await?;
+        assert_eq!(rig.round(WorkCommand::Execute).await?, Built::Settled);
+    }
+    let expected = "report_tampered report_other_amount report_other_tx_ref report_not_paid";
+    assert_eq!(parked_reasons(&world)?, expected);
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    assert_eq!(
+        world.count("select count(*) from attempts where command = 'execute'")?,
+        0
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let paid = escrowed(&world, &mut rig, 1).await?;
+    let unpaid = escrowed(&world, &mut rig, 2).await?;
+    rig.execute(&paid).await?;
+    let (built, _) = mint_executor::submit::build(
+        &rig.ctx,
+        &rig.lease()?,
+        WorkCommand::Execute,
+        &rig.ctx.chain.latest_header().await?,
+    )
+    .await?;
+    let Built::Attempt { id, signed, .. } = built else {
+        panic!("{built:?}")
+    };
+    world.db.sql(&format!(
+        "insert into work_items (message_id, intent_id, command, state, envelope) \
+         values (gen_random_uuid(), decode('{0}', 'hex'), 'execute', 'in_attempt', 'x'); \
+         insert into attempt_items (attempt_id, position, message_id, intent_id) \
+         select {id}, 1, message_id, intent_id from work_items where envelope = 'x'",
+        &unpaid.intent_id().to_string()[2..]
+    ))?;
+    mint_executor::submit::broadcast(&rig.ctx, id, &signed).await;
+    rig.mine(&world, 8).await?;
+    assert_eq!(world.minted(&rig.ctx.chain, &paid.user).await?, paid.amount.get());
+    assert_eq!(world.minted(&rig.ctx.chain, &unpaid.user).await?, 0);
+    assert_eq!(rig.leg(&unpaid).await?, ChainLeg::Escrowed);
+    assert_eq!(
+        world
+            .db
+            .sql("select state from work_items where envelope = 'x'")?,
+        "in_attempt"
+    );
+    // Nor is a forged item that looks ready.
+    world
+        .db
+        .sql("update work_items set state = 'ready' where envelope = 'x'")?;
+    assert_eq!(rig.round(WorkCommand::Execute).await?, Built::Settled);
+    assert_eq!(parked_reasons(&world)?, "malformed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_intent_of_another_deployment_is_parked_at_the_door() -> Result<()> {
+    let world = World::new().await?;
+    let rig = world.executor().await?;
+    let intent = domain::ids::Preimage {
+        chain_id: 1,
+        ..world.intent(1)?
+    };
+    let body = MintSubmit {
+        intent,
+        integrator: "dev".parse()?,
+        accepted_at: 4_000_000_000,
+    };
+    let answers = mint_executor::collect::collect(rig.ctx.clone(), vec![rig.delivery(body)?]).await;
+    let messaging::Disposition::Park(failure) = &answers[0] else {
+        panic!("{answers:?}")
+    };
+    assert_eq!(failure.class, "other_deployment");
+    Ok(())
+}

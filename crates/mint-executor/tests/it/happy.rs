@@ -1,0 +1,114 @@
+//! A deposit becomes a mint, in batches, told at the right moments.
+
+use anyhow::Result;
+use domain::intent::{ChainLeg, Finality};
+use messaging::wire::Outcome;
+use mint_executor::submit::Built;
+use storage::executor::items::WorkCommand;
+
+use crate::rig::World;
+
+#[tokio::test]
+async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    let intent = world.good_intent(1, &rig.ctx.chain).await?;
+    let id = intent.intent_id();
+    rig.lead().await?;
+
+    rig.submit(&intent).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
+    rig.send(WorkCommand::Submit, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    assert_eq!(rig.told().await?, [(id, Outcome::Escrowed, false)]);
+
+    rig.execute(&intent).await?;
+    let hash = rig.send(WorkCommand::Execute, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Executing);
+    rig.mine(&world, 1).await?;
+    let row = rig.leg_row(&id).await?;
+    assert_eq!(
+        (row.leg, row.tx_hash),
+        (ChainLeg::Executed(Finality::Mined), Some(*hash.as_bytes()))
+    );
+    assert!(rig.told().await?.is_empty(), "a mint is told when final");
+
+    rig.mine(&world, 5).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Final));
+    assert_eq!(rig.told().await?, [(id, Outcome::Executed, true)]);
+    assert_eq!(
+        world.minted(&rig.ctx.chain, &intent.user).await?,
+        intent.amount.get()
+    );
+    assert_eq!(
+        world.count("select count(*) from work_items where state <> 'done'")?,
+        0
+    );
+    assert_eq!(
+        world.count("select count(*) from attempts where state = 'final'")?,
+        2
+    );
+    let history = world
+        .db
+        .sql("select string_agg(to_leg, ' ' order by id) from leg_history")?;
+    assert_eq!(history, "submitting escrowed executing executed executed_final");
+    Ok(())
+}
+
+#[tokio::test]
+async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let mut intents = Vec::new();
+    for n in 0..70 {
+        let intent = world.intent(n)?;
+        rig.submit(&intent).await?;
+        intents.push(intent);
+    }
+    rig.send(WorkCommand::Submit, 64).await?;
+    rig.send(WorkCommand::Submit, 6).await?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Nothing);
+    rig.mine(&world, 1).await?;
+    for intent in &intents {
+        assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed);
+    }
+    assert_eq!(
+        world.count("select count(*) from escrow_events where kind = 'submitted'")?,
+        70
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_that_comes_again_changes_nothing() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    let body = messaging::wire::MintSubmit {
+        intent: intent.clone(),
+        integrator: "dev".parse()?,
+        accepted_at: 4_000_000_000,
+    };
+    let delivery = rig.delivery(body.clone())?;
+    for _ in 0..2 {
+        mint_executor::collect::collect(rig.ctx.clone(), vec![delivery.clone(), delivery.clone()]).await;
+    }
+    assert_eq!(world.count("select count(*) from work_items")?, 1);
+    // The same intent under another message id, as a redrive sends it.
+    rig.give(body).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Nothing);
+    assert_eq!(
+        world.count("select count(*) from work_items where state = 'done'")?,
+        2
+    );
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    Ok(())
+}

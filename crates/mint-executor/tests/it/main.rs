@@ -1,0 +1,9 @@
+//! The executor against a real database and a real node. Most tests drive its steps one by one, so that a crash or a
+//! lost answer happens exactly where it is meant to; `process` runs the whole of it with a real broker.
+
+mod forgery;
+mod happy;
+mod outcomes;
+mod process;
+mod recovery;
+mod rig;

@@ -1,0 +1,173 @@
+//! Refusals of the contract: each has its one consequence.
+
+use anyhow::Result;
+use domain::clock::{Clock, System};
+use domain::intent::{ChainLeg, Finality};
+use messaging::wire::Outcome;
+use mint_executor::submit::Built;
+use storage::executor::items::WorkCommand;
+
+use crate::rig::{PAUSE, UNPAUSE, World};
+
+#[tokio::test]
+async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    let id = intent.intent_id();
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    rig.execute(&intent).await?;
+    rig.send(WorkCommand::Execute, 1).await?;
+    rig.mine(&world, 1).await?;
+    let row = rig.leg_row(&id).await?;
+    assert_eq!(
+        (row.leg, row.reason.as_deref()),
+        (ChainLeg::Escrowed, Some("not_compliant"))
+    );
+    assert_eq!(
+        rig.told().await?,
+        [(id, Outcome::Escrowed, false), (id, Outcome::Refused, false)]
+    );
+
+    rig.refund(&intent).await?;
+    rig.send(WorkCommand::Refund, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Refunding);
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Refunded(Finality::Mined));
+    rig.mine(&world, 6).await?;
+    assert_eq!(rig.told().await?, [(id, Outcome::Refunded, true)]);
+    assert_eq!(world.minted(&rig.ctx.chain, &intent.user).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    world.as_admin(&rig.ctx.chain, &PAUSE).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert!(rig.ctx.breakers.deposit.is_open());
+    assert!(
+        !rig.ctx.breakers.execute.is_open(),
+        "only the command that was refused"
+    );
+    assert_eq!(
+        world.db.sql("select state || ' ' || attempts from work_items")?,
+        "ready 0"
+    );
+    assert!(rig.told().await?.is_empty());
+
+    world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_intent_undone_before_any_attempt_is_dropped() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    rig.refund(&intent).await?;
+    assert_eq!(rig.round(WorkCommand::Refund).await?, Built::Settled);
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
+    assert_eq!(rig.told().await?, [(intent.intent_id(), Outcome::Dropped, true)]);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(world.count("select count(*) from attempts")?, 0);
+    assert_eq!(
+        world.count("select count(*) from work_items where state = 'done'")?,
+        2
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit_accepted(&intent, System.unix_seconds() - 3601).await?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
+    assert_eq!(world.count("select count(*) from attempts")?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_undo_of_a_deposit_under_way_waits_in_its_row_and_refunds() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.refund(&intent).await?;
+    assert_eq!(rig.round(WorkCommand::Refund).await?, Built::Nothing);
+    rig.mine(&world, 1).await?;
+    rig.send(WorkCommand::Refund, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Refunded(Finality::Mined));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    // Below the contract's smallest mint.
+    let intent = domain::ids::Preimage {
+        amount: domain::money::BaseUnits::new(1),
+        ..world.intent(1)?
+    };
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 6).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
+    rig.mine(&world, 1).await?;
+    let row = rig.leg_row(&intent.intent_id()).await?;
+    assert_eq!(
+        (row.leg, row.reason.as_deref()),
+        (ChainLeg::Rejected, Some("invalid_amount"))
+    );
+    assert_eq!(rig.told().await?, [(intent.intent_id(), Outcome::Rejected, true)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_outcome_nobody_heard_is_told_again() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.told().await?.len(), 1);
+    // The queue was purged; the decider has no copy.
+    mint_executor::redrive::round(&rig.ctx, std::time::Duration::ZERO).await?;
+    assert_eq!(
+        rig.told().await?,
+        [(intent.intent_id(), Outcome::Escrowed, false)]
+    );
+    world.db.sql(&format!(
+        "insert into decisions (tx_ref, chain_leg, updated_at) values ('{}', 'escrowed', now() - interval '1 hour')",
+        intent.tx_ref
+    ))?;
+    mint_executor::redrive::round(&rig.ctx, std::time::Duration::ZERO).await?;
+    assert!(rig.told().await?.is_empty(), "the decider knows");
+    Ok(())
+}

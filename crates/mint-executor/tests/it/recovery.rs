@@ -1,0 +1,204 @@
+//! Crashes, lost answers, forks and rivals.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use domain::intent::{ChainLeg, Finality};
+use messaging::wire::Outcome;
+use mint_executor::context::WorkError;
+use mint_executor::submit::{self, Built};
+use serde_json::json;
+use storage::executor::items::WorkCommand;
+use testkit::ChaosProxy;
+
+use crate::rig::World;
+
+#[tokio::test]
+async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_restart() -> Result<()> {
+    let world = World::new().await?;
+    let mut first = world.executor().await?;
+    first.lead().await?;
+    let intent = world.intent(1)?;
+    first.submit(&intent).await?;
+    let head = first.ctx.chain.latest_header().await?;
+    let (built, _) = submit::build(&first.ctx, &first.lease()?, WorkCommand::Submit, &head).await?;
+    let Built::Attempt { signed, .. } = built else {
+        panic!("{built:?}")
+    };
+    drop(first);
+    world.let_the_lease_end()?;
+
+    let mut second = world.executor().await?;
+    second.lead().await?;
+    assert_eq!(
+        second.round(WorkCommand::Submit).await?,
+        Built::Nothing,
+        "nothing is signed twice"
+    );
+    world.node.mine(1).await?;
+    second.look().await?;
+    let receipt = second.ctx.chain.receipt(signed.hash).await?;
+    assert!(
+        receipt.is_some_and(|receipt| receipt.succeeded),
+        "the stored bytes were sent"
+    );
+    assert_eq!(second.leg(&intent).await?, ChainLeg::Escrowed);
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
+    let world = World::new().await?;
+    let proxy = ChaosProxy::before(&world.node.url()).await?;
+    let mut rig = world.executor_through(&proxy.through(&world.node.url())?).await?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    let head = rig.ctx.chain.latest_header().await?;
+    let (built, _) = submit::build(&rig.ctx, &rig.lease()?, WorkCommand::Submit, &head).await?;
+    let Built::Attempt { id, signed, .. } = built else {
+        panic!("{built:?}")
+    };
+    proxy.cut();
+    submit::broadcast(&rig.ctx, id, &signed).await;
+    assert_eq!(
+        rig.leg(&intent).await?,
+        ChainLeg::Submitting,
+        "nothing is believed lost"
+    );
+    proxy.resume();
+    rig.mine(&world, 1).await?;
+    assert_eq!(
+        rig.ctx.chain.receipt(signed.hash).await?,
+        None,
+        "the node never had it"
+    );
+    rig.mine(&world, 4).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
+    for depth in [1, 3] {
+        let world = World::new().await?;
+        let mut rig = world.executor().await?;
+        let intent = world.good_intent(1, &rig.ctx.chain).await?;
+        rig.lead().await?;
+        rig.mine(&world, 3).await?;
+        rig.submit(&intent).await?;
+        rig.send(WorkCommand::Submit, 1).await?;
+        rig.mine(&world, 1).await?;
+        rig.execute(&intent).await?;
+        rig.send(WorkCommand::Execute, 1).await?;
+        rig.mine(&world, 1).await?;
+        assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
+        rig.told().await?;
+
+        world.node.rpc("anvil_reorg", json!([depth, []])).await?;
+        assert_eq!(
+            world.minted(&rig.ctx.chain, &intent.user).await?,
+            0,
+            "the fork has no mint"
+        );
+        rig.look().await?;
+        let back = rig.leg(&intent).await?;
+        assert!(
+            matches!(back, ChainLeg::Submitting | ChainLeg::Executing),
+            "depth {depth}: {back:?}"
+        );
+        rig.mine(&world, 4).await?;
+        assert_eq!(
+            rig.leg(&intent).await?,
+            ChainLeg::Executed(Finality::Mined),
+            "depth {depth}"
+        );
+        rig.mine(&world, 8).await?;
+        assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Final));
+        assert_eq!(
+            world.minted(&rig.ctx.chain, &intent.user).await?,
+            intent.amount.get()
+        );
+        assert_eq!(
+            world.count("select count(*) from attempts")?,
+            2,
+            "the same bytes, nothing new"
+        );
+        let told = rig.told().await?;
+        assert_eq!(
+            told.last().map(|(_, outcome, last)| (*outcome, *last)),
+            Some((Outcome::Executed, true))
+        );
+        assert!(
+            told.iter()
+                .filter(|(_, outcome, _)| *outcome == Outcome::Executed)
+                .count()
+                == 1
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> {
+    let world = World::new().await?;
+    let (mut first, second) = (world.executor().await?, world.executor().await?);
+    first.lead().await?;
+    assert_eq!(mint_executor::lease::acquire(&second.ctx).await?, None);
+    let old = first.lease()?;
+    first.submit(&world.intent(1)?).await?;
+
+    world.let_the_lease_end()?;
+    let mut second = second;
+    let new = second.lead().await?;
+    assert!(new.fencing_token > old.fencing_token);
+    let refused = submit::round(&first.ctx, &old, WorkCommand::Submit).await;
+    assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
+    world.node.mine(1).await?;
+    let refused = first.follower.look(&first.ctx, &old).await;
+    assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
+    second.look().await?;
+    second.send(WorkCommand::Submit, 1).await?;
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor().await?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    // Somebody else has our key and is faster.
+    world.node.rpc("evm_setAutomine", json!([true])).await?;
+    let own = rig.ctx.signer.address();
+    rig.ctx
+        .chain
+        .transact(rig.ctx.signer.as_ref(), &own, Vec::new(), Duration::from_secs(5))
+        .await?;
+    world.node.rpc("evm_setAutomine", json!([false])).await?;
+    rig.look().await?;
+    let lost = rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 3).await?;
+    assert_eq!(
+        rig.leg(&intent).await?,
+        ChainLeg::Submitting,
+        "not believed before that nonce is final"
+    );
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Nothing);
+    rig.mine(&world, 6).await?;
+    let again = rig.send(WorkCommand::Submit, 1).await?;
+    assert_ne!(again, lost);
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    assert_eq!(
+        world
+            .db
+            .sql("select string_agg(state, ' ' order by id) from attempts")?,
+        "superseded mined"
+    );
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! An executor taken apart: its context over a private database and a private chain that mines when told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use chain::{Chain, LocalKey, RpcConfig, Signer, TxHash};
+use domain::address::Address;
+use domain::clock::{Clock, IdSource, System};
+use domain::country::CountryCode;
+use domain::ids::{IntentId, MessageId, Preimage};
+use domain::intent::ChainLeg;
+use domain::policy::Policy;
+use domain::signature::{Scheme, SignedRequest};
+use messaging::wire::{
+    Body, MintExecute, MintOutcome, MintRefund, MintSubmit, Outcome, RefundReason, SignedReport,
+};
+use messaging::{Broker, BrokerConfig, Delivery, Disposition, Opener, Sealer, Service, Stamp, WorkQueue};
+use mint_executor::breakers::Breakers;
+use mint_executor::collect::{self, Command};
+use mint_executor::confirm::Follower;
+use mint_executor::context::{Context, Shared};
+use mint_executor::lease;
+use mint_executor::settings::Tuning;
+use mint_executor::submit::{self, Built};
+use mint_executor::verify::Verifier;
+use runtime::KeyDirectory;
+use serde_json::json;
+use storage::executor::items::WorkCommand;
+use storage::executor::legs::{self, LegRow};
+use storage::executor::signers::Lease;
+use storage::{Outbox, Pool, PoolConfig};
+use testkit::anvil::{ADMIN_PRIVATE_KEY, EXECUTOR_PRIVATE_KEY, Mining};
+use testkit::{Addresses, Anvil, Database, DevKeys, Servers};
+use tokio::sync::watch;
+
+pub const PAUSE: [u8; 4] = [0x84, 0x56, 0xcb, 0x59];
+pub const UNPAUSE: [u8; 4] = [0x3f, 0x4b, 0xa8, 0x3a];
+
+pub struct World {
+    pub db: Database,
+    pub node: Anvil,
+    pub at: Addresses,
+    /// With the executor's rights only.
+    pub db_url: String,
+    keys: tempfile::TempDir,
+    pub admin: LocalKey,
+}
+
+impl World {
+    pub async fn new() -> Result<Self> {
+        let servers = Servers::shared()?;
+        let (node, at) = Anvil::deployed(Mining::Manual).await?;
+        let keys = tempfile::tempdir()?;
+        DevKeys::generate(keys.path())?;
+        let db = servers.database().await?;
+        Ok(Self {
+            db_url: db.login("executor")?,
+            db,
+            node,
+            at,
+            keys,
+            admin: ADMIN_PRIVATE_KEY.parse()?,
+        })
+    }
+
+    pub fn keys_dir(&self, service: &str) -> Result<String> {
+        Ok(self.keys.path().join(service).to_string_lossy().into_owned())
+    }
+
+    pub fn policy() -> Result<Policy> {
+        Ok(Policy::load(include_str!("../../../../deploy/policy.json"), [])?)
+    }
+
+    /// One more executor over the same rows, as after a restart.
+    pub async fn executor(&self) -> Result<Rig> {
+        self.executor_through(&self.node.url()).await
+    }
+
+    pub async fn executor_through(&self, rpc: &str) -> Result<Rig> {
+        let rpc = RpcConfig::new(vec![rpc.into()], Duration::from_millis(1500));
+        let escrow: Address = self.at.escrow.parse()?;
+        let keys = KeyDirectory::open(&DevKeys::generate(self.keys.path())?.dir("mint-executor"))?;
+        let broker = Broker::new(BrokerConfig {
+            url: "amqp://nobody:nothing@127.0.0.1:1/none".into(),
+            service: Service::MintExecutor,
+            version: "test".into(),
+            ca_pem: None,
+        })?;
+        let signer: Arc<dyn Signer> = Arc::new(EXECUTOR_PRIVATE_KEY.parse::<LocalKey>()?);
+        let policy = Self::policy()?;
+        let ctx = Context::new(Shared {
+            instance: System.uuid(),
+            pool: Pool::new(&PoolConfig::new(self.db_url.clone().into(), "test"))?,
+            chain: Chain::new(&rpc, escrow)?,
+            signer,
+            tuning: Tuning {
+                lease: Duration::from_mins(1),
+                ..Tuning::default()
+            },
+            verifier: Verifier {
+                opener: Opener::new(keys.pipeline()),
+                keys: keys.clone(),
+                chain_id: policy.chain.chain_id,
+                escrow,
+            },
+            policy,
+            sealer: Sealer::new(keys.pipeline()),
+            publisher: broker.publisher(),
+            clock: Arc::new(System),
+            ids: Arc::new(System),
+            breakers: Breakers::default(),
+            work: tokio::sync::Notify::new(),
+            relay: runtime::relay::Wake::default(),
+            lease: watch::Sender::new(None),
+            head: watch::Sender::new(None),
+            seen: watch::Sender::new(None),
+            problem: watch::Sender::new(None),
+        });
+        Ok(Rig {
+            ctx,
+            follower: Follower::default(),
+        })
+    }
+
+    pub fn intent(&self, n: u64) -> Result<Preimage> {
+        let mut user = [0x42; 20];
+        user[12..].copy_from_slice(&n.to_be_bytes());
+        Ok(Preimage {
+            chain_id: testkit::anvil::CHAIN_ID,
+            escrow: self.at.escrow.parse()?,
+            depositor: self.at.treasury.parse()?,
+            user: Address::from_bytes(user)?,
+            amount: "150000000000000000000".parse()?,
+            country_code: CountryCode::KES,
+            tx_ref: format!("TX{n:010}").parse()?,
+        })
+    }
+
+    /// An intent whose user may be minted to.
+    pub async fn good_intent(&self, n: u64, chain: &Chain) -> Result<Preimage> {
+        let intent = self.intent(n)?;
+        let manager = self.at.compliance_manager.parse()?;
+        self.automine(true).await?;
+        let set = chain.set_user_facts(
+            &self.admin,
+            &manager,
+            &intent.user,
+            (10, [7; 32], true),
+            Duration::from_secs(5),
+        );
+        set.await?;
+        self.automine(false).await?;
+        Ok(intent)
+    }
+
+    pub async fn as_admin(&self, chain: &Chain, data: &[u8]) -> Result<()> {
+        self.automine(true).await?;
+        chain
+            .transact(
+                &self.admin,
+                &chain.escrow(),
+                data.to_vec(),
+                Duration::from_secs(5),
+            )
+            .await?;
+        self.automine(false).await
+    }
+
+    async fn automine(&self, on: bool) -> Result<()> {
+        self.node.rpc("evm_setAutomine", json!([on])).await.map(drop)
+    }
+
+    pub async fn minted(&self, chain: &Chain, user: &Address) -> Result<u128> {
+        Ok(chain
+            .token_balance(&self.at.country_token.parse()?, user, chain::At::Latest)
+            .await?)
+    }
+
+    /// The holder hangs for longer than its lease.
+    pub fn let_the_lease_end(&self) -> Result<()> {
+        self.db.sql("update signers set lease_until = now()").map(drop)
+    }
+
+    pub fn count(&self, sql: &str) -> Result<u64> {
+        Ok(self.db.sql(sql)?.parse()?)
+    }
+}
+
+pub struct Rig {
+    pub ctx: Context,
+    pub follower: Follower,
+}
+
+impl Rig {
+    /// Wins the lease and takes in the chain so far.
+    pub async fn lead(&mut self) -> Result<Lease> {
+        let ctx = self.ctx.clone();
+        let lease = testkit::eventually(Duration::from_secs(10), "the lease", async || {
+            Ok(lease::acquire(&ctx).await?)
+        })
+        .await?;
+        self.ctx.lease.send_replace(Some(lease));
+        self.look().await?;
+        Ok(lease)
+    }
+
+    pub fn lease(&self) -> Result<Lease> {
+        self.ctx.lease_now().context("the lease is held")
+    }
+
+    /// What the confirm task does between two waits. The lease is renewed beside it, as in the process.
+    pub async fn look(&mut self) -> Result<()> {
+        let lease = self.lease()?;
+        let client = self.ctx.pool.get().await?;
+        storage::executor::signers::renew(&client, &lease, self.ctx.tuning.lease).await?;
+        drop(client);
+        Ok(self.follower.look(&self.ctx, &lease).await?)
+    }
+
+    /// Mines blocks and takes in each.
+    pub async fn mine(&mut self, world: &World, blocks: u64) -> Result<()> {
+        for _ in 0..blocks {
+            world.node.mine(1).await?;
+            self.look().await?;
+        }
+        Ok(())
+    }
+
+    pub async fn round(&self, command: WorkCommand) -> Result<Built> {
+        Ok(submit::round(&self.ctx, &self.lease()?, command).await?)
+    }
+
+    /// One batch of exactly so many items is signed and sent.
+    pub async fn send(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
+        match self.round(command).await? {
+            Built::Attempt { signed, items, .. } => {
+                ensure!(items == expected, "{items} items");
+                Ok(signed.hash)
+            }
+            other => bail!("{other:?}"),
+        }
+    }
+
+    /// A message of that body, as the consumer would hand it over.
+    pub fn delivery<B: Body>(&self, body: B) -> Result<Delivery<B>> {
+        let stamp = Stamp {
+            message_id: System.message_id(),
+            causation_id: None,
+            at: System.now(),
+            traceparent: None,
+        };
+        let sealed = self.ctx.sealer.seal(&body, stamp)?;
+        Ok(Delivery {
+            body,
+            message_id: sealed.message_id,
+            causation_id: None,
+            intent_id: sealed.intent_id,
+            attempt: 1,
+            first_seen: System.now(),
+            traceparent: None,
+            redelivered: false,
+            sealed: sealed.bytes,
+        })
+    }
+
+    pub async fn give<B: Command + Clone>(&self, body: B) -> Result<MessageId> {
+        let delivery = self.delivery(body)?;
+        let id = delivery.message_id;
+        let answers = collect::collect(self.ctx.clone(), vec![delivery]).await;
+        ensure!(answers == [Disposition::Done], "{answers:?}");
+        Ok(id)
+    }
+
+    pub async fn submit(&self, intent: &Preimage) -> Result<MessageId> {
+        self.submit_accepted(intent, System.unix_seconds()).await
+    }
+
+    pub async fn submit_accepted(&self, intent: &Preimage, accepted_at: i64) -> Result<MessageId> {
+        let intent = intent.clone();
+        self.give(MintSubmit {
+            intent,
+            integrator: "dev".parse()?,
+            accepted_at,
+        })
+        .await
+    }
+
+    pub async fn execute(&self, intent: &Preimage) -> Result<MessageId> {
+        let report = self.report(&paid_body(intent, "150"))?;
+        self.give(MintExecute {
+            intent: intent.clone(),
+            report,
+        })
+        .await
+    }
+
+    pub async fn refund(&self, intent: &Preimage) -> Result<MessageId> {
+        self.give(MintRefund {
+            intent: intent.clone(),
+            reason: RefundReason::Declined,
+        })
+        .await
+    }
+
+    /// A report as the gateway keeps it, signed by the M-Pesa key of the key directory.
+    pub fn report(&self, body: &str) -> Result<SignedReport> {
+        let keys = self.ctx.verifier.keys.current();
+        let (key_id, secret) = keys.mpesa.current().context("an M-Pesa key")?;
+        let request = SignedRequest {
+            scheme: Scheme::Mpesa,
+            key_id,
+            timestamp: "1767225600",
+            method: "POST",
+            path: "/callbacks/mpesa",
+            query: "",
+            idempotency_key: "",
+            body: body.as_bytes(),
+        };
+        Ok(SignedReport {
+            report_id: System.report_id(),
+            body: body.as_bytes().to_vec(),
+            timestamp: "1767225600".into(),
+            signature: request.sign(secret).to_string(),
+            path: "/callbacks/mpesa".into(),
+            query: String::new(),
+            received_at: 1_767_225_600_000,
+        })
+    }
+
+    pub async fn leg_row(&self, id: &IntentId) -> Result<LegRow> {
+        legs::read(&self.ctx.pool.get().await?, &[*id])
+            .await?
+            .pop()
+            .context("a leg")
+    }
+
+    pub async fn leg(&self, intent: &Preimage) -> Result<ChainLeg> {
+        Ok(self.leg_row(&intent.intent_id()).await?.leg)
+    }
+
+    /// What was told since the last time, in order.
+    pub async fn told(&self) -> Result<Vec<(IntentId, Outcome, bool)>> {
+        let client = self.ctx.pool.get().await?;
+        let rows = Outbox::Executor
+            .claim(&client, 1000, Duration::from_secs(1))
+            .await?;
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        Outbox::Executor.delete_many(&client, &ids).await?;
+        rows.iter()
+            .map(|row| {
+                let opened = self
+                    .ctx
+                    .verifier
+                    .opener
+                    .open(WorkQueue::MintOutcome, &row.envelope)?;
+                let body: MintOutcome = opened.body()?;
+                Ok((body.intent.intent_id(), body.outcome, body.r#final))
+            })
+            .collect()
+    }
+}
+
+pub fn paid_body(intent: &Preimage, shillings: &str) -> String {
+    format!(
+        r#"{{"txRef":"{}","amount":"{shillings}","phone":"254708374149","timestamp":1767225600,"receipt":"R{}","resultCode":0}}"#,
+        intent.tx_ref, intent.tx_ref
+    )
+}
