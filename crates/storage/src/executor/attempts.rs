@@ -16,7 +16,7 @@ statements! {
          values ($1, $2, $3, $4, $5, 'signed', $6, $7) returning id";
     INSERT_ITEMS =
         "insert into attempt_items (attempt_id, position, message_id, intent_id) \
-         select $1, t.n - 1, t.message_id, t.intent_id \
+         select $1::bigint, t.n - 1, t.message_id, t.intent_id \
          from unnest($2::uuid[], $3::bytea[]) with ordinality as t(message_id, intent_id, n)";
     OPEN =
         "select id, nonce, tx_hash, raw, command, block_number from attempts \

@@ -17,7 +17,7 @@ statements! {
     INSERT_EVENTS =
         "insert into escrow_events (block_number, log_index, block_hash, tx_hash, kind, intent_id, user_address, \
          amount, detail) \
-         select $1, t.log_index, $2, t.tx_hash, t.kind, t.intent_id, t.user_address, t.amount::numeric, t.detail \
+         select $1::bigint, t.log_index, $2::bytea, t.tx_hash, t.kind, t.intent_id, t.user_address, t.amount::numeric, t.detail \
          from unnest($3::integer[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[]) \
          as t(log_index, tx_hash, kind, intent_id, user_address, amount, detail)";
     EVENTS_AFTER = "select distinct intent_id from escrow_events where block_number > $1";
