@@ -1,0 +1,119 @@
+//! `<service> --check-ready`: asks the running service on this machine whether it is ready. For container health
+//! checks, so that images need no HTTP client.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::settings::Environment;
+
+const FLAG: &str = "--check-ready";
+/// Bound of the connection, and of each read and write.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Ends the process with 0 (ready) or 1 (not) if its first argument asks for that; returns at once otherwise.
+pub fn answer_if_asked(environment: &Environment) {
+    if std::env::args_os().nth(1).is_none_or(|argument| argument != FLAG) {
+        return;
+    }
+    let asked = match environment.parsed("ADMIN_ADDR") {
+        Ok(Some(addr)) => is_ready(within(addr), TIMEOUT).map_err(|error| error.to_string()),
+        Ok(None) => Err("ADMIN_ADDR is not set".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let problem = match asked {
+        Ok(true) => std::process::exit(0),
+        Ok(false) => "not ready".to_owned(),
+        Err(problem) => problem,
+    };
+    // Nobody has installed a subscriber yet; whoever runs the check keeps what it prints.
+    let _ = writeln!(io::stderr(), "{problem}");
+    std::process::exit(1)
+}
+
+/// Who listens everywhere is asked by the loopback.
+fn within(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+fn is_ready(addr: SocketAddr, timeout: Duration) -> io::Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&addr, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    write!(
+        stream,
+        "GET /readyz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"
+    )?;
+    // "HTTP/1.1 200": the rest is for people.
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    Ok(status.starts_with(b"HTTP/1.") && status.ends_with(b" 200"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    /// Serves one connection with `answer`; the request it got.
+    fn serve(answer: &'static str) -> (SocketAddr, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        (addr, served)
+    }
+
+    #[test]
+    fn only_200_is_ready() {
+        for (answer, ready) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", true),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n200", false),
+            ("SSH-2.00 200", false),
+        ] {
+            let (addr, served) = serve(answer);
+            assert_eq!(is_ready(addr, SOON).unwrap(), ready, "{answer}");
+            assert!(served.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\n"));
+        }
+    }
+
+    #[test]
+    fn silence_and_absence_are_failures() {
+        let (addr, served) = serve("");
+        assert!(is_ready(addr, SOON).is_err(), "closed without an answer");
+        served.join().unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = silent.local_addr().unwrap();
+        assert!(
+            is_ready(addr, Duration::from_millis(20)).is_err(),
+            "accepted, never answered"
+        );
+        drop(silent);
+        assert!(is_ready(addr, SOON).is_err(), "nobody listens");
+    }
+
+    #[test]
+    fn everywhere_is_asked_by_the_loopback() {
+        let asked = |text: &str| within(text.parse().unwrap()).to_string();
+        assert_eq!(asked("0.0.0.0:9090"), "127.0.0.1:9090");
+        assert_eq!(asked("[::]:9090"), "[::1]:9090");
+        assert_eq!(asked("10.1.2.3:9090"), "10.1.2.3:9090");
+    }
+}
