@@ -93,6 +93,11 @@ pub fn build(settings: GatewaySettings) -> Result<App, BuildError> {
     let depths = spawn_upkeep(&mut process, &settings, &keys, &wake);
     let pool = process.pool.clone();
     process.health.add("executor", move || routes::health::check_executor(pool.clone()));
+    let known = keys.clone();
+    process.health.add("keys", move || {
+        let complete = known.snapshot().is_complete();
+        async move { if complete { Ok(()) } else { Err("rows of keys were not read yet".to_owned()) } }
+    });
     let gateway = web::Data::new(Gateway {
         policy: settings.shared.policy.clone(),
         escrow: settings.contracts.escrow,

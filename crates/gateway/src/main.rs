@@ -5,7 +5,9 @@ use runtime::Environment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let settings = GatewaySettings::read(&Environment::of_process())?;
+    let environment = Environment::of_process();
+    runtime::probe::answer_if_asked(&environment);
+    let settings = GatewaySettings::read(&environment)?;
     let app = gateway::app::build(settings)?;
     app.stop_on_signals()?;
     app.run_until_stopped().await?;

@@ -1,0 +1,110 @@
+//! What an integrator and M-Pesa meet on a good day.
+
+use messaging::wire::{MintSubmit, MpesaResult};
+use serde_json::Value;
+
+use crate::rig::{Rig, SOON, USER, paid};
+use testkit::eventually;
+
+async fn envelope(rig: &Rig, queue: &str) -> Value {
+    eventually(SOON, "a message arrives", async || {
+        let found = rig.vhost.peek(queue, 1).await?;
+        Ok(found.first().and_then(|m| serde_json::from_str(m["payload"].as_str()?).ok()))
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_is_accepted_commanded_and_read_back() {
+    let rig = Rig::new().await;
+    let message = rig.intent("TX0000000001");
+    let reply = rig.send(&message).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert!(reply.is_signed_for(&message));
+    let id = reply.text("intentId");
+    assert_eq!(id, "0xea77772f8ee613a38310be6efdfaabab62ccddfd822ba2739a82686d36d776cb");
+    assert_eq!(reply.header("Location"), Some(format!("/mint-intents/{id}").as_str()));
+    assert_eq!((reply.text("status"), reply.text("stage")), ("pending".into(), "queued".into()));
+    assert!(reply.json()["txHash"].is_null());
+
+    let envelope = envelope(&rig, "mint.submit.v1").await;
+    assert_eq!(envelope["intentId"], id);
+    let body: MintSubmit = serde_json::from_str(envelope["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body.intent.intent_id().to_string(), id);
+    assert_eq!(body.integrator.as_str(), "dev");
+
+    let read = rig.read(&id);
+    let shown = rig.send(&read).await;
+    assert_eq!(shown.status, 200, "{shown:?}");
+    assert!(shown.is_signed_for(&read));
+    assert_eq!((shown.text("user"), shown.text("status")), (USER.into(), "pending".into()));
+    assert_eq!(shown.text("createdAt"), reply.text("createdAt"));
+    assert_eq!(shown.json()["payment"]["status"], "awaiting");
+    assert_eq!(shown.json()["final"], false);
+    assert!(shown.json()["history"].is_array());
+
+    let foreign = rig.send(&rig.read(&id).by_other(&rig)).await;
+    assert_eq!(foreign.told(), "404 not-found");
+    let unknown = rig.send(&rig.read(&id.replace("0xea", "0xeb"))).await;
+    assert_eq!(unknown.told(), "404 not-found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_is_durable_before_it_is_answered() {
+    let rig = Rig::new().await;
+    let message = rig.callback(&paid("TX0000000001", 150, "NLJ7RT61SV"));
+    let reply = rig.send(&message).await;
+    assert_eq!((reply.status, reply.text("status")), (200, "accepted".into()), "{reply:?}");
+    assert_eq!(reply.text("txRef"), "TX0000000001");
+    assert!(reply.is_signed_for(&message));
+    assert_eq!(rig.count("mpesa_reports"), 1);
+
+    let envelope = envelope(&rig, "mpesa.result.v1").await;
+    let body: MpesaResult = serde_json::from_str(envelope["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body.report.body, message.body);
+    assert_eq!(body.report.signature, message.signature());
+    assert!(!body.late && body.accepted_by.is_none());
+
+    let again = rig.send(&message).await;
+    assert_eq!((again.status, again.text("status")), (200, "already_processed".into()));
+    assert_eq!(rig.count("mpesa_reports"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_routes_exist_under_api_v1() {
+    let rig = Rig::new().await;
+    let mut message = rig.intent("TX1");
+    message.path = "/api/v1/mint-intents".into();
+    let reply = rig.send(&message).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let mut read = rig.read(&reply.text("intentId"));
+    read.path = format!("/api/v1{}", read.path);
+    assert_eq!(rig.send(&read).await.status, 200);
+    let mut callback = rig.callback(&paid("TX1", 150, "R1"));
+    callback.path = "/api/v1/callbacks/mpesa".into();
+    assert_eq!(rig.send(&callback).await.status, 200);
+    let health = rig.http.get(format!("{}/api/v1/health", rig.base)).send().await.unwrap();
+    assert_eq!(health.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_each_dependency_apart() {
+    let rig = Rig::new().await;
+    let health: Value = rig.http.get(format!("{}/health", rig.base)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(health["database"], "ok");
+    assert_eq!(health["broker"], "ok");
+    assert_eq!(health["rpc"]["connected"], false);
+    assert_eq!(health["status"], "degraded");
+    rig.sql(
+        "insert into executor_heartbeats (instance, rpc_connected, rpc_latency_ms) \
+         values (gen_random_uuid(), true, 7)",
+    );
+    eventually(SOON, "the heartbeat is seen", async || {
+        let health: Value = rig.http.get(format!("{}/health", rig.base)).send().await?.json().await?;
+        Ok((health["status"] == "healthy" && health["rpc"]["latency_ms"] == 7 && health["dlq_depth"] == 0)
+            .then_some(()))
+    })
+    .await
+    .unwrap();
+}
