@@ -18,7 +18,7 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
-.PHONY: help demo up down test test-env test-env-down contracts lint fmt bench tools build
+.PHONY: help demo up down test test-env test-env-down contracts lint fmt bench compose-smoke tools build
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ bench: tools build ## Measure accepted and minted per second against the machine
 	@cargo build --quiet --profile $(PROFILE) --package bench
 	@$(stack) up --block-time $(BLOCK_TIME)
 	@set -a && . .stack/env && exec $(bin_dir)/bench $(BENCH_ARGS)
+
+compose-smoke: tools ## Bring compose.yaml up for real, run the demo's checks against it, take it away
+	@cargo build --quiet --package testkit --bin stack
+	@STACK=$(target_dir)/debug/stack scripts/compose-smoke
 
 tools:
 	@scripts/install-tools
