@@ -4,6 +4,8 @@ use runtime::Environment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let app = mint_executor::app::build(&Environment::of_process())?;
+    let environment = Environment::of_process();
+    runtime::probe::answer_if_asked(&environment);
+    let app = mint_executor::app::build(&environment)?;
     app.run_until_stopped().await
 }
