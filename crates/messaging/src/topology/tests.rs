@@ -97,7 +97,7 @@ fn render() -> String {
          Written from `crates/messaging/src/topology.rs`; a test compares. Rewrite with \
          `UPDATE_DOCS=1 cargo test -p messaging --lib`.\n\n\
          RabbitMQ 3.10 or later. Everything is durable; every queue is a quorum queue and refuses what does not \
-         fit (`x-overflow: reject-publish`), so the publisher's outbox keeps it. `fiatrails migrate` declares \
+         fit (`x-overflow: reject-publish`), so the publisher's outbox keeps it. `fiatrails topology declare` declares \
          all of it; services only check that it is there.\n",
     );
     render_path(&mut out);

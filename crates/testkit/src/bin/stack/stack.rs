@@ -227,7 +227,9 @@ impl Stack {
             ("DEV_ADMIN_PRIVATE_KEY", anvil::ADMIN_PRIVATE_KEY.into()),
             // For the `fiatrails` command line.
             ("RPC_URLS", self.wiring.rpc_url.clone()),
+            ("FIATRAILS_OPERATOR", "developer".into()),
             ("FIATRAILS_KEYS_DIR", keys.dir("ops").display().to_string()),
+            ("FIATRAILS_KEYS_ROOT", self.dir.join("keys").display().to_string()),
             (
                 "FIATRAILS_POLICY_FILE",
                 testkit::dirs::workspace()
@@ -236,6 +238,13 @@ impl Stack {
                     .to_string(),
             ),
         ]
+    }
+}
+
+impl Drop for Stack {
+    /// Tied processes end in the reverse order of their start: nothing loses what it is connected to.
+    fn drop(&mut self) {
+        while self.held.pop().is_some() {}
     }
 }
 
