@@ -44,6 +44,8 @@ pub struct Case<'t> {
     desk: &'t Desk,
     tx: &'t Transaction<'t>,
     because: Because,
+    /// The row as it was found.
+    before: Decision,
     pub decision: Decision,
     pub intent: Intent,
     /// The payment of the txRef, matched or not.
@@ -105,6 +107,7 @@ impl<'t> Case<'t> {
             desk,
             tx,
             because,
+            before: decision.clone(),
             decision,
             intent,
             first: first?,
@@ -455,15 +458,14 @@ impl<'t> Case<'t> {
         Ok(())
     }
 
-    /// Writes everything back. Commit, then announce.
+    /// Writes back what changed. Commit, then announce.
     pub async fn close(self) -> Result<Closed, DeskError> {
-        let Because { cause, message_id } = self.because;
-        let (saved, pushed) = tokio::join!(
-            decisions::save(self.tx, &self.decision, &self.history, cause, message_id),
-            Outbox::Callback.push_many(self.tx, &self.outbox)
-        );
-        saved?;
-        pushed?;
+        // An untouched row keeps its time: others judge by it how long nothing has happened.
+        if self.decision != self.before || !self.history.is_empty() {
+            let Because { cause, message_id } = self.because;
+            decisions::save(self.tx, &self.decision, &self.history, cause, message_id).await?;
+        }
+        Outbox::Callback.push_many(self.tx, &self.outbox).await?;
         Ok(Closed {
             tx_ref: self.decision.tx_ref,
             sent: !self.outbox.is_empty(),

@@ -9,9 +9,9 @@ pub mod case;
 pub mod desk;
 pub mod judge;
 mod observe;
-mod outcome;
+pub mod outcome;
 pub mod reconcile;
-mod report;
+pub mod report;
 pub mod sweep;
 mod work;
 

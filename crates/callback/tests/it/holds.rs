@@ -1,0 +1,37 @@
+//! A hold ends by a person, and only that.
+
+use crate::rig::{Rig, execute};
+
+#[tokio::test]
+async fn a_resolved_hold_is_decided_again_without_a_new_message() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.database
+        .sql("insert into exceptions (kind, tx_ref, detail, holds) values ('intent_tampered', 'T1', 'x', true)")
+        .unwrap();
+    rig.paid("T1", "R1", 150).await;
+    rig.escrowed(&intent).await;
+    rig.age(10);
+    callback::sweep::once(&rig.desk).await;
+    assert!(rig.commands().await.is_empty(), "held");
+    rig.database
+        .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'looked at'")
+        .unwrap();
+    rig.age(10);
+    callback::sweep::once(&rig.desk).await;
+    assert_eq!(rig.commands().await, [execute("T1")]);
+}
+
+#[tokio::test]
+async fn a_hold_of_one_tx_ref_is_nobody_elses() {
+    let rig = Rig::start().await;
+    rig.database
+        .sql("insert into exceptions (kind, tx_ref, detail, holds) values ('intent_tampered', 'T1', 'x', true)")
+        .unwrap();
+    for (tx_ref, receipt) in [("T1", "R1"), ("T2", "R2")] {
+        let intent = rig.accepted(tx_ref, 150).await;
+        rig.paid(tx_ref, receipt, 150).await;
+        rig.escrowed(&intent).await;
+    }
+    assert_eq!(rig.commands().await, [execute("T2")]);
+}

@@ -1,0 +1,127 @@
+//! SPEC section 3, the chain's side.
+
+use messaging::Disposition::Done;
+use messaging::wire::Outcome;
+use messaging::wire::RefundReason::{Declined, NotCompliant};
+
+use crate::rig::{Rig, execute, refund};
+
+#[tokio::test]
+async fn a_refused_user_is_refunded_and_the_payer_is_owed() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 150).await;
+    rig.escrowed(&intent).await;
+    assert_eq!(rig.told(&intent, Outcome::Refused, false, 12).await, Done);
+    assert_eq!(rig.commands().await, [execute("T1"), refund("T1", NotCompliant)]);
+    assert!(
+        rig.exceptions("T1").is_empty(),
+        "nothing is owed before the refund is final"
+    );
+    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    assert_eq!(rig.exceptions("T1"), ["owed_to_payer R1 150"]);
+    assert_eq!(rig.decision("T1"), "refunded|confirmed|");
+}
+
+#[tokio::test]
+async fn an_executed_intent_is_done() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 150).await;
+    rig.escrowed(&intent).await;
+    rig.told(&intent, Outcome::Executed, true, 12).await;
+    assert_eq!(rig.decision("T1"), "executed|confirmed|");
+    assert!(rig.exceptions("T1").is_empty());
+    assert_eq!(rig.commands().await, [execute("T1")]);
+}
+
+#[tokio::test]
+async fn an_overtaken_outcome_does_not_start_a_second_execute() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 150).await;
+    rig.escrowed(&intent).await;
+    rig.told(&intent, Outcome::Executed, true, 12).await;
+    rig.told(&intent, Outcome::Escrowed, false, 10).await;
+    assert_eq!(rig.decision("T1"), "executed|confirmed|");
+    assert_eq!(rig.commands().await, [execute("T1")]);
+}
+
+#[tokio::test]
+async fn a_mint_without_a_payment_pages_and_halts_executes() {
+    let rig = Rig::start().await;
+    for (tx_ref, declined) in [("T1", false), ("T2", true)] {
+        let intent = rig.accepted(tx_ref, 150).await;
+        rig.escrowed(&intent).await;
+        if declined {
+            rig.declined(tx_ref).await;
+        }
+        rig.told(&intent, Outcome::Executed, true, 12).await;
+        assert_eq!(rig.exceptions(tx_ref), ["mint_without_payment - -"]);
+    }
+    assert_eq!(
+        rig.database
+            .sql("select scope, halted, changed_by from halts")
+            .unwrap(),
+        "execute|t|callback"
+    );
+    assert_eq!(
+        rig.database
+            .sql("select count(*) from audit_log where act = 'halt'")
+            .unwrap(),
+        "1"
+    );
+}
+
+#[tokio::test]
+async fn a_deposit_that_never_came_is_owed_if_it_was_paid_for() {
+    let rig = Rig::start().await;
+    for (tx_ref, receipt, outcome) in [("T1", "R1", Outcome::Rejected), ("T2", "R2", Outcome::Dropped)] {
+        let intent = rig.accepted(tx_ref, 150).await;
+        rig.paid(tx_ref, receipt, 150).await;
+        rig.told(&intent, outcome, true, 12).await;
+        assert_eq!(rig.exceptions(tx_ref), [format!("owed_to_payer {receipt} 150")]);
+    }
+    let unpaid = rig.accepted("T3", 150).await;
+    rig.told(&unpaid, Outcome::Rejected, true, 12).await;
+    assert!(rig.exceptions("T3").is_empty());
+    rig.paid("T3", "R3", 150).await;
+    assert_eq!(rig.exceptions("T3"), ["owed_to_payer R3 150"]);
+    assert!(rig.commands().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_owed_is_opened_once_even_after_a_person_settled_it() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 150).await;
+    rig.escrowed(&intent).await;
+    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    rig.database
+        .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'paid back'")
+        .unwrap();
+    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    assert!(rig.exceptions("T1").is_empty());
+}
+
+#[tokio::test]
+async fn a_mismatched_payment_of_a_refunded_deposit_is_owed() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 100).await;
+    rig.escrowed(&intent).await;
+    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    assert_eq!(
+        rig.exceptions("T1"),
+        ["amount_mismatch R1 100", "owed_to_payer R1 100"]
+    );
+}
+
+#[tokio::test]
+async fn an_early_decline_refunds_once_the_deposit_is_there_without_a_second_command() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.declined("T1").await;
+    rig.escrowed(&intent).await;
+    assert_eq!(rig.commands().await, [refund("T1", Declined)]);
+}

@@ -1,0 +1,173 @@
+//! The whole service as a process of tasks, over real messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use callback::App;
+use domain::clock::{Clock, IdSource, System};
+use messaging::wire::{Body, MintExecute, Outcome};
+use messaging::{
+    Broker, BrokerConfig, Consumer, ConsumerConfig, ConsumerParts, Disposition, Opener, Sealer, Service,
+    Stamp, WorkQueue, topology,
+};
+use runtime::{Environment, KeyDirectory, Settings};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use testkit::{Servers, eventually};
+
+use crate::rig::{Rig, paid_body, result, told};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn broker(url: &str, service: Service) -> Broker {
+    Broker::new(BrokerConfig {
+        url: url.into(),
+        service,
+        version: "test".into(),
+        ca_pem: None,
+    })
+    .unwrap()
+}
+
+/// Publishes as the service that owns the queue does.
+async fn send<B: Body>(url: &str, service: Service, sealer: &Sealer, body: &B) {
+    let stamp = Stamp {
+        message_id: System.message_id(),
+        causation_id: None,
+        at: System.now(),
+        traceparent: None,
+    };
+    let message = sealer.seal(body, stamp).unwrap();
+    broker(url, service)
+        .publisher()
+        .publish(message.into())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn messages_in_become_one_sealed_execute_out() {
+    let rig = Rig::start().await;
+    let vhost = Servers::shared().unwrap().vhost().await.unwrap();
+    topology::declare_all(&broker(&vhost.url(), Service::Ops))
+        .await
+        .unwrap();
+    let ready = tempfile::tempdir().unwrap();
+    let ready_file = ready.path().join("ready.json");
+    let environment: Environment = [
+        ("DATABASE_URL", rig.database.login("callback").unwrap()),
+        ("AMQP_URL", vhost.url()),
+        (
+            "FIATRAILS_KEYS_DIR",
+            rig.keys.dir("callback").display().to_string(),
+        ),
+        (
+            "FIATRAILS_POLICY_FILE",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/policy.json").into(),
+        ),
+        ("READY_FILE", ready_file.display().to_string()),
+        ("RUST_LOG", "warn".into()),
+    ]
+    .into_iter()
+    .collect();
+    let app = App::build(Settings::read(&environment).unwrap()).unwrap();
+    let stop = app.stop();
+    let running = tokio::spawn(app.run_until_stopped());
+    eventually(SOON, "the service is ready", async || {
+        Ok(ready_file.exists().then_some(()))
+    })
+    .await
+    .unwrap();
+
+    let everything = KeyDirectory::open(&rig.keys.dir("ops")).unwrap();
+    let sealer = Sealer::new(everything.pipeline());
+    let intent = rig.accepted("T1", 150).await;
+    let signed = rig.sign(&paid_body("T1", "R1", 150));
+    rig.stored(&signed, false).await;
+    for _ in 0..10 {
+        send(
+            &vhost.url(),
+            Service::Gateway,
+            &sealer,
+            &result(&signed, false, None),
+        )
+        .await;
+    }
+    send(
+        &vhost.url(),
+        Service::MintExecutor,
+        &sealer,
+        &told(&intent, Outcome::Escrowed, false, Some(3)),
+    )
+    .await;
+    let mut forged = signed.clone();
+    forged.body = paid_body("T2", "R2", 150).into_bytes();
+    send(
+        &vhost.url(),
+        Service::Gateway,
+        &sealer,
+        &result(&forged, false, None),
+    )
+    .await;
+
+    let (sender, mut executes) = mpsc::unbounded_channel();
+    let parts = ConsumerParts {
+        broker: broker(&vhost.url(), Service::MintExecutor),
+        publisher: broker(&vhost.url(), Service::MintExecutor).publisher(),
+        opener: Opener::new(everything.pipeline()),
+        retry: rig_policy().retry,
+        clock: Arc::new(System),
+    };
+    let done = CancellationToken::new();
+    let gate = tokio::sync::watch::Sender::new(true);
+    let consumer = tokio::spawn(
+        Consumer::<MintExecute>::new(parts, ConsumerConfig::default()).run(
+            move |batch: Vec<messaging::Delivery<MintExecute>>| {
+                let sender = sender.clone();
+                async move {
+                    let settled = vec![Disposition::Done; batch.len()];
+                    for delivery in batch {
+                        sender.send(delivery).unwrap();
+                    }
+                    settled
+                }
+            },
+            gate.subscribe(),
+            done.clone(),
+        ),
+    );
+    let execute = tokio::time::timeout(SOON, executes.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(execute.body.intent, intent);
+    assert_eq!(execute.body.report.body, signed.body);
+    assert!(execute.causation_id.is_some());
+
+    eventually(SOON, "the forged report is parked", async || {
+        let parked = vhost.peek(WorkQueue::MpesaResult.dead_name(), 5).await?;
+        Ok((parked.len() == 1).then_some(()))
+    })
+    .await
+    .unwrap();
+    eventually(SOON, "every report is handled", async || {
+        let handled = rig.database.sql("select count(*) from callback_inbox")?;
+        Ok((handled == "11").then_some(()))
+    })
+    .await
+    .unwrap();
+    assert!(executes.try_recv().is_err(), "one execute");
+    done.cancel();
+    consumer.await.unwrap();
+    stop.soft();
+    running.await.unwrap().unwrap();
+    assert_eq!(
+        rig.database.sql("select count(*) from callback_outbox").unwrap(),
+        "0"
+    );
+}
+
+fn rig_policy() -> domain::policy::Policy {
+    domain::policy::Policy::load(crate::rig::POLICY, []).unwrap()
+}
