@@ -219,7 +219,14 @@ async fn a_connection_lost_in_a_transaction_is_unavailable_and_at_its_commit_unk
     assert!(matches!(error, StorageError::CommitUnknown { .. }), "{error:?}");
     drop(client);
 
-    let mut client = pool.get().await.unwrap();
+    // The pool lets a broken connection go once its loss was noticed.
+    let mut client = testkit::eventually(Duration::from_secs(10), "a new connection", async || {
+        let mut client = pool.get().await?;
+        let alive = client.begin().await.is_ok();
+        Ok(alive.then_some(client))
+    })
+    .await
+    .unwrap();
     let tx = client.begin().await.unwrap();
     database.sql(kill).unwrap();
     let error = halts::read(&tx).await.unwrap_err();
