@@ -11,7 +11,7 @@ use crate::settings::Settings;
 /// `totalSupply()`.
 const TOTAL_SUPPLY: &str = "0x18160ddd";
 /// `pendingTotal()` of the escrow.
-const PENDING_TOTAL: &str = "0x36a1b5a0";
+pub const PENDING_TOTAL: &str = "0x36a1b5a0";
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Whole shillings minted so far.
@@ -64,7 +64,7 @@ where
         if rise.reached >= by {
             return Ok(rise);
         }
-        if start.elapsed() - rise.took > Duration::from_secs(60) {
+        if start.elapsed().saturating_sub(rise.took) > Duration::from_mins(1) {
             bail!(
                 "{label}: {} of {by} after {:?}, and nothing more for a minute",
                 rise.reached,

@@ -32,8 +32,8 @@ impl Write {
             Self::Intents => format!(
                 "INSERT INTO bench_limit.idempotency_keys (integrator, idempotency_key, fingerprint, status, body, mac_key_id, mac)
                    SELECT 'bench', id::text, sha256(id::text::bytea), 201, repeat('x', 200)::bytea, 'k', sha256(id::text::bytea) {rows};
-                 INSERT INTO bench_limit.mint_intents (intent_id, integrator, chain_id, escrow, depositor, user_address, amount, country_code, tx_ref, idempotency_key)
-                   SELECT sha256(id::text::bytea), 'bench', 31430, substr(sha256('e'), 1, 20), substr(sha256('d'), 1, 20), substr(sha256('u'), 1, 20), 1000000000000000000, 'KES', left(id::text, 31), id::text {rows};"
+                 INSERT INTO bench_limit.mint_intents (intent_id, integrator, chain_id, escrow, depositor, user_address, amount, country_code, tx_ref, idempotency_key, mac_key_id, mac)
+                   SELECT sha256(id::text::bytea), 'bench', 31430, substr(sha256('e'), 1, 20), substr(sha256('d'), 1, 20), substr(sha256('u'), 1, 20), 1000000000000000000, 'KES', left(id::text, 31), id::text, 'k', sha256(id::text::bytea) {rows};"
             ),
             Self::Reports => format!(
                 "INSERT INTO bench_limit.mpesa_reports (report_id, tx_ref, key_id, body, timestamp_header, signature_header, path, query, receipt, amount_shillings, paid, content_hash, late)

@@ -2,6 +2,7 @@
 //! A benchmark, not a test: it fails only when something is lost or refused, never because a figure is low.
 
 mod chain_view;
+mod limit_node;
 mod limit_sql;
 mod load;
 mod report;
@@ -40,6 +41,12 @@ struct Arguments {
     /// Seconds for each pgbench run.
     #[arg(long, default_value_t = 5)]
     limit_seconds: u32,
+    /// Mints for the bare node's limit.
+    #[arg(long, default_value_t = 2_048)]
+    limit_mints: usize,
+    /// Seconds between the stack's blocks, for the bare node's limit.
+    #[arg(long, env = "BLOCK_TIME", default_value_t = 2.0)]
+    block_time: f64,
     /// The operator's binary, for the compliance of the run's users.
     #[arg(long, env = "FIATRAILS_BIN", default_value = "fiatrails")]
     fiatrails: String,
@@ -76,6 +83,9 @@ async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
         limit_sql::measure(&settings.database_url, Write::Intents, arguments.limit_seconds).await?;
     let reports_limit =
         limit_sql::measure(&settings.database_url, Write::Reports, arguments.limit_seconds).await?;
+
+    step("the bare node: the same mints, signed beforehand");
+    let mints_limit = limit_node::measure(arguments.limit_mints, arguments.block_time).await?;
 
     let expected = u64::try_from(arguments.intents)?;
     let (pending, supply) = (
@@ -123,6 +133,7 @@ async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
         callbacks,
         intents_limit,
         reports_limit,
+        mints_limit,
         deposits,
         mints,
         calls,

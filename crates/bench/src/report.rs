@@ -15,6 +15,8 @@ pub struct Measured {
     /// Accepted requests per second that PostgreSQL alone could store.
     pub intents_limit: f64,
     pub reports_limit: f64,
+    /// Mints per second of the bare node.
+    pub mints_limit: f64,
     pub deposits: Rise,
     pub mints: Rise,
     /// RPC calls over the whole run.
@@ -42,6 +44,9 @@ pub struct Report {
     pub callbacks: Accepted,
     pub deposits_per_second: f64,
     pub mints_per_second: f64,
+    /// What the bare node does with the same mints, signed beforehand.
+    pub node_mints_per_second: f64,
+    pub mints_of_limit: f64,
     /// Deposit and mint together.
     pub rpc_calls_per_mint: f64,
 }
@@ -55,6 +60,8 @@ impl Report {
             callbacks: Accepted::new(&m.callbacks, m.reports_limit),
             deposits_per_second: per_second(m.deposits),
             mints_per_second: per_second(m.mints),
+            node_mints_per_second: m.mints_limit,
+            mints_of_limit: per_second(m.mints) / m.mints_limit,
             rpc_calls_per_mint: figure(m.calls) / figure(m.mints.reached).max(1.0),
         }
     }
@@ -112,7 +119,14 @@ impl fmt::Display for Report {
             "{:<28} {:>9.1}",
             "deposits mined per s", self.deposits_per_second
         )?;
-        writeln!(f, "{:<28} {:>9.1}", "mints mined per s", self.mints_per_second)?;
+        writeln!(
+            f,
+            "{:<28} {:>9.1}   bare node {:.1}, {:.1}% of it",
+            "mints mined per s",
+            self.mints_per_second,
+            self.node_mints_per_second,
+            self.mints_of_limit * 100.0
+        )?;
         writeln!(f, "{:<28} {:>9.3}", "RPC calls per mint", self.rpc_calls_per_mint)
     }
 }
