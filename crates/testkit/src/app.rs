@@ -97,6 +97,7 @@ impl App {
             keys: keys.clone(),
             extra: options.extra.clone(),
         };
+        wiring.extra.push(("LISTEN_ADDR".into(), "127.0.0.1:0".into()));
         wiring.fiatrails(&["topology", "declare", "--users"]).await?;
         register_dev_integrator(&database)?;
         let direct = |through: &Option<String>, url: &str| through.clone().unwrap_or_else(|| url.to_owned());

@@ -51,9 +51,6 @@ impl Wiring {
                 self.keys.dir(service).display().to_string(),
             ),
         ];
-        if service == GATEWAY {
-            env.push(("LISTEN_ADDR".into(), "127.0.0.1:0".into()));
-        }
         if service == EXECUTOR {
             env.push(("RPC_URLS".into(), self.rpc_url.clone()));
             env.push(("EXECUTOR_PRIVATE_KEY".into(), anvil::EXECUTOR_PRIVATE_KEY.into()));
