@@ -124,6 +124,8 @@ impl Layout {
             )
             // The script then becomes the node instead of watching over it.
             .env("RUNNING_UNDER_SYSTEMD", "1")
+            // An orderly stop takes seconds and nobody needs its result.
+            .stop_signal(Signal::SIGKILL)
             .cwd(&self.dir))
     }
 
