@@ -35,7 +35,7 @@ down: ## Stop the stack and forget its data
 test: ## Run every test, unit to end to end, and the contracts'
 	@scripts/test
 
-test-env: tools ## Start the servers tests share and print their settings: eval "$$(make -s test-env)"
+test-env: tools ## Start the servers tests share and print their settings: eval "$(make -s test-env)"
 	@cargo build --quiet --package testkit --bin stack >&2
 	@mkdir -p $(TEST_DIR)
 	@$(target_dir)/debug/stack services up --dir $(TEST_DIR) --env-out $(TEST_DIR)/env >&2
@@ -65,7 +65,7 @@ compose-smoke: tools ## Bring compose.yaml up for real, run the demo's checks ag
 	@STACK=$(target_dir)/debug/stack scripts/compose-smoke
 
 tools:
-	@scripts/install-tools
+	@scripts/install-tools >&2
 
 build:
 	@cargo build --profile $(PROFILE) --package gateway --package mint-executor --package callback --package ops --package testkit --bins

@@ -197,7 +197,7 @@ impl PostgresServer {
 /// After a `kill -9` the old children hold the shared memory a little longer and the first start is
 /// refused; so an early end is tried again until the deadline.
 pub async fn start_and_wait(layout: &Layout, life: Life) -> Result<Process> {
-    let end = Instant::now() + Duration::from_mins(1);
+    let end = Instant::now() + Duration::from_mins(2);
     let mut process = layout.launch()?.spawn(life)?;
     loop {
         let probe = layout.clone();

@@ -171,7 +171,7 @@ fn launch_in(dir: &Path, name: &str, env: &BTreeMap<OsString, OsString>) -> Resu
 pub async fn wait_ready(process: &mut Process, ready_file: &Path) -> Result<Ready> {
     let what = format!("{} is ready", process.name());
     let end = std::cell::RefCell::new(process);
-    eventually(Duration::from_mins(1), &what, async || {
+    eventually(Duration::from_mins(2), &what, async || {
         if let Ok(text) = std::fs::read_to_string(ready_file) {
             return Ok(serde_json::from_str::<Ready>(&text).ok().map(Ok));
         }

@@ -90,7 +90,10 @@ impl Stack {
     pub async fn up(dir: &Path, chain: ChainOptions, life: Life) -> Result<Self> {
         let dir = state::prepare_dir(dir)?;
         let _lock = lock(&dir)?;
-        let mut state = state::load_or(&dir, || State::choose(&dir, chain))?;
+        let mut state = state::load_or(&dir, || {
+            forget_logs(&dir)?;
+            State::choose(&dir, chain)
+        })?;
         let pids = Pids::new(dir.join("run"))?;
         if state.chain != chain && pids.running(ANVIL).is_none() {
             state.chain = chain;
@@ -328,6 +331,14 @@ pub fn down(dir: &Path) -> Result<()> {
         if dir.join(part).exists() {
             fs::remove_file(dir.join(part))?;
         }
+    }
+    Ok(())
+}
+
+fn forget_logs(dir: &Path) -> Result<()> {
+    let logs = dir.join("log");
+    if logs.exists() {
+        fs::remove_dir_all(logs)?;
     }
     Ok(())
 }
