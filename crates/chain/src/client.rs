@@ -89,14 +89,7 @@ impl ChainError {
             if let Some(data) = answer.as_revert_data().filter(|_| message.contains("revert")) {
                 return Self::Reverted(data.to_vec());
             }
-            let unknown = [
-                "header not found",
-                "unknown block",
-                "block not found",
-                "blockoutofrange",
-                "could not find block",
-            ];
-            if unknown.iter().any(|text| message.contains(text)) {
+            if names_no_block(&message) {
                 return Self::UnknownBlock;
             }
             return Self::Refused {
@@ -116,6 +109,24 @@ impl ChainError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::UnknownBlock)
     }
+}
+
+/// How nodes say that they do not know a block, or no longer hold its state; in lower case.
+fn names_no_block(message: &str) -> bool {
+    [
+        "header not found",
+        "unknown block",
+        "block not found",
+        "blockoutofrange",
+        "block out of range",
+        "could not find block",
+        "resource not found",
+        "missing trie node",
+        "historical state",
+        "state not available",
+    ]
+    .iter()
+    .any(|text| message.contains(text))
 }
 
 /// Clones share connections and endpoint health.

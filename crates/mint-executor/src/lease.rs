@@ -2,19 +2,26 @@
 
 use runtime::Stop;
 use storage::executor::signers::{self, Lease};
+use tokio::time::Instant;
 
 use crate::context::{Context, WorkError};
 use crate::observe;
 
 /// Wins, keeps and finally gives back the lease. Work runs only while it is held.
 pub async fn run(ctx: Context, stop: Stop) {
+    let mut sure = Instant::now();
     loop {
         let wait = match keep(&ctx).await {
-            Ok(()) => ctx.tuning.lease / 4,
+            Ok(()) => {
+                sure = Instant::now();
+                ctx.tuning.lease / 4
+            }
             Err(error) => {
                 tracing::warn!(error = %runtime::chain(&error), "the signer's lease cannot be kept");
-                // Not heard of for so long, it may be another's already.
-                ctx.lost_lease();
+                // Not heard of for so long, it may be another's already; until then every write checks it.
+                if sure.elapsed() > ctx.tuning.lease {
+                    ctx.lost_lease();
+                }
                 ctx.tuning.lease / 8
             }
         };
@@ -54,7 +61,7 @@ pub async fn acquire(ctx: &Context) -> Result<Option<Lease>, WorkError> {
         return Ok(Some(lease));
     }
     let next = ctx.chain.nonce(&ctx.signer.address(), chain::At::Latest).await?;
-    signers::ensure(&client, &signer, 0, next).await?;
+    signers::ensure(&client, &signer, ctx.tuning.shard, next).await?;
     Ok(signers::acquire(&client, &signer, ctx.instance, ctx.tuning.lease).await?)
 }
 

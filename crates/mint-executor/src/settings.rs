@@ -25,6 +25,8 @@ pub struct Tuning {
     /// Longest distance between two looks at the head.
     pub poll: Duration,
     pub lease: Duration,
+    /// Which of several signers this is; each has its own number.
+    pub shard: i32,
     pub heartbeat: Duration,
     /// Below this the signer counts as out of gas, wei.
     pub min_signer_balance: u128,
@@ -46,6 +48,7 @@ impl Default for Tuning {
             max_in_flight: 32,
             poll: Duration::from_millis(150),
             lease: Duration::from_secs(5),
+            shard: 0,
             heartbeat: Duration::from_secs(2),
             min_signer_balance: 10_000_000_000_000_000,
         }
@@ -106,6 +109,7 @@ fn tuning(environment: &Environment) -> Result<Tuning, SettingError> {
         max_in_flight: environment.parsed_or("EXECUTOR_MAX_IN_FLIGHT", base.max_in_flight)?,
         poll: millis("EXECUTOR_POLL_MS", base.poll)?,
         lease: millis("EXECUTOR_LEASE_MS", base.lease)?,
+        shard: environment.parsed_or("EXECUTOR_SHARD", base.shard)?,
         ..base
     })
 }

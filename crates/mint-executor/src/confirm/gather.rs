@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chain::watch::Header;
-use chain::{At, Chain, EscrowEvent, EscrowLog, ItemOutcome, TxHash};
+use chain::{At, Chain, ChainError, EscrowEvent, EscrowLog, ItemOutcome, TxHash};
 use domain::ids::IntentId;
 use storage::executor::attempts::{self, AttemptItem, AttemptRow};
 use storage::executor::signers::Lease;
@@ -132,8 +132,11 @@ async fn is_gone(
     let Some(final_block) = facts.final_block else {
         return Ok(false);
     };
-    if one.nonce(&ctx.signer.address(), At::Number(final_block)).await? <= nonce {
-        return Ok(false);
+    match one.nonce(&ctx.signer.address(), At::Number(final_block)).await {
+        Ok(next) if next > nonce => {}
+        // A node that does not hold that state proves nothing.
+        Ok(_) | Err(ChainError::UnknownBlock) => return Ok(false),
+        Err(error) => return Err(error.into()),
     }
     for sibling in passed.iter().filter(|sibling| sibling.nonce == nonce) {
         if one.receipt(TxHash::from_bytes(sibling.tx_hash)).await?.is_some() {

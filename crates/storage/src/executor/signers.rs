@@ -17,7 +17,8 @@ statements! {
     ACQUIRE =
         "update signers set lease_holder = $2, lease_until = clock_timestamp() + $3::float8 * interval '1 second', \
          fencing_token = fencing_token + 1 \
-         where address = $1 and (lease_until is null or lease_until < clock_timestamp()) returning fencing_token";
+         where address = $1 and (lease_until is null or lease_until < clock_timestamp() or lease_holder = $2) \
+         returning fencing_token";
     RENEW =
         "update signers set lease_until = clock_timestamp() + $4::float8 * interval '1 second' \
          where address = $1 and lease_holder = $2 and fencing_token = $3 and lease_until >= clock_timestamp()";
@@ -49,7 +50,7 @@ pub async fn ensure(
     Ok(())
 }
 
-/// Takes the lease if nobody holds it.
+/// Takes the lease if nobody else holds it.
 pub async fn acquire(
     session: &impl Session,
     signer: &[u8; 20],
