@@ -40,10 +40,13 @@ pub fn temporary() -> PathBuf {
     std::env::var_os("TESTKIT_TMP").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
+/// What every private directory's name begins with.
+pub const PREFIX: &str = "fiatrails-";
+
 pub fn private_in(base: &Path, prefix: &str) -> Result<TempDir> {
     std::fs::create_dir_all(base).with_context(|| format!("create {}", base.display()))?;
     let dir = tempfile::Builder::new()
-        .prefix(&format!("fiatrails-{prefix}-"))
+        .prefix(&format!("{PREFIX}{prefix}-"))
         .tempdir_in(base)
         .with_context(|| format!("private directory in {}", base.display()))?;
     // Others may pass through, not look: servers that drop to another user reach their own part.

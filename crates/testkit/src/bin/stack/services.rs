@@ -1,7 +1,7 @@
 //! The servers all tests of a run share: PostgreSQL, RabbitMQ, and a snapshot of a deployed chain.
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{ExitCode, ExitStatus},
@@ -22,6 +22,10 @@ use crate::{
     state,
 };
 
+const RUN: &str = "run";
+/// Locked for as long as the run lives.
+const OWNED: &str = "owned";
+
 type Settings = Vec<(&'static str, String)>;
 
 pub async fn up(dir: &Path, env_out: &Path) -> Result<()> {
@@ -41,13 +45,18 @@ pub async fn up(dir: &Path, env_out: &Path) -> Result<()> {
 
 /// Servers tied to this process, for the length of one command.
 pub async fn run(command: &[String]) -> Result<ExitCode> {
-    let dir = dirs::private("run")?;
+    remove_abandoned(&dirs::temporary())?;
+    let dir = dirs::private(RUN)?;
+    let owned = File::create(dir.path().join(OWNED))?;
+    owned.lock()?;
     let (postgres, broker) =
         tokio::try_join!(PostgresServer::start_in(dir.path()), Broker::start_in(dir.path()))?;
     let settings = settings(dir.path(), postgres.url(), broker.url(), broker.management_url()).await?;
 
     let (program, args) = command.split_first().context("no command to run")?;
-    let mut child = tokio::process::Command::new(program)
+    // Ends with us also when we are killed: tests without their servers would only fail one by one.
+    let mut child = tokio::process::Command::new("setpriv")
+        .args(["--pdeathsig=TERM", program])
         .args(args)
         .envs(settings)
         .kill_on_drop(true)
@@ -65,6 +74,23 @@ pub async fn run(command: &[String]) -> Result<ExitCode> {
         .code()
         .and_then(|code| u8::try_from(code).ok())
         .map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Directories of runs that were killed before they could tidy up: their lock is free.
+fn remove_abandoned(base: &Path) -> Result<()> {
+    let prefix = format!("{}{RUN}-", dirs::PREFIX);
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with(&prefix));
+        // Without the file it may be one that is being made at this moment.
+        let Some(lock) = ours.then(|| File::open(entry.path().join(OWNED)).ok()).flatten() else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 async fn end(child: &mut tokio::process::Child) -> Result<ExitStatus> {
