@@ -36,6 +36,7 @@ CREATE TABLE audit_log (
     why    text NOT NULL,
     detail jsonb NOT NULL DEFAULT '{}'
 );
+CREATE INDEX audit_log_by_target ON audit_log (target, act);
 
 CREATE TABLE ops_outbox (LIKE gateway_outbox INCLUDING ALL);
 

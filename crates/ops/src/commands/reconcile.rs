@@ -86,11 +86,13 @@ pub async fn run(context: &Context, out: &mut Output, args: &Reconcile) -> Resul
         ));
     };
     let mut seen = events::read(&chain, args.from_block, to_block, args.step).await?;
-    let client = context.client().await?;
+    let mut client = context.client().await?;
+    let tx = client.begin().await?;
+    books::freeze(&tx).await?;
     let (mut differences, mut totals, mut intents) = (Vec::new(), Totals::default(), 0_u64);
     let mut after: Vec<u8> = Vec::new();
     loop {
-        let page = books::page(&client, &after, PAGE).await?;
+        let page = books::page(&tx, &after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.intent_id.as_bytes().to_vec();
         for line in &page {
@@ -99,8 +101,10 @@ pub async fn run(context: &Context, out: &mut Output, args: &Reconcile) -> Resul
             differences.extend(compare(line, on_chain.as_ref(), to_block, &mut totals));
         }
     }
-    let money = books::money(&client).await?;
+    let money = books::money(&tx).await?;
+    tx.rollback().await?;
     totals.add(&money);
+    differences.extend(totals.unexplained());
     // Only now: whatever is left on the chain is in no row.
     let (direct, foreign) = strangers(&chain, &seen, to_block, &contracts.treasury).await?;
     differences.extend(foreign);

@@ -1,18 +1,18 @@
 //! `sign`: the headers of a request or a callback, or a ready curl command (SPEC section 4.1).
 
 mod body;
+mod secret;
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use domain::signature::{HmacSecret, KeyId, Scheme, SignedRequest, parse_timestamp};
-use secrecy::ExposeSecret as _;
+use domain::idempotency::IdempotencyKey;
+use domain::signature::{KeyId, Scheme, SignedRequest, parse_timestamp};
 use serde::Serialize;
 
 use crate::Verdict;
 use crate::context::Context;
-use crate::key_files::KeyFiles;
 use crate::output::Output;
 use crate::problem::problem;
 
@@ -43,17 +43,17 @@ pub struct Request {
     #[command(flatten)]
     how: How,
     /// Method to sign
-    #[arg(long, default_value = "POST")]
+    #[arg(long, default_value = "POST", value_parser = method)]
     method: String,
     /// Raw path to sign and call
-    #[arg(long, default_value = "/mint-intents")]
+    #[arg(long, default_value = "/mint-intents", value_parser = path)]
     path: String,
     /// Raw query without '?'
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = query)]
     query: String,
     /// X-Idempotency-Key [default: a new one]
     #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
+    idempotency_key: Option<IdempotencyKey>,
     #[command(flatten)]
     given: GivenBody,
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub struct Callback {
     #[command(flatten)]
     how: How,
     /// Raw path to sign and call
-    #[arg(long, default_value = "/callbacks/mpesa")]
+    #[arg(long, default_value = "/callbacks/mpesa", value_parser = path)]
     path: String,
     #[command(flatten)]
     given: GivenBody,
@@ -119,6 +119,36 @@ struct GivenBody {
     /// Read the exact body from a file, or from standard input with -
     #[arg(long, value_name = "FILE")]
     body_file: Option<PathBuf>,
+}
+
+fn method(text: &str) -> Result<String, String> {
+    let ok = !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase());
+    if ok {
+        Ok(text.to_owned())
+    } else {
+        Err("a method is capital letters, e.g. POST".into())
+    }
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let ok = text.starts_with('/')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#');
+    if ok {
+        Ok(text.to_owned())
+    } else {
+        Err("a raw path begins with / and holds no space, ? or #".into())
+    }
+}
+
+fn query(text: &str) -> Result<String, String> {
+    let ok = text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if ok {
+        Ok(text.to_owned())
+    } else {
+        Err("a raw query holds no space and no #".into())
+    }
 }
 
 /// Which headers and which keys.
@@ -184,7 +214,11 @@ fn request(context: &Context, out: &mut Output, args: &Request) -> Result<Verdic
     let fresh = || context.ids.uuid().to_string();
     let idempotency_key = match args.method.as_str() {
         "GET" => None,
-        _ => Some(args.idempotency_key.clone().unwrap_or_else(fresh)),
+        _ => Some(
+            args.idempotency_key
+                .as_ref()
+                .map_or_else(fresh, |key| key.as_str().to_owned()),
+        ),
     };
     let (path, query) = (args.path.as_str(), args.query.as_str());
     let message = Message {
@@ -241,7 +275,7 @@ fn callback(context: &Context, out: &mut Output, args: &Callback) -> Result<Verd
 }
 
 fn show(context: &Context, out: &mut Output, how: &How, message: &Message<'_>) -> Result<Verdict> {
-    let (key_id, secret) = secret(context, how, message.kind)?;
+    let (key_id, secret) = secret::find(context, how.kid.as_ref(), message.kind)?;
     let timestamp = match &how.timestamp {
         None => context.clock.unix_seconds().to_string(),
         Some(text) if parse_timestamp(text).is_some() => text.clone(),
@@ -325,55 +359,6 @@ fn curl(method: &str, url: &str, headers: &[(&str, String)], body: &str) -> Stri
         words.push(format!("--data-raw {}", quote(body)));
     }
     words.join(" \\\n  ")
-}
-
-fn secret(context: &Context, how: &How, kind: &Kind) -> Result<(KeyId, HmacSecret)> {
-    let environment = &context.environment;
-    let (secret_name, kid_name) = (
-        format!("FIATRAILS_{}_SECRET_HEX", kind.variable),
-        format!("FIATRAILS_{}_KID", kind.variable),
-    );
-    let named = environment.parsed::<KeyId>(&kid_name)?;
-    if let Some(text) = environment.secret(&secret_name)? {
-        // Another key than the environment's: its secret must lie in the key directory.
-        let other = how.kid.is_some() && named.is_some() && how.kid != named;
-        if !other {
-            let kid = how.kid.clone().or(named).ok_or_else(|| {
-                problem(
-                    format!("{secret_name} is set, but not whose it is"),
-                    format!("set {kid_name} or pass --kid"),
-                )
-            })?;
-            let secret = HmacSecret::from_hex(text.expose_secret()).map_err(|error| {
-                problem(
-                    format!("{secret_name}: {error}"),
-                    "write at least 64 hexadecimal digits",
-                )
-            })?;
-            return Ok((kid, secret));
-        }
-    }
-    let wanted = how.kid.clone().or(named);
-    let files = KeyFiles::of(environment).map_err(|_| {
-        problem(
-            "no secret to sign with",
-            format!("set {secret_name} (or _FILE), or FIATRAILS_KEYS_DIR"),
-        )
-    })?;
-    let places = files.list()?;
-    let mut fitting = places
-        .into_iter()
-        .filter(|p| p.purpose == kind.purpose && wanted.as_ref().is_none_or(|kid| *kid == p.key_id));
-    let place = fitting.next_back().ok_or_else(|| {
-        let which = wanted
-            .as_ref()
-            .map_or_else(|| "any key".to_owned(), |kid| format!("key {kid}"));
-        problem(
-            format!("the key directory has no {} secret of {which}", kind.purpose),
-            "`fiatrails keys list` shows what is there",
-        )
-    })?;
-    Ok((place.key_id.clone(), files.read(&place)?))
 }
 
 impl GivenBody {

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::error::StorageError;
+use crate::pool::Transaction;
 use crate::row::Reader;
 use crate::session::{Session, query, query_one};
 
@@ -36,7 +37,7 @@ pub struct Money {
     pub received: u64,
     pub owed_open: u64,
     pub owed_settled: u64,
-    /// Receipts whose txRef no intent has.
+    /// Receipts whose txRef no intent has, and that nobody noted as owed.
     pub orphaned: u64,
 }
 
@@ -64,7 +65,15 @@ select (select coalesce(sum(amount_shillings), 0)::bigint from payments) as rece
        (select coalesce(sum(amount_shillings), 0)::bigint from exceptions
         where kind = 'owed_to_payer' and resolved_at is not null) as owed_settled,
        (select coalesce(sum(p.amount_shillings), 0)::bigint from payments p
-        where not exists (select from mint_intents i where i.tx_ref = p.tx_ref)) as orphaned";
+        where not exists (select from mint_intents i where i.tx_ref = p.tx_ref)
+          and not exists (select from exceptions e where e.kind = 'owed_to_payer' and e.receipt = p.receipt)) as orphaned";
+}
+
+/// Makes everything read in this transaction belong to one moment. The first thing to do in it.
+pub async fn freeze(tx: &Transaction<'_>) -> Result<(), StorageError> {
+    Ok(tx
+        .batch_execute("set transaction isolation level repeatable read, read only")
+        .await?)
 }
 
 /// Up to `limit` intents after `after`, in the order of their ids.

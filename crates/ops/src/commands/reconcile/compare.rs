@@ -62,6 +62,27 @@ impl Totals {
         self.orphaned = money.orphaned;
     }
 
+    /// Every received shilling is minted, on its way, held, or a person's business.
+    pub fn unexplained(&self) -> Option<Difference> {
+        let explained: u64 = [
+            self.minted,
+            self.in_flight,
+            self.held,
+            self.owed_open,
+            self.owed_settled,
+            self.orphaned,
+        ]
+        .iter()
+        .sum();
+        let received = self.received;
+        (explained != received).then(|| {
+            Difference::total(
+                "money",
+                &format!("{received} KES were received, {explained} KES are accounted for"),
+            )
+        })
+    }
+
     fn count(&mut self, line: &Line, on_chain: Option<&OnChain>) {
         if let Some(OnChain {
             deposited: Some(deposit),
@@ -378,6 +399,19 @@ mod tests {
             Some(&refunded()),
         );
         assert_eq!((totals.minted, totals.in_flight, totals.held), (150, 150, 10));
+        let money = Money {
+            received: 330,
+            owed_open: 20,
+            owed_settled: 0,
+            orphaned: 0,
+        };
+        totals.add(&money);
+        assert_eq!(totals.unexplained(), None);
+        totals.add(&Money {
+            received: 331,
+            ..money
+        });
+        assert_eq!(totals.unexplained().map(|d| d.kind), Some("money"));
         assert_eq!(totals.pending_units, 300 * domain::money::BASE_UNITS_PER_SHILLING);
     }
 }

@@ -1,0 +1,9 @@
+//! The built `fiatrails` binary against real servers.
+
+mod chain;
+mod cli;
+mod database;
+mod dead_letters;
+mod payments;
+mod reference;
+mod sign;
