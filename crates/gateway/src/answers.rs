@@ -28,7 +28,14 @@ pub struct Draft {
 impl Draft {
     pub fn seal(self, keys: &KeyRing) -> Result<StoredAnswer, NoKey> {
         let (kid, secret) = keys.current().ok_or(NoKey)?;
-        let Self { integrator, key, fingerprint, status, location, body } = self;
+        let Self {
+            integrator,
+            key,
+            fingerprint,
+            status,
+            location,
+            body,
+        } = self;
         let mut answer = StoredAnswer {
             integrator,
             key,
@@ -58,19 +65,27 @@ pub fn mac_intent(
     created_at: OffsetDateTime,
 ) -> Result<(KeyId, Mac), NoKey> {
     let (kid, secret) = keys.current().ok_or(NoKey)?;
-    Ok((kid.clone(), secret.mac(&intent_string(kid, id, integrator, created_at))))
+    Ok((
+        kid.clone(),
+        secret.mac(&intent_string(kid, id, integrator, created_at)),
+    ))
 }
 
 /// True when the row's id commits to its fields and its MAC is ours.
 pub fn is_genuine_intent(row: &MintIntent, keys: &KeyRing) -> bool {
     let bytes = intent_string(&row.mac_key_id, &row.intent_id, &row.integrator, row.created_at);
     row.preimage.intent_id() == row.intent_id
-        && keys.get(&row.mac_key_id).is_some_and(|secret| secret.verify(&bytes, &row.mac))
+        && keys
+            .get(&row.mac_key_id)
+            .is_some_and(|secret| secret.verify(&bytes, &row.mac))
 }
 
 fn answer_string(answer: &StoredAnswer) -> Vec<u8> {
     // An absent location differs from an empty one.
-    let location = answer.location.as_deref().map_or(String::new(), |text| format!("={text}"));
+    let location = answer
+        .location
+        .as_deref()
+        .map_or(String::new(), |text| format!("={text}"));
     length_prefixed(&[
         b"FR1-ANSWER",
         answer.mac_key_id.as_str().as_bytes(),
@@ -83,7 +98,12 @@ fn answer_string(answer: &StoredAnswer) -> Vec<u8> {
     ])
 }
 
-fn intent_string(kid: &KeyId, id: &IntentId, integrator: &IntegratorId, created_at: OffsetDateTime) -> Vec<u8> {
+fn intent_string(
+    kid: &KeyId,
+    id: &IntentId,
+    integrator: &IntegratorId,
+    created_at: OffsetDateTime,
+) -> Vec<u8> {
     // PostgreSQL keeps microseconds.
     let micros = created_at.unix_timestamp_nanos() / 1000;
     length_prefixed(&[
@@ -110,7 +130,9 @@ mod tests {
     use domain::signature::HmacSecret;
 
     fn keys() -> KeyRing {
-        [("sk_1".parse().unwrap(), HmacSecret::from_bytes(&[5; 32]).unwrap())].into_iter().collect()
+        [("sk_1".parse().unwrap(), HmacSecret::from_bytes(&[5; 32]).unwrap())]
+            .into_iter()
+            .collect()
     }
 
     fn answer() -> StoredAnswer {
@@ -130,14 +152,38 @@ mod tests {
         let base = answer();
         assert!(is_genuine(&base, &keys()));
         let changed = [
-            StoredAnswer { integrator: "other".parse().unwrap(), ..base.clone() },
-            StoredAnswer { key: "0123456789abcdeg".parse().unwrap(), ..base.clone() },
-            StoredAnswer { fingerprint: Fingerprint::from_bytes([2; 32]), ..base.clone() },
-            StoredAnswer { status: 200, ..base.clone() },
-            StoredAnswer { location: None, ..base.clone() },
-            StoredAnswer { body: "{ }".into(), ..base.clone() },
-            StoredAnswer { mac_key_id: "sk_2".parse().unwrap(), ..base.clone() },
-            StoredAnswer { mac: Mac::from_bytes([0; 32]), ..base },
+            StoredAnswer {
+                integrator: "other".parse().unwrap(),
+                ..base.clone()
+            },
+            StoredAnswer {
+                key: "0123456789abcdeg".parse().unwrap(),
+                ..base.clone()
+            },
+            StoredAnswer {
+                fingerprint: Fingerprint::from_bytes([2; 32]),
+                ..base.clone()
+            },
+            StoredAnswer {
+                status: 200,
+                ..base.clone()
+            },
+            StoredAnswer {
+                location: None,
+                ..base.clone()
+            },
+            StoredAnswer {
+                body: "{ }".into(),
+                ..base.clone()
+            },
+            StoredAnswer {
+                mac_key_id: "sk_2".parse().unwrap(),
+                ..base.clone()
+            },
+            StoredAnswer {
+                mac: Mac::from_bytes([0; 32]),
+                ..base
+            },
         ];
         for answer in changed {
             assert!(!is_genuine(&answer, &keys()), "{answer:?}");
@@ -146,8 +192,23 @@ mod tests {
 
     #[test]
     fn without_a_key_nothing_is_stored() {
-        let StoredAnswer { integrator, key, fingerprint, status, location, body, .. } = answer();
-        let draft = Draft { integrator, key, fingerprint, status, location, body };
+        let StoredAnswer {
+            integrator,
+            key,
+            fingerprint,
+            status,
+            location,
+            body,
+            ..
+        } = answer();
+        let draft = Draft {
+            integrator,
+            key,
+            fingerprint,
+            status,
+            location,
+            body,
+        };
         assert!(draft.seal(&KeyRing::default()).is_err());
     }
 }

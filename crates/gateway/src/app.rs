@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Judge;
+use crate::connections::Connections;
 use crate::intake::Rules;
 use crate::intake::intents::IntentIntake;
 use crate::intake::reports::ReportIntake;
@@ -81,22 +82,30 @@ impl App {
 }
 
 /// Binds the ports and starts everything; call it inside a tokio runtime.
-pub fn build(settings: GatewaySettings) -> Result<App, BuildError> {
+pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
     let mut process = Process::build(settings.shared.clone(), Service::Gateway)?;
     observe::describe();
     let keys = Arc::new(Keys::default());
     let wake = process.relay(Outbox::Gateway, RELAYS);
     let closed = CancellationToken::new();
-    let intake_pool = intake_pool(&settings)?;
-    let intents = spawn_intents(&mut process, &settings, &intake_pool, &keys, &wake, &closed);
-    let reports = spawn_reports(&mut process, &settings, &intake_pool, &wake, &closed);
-    let depths = spawn_upkeep(&mut process, &settings, &keys, &wake);
+    let intake_pool = intake_pool(settings)?;
+    let intents = spawn_intents(&mut process, settings, &intake_pool, &keys, &wake, &closed);
+    let reports = spawn_reports(&mut process, settings, &intake_pool, &wake, &closed);
+    let depths = spawn_upkeep(&mut process, settings, &keys, &wake);
     let pool = process.pool.clone();
-    process.health.add("executor", move || routes::health::check_executor(pool.clone()));
+    process
+        .health
+        .add("executor", move || routes::health::check_executor(pool.clone()));
     let known = keys.clone();
     process.health.add("keys", move || {
         let complete = known.snapshot().is_complete();
-        async move { if complete { Ok(()) } else { Err("rows of keys were not read yet".to_owned()) } }
+        async move {
+            if complete {
+                Ok(())
+            } else {
+                Err("rows of keys were not read yet".to_owned())
+            }
+        }
     });
     let gateway = web::Data::new(Gateway {
         policy: settings.shared.policy.clone(),
@@ -117,7 +126,12 @@ pub fn build(settings: GatewaySettings) -> Result<App, BuildError> {
         intake_open: process.halts.gate(Scope::Intake),
         depths,
     });
-    let (addr, server) = bind(&settings, gateway)?;
+    let connections = Arc::new(Connections::default());
+    let patience = KEEP_ALIVE + settings.bounds.header_timeout;
+    process
+        .tasks
+        .spawn("connections", connections.clone().watch(patience, process.stop()));
+    let (addr, server) = bind(settings, gateway, connections)?;
     process.listening.announce("api", addr);
     let (handle, stop) = (server.handle(), process.stop());
     process.tasks.spawn("api stop", async move {
@@ -155,11 +169,20 @@ fn spawn_intents(
         payment_seconds: seconds(policy.windows.payment_seconds),
         daily_limit: policy.mint.daily_limit_per_user,
     };
-    let intake =
-        Arc::new(IntentIntake::new(pool.clone(), rules, policy.mint.max_unpaid, keys.clone(), wake.clone()));
+    let intake = Arc::new(IntentIntake::new(
+        pool.clone(),
+        rules,
+        policy.mint.max_unpaid,
+        keys.clone(),
+        wake.clone(),
+    ));
     for _ in 0..settings.bounds.intake_workers {
-        process.tasks.spawn("intent intake", intake.clone().work(closed.clone()));
+        process
+            .tasks
+            .spawn("intent intake", intake.clone().work(closed.clone()));
     }
+    let count = intake.clone().count(process.pool.clone(), process.stop());
+    process.tasks.spawn("unpaid count", count);
     intake
 }
 
@@ -172,7 +195,9 @@ fn spawn_reports(
 ) -> Arc<ReportIntake> {
     let intake = Arc::new(ReportIntake::new(pool.clone(), wake.clone()));
     for _ in 0..settings.bounds.intake_workers {
-        process.tasks.spawn("report intake", intake.clone().work(closed.clone()));
+        process
+            .tasks
+            .spawn("report intake", intake.clone().work(closed.clone()));
     }
     intake
 }
@@ -187,7 +212,11 @@ fn spawn_upkeep(
     let (pool, stop) = (process.pool.clone(), process.stop());
     let follow = upkeep::follow_keys(keys.clone(), process.keys.clone(), pool.clone(), stop.clone());
     let uses = upkeep::record_uses(keys.clone(), process.clock(), pool.clone(), stop.clone());
-    let purge = upkeep::purge(pool.clone(), seconds(windows.idempotency_seconds).into(), stop.clone());
+    let purge = upkeep::purge(
+        pool.clone(),
+        seconds(windows.idempotency_seconds).into(),
+        stop.clone(),
+    );
     let redrive = Redrive {
         pool,
         keys: process.keys.clone(),
@@ -195,7 +224,7 @@ fn spawn_upkeep(
         clock: process.clock(),
         ids: process.ids(),
         wake: wake.clone(),
-        redrive_seconds: seconds(windows.redrive_seconds),
+        after_seconds: seconds(windows.redrive_seconds),
         intent_horizon_seconds: seconds(windows.payment_seconds.saturating_mul(2)),
         report_horizon_seconds: seconds(windows.deposit_expiry_seconds),
         alarmed: Mutex::default(),
@@ -206,17 +235,21 @@ fn spawn_upkeep(
     process.tasks.spawn("last uses", uses);
     process.tasks.spawn("purge", purge);
     process.tasks.spawn("re-drive", redrive.run(stop.clone()));
-    process.tasks.spawn("queue depths", upkeep::follow_depths(broker, depths, stop));
+    process
+        .tasks
+        .spawn("queue depths", upkeep::follow_depths(broker, depths, stop));
     shown
 }
 
 fn bind(
     settings: &GatewaySettings,
     gateway: web::Data<Gateway>,
+    connections: Arc<Connections>,
 ) -> Result<(std::net::SocketAddr, Server), BuildError> {
     let listener = TcpListener::bind(settings.api.listen).map_err(BuildError::Bind)?;
     let addr = listener.local_addr().map_err(BuildError::Bind)?;
     let server = HttpServer::new(move || HttpApp::new().app_data(gateway.clone()).configure(routes::mount))
+        .on_connect(move |io, data| connections.note(io, data))
         .workers(settings.bounds.http_workers)
         .backlog(4096)
         .keep_alive(KEEP_ALIVE)
@@ -235,7 +268,9 @@ fn bind(
 /// Stands in for the secret of an unknown key, so that it costs the same.
 fn decoy() -> Result<HmacSecret, BuildError> {
     let mut bytes = [0; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| BuildError::Randomness)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| BuildError::Randomness)?;
     HmacSecret::from_bytes(&bytes).map_err(|_| BuildError::Randomness)
 }
 

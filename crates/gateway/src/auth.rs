@@ -54,9 +54,18 @@ impl<'a> Presented<'a> {
         let SignatureHeader { key_id, macs } = signature_text.parse().map_err(|_| malformed_signature())?;
         let timestamp_text = Single::of(headers, &REQUEST_TIMESTAMP).once().unwrap_or_default();
         let timestamp = parse_timestamp(timestamp_text).ok_or_else(|| {
-            Problem::new(Code::TimestampInvalid, "Send the time once, as whole unix seconds in digits.")
+            Problem::new(
+                Code::TimestampInvalid,
+                "Send the time once, as whole unix seconds in digits.",
+            )
         })?;
-        Ok(Self { signature_text, timestamp_text, key_id, macs, timestamp })
+        Ok(Self {
+            signature_text,
+            timestamp_text,
+            key_id,
+            macs,
+            timestamp,
+        })
     }
 
     pub fn is_fresh(&self, now: i64, window_seconds: u64) -> bool {
@@ -91,7 +100,10 @@ fn invalid_signature() -> Problem {
 /// The refusal of a stale request; it tells our time.
 pub fn stale(now: i64) -> Problem {
     let detail = "Compare your clock with serverTime, and sign the request anew.";
-    Problem { server_time: Some(now), ..Problem::new(Code::TimestampStale, detail) }
+    Problem {
+        server_time: Some(now),
+        ..Problem::new(Code::TimestampStale, detail)
+    }
 }
 
 /// Judges signatures. Holds the secret that stands in for unknown keys.
@@ -103,7 +115,10 @@ pub struct Judge {
 
 impl Judge {
     pub fn new(decoy: HmacSecret, freshness_seconds: u64) -> Self {
-        Self { decoy, freshness_seconds }
+        Self {
+            decoy,
+            freshness_seconds,
+        }
     }
 
     /// The integrator key that signed this request.
@@ -118,7 +133,9 @@ impl Judge {
         if !presented.is_fresh(seconds, self.freshness_seconds) {
             return Err(stale(seconds));
         }
-        let key = keys.integrator(&presented.key_id).filter(|key| key.key.is_live(now));
+        let key = keys
+            .integrator(&presented.key_id)
+            .filter(|key| key.key.is_live(now));
         let secret = key.map_or(&self.decoy, |key| key.key.secret());
         let right = presented.verify(Scheme::Request, signed, secret);
         match key {
@@ -159,9 +176,9 @@ impl Judge {
 mod tests {
     use super::*;
     use crate::keys::Keys;
-    use runtime::Keys as Mounted;
     use actix_web::http::header::HeaderValue;
     use proptest::prelude::*;
+    use runtime::Keys as Mounted;
 
     const NOW: i64 = 1_767_225_600;
     const BODY: &str = r#"{"user":"0x70997970C51812dc3A010C7d01b50e0d17dc79C8","amount":"150000000000000000000","countryCode":"KES","txRef":"TX0000000001"}"#;
@@ -175,7 +192,9 @@ mod tests {
         let mounted = Mounted {
             integrators: [(
                 "dev".parse().unwrap(),
-                [("ik_test_0001".parse().unwrap(), secret.clone())].into_iter().collect(),
+                [("ik_test_0001".parse().unwrap(), secret.clone())]
+                    .into_iter()
+                    .collect(),
             )]
             .into(),
             mpesa: [("mk_test_0001".parse().unwrap(), secret)].into_iter().collect(),
@@ -211,7 +230,9 @@ mod tests {
         let now = OffsetDateTime::from_unix_timestamp(now).unwrap();
         let presented = Presented::read(headers, scheme).map_err(|p| p.code)?;
         match scheme {
-            Scheme::Request => judge().integrator(&snapshot(), &presented, signed, now).map(|_| ()),
+            Scheme::Request => judge()
+                .integrator(&snapshot(), &presented, signed, now)
+                .map(|_| ()),
             Scheme::Mpesa => judge().mpesa(&snapshot(), &presented, signed, now).map(|_| ()),
         }
         .map_err(|p| p.code)
@@ -223,40 +244,82 @@ mod tests {
         let as_request = |signed: Signed<'_>| try_as(Scheme::Request, &right, &signed, NOW);
         assert_eq!(as_request(signed()), Ok(()));
         for other in [
-            Signed { method: "PUT", ..signed() },
-            Signed { path: "/api/v1/mint-intents", ..signed() },
-            Signed { query: "a=b", ..signed() },
-            Signed { idempotency_key: "8e03978e-40d5-43e8-bc93-6894a57f9325", ..signed() },
-            Signed { body: b"{}", ..signed() },
+            Signed {
+                method: "PUT",
+                ..signed()
+            },
+            Signed {
+                path: "/api/v1/mint-intents",
+                ..signed()
+            },
+            Signed {
+                query: "a=b",
+                ..signed()
+            },
+            Signed {
+                idempotency_key: "8e03978e-40d5-43e8-bc93-6894a57f9325",
+                ..signed()
+            },
+            Signed {
+                body: b"{}",
+                ..signed()
+            },
         ] {
             assert_eq!(as_request(other), Err(Code::SignatureInvalid), "{other:?}");
         }
         let later = headers(SIGNATURE, "1767225601");
-        assert_eq!(try_as(Scheme::Request, &later, &signed(), NOW), Err(Code::SignatureInvalid));
-        assert_eq!(try_as(Scheme::Mpesa, &right, &signed(), NOW), Err(Code::SignatureInvalid));
+        assert_eq!(
+            try_as(Scheme::Request, &later, &signed(), NOW),
+            Err(Code::SignatureInvalid)
+        );
+        assert_eq!(
+            try_as(Scheme::Mpesa, &right, &signed(), NOW),
+            Err(Code::SignatureInvalid)
+        );
     }
 
     #[test]
     fn freshness_comes_before_the_key() {
         let unknown = headers(&SIGNATURE.replace("ik_test", "ik_none"), "1767225600");
-        assert_eq!(try_as(Scheme::Request, &unknown, &signed(), NOW + 301), Err(Code::TimestampStale));
-        assert_eq!(try_as(Scheme::Request, &unknown, &signed(), NOW), Err(Code::SignatureInvalid));
+        assert_eq!(
+            try_as(Scheme::Request, &unknown, &signed(), NOW + 301),
+            Err(Code::TimestampStale)
+        );
+        assert_eq!(
+            try_as(Scheme::Request, &unknown, &signed(), NOW),
+            Err(Code::SignatureInvalid)
+        );
         let right = headers(SIGNATURE, "1767225600");
-        assert_eq!(try_as(Scheme::Request, &right, &signed(), NOW - 301), Err(Code::TimestampStale));
+        assert_eq!(
+            try_as(Scheme::Request, &right, &signed(), NOW - 301),
+            Err(Code::TimestampStale)
+        );
         assert_eq!(try_as(Scheme::Request, &right, &signed(), NOW - 300), Ok(()));
     }
 
     #[test]
     fn the_form_comes_first() {
         let none = HeaderMap::new();
-        assert_eq!(try_as(Scheme::Request, &none, &signed(), NOW), Err(Code::SignatureMissing));
+        assert_eq!(
+            try_as(Scheme::Request, &none, &signed(), NOW),
+            Err(Code::SignatureMissing)
+        );
         let bad = headers("kid=a", "x");
-        assert_eq!(try_as(Scheme::Request, &bad, &signed(), NOW), Err(Code::SignatureMalformed));
+        assert_eq!(
+            try_as(Scheme::Request, &bad, &signed(), NOW),
+            Err(Code::SignatureMalformed)
+        );
         let bad_time = headers(SIGNATURE, "-1");
-        assert_eq!(try_as(Scheme::Request, &bad_time, &signed(), NOW), Err(Code::TimestampInvalid));
+        assert_eq!(
+            try_as(Scheme::Request, &bad_time, &signed(), NOW),
+            Err(Code::TimestampInvalid)
+        );
         let mut twice = headers(SIGNATURE, "1767225600");
         twice.append(REQUEST_SIGNATURE, HeaderValue::from_static(SIGNATURE));
-        assert_eq!(try_as(Scheme::Request, &twice, &signed(), NOW), Err(Code::SignatureMalformed));
+        assert_eq!(
+            try_as(Scheme::Request, &twice, &signed(), NOW),
+            Err(Code::SignatureMalformed)
+        );
     }
 
     proptest! {

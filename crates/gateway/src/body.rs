@@ -13,9 +13,19 @@ use crate::error::{Code, Problem};
 pub const MAX_BODY: usize = 16 * 1024;
 
 /// The whole raw body.
-pub async fn read(request: &HttpRequest, payload: web::Payload, patience: Duration) -> Result<Bytes, Problem> {
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if announced.and_then(|text| text.parse::<u64>().ok()).is_some_and(|n| n > MAX_BODY as u64) {
+pub async fn read(
+    request: &HttpRequest,
+    payload: web::Payload,
+    patience: Duration,
+) -> Result<Bytes, Problem> {
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    if announced
+        .and_then(|text| text.parse::<u64>().ok())
+        .is_some_and(|n| n > MAX_BODY as u64)
+    {
         return Err(too_large());
     }
     match tokio::time::timeout(patience, collect(payload)).await {
@@ -41,10 +51,7 @@ async fn collect(mut payload: web::Payload) -> Result<Bytes, Problem> {
     Ok(body.freeze())
 }
 
-fn checked(
-    chunk: Result<Bytes, actix_web::error::PayloadError>,
-    before: usize,
-) -> Result<Bytes, Problem> {
+fn checked(chunk: Result<Bytes, actix_web::error::PayloadError>, before: usize) -> Result<Bytes, Problem> {
     // Only a client that went away or broke off its own encoding gets here; hardly anybody reads the answer.
     let chunk = chunk.map_err(|_| Problem::new(Code::InvalidJson, "The body ended early."))?;
     if before + chunk.len() > MAX_BODY {

@@ -53,11 +53,23 @@ pub struct CodeFacts {
 }
 
 const fn facts(code: &'static str, status: u16, title: &'static str) -> CodeFacts {
-    CodeFacts { code, status, title, retryable: false, retry_after: None }
+    CodeFacts {
+        code,
+        status,
+        title,
+        retryable: false,
+        retry_after: None,
+    }
 }
 
 const fn later(code: &'static str, status: u16, title: &'static str, seconds: Option<u32>) -> CodeFacts {
-    CodeFacts { code, status, title, retryable: true, retry_after: seconds }
+    CodeFacts {
+        code,
+        status,
+        title,
+        retryable: true,
+        retry_after: seconds,
+    }
 }
 
 impl Code {
@@ -104,38 +116,51 @@ impl Code {
                 facts("idempotency-key-invalid", 400, "X-Idempotency-Key is malformed")
             }
             Self::SignatureMissing => facts("signature-missing", 401, "The signature header is missing"),
-            Self::SignatureMalformed => facts("signature-malformed", 401, "The signature header is malformed"),
+            Self::SignatureMalformed => {
+                facts("signature-malformed", 401, "The signature header is malformed")
+            }
             Self::SignatureInvalid => facts("signature-invalid", 401, "The signature is not valid"),
             Self::TimestampInvalid => facts("timestamp-invalid", 401, "X-Request-Timestamp is malformed"),
             Self::TimestampStale => facts("timestamp-stale", 401, "X-Request-Timestamp is not fresh"),
             Self::NotFound => facts("not-found", 404, "There is nothing here"),
             Self::MethodNotAllowed => facts("method-not-allowed", 405, "This method is not allowed here"),
             Self::RequestTimeout => later("request-timeout", 408, "The request came too slowly", None),
-            Self::RequestInProgress => {
-                later("request-in-progress", 409, "The same request is being worked on", Some(1))
-            }
+            Self::RequestInProgress => later(
+                "request-in-progress",
+                409,
+                "The same request is being worked on",
+                Some(1),
+            ),
             Self::TxRefExists => facts("tx-ref-exists", 409, "This txRef has an intent already"),
             Self::BodyTooLarge => facts("body-too-large", 413, "The body is too large"),
             Self::UnsupportedMediaType => facts("unsupported-media-type", 415, "The body must be JSON"),
-            Self::IdempotencyKeyReused => {
-                facts("idempotency-key-reused", 422, "This idempotency key belongs to another request")
-            }
+            Self::IdempotencyKeyReused => facts(
+                "idempotency-key-reused",
+                422,
+                "This idempotency key belongs to another request",
+            ),
             Self::TxRefNotYours => facts("tx-ref-not-yours", 422, "This txRef belongs to someone else"),
             Self::AmountBelowMinimum => facts("amount-below-minimum", 422, "The amount is too small"),
             Self::AmountAboveMaximum => facts("amount-above-maximum", 422, "The amount is too large"),
-            Self::AmountNotWhole => {
-                facts("amount-not-whole", 422, "The amount is not a whole number of shillings")
-            }
-            Self::DailyLimitExceeded => {
-                facts("daily-limit-exceeded", 422, "The user's limit of today is exceeded")
-            }
+            Self::AmountNotWhole => facts(
+                "amount-not-whole",
+                422,
+                "The amount is not a whole number of shillings",
+            ),
+            Self::DailyLimitExceeded => facts(
+                "daily-limit-exceeded",
+                422,
+                "The user's limit of today is exceeded",
+            ),
             Self::CountryNotSupported => facts("country-not-supported", 422, "This country is not supported"),
             Self::RateLimited => later("rate-limited", 429, "Too many requests", Some(1)),
             Self::TooManyUnpaid => later("too-many-unpaid", 429, "Too many intents await payment", Some(60)),
             Self::Internal => later("internal", 500, "Something went wrong on our side", None),
-            Self::StoredResponseTampered => {
-                facts("stored-response-tampered", 500, "What we stored cannot be trusted")
-            }
+            Self::StoredResponseTampered => facts(
+                "stored-response-tampered",
+                500,
+                "What we stored cannot be trusted",
+            ),
             Self::Unavailable => later("unavailable", 503, "Temporarily unavailable", Some(1)),
         }
     }
@@ -176,7 +201,10 @@ impl Problem {
 
     pub fn fields(errors: Vec<FieldError>) -> Self {
         let detail = "See errors: each names a field by JSON pointer.";
-        Self { errors, ..Self::new(Code::ValidationFailed, detail) }
+        Self {
+            errors,
+            ..Self::new(Code::ValidationFailed, detail)
+        }
     }
 
     pub fn retry_after(&self) -> Option<u32> {
@@ -230,15 +258,24 @@ impl From<&StorageError> for Problem {
 
 impl Problem {
     pub fn unavailable() -> Self {
-        Self::new(Code::Unavailable, "Nothing is claimed; send the same request again.")
+        Self::new(
+            Code::Unavailable,
+            "Nothing is claimed; send the same request again.",
+        )
     }
 
     pub fn internal() -> Self {
-        Self::new(Code::Internal, "Send the same request again; if it persists, tell us the requestId.")
+        Self::new(
+            Code::Internal,
+            "Send the same request again; if it persists, tell us the requestId.",
+        )
     }
 
     pub fn not_found() -> Self {
-        Self::new(Code::NotFound, "Check the address; an intent is shown only to the integrator who made it.")
+        Self::new(
+            Code::NotFound,
+            "Check the address; an intent is shown only to the integrator who made it.",
+        )
     }
 }
 
@@ -282,6 +319,9 @@ mod tests {
         let error = StorageError::bug("relation mint_intents does not exist");
         let body = String::from_utf8(Problem::from(&error).body("req_1")).unwrap();
         assert!(!body.contains("mint_intents"), "{body}");
-        assert!(body.contains("\"code\":\"internal\"") && body.contains("\"requestId\":\"req_1\""), "{body}");
+        assert!(
+            body.contains("\"code\":\"internal\"") && body.contains("\"requestId\":\"req_1\""),
+            "{body}"
+        );
     }
 }

@@ -12,7 +12,8 @@ use domain::signature::SignedResponse;
 use storage::gateway::idempotency::StoredAnswer;
 use tokio::time::Instant;
 
-use crate::error::Problem;
+use crate::connections::{Busy, Connection};
+use crate::error::{Code, Problem};
 use crate::headers::{self, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_SIGNATURE, RESPONSE_TIMESTAMP};
 use crate::keys::{IntegratorKey, LiveKey};
 use crate::observe;
@@ -28,18 +29,32 @@ pub struct Reply {
     content_type: HeaderValue,
     body: Bytes,
     extra: Vec<(HeaderName, HeaderValue)>,
+    /// Some of the request may still be on its way: nothing more is read from this connection.
+    closes: bool,
 }
 
 impl Reply {
     pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type: JSON, body: body.into(), extra: Vec::new() }
+        Self {
+            status,
+            content_type: JSON,
+            body: body.into(),
+            extra: Vec::new(),
+            closes: false,
+        }
     }
 
     /// A stored answer: the first status and the same bytes, first time and every time.
     pub fn stored(answer: &StoredAnswer, replayed: bool) -> Self {
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = if status.is_success() { JSON } else { PROBLEM };
-        let mut reply = Self { status, content_type, body: answer.body.clone(), extra: Vec::new() };
+        let mut reply = Self {
+            status,
+            content_type,
+            body: answer.body.clone(),
+            extra: Vec::new(),
+            closes: false,
+        };
         reply.push(LOCATION, answer.location.as_deref());
         reply.push(IDEMPOTENT_REPLAYED, replayed.then_some("true"));
         reply
@@ -51,8 +66,15 @@ impl Reply {
             content_type: PROBLEM,
             body: problem.body(request_id).into(),
             extra: Vec::new(),
+            closes: matches!(problem.code, Code::BodyTooLarge | Code::RequestTimeout),
         };
-        reply.push(RETRY_AFTER, problem.retry_after().map(|seconds| seconds.to_string()).as_deref());
+        reply.push(
+            RETRY_AFTER,
+            problem
+                .retry_after()
+                .map(|seconds| seconds.to_string())
+                .as_deref(),
+        );
         reply.push(LOCATION, problem.location.as_deref());
         reply.push(ALLOW, problem.allow);
         reply
@@ -89,6 +111,8 @@ pub struct Exchange {
     request_id: String,
     idempotency_key: String,
     signer: Option<Signer>,
+    /// Keeps the connection from being ended as idle.
+    _busy: Option<Busy>,
 }
 
 impl Exchange {
@@ -101,6 +125,7 @@ impl Exchange {
             request_id,
             idempotency_key: String::new(),
             signer: None,
+            _busy: request.conn_data::<Arc<Connection>>().map(Busy::on),
         }
     }
 
@@ -151,7 +176,7 @@ impl Exchange {
                 .insert_header((RESPONSE_TIMESTAMP, timestamp.to_string()))
                 .insert_header((RESPONSE_SIGNATURE, signed.sign(key.secret()).to_string()));
         }
-        if gateway.stop.is_requested() {
+        if reply.closes || gateway.stop.is_requested() {
             // A client that goes on using this connection would hold up the stop.
             response.force_close();
         }

@@ -113,7 +113,10 @@ pub struct Keys {
 
 impl Keys {
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Replaces the snapshot: mounted secrets narrowed by rows.
@@ -128,7 +131,10 @@ impl Keys {
         let mut integrators = HashMap::new();
         for (owner, ring) in &mounted.integrators {
             for (id, secret) in ring.key_ids().filter_map(|id| Some((id, ring.get(id)?))) {
-                let key = Arc::new(IntegratorKey { key: live(id, secret), owner: owner.clone() });
+                let key = Arc::new(IntegratorKey {
+                    key: live(id, secret),
+                    owner: owner.clone(),
+                });
                 if integrators.insert(id.clone(), key).is_some() {
                     tracing::error!(%id, "two integrators have a key of this name; the last one counts");
                 }
@@ -188,7 +194,11 @@ mod tests {
         let keys = Keys::default();
         let id: KeyId = "ik".parse().unwrap();
         let mounted = Mounted {
-            integrators: [("dev".parse().unwrap(), [(id.clone(), secret())].into_iter().collect())].into(),
+            integrators: [(
+                "dev".parse().unwrap(),
+                [(id.clone(), secret())].into_iter().collect(),
+            )]
+            .into(),
             ..Mounted::default()
         };
         keys.replace(&mounted, rows, Vec::new());
@@ -213,13 +223,20 @@ mod tests {
             prefix: prefix.to_owned(),
             owner: owner.parse().unwrap(),
         };
-        let prefixes = Prefixes::new(vec![prefix("", "dev"), prefix("AB", "acme"), prefix("ABC", "beta")]);
+        let prefixes = Prefixes::new(vec![
+            prefix("", "dev"),
+            prefix("AB", "acme"),
+            prefix("ABC", "beta"),
+        ]);
         let owner = |text: &str| prefixes.owner(&text.parse().unwrap()).unwrap().to_string();
         assert_eq!(owner("X1"), "dev");
         assert_eq!(owner("AB1"), "acme");
         assert_eq!(owner("ABC1"), "beta");
         assert_eq!(owner("A"), "dev");
-        assert_eq!(Prefixes::new(vec![prefix("Z", "dev")]).owner(&"A".parse().unwrap()), None);
+        assert_eq!(
+            Prefixes::new(vec![prefix("Z", "dev")]).owner(&"A".parse().unwrap()),
+            None
+        );
     }
 
     #[test]
@@ -227,7 +244,11 @@ mod tests {
         let keys = Keys::default();
         let id: KeyId = "ik".parse().unwrap();
         let mounted = Mounted {
-            integrators: [("dev".parse().unwrap(), [(id.clone(), secret())].into_iter().collect())].into(),
+            integrators: [(
+                "dev".parse().unwrap(),
+                [(id.clone(), secret())].into_iter().collect(),
+            )]
+            .into(),
             ..Mounted::default()
         };
         for now in [1000, 1001, 1009] {

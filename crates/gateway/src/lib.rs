@@ -7,6 +7,7 @@ pub mod answers;
 pub mod app;
 pub mod auth;
 mod body;
+mod connections;
 pub mod error;
 mod exchange;
 mod headers;

@@ -8,7 +8,7 @@ async fn main() -> anyhow::Result<()> {
     let environment = Environment::of_process();
     runtime::probe::answer_if_asked(&environment);
     let settings = GatewaySettings::read(&environment)?;
-    let app = gateway::app::build(settings)?;
+    let app = gateway::app::build(&settings)?;
     app.stop_on_signals()?;
     app.run_until_stopped().await?;
     Ok(())

@@ -52,7 +52,10 @@ struct Loose {
 impl NewMintIntent {
     /// Every wrong field is named. Numbers are not amounts, unknown and repeated fields are refused.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
-        match serde_json::from_slice::<Exact<'_>>(body).ok().and_then(|exact| exact.read()) {
+        match serde_json::from_slice::<Exact<'_>>(body)
+            .ok()
+            .and_then(|exact| exact.read())
+        {
             Some(intent) => Ok(intent),
             None => Self::explain(body),
         }
@@ -66,9 +69,12 @@ impl NewMintIntent {
         let country_code = required_text(raw.country_code.as_ref(), "/countryCode", &mut errors);
         let tx_ref = required_text(raw.tx_ref.as_ref(), "/txRef", &mut errors);
         match (user, amount, country_code, tx_ref) {
-            (Some(user), Some(amount), Some(country_code), Some(tx_ref)) if errors.is_empty() => {
-                Ok(Self { user, amount, country_code, tx_ref })
-            }
+            (Some(user), Some(amount), Some(country_code), Some(tx_ref)) if errors.is_empty() => Ok(Self {
+                user,
+                amount,
+                country_code,
+                tx_ref,
+            }),
             _ => Err(Problem::fields(errors)),
         }
     }
@@ -82,10 +88,16 @@ impl NewMintIntent {
             return refuse(Code::CountryNotSupported, format!("Supported: {country}."));
         }
         if self.amount < min {
-            return refuse(Code::AmountBelowMinimum, format!("The least amount is {min} base units."));
+            return refuse(
+                Code::AmountBelowMinimum,
+                format!("The least amount is {min} base units."),
+            );
         }
         if self.amount > max {
-            return refuse(Code::AmountAboveMaximum, format!("The greatest amount is {max} base units."));
+            return refuse(
+                Code::AmountAboveMaximum,
+                format!("The greatest amount is {max} base units."),
+            );
         }
         if self.amount.to_shillings().is_err() {
             let detail = "Write a multiple of 1000000000000000000 base units: one shilling.";
@@ -141,16 +153,40 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named() {
         assert!(NewMintIntent::parse(valid().to_string().as_bytes()).is_ok());
-        assert_eq!(errors(&with("amount", json!(150))), [("/amount".to_owned(), "not-a-string")]);
-        assert_eq!(errors(&with("amount", json!("1.5"))), [("/amount".to_owned(), "invalid")]);
-        assert_eq!(errors(&with("user", json!(null))), [("/user".to_owned(), "required")]);
+        assert_eq!(
+            errors(&with("amount", json!(150))),
+            [("/amount".to_owned(), "not-a-string")]
+        );
+        assert_eq!(
+            errors(&with("amount", json!("1.5"))),
+            [("/amount".to_owned(), "invalid")]
+        );
+        assert_eq!(
+            errors(&with("user", json!(null))),
+            [("/user".to_owned(), "required")]
+        );
         let zero = format!("0x{}", "0".repeat(40));
-        assert_eq!(errors(&with("user", json!(zero))), [("/user".to_owned(), "invalid")]);
+        assert_eq!(
+            errors(&with("user", json!(zero))),
+            [("/user".to_owned(), "invalid")]
+        );
         let flipped = "0x70997970c51812dc3A010C7d01b50e0d17dc79C8";
-        assert_eq!(errors(&with("user", json!(flipped))), [("/user".to_owned(), "invalid")]);
-        assert_eq!(errors(&with("txRef", json!("a b"))), [("/txRef".to_owned(), "invalid")]);
-        assert_eq!(errors(&with("countryCode", json!("kes"))), [("/countryCode".to_owned(), "invalid")]);
-        assert_eq!(errors(&with("x/y", json!(1))), [("/x~1y".to_owned(), "unknown-field")]);
+        assert_eq!(
+            errors(&with("user", json!(flipped))),
+            [("/user".to_owned(), "invalid")]
+        );
+        assert_eq!(
+            errors(&with("txRef", json!("a b"))),
+            [("/txRef".to_owned(), "invalid")]
+        );
+        assert_eq!(
+            errors(&with("countryCode", json!("kes"))),
+            [("/countryCode".to_owned(), "invalid")]
+        );
+        assert_eq!(
+            errors(&with("x/y", json!(1))),
+            [("/x~1y".to_owned(), "unknown-field")]
+        );
         assert_eq!(errors(&json!({})).len(), 4);
         assert_eq!(errors(&json!([])), [(String::new(), "invalid")]);
     }
@@ -161,7 +197,10 @@ mod tests {
             assert_eq!(NewMintIntent::parse(body).unwrap_err().code, Code::InvalidJson);
         }
         let twice = r#"{"txRef":"A1","txRef":"A2"}"#;
-        assert_eq!(NewMintIntent::parse(twice.as_bytes()).unwrap_err().code, Code::ValidationFailed);
+        assert_eq!(
+            NewMintIntent::parse(twice.as_bytes()).unwrap_err().code,
+            Code::ValidationFailed
+        );
     }
 
     #[test]
@@ -175,8 +214,14 @@ mod tests {
         assert_eq!(judge("amount", "1000000000000000000"), None);
         assert_eq!(judge("amount", "1000000000000000000000"), None);
         assert_eq!(judge("amount", "0"), Some(Code::AmountBelowMinimum));
-        assert_eq!(judge("amount", "999999999999999999"), Some(Code::AmountBelowMinimum));
-        assert_eq!(judge("amount", "1000000000000000000001"), Some(Code::AmountAboveMaximum));
+        assert_eq!(
+            judge("amount", "999999999999999999"),
+            Some(Code::AmountBelowMinimum)
+        );
+        assert_eq!(
+            judge("amount", "1000000000000000000001"),
+            Some(Code::AmountAboveMaximum)
+        );
         assert_eq!(judge("amount", "1000000000000000001"), Some(Code::AmountNotWhole));
         assert_eq!(judge("countryCode", "TZS"), Some(Code::CountryNotSupported));
     }

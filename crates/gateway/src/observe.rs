@@ -9,22 +9,53 @@ use crate::error::Problem;
 
 /// Names and units for whoever reads `/metrics`.
 pub fn describe() {
-    describe_counter!("fiatrails_mint_intents_total", "mint intents, by what was answered");
-    describe_counter!("fiatrails_callbacks_total", "callbacks, by source and what was answered");
+    describe_counter!(
+        "fiatrails_mint_intents_total",
+        "mint intents, by what was answered"
+    );
+    describe_counter!(
+        "fiatrails_callbacks_total",
+        "callbacks, by source and what was answered"
+    );
     describe_counter!("fiatrails_refusals_total", "refused requests, by route and code");
     describe_histogram!(
         "fiatrails_http_request_duration_seconds",
         Unit::Seconds,
         "from the request's head to its answer, by route and status"
     );
-    describe_histogram!("fiatrails_intake_group_size", "requests that shared a transaction, by door");
-    describe_histogram!("fiatrails_intake_group_seconds", Unit::Seconds, "one group's transaction, by door");
-    describe_counter!("fiatrails_intake_splits_total", "groups that ran singly, by door and reason");
-    describe_counter!("fiatrails_intake_failures_total", "groups that failed, by door and reason");
-    describe_counter!("fiatrails_intake_full_total", "requests turned away at a full door");
-    describe_counter!("fiatrails_tampered_rows_total", "rows that somebody else changed, by table: page");
-    describe_counter!("fiatrails_redriven_total", "messages sent again because nothing came of them, by queue");
-    describe_counter!("fiatrails_late_reports_total", "authentic reports with a stale timestamp");
+    describe_histogram!(
+        "fiatrails_intake_group_size",
+        "requests that shared a transaction, by door"
+    );
+    describe_histogram!(
+        "fiatrails_intake_group_seconds",
+        Unit::Seconds,
+        "one group's transaction, by door"
+    );
+    describe_counter!(
+        "fiatrails_intake_splits_total",
+        "groups that ran singly, by door and reason"
+    );
+    describe_counter!(
+        "fiatrails_intake_failures_total",
+        "groups that failed, by door and reason"
+    );
+    describe_counter!(
+        "fiatrails_intake_full_total",
+        "requests turned away at a full door"
+    );
+    describe_counter!(
+        "fiatrails_tampered_rows_total",
+        "rows that somebody else changed, by table: page"
+    );
+    describe_counter!(
+        "fiatrails_redriven_total",
+        "messages sent again because nothing came of them, by queue"
+    );
+    describe_counter!(
+        "fiatrails_late_reports_total",
+        "authentic reports with a stale timestamp"
+    );
 }
 
 pub fn answered(route: &'static str, status: u16, took: Duration) {
@@ -54,13 +85,21 @@ pub fn callback(status: &'static str) {
 
 pub fn late_report(tx_ref: &str, request_id: &str) {
     counter!("fiatrails_late_reports_total").increment(1);
-    tracing::warn!(tx_ref, request_id, "an authentic report came with a stale timestamp");
+    tracing::warn!(
+        tx_ref,
+        request_id,
+        "an authentic report came with a stale timestamp"
+    );
 }
 
 /// A row is not as we wrote it.
 pub fn tampered(table: &'static str, request_id: &str) {
     counter!("fiatrails_tampered_rows_total", "table" => table).increment(1);
-    tracing::error!(table, request_id, "a stored row was changed by somebody else; it is not served");
+    tracing::error!(
+        table,
+        request_id,
+        "a stored row was changed by somebody else; it is not served"
+    );
 }
 
 pub fn unreadable_row(error: &StorageError) {
@@ -87,7 +126,8 @@ pub fn read_failed(error: &StorageError) {
 }
 
 pub fn redriven(queue: &'static str, count: usize) {
-    counter!("fiatrails_redriven_total", "queue" => queue).increment(u64::try_from(count).unwrap_or_default());
+    counter!("fiatrails_redriven_total", "queue" => queue)
+        .increment(u64::try_from(count).unwrap_or_default());
     tracing::warn!(queue, count, "sent again: nothing came of it");
 }
 

@@ -53,7 +53,10 @@ pub struct FieldProblem {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewMintIntentBody {
     /// Address; in mixed case its EIP-55 checksum must be right.
-    #[schema(pattern = "^0x[0-9a-fA-F]{40}$", example = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8")]
+    #[schema(
+        pattern = "^0x[0-9a-fA-F]{40}$",
+        example = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    )]
     pub user: String,
     /// Base units (18 decimals) as a string; whole shillings.
     #[schema(pattern = "^(0|[1-9][0-9]*)$", example = "150000000000000000000")]
@@ -112,7 +115,10 @@ pub struct SignedHeaders {
 #[expect(dead_code, reason = "describes a header; nothing reads it")]
 pub struct IdempotencyHeader {
     /// 16 to 128 of `A-Z a-z 0-9 _ -`; the same for every retry of one request.
-    #[param(rename = "X-Idempotency-Key", example = "8e03978e-40d5-43e8-bc93-6894a57f9324")]
+    #[param(
+        rename = "X-Idempotency-Key",
+        example = "8e03978e-40d5-43e8-bc93-6894a57f9324"
+    )]
     key: String,
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::clock::{Clock, IdSource};
+use domain::evidence::EvidenceError;
 use messaging::wire::{Body, MintSubmit};
 use messaging::{SealError, Sealer, Stamp, WorkQueue};
 use runtime::relay::Wake;
@@ -33,7 +34,7 @@ pub struct Redrive {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
     pub wake: Wake,
-    pub redrive_seconds: u32,
+    pub after_seconds: u32,
     /// How far back an intent is sent again: past its payment window nothing is deposited.
     pub intent_horizon_seconds: u32,
     pub report_horizon_seconds: u32,
@@ -59,10 +60,12 @@ struct Settled {
 impl Redrive {
     /// Passes four times within `redriveSeconds`, until the stop.
     pub async fn run(self, stop: Stop) {
-        let pause = Duration::from_secs(self.redrive_seconds.into()) / 4;
+        let pause = Duration::from_secs(self.after_seconds.into()) / 4;
         let pause = pause.clamp(Duration::from_millis(250), Duration::from_secs(30));
-        let mut settled =
-            Settled { intents: OffsetDateTime::UNIX_EPOCH, reports: OffsetDateTime::UNIX_EPOCH };
+        let mut settled = Settled {
+            intents: OffsetDateTime::UNIX_EPOCH,
+            reports: OffsetDateTime::UNIX_EPOCH,
+        };
         while stop.sleep(pause).await {
             if let Err(error) = self.pass(&mut settled).await {
                 tracing::warn!(error = %runtime::chain(&error), "re-drive interrupted");
@@ -71,66 +74,65 @@ impl Redrive {
     }
 
     async fn pass(&self, settled: &mut Settled) -> Result<(), RedriveError> {
-        let young = self.clock.now() - Duration::from_secs(2 * u64::from(self.redrive_seconds));
-        let oldest = self.intents(settled.intents).await?;
-        settled.intents = oldest.unwrap_or(young);
-        let oldest = self.reports(settled.reports).await?;
-        settled.reports = oldest.unwrap_or(young);
-        Ok(())
+        let window = self.window(settled.intents, self.intent_horizon_seconds);
+        settled.intents = intents::oldest_unsettled(&self.pool.get().await?, &window).await?;
+        self.intents(settled.intents).await?;
+        let window = self.window(settled.reports, self.report_horizon_seconds);
+        settled.reports = reports::oldest_unsettled(&self.pool.get().await?, &window).await?;
+        self.reports(settled.reports).await
     }
 
     fn window(&self, since: OffsetDateTime, horizon_seconds: u32) -> RedriveWindow {
         RedriveWindow {
             since,
-            after_seconds: self.redrive_seconds.into(),
+            after_seconds: self.after_seconds.into(),
             horizon_seconds: horizon_seconds.into(),
             limit: LIMIT,
         }
     }
 
-    /// Sends intents again; the time of the oldest that is not settled.
-    async fn intents(&self, since: OffsetDateTime) -> Result<Option<OffsetDateTime>, RedriveError> {
+    async fn intents(&self, since: OffsetDateTime) -> Result<(), RedriveError> {
         let window = self.window(since, self.intent_horizon_seconds);
         let queue = WorkQueue::MintSubmit.name();
         let rows = intents::to_redrive(&self.pool.get().await?, &window, queue).await?;
         let keys = self.keys.current();
-        let mut genuine = Vec::new();
+        let (mut messages, mut subjects) = (Vec::new(), Vec::new());
         for row in rows {
             match row {
-                Ok(row) if answers::is_genuine_intent(&row, &keys.stored_answers) => genuine.push(row),
-                Ok(row) => self.alarm("mint_intents", row.intent_id.to_string()),
+                Ok(row) if answers::is_genuine_intent(&row, &keys.stored_answers) => {
+                    subjects.push(row.preimage.tx_ref.to_string());
+                    messages.push(self.command(&row)?);
+                }
+                Ok(row) => self.alarm("mint_intents", &row.intent_id.to_string()),
                 Err(error) => observe::unreadable_row(&error),
             }
         }
-        let oldest = genuine.iter().map(|row| row.created_at).min();
-        let messages = genuine.iter().map(|row| self.command(row)).collect::<Result<Vec<_>, _>>()?;
-        let subjects = genuine.iter().map(|row| row.preimage.tx_ref.to_string()).collect();
-        self.send(queue, messages, subjects).await?;
-        Ok(oldest)
+        self.send(queue, messages, subjects).await
     }
 
-    async fn reports(&self, since: OffsetDateTime) -> Result<Option<OffsetDateTime>, RedriveError> {
+    async fn reports(&self, since: OffsetDateTime) -> Result<(), RedriveError> {
         let window = self.window(since, self.report_horizon_seconds);
         let queue = WorkQueue::MpesaResult.name();
         let rows = reports::to_redrive(&self.pool.get().await?, &window, queue).await?;
         let keys = self.keys.current();
-        let (mut messages, mut subjects, mut oldest) = (Vec::new(), Vec::new(), None);
+        let (mut messages, mut subjects) = (Vec::new(), Vec::new());
         for row in rows {
             match row.signed.open(&keys.mpesa) {
                 Ok(report) => {
-                    let at = oldest.get_or_insert(row.received_at);
-                    *at = row.received_at.min(*at);
                     subjects.push(row.signed.report_id.to_string());
                     messages.push(self.evidence(&row, report.tx_ref.as_str())?);
                 }
+                // The key may be mounted later; nobody changed anything.
+                Err(error @ EvidenceError::UnknownKey(_)) => {
+                    tracing::warn!(%error, report_id = %row.signed.report_id, "a report waits for its key");
+                }
                 Err(error) => {
                     tracing::error!(%error, report_id = %row.signed.report_id, "a stored report is not sent again");
-                    self.alarm("mpesa_reports", row.signed.report_id.to_string());
+                    self.alarm("mpesa_reports", &row.signed.report_id.to_string());
                 }
             }
         }
-        self.send(queue, messages, subjects).await?;
-        Ok(oldest)
+        self.send(queue, messages, subjects).await
     }
 
     /// Marks and messages together, so that a crash sends twice rather than never.
@@ -188,9 +190,14 @@ impl Redrive {
         })
     }
 
-    fn alarm(&self, table: &'static str, id: String) {
-        if self.alarmed.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone()) {
-            observe::tampered(table, &id);
+    fn alarm(&self, table: &'static str, id: &str) {
+        if self
+            .alarmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned())
+        {
+            observe::tampered(table, id);
         }
     }
 }

@@ -47,7 +47,11 @@ impl Gateway {
     /// The keys, once the operators' rows were read: before that a revoked key might pass.
     pub fn keys(&self) -> Result<Arc<Snapshot>, Problem> {
         let snapshot = self.keys.snapshot();
-        if snapshot.is_complete() { Ok(snapshot) } else { Err(Problem::unavailable()) }
+        if snapshot.is_complete() {
+            Ok(snapshot)
+        } else {
+            Err(Problem::unavailable())
+        }
     }
 
     pub fn refuse_if_halted(&self) -> Result<(), Problem> {
@@ -55,7 +59,10 @@ impl Gateway {
             return Ok(());
         }
         let detail = "New intents are not accepted at the moment.";
-        Err(Problem { retry_after: Some(30), ..Problem::new(Code::Unavailable, detail) })
+        Err(Problem {
+            retry_after: Some(30),
+            ..Problem::new(Code::Unavailable, detail)
+        })
     }
 }
 
@@ -64,7 +71,9 @@ pub struct Limiter(DefaultKeyedRateLimiter<KeyId>);
 
 impl Limiter {
     pub fn new(bounds: &Bounds) -> Self {
-        Self(RateLimiter::keyed(Quota::per_second(bounds.rate_per_second).allow_burst(bounds.rate_burst)))
+        Self(RateLimiter::keyed(
+            Quota::per_second(bounds.rate_per_second).allow_burst(bounds.rate_burst),
+        ))
     }
 
     pub fn pass(&self, key: &KeyId) -> Result<(), Problem> {

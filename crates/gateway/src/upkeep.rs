@@ -16,7 +16,7 @@ use crate::keys::Keys;
 
 const ROWS_POLL: Duration = Duration::from_secs(1);
 const USES_POLL: Duration = Duration::from_secs(10);
-const PURGE_POLL: Duration = Duration::from_secs(60);
+const PURGE_POLL: Duration = Duration::from_mins(1);
 const DEPTH_POLL: Duration = Duration::from_secs(5);
 /// Rows deleted by one statement.
 const PURGE_ROWS: i64 = 5000;
@@ -49,7 +49,10 @@ type Rows = (Vec<key_rows::Narrowing>, Vec<key_rows::TxRefPrefix>);
 
 async fn read_rows(pool: &Pool) -> Result<Rows, StorageError> {
     let client = pool.get().await?;
-    Ok((key_rows::narrowings(&client).await?, key_rows::prefixes(&client).await?))
+    Ok((
+        key_rows::narrowings(&client).await?,
+        key_rows::prefixes(&client).await?,
+    ))
 }
 
 /// Writes down when each key was last used: during a rotation that tells when the old one may go.
@@ -105,8 +108,16 @@ pub async fn follow_depths(broker: Broker, depths: watch::Sender<Option<Depths>>
             tracing::debug!(error = %runtime::chain(error), "queue depths unknown");
         }
         depths.send_replace(found.ok().map(|all| {
-            let sum = |kind| all.iter().filter(|d| d.kind == kind).map(|d| u64::from(d.ready)).sum();
-            Depths { work: sum(QueueKind::Work), dead: sum(QueueKind::Dead) }
+            let sum = |kind| {
+                all.iter()
+                    .filter(|d| d.kind == kind)
+                    .map(|d| u64::from(d.ready))
+                    .sum()
+            };
+            Depths {
+                work: sum(QueueKind::Work),
+                dead: sum(QueueKind::Dead),
+            }
         }));
         if !stop.sleep(DEPTH_POLL).await {
             return;

@@ -15,7 +15,7 @@ use storage::outbox::OutboxRow;
 use storage::{Outbox, StorageError, Transaction};
 
 use super::intents::{Candidate, Outcome, Submission, reused, slot_of};
-use super::unpaid::Unpaid;
+use super::unpaid::Places;
 use crate::answers::{self, Draft};
 use crate::error::{Code, Problem};
 use crate::observe;
@@ -66,7 +66,11 @@ impl<'a> Group<'a> {
             None => Verdict::Settled(Outcome::Stored(Arc::new(member.answer.clone()))),
         };
         let verdicts = members.iter().map(verdict).collect();
-        Ok(Self { members, verdicts, released: Vec::new() })
+        Ok(Self {
+            members,
+            verdicts,
+            released: Vec::new(),
+        })
     }
 
     /// Settles the members whose key was taken before: the stored answer if it is genuine and theirs.
@@ -96,20 +100,21 @@ impl<'a> Group<'a> {
     }
 
     /// Refuses what would let too many intents of one integrator await payment.
-    pub async fn limit_unpaid(&mut self, tx: &Transaction<'_>, unpaid: &Unpaid) -> Result<(), StorageError> {
+    pub fn limit_unpaid(&mut self, places: &mut Places<'_>) {
         let mut by_integrator: BTreeMap<&IntegratorId, Vec<usize>> = BTreeMap::new();
         for (index, candidate) in self.open() {
-            by_integrator.entry(&candidate.intent.integrator).or_default().push(index);
+            by_integrator
+                .entry(&candidate.intent.integrator)
+                .or_default()
+                .push(index);
         }
         for (integrator, indexes) in by_integrator {
-            let room = unpaid.room(tx, integrator, indexes.len() as u64).await?;
-            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let room = usize::try_from(places.take(integrator, indexes.len() as u64)).unwrap_or(usize::MAX);
             for index in indexes.into_iter().skip(room) {
                 let detail = "Wait until some of your intents are paid, or expire.";
                 self.release(index, Problem::new(Code::TooManyUnpaid, detail));
             }
         }
-        Ok(())
     }
 
     /// Charges each user's day, and refuses what is over the limit; that answer is stored.
@@ -129,7 +134,10 @@ impl<'a> Group<'a> {
         for (user, total) in limits::charge_batch(tx, &charges).await? {
             if total > rules.daily_limit {
                 let before = asked.get(&user).and_then(|asked| total.checked_sub(*asked));
-                spent.insert(user, before.ok_or_else(|| StorageError::bug("a day's total shrank"))?);
+                spent.insert(
+                    user,
+                    before.ok_or_else(|| StorageError::bug("a day's total shrank"))?,
+                );
             }
         }
         if spent.is_empty() {
@@ -272,7 +280,9 @@ fn refusal(member: &Submission, problem: &Problem, keys: &KeyRing) -> Result<Sto
         location: None,
         body: problem.body(&member.request_id).into(),
     };
-    draft.seal(keys).map_err(|error| StorageError::bug(error.to_string()))
+    draft
+        .seal(keys)
+        .map_err(|error| StorageError::bug(error.to_string()))
 }
 
 /// What these members ask for, by user.
@@ -280,7 +290,9 @@ fn totals(open: &[Open<'_>]) -> Result<BTreeMap<Address, BaseUnits>, StorageErro
     let mut totals: BTreeMap<Address, BaseUnits> = BTreeMap::new();
     for (_, candidate) in open {
         let total = totals.entry(candidate.intent.preimage.user).or_default();
-        *total = total.checked_add(candidate.intent.preimage.amount).ok_or_else(overflow)?;
+        *total = total
+            .checked_add(candidate.intent.preimage.amount)
+            .ok_or_else(overflow)?;
     }
     Ok(totals)
 }
@@ -296,7 +308,9 @@ fn over_the_limit<'a>(
         let Some(spent) = spent.get_mut(&candidate.intent.preimage.user) else {
             continue;
         };
-        let total = spent.checked_add(candidate.intent.preimage.amount).ok_or_else(overflow)?;
+        let total = spent
+            .checked_add(candidate.intent.preimage.amount)
+            .ok_or_else(overflow)?;
         if total > limit {
             over.push((*index, *candidate));
         } else {
@@ -314,15 +328,24 @@ async fn holders_of(
     tx: &Transaction<'_>,
     open: &[Open<'_>],
 ) -> Result<HashMap<String, TxRefHolder>, StorageError> {
-    let tx_refs: Vec<_> = open.iter().map(|(_, candidate)| &candidate.intent.preimage.tx_ref).collect();
+    let tx_refs: Vec<_> = open
+        .iter()
+        .map(|(_, candidate)| &candidate.intent.preimage.tx_ref)
+        .collect();
     let holders = intents::holders(tx, &tx_refs).await?;
-    Ok(holders.into_iter().map(|holder| (holder.tx_ref.as_str().to_owned(), holder)).collect())
+    Ok(holders
+        .into_iter()
+        .map(|holder| (holder.tx_ref.as_str().to_owned(), holder))
+        .collect())
 }
 
 /// Only its owner is told where the intent is.
 fn exists(holder: &TxRefHolder, asker: &IntegratorId) -> Problem {
     let location = (holder.integrator == *asker).then(|| format!("/mint-intents/{}", holder.intent_id));
-    Problem { location, ..Problem::new(Code::TxRefExists, "A txRef is used once, for ever.") }
+    Problem {
+        location,
+        ..Problem::new(Code::TxRefExists, "A txRef is used once, for ever.")
+    }
 }
 
 fn outbox_row(candidate: &Candidate) -> OutboxRow {

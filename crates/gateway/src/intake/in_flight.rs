@@ -48,7 +48,10 @@ impl InFlight {
             return Entrance::Wait(receiver);
         }
         flights.insert(slot.clone(), Vec::new());
-        Entrance::Mine(Flight { all: self.clone(), slot: Some(slot) })
+        Entrance::Mine(Flight {
+            all: self.clone(),
+            slot: Some(slot),
+        })
     }
 
     fn leave(&self, slot: &Slot) -> Vec<oneshot::Sender<Landed>> {
@@ -63,7 +66,10 @@ impl Flight {
         let waiting = self.slot.take().map(|slot| self.all.leave(&slot));
         for waiting in waiting.into_iter().flatten() {
             // A client that gave up is not there any more.
-            let _ = waiting.send(Landed { fingerprint, outcome: outcome.clone() });
+            let _ = waiting.send(Landed {
+                fingerprint,
+                outcome: outcome.clone(),
+            });
         }
     }
 }
@@ -88,18 +94,32 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_is_told_and_the_key_is_free_again() {
         let all = Arc::new(InFlight::default());
-        let Entrance::Mine(flight) = all.enter(slot()) else { panic!("taken") };
-        let Entrance::Wait(waiting) = all.enter(slot()) else { panic!("free") };
-        flight.land(Fingerprint::from_bytes([1; 32]), &Outcome::Refused(Problem::unavailable()));
-        assert_eq!(waiting.await.unwrap().fingerprint, Fingerprint::from_bytes([1; 32]));
+        let Entrance::Mine(flight) = all.enter(slot()) else {
+            panic!("taken")
+        };
+        let Entrance::Wait(waiting) = all.enter(slot()) else {
+            panic!("free")
+        };
+        flight.land(
+            Fingerprint::from_bytes([1; 32]),
+            &Outcome::Refused(Problem::unavailable()),
+        );
+        assert_eq!(
+            waiting.await.unwrap().fingerprint,
+            Fingerprint::from_bytes([1; 32])
+        );
         assert!(matches!(all.enter(slot()), Entrance::Mine(_)));
     }
 
     #[tokio::test]
     async fn a_lost_flight_frees_the_key_without_an_answer() {
         let all = Arc::new(InFlight::default());
-        let Entrance::Mine(flight) = all.enter(slot()) else { panic!("taken") };
-        let Entrance::Wait(waiting) = all.enter(slot()) else { panic!("free") };
+        let Entrance::Mine(flight) = all.enter(slot()) else {
+            panic!("taken")
+        };
+        let Entrance::Wait(waiting) = all.enter(slot()) else {
+            panic!("free")
+        };
         drop(flight);
         assert!(waiting.await.is_err());
         assert!(matches!(all.enter(slot()), Entrance::Mine(_)));

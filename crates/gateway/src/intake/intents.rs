@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::door::{Door, MAX_GROUP};
 use super::group::{Group, Rules};
 use super::in_flight::{Entrance, Flight, InFlight, Landed};
-use super::unpaid::Unpaid;
+use super::unpaid::{Places, Unpaid};
 use crate::error::{Code, Problem};
 use crate::keys::Keys;
 use crate::observe;
@@ -102,7 +102,10 @@ impl IntentIntake {
     pub async fn submit(&self, submission: Submission) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
         let fingerprint = submission.answer.fingerprint;
-        let slot = (submission.answer.integrator.clone(), submission.answer.key.clone());
+        let slot = (
+            submission.answer.integrator.clone(),
+            submission.answer.key.clone(),
+        );
         loop {
             let waiting = match self.in_flight.enter(slot.clone()) {
                 Entrance::Mine(flight) => return self.pass(submission, flight).await,
@@ -113,7 +116,10 @@ impl IntentIntake {
             };
             match landed {
                 Ok(landed) if landed.fingerprint == fingerprint => return again(landed),
-                Ok(Landed { outcome: Outcome::Stored(_) | Outcome::Replayed(_), .. }) => {
+                Ok(Landed {
+                    outcome: Outcome::Stored(_) | Outcome::Replayed(_),
+                    ..
+                }) => {
                     return Outcome::Refused(reused());
                 }
                 // The holder left the key free: try to hold it.
@@ -124,11 +130,26 @@ impl IntentIntake {
 
     async fn pass(&self, submission: Submission, flight: Flight) -> Outcome {
         let (reply, answered) = oneshot::channel();
-        if self.door.enter(Member { submission, flight, reply }).is_err() {
+        if self
+            .door
+            .enter(Member {
+                submission,
+                flight,
+                reply,
+            })
+            .is_err()
+        {
             observe::door_full("mint_intents");
             return Outcome::Refused(Problem::unavailable());
         }
-        answered.await.unwrap_or_else(|_| Outcome::Refused(Problem::unavailable()))
+        answered
+            .await
+            .unwrap_or_else(|_| Outcome::Refused(Problem::unavailable()))
+    }
+
+    /// Counts unpaid intents beside the groups, until the stop.
+    pub async fn count(self: Arc<Self>, pool: Pool, stop: runtime::Stop) {
+        self.unpaid.watch(pool, stop).await;
     }
 
     /// One worker: groups until the door is closed and empty.
@@ -156,7 +177,10 @@ impl IntentIntake {
             Err(error) => {
                 observe::group_failed("mint_intents", &error);
                 let problem = Problem::from(&error);
-                let outcomes = members.iter().map(|_| Outcome::Refused(problem.clone())).collect();
+                let outcomes = members
+                    .iter()
+                    .map(|_| Outcome::Refused(problem.clone()))
+                    .collect();
                 settle_all(members, outcomes);
             }
         }
@@ -177,7 +201,9 @@ impl IntentIntake {
 
     async fn single(&self, member: Member) {
         let outcome = match self.attempt(&[&member.submission]).await {
-            Ok(mut outcomes) => outcomes.pop().unwrap_or_else(|| Outcome::Refused(Problem::internal())),
+            Ok(mut outcomes) => outcomes
+                .pop()
+                .unwrap_or_else(|| Outcome::Refused(Problem::internal())),
             Err(error) => {
                 observe::group_failed("mint_intents", &error);
                 Outcome::Refused(Problem::from(&error))
@@ -194,7 +220,8 @@ impl IntentIntake {
         let tx = client.begin().await?;
         let mut group = Group::claim(&tx, submissions, &self.rules).await?;
         group.answer_known(&tx, answers).await?;
-        group.limit_unpaid(&tx, &self.unpaid).await?;
+        let mut places = Places::of(&self.unpaid);
+        group.limit_unpaid(&mut places);
         group.charge(&tx, &self.rules, answers).await?;
         group.insert(&tx).await?;
         group.finish(&tx).await?;
@@ -204,7 +231,7 @@ impl IntentIntake {
             self.wake.now();
         }
         for (integrator, count) in accepted {
-            self.unpaid.accepted(integrator, count);
+            places.keep(integrator, count);
         }
         Ok(group.into_outcomes())
     }
@@ -212,7 +239,10 @@ impl IntentIntake {
 
 /// Owner and key: the order in which rows are locked.
 pub(super) fn slot_of(submission: &Submission) -> (&str, &str) {
-    (submission.answer.integrator.as_str(), submission.answer.key.as_str())
+    (
+        submission.answer.integrator.as_str(),
+        submission.answer.key.as_str(),
+    )
 }
 
 /// Two requests of one group for the same txRef cannot share a statement; the second runs after the group.
@@ -248,7 +278,10 @@ fn again(landed: Landed) -> Outcome {
 }
 
 fn in_progress() -> Problem {
-    Problem::new(Code::RequestInProgress, "Wait a second and send the same request again.")
+    Problem::new(
+        Code::RequestInProgress,
+        "Wait a second and send the same request again.",
+    )
 }
 
 pub(super) fn reused() -> Problem {

@@ -64,7 +64,11 @@ pub struct ReportIntake {
 
 impl ReportIntake {
     pub fn new(pool: Pool, wake: Wake) -> Self {
-        Self { pool, wake, door: Door::default() }
+        Self {
+            pool,
+            wake,
+            door: Door::default(),
+        }
     }
 
     /// Waits until the report is durable, or its deadline has passed.
@@ -104,7 +108,9 @@ impl ReportIntake {
             }
             // Only a transaction that is surely gone may run again under the same report ids.
             Err(StorageError::CommitUnknown { .. }) => {
-                members.into_iter().for_each(|member| member.settle(Kept::Unknown));
+                for member in members {
+                    member.settle(Kept::Unknown);
+                }
             }
             Err(error) => {
                 observe::group_split("callbacks", &error);
@@ -142,7 +148,11 @@ impl ReportIntake {
         let rows: Vec<&NewReport> = arrivals.iter().map(|arrival| &arrival.report).collect();
         let stored: HashSet<_> = reports::insert_batch(&tx, &rows).await?.into_iter().collect();
         let is_new = |arrival: &&&Arrival| stored.contains(&arrival.report.signed.report_id);
-        let messages: Vec<OutboxRow> = arrivals.iter().filter(is_new).map(|arrival| outbox_row(arrival)).collect();
+        let messages: Vec<OutboxRow> = arrivals
+            .iter()
+            .filter(is_new)
+            .map(|arrival| outbox_row(arrival))
+            .collect();
         Outbox::Gateway.push_many(&tx, &messages).await?;
         tx.commit().await?;
         if !messages.is_empty() {

@@ -1,17 +1,16 @@
-//! How many intents of an integrator await payment: an upper bound in memory, counted anew only where it would
-//! refuse. Other gateways' intents enter with the next count.
+//! How many intents of an integrator await payment: an upper bound in memory, counted anew where it nears the
+//! limit. A count never runs inside an intake transaction: it may take longer than a group may.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::ids::IntegratorId;
+use runtime::Stop;
 use storage::gateway::intents::count_unpaid;
-use storage::{Session, StorageError};
-use tokio::time::Instant;
+use storage::{Pool, StorageError};
 
-/// A count is not repeated sooner.
-const RECOUNT: Duration = Duration::from_secs(2);
+const ROUND: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Unpaid {
@@ -20,49 +19,147 @@ pub struct Unpaid {
     bounds: Mutex<HashMap<IntegratorId, Bound>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What was accepted here since the last count is part of `count`; other gateways' intents enter with the next one.
+#[derive(Clone, Copy, Debug, Default)]
 struct Bound {
     count: u64,
-    counted_at: Instant,
+    /// False until the database was asked for the first time.
+    counted: bool,
 }
 
 impl Unpaid {
     pub fn new(max: u64, window_seconds: u32) -> Self {
-        Self { max, window_seconds: window_seconds.into(), bounds: Mutex::default() }
+        Self {
+            max,
+            window_seconds: window_seconds.into(),
+            bounds: Mutex::default(),
+        }
     }
 
-    /// How many of `wanted` further intents may be accepted now.
-    pub async fn room(
-        &self,
-        session: &impl Session,
-        integrator: &IntegratorId,
-        wanted: u64,
-    ) -> Result<u64, StorageError> {
-        let known = self.bound(integrator);
-        if let Some(bound) = known
-            && (bound.count + wanted <= self.max || bound.counted_at.elapsed() < RECOUNT)
-        {
-            return Ok(self.max.saturating_sub(bound.count));
+    /// Takes up to `wanted` places; what is not kept in the end is given back by [`Places`].
+    fn take(&self, integrator: &IntegratorId, wanted: u64) -> u64 {
+        let mut bounds = self.bounds();
+        let bound = bounds.entry(integrator.clone()).or_default();
+        let granted = self.max.saturating_sub(bound.count).min(wanted);
+        bound.count += granted;
+        granted
+    }
+
+    fn give_back(&self, integrator: &IntegratorId, count: u64) {
+        if let Some(bound) = self.bounds().get_mut(integrator) {
+            bound.count = bound.count.saturating_sub(count);
         }
+    }
+
+    /// Counts where it matters, until the stop.
+    pub async fn watch(&self, pool: Pool, stop: Stop) {
+        while stop.sleep(ROUND).await {
+            for (integrator, bound) in self.due() {
+                if let Err(error) = self.recount(&pool, &integrator, bound.count).await {
+                    tracing::warn!(%integrator, error = %runtime::chain(&error), "unpaid intents not counted");
+                }
+            }
+        }
+    }
+
+    /// Never counted, or beyond four fifths of the limit.
+    fn due(&self) -> Vec<(IntegratorId, Bound)> {
+        let near = self.max - self.max / 5;
+        let is_due = |bound: &Bound| !bound.counted || bound.count >= near;
+        let bounds = self.bounds();
+        bounds
+            .iter()
+            .filter(|(_, b)| is_due(b))
+            .map(|(i, b)| (i.clone(), *b))
+            .collect()
+    }
+
+    async fn recount(&self, pool: &Pool, integrator: &IntegratorId, before: u64) -> Result<(), StorageError> {
         let limit = i64::try_from(self.max).unwrap_or(i64::MAX);
-        let count = count_unpaid(session, integrator, self.window_seconds, limit).await?;
-        let bound = Bound { count, counted_at: Instant::now() };
-        self.bounds
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(integrator.clone(), bound);
-        Ok(self.max.saturating_sub(count))
+        let found = count_unpaid(&pool.get().await?, integrator, self.window_seconds, limit).await?;
+        if let Some(bound) = self.bounds().get_mut(integrator) {
+            // What was accepted meanwhile may be counted twice: the bound stays an upper one.
+            let meanwhile = bound.count.saturating_sub(before);
+            *bound = Bound {
+                count: found.saturating_add(meanwhile),
+                counted: true,
+            };
+        }
+        Ok(())
     }
 
-    /// Remembers what was committed.
-    pub fn accepted(&self, integrator: &IntegratorId, count: u64) {
-        let mut bounds = self.bounds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bound) = bounds.get_mut(integrator) {
-            bound.count = bound.count.saturating_add(count);
+    fn bounds(&self) -> MutexGuard<'_, HashMap<IntegratorId, Bound>> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Places taken for a group. Those of intents that are not committed are given back when this is dropped.
+#[derive(Debug)]
+pub struct Places<'a> {
+    unpaid: &'a Unpaid,
+    held: HashMap<IntegratorId, u64>,
+}
+
+impl<'a> Places<'a> {
+    pub fn of(unpaid: &'a Unpaid) -> Self {
+        Self {
+            unpaid,
+            held: HashMap::new(),
         }
     }
 
-    fn bound(&self, integrator: &IntegratorId) -> Option<Bound> {
-        self.bounds.lock().unwrap_or_else(PoisonError::into_inner).get(integrator).copied()
+    /// How many of `wanted` may go on.
+    pub fn take(&mut self, integrator: &IntegratorId, wanted: u64) -> u64 {
+        let granted = self.unpaid.take(integrator, wanted);
+        *self.held.entry(integrator.clone()).or_default() += granted;
+        granted
+    }
+
+    /// So many were committed.
+    pub fn keep(&mut self, integrator: &IntegratorId, count: u64) {
+        if let Some(held) = self.held.get_mut(integrator) {
+            *held = held.saturating_sub(count);
+        }
+    }
+}
+
+impl Drop for Places<'_> {
+    fn drop(&mut self) {
+        for (integrator, count) in &self.held {
+            self.unpaid.give_back(integrator, *count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_committed_keeps_its_place() {
+        let unpaid = Unpaid::new(10, 3600);
+        let dev: IntegratorId = "dev".parse().unwrap();
+        let mut places = Places::of(&unpaid);
+        assert_eq!(places.take(&dev, 8), 8);
+        assert_eq!(
+            Places::of(&unpaid).take(&dev, 5),
+            2,
+            "another group sees what is taken"
+        );
+        places.keep(&dev, 7);
+        drop(places);
+        assert_eq!(unpaid.take(&dev, 100), 3);
+    }
+
+    #[test]
+    fn it_is_counted_at_first_and_near_the_limit() {
+        let unpaid = Unpaid::new(10, 3600);
+        let dev: IntegratorId = "dev".parse().unwrap();
+        unpaid.take(&dev, 7);
+        assert_eq!(unpaid.due().len(), 1, "never counted");
+        unpaid.bounds().get_mut(&dev).unwrap().counted = true;
+        assert!(unpaid.due().is_empty());
+        unpaid.take(&dev, 1);
+        assert_eq!(unpaid.due().len(), 1);
     }
 }

@@ -45,7 +45,10 @@ pub async fn health(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRe
     let report = gateway.health.report().await;
     let word = |ok| if ok { "ok" } else { "unavailable" };
     let rpc = match fresh_heartbeat(&gateway).await {
-        Some(beat) => RpcHealth { connected: beat.rpc_connected, latency_ms: beat.rpc_latency_ms },
+        Some(beat) => RpcHealth {
+            connected: beat.rpc_connected,
+            latency_ms: beat.rpc_latency_ms,
+        },
         None => RpcHealth::default(),
     };
     let depths = *gateway.depths.borrow();
@@ -71,7 +74,11 @@ pub async fn live(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResp
 pub async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let exchange = Exchange::begin(&request, &gateway, "/readyz");
     let ready = gateway.health.report().await.ready;
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     exchange.finish(&gateway, json_reply(status, &json!({ "ready": ready })))
 }
 
@@ -96,9 +103,11 @@ fn json_reply(status: StatusCode, document: &impl Serialize) -> Result<Reply, Pr
 pub async fn check_executor(pool: storage::Pool) -> Result<(), String> {
     let found = async { heartbeat::latest(&pool.get().await?).await };
     match found.await.map_err(|error| runtime::chain(&error))? {
-        Some(Heartbeat { problem: Some(problem), age_seconds, .. }) if age_seconds < STALE_SECONDS => {
-            Err(format!("the executor refuses to work: {problem}"))
-        }
+        Some(Heartbeat {
+            problem: Some(problem),
+            age_seconds,
+            ..
+        }) if age_seconds < STALE_SECONDS => Err(format!("the executor refuses to work: {problem}")),
         _ => Ok(()),
     }
 }

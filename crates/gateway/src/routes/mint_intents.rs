@@ -63,7 +63,11 @@ pub struct AcceptedIntent {
         (status = 503, description = "`unavailable`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub async fn create(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+pub async fn create(
+    request: HttpRequest,
+    payload: web::Payload,
+    gateway: web::Data<Gateway>,
+) -> HttpResponse {
     let mut exchange = Exchange::begin(&request, &gateway, "/mint-intents");
     let span = info_span!(
         "gateway.mint_intents.create",
@@ -72,7 +76,9 @@ pub async fn create(request: HttpRequest, payload: web::Payload, gateway: web::D
     );
     let traceparent = Single::of(request.headers(), &TRACEPARENT).once();
     runtime::telemetry::continue_trace(&span, traceparent);
-    let result = accept(&request, payload, &gateway, &mut exchange).instrument(span).await;
+    let result = accept(&request, payload, &gateway, &mut exchange)
+        .instrument(span)
+        .await;
     observe::mint_intent(match &result {
         Ok((_, status)) => status,
         Err(problem) => problem.code.facts().code,
@@ -94,7 +100,9 @@ async fn accept(
         method: request.method().as_str(),
         path,
         query,
-        idempotency_key: Single::of(request.headers(), &IDEMPOTENCY_KEY).once().unwrap_or_default(),
+        idempotency_key: Single::of(request.headers(), &IDEMPOTENCY_KEY)
+            .once()
+            .unwrap_or_default(),
         body: &raw,
     };
     let (keys, now) = (gateway.keys()?, gateway.clock.now());
@@ -109,7 +117,13 @@ async fn accept(
     gateway.refuse_if_halted()?;
     let wanted = NewMintIntent::parse(&raw)?;
     let fingerprint = Fingerprint::of(signed.method, path, query, &raw);
-    let asked = Asked { caller, key, fingerprint, wanted, now: to_millis(now) };
+    let asked = Asked {
+        caller,
+        key,
+        fingerprint,
+        wanted,
+        now: to_millis(now),
+    };
     let submission = asked.submission(gateway, &keys, exchange.request_id())?;
     match gateway.intents.submit(submission).await {
         Outcome::Stored(answer) => Ok((Reply::stored(&answer, false), stored_label(answer.status))),
@@ -121,11 +135,22 @@ async fn accept(
 /// Media type and idempotency key: nothing is looked up.
 fn header_form(request: &HttpRequest) -> Result<IdempotencyKey, Problem> {
     if !is_json(request.headers()) {
-        return Err(Problem::new(Code::UnsupportedMediaType, "Send Content-Type: application/json."));
+        return Err(Problem::new(
+            Code::UnsupportedMediaType,
+            "Send Content-Type: application/json.",
+        ));
     }
-    let invalid = || Problem::new(Code::IdempotencyKeyInvalid, "Send it once: 16 to 128 of A-Z a-z 0-9 _ -.");
+    let invalid = || {
+        Problem::new(
+            Code::IdempotencyKeyInvalid,
+            "Send it once: 16 to 128 of A-Z a-z 0-9 _ -.",
+        )
+    };
     match Single::of(request.headers(), &IDEMPOTENCY_KEY) {
-        Single::Absent => Err(Problem::new(Code::IdempotencyKeyMissing, "Send a fresh UUID for each new intent.")),
+        Single::Absent => Err(Problem::new(
+            Code::IdempotencyKeyMissing,
+            "Send a fresh UUID for each new intent.",
+        )),
         Single::Wrong => Err(invalid()),
         Single::Once(text) => text.parse().map_err(|_| invalid()),
     }
@@ -145,14 +170,21 @@ impl Asked {
     fn submission(self, gateway: &Gateway, keys: &Snapshot, request_id: &str) -> Result<Submission, Problem> {
         let judged = match keys.prefixes.owner(&self.wanted.tx_ref) {
             Some(owner) if *owner == self.caller.owner => self.wanted.judge(&gateway.policy),
-            _ => Err(Problem::new(Code::TxRefNotYours, "Use txRefs with a prefix that is registered for you.")),
+            _ => Err(Problem::new(
+                Code::TxRefNotYours,
+                "Use txRefs with a prefix that is registered for you.",
+            )),
         };
         match judged {
             Ok(()) => self.success(gateway, keys, request_id),
             Err(problem) => {
                 let body = problem.body(request_id);
                 let answer = self.answer(keys, problem.code.facts().status, None, body)?;
-                Ok(Submission { request_id: request_id.to_owned(), answer, candidate: None })
+                Ok(Submission {
+                    request_id: request_id.to_owned(),
+                    answer,
+                    candidate: None,
+                })
             }
         }
     }
@@ -207,7 +239,11 @@ impl Asked {
             mac,
         };
         let candidate = Some(Candidate { intent, message });
-        Ok(Submission { request_id: request_id.to_owned(), answer, candidate })
+        Ok(Submission {
+            request_id: request_id.to_owned(),
+            answer,
+            candidate,
+        })
     }
 
     fn answer(
@@ -240,7 +276,8 @@ fn stored_label(status: u16) -> &'static str {
 
 /// What we print and store is the same instant.
 fn to_millis(at: OffsetDateTime) -> OffsetDateTime {
-    at.replace_nanosecond(u32::from(at.millisecond()) * 1_000_000).unwrap_or(at)
+    at.replace_nanosecond(u32::from(at.millisecond()) * 1_000_000)
+        .unwrap_or(at)
 }
 
 /// RFC 3339 in UTC.

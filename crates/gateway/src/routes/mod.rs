@@ -20,29 +20,58 @@ pub fn mount(config: &mut ServiceConfig) {
     for prefix in ["", "/api/v1"] {
         let at = |path: &str| format!("{prefix}{path}");
         config
-            .service(web::resource(at("/mint-intents")).post(mint_intents::create).default_service(other("POST")))
+            .service(
+                web::resource(at("/mint-intents"))
+                    .post(mint_intents::create)
+                    .default_service(other("POST")),
+            )
             .service(
                 web::resource(at("/mint-intents/{intentId}"))
                     .get(read_intent::read)
                     .default_service(other("GET")),
             )
-            .service(web::resource(at("/callbacks/mpesa")).post(mpesa::report).default_service(other("POST")))
-            .service(web::resource(at("/openapi.json")).get(health::openapi).default_service(other("GET")))
-            .service(web::resource(at("/health")).get(health::health).default_service(other("GET")))
-            .service(web::resource(at("/livez")).get(health::live).default_service(other("GET")))
-            .service(web::resource(at("/readyz")).get(health::ready).default_service(other("GET")));
+            .service(
+                web::resource(at("/callbacks/mpesa"))
+                    .post(mpesa::report)
+                    .default_service(other("POST")),
+            )
+            .service(
+                web::resource(at("/openapi.json"))
+                    .get(health::openapi)
+                    .default_service(other("GET")),
+            )
+            .service(
+                web::resource(at("/health"))
+                    .get(health::health)
+                    .default_service(other("GET")),
+            )
+            .service(
+                web::resource(at("/livez"))
+                    .get(health::live)
+                    .default_service(other("GET")),
+            )
+            .service(
+                web::resource(at("/readyz"))
+                    .get(health::ready)
+                    .default_service(other("GET")),
+            );
     }
     config.default_service(web::to(not_found));
 }
 
 /// The answer to a method that a route does not have.
 fn other(allow: &'static str) -> actix_web::Route {
-    web::to(move |request: HttpRequest, gateway: web::Data<Gateway>| async move {
-        let exchange = Exchange::begin(&request, &gateway, "other");
-        let detail = format!("Use {allow}.");
-        let problem = Problem { allow: Some(allow), ..Problem::new(Code::MethodNotAllowed, detail) };
-        exchange.finish(&gateway, Err::<Reply, _>(problem))
-    })
+    web::to(
+        move |request: HttpRequest, gateway: web::Data<Gateway>| async move {
+            let exchange = Exchange::begin(&request, &gateway, "other");
+            let detail = format!("Use {allow}.");
+            let problem = Problem {
+                allow: Some(allow),
+                ..Problem::new(Code::MethodNotAllowed, detail)
+            };
+            exchange.finish(&gateway, Err::<Reply, _>(problem))
+        },
+    )
 }
 
 async fn not_found(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
@@ -55,7 +84,10 @@ async fn not_found(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
 fn raw_target(request: &HttpRequest) -> Result<(&str, &str), Problem> {
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
     if query.len() > MAX_QUERY {
-        return Err(Problem::new(Code::ValidationFailed, "The query string is too long."));
+        return Err(Problem::new(
+            Code::ValidationFailed,
+            "The query string is too long.",
+        ));
     }
     Ok((path, query))
 }

@@ -58,7 +58,11 @@ pub struct CallbackAnswer {
         (status = 503, description = "`unavailable`: not known to be durable, send it again", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-pub async fn report(request: HttpRequest, payload: web::Payload, gateway: web::Data<Gateway>) -> HttpResponse {
+pub async fn report(
+    request: HttpRequest,
+    payload: web::Payload,
+    gateway: web::Data<Gateway>,
+) -> HttpResponse {
     let mut exchange = Exchange::begin(&request, &gateway, "/callbacks/mpesa");
     let span = info_span!(
         "gateway.callbacks.mpesa",
@@ -67,7 +71,9 @@ pub async fn report(request: HttpRequest, payload: web::Payload, gateway: web::D
         trace_id = tracing::field::Empty,
     );
     runtime::telemetry::continue_trace(&span, Single::of(request.headers(), &TRACEPARENT).once());
-    let result = take(&request, payload, &gateway, &mut exchange).instrument(span).await;
+    let result = take(&request, payload, &gateway, &mut exchange)
+        .instrument(span)
+        .await;
     observe::callback(match &result {
         Ok(answer) => answer.status,
         Err(problem) => problem.code.facts().code,
@@ -89,9 +95,18 @@ async fn take(
     let (path, query) = raw_target(request)?;
     let presented = Presented::read(request.headers(), Scheme::Mpesa)?;
     if !is_json(request.headers()) {
-        return Err(Problem::new(Code::UnsupportedMediaType, "Send Content-Type: application/json."));
+        return Err(Problem::new(
+            Code::UnsupportedMediaType,
+            "Send Content-Type: application/json.",
+        ));
     }
-    let signed = Signed { method: request.method().as_str(), path, query, idempotency_key: "", body: &raw };
+    let signed = Signed {
+        method: request.method().as_str(),
+        path,
+        query,
+        idempotency_key: "",
+        body: &raw,
+    };
     let (keys, now) = (gateway.keys()?, gateway.clock.now());
     let (key, late) = gateway.judge.mpesa(&keys, &presented, &signed, now)?;
     exchange.signed_by_mpesa(&key);
@@ -102,7 +117,16 @@ async fn take(
     };
     Span::current().record("tx_ref", parsed.tx_ref.as_str());
     let tx_ref = parsed.tx_ref.clone();
-    let received = Received { key, late, parsed, raw: &raw, presented: &presented, path, query, now };
+    let received = Received {
+        key,
+        late,
+        parsed,
+        raw: &raw,
+        presented: &presented,
+        path,
+        query,
+        now,
+    };
     let deadline = exchange.started()
         + Duration::from_millis(gateway.policy.windows.webhook_timeout_ms).saturating_sub(MARGIN);
     let kept = gateway.reports.submit(received.arrival(gateway, deadline)?).await;
@@ -121,7 +145,10 @@ fn answer(kept: Kept, tx_ref: &TxRef) -> Result<CallbackAnswer, Problem> {
         Kept::Before => "already_processed",
         Kept::Unknown => return Err(Problem::unavailable()),
     };
-    Ok(CallbackAnswer { status, tx_ref: tx_ref.to_string() })
+    Ok(CallbackAnswer {
+        status,
+        tx_ref: tx_ref.to_string(),
+    })
 }
 
 fn parse(raw: &[u8]) -> Result<Report, Problem> {
@@ -161,10 +188,13 @@ impl Received<'_> {
             at: self.now,
             traceparent: runtime::telemetry::traceparent_of(&Span::current()),
         };
-        let message = gateway.sealer.seal(&on_the_wire(&signed, self.late), stamp).map_err(|error| {
-            tracing::error!(%error, "a report cannot be sealed");
-            Problem::unavailable()
-        })?;
+        let message = gateway
+            .sealer
+            .seal(&on_the_wire(&signed, self.late), stamp)
+            .map_err(|error| {
+                tracing::error!(%error, "a report cannot be sealed");
+                Problem::unavailable()
+            })?;
         let report = NewReport {
             content_hash: self.parsed.content_hash(),
             parsed: self.parsed,
@@ -173,16 +203,39 @@ impl Received<'_> {
             received_at: self.now,
             signed,
         };
-        Ok(Arrival { report, message, deadline })
+        Ok(Arrival {
+            report,
+            message,
+            deadline,
+        })
     }
 }
 
 /// The message for the callback service.
 pub fn on_the_wire(signed: &SignedReport, late: bool) -> MpesaResult {
-    let SignedReport { report_id, body, timestamp, signature, path, query, received_at } = signed.clone();
-    let report =
-        messaging::wire::SignedReport { report_id, body, timestamp, signature, path, query, received_at };
-    MpesaResult { report, late, accepted_by: None }
+    let SignedReport {
+        report_id,
+        body,
+        timestamp,
+        signature,
+        path,
+        query,
+        received_at,
+    } = signed.clone();
+    let report = messaging::wire::SignedReport {
+        report_id,
+        body,
+        timestamp,
+        signature,
+        path,
+        query,
+        received_at,
+    };
+    MpesaResult {
+        report,
+        late,
+        accepted_by: None,
+    }
 }
 
 fn unix_ms(at: OffsetDateTime) -> i64 {

@@ -108,15 +108,28 @@ async fn find(
     let (path, query) = raw_target(request)?;
     let presented = Presented::read(request.headers(), Scheme::Request)?;
     // A read has no idempotency key; one that is sent anyway is simply not signed.
-    let signed = Signed { method: request.method().as_str(), path, query, idempotency_key: "", body: &raw };
-    let caller = gateway.judge.integrator(&*gateway.keys()?, &presented, &signed, gateway.clock.now())?;
+    let signed = Signed {
+        method: request.method().as_str(),
+        path,
+        query,
+        idempotency_key: "",
+        body: &raw,
+    };
+    let caller = gateway
+        .judge
+        .integrator(&*gateway.keys()?, &presented, &signed, gateway.clock.now())?;
     exchange.signed_by(&caller, "");
     gateway.limiter.pass(&caller.key.id)?;
     if Single::of(request.headers(), &IDEMPOTENCY_KEY) == Single::Wrong {
-        return Err(Problem::new(Code::IdempotencyKeyInvalid, "A read needs no idempotency key."));
+        return Err(Problem::new(
+            Code::IdempotencyKeyInvalid,
+            "A read needs no idempotency key.",
+        ));
     }
     let id: IntentId = id.parse().map_err(|_| Problem::not_found())?;
-    let view = look(gateway, &id, &caller.owner).await?.ok_or_else(Problem::not_found)?;
+    let view = look(gateway, &id, &caller.owner)
+        .await?
+        .ok_or_else(Problem::not_found)?;
     if view.intent.preimage.intent_id() != view.intent.intent_id {
         observe::tampered("mint_intents", exchange.request_id());
         let detail = "This intent is withheld; tell us the requestId.";

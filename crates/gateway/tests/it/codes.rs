@@ -9,16 +9,30 @@ use crate::rig::{Reply, Rig, USER, paid};
 
 fn check_form(reply: &Reply) {
     let body = reply.json();
-    assert_eq!(reply.header("Content-Type"), Some("application/problem+json"), "{body}");
+    assert_eq!(
+        reply.header("Content-Type"),
+        Some("application/problem+json"),
+        "{body}"
+    );
     assert_eq!(body["status"], reply.status, "{body}");
-    assert_eq!(body["type"], format!("urn:fiatrails:problem:{}", reply.text("code")));
-    assert_eq!(Some(reply.text("requestId").as_str()), reply.header("X-Request-Id"));
+    assert_eq!(
+        body["type"],
+        format!("urn:fiatrails:problem:{}", reply.text("code"))
+    );
+    assert_eq!(
+        Some(reply.text("requestId").as_str()),
+        reply.header("X-Request-Id")
+    );
     assert!(body["retryable"].is_boolean() && body["errors"].is_array() && body["title"].is_string());
     assert!(!body["detail"].as_str().unwrap().is_empty());
     if matches!(reply.status, 429 | 503) {
         assert!(reply.header("Retry-After").is_some(), "{body}");
     }
-    let facts = Code::ALL.into_iter().find(|c| c.facts().code == body["code"]).unwrap().facts();
+    let facts = Code::ALL
+        .into_iter()
+        .find(|c| c.facts().code == body["code"])
+        .unwrap()
+        .facts();
     assert_eq!(facts.status, reply.status, "{body}");
 }
 
@@ -27,21 +41,39 @@ async fn codes_of_a_running_gateway() {
     let rig = Rig::new().await;
     let mut seen = BTreeSet::new();
     let mut told = |reply: Reply, expected: &str| {
-        assert_eq!(reply.told(), expected, "{:?}", String::from_utf8_lossy(&reply.body));
+        assert_eq!(
+            reply.told(),
+            expected,
+            "{:?}",
+            String::from_utf8_lossy(&reply.body)
+        );
         check_form(&reply);
         seen.insert(reply.text("code"));
     };
     let mut garbage = rig.intent("TX1");
     garbage.body = b"{not json".to_vec();
     told(rig.send(&garbage).await, "400 invalid-json");
-    told(rig.send(&rig.intent("TX1").field("extra", json!(1))).await, "400 validation-failed");
-    told(rig.send_signed(&rig.intent("TX1"), "").await, "401 signature-missing");
-    told(rig.send_signed(&rig.intent("TX1"), "kid=a,v1=zz").await, "401 signature-malformed");
+    told(
+        rig.send(&rig.intent("TX1").field("extra", json!(1))).await,
+        "400 validation-failed",
+    );
+    told(
+        rig.send_signed(&rig.intent("TX1"), "").await,
+        "401 signature-missing",
+    );
+    told(
+        rig.send_signed(&rig.intent("TX1"), "kid=a,v1=zz").await,
+        "401 signature-malformed",
+    );
     let mut twice = rig.intent("TX1");
-    twice.headers.push(("X-Request-Signature".into(), twice.signature()));
+    twice
+        .headers
+        .push(("X-Request-Signature".into(), twice.signature()));
     told(rig.send(&twice).await, "401 signature-malformed");
     let mut timed_twice = rig.intent("TX1");
-    timed_twice.headers.push(("X-Request-Timestamp".into(), timed_twice.timestamp.to_string()));
+    timed_twice
+        .headers
+        .push(("X-Request-Timestamp".into(), timed_twice.timestamp.to_string()));
     told(rig.send(&timed_twice).await, "401 timestamp-invalid");
     let mut nowhere = rig.intent("TX1");
     nowhere.path = "/nowhere".into();
@@ -60,16 +92,39 @@ async fn codes_of_a_running_gateway() {
     text.content_type = None;
     told(rig.send(&text).await, "415 unsupported-media-type");
     let amount = |value: &str| rig.intent("TX1").field("amount", json!(value));
-    told(rig.send(&amount("999999999999999999")).await, "422 amount-below-minimum");
+    told(
+        rig.send(&amount("999999999999999999")).await,
+        "422 amount-below-minimum",
+    );
     told(rig.send(&amount("0")).await, "422 amount-below-minimum");
-    told(rig.send(&amount("1000000000000000000001")).await, "422 amount-above-maximum");
-    told(rig.send(&amount("1500000000000000000")).await, "422 amount-not-whole");
-    told(rig.send(&rig.intent("TX1").field("countryCode", json!("TZS"))).await, "422 country-not-supported");
+    told(
+        rig.send(&amount("1000000000000000000001")).await,
+        "422 amount-above-maximum",
+    );
+    told(
+        rig.send(&amount("1500000000000000000")).await,
+        "422 amount-not-whole",
+    );
+    told(
+        rig.send(&rig.intent("TX1").field("countryCode", json!("TZS")))
+            .await,
+        "422 country-not-supported",
+    );
     assert_eq!(rig.count("mint_intents"), 0);
     let expected: BTreeSet<String> = [
-        "amount-above-maximum", "amount-below-minimum", "amount-not-whole", "body-too-large",
-        "country-not-supported", "invalid-json", "method-not-allowed", "not-found", "signature-malformed",
-        "signature-missing", "timestamp-invalid", "unsupported-media-type", "validation-failed",
+        "amount-above-maximum",
+        "amount-below-minimum",
+        "amount-not-whole",
+        "body-too-large",
+        "country-not-supported",
+        "invalid-json",
+        "method-not-allowed",
+        "not-found",
+        "signature-malformed",
+        "signature-missing",
+        "timestamp-invalid",
+        "unsupported-media-type",
+        "validation-failed",
     ]
     .map(str::to_owned)
     .into();
@@ -106,7 +161,10 @@ async fn one_user_has_a_daily_limit_even_at_once() {
     let rig = Rig::new().await;
     // 12 x 1000 KES against a limit of 10,000.
     let messages: Vec<_> = (0..12)
-        .map(|n| rig.intent(&format!("TX{n}")).field("amount", json!("1000000000000000000000")))
+        .map(|n| {
+            rig.intent(&format!("TX{n}"))
+                .field("amount", json!("1000000000000000000000"))
+        })
         .collect();
     let replies = futures_util::future::join_all(messages.iter().map(|message| rig.send(message))).await;
     let accepted = replies.iter().filter(|reply| reply.status == 201).count();
@@ -116,19 +174,32 @@ async fn one_user_has_a_daily_limit_even_at_once() {
         assert_eq!(reply.told(), "422 daily-limit-exceeded");
         check_form(reply);
     }
-    assert_eq!(rig.sql("select total from user_daily_totals"), "10000000000000000000000");
+    assert_eq!(
+        rig.sql("select total from user_daily_totals"),
+        "10000000000000000000000"
+    );
     assert_eq!(rig.count("mint_intents"), 10);
     let other = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
     assert_ne!(other, USER);
-    assert_eq!(rig.send(&rig.intent("TX77").field("user", json!(other))).await.status, 201);
-    let again: Vec<_> = futures_util::future::join_all(messages.iter().map(|message| rig.send(message))).await;
+    assert_eq!(
+        rig.send(&rig.intent("TX77").field("user", json!(other)))
+            .await
+            .status,
+        201
+    );
+    let again: Vec<_> =
+        futures_util::future::join_all(messages.iter().map(|message| rig.send(message))).await;
     for (first, again) in replies.iter().zip(&again) {
         assert_eq!(first.body, again.body);
     }
     let mut taken = rig.intent("TX0");
     let first = replies.iter().position(|reply| reply.status == 201).unwrap();
     taken = taken.field("txRef", json!(format!("TX{first}")));
-    assert_eq!(rig.send(&taken).await.told(), "409 tx-ref-exists", "that a txRef is taken is told first");
+    assert_eq!(
+        rig.send(&taken).await.told(),
+        "409 tx-ref-exists",
+        "that a txRef is taken is told first"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +212,11 @@ async fn too_many_unpaid_intents_are_refused_until_paid() {
     let reply = rig.send(&third).await;
     assert_eq!(reply.told(), "429 too-many-unpaid");
     check_form(&reply);
-    assert_eq!(rig.send(&second).await.status, 201, "a replay is no further intent");
+    assert_eq!(
+        rig.send(&second).await.status,
+        201,
+        "a replay is no further intent"
+    );
     assert_eq!(rig.send(&rig.intent("ACME1").by_other(&rig)).await.status, 201);
     assert_eq!(rig.send(&rig.callback(&paid("TX1", 150, "R1"))).await.status, 200);
     testkit::eventually(crate::rig::SOON, "there is room again", async || {
@@ -168,7 +243,11 @@ async fn a_key_has_a_rate_limit_but_callbacks_have_none() {
         let callback = rig.callback(&paid(&format!("TX{n}"), 150, &format!("R{n}")));
         assert_eq!(rig.send(&callback).await.status, 200);
     }
-    assert_eq!(rig.send(&rig.intent("ACME1").by_other(&rig)).await.status, 201, "each key has its own");
+    assert_eq!(
+        rig.send(&rig.intent("ACME1").by_other(&rig)).await.status,
+        201,
+        "each key has its own"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,9 @@ use testkit::eventually;
 async fn envelope(rig: &Rig, queue: &str) -> Value {
     eventually(SOON, "a message arrives", async || {
         let found = rig.vhost.peek(queue, 1).await?;
-        Ok(found.first().and_then(|m| serde_json::from_str(m["payload"].as_str()?).ok()))
+        Ok(found
+            .first()
+            .and_then(|m| serde_json::from_str(m["payload"].as_str()?).ok()))
     })
     .await
     .unwrap()
@@ -23,9 +25,18 @@ async fn an_intent_is_accepted_commanded_and_read_back() {
     assert_eq!(reply.status, 201, "{reply:?}");
     assert!(reply.is_signed_for(&message));
     let id = reply.text("intentId");
-    assert_eq!(id, "0xea77772f8ee613a38310be6efdfaabab62ccddfd822ba2739a82686d36d776cb");
-    assert_eq!(reply.header("Location"), Some(format!("/mint-intents/{id}").as_str()));
-    assert_eq!((reply.text("status"), reply.text("stage")), ("pending".into(), "queued".into()));
+    assert_eq!(
+        id,
+        "0xea77772f8ee613a38310be6efdfaabab62ccddfd822ba2739a82686d36d776cb"
+    );
+    assert_eq!(
+        reply.header("Location"),
+        Some(format!("/mint-intents/{id}").as_str())
+    );
+    assert_eq!(
+        (reply.text("status"), reply.text("stage")),
+        ("pending".into(), "queued".into())
+    );
     assert!(reply.json()["txHash"].is_null());
 
     let envelope = envelope(&rig, "mint.submit.v1").await;
@@ -38,7 +49,10 @@ async fn an_intent_is_accepted_commanded_and_read_back() {
     let shown = rig.send(&read).await;
     assert_eq!(shown.status, 200, "{shown:?}");
     assert!(shown.is_signed_for(&read));
-    assert_eq!((shown.text("user"), shown.text("status")), (USER.into(), "pending".into()));
+    assert_eq!(
+        (shown.text("user"), shown.text("status")),
+        (USER.into(), "pending".into())
+    );
     assert_eq!(shown.text("createdAt"), reply.text("createdAt"));
     assert_eq!(shown.json()["payment"]["status"], "awaiting");
     assert_eq!(shown.json()["final"], false);
@@ -55,7 +69,11 @@ async fn a_callback_is_durable_before_it_is_answered() {
     let rig = Rig::new().await;
     let message = rig.callback(&paid("TX0000000001", 150, "NLJ7RT61SV"));
     let reply = rig.send(&message).await;
-    assert_eq!((reply.status, reply.text("status")), (200, "accepted".into()), "{reply:?}");
+    assert_eq!(
+        (reply.status, reply.text("status")),
+        (200, "accepted".into()),
+        "{reply:?}"
+    );
     assert_eq!(reply.text("txRef"), "TX0000000001");
     assert!(reply.is_signed_for(&message));
     assert_eq!(rig.count("mpesa_reports"), 1);
@@ -67,7 +85,10 @@ async fn a_callback_is_durable_before_it_is_answered() {
     assert!(!body.late && body.accepted_by.is_none());
 
     let again = rig.send(&message).await;
-    assert_eq!((again.status, again.text("status")), (200, "already_processed".into()));
+    assert_eq!(
+        (again.status, again.text("status")),
+        (200, "already_processed".into())
+    );
     assert_eq!(rig.count("mpesa_reports"), 1);
 }
 
@@ -84,14 +105,27 @@ async fn the_same_routes_exist_under_api_v1() {
     let mut callback = rig.callback(&paid("TX1", 150, "R1"));
     callback.path = "/api/v1/callbacks/mpesa".into();
     assert_eq!(rig.send(&callback).await.status, 200);
-    let health = rig.http.get(format!("{}/api/v1/health", rig.base)).send().await.unwrap();
+    let health = rig
+        .http
+        .get(format!("{}/api/v1/health", rig.base))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(health.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_tells_each_dependency_apart() {
     let rig = Rig::new().await;
-    let health: Value = rig.http.get(format!("{}/health", rig.base)).send().await.unwrap().json().await.unwrap();
+    let health: Value = rig
+        .http
+        .get(format!("{}/health", rig.base))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(health["database"], "ok");
     assert_eq!(health["broker"], "ok");
     assert_eq!(health["rpc"]["connected"], false);
@@ -101,9 +135,17 @@ async fn health_tells_each_dependency_apart() {
          values (gen_random_uuid(), true, 7)",
     );
     eventually(SOON, "the heartbeat is seen", async || {
-        let health: Value = rig.http.get(format!("{}/health", rig.base)).send().await?.json().await?;
-        Ok((health["status"] == "healthy" && health["rpc"]["latency_ms"] == 7 && health["dlq_depth"] == 0)
-            .then_some(()))
+        let health: Value = rig
+            .http
+            .get(format!("{}/health", rig.base))
+            .send()
+            .await?
+            .json()
+            .await?;
+        Ok(
+            (health["status"] == "healthy" && health["rpc"]["latency_ms"] == 7 && health["dlq_depth"] == 0)
+                .then_some(()),
+        )
     })
     .await
     .unwrap();

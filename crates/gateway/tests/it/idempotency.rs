@@ -12,14 +12,19 @@ async fn key_missing_malformed_or_sent_twice() {
     missing.key = None;
     let reply = rig.send(&missing).await;
     assert_eq!(reply.told(), "400 idempotency-key-missing");
-    assert!(reply.is_signed_for(&missing), "whoever signs rightly gets a signed answer");
+    assert!(
+        reply.is_signed_for(&missing),
+        "whoever signs rightly gets a signed answer"
+    );
 
     for bad in ["short", "with space in it, long", "ümlautümlautümlaut"] {
         let reply = rig.send(&rig.intent("TX1").with_key(bad)).await;
         assert_eq!(reply.told(), "400 idempotency-key-invalid", "{bad}");
     }
     let mut twice = rig.intent("TX1");
-    twice.headers.push(("X-Idempotency-Key".into(), twice.key.clone().unwrap()));
+    twice
+        .headers
+        .push(("X-Idempotency-Key".into(), twice.key.clone().unwrap()));
     assert_eq!(rig.send(&twice).await.told(), "400 idempotency-key-invalid");
     assert_eq!(rig.count("idempotency_keys"), 0);
 }
@@ -29,7 +34,10 @@ async fn a_bad_or_stale_signature_stores_nothing() {
     let rig = Rig::new().await;
     let message = rig.intent("TX1");
     let other = rig.intent("TX2").signature();
-    assert_eq!(rig.send_signed(&message, &other).await.told(), "401 signature-invalid");
+    assert_eq!(
+        rig.send_signed(&message, &other).await.told(),
+        "401 signature-invalid"
+    );
     let mut stale = message.clone();
     stale.timestamp -= 301;
     let reply = rig.send(&stale).await;
@@ -73,7 +81,10 @@ async fn a_repeated_request_gets_the_same_bytes() {
     let mut later = message.clone();
     later.timestamp += 1;
     let again = rig.send(&later).await;
-    assert_eq!((again.status, again.header("Idempotent-Replayed")), (201, Some("true")));
+    assert_eq!(
+        (again.status, again.header("Idempotent-Replayed")),
+        (201, Some("true"))
+    );
     assert_eq!(again.body, first.body);
     assert_eq!(again.header("Location"), first.header("Location"));
     assert!(again.is_signed_for(&message));
@@ -117,14 +128,24 @@ async fn ownership_comes_before_existence() {
     let rig = Rig::new().await;
     assert_eq!(rig.send(&rig.intent("TX1")).await.status, 201);
     let foreign = rig.intent("TX1").by_other(&rig);
-    let (known, unknown) = (rig.send(&foreign).await, rig.send(&rig.intent("TX9").by_other(&rig)).await);
+    let (known, unknown) = (
+        rig.send(&foreign).await,
+        rig.send(&rig.intent("TX9").by_other(&rig)).await,
+    );
     assert_eq!(known.told(), "422 tx-ref-not-yours");
     assert_eq!(unknown.told(), "422 tx-ref-not-yours");
     assert_eq!(known.header("Location"), None);
     let again = rig.send(&foreign).await;
-    assert_eq!((again.body, again.status), (known.body, 422), "stored like a success");
+    assert_eq!(
+        (again.body, again.status),
+        (known.body, 422),
+        "stored like a success"
+    );
     assert_eq!(rig.send(&rig.intent("ACME1").by_other(&rig)).await.status, 201);
-    assert_eq!(rig.send(&rig.intent("ACME2")).await.told(), "422 tx-ref-not-yours");
+    assert_eq!(
+        rig.send(&rig.intent("ACME2")).await.told(),
+        "422 tx-ref-not-yours"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,7 +184,10 @@ async fn fifty_identical_requests_make_one_intent_and_fifty_answers() {
         assert_eq!(&reply.body, first);
         assert!(reply.is_signed_for(&message));
     }
-    let fresh = replies.iter().filter(|r| r.header("Idempotent-Replayed").is_none()).count();
+    let fresh = replies
+        .iter()
+        .filter(|r| r.header("Idempotent-Replayed").is_none())
+        .count();
     assert_eq!(fresh, 1);
     assert_eq!((rig.count("mint_intents"), rig.count("idempotency_keys")), (1, 1));
 }

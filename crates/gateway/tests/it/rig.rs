@@ -26,7 +26,7 @@ pub struct Rig {
     pub database: Database,
     pub vhost: Vhost,
     pub keys: DevKeys,
-    pub dir: TempDir,
+    _dir: TempDir,
     pub base: String,
     pub admin: String,
     pub http: reqwest::Client,
@@ -55,7 +55,9 @@ impl Rig {
         let keys = DevKeys::generate(&dir.path().join("keys")).unwrap();
         let other_secret = keys.add_integrator(OTHER, OTHER_KID).unwrap();
         database
-            .sql(&format!("insert into tx_ref_prefixes values ('', '{INTEGRATOR}'), ('ACME', '{OTHER}')"))
+            .sql(&format!(
+                "insert into tx_ref_prefixes values ('', '{INTEGRATOR}'), ('ACME', '{OTHER}')"
+            ))
             .unwrap();
         let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/policy.json");
         let mut env: Vec<(String, String)> = [
@@ -69,12 +71,16 @@ impl Rig {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        env.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        env.extend(
+            extra
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         let mut rig = Self {
             database,
             vhost,
             keys,
-            dir,
+            _dir: dir,
             base: String::new(),
             admin: String::new(),
             http: testkit::http::client().unwrap(),
@@ -90,11 +96,13 @@ impl Rig {
     /// Starts it (again), with the same settings.
     pub async fn start(&mut self) {
         let environment: Environment = self.env.iter().cloned().collect();
-        let app = gateway::app::build(GatewaySettings::read(&environment).unwrap()).unwrap();
+        let app = gateway::app::build(&GatewaySettings::read(&environment).unwrap()).unwrap();
         self.base = format!("http://{}", app.addr("api").unwrap());
         self.admin = format!("http://{}", app.addr("admin").unwrap());
         self.stop = app.stop();
-        self.running = Some(tokio::spawn(async move { app.run_until_stopped().await.unwrap() }));
+        self.running = Some(tokio::spawn(
+            async move { app.run_until_stopped().await.unwrap() },
+        ));
         let url = format!("{}/readyz", self.admin);
         eventually(SOON, "the gateway is ready", async || {
             let status = self.http.get(&url).send().await?.status();
@@ -126,7 +134,9 @@ impl Rig {
     }
 
     pub fn count(&self, table: &str) -> u32 {
-        self.sql(&format!("select count(*) from {table}")).parse().unwrap()
+        self.sql(&format!("select count(*) from {table}"))
+            .parse()
+            .unwrap()
     }
 
     pub async fn metrics(&self) -> String {
@@ -150,7 +160,7 @@ impl Rig {
         let mut message = self.message("POST", "/callbacks/mpesa", &body.to_string());
         message.key = None;
         message.mpesa = true;
-        message.kid = MPESA_KID.to_owned();
+        MPESA_KID.clone_into(&mut message.kid);
         message.secret.clone_from(&self.keys.mpesa_secret_hex);
         message
     }
@@ -177,7 +187,11 @@ impl Rig {
 
     /// Sends `message` under a signature that may be another's.
     pub async fn send_signed(&self, message: &Message, signature: &str) -> Reply {
-        let query = if message.query.is_empty() { String::new() } else { format!("?{}", message.query) };
+        let query = if message.query.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", message.query)
+        };
         let url = format!("{}{}{query}", self.base, message.path);
         let method: Method = message.method.parse().unwrap();
         let mut request = self.http.request(method, url).body(message.body.clone());
@@ -241,7 +255,11 @@ impl Message {
     }
 
     fn signature_header(&self) -> &'static str {
-        if self.mpesa { "X-Mpesa-Signature" } else { "X-Request-Signature" }
+        if self.mpesa {
+            "X-Mpesa-Signature"
+        } else {
+            "X-Request-Signature"
+        }
     }
 
     #[must_use]

@@ -26,7 +26,9 @@ async fn known() -> Rig {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_requests_pass_as_they_are_written() {
     let rig = known().await;
-    let mut request = rig.intent("TX0000000001").with_key("8e03978e-40d5-43e8-bc93-6894a57f9324");
+    let mut request = rig
+        .intent("TX0000000001")
+        .with_key("8e03978e-40d5-43e8-bc93-6894a57f9324");
     request.body = br#"{"user":"0x70997970C51812dc3A010C7d01b50e0d17dc79C8","amount":"150000000000000000000","countryCode":"KES","txRef":"TX0000000001"}"#.to_vec();
     request.timestamp = KNOWN_TIME;
     request.kid = "ik_test_0001".into();
@@ -59,12 +61,49 @@ async fn every_signed_part_is_protected() {
     let base = rig.intent("TX1");
     let signature = base.signature();
     let changed: Vec<(&str, Message)> = vec![
-        ("body", Message { body: base.body.iter().map(|b| if *b == b'1' { b'2' } else { *b }).collect(), ..base.clone() }),
-        ("white space", Message { body: [base.body.as_slice(), b" "].concat(), ..base.clone() }),
-        ("path", Message { path: "/api/v1/mint-intents".into(), ..base.clone() }),
-        ("query", Message { query: "x=1".into(), ..base.clone() }),
-        ("timestamp", Message { timestamp: base.timestamp + 1, ..base.clone() }),
-        ("idempotency key", base.clone().with_key("another-key-another-key")),
+        (
+            "body",
+            Message {
+                body: base
+                    .body
+                    .iter()
+                    .map(|b| if *b == b'1' { b'2' } else { *b })
+                    .collect(),
+                ..base.clone()
+            },
+        ),
+        (
+            "white space",
+            Message {
+                body: [base.body.as_slice(), b" "].concat(),
+                ..base.clone()
+            },
+        ),
+        (
+            "path",
+            Message {
+                path: "/api/v1/mint-intents".into(),
+                ..base.clone()
+            },
+        ),
+        (
+            "query",
+            Message {
+                query: "x=1".into(),
+                ..base.clone()
+            },
+        ),
+        (
+            "timestamp",
+            Message {
+                timestamp: base.timestamp + 1,
+                ..base.clone()
+            },
+        ),
+        (
+            "idempotency key",
+            base.clone().with_key("another-key-another-key"),
+        ),
     ];
     for (what, message) in changed {
         let reply = rig.send_signed(&message, &signature).await;
@@ -74,9 +113,16 @@ async fn every_signed_part_is_protected() {
     for forged in [
         signature.replace("ik_dev_0001", "ik_acme_0001"),
         signature.replace("ik_dev_0001", "ik_none_0001"),
-        rig.intent("TX1").by_other(&rig).signature().replace("ik_acme_0001", "ik_dev_0001"),
+        rig.intent("TX1")
+            .by_other(&rig)
+            .signature()
+            .replace("ik_acme_0001", "ik_dev_0001"),
     ] {
-        assert_eq!(rig.send_signed(&base, &forged).await.told(), "401 signature-invalid", "{forged}");
+        assert_eq!(
+            rig.send_signed(&base, &forged).await.told(),
+            "401 signature-invalid",
+            "{forged}"
+        );
     }
     assert_eq!((rig.count("mint_intents"), rig.count("idempotency_keys")), (0, 0));
     assert_eq!(rig.send_signed(&base, &signature).await.status, 201);
@@ -89,7 +135,11 @@ async fn a_callbacks_signature_is_no_requests_signature() {
     let mut as_request = callback.clone();
     as_request.mpesa = false;
     as_request.path = "/mint-intents".into();
-    assert_eq!(rig.send_signed(&as_request, &callback.signature()).await.status, 400, "no idempotency key");
+    assert_eq!(
+        rig.send_signed(&as_request, &callback.signature()).await.status,
+        400,
+        "no idempotency key"
+    );
     as_request.key = Some("0123456789abcdef".into());
     let reply = rig.send_signed(&as_request, &callback.signature()).await;
     assert_eq!(reply.told(), "401 signature-invalid");
@@ -138,9 +188,11 @@ async fn rows_narrow_keys_and_secrets_that_go_take_them_along() {
 async fn the_last_use_of_a_key_is_written_down() {
     let rig = Rig::new().await;
     assert_eq!(rig.send(&rig.intent("TX1")).await.status, 201);
-    testkit::eventually(std::time::Duration::from_secs(30), "the use is recorded", async || {
-        Ok((rig.sql("select key_id from key_uses") == "ik_dev_0001").then_some(()))
-    })
+    testkit::eventually(
+        std::time::Duration::from_secs(30),
+        "the use is recorded",
+        async || Ok((rig.sql("select key_id from key_uses") == "ik_dev_0001").then_some(())),
+    )
     .await
     .unwrap();
 }

@@ -22,16 +22,26 @@ async fn one_bad_row_never_fails_its_neighbours() {
         let expected = if n == 13 { "500 internal" } else { "201 " };
         assert_eq!(reply.told(), expected, "TX{n}");
     }
-    assert_eq!((rig.count("mint_intents"), rig.count("idempotency_keys")), (59, 59));
-    let callbacks: Vec<_> =
-        (0..60).map(|n| rig.callback(&paid(&format!("TX{n}"), 150, &format!("R{n}")))).collect();
+    assert_eq!(
+        (rig.count("mint_intents"), rig.count("idempotency_keys")),
+        (59, 59)
+    );
+    let callbacks: Vec<_> = (0..60)
+        .map(|n| rig.callback(&paid(&format!("TX{n}"), 150, &format!("R{n}"))))
+        .collect();
     let replies = futures_util::future::join_all(callbacks.iter().map(|message| rig.send(message))).await;
     for (n, reply) in replies.iter().enumerate() {
         assert_eq!(reply.status, if n == 13 { 503 } else { 200 }, "TX{n}");
     }
     let metrics = rig.metrics().await;
-    assert!(metrics.contains(r#"fiatrails_intake_splits_total{door="mint_intents""#), "a group really was split");
-    assert!(metrics.contains(r#"fiatrails_intake_splits_total{door="callbacks""#), "a group really was split");
+    assert!(
+        metrics.contains(r#"fiatrails_intake_splits_total{door="mint_intents""#),
+        "a group really was split"
+    );
+    assert!(
+        metrics.contains(r#"fiatrails_intake_splits_total{door="callbacks""#),
+        "a group really was split"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,10 +50,16 @@ async fn the_same_tx_ref_under_many_keys_at_once_is_one_intent() {
     let messages: Vec<_> = (0..40).map(|_| rig.intent("TX1")).collect();
     let replies = futures_util::future::join_all(messages.iter().map(|message| rig.send(message))).await;
     let accepted = replies.iter().filter(|reply| reply.status == 201).count();
-    let refused = replies.iter().filter(|reply| reply.told() == "409 tx-ref-exists").count();
+    let refused = replies
+        .iter()
+        .filter(|reply| reply.told() == "409 tx-ref-exists")
+        .count();
     assert_eq!((accepted, refused), (1, 39));
     assert_eq!((rig.count("mint_intents"), rig.count("idempotency_keys")), (1, 1));
-    assert_eq!(rig.sql("select total from user_daily_totals"), "150000000000000000000");
+    assert_eq!(
+        rig.sql("select total from user_daily_totals"),
+        "150000000000000000000"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +102,10 @@ async fn an_unknown_commit_claims_nothing_and_the_retry_finds_out() {
     })
     .await
     .unwrap();
-    assert_eq!((again.status, again.header("Idempotent-Replayed")), (201, Some("true")));
+    assert_eq!(
+        (again.status, again.header("Idempotent-Replayed")),
+        (201, Some("true"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +119,10 @@ async fn without_a_database_everything_is_503_and_comes_back() {
     proxy.cut();
     let message = rig.intent("TX1");
     assert_eq!(rig.send(&message).await.told(), "503 unavailable");
-    assert_eq!(rig.send(&rig.callback(&paid("TX1", 150, "R1"))).await.told(), "503 unavailable");
+    assert_eq!(
+        rig.send(&rig.callback(&paid("TX1", 150, "R1"))).await.told(),
+        "503 unavailable"
+    );
     proxy.resume();
     eventually(SOON, "it works again", async || {
         let ok = rig.send(&message).await.status == 201

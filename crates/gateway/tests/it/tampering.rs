@@ -21,13 +21,18 @@ async fn a_tampered_answer_is_never_served() {
         let message = rig.intent(&format!("TX{n}"));
         assert_eq!(rig.send(&message).await.status, 201);
         let key = message.key.clone().unwrap();
-        rig.sql(&format!("update idempotency_keys set {change} where idempotency_key = '{key}'"));
+        rig.sql(&format!(
+            "update idempotency_keys set {change} where idempotency_key = '{key}'"
+        ));
         let reply = rig.send(&message).await;
         assert_eq!(reply.told(), "500 stored-response-tampered", "{change}");
         assert!(!String::from_utf8_lossy(&reply.body).contains("forged"));
     }
     let metrics = rig.metrics().await;
-    assert!(metrics.contains(r#"fiatrails_tampered_rows_total{table="idempotency_keys"} 7"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"fiatrails_tampered_rows_total{table="idempotency_keys"} 7"#),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,8 +62,14 @@ async fn an_intent_that_does_not_match_its_id_is_not_shown() {
     .enumerate()
     {
         let id = rig.send(&rig.intent(&format!("TX{n}"))).await.text("intentId");
-        rig.sql(&format!("update mint_intents set {change} where tx_ref = 'TX{n}'"));
-        assert_eq!(rig.send(&rig.read(&id)).await.told(), "500 stored-response-tampered", "{change}");
+        rig.sql(&format!(
+            "update mint_intents set {change} where tx_ref = 'TX{n}'"
+        ));
+        assert_eq!(
+            rig.send(&rig.read(&id)).await.told(),
+            "500 stored-response-tampered",
+            "{change}"
+        );
     }
 }
 
@@ -68,7 +79,9 @@ async fn redriven(rig: &Rig, queue: &str, at_least: u32) {
     let series = format!(r#"fiatrails_redriven_total{{queue="{queue}"}} "#);
     eventually(SOON, "something is sent again", async || {
         let metrics = rig.metrics().await;
-        let count = metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u32>().ok());
+        let count = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&series)?.parse::<u32>().ok());
         Ok(count.is_some_and(|count| count >= at_least).then_some(()))
     })
     .await
@@ -135,8 +148,15 @@ async fn a_row_that_somebody_else_wrote_is_never_commanded() {
     assert_eq!(third.status, 201);
     rig.vhost.purge("mint.submit.v1").await.unwrap();
     redriven(&rig, "mint.submit.v1", 1).await;
-    assert_eq!(rig.sql("select string_agg(subject, ',') from gateway_redrives"), "TX3");
-    assert!(rig.metrics().await.contains(r#"fiatrails_tampered_rows_total{table="mint_intents"} 2"#));
+    assert_eq!(
+        rig.sql("select string_agg(subject, ',') from gateway_redrives"),
+        "TX3"
+    );
+    assert!(
+        rig.metrics()
+            .await
+            .contains(r#"fiatrails_tampered_rows_total{table="mint_intents"} 2"#)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

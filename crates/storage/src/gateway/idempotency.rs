@@ -66,7 +66,10 @@ pub async fn claim_batch(
     answers: &[&StoredAnswer],
     window_seconds: f64,
 ) -> Result<Vec<(String, String)>, StorageError> {
-    let statuses = answers.iter().map(|a| status_to_sql(a.status)).collect::<Result<Vec<_>, _>>()?;
+    let statuses = answers
+        .iter()
+        .map(|a| status_to_sql(a.status))
+        .collect::<Result<Vec<_>, _>>()?;
     let rows = query(
         session,
         CLAIM_BATCH,
@@ -83,7 +86,9 @@ pub async fn claim_batch(
         ],
     )
     .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
 }
 
 /// The stored answers of these slots, in any order; missing ones are left out.

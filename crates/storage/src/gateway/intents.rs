@@ -55,6 +55,15 @@ where i.created_at >= greatest($1::timestamptz, now() - make_interval(secs => $3
   and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $5)
 order by i.created_at
 limit $4";
+
+    OLDEST_UNSETTLED = "\
+select coalesce((
+    select i.created_at from mint_intents i
+    where i.created_at >= greatest($1::timestamptz, now() - make_interval(secs => $3::float8))
+      and i.created_at < now() - make_interval(secs => $2::float8)
+      and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
+      and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
+    order by i.created_at limit 1), now() - make_interval(secs => $2::float8)) as oldest";
 }
 
 /// One intent as it is stored. The MAC ties the row to the integrator that asked for it; its key is not in the
@@ -81,7 +90,10 @@ pub struct TxRefHolder {
 
 /// Inserts those whose txRef is new and returns their txRefs. No two rows may share one; give them in a fixed order.
 pub async fn insert_batch(session: &impl Session, rows: &[&MintIntent]) -> Result<Vec<String>, StorageError> {
-    let chain_ids = rows.iter().map(|r| chain_to_sql(r.preimage.chain_id)).collect::<Result<Vec<_>, _>>()?;
+    let chain_ids = rows
+        .iter()
+        .map(|r| chain_to_sql(r.preimage.chain_id))
+        .collect::<Result<Vec<_>, _>>()?;
     let found = query(
         session,
         INSERT_BATCH,
@@ -128,7 +140,12 @@ pub async fn count_unpaid(
     window_seconds: f64,
     limit: i64,
 ) -> Result<u64, StorageError> {
-    let row = query_one(session, COUNT_UNPAID, &[&integrator.as_str(), &window_seconds, &limit]).await?;
+    let row = query_one(
+        session,
+        COUNT_UNPAID,
+        &[&integrator.as_str(), &window_seconds, &limit],
+    )
+    .await?;
     Reader::new(&row, "mint_intents", integrator).unsigned("unpaid")
 }
 
@@ -159,10 +176,28 @@ pub async fn to_redrive(
     let rows = query(
         session,
         TO_REDRIVE,
-        &[&window.since, &window.after_seconds, &window.horizon_seconds, &window.limit, &queue],
+        &[
+            &window.since,
+            &window.after_seconds,
+            &window.horizon_seconds,
+            &window.limit,
+            &queue,
+        ],
     )
     .await?;
     Ok(rows.iter().map(read).collect())
+}
+
+/// When the oldest intent was made of which the executor knows nothing; everything before it needs no second look.
+pub async fn oldest_unsettled(
+    session: &impl Session,
+    window: &RedriveWindow,
+) -> Result<OffsetDateTime, StorageError> {
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&window.since, &window.after_seconds, &window.horizon_seconds];
+    Ok(query_one(session, OLDEST_UNSETTLED, params)
+        .await?
+        .try_get("oldest")?)
 }
 
 pub(super) fn read(row: &Row) -> Result<MintIntent, StorageError> {

@@ -69,5 +69,10 @@ pub async fn record_uses(
     session: &impl Session,
     uses: &[(KeyId, OffsetDateTime)],
 ) -> Result<u64, StorageError> {
-    execute(session, RECORD_USES, &[&column(uses, |u| u.0.as_str()), &column(uses, |u| u.1)]).await
+    execute(
+        session,
+        RECORD_USES,
+        &[&column(uses, |u| u.0.as_str()), &column(uses, |u| u.1)],
+    )
+    .await
 }

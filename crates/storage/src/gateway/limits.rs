@@ -32,7 +32,10 @@ pub async fn charge_batch(session: &impl Session, charges: &[Charge]) -> Result<
     let rows = query(
         session,
         CHARGE_BATCH,
-        &[&column(charges, |c| c.0.as_bytes().as_slice()), &column(charges, |c| c.1.to_string())],
+        &[
+            &column(charges, |c| c.0.as_bytes().as_slice()),
+            &column(charges, |c| c.1.to_string()),
+        ],
     )
     .await?;
     rows.iter()
@@ -50,7 +53,10 @@ pub async fn refund_batch(session: &impl Session, charges: &[Charge]) -> Result<
     execute(
         session,
         REFUND_BATCH,
-        &[&column(charges, |c| c.0.as_bytes().as_slice()), &column(charges, |c| c.1.to_string())],
+        &[
+            &column(charges, |c| c.0.as_bytes().as_slice()),
+            &column(charges, |c| c.1.to_string()),
+        ],
     )
     .await
 }

@@ -11,7 +11,7 @@ use super::idempotency::column;
 use super::intents::RedriveWindow;
 use crate::error::StorageError;
 use crate::row::Reader;
-use crate::session::{Session, query};
+use crate::session::{Session, query, query_one};
 
 statements! {
     INSERT_BATCH = "\
@@ -40,6 +40,14 @@ where r.received_at >= greatest($1::timestamptz, now() - make_interval(secs => $
   and not exists (select 1 from gateway_outbox o where o.subject = r.tx_ref and o.queue = $5)
 order by r.received_at
 limit $4";
+
+    OLDEST_UNSETTLED = "\
+select coalesce((
+    select r.received_at from mpesa_reports r
+    where r.received_at >= greatest($1::timestamptz, now() - make_interval(secs => $3::float8))
+      and r.received_at < now() - make_interval(secs => $2::float8)
+      and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
+    order by r.received_at limit 1), now() - make_interval(secs => $2::float8)) as oldest";
 }
 
 /// One report to be stored.
@@ -55,7 +63,10 @@ pub struct NewReport {
 
 /// Stores every report whose content is new and returns their ids. A late one is not new when the same content came
 /// in time. Give them in content order: that is the order in which rows are locked.
-pub async fn insert_batch(session: &impl Session, rows: &[&NewReport]) -> Result<Vec<ReportId>, StorageError> {
+pub async fn insert_batch(
+    session: &impl Session,
+    rows: &[&NewReport],
+) -> Result<Vec<ReportId>, StorageError> {
     let found = query(
         session,
         INSERT_BATCH,
@@ -97,10 +108,28 @@ pub async fn to_redrive(
     let rows = query(
         session,
         TO_REDRIVE,
-        &[&window.since, &window.after_seconds, &window.horizon_seconds, &window.limit, &queue],
+        &[
+            &window.since,
+            &window.after_seconds,
+            &window.horizon_seconds,
+            &window.limit,
+            &queue,
+        ],
     )
     .await?;
     rows.iter().map(read).collect()
+}
+
+/// When the oldest report came that the callback service never settled.
+pub async fn oldest_unsettled(
+    session: &impl Session,
+    window: &RedriveWindow,
+) -> Result<OffsetDateTime, StorageError> {
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&window.since, &window.after_seconds, &window.horizon_seconds];
+    Ok(query_one(session, OLDEST_UNSETTLED, params)
+        .await?
+        .try_get("oldest")?)
 }
 
 fn read(row: &Row) -> Result<StoredReport, StorageError> {

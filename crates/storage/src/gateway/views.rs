@@ -1,7 +1,7 @@
 //! What `GET /mint-intents/{id}` shows: one read-only join over the tables of all services.
 
-use domain::intent::{ChainLeg, PaymentLeg};
 use domain::ids::{IntegratorId, IntentId};
+use domain::intent::{ChainLeg, PaymentLeg};
 use domain::money::Shillings;
 use time::OffsetDateTime;
 
@@ -88,7 +88,11 @@ pub async fn find(
     Ok(Some(IntentView {
         chain,
         tx_hash: tx_hash
-            .map(|bytes| bytes.try_into().map_err(|_| reader.corrupt("tx_hash", &"not 32 bytes")))
+            .map(|bytes| {
+                bytes
+                    .try_into()
+                    .map_err(|_| reader.corrupt("tx_hash", &"not 32 bytes"))
+            })
             .transpose()?,
         block_number: reader.get("block_number")?,
         reason: reader.get("reason")?,
