@@ -51,22 +51,6 @@ impl Context {
         })
     }
 
-    /// A reason a person can read later: not empty, of a sane length.
-    pub fn reason<'a>(&self, flag: &str, text: &'a str) -> Result<&'a str> {
-        let text = text.trim();
-        match text.chars().count() {
-            0 => Err(problem(
-                format!("{flag} is empty"),
-                "say in a few words why; it goes into the audit log",
-            )),
-            1..=1000 => Ok(text),
-            _ => Err(problem(
-                format!("{flag} is longer than 1000 characters"),
-                "shorten it and link the details",
-            )),
-        }
-    }
-
     pub fn database(&self) -> Result<PoolConfig> {
         let url = self.environment.required_secret("DATABASE_URL")?;
         let mut config = PoolConfig::new(url, "fiatrails-cli");
@@ -117,5 +101,21 @@ impl Context {
 
     pub fn policy(&self) -> Result<Policy> {
         Ok(self.environment.policy()?)
+    }
+}
+
+/// A reason a person can read later: not empty, of a sane length.
+pub fn reason<'a>(flag: &str, text: &'a str) -> Result<&'a str> {
+    let text = text.trim();
+    match text.chars().count() {
+        0 => Err(problem(
+            format!("{flag} is empty"),
+            "say in a few words why; it goes into the audit log",
+        )),
+        1..=1000 => Ok(text),
+        _ => Err(problem(
+            format!("{flag} is longer than 1000 characters"),
+            "shorten it and link the details",
+        )),
     }
 }

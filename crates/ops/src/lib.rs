@@ -82,10 +82,16 @@ pub fn reference() -> String {
 fn describe(command: &mut clap::Command, name: &str, text: &mut String) {
     let help = command.render_long_help().to_string();
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-    text.push_str(&format!(
-        "\n## `{name}`\n\n```\n{}\n```\n",
-        lines.join("\n").trim_end()
-    ));
+    text.push_str(
+        &[
+            "\n## `",
+            name,
+            "`\n\n```\n",
+            lines.join("\n").trim_end(),
+            "\n```\n",
+        ]
+        .concat(),
+    );
     let below: Vec<String> = command
         .get_subcommands()
         .filter(|sub| sub.get_name() != "help")

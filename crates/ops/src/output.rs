@@ -58,11 +58,6 @@ impl Output {
         Ok(())
     }
 
-    /// A remark that is no part of the result.
-    pub fn note(&self, text: &str) {
-        let _ = writeln!(std::io::stderr(), "{text}");
-    }
-
     pub fn error(&self, error: &anyhow::Error) {
         let (what, fix) = (format!("{error:#}"), fix_for(error));
         let text = if self.json {
@@ -72,7 +67,7 @@ impl Output {
             let fix = fix.map_or_else(String::new, |fix| format!("\n  fix: {fix}"));
             format!("{label} {what}{fix}")
         };
-        self.note(&text);
+        note(&text);
     }
 }
 
@@ -193,6 +188,11 @@ fn tame(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+/// A remark that is no part of the result.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

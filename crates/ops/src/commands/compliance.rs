@@ -88,7 +88,7 @@ async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdic
     let (chain, manager) = connect(context).await?;
     let facts = chain.user_facts(&manager, &args.user).await?;
     out.show(&document(&args.user, facts.as_ref()), |page| {
-        describe(page, &args.user, facts.as_ref())
+        describe(page, &args.user, facts.as_ref());
     })?;
     Ok(if facts.is_some_and(|facts| facts.compliant) {
         Verdict::Yes
@@ -98,7 +98,7 @@ async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdic
 }
 
 async fn set(context: &Context, out: &mut Output, args: &Set) -> Result<Verdict> {
-    let (who, why) = (context.who()?, context.reason("--reason", &args.reason)?);
+    let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let officer = officer(context)?;
     let (chain, manager) = connect(context).await?;
     let wanted = (args.risk, args.attestation.unwrap_or_default(), !args.unverified);

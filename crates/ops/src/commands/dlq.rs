@@ -157,7 +157,7 @@ async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdic
     dead.broker.close().await;
     let entry = found?;
     out.show(&view::document(&entry, &dead.opener, true), |page| {
-        view::describe(page, &entry, &dead.opener)
+        view::describe(page, &entry, &dead.opener);
     })?;
     Ok(Verdict::Yes)
 }

@@ -121,7 +121,7 @@ async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdic
 
 async fn resolve(context: &Context, out: &mut Output, args: &Resolve) -> Result<Verdict> {
     let who = context.who()?;
-    let resolution = context.reason("--resolution", &args.resolution)?;
+    let resolution = crate::context::reason("--resolution", &args.resolution)?;
     let mut client = context.client().await?;
     let Some(before) = exceptions::find(&client, args.id).await? else {
         return Err(unknown(args.id));

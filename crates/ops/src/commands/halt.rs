@@ -66,7 +66,7 @@ async fn turn(
     reason: &str,
 ) -> Result<Verdict> {
     let who = context.who()?;
-    let reason = context.reason("--reason", reason)?;
+    let reason = crate::context::reason("--reason", reason)?;
     let mut client = context.client().await?;
     let tx = client.begin().await?;
     let changed = halts::set(&tx, scope, halted, reason, who).await?;

@@ -90,7 +90,7 @@ async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdic
         None => None,
     };
     let Some(dossier) = found else {
-        out.note(&format!("no service knows {}", args.id));
+        crate::output::note(&format!("no service knows {}", args.id));
         return Ok(Verdict::No);
     };
     let status = status(&dossier);

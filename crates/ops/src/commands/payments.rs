@@ -106,7 +106,7 @@ async fn late(context: &Context, out: &mut Output, args: &Late) -> Result<Verdic
 }
 
 async fn accept(context: &Context, out: &mut Output, args: &Accept) -> Result<Verdict> {
-    let (who, why) = (context.who()?, context.reason("--reason", &args.reason)?);
+    let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let keys = KeyDirectory::open(context.environment.required("FIATRAILS_KEYS_DIR")?.as_ref())?;
     let mut client = context.client().await?;
     let report = find(&client, args.report_id).await?;

@@ -85,7 +85,7 @@ async fn run(context: &Context, out: &mut Output, args: &Chosen, act: Act) -> Re
             "name one ID, or choose by --queue, --class or --intent",
         ));
     }
-    let (who, why) = (context.who()?, context.reason("--reason", &args.reason)?);
+    let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let dead = dead_letters(context)?;
     let chosen = sweep(&dead, args, Act::Keep, None).await?.1;
     if args.dry_run || chosen.is_empty() {

@@ -104,7 +104,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Add) -> Result<Verd
     })?;
     show(out, args, &place, &prefixes, &written, &secret)?;
     if !files.reaches_services() {
-        out.note(
+        crate::output::note(
             "note: FIATRAILS_KEYS_ROOT is not set, so only the operator's directory has the secret; \
              copy the file to the services that verify with it",
         );
@@ -180,7 +180,7 @@ fn new_key_id(prefix: &str, now: OffsetDateTime) -> Result<KeyId> {
 /// The rows of a key that has any, and the audit row; returns the registered prefixes.
 async fn record(context: &Context, args: &Add, place: &Place) -> Result<Vec<String>> {
     let who = context.who()?;
-    let why = context.reason("--reason", &args.reason)?;
+    let why = crate::context::reason("--reason", &args.reason)?;
     let (window, prefixes) = match &args.kind {
         Kind::Integrator(integrator) => (Some(&integrator.window), integrator.tx_ref_prefix.clone()),
         Kind::Mpesa(window) => (Some(window), Vec::new()),

@@ -57,7 +57,7 @@ impl State {
 
 pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<Verdict> {
     let who = context.who()?;
-    let why = context.reason("--reason", &args.reason)?;
+    let why = crate::context::reason("--reason", &args.reason)?;
     let files = KeyFiles::of(&context.environment)?;
     let kid = args.kid.as_str();
     let mut client = context.client().await?;
@@ -132,7 +132,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<V
         }
     })?;
     if !files.reaches_services() {
-        out.note(
+        crate::output::note(
             "note: FIATRAILS_KEYS_ROOT is not set; remove the secret from the services' directories too",
         );
     }

@@ -134,9 +134,9 @@ pub fn compare(
         differs("leg", detail);
     }
     let Some(on_chain) = on_chain else {
-        unaccounted(line, None)
-            .into_iter()
-            .for_each(|detail| differs("payment_unaccounted", detail));
+        if let Some(detail) = unaccounted(line, None) {
+            differs("payment_unaccounted", detail);
+        }
         return found;
     };
     if on_chain.again || (on_chain.executed.is_some() && on_chain.refunded.is_some()) {
@@ -174,9 +174,9 @@ pub fn compare(
             );
         }
     }
-    unaccounted(line, Some(on_chain))
-        .into_iter()
-        .for_each(|detail| differs("payment_unaccounted", detail));
+    if let Some(detail) = unaccounted(line, Some(on_chain)) {
+        differs("payment_unaccounted", detail);
+    }
     found
 }
 

@@ -98,7 +98,9 @@ pub async fn read(chain: &Chain, from: u64, to: u64, step: u64) -> Result<Seen> 
         let last = next.saturating_add(step - 1).min(to);
         match chain.escrow_logs_between(next, last).await {
             Ok(logs) => {
-                logs.iter().for_each(|log| seen.add(log));
+                for log in &logs {
+                    seen.add(log);
+                }
                 next = last.saturating_add(1);
             }
             Err(ChainError::Refused { .. } | ChainError::Unavailable(_)) if step > 1 => step /= 2,
