@@ -76,6 +76,11 @@ impl App {
         self.ctx.clone()
     }
 
+    /// Where metrics and health are served.
+    pub fn admin_addr(&self) -> Option<std::net::SocketAddr> {
+        self.process.listening.addr("admin")
+    }
+
     pub async fn run_until_stopped(mut self) -> anyhow::Result<()> {
         self.add_checks();
         self.spawn_consumer::<MintSubmit>("mint.submit consumer");

@@ -24,7 +24,7 @@ fn parked_reasons(world: &World) -> Result<String> {
 #[tokio::test]
 async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let honest = world.intent(1)?;
     rig.submit(&honest).await?;
@@ -52,7 +52,7 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
 #[tokio::test]
 async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = escrowed(&world, &mut rig, 1).await?;
     let other = world.intent(2)?;
@@ -85,7 +85,7 @@ async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<(
 #[tokio::test]
 async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let paid = escrowed(&world, &mut rig, 1).await?;
     let unpaid = escrowed(&world, &mut rig, 2).await?;
@@ -130,7 +130,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
 #[tokio::test]
 async fn an_intent_of_another_deployment_is_parked_at_the_door() -> Result<()> {
     let world = World::new().await?;
-    let rig = world.executor().await?;
+    let rig = world.executor()?;
     let intent = domain::ids::Preimage {
         chain_id: 1,
         ..world.intent(1)?

@@ -11,7 +11,7 @@ use crate::rig::World;
 #[tokio::test]
 async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     let intent = world.good_intent(1, &rig.ctx.chain).await?;
     let id = intent.intent_id();
     rig.lead().await?;
@@ -62,7 +62,7 @@ async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
 #[tokio::test]
 async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let mut intents = Vec::new();
     for n in 0..70 {
@@ -87,7 +87,7 @@ async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<
 #[tokio::test]
 async fn a_message_that_comes_again_changes_nothing() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
     let body = messaging::wire::MintSubmit {

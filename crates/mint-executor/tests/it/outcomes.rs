@@ -12,7 +12,7 @@ use crate::rig::{PAUSE, UNPAUSE, World};
 #[tokio::test]
 async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
     let id = intent.intent_id();
@@ -46,7 +46,7 @@ async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> R
 #[tokio::test]
 async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
@@ -76,7 +76,7 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
 #[tokio::test]
 async fn an_intent_undone_before_any_attempt_is_dropped() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
@@ -96,7 +96,7 @@ async fn an_intent_undone_before_any_attempt_is_dropped() -> Result<()> {
 #[tokio::test]
 async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit_accepted(&intent, System.unix_seconds() - 3601).await?;
@@ -109,7 +109,7 @@ async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
 #[tokio::test]
 async fn an_undo_of_a_deposit_under_way_waits_in_its_row_and_refunds() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
@@ -126,7 +126,7 @@ async fn an_undo_of_a_deposit_under_way_waits_in_its_row_and_refunds() -> Result
 #[tokio::test]
 async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     // Below the contract's smallest mint.
     let intent = domain::ids::Preimage {
@@ -150,7 +150,7 @@ async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Res
 #[tokio::test]
 async fn an_outcome_nobody_heard_is_told_again() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;

@@ -4,116 +4,226 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use domain::clock::{Clock, IdSource, System};
+use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintSubmit};
-use messaging::{Broker, BrokerConfig, Outgoing, Service, Stamp};
+use messaging::{Broker, BrokerConfig, Outgoing, Publisher, Service, Stamp};
+use mint_executor::context::Context;
 use runtime::Environment;
 use testkit::anvil::{EXECUTOR_PRIVATE_KEY, Mining};
-use testkit::{Anvil, Servers, eventually};
+use testkit::{Anvil, Servers, Vhost, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
 
-use crate::rig::{World, paid_body};
+use crate::rig::{Rig, World, paid_body};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(90);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_process_takes_commands_from_the_broker_and_tells_outcomes() -> Result<()> {
-    let servers = Servers::shared()?;
-    let (node, at) = Anvil::deployed(Mining::Every(1.0)).await?;
-    // The rig signs and reads; the process beside it has its own database of the same server.
-    let world = World::new().await?;
-    let rig = world.executor().await?;
-    let vhost = servers.vhost().await?;
-    let as_service = |service| {
-        Broker::new(BrokerConfig {
-            url: vhost.url().into(),
-            service,
-            version: "test".into(),
-            ca_pem: None,
+/// The executor at work, and whoever stands at both ends of its queues.
+struct Running {
+    world: World,
+    /// Signs and seals; the process beside it has the same keys and database.
+    rig: Rig,
+    ctx: Context,
+    vhost: Vhost,
+    gateway: Publisher,
+    callback: Publisher,
+    admin: std::net::SocketAddr,
+    process: JoinHandle<Result<()>>,
+    _node: Anvil,
+}
+
+impl Running {
+    async fn start() -> Result<Self> {
+        let (node, at) = Anvil::deployed(Mining::Every(1.0)).await?;
+        let world = World::new().await?;
+        let vhost = Servers::shared()?.vhost().await?;
+        let as_service = |service| {
+            Broker::new(BrokerConfig {
+                url: vhost.url().into(),
+                service,
+                version: "test".into(),
+                ca_pem: None,
+            })
+        };
+        messaging::topology::declare_all(&as_service(Service::Ops)?).await?;
+        let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/policy.json");
+        let environment: Environment = [
+            ("DATABASE_URL", world.db_url.clone()),
+            ("AMQP_URL", vhost.url()),
+            ("RPC_URLS", node.url()),
+            ("FIATRAILS_KEYS_DIR", world.keys_dir("mint-executor")),
+            ("FIATRAILS_POLICY_FILE", policy.to_owned()),
+            ("ESCROW_ADDRESS", at.escrow.clone()),
+            ("TREASURY_ADDRESS", at.treasury.clone()),
+            ("EXECUTOR_PRIVATE_KEY", EXECUTOR_PRIVATE_KEY.to_owned()),
+        ]
+        .into_iter()
+        .collect();
+        let app = mint_executor::app::build(&environment)?;
+        Ok(Self {
+            rig: world.executor()?,
+            ctx: app.context(),
+            gateway: as_service(Service::Gateway)?.publisher(),
+            callback: as_service(Service::Callback)?.publisher(),
+            admin: app.admin_addr().context("the admin port")?,
+            process: tokio::spawn(app.run_until_stopped()),
+            vhost,
+            world,
+            _node: node,
         })
-    };
-    messaging::topology::declare_all(&as_service(Service::Ops)?).await?;
-    let environment: Environment = [
-        ("DATABASE_URL", world.db_url.clone()),
-        ("AMQP_URL", vhost.url()),
-        ("RPC_URLS", node.url()),
-        ("FIATRAILS_KEYS_DIR", world.keys_dir("mint-executor")?),
-        (
-            "FIATRAILS_POLICY_FILE",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/policy.json").to_owned(),
-        ),
-        ("ESCROW_ADDRESS", at.escrow.clone()),
-        ("TREASURY_ADDRESS", at.treasury.clone()),
-        ("EXECUTOR_PRIVATE_KEY", EXECUTOR_PRIVATE_KEY.to_owned()),
-    ]
-    .into_iter()
-    .collect();
-    let app = mint_executor::app::build(&environment)?;
-    let ctx = app.context();
-    let process = tokio::spawn(app.run_until_stopped());
-    let manager = at.compliance_manager.parse()?;
-    let intent = world.intent(1)?;
-    ctx.chain
-        .set_user_facts(&world.admin, &manager, &intent.user, (10, [7; 32], true), LIMIT)
-        .await?;
+    }
 
-    let gateway = as_service(Service::Gateway)?.publisher();
-    let stamp = || Stamp {
+    async fn allow(&self, intent: &Preimage) -> Result<()> {
+        let (manager, facts) = (self.world.at.compliance_manager.parse()?, (10, [7; 32], true));
+        let (officer, chain) = (&self.world.admin, &self.ctx.chain);
+        chain
+            .set_user_facts(officer, &manager, &intent.user, facts, LIMIT)
+            .await?;
+        Ok(())
+    }
+
+    async fn submit(&self, intents: &[Preimage]) -> Result<()> {
+        let sealed = intents.iter().map(|intent| {
+            let body = MintSubmit {
+                intent: intent.clone(),
+                integrator: "dev".parse()?,
+                accepted_at: System.unix_seconds(),
+            };
+            Ok(Outgoing::from(self.rig.ctx.sealer.seal(&body, stamp())?))
+        });
+        publish(&self.gateway, sealed.collect::<Result<_>>()?).await
+    }
+
+    async fn execute(&self, intents: &[Preimage], shillings: &str) -> Result<()> {
+        let sealed = intents.iter().map(|intent| {
+            let report = self.rig.report(&paid_body(intent, shillings))?;
+            let body = MintExecute {
+                intent: intent.clone(),
+                report,
+            };
+            Ok(Outgoing::from(self.rig.ctx.sealer.seal(&body, stamp())?))
+        });
+        publish(&self.callback, sealed.collect::<Result<_>>()?).await
+    }
+
+    async fn until_legs(&self, leg: &str, count: usize) -> Result<()> {
+        let sql = format!("select count(*) from chain_legs where leg = '{leg}'");
+        let found = eventually(LIMIT, leg, async || {
+            Ok((self.world.count(&sql)? == u64::try_from(count)?).then_some(()))
+        });
+        found.await.with_context(|| {
+            let rows = "select command, state, reason, count(*) from work_items group by 1, 2, 3";
+            self.world.db.sql(rows).unwrap_or_default()
+        })
+    }
+
+    /// An outcome message lies on its queue.
+    async fn until_told(&self, outcome: &str) -> Result<()> {
+        let wanted = format!(r#"\"outcome\":\"{outcome}\""#);
+        eventually(LIMIT, outcome, async || {
+            let messages = self.vhost.peek("mint.outcome.v1", 10).await?;
+            let mut told = messages.iter().filter_map(|message| message["payload"].as_str());
+            Ok(told.any(|payload| payload.contains(&wanted)).then_some(()))
+        })
+        .await
+    }
+
+    /// Sum over the labels of one counter on the admin port.
+    async fn counter(&self, name: &str) -> Result<f64> {
+        let mut stream = tokio::net::TcpStream::connect(self.admin).await?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        Ok(lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.process.abort();
+    }
+}
+
+fn stamp() -> Stamp {
+    Stamp {
         message_id: System.message_id(),
         causation_id: None,
         at: System.now(),
         traceparent: None,
-    };
-    let body = MintSubmit {
-        intent: intent.clone(),
-        integrator: "dev".parse()?,
-        accepted_at: System.unix_seconds(),
-    };
-    gateway
-        .publish(Outgoing::from(rig.ctx.sealer.seal(&body, stamp())?))
-        .await?;
-    await_outcome(&world, &vhost, "escrowed").await?;
+    }
+}
 
-    let callback = as_service(Service::Callback)?.publisher();
-    let body = MintExecute {
-        intent: intent.clone(),
-        report: rig.report(&paid_body(&intent, "150"))?,
-    };
-    let paid = Instant::now();
-    callback
-        .publish(Outgoing::from(rig.ctx.sealer.seal(&body, stamp())?))
-        .await?;
-    eventually(LIMIT, "mined", async || {
-        let leg = world.db.sql("select leg from chain_legs")?;
-        Ok((leg == "executed").then_some(()))
-    })
-    .await?;
-    println!("paid to mined and seen: {:?}", paid.elapsed());
-    await_outcome(&world, &vhost, "executed").await?;
-    assert_eq!(world.minted(&ctx.chain, &intent.user).await?, intent.amount.get());
-    assert_eq!(
-        world
-            .db
-            .sql("select rpc_connected and problem is null from executor_heartbeats")?,
-        "t"
-    );
-    process.abort();
+async fn publish(publisher: &Publisher, messages: Vec<Outgoing>) -> Result<()> {
+    for result in publisher.publish_many(messages).await {
+        result?;
+    }
     Ok(())
 }
 
-/// An outcome message lies on its queue.
-async fn await_outcome(world: &World, vhost: &testkit::Vhost, outcome: &str) -> Result<()> {
-    let found = eventually(LIMIT, outcome, async || {
-        let messages = vhost.peek("mint.outcome.v1", 10).await?;
-        let wanted = format!(r#"\"outcome\":\"{outcome}\""#);
-        let told = messages.iter().filter_map(|message| message["payload"].as_str());
-        Ok(told
-            .clone()
-            .any(|payload| payload.contains(&wanted))
-            .then_some(()))
-    });
-    found.await.with_context(|| {
-        world
-            .db
-            .sql("select command, state, reason from work_items")
-            .unwrap_or_default()
-    })
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_takes_commands_from_the_broker_and_tells_outcomes() -> Result<()> {
+    let run = Running::start().await?;
+    let intent = run.world.intent(1)?;
+    run.allow(&intent).await?;
+    let one = std::slice::from_ref(&intent);
+    run.submit(one).await?;
+    run.until_told("escrowed").await?;
+    let paid = Instant::now();
+    run.execute(one, "150").await?;
+    run.until_legs("executed", 1).await?;
+    println!("paid to mined and seen: {:?}", paid.elapsed());
+    run.until_told("executed").await?;
+    assert_eq!(
+        run.world.minted(&run.ctx.chain, &intent.user).await?,
+        intent.amount.get()
+    );
+    let beat = "select rpc_connected and problem is null from executor_heartbeats";
+    assert_eq!(run.world.db.sql(beat)?, "t");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_mints_cost_few_calls_to_the_node() -> Result<()> {
+    const MINTS: u32 = 512;
+    let run = Running::start().await?;
+    let first = run.world.intent(1)?;
+    run.allow(&first).await?;
+    // One user: all of it within the contract's daily limit.
+    let intents: Vec<Preimage> = (0..MINTS)
+        .map(|n| {
+            Ok(Preimage {
+                amount: "30000000000000000000".parse()?,
+                tx_ref: format!("MANY{n}").parse()?,
+                ..first.clone()
+            })
+        })
+        .collect::<Result<_>>()?;
+    let before = run.counter("fiatrails_rpc_requests_total").await?;
+    let started = Instant::now();
+    run.submit(&intents).await?;
+    run.until_legs("escrowed", intents.len()).await?;
+    let escrowed = started.elapsed();
+    run.execute(&intents, "30").await?;
+    run.until_legs("executed", intents.len()).await?;
+    let (all, calls) = (
+        started.elapsed(),
+        run.counter("fiatrails_rpc_requests_total").await? - before,
+    );
+    let per_mint = calls / f64::from(MINTS);
+    println!(
+        "{MINTS} deposits in {escrowed:?}, mints in {:?}; {calls} calls, {per_mint:.3} a mint",
+        all.saturating_sub(escrowed)
+    );
+    assert!(per_mint <= 0.2, "{per_mint} calls a mint");
+    let attempts = run.world.count("select count(*) from attempts")?;
+    assert!(
+        attempts <= u64::from(MINTS) / 64 * 2 + 8,
+        "{attempts} transactions"
+    );
+    let total = intents.len() as u128 * 30_000_000_000_000_000_000;
+    assert_eq!(run.world.minted(&run.ctx.chain, &first.user).await?, total);
+    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::rig::World;
 #[tokio::test]
 async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_restart() -> Result<()> {
     let world = World::new().await?;
-    let mut first = world.executor().await?;
+    let mut first = world.executor()?;
     first.lead().await?;
     let intent = world.intent(1)?;
     first.submit(&intent).await?;
@@ -28,7 +28,7 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
     drop(first);
     world.let_the_lease_end()?;
 
-    let mut second = world.executor().await?;
+    let mut second = world.executor()?;
     second.lead().await?;
     assert_eq!(
         second.round(WorkCommand::Submit).await?,
@@ -51,7 +51,7 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
 async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
     let world = World::new().await?;
     let proxy = ChaosProxy::before(&world.node.url()).await?;
-    let mut rig = world.executor_through(&proxy.through(&world.node.url())?).await?;
+    let mut rig = world.executor_through(&proxy.through(&world.node.url())?)?;
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
@@ -84,7 +84,7 @@ async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
 async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
     for depth in [1, 3] {
         let world = World::new().await?;
-        let mut rig = world.executor().await?;
+        let mut rig = world.executor()?;
         let intent = world.good_intent(1, &rig.ctx.chain).await?;
         rig.lead().await?;
         rig.mine(&world, 3).await?;
@@ -144,7 +144,7 @@ async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
 #[tokio::test]
 async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> {
     let world = World::new().await?;
-    let (mut first, second) = (world.executor().await?, world.executor().await?);
+    let (mut first, second) = (world.executor()?, world.executor()?);
     first.lead().await?;
     assert_eq!(mint_executor::lease::acquire(&second.ctx).await?, None);
     let old = first.lease()?;
@@ -168,7 +168,7 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
 #[tokio::test]
 async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Result<()> {
     let world = World::new().await?;
-    let mut rig = world.executor().await?;
+    let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;

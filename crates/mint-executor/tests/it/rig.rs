@@ -64,8 +64,8 @@ impl World {
         })
     }
 
-    pub fn keys_dir(&self, service: &str) -> Result<String> {
-        Ok(self.keys.path().join(service).to_string_lossy().into_owned())
+    pub fn keys_dir(&self, service: &str) -> String {
+        self.keys.path().join(service).to_string_lossy().into_owned()
     }
 
     pub fn policy() -> Result<Policy> {
@@ -73,11 +73,11 @@ impl World {
     }
 
     /// One more executor over the same rows, as after a restart.
-    pub async fn executor(&self) -> Result<Rig> {
-        self.executor_through(&self.node.url()).await
+    pub fn executor(&self) -> Result<Rig> {
+        self.executor_through(&self.node.url())
     }
 
-    pub async fn executor_through(&self, rpc: &str) -> Result<Rig> {
+    pub fn executor_through(&self, rpc: &str) -> Result<Rig> {
         let rpc = RpcConfig::new(vec![rpc.into()], Duration::from_millis(1500));
         let escrow: Address = self.at.escrow.parse()?;
         let keys = KeyDirectory::open(&DevKeys::generate(self.keys.path())?.dir("mint-executor"))?;
