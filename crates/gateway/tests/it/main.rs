@@ -10,7 +10,6 @@ mod callbacks;
 mod codes;
 mod happy;
 mod idempotency;
-mod limits;
 mod rig;
 mod signatures;
 mod storms;

@@ -110,7 +110,7 @@ async fn what_nothing_came_of_is_sent_again_until_something_does() {
     }
     let id = reply.text("intentId");
     rig.sql(&format!(
-        "insert into chain_legs (intent_id, tx_ref, leg) values ('\\x{}', 'TX1', 'queued')",
+        "insert into chain_legs (intent_id, tx_ref, preimage, leg) values ('\\x{}', 'TX1', '{{}}', 'queued')",
         id.trim_start_matches("0x")
     ));
     rig.sql("insert into report_outcomes (report_id, tx_ref, outcome) select report_id, tx_ref, 'x' from mpesa_reports");
