@@ -20,7 +20,8 @@ async fn raw(rig: &Rig, pieces: &[(&[u8], u64)]) -> String {
     }
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(10), read)
+    // A connection with an unread body is ended by the watch on idle connections, after some 10 s.
+    let _ = tokio::time::timeout(Duration::from_secs(25), read)
         .await
         .expect("the connection is closed");
     String::from_utf8_lossy(&answer).into_owned()
