@@ -201,23 +201,25 @@ async fn many_mints_cost_few_calls_to_the_node() -> Result<()> {
             })
         })
         .collect::<Result<_>>()?;
-    let before = run.counter("fiatrails_rpc_requests_total").await?;
+    let (calls, sends) = ("fiatrails_rpc_requests_total", "fiatrails_sends_total");
+    let before = run.counter(calls).await?;
     let started = Instant::now();
     run.submit(&intents).await?;
     run.until_legs("escrowed", intents.len()).await?;
     let escrowed = started.elapsed();
     run.execute(&intents, "30").await?;
     run.until_legs("executed", intents.len()).await?;
-    let (all, calls) = (
-        started.elapsed(),
-        run.counter("fiatrails_rpc_requests_total").await? - before,
-    );
-    let per_mint = calls / f64::from(MINTS);
+    let all = started.elapsed();
+    let (calls, sends) = (run.counter(calls).await? - before, run.counter(sends).await?);
+    let mints = f64::from(MINTS);
     println!(
-        "{MINTS} deposits in {escrowed:?}, mints in {:?}; {calls} calls, {per_mint:.3} a mint",
-        all.saturating_sub(escrowed)
+        "{MINTS} deposits in {escrowed:?}, mints in {:?}; a mint: {:.3} calls, {:.3} sends",
+        all.saturating_sub(escrowed),
+        calls / mints,
+        sends / mints
     );
-    assert!(per_mint <= 0.2, "{per_mint} calls a mint");
+    // Looks at the head pass with time, whatever is minted; what the work itself costs does not.
+    assert!(sends / mints <= 0.1, "{sends} sends");
     let attempts = run.world.count("select count(*) from attempts")?;
     assert!(
         attempts <= u64::from(MINTS) / 64 * 2 + 8,
