@@ -58,7 +58,7 @@ fmt: ## Format Rust and Solidity
 bench: tools build ## Measure accepted and minted per second against the machine's own limits
 	@cargo build --quiet --profile $(PROFILE) --package bench
 	@$(stack) up --block-time $(BLOCK_TIME)
-	@set -a && . .stack/env && exec $(bin_dir)/bench $(BENCH_ARGS)
+	@set -a && . .stack/env && exec env FIATRAILS_BIN=$(bin_dir)/fiatrails BLOCK_TIME=$(BLOCK_TIME) $(bin_dir)/bench $(BENCH_ARGS)
 
 compose-smoke: tools ## Bring compose.yaml up for real, run the demo's checks against it, take it away
 	@cargo build --quiet --package testkit --bin stack
