@@ -145,6 +145,18 @@ pub const fn leg_of(record: Record) -> Option<ChainLeg> {
     }
 }
 
+/// What storage holds for a leg that has seen every log up to a block: the inverse of [`leg_of`].
+pub const fn record_of(leg: ChainLeg) -> Record {
+    match leg {
+        ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped => Record::Absent,
+        ChainLeg::Escrowed | ChainLeg::Executing | ChainLeg::Refunding => {
+            Record::Present(IntentStatus::Pending)
+        }
+        ChainLeg::Executed(_) => Record::Present(IntentStatus::Executed),
+        ChainLeg::Refunded(_) => Record::Present(IntentStatus::Refunded),
+    }
+}
+
 /// What a command may do while the leg stands where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
@@ -354,6 +366,25 @@ mod tests {
         );
         assert_eq!(after(facts(Ending::Reverted, pending)), Step::Smaller(2));
         assert_eq!(after(facts(Ending::Silent, pending)), Step::Park("silent"));
+    }
+
+    #[test]
+    fn what_a_leg_stands_for_is_what_storage_holds() {
+        use IntentStatus::{Executed, Pending, Refunded};
+        for record in [Record::Absent]
+            .into_iter()
+            .chain([Pending, Executed, Refunded].map(Record::Present))
+        {
+            assert_eq!(leg_of(record).map(record_of), Some(record));
+        }
+        for leg in ChainLeg::ALL {
+            let expected = match leg.name() {
+                "executing" | "refunding" => "escrowed",
+                "queued" | "rejected" | "dropped" => "submitting",
+                same => same,
+            };
+            assert_eq!(leg_of(record_of(leg)).map(|there| there.name()), Some(expected));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::effects::Effects;
 use super::follow::row_of;
 use super::gather::Facts;
 use crate::context::{Context, WorkError};
-use crate::decide::{Ending, ItemFacts, Record, after};
+use crate::decide::{Ending, ItemFacts, Record, after, record_of};
 use crate::{observe, outcome};
 
 /// Legs made final in one transaction; a longer list goes on in the next block.
@@ -42,11 +42,7 @@ pub async fn apply(ctx: &Context, lease: &Lease, facts: Facts) -> Result<(), Wor
     }
     for item in &facts.refused {
         let why = item.outcome.as_deref().unwrap_or_default();
-        let record = facts
-            .records
-            .get(&item.intent_id)
-            .copied()
-            .unwrap_or(Record::NotAsked);
+        let record = record(&facts, &effects, &item.intent_id);
         // Only a record that was read, and is absent, fails an intent.
         if record != Record::NotAsked {
             effects.reject(item.message_id, &item.intent_id, (why, record))?;
@@ -134,7 +130,7 @@ impl Member {
         let ending = self
             .ending
             .unwrap_or_else(|| told(&facts.logs, &self.tx_hash, &id));
-        let record = facts.records.get(&id).copied().unwrap_or(Record::NotAsked);
+        let record = record(facts, effects, &id);
         let asked = ItemFacts {
             command: self.item.command,
             ending,
@@ -151,6 +147,13 @@ impl Member {
             .push((self.attempt_id, self.item.message_id, ending.name()));
         effects.step(self.item.message_id, self.item.command, &id, (step, record))?;
         Ok(())
+    }
+}
+
+fn record(facts: &Facts, effects: &Effects, id: &IntentId) -> Record {
+    match &facts.records {
+        Some(read) => read.get(id).copied().unwrap_or(Record::NotAsked),
+        None => effects.leg(id).map_or(Record::NotAsked, |leg| record_of(leg.leg)),
     }
 }
 

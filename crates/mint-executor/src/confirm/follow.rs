@@ -51,7 +51,7 @@ impl Follower {
                 // The head we hold may be of the abandoned fork: look again.
                 return Ok(());
             }
-            self.take_in(ctx, lease, &header).await?;
+            self.take_in(ctx, lease, &header, next == head.number).await?;
             tip = self.tip;
             next += 1;
         }
@@ -109,11 +109,20 @@ impl Follower {
         Ok(())
     }
 
-    async fn take_in(&mut self, ctx: &Context, lease: &Lease, header: &Header) -> Result<(), WorkError> {
-        let facts = gather::gather(ctx, lease, header, &self.resender).await?;
+    async fn take_in(
+        &mut self,
+        ctx: &Context,
+        lease: &Lease,
+        header: &Header,
+        at_head: bool,
+    ) -> Result<(), WorkError> {
+        let facts = gather::gather(ctx, lease, header, (&self.resender, at_head)).await?;
         apply::apply(ctx, lease, facts).await?;
         self.tip = Some(row_of(header));
-        ctx.head.send_replace(Some(*header));
+        if at_head {
+            // Nothing is built while we catch up: what is read of old blocks is not how things stand.
+            ctx.head.send_replace(Some(*header));
+        }
         ctx.relay.now();
         ctx.work.notify_one();
         let now = ctx.clock.now().unix_timestamp_nanos() / 1_000_000;

@@ -25,15 +25,18 @@ pub struct Facts {
     pub quiet: Vec<(i64, Ending)>,
     /// Deposits refused for good, in a block that is final.
     pub refused: Vec<AttemptItem>,
-    /// What storage held at this block, for the intents in question.
-    pub records: HashMap<IntentId, Record>,
+    /// What storage held at this block, for the intents in question. `None`: the node holds that state no longer,
+    /// and the legs, which saw every log up to this block, stand in for it.
+    pub records: Option<HashMap<IntentId, Record>>,
 }
 
+/// `at_head`: nothing is known above this block. Only then is the signer's count asked for: full nodes drop the
+/// state of older blocks, and a count of long ago proves nothing about what was sent since.
 pub async fn gather(
     ctx: &Context,
     lease: &Lease,
     header: &Header,
-    resender: &Resender,
+    (resender, at_head): (&Resender, bool),
 ) -> Result<Facts, WorkError> {
     let logs = ctx.chain.escrow_logs(header.hash).await?;
     let final_block = header.number.checked_sub(ctx.policy.chain.confirmations);
@@ -53,7 +56,7 @@ pub async fn gather(
         next_nonce: None,
         quiet: Vec::new(),
         refused,
-        records: HashMap::new(),
+        records: Some(HashMap::new()),
     };
     let silent = |attempt: &AttemptRow| {
         !facts
@@ -61,10 +64,8 @@ pub async fn gather(
             .iter()
             .any(|log| *log.tx_hash.as_bytes() == attempt.tx_hash)
     };
-    if open
-        .iter()
-        .any(|attempt| silent(attempt) && resender.is_overdue(attempt.id, header.number))
-    {
+    let overdue = |attempt: &AttemptRow| silent(attempt) && resender.is_overdue(attempt.id, header.number);
+    if at_head && open.iter().any(overdue) {
         let next = ctx
             .chain
             .nonce(&ctx.signer.address(), At::Block(header.hash))
@@ -72,7 +73,14 @@ pub async fn gather(
         facts.next_nonce = Some(next);
         facts.quiet = quiet(ctx, &facts, &open, next).await?;
     }
-    facts.records = records(ctx, &facts).await?;
+    facts.records = match records(ctx, &facts).await {
+        Err(WorkError::Chain(ChainError::UnknownBlock)) if !at_head => {
+            // They come again with the next block.
+            facts.refused.clear();
+            None
+        }
+        found => Some(found?),
+    };
     Ok(facts)
 }
 

@@ -202,3 +202,56 @@ async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Re
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_batch_signed_while_old_blocks_are_taken_in_holds_nothing_up() -> Result<()> {
+    let mut world = World::new().await?;
+    let mut first = world.executor()?;
+    first.lead().await?;
+    let intent = world.intent(1)?;
+    first.submit(&intent).await?;
+    first.mine(&world, 2).await?;
+    world.node.mine(3).await?;
+    first.send(WorkCommand::Submit, 1).await?;
+    drop(first);
+    world.let_the_lease_end()?;
+    world.drop_old_state().await?;
+
+    let mut second = world.executor()?;
+    second.lead().await?;
+    second.mine(&world, 1).await?;
+    assert_eq!(second.leg(&intent).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the_logs() -> Result<()> {
+    let mut world = World::new().await?;
+    let mut first = world.executor()?;
+    first.lead().await?;
+    let intent = world.intent(1)?;
+    first.submit(&intent).await?;
+    first.send(WorkCommand::Submit, 1).await?;
+    first.mine(&world, 1).await?;
+    first.execute(&intent).await?;
+    first.send(WorkCommand::Execute, 1).await?;
+    first.told().await?;
+    world.node.mine(3).await?;
+    drop(first);
+    world.let_the_lease_end()?;
+    world.drop_old_state().await?;
+
+    let mut second = world.executor()?;
+    second.lead().await?;
+    let row = second.leg_row(&intent.intent_id()).await?;
+    assert_eq!(
+        (row.leg, row.reason.as_deref()),
+        (ChainLeg::Escrowed, Some("not_compliant"))
+    );
+    assert_eq!(
+        second.told().await?,
+        [(intent.intent_id(), Outcome::Refused, false)]
+    );
+    assert_eq!(second.round(WorkCommand::Execute).await?, Built::Nothing);
+    Ok(())
+}

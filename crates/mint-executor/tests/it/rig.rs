@@ -177,6 +177,18 @@ impl World {
             .await?)
     }
 
+    /// The node goes on with all blocks and logs, and with the state of the head alone: as full nodes do.
+    pub async fn drop_old_state(&mut self) -> Result<()> {
+        let state = self.node.rpc("anvil_dumpState", json!([])).await?;
+        self.node = Anvil::start_with(testkit::anvil::Options {
+            mining: Mining::Manual,
+            ..Default::default()
+        })
+        .await?;
+        self.node.rpc("anvil_loadState", json!([state])).await?;
+        Ok(())
+    }
+
     /// The holder hangs for longer than its lease.
     pub fn let_the_lease_end(&self) -> Result<()> {
         self.db.sql("update signers set lease_until = now()").map(drop)
