@@ -61,6 +61,26 @@ pub struct App {
     _dir: TempDir,
 }
 
+/// Lines of each service's log that are shown when a test ends.
+const SHOWN_LINES: usize = 60;
+
+/// The test runner shows the output of failed tests only, so this costs the others nothing.
+impl Drop for App {
+    fn drop(&mut self) {
+        for service in [&self.gateway, &self.executor, &self.callback]
+            .into_iter()
+            .flatten()
+        {
+            let log = service.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("== the end of {}'s log", service.name());
+            for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
 /// The shared broker's users are shared by all tests: one password for all, so that none overwrites another's.
 const AMQP_PASSWORD: &str = "testkit-broker-password";
 

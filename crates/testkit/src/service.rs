@@ -98,6 +98,10 @@ impl ChildService {
         Ok(format!("http://{addr}"))
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }

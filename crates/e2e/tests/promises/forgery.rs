@@ -116,7 +116,7 @@ async fn an_intent_added_by_sql_to_a_stored_batch_is_never_signed() -> Result<()
 
 #[tokio::test]
 async fn an_amount_changed_by_sql_mints_nothing() -> Result<()> {
-    let app = App::start_with(Options {
+    let mut app = App::start_with(Options {
         without: vec![EXECUTOR],
         ..Options::default()
     })
@@ -127,7 +127,7 @@ async fn an_amount_changed_by_sql_mints_nothing() -> Result<()> {
     let id = app.accept(&user, 10, "CHANGED-1").await?;
     app.database
         .sql("update mint_intents set amount = 900000000000000000000 where tx_ref = 'CHANGED-1'")?;
-    let _executor = app.start_service(EXECUTOR).await?;
+    app.executor = Some(app.start_service(EXECUTOR).await?);
     app.pay("CHANGED-1", 900, "RCPT0000021").await?;
 
     eventually(
