@@ -61,6 +61,7 @@ CREATE TABLE work_items (
 );
 CREATE INDEX work_items_unsent ON work_items (updated_at) WHERE unsent;
 CREATE INDEX work_items_ready ON work_items (command, not_before) WHERE state = 'ready';
+CREATE INDEX work_items_parked ON work_items (updated_at) WHERE state = 'parked';
 CREATE INDEX work_items_open ON work_items (intent_id) WHERE state IN ('ready', 'in_attempt');
 
 CREATE TABLE attempts (

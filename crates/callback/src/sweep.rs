@@ -9,7 +9,8 @@ use domain::intent::PaymentLeg;
 use domain::tx_ref::TxRef;
 use runtime::Stop;
 use storage::Inbox;
-use storage::callback::{exceptions, reports, sweeps};
+use storage::callback::exceptions::{self, Kind};
+use storage::callback::{reports, sweeps};
 
 use crate::case::{Because, Case};
 use crate::desk::{Desk, DeskError};
@@ -39,6 +40,7 @@ pub async fn once(desk: &Desk) {
     report("undecided", undecided(desk).await);
     report("redrive", redrive(desk).await);
     report("orphans", orphans(desk).await);
+    report("parked", parked(desk).await);
     report("gauges", gauges(desk).await);
 }
 
@@ -104,6 +106,19 @@ pub async fn orphans(desk: &Desk) -> Result<usize, DeskError> {
                 case.orphaned().await?;
             }
             Ok(())
+        })
+        .await?;
+    }
+    Ok(found.len())
+}
+
+/// Work the executor gave up on: nothing more is commanded until a person has looked.
+pub async fn parked(desk: &Desk) -> Result<usize, DeskError> {
+    let found = sweeps::parked(&desk.pool.get().await?, redrive_after(desk) * 10).await?;
+    for parked in &found {
+        let detail = format!("{} is a dead letter: {}", parked.command, parked.reason);
+        under_lock(desk, &parked.tx_ref, "parked", async |case, _| {
+            case.except(Kind::CommandParked, None, None, detail).await
         })
         .await?;
     }

@@ -140,3 +140,43 @@ async fn one_corrupt_row_does_not_stop_a_sweep() {
     sweep::expire(&rig.desk).await.unwrap();
     assert_eq!(rig.commands().await, [refund("T2", Expired)]);
 }
+
+#[tokio::test]
+async fn what_the_executor_parked_is_held_until_a_person_has_dealt_with_it() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.escrowed(&intent).await;
+    let id = intent.intent_id().to_string().replace("0x", "\\x");
+    let legs = "insert into chain_legs (intent_id, tx_ref, preimage, leg) values";
+    let items = "insert into work_items (message_id, intent_id, command, state, envelope, reason) values";
+    rig.database
+        .sql(&format!(
+            "{legs} ('{id}', 'T1', '', 'escrowed'); \
+             {items} (gen_random_uuid(), '{id}', 'execute', 'parked', '', 'id_mismatch')"
+        ))
+        .unwrap();
+    sweep::parked(&rig.desk).await.unwrap();
+    sweep::parked(&rig.desk).await.unwrap();
+    assert_eq!(rig.exceptions("T1"), ["command_parked - -"]);
+    let detail = rig.database.sql("select detail from exceptions").unwrap();
+    assert_eq!(detail, "execute is a dead letter: id_mismatch");
+    rig.declined("T1").await;
+    assert!(rig.commands().await.is_empty(), "held");
+
+    let resolve = |ago: u32| {
+        let sql = format!("update exceptions set resolved_at = clock_timestamp() - interval '{ago} seconds'");
+        rig.database.sql(&sql).unwrap();
+    };
+    resolve(1);
+    sweep::parked(&rig.desk).await.unwrap();
+    assert!(rig.exceptions("T1").is_empty(), "believed for a while");
+    resolve(1201);
+    sweep::parked(&rig.desk).await.unwrap();
+    assert_eq!(rig.exceptions("T1"), ["command_parked - -"], "nothing came of it");
+    resolve(1201);
+    rig.database
+        .sql("update chain_legs set leg = 'refunded'")
+        .unwrap();
+    sweep::parked(&rig.desk).await.unwrap();
+    assert!(rig.exceptions("T1").is_empty(), "settled");
+}

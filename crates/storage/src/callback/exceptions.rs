@@ -46,10 +46,12 @@ pub enum Kind {
     CompromisedKey,
     /// The chain minted what no payment confirms.
     MintWithoutPayment,
+    /// The executor parked a command of it: a dead letter waits for a person.
+    CommandParked,
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AmountMismatch,
         Self::DuplicatePayment,
         Self::OwedToPayer,
@@ -60,6 +62,7 @@ impl Kind {
         Self::IntentTampered,
         Self::CompromisedKey,
         Self::MintWithoutPayment,
+        Self::CommandParked,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -74,6 +77,7 @@ impl Kind {
             Self::IntentTampered => "intent_tampered",
             Self::CompromisedKey => "compromised_key",
             Self::MintWithoutPayment => "mint_without_payment",
+            Self::CommandParked => "command_parked",
         }
     }
 
@@ -85,7 +89,8 @@ impl Kind {
             | Self::ReportTampered
             | Self::IntentTampered
             | Self::CompromisedKey
-            | Self::MintWithoutPayment => true,
+            | Self::MintWithoutPayment
+            | Self::CommandParked => true,
             Self::DuplicatePayment | Self::OwedToPayer | Self::CallbackConflict | Self::LateReport => false,
         }
     }
@@ -95,7 +100,7 @@ impl Kind {
     pub const fn comes_again(self) -> bool {
         matches!(
             self,
-            Self::ReportTampered | Self::IntentTampered | Self::CompromisedKey
+            Self::ReportTampered | Self::IntentTampered | Self::CompromisedKey | Self::CommandParked
         )
     }
 }

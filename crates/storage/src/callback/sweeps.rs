@@ -50,6 +50,16 @@ statements! {
          and p.received_at < clock_timestamp() - $1::float8 * interval '1 second' \
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment') \
          order by p.received_at limit $2";
+    // Parked work of an intent that is not settled and has no other work under way. It comes again some time after a
+    // person resolved it, if nothing came of that.
+    PARKED =
+        "select l.tx_ref, w.command, coalesce(w.reason, '') as reason \
+         from work_items w join chain_legs l on l.intent_id = w.intent_id \
+         where w.state = 'parked' and l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
+         and not exists (select from exceptions e where e.tx_ref = l.tx_ref and e.kind = 'command_parked' \
+         and (e.resolved_at is null or e.resolved_at > clock_timestamp() - $1::float8 * interval '1 second')) \
+         and not exists (select from work_items o where o.intent_id = w.intent_id and o.state in ('ready', 'in_attempt')) \
+         order by w.updated_at limit $2";
     ORPHANS =
         "select count(*) as orphans, \
          coalesce(extract(epoch from clock_timestamp() - min(p.received_at)), 0)::float8 as oldest \
@@ -96,6 +106,28 @@ pub async fn undecided(session: &impl Session, after: Duration) -> Result<Vec<Tx
 
 pub async fn old_orphans(session: &impl Session, after: Duration) -> Result<Vec<TxRef>, StorageError> {
     tx_refs(&query(session, OLD_ORPHANS, &[&after.as_secs_f64(), &LIMIT]).await?)
+}
+
+/// Work the executor parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    pub tx_ref: TxRef,
+    pub command: String,
+    pub reason: String,
+}
+
+/// `again`: how long a resolved exception is believed.
+pub async fn parked(session: &impl Session, again: Duration) -> Result<Vec<Parked>, StorageError> {
+    let rows = query(session, PARKED, &[&again.as_secs_f64(), &LIMIT]).await?;
+    let read = |row: &Row| {
+        let reader = Reader::new(row, "work_items", row.try_get::<_, &str>("tx_ref")?);
+        Ok(Parked {
+            tx_ref: reader.parse("tx_ref")?,
+            command: reader.get("command")?,
+            reason: reader.get("reason")?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Number of payments that wait for their intent, and the age of the oldest in seconds.
