@@ -18,7 +18,7 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
-.PHONY: help demo up down test test-env test-env-down contracts lint fmt bench compose-smoke tools build
+.PHONY: help demo up down test test-env test-env-down contracts mutants lint fmt bench compose-smoke tools build
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ test-env-down: ## Stop the servers of test-env
 contracts: tools ## Build, check and test the contracts
 	@scripts/contracts
 
+mutants: tools ## Take out one guard at a time and expect red tests (half an hour). WORD=seal for some of them
+	@cargo build --quiet --package testkit --bin stack
+	@$(target_dir)/debug/stack services run -- scripts/mutants $(WORD)
+
 lint: ## Formatting, clippy, dependency rules
 	@scripts/lint
 
@@ -55,6 +59,8 @@ fmt: ## Format Rust and Solidity
 	@cargo fmt --all
 	@cd contracts && tools/foundry forge fmt
 
+# Unoptimised figures mislead; PROFILE=dev on the command line still wins.
+bench: PROFILE = release
 bench: tools build ## Measure accepted and minted per second against the machine's own limits
 	@cargo build --quiet --profile $(PROFILE) --package bench
 	@$(stack) up --block-time $(BLOCK_TIME)

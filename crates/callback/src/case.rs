@@ -18,7 +18,7 @@ use storage::halts::{self, Scope};
 use storage::outbox::OutboxRow;
 use storage::{Outbox, StorageError, Transaction};
 
-use crate::desk::{Desk, DeskError, to_wire};
+use crate::desk::{Desk, DeskError};
 use crate::judge::{Expected, FirstLeg, Told, match_payment};
 use crate::observe::{self, Event};
 
@@ -389,10 +389,7 @@ impl<'t> Case<'t> {
                 .await;
         }
         let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));
-        let body = MintExecute {
-            intent,
-            report: to_wire(report),
-        };
+        let body = MintExecute { intent, report };
         let sealed = self.desk.sealer.seal(&body, stamp)?;
         self.command(LiveCommand::Execute, sealed, Some(first.age_seconds));
         Ok(())

@@ -7,7 +7,7 @@ use domain::evidence::{EvidenceError, SignedReport};
 use domain::ids::MessageId;
 use domain::payment::Report;
 use domain::policy::Windows;
-use messaging::{Disposition, SealError, Sealer, Stamp, wire};
+use messaging::{Disposition, SealError, Sealer, Stamp};
 use runtime::relay::Wake;
 use runtime::{KeyDirectory, chain, telemetry};
 use storage::{Contention, Pool, StorageError};
@@ -80,29 +80,5 @@ impl Desk {
     /// Verifies the MAC with the keys mounted now.
     pub(crate) fn open(&self, report: &SignedReport) -> Result<Report, EvidenceError> {
         report.open(&self.keys.current().mpesa)
-    }
-}
-
-pub(crate) fn from_wire(report: wire::SignedReport) -> SignedReport {
-    SignedReport {
-        report_id: report.report_id,
-        body: report.body,
-        timestamp: report.timestamp,
-        signature: report.signature,
-        path: report.path,
-        query: report.query,
-        received_at: report.received_at,
-    }
-}
-
-pub(crate) fn to_wire(report: SignedReport) -> wire::SignedReport {
-    wire::SignedReport {
-        report_id: report.report_id,
-        body: report.body,
-        timestamp: report.timestamp,
-        signature: report.signature,
-        path: report.path,
-        query: report.query,
-        received_at: report.received_at,
     }
 }

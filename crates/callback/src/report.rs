@@ -13,7 +13,7 @@ use storage::{Inbox, Transaction};
 use time::OffsetDateTime;
 
 use crate::case::{Because, Case, is_compromised};
-use crate::desk::{Desk, DeskError, from_wire};
+use crate::desk::{Desk, DeskError};
 use crate::judge::{FirstLeg, Recorded, ReportFacts, ReportVerdict, judge_report};
 use crate::observe;
 
@@ -32,8 +32,8 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
     } else {
         "mpesa"
     };
-    let signed = from_wire(body.report.clone());
-    let report = match desk.open(&signed) {
+    let signed = &body.report;
+    let report = match desk.open(signed) {
         Ok(report) => report,
         Err(EvidenceError::UnknownKey(kid)) => {
             tracing::warn!(kid, "report signed with a key that is not mounted here");
@@ -41,7 +41,7 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
             return Ok(Disposition::Return);
         }
         Err(error) => {
-            record_tampered(&desk, &signed, &error).await?;
+            record_tampered(&desk, signed, &error).await?;
             observe::report(source, "tampered");
             return Ok(Disposition::park("report_tampered", error.to_string()));
         }
@@ -59,7 +59,7 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
         message_id: Some(delivery.message_id),
     };
     let mut case = Case::open(&desk, &tx, &report.tx_ref, because).await?;
-    let status = take_in(&desk, &tx, &mut case, body, &signed, &report).await?;
+    let status = take_in(&desk, &tx, &mut case, body, &report).await?;
     let closed = case.close().await?;
     tx.commit().await?;
     closed.announce(&desk);
@@ -77,9 +77,9 @@ async fn take_in(
     tx: &Transaction<'_>,
     case: &mut Case<'_>,
     body: &MpesaResult,
-    signed: &SignedReport,
     report: &Report,
 ) -> Result<&'static str, DeskError> {
+    let signed = &body.report;
     if reports::outcome(tx, signed.report_id)
         .await?
         .is_some_and(|outcome| is_settled(&outcome))

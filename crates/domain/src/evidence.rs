@@ -1,6 +1,8 @@
 //! The signed bytes of an M-Pesa report, kept as received, and the judgement whether they pay for an intent.
 //! Callback and executor both judge here, each with its own secrets, right before they act (SPEC sections 1, 5).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Preimage, ReportId};
@@ -9,8 +11,8 @@ use crate::money::AmountError;
 use crate::payment::{ParseError, Report};
 use crate::signature::{Scheme, SignatureHeader, SignedRequest};
 
-/// One report exactly as it came in: enough to verify its MAC again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One report exactly as it came in: enough to verify its MAC again. Nothing in it is believed before that.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SignedReport {
     pub report_id: ReportId,
@@ -27,6 +29,18 @@ pub struct SignedReport {
     pub query: String,
     /// When the gateway took it, unix ms.
     pub received_at: i64,
+}
+
+impl fmt::Debug for SignedReport {
+    /// Without the body: it names a payer's phone, which does not belong into a log by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedReport")
+            .field("report_id", &self.report_id)
+            .field("body_bytes", &self.body.len())
+            .field("timestamp", &self.timestamp)
+            .field("received_at", &self.received_at)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -152,6 +166,15 @@ mod tests {
             country_code: CountryCode::KES,
             tx_ref: "TX0000000001".parse().unwrap(),
         }
+    }
+
+    #[test]
+    fn debug_shows_no_payer() {
+        let shown = format!("{:?}", signed(PAID));
+        assert!(
+            !shown.contains("254708374149") && !shown.contains("v1="),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -383,7 +383,7 @@ mod tests {
                 "queued" | "rejected" | "dropped" => "submitting",
                 same => same,
             };
-            assert_eq!(leg_of(record_of(leg)).map(|there| there.name()), Some(expected));
+            assert_eq!(leg_of(record_of(leg)).map(ChainLeg::name), Some(expected));
         }
     }
 

@@ -2,9 +2,9 @@
 //! call is built from it, and a mint needs the M-Pesa MAC to verify at that moment.
 
 use domain::address::Address;
-use domain::evidence::{EvidenceError, SignedReport};
+use domain::evidence::EvidenceError;
 use domain::ids::Preimage;
-use messaging::wire::{self, MintExecute, MintRefund, MintSubmit, RefundReason};
+use messaging::wire::{MintExecute, MintRefund, MintSubmit, RefundReason};
 use messaging::{OpenError, Opener, WorkQueue};
 use runtime::KeyDirectory;
 use storage::executor::items::{ItemRow, WorkCommand};
@@ -87,8 +87,7 @@ impl Verifier {
             }
             WorkCommand::Execute => {
                 let body: MintExecute = opened.body()?;
-                let report = evidence(body.report);
-                report.pays_for(&body.intent, &self.keys.current().mpesa)?;
+                body.report.pays_for(&body.intent, &self.keys.current().mpesa)?;
                 Verified {
                     intent: body.intent,
                     order: Order::Execute,
@@ -121,18 +120,6 @@ impl Verifier {
             ));
         }
         Ok(())
-    }
-}
-
-fn evidence(report: wire::SignedReport) -> SignedReport {
-    SignedReport {
-        report_id: report.report_id,
-        body: report.body,
-        timestamp: report.timestamp,
-        signature: report.signature,
-        path: report.path,
-        query: report.query,
-        received_at: report.received_at,
     }
 }
 

@@ -129,13 +129,24 @@ async fn one_receipt_under_two_tx_refs_at_once_pays_for_one() {
 async fn a_message_that_comes_twice_is_handled_once() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
-    let message = Arc::new(delivery(
+    let signed = rig.sign(&paid_body("T1", "R1", 150));
+    rig.stored(&signed, false).await;
+    let paid = Arc::new(delivery(System.message_id(), result(&signed, false, None)));
+    let mined = Arc::new(delivery(
         System.message_id(),
         told(&intent, Outcome::Escrowed, false, Some(1)),
     ));
-    for _ in 0..2 {
-        let settled = handled(outcome::handle(rig.desk.clone(), message.clone()).await);
+    for round in 0..2 {
+        let settled = handled(report::handle(rig.desk.clone(), paid.clone()).await);
         assert_eq!(settled, Disposition::Done);
+        let settled = handled(outcome::handle(rig.desk.clone(), mined.clone()).await);
+        assert_eq!(settled, Disposition::Done);
+        assert_eq!(rig.commands().await, [execute("T1")], "round {round}");
+        // As if that command were forgotten: whoever looks at the case now commands again.
+        rig.database
+            .sql("update decisions set live_command = null, live_message_id = null, live_since = null")
+            .unwrap();
     }
-    assert_eq!(rig.database.sql("select version from decisions").unwrap(), "1");
+    rig.escrowed(&intent).await;
+    assert_eq!(rig.commands().await.len(), 2, "a message of its own is looked at");
 }

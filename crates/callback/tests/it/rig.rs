@@ -9,7 +9,7 @@ use domain::ids::{MessageId, Preimage};
 use domain::payment::Report;
 use domain::policy::{Policy, Windows};
 use domain::signature::{HmacSecret, KeyId, Mac, Scheme, SignedRequest};
-use messaging::wire::{self, MintExecute, MintOutcome, MintRefund, MpesaResult, Outcome, RefundReason};
+use messaging::wire::{MintExecute, MintOutcome, MintRefund, MpesaResult, Outcome, RefundReason};
 use messaging::{Delivery, Disposition, Opener, Sealer, WorkQueue};
 use runtime::KeyDirectory;
 use runtime::relay::Wake;
@@ -289,17 +289,8 @@ pub fn declined_body(tx_ref: &str) -> String {
 }
 
 pub fn result(signed: &SignedReport, late: bool, accepted_by: Option<&str>) -> MpesaResult {
-    let signed = signed.clone();
     MpesaResult {
-        report: wire::SignedReport {
-            report_id: signed.report_id,
-            body: signed.body,
-            timestamp: signed.timestamp,
-            signature: signed.signature,
-            path: signed.path,
-            query: signed.query,
-            received_at: signed.received_at,
-        },
+        report: signed.clone(),
         late,
         accepted_by: accepted_by.map(str::to_owned),
     }

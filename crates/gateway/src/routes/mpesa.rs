@@ -213,26 +213,8 @@ impl Received<'_> {
 
 /// The message for the callback service.
 pub fn on_the_wire(signed: &SignedReport, late: bool) -> MpesaResult {
-    let SignedReport {
-        report_id,
-        body,
-        timestamp,
-        signature,
-        path,
-        query,
-        received_at,
-    } = signed.clone();
-    let report = messaging::wire::SignedReport {
-        report_id,
-        body,
-        timestamp,
-        signature,
-        path,
-        query,
-        received_at,
-    };
     MpesaResult {
-        report,
+        report: signed.clone(),
         late,
         accepted_by: None,
     }

@@ -11,8 +11,9 @@ use domain::ids::{IntegratorId, IntentId, Preimage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use domain::evidence::SignedReport;
 pub use outcome::{MintOutcome, Outcome};
-pub use report::{MpesaResult, SignedReport};
+pub use report::MpesaResult;
 
 use crate::topology::WorkQueue;
 

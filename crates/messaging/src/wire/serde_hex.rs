@@ -1,4 +1,4 @@
-//! Serde helpers for binary fields: `0x` hexadecimal hashes and base64 bytes.
+//! Serde helper for `0x` hexadecimal hashes.
 
 pub(super) mod hash {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -25,21 +25,5 @@ pub(super) mod hash {
                 serde::de::Error::custom("a hash is 0x followed by 64 lower-case hexadecimal digits")
             })?;
         Ok(Some(bytes))
-    }
-}
-
-pub(super) mod base64 {
-    use ::base64::{Engine, engine::general_purpose::STANDARD};
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&STANDARD.encode(bytes))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        STANDARD
-            .decode(text.as_bytes())
-            .map_err(|_| serde::de::Error::custom("not base64"))
     }
 }

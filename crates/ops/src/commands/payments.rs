@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
-use domain::evidence::SignedReport;
 use domain::ids::ReportId;
 use messaging::wire::MpesaResult;
 use messaging::{Outgoing, Sealer, Stamp, WorkQueue};
@@ -138,7 +137,7 @@ async fn accept(context: &Context, out: &mut Output, args: &Accept) -> Result<Ve
 
     let sealer = Sealer::new(keys.pipeline());
     let body = MpesaResult {
-        report: wire(&report.signed),
+        report: report.signed.clone(),
         late: true,
         accepted_by: Some(who.to_owned()),
     };
@@ -249,18 +248,6 @@ async fn relay(context: &Context, client: &Client) -> Result<usize> {
     }
     broker.close().await;
     Ok(sent)
-}
-
-fn wire(report: &SignedReport) -> messaging::wire::SignedReport {
-    messaging::wire::SignedReport {
-        report_id: report.report_id,
-        body: report.body.clone(),
-        timestamp: report.timestamp.clone(),
-        signature: report.signature.clone(),
-        path: report.path.clone(),
-        query: report.query.clone(),
-        received_at: report.received_at,
-    }
 }
 
 fn document(report: &LateReport) -> Value {
