@@ -164,7 +164,10 @@ async fn what_the_executor_parked_is_held_until_a_person_has_dealt_with_it() {
     assert!(rig.commands().await.is_empty(), "held");
 
     let resolve = |ago: u32| {
-        let sql = format!("update exceptions set resolved_at = clock_timestamp() - interval '{ago} seconds'");
+        let sql = format!(
+            "update exceptions set resolved_by = 'on-call', resolution = 'replayed', \
+             resolved_at = clock_timestamp() - interval '{ago} seconds'"
+        );
         rig.database.sql(&sql).unwrap();
     };
     resolve(1);
