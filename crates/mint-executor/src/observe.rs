@@ -1,5 +1,6 @@
 //! What happens here, as events that count and log. Labels are bounded: commands, outcomes, kinds.
 
+use chain::fees::TooDear;
 use chain::inspect::Condition;
 use chain::{SendOutcome, TxHash};
 use domain::ids::IntentId;
@@ -52,6 +53,18 @@ pub fn describe() {
         Unit::Seconds,
         "block timestamp to taken in"
     );
+    describe_counter!(
+        "fiatrails_replacements_total",
+        "transactions signed again at a higher price"
+    );
+    describe_counter!(
+        "fiatrails_nonce_gaps_filled_total",
+        "missing nonces used up by empty transactions"
+    );
+    describe_gauge!(
+        "fiatrails_fee_cap_reached",
+        "1 while a transaction waits because its price may not rise further"
+    );
     describe_gauge!("fiatrails_head_block", "last block taken in");
     describe_gauge!("fiatrails_signer_balance_wei", "native balance of the signer");
     describe_gauge!("fiatrails_signer_nonce_gap", "transactions without a block");
@@ -75,6 +88,26 @@ pub fn signed(command: WorkCommand, items: usize, nonce: u64, hash: &TxHash) {
     counter!("fiatrails_attempts_total", "command" => command.name()).increment(1);
     histogram!("fiatrails_batch_items", "command" => command.name()).record(float(wide(items)));
     tracing::info!(command = command.name(), items, nonce, tx_hash = %hash, "attempt stored");
+}
+
+pub fn replaced(nonce: u64, hash: &TxHash, max_fee: u128) {
+    counter!("fiatrails_replacements_total").increment(1);
+    tracing::warn!(nonce, tx_hash = %hash, max_fee = %max_fee, "signed again at a higher price");
+}
+
+/// The price may not rise further: the attempt waits for the market.
+pub fn fee_capped(nonce: u64, too_dear: &TooDear) {
+    gauge!("fiatrails_fee_cap_reached").set(1.0);
+    tracing::error!(nonce, error = %too_dear, "stuck at the fee cap");
+}
+
+pub fn fee_cap_left() {
+    gauge!("fiatrails_fee_cap_reached").set(0.0);
+}
+
+pub fn gap_filled(nonce: u64, hash: &TxHash) {
+    counter!("fiatrails_nonce_gaps_filled_total").increment(1);
+    tracing::warn!(nonce, tx_hash = %hash, "a missing nonce is used up by an empty transaction");
 }
 
 pub fn sent(hash: TxHash, outcome: &SendOutcome) {

@@ -22,6 +22,8 @@ pub struct Tuning {
     pub spacing: Duration,
     /// Transactions without a block at once.
     pub max_in_flight: u64,
+    /// Blocks that a transaction may wait for its block before it is signed again at a higher price.
+    pub replace_after: u64,
     /// Longest distance between two looks at the head.
     pub poll: Duration,
     pub lease: Duration,
@@ -46,6 +48,7 @@ impl Default for Tuning {
             linger: Duration::from_millis(4),
             spacing: Duration::from_millis(75),
             max_in_flight: 32,
+            replace_after: 5,
             poll: Duration::from_millis(150),
             lease: Duration::from_secs(5),
             shard: 0,
@@ -107,6 +110,9 @@ fn tuning(environment: &Environment) -> Result<Tuning, SettingError> {
         linger: millis("EXECUTOR_LINGER_MS", base.linger)?,
         spacing: millis("EXECUTOR_SPACING_MS", base.spacing)?,
         max_in_flight: environment.parsed_or("EXECUTOR_MAX_IN_FLIGHT", base.max_in_flight)?,
+        replace_after: environment
+            .parsed_or("EXECUTOR_REPLACE_AFTER_BLOCKS", base.replace_after)?
+            .max(1),
         poll: millis("EXECUTOR_POLL_MS", base.poll)?,
         lease: millis("EXECUTOR_LEASE_MS", base.lease)?,
         shard: environment.parsed_or("EXECUTOR_SHARD", base.shard)?,

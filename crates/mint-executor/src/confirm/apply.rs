@@ -199,7 +199,14 @@ async fn members(
         .map(|attempt| attempt.id)
         .partition(|id| quiet.get(id) == Some(&Ending::Gone));
     attempts::mark_superseded(tx, &gone).await?;
-    attempts::mark_mined(tx, &mined, facts.header.number, facts.header.hash.as_bytes()).await?;
+    attempts::mark_mined(
+        tx,
+        &lease.signer,
+        &mined,
+        facts.header.number,
+        facts.header.hash.as_bytes(),
+    )
+    .await?;
     let ids: Vec<i64> = settled.iter().map(|attempt| attempt.id).collect();
     let named = attempts::items(tx, &ids).await?;
     let messages: Vec<MessageId> = named.iter().map(|item| item.message_id).collect();
@@ -229,7 +236,7 @@ fn is_member(item: &AttemptItem, row: &ItemRow, signed: &HashSet<IntentId>) -> b
     signed.contains(&item.intent_id) && row.intent_id == item.intent_id
 }
 
-fn signed_members(ctx: &Context, attempt: &AttemptRow) -> HashSet<IntentId> {
+pub fn signed_members(ctx: &Context, attempt: &AttemptRow) -> HashSet<IntentId> {
     let read = recover(&attempt.raw)
         .ok()
         .filter(|read| read.signer == ctx.signer.address() && *read.hash.as_bytes() == attempt.tx_hash);

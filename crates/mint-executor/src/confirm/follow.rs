@@ -39,6 +39,7 @@ impl Follower {
         self.learn();
         let mut tip = tip;
         let mut next = tip.map_or_else(|| first_block(ctx, head.number), |tip| tip.number + 1);
+        let mut next_nonce = None;
         while next <= head.number {
             let header = if next == head.number {
                 Some(head)
@@ -51,11 +52,11 @@ impl Follower {
                 // The head we hold may be of the abandoned fork: look again.
                 return Ok(());
             }
-            self.take_in(ctx, lease, &header, next == head.number).await?;
+            next_nonce = self.take_in(ctx, lease, &header, next == head.number).await?;
             tip = self.tip;
             next += 1;
         }
-        self.resender.run(ctx, head.number).await
+        self.resender.run(ctx, lease, &head, next_nonce).await
     }
 
     /// How long to wait before the next look.
@@ -99,7 +100,7 @@ impl Follower {
             ctx.head.send_replace(Some(*head));
             ctx.work.notify_one();
         }
-        self.resender.first(ctx, head.number).await
+        self.resender.first(ctx, lease, head).await
     }
 
     /// To the last block both have; what the fork held is broadcast again at once.
@@ -109,14 +110,16 @@ impl Follower {
         Ok(())
     }
 
+    /// Gives the signer's count of mined transactions, where it was asked for.
     async fn take_in(
         &mut self,
         ctx: &Context,
         lease: &Lease,
         header: &Header,
         at_head: bool,
-    ) -> Result<(), WorkError> {
+    ) -> Result<Option<u64>, WorkError> {
         let facts = gather::gather(ctx, lease, header, (&self.resender, at_head)).await?;
+        let next_nonce = facts.next_nonce;
         apply::apply(ctx, lease, facts).await?;
         self.tip = Some(row_of(header));
         if at_head {
@@ -129,7 +132,7 @@ impl Follower {
         let behind = now - i128::from(header.timestamp) * 1000;
         let millis = i32::try_from(behind.clamp(0, i128::from(i32::MAX))).unwrap_or(i32::MAX);
         observe::block(header.number, f64::from(millis) / 1000.0);
-        Ok(())
+        Ok(next_nonce)
     }
 
     fn learn(&mut self) {

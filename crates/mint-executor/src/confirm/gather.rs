@@ -121,7 +121,7 @@ async fn quiet(
             Some(receipt) if receipt.block_number > facts.header.number => None,
             Some(receipt) if receipt.succeeded => Some(Ending::Silent),
             Some(_) => Some(Ending::Reverted),
-            None if level && is_gone(ctx, &one, facts, &passed, attempt.nonce).await? => Some(Ending::Gone),
+            None if level && is_gone(ctx, &one, facts, attempt.nonce).await? => Some(Ending::Gone),
             None => None,
         };
         quiet.extend(ending.map(|ending| (attempt.id, ending)));
@@ -130,13 +130,7 @@ async fn quiet(
 }
 
 /// The nonce is used at a final block, and no hash of ours with that nonce has a receipt.
-async fn is_gone(
-    ctx: &Context,
-    one: &Chain,
-    facts: &Facts,
-    passed: &[&AttemptRow],
-    nonce: u64,
-) -> Result<bool, WorkError> {
+async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, nonce: u64) -> Result<bool, WorkError> {
     let Some(final_block) = facts.final_block else {
         return Ok(false);
     };
@@ -146,8 +140,9 @@ async fn is_gone(
         Ok(_) | Err(ChainError::UnknownBlock) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
-    for sibling in passed.iter().filter(|sibling| sibling.nonce == nonce) {
-        if one.receipt(TxHash::from_bytes(sibling.tx_hash)).await?.is_some() {
+    let hashes = attempts::hashes_of_nonce(&ctx.pool.get().await?, &ctx.signer_bytes(), nonce).await?;
+    for hash in hashes {
+        if one.receipt(TxHash::from_bytes(hash)).await?.is_some() {
             return Ok(false);
         }
     }

@@ -6,6 +6,7 @@ mod follow;
 mod gather;
 mod pace;
 mod reorg;
+mod replace;
 mod resend;
 
 use std::time::Duration;

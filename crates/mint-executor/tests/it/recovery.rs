@@ -255,3 +255,112 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
     assert_eq!(second.round(WorkCommand::Execute).await?, Built::Nothing);
     Ok(())
 }
+
+/// A block whose base fee is what we say.
+async fn dear_block(world: &World, base_fee: u64) -> Result<()> {
+    let fee = json!([format!("0x{base_fee:x}")]);
+    world.node.rpc("anvil_setNextBlockBaseFeePerGas", fee).await?;
+    world.node.mine(1).await
+}
+
+#[tokio::test]
+async fn a_transaction_too_cheap_for_the_market_is_signed_again_dearer_and_mints_once() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    let intent = world.good_intent(1, &rig.ctx.chain).await?;
+    rig.lead().await?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    rig.execute(&intent).await?;
+    let cheap = rig.send(WorkCommand::Execute, 1).await?;
+    for _ in 0..rig.ctx.tuning.replace_after + 3 {
+        dear_block(&world, 40_000_000_000).await?;
+        rig.look().await?;
+    }
+    assert_eq!(
+        world.count("select count(*) from attempts where command = 'execute'")?,
+        2
+    );
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
+    assert_eq!(
+        rig.ctx.chain.receipt(cheap).await?,
+        None,
+        "the dearer one was taken"
+    );
+    assert_eq!(
+        world.db.sql(
+            "select string_agg(a.state, ' ' order by a.id), count(distinct a.nonce), count(distinct i.message_id) \
+             from attempts a join attempt_items i on i.attempt_id = a.id where a.command = 'execute'"
+        )?,
+        "superseded mined|1|1"
+    );
+    rig.mine(&world, 8).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Final));
+    assert_eq!(
+        world.minted(&rig.ctx.chain, &intent.user).await?,
+        intent.amount.get()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    let cap = u64::try_from(rig.ctx.tuning.fees.cap)?;
+    for _ in 0..3 * rig.ctx.tuning.replace_after {
+        dear_block(&world, cap * 2).await?;
+        rig.look().await?;
+    }
+    let dearest = rig.dearest_fee().await?;
+    assert!(dearest <= rig.ctx.tuning.fees.cap, "{dearest}");
+    assert_eq!(
+        rig.leg(&intent).await?,
+        ChainLeg::Submitting,
+        "waits, and is not failed"
+    );
+    for _ in 0..4 {
+        dear_block(&world, 1_000_000_000).await?;
+        rig.look().await?;
+    }
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    rig.mine(&world, 2).await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    world.node.rpc("evm_setAutomine", json!([true])).await?;
+    let own = rig.ctx.signer.address();
+    rig.ctx
+        .chain
+        .transact(rig.ctx.signer.as_ref(), &own, Vec::new(), Duration::from_secs(5))
+        .await?;
+    world.node.rpc("evm_setAutomine", json!([false])).await?;
+    // We have heard of the stranger's nonce, and go on behind it.
+    rig.look().await?;
+    world.db.sql("update signers set next_nonce = next_nonce + 1")?;
+    world.node.rpc("anvil_reorg", json!([1, []])).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 5).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    assert_eq!(
+        world
+            .db
+            .sql("select string_agg(command || ' ' || state, ', ' order by nonce) from attempts")?,
+        "cancel mined, submit mined"
+    );
+    Ok(())
+}

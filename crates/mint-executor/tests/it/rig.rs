@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use chain::transaction::recover;
 use chain::{Chain, LocalKey, RpcConfig, Signer, TxHash};
 use domain::address::Address;
 use domain::clock::{Clock, IdSource, System};
@@ -338,6 +339,17 @@ impl Rig {
             query: String::new(),
             received_at: 1_767_225_600_000,
         })
+    }
+
+    /// Of everything signed so far, wei per gas.
+    pub async fn dearest_fee(&self) -> Result<u128> {
+        let client = self.ctx.pool.get().await?;
+        let open = storage::executor::attempts::open(&client, &self.ctx.signer_bytes()).await?;
+        let fees = open
+            .iter()
+            .map(|attempt| Ok(recover(&attempt.raw)?.transaction.fees.max));
+        let fees: Vec<u128> = fees.collect::<Result<_>>()?;
+        fees.into_iter().max().context("an open attempt")
     }
 
     pub async fn leg_row(&self, id: &IntentId) -> Result<LegRow> {

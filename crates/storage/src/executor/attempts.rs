@@ -21,7 +21,8 @@ statements! {
     OPEN =
         "select id, nonce, tx_hash, raw, command, block_number from attempts \
          where signer = $1 and state = 'signed' order by nonce, id";
-    OPEN_COUNT = "select count(*) as open from attempts where signer = $1 and state = 'signed'";
+    OPEN_COUNT =
+        "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed'";
     BY_HASH =
         "select id, nonce, tx_hash, raw, command, block_number from attempts \
          where signer = $1 and tx_hash = any($2::bytea[]) order by nonce, id for update";
@@ -38,6 +39,16 @@ statements! {
     MINED =
         "update attempts set state = 'mined', block_number = $2, block_hash = $3 where id = any($1::bigint[])";
     SUPERSEDED = "update attempts set state = 'superseded' where id = any($1::bigint[])";
+    // One nonce is used once: what else was signed for it is out of the race, until a reorganisation.
+    OUTRUN =
+        "update attempts set state = 'superseded' where signer = $1 and state = 'signed' and id <> all($2::bigint[]) \
+         and nonce in (select nonce from attempts where id = any($2::bigint[]))";
+    BACK_IN_THE_RACE =
+        "update attempts set state = 'signed' where signer = $1 and state = 'superseded' \
+         and nonce in (select nonce from attempts where id = any($2::bigint[]))";
+    OF_NONCE = "select tx_hash from attempts where signer = $1 and nonce = $2 order by id";
+    HAS_BLOCK =
+        "select exists (select from attempts where signer = $1 and nonce = $2 and state in ('mined', 'final')) as found";
     FINAL =
         "update attempts set state = 'final' where state = 'mined' and signer = $1 and block_number <= $2";
     ORPHANED =
@@ -57,7 +68,7 @@ pub struct NewAttempt<'a> {
     pub nonce: u64,
     pub tx_hash: [u8; 32],
     pub raw: &'a [u8],
-    pub command: &'static str,
+    pub command: &'a str,
     pub replaces: Option<i64>,
     pub items: &'a [(MessageId, IntentId)],
 }
@@ -111,7 +122,7 @@ pub async fn insert(
     Ok(id)
 }
 
-/// Attempts that no block holds, by nonce.
+/// Attempts that no block holds, by nonce; several of one nonce in the order in which they were signed.
 pub async fn open(session: &impl Session, signer: &[u8; 20]) -> Result<Vec<AttemptRow>, StorageError> {
     query(session, OPEN, &[&signer.as_slice()])
         .await?
@@ -120,6 +131,7 @@ pub async fn open(session: &impl Session, signer: &[u8; 20]) -> Result<Vec<Attem
         .collect()
 }
 
+/// How many nonces wait for a block.
 pub async fn open_count(session: &impl Session, signer: &[u8; 20]) -> Result<u64, StorageError> {
     let row = query_one(session, OPEN_COUNT, &[&signer.as_slice()]).await?;
     Reader::new(&row, "attempts", "count").unsigned("open")
@@ -173,14 +185,17 @@ pub async fn set_outcomes(
     Ok(())
 }
 
+/// Also takes the other attempts of the same nonces out of the race.
 pub async fn mark_mined(
     tx: &Transaction<'_>,
+    signer: &[u8; 20],
     ids: &[i64],
     block_number: u64,
     block_hash: &[u8; 32],
 ) -> Result<(), StorageError> {
     if !ids.is_empty() {
         execute(tx, MINED, &[&ids, &signed(block_number)?, &block_hash.as_slice()]).await?;
+        execute(tx, OUTRUN, &[&signer.as_slice(), &ids]).await?;
     }
     Ok(())
 }
@@ -202,7 +217,26 @@ pub async fn mark_final(
     Ok(())
 }
 
-/// Attempts mined after `ancestor` are in flight again; gives their ids.
+/// Whether an attempt of this nonce is in a block, as far as we know.
+pub async fn has_block(session: &impl Session, signer: &[u8; 20], nonce: u64) -> Result<bool, StorageError> {
+    let row = query_one(session, HAS_BLOCK, &[&signer.as_slice(), &signed(nonce)?]).await?;
+    Ok(row.try_get("found")?)
+}
+
+/// Hashes of everything we ever signed for a nonce.
+pub async fn hashes_of_nonce(
+    session: &impl Session,
+    signer: &[u8; 20],
+    nonce: u64,
+) -> Result<Vec<[u8; 32]>, StorageError> {
+    query(session, OF_NONCE, &[&signer.as_slice(), &signed(nonce)?])
+        .await?
+        .iter()
+        .map(|row| Reader::new(row, "attempts", nonce).bytes("tx_hash"))
+        .collect()
+}
+
+/// Attempts mined after `ancestor` are in flight again, and what they outran with them; gives the ids of the former.
 pub async fn return_orphaned(
     tx: &Transaction<'_>,
     signer: &[u8; 20],
@@ -215,6 +249,7 @@ pub async fn return_orphaned(
         .collect::<Result<Vec<i64>, StorageError>>()?;
     if !ids.is_empty() {
         execute(tx, FORGET_OUTCOMES, &[&ids]).await?;
+        execute(tx, BACK_IN_THE_RACE, &[&signer.as_slice(), &ids]).await?;
     }
     Ok(ids)
 }

@@ -1,0 +1,115 @@
+//! A nonce that no block uses: the same call at a higher price, or an empty one where nothing of ours is left.
+//! Like every attempt these are stored, with their members, before anybody may broadcast them.
+
+use chain::TxHash;
+use chain::transaction::{Recovered, Transaction, recover};
+use chain::watch::Header;
+use domain::ids::{IntentId, MessageId};
+use storage::executor::attempts::{self, AttemptRow, NewAttempt};
+use storage::executor::signers::{self, Lease};
+
+use super::apply::signed_members;
+use crate::context::{Context, WorkError};
+use crate::observe;
+
+const CANCEL: &str = "cancel";
+
+/// What the stored bytes say, if our signer signed them under this hash and nonce.
+pub fn genuine(ctx: &Context, attempt: &AttemptRow) -> Option<Recovered> {
+    let read = recover(&attempt.raw).ok().filter(|read| {
+        read.signer == ctx.signer.address()
+            && *read.hash.as_bytes() == attempt.tx_hash
+            && read.transaction.nonce == attempt.nonce
+    });
+    if read.is_none() {
+        tracing::error!(
+            attempt = attempt.id,
+            "the stored bytes of an attempt are not what we signed"
+        );
+        observe::bytes_tampered();
+    }
+    read
+}
+
+/// The call of `stuck` once more, its fees raised and nothing else; `None` when its bytes are not ours.
+pub async fn dearer(
+    ctx: &Context,
+    lease: &Lease,
+    head: &Header,
+    stuck: &AttemptRow,
+) -> Result<Option<AttemptRow>, WorkError> {
+    let Some(read) = genuine(ctx, stuck) else {
+        return Ok(None);
+    };
+    let fees = ctx
+        .tuning
+        .fees
+        .replacement(read.transaction.fees, head.base_fee)?;
+    let transaction = Transaction {
+        fees,
+        ..read.transaction
+    };
+    let row = store(ctx, lease, &transaction, (&stuck.command, Some(stuck))).await?;
+    observe::replaced(row.nonce, &TxHash::from_bytes(row.tx_hash), fees.max);
+    Ok(Some(row))
+}
+
+/// An empty transfer to ourselves in place of a transaction that is nobody's any more.
+pub async fn fill_gap(
+    ctx: &Context,
+    lease: &Lease,
+    head: &Header,
+    nonce: u64,
+) -> Result<AttemptRow, WorkError> {
+    let fees = ctx.tuning.fees.market(head.base_fee)?;
+    let transaction = Transaction::cancel(ctx.policy.chain.chain_id, nonce, ctx.signer.address(), fees);
+    let row = store(ctx, lease, &transaction, (CANCEL, None)).await?;
+    observe::gap_filled(nonce, &TxHash::from_bytes(row.tx_hash));
+    Ok(row)
+}
+
+async fn store(
+    ctx: &Context,
+    lease: &Lease,
+    transaction: &Transaction,
+    (command, replaces): (&str, Option<&AttemptRow>),
+) -> Result<AttemptRow, WorkError> {
+    let signed = transaction.sign(ctx.signer.as_ref()).await?;
+    let mut client = ctx.pool.get().await?;
+    let tx = client.begin().await?;
+    signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
+    let items = match replaces {
+        Some(replaced) => members(ctx, replaced, &tx).await?,
+        None => Vec::new(),
+    };
+    let new = NewAttempt {
+        nonce: transaction.nonce,
+        tx_hash: *signed.hash.as_bytes(),
+        raw: &signed.raw,
+        command,
+        replaces: replaces.map(|replaced| replaced.id),
+        items: &items,
+    };
+    let id = attempts::insert(&tx, lease, &new).await?;
+    tx.commit().await?;
+    Ok(AttemptRow {
+        id,
+        nonce: transaction.nonce,
+        tx_hash: *signed.hash.as_bytes(),
+        raw: signed.raw,
+        command: command.to_owned(),
+        block_number: None,
+    })
+}
+
+/// The rows of the replaced attempt that its signed bytes confirm.
+async fn members(
+    ctx: &Context,
+    replaced: &AttemptRow,
+    tx: &storage::Transaction<'_>,
+) -> Result<Vec<(MessageId, IntentId)>, WorkError> {
+    let signed = signed_members(ctx, replaced);
+    let rows = attempts::items(tx, &[replaced.id]).await?;
+    let ours = rows.into_iter().filter(|item| signed.contains(&item.intent_id));
+    Ok(ours.map(|item| (item.message_id, item.intent_id)).collect())
+}
