@@ -191,6 +191,7 @@ impl<'t> Case<'t> {
         self.decision.chain = told.chain;
         self.decision.refused = told.refused;
         self.decision.chain_block = told.block;
+        self.decision.chain_sequence = told.sequence;
         // Whatever was commanded is answered; a refusal of an execute is answered by the refund that follows.
         if !matches!(
             told.chain,
@@ -206,6 +207,7 @@ impl<'t> Case<'t> {
             chain: self.decision.chain,
             refused: self.decision.refused,
             block: self.decision.chain_block,
+            sequence: self.decision.chain_sequence,
         }
     }
 

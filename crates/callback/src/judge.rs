@@ -120,9 +120,12 @@ pub struct Told {
     pub chain: ChainLeg,
     pub refused: bool,
     pub block: Option<u64>,
+    /// Of the last outcome that was believed.
+    pub sequence: Option<u64>,
 }
 
-/// Facts outrank wishes, but an older fact never replaces a newer one: messages overtake each other. `None` when
+/// Facts outrank wishes, but an older fact never replaces a newer one: messages overtake each other. Which is older
+/// the executor's sequence says, not the block: a reorganisation can mine the newer fact in a lower one. `None` when
 /// the outcome says nothing new.
 pub fn judge_outcome(current: Told, outcome: &MintOutcome) -> Option<Told> {
     let finality = if outcome.r#final {
@@ -137,12 +140,11 @@ pub fn judge_outcome(current: Told, outcome: &MintOutcome) -> Option<Told> {
         Outcome::Rejected => (ChainLeg::Rejected, Cause::ChainFact),
         Outcome::Dropped => (ChainLeg::Dropped, Cause::Wish),
     };
-    let block = outcome.block_number;
-    let older = matches!((block, current.block), (Some(new), Some(known)) if new < known);
-    let proven_newer = matches!((block, current.block), (Some(new), Some(known)) if new > known);
+    // What was paid out is undone only by something newer.
     let paid_out = matches!(current.chain, ChainLeg::Executed(_) | ChainLeg::Refunded(_));
-    // What was paid out is undone only by a reorganisation, and that shows in a later block.
-    if older || (paid_out && !matches!(leg, ChainLeg::Executed(_) | ChainLeg::Refunded(_)) && !proven_newer) {
+    let undoes = paid_out && !matches!(leg, ChainLeg::Executed(_) | ChainLeg::Refunded(_));
+    let newest = current.sequence.map(|known| known + u64::from(undoes));
+    if newest.is_some_and(|newest| outcome.sequence < newest) {
         return None;
     }
     let chain = if leg == current.chain {
@@ -153,7 +155,8 @@ pub fn judge_outcome(current: Told, outcome: &MintOutcome) -> Option<Told> {
     let told = Told {
         chain,
         refused: current.refused || outcome.outcome == Outcome::Refused,
-        block: block.or(current.block),
+        block: outcome.block_number.or(current.block),
+        sequence: Some(outcome.sequence),
     };
     (told != current).then_some(told)
 }

@@ -74,6 +74,7 @@ impl Context {
 
     /// The lease turned out to be lost: stop working until it is won again.
     pub fn lost_lease(&self) {
+        self.head.send_replace(None);
         self.lease.send_if_modified(|lease| lease.take().is_some());
     }
 }

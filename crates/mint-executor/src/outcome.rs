@@ -45,6 +45,7 @@ fn row(ctx: &Context, leg: &LegRow, outcome: Outcome) -> Result<Option<OutboxRow
         intent,
         outcome,
         r#final: leg.leg.is_terminal(),
+        sequence: leg.sequence(),
         tx_hash: leg.tx_hash,
         block_number: leg.block_number,
         reason: leg.reason.clone(),

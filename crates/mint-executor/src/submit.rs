@@ -26,6 +26,8 @@ use crate::verify::{Order, Verified};
 use crate::{observe, submit::plan::Plan};
 
 const TICK: Duration = Duration::from_millis(250);
+/// Rounds without a transaction that a command may have in a row.
+const SETTLED_AT_ONCE: u32 = 8;
 
 /// What one round came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,6 +92,7 @@ struct Lane {
 impl Lane {
     /// Sends what is ready; gives the time before which it need not be asked again.
     async fn work(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
+        let mut settled = 0;
         loop {
             if !*self.gate.borrow() || ctx.problem.borrow().is_some() {
                 return Ok(None);
@@ -105,7 +108,9 @@ impl Lane {
             };
             match round(ctx, &lease, self.command).await {
                 Ok(Built::Attempt { full, .. }) => self.last = (!full).then(Instant::now),
-                Ok(Built::Settled) => {}
+                // The other commands' turn; this one goes on after them.
+                Ok(Built::Settled) if settled == SETTLED_AT_ONCE => return Ok(Some(Instant::now())),
+                Ok(Built::Settled) => settled += 1,
                 Ok(Built::Nothing) => return Ok(None),
                 Err(error) => {
                     if matches!(error, WorkError::NoLease) {

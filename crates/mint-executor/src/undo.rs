@@ -1,5 +1,7 @@
 //! Intents that were never sent, or may not be sent any more: dropped, if storage on chain knows nothing of them.
 
+use std::time::Duration;
+
 use chain::At;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg};
@@ -7,11 +9,14 @@ use messaging::wire::Outcome;
 use storage::executor::items::{ItemChange, ItemState};
 use storage::executor::legs::{Because, LegRow};
 use storage::executor::signers::Lease;
-use storage::executor::{items, legs, signers};
+use storage::executor::{attempts, items, legs, signers};
 
 use crate::context::{Context, WorkError};
 use crate::decide::{Record, leg_of};
 use crate::outcome;
+
+/// How long an item rests whose attempts are not final.
+const RACE_WAIT: Duration = Duration::from_secs(1);
 
 /// Asks the chain, then settles items and legs in one transaction.
 pub async fn run(ctx: &Context, lease: &Lease, wanted: &[(MessageId, IntentId)]) -> Result<(), WorkError> {
@@ -25,6 +30,7 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[(MessageId, IntentId)])
     let messages: Vec<MessageId> = wanted.iter().map(|(id, _)| *id).collect();
     items::lock(&tx, &messages).await?;
     let mut rows = legs::lock(&tx, &ids).await?;
+    let in_race = attempts::in_race(&tx, &ids).await?;
     let mut changes = Vec::new();
     for (index, (message, id)) in wanted.iter().enumerate() {
         let Some(leg) = rows.iter_mut().find(|leg| leg.intent_id == *id) else {
@@ -34,6 +40,12 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[(MessageId, IntentId)])
             Some(found) => Record::Present(found.status),
             None => Record::Absent,
         };
+        // What may still be mined, or mined again after a fork, is not undone.
+        if in_race.contains(id) {
+            let wait = ItemChange::to(*message, ItemState::Ready).because("a deposit is not final");
+            changes.push(wait.after(RACE_WAIT));
+            continue;
+        }
         if settle(leg, record, *message, head.number)? {
             changes.push(ItemChange::to(*message, ItemState::Done).because("undone"));
         }

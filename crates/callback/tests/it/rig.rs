@@ -301,6 +301,7 @@ pub fn told(intent: &Preimage, outcome: Outcome, is_final: bool, block: Option<u
         intent: intent.clone(),
         outcome,
         r#final: is_final,
+        sequence: block.unwrap_or_default(),
         tx_hash: None,
         block_number: block,
         reason: None,

@@ -10,6 +10,9 @@ pub struct MintOutcome {
     pub intent: Preimage,
     pub outcome: Outcome,
     pub r#final: bool,
+    /// Grows with every change of the leg, whatever a reorganisation does to block numbers: what is older is told
+    /// by this alone.
+    pub sequence: u64,
     #[serde(
         default,
         with = "super::serde_hex::hash",

@@ -37,6 +37,10 @@ impl Follower {
             return self.same_height(ctx, lease, tip, &head).await;
         }
         self.learn();
+        if tip.is_none_or(|tip| tip.number + 1 < head.number) {
+            // Nothing is built while we catch up.
+            ctx.head.send_replace(None);
+        }
         let mut tip = tip;
         let mut next = tip.map_or_else(|| first_block(ctx, head.number), |tip| tip.number + 1);
         let mut next_nonce = None;
@@ -123,7 +127,6 @@ impl Follower {
         apply::apply(ctx, lease, facts).await?;
         self.tip = Some(row_of(header));
         if at_head {
-            // Nothing is built while we catch up: what is read of old blocks is not how things stand.
             ctx.head.send_replace(Some(*header));
         }
         ctx.relay.now();

@@ -74,7 +74,8 @@ pub async fn gather(
         facts.quiet = quiet(ctx, &facts, &open, next).await?;
     }
     facts.records = match records(ctx, &facts).await {
-        Err(WorkError::Chain(ChainError::UnknownBlock)) if !at_head => {
+        // However a node words it: below the head the legs know as much, and the head can be asked.
+        Err(WorkError::Chain(error)) if !at_head && !matches!(error, ChainError::Unavailable(_)) => {
             // They come again with the next block.
             facts.refused.clear();
             None

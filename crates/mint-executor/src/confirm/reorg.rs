@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use chain::watch::Header;
-use chain::{At, BlockHash};
+use chain::watch::{Header, IntentStatus};
+use chain::{At, BlockHash, Chain, ChainError};
 use domain::ids::IntentId;
 use domain::intent::{Cause, ChainLeg};
 use storage::executor::attempts::AttemptItem;
@@ -30,6 +30,11 @@ pub async fn differs(ctx: &Context, head: &Header) -> Result<bool, WorkError> {
 pub async fn follow(ctx: &Context, lease: &Lease) -> Result<BlockRow, WorkError> {
     let one = ctx.chain.pinned();
     let known = known(ctx).await?;
+    let head = one.latest_header().await?;
+    if lags(&known, &head) {
+        let why = format!("the endpoint is at block {}, behind what we know", head.number);
+        return Err(ChainError::Unavailable(why).into());
+    }
     let mut ancestor = None;
     for block in &known {
         if one
@@ -45,23 +50,61 @@ pub async fn follow(ctx: &Context, lease: &Lease) -> Result<BlockRow, WorkError>
     let ancestor = ancestor.ok_or(WorkError::TooDeep(oldest))?;
     let from = known.first().map_or(ancestor.number, |block| block.number);
     let touched = blocks::intents_after(&ctx.pool.get().await?, ancestor.number).await?;
-    let records = one
-        .intents(&touched, At::Block(BlockHash::from_bytes(ancestor.hash)))
-        .await?;
-    let records: HashMap<IntentId, Record> = touched
-        .into_iter()
-        .zip(records)
-        .map(|(id, found)| {
-            (
-                id,
-                found.map_or(Record::Absent, |record| Record::Present(record.status)),
-            )
-        })
-        .collect();
+    let records = records(ctx, &one, &ancestor, touched).await?;
     go_back(ctx, lease, &ancestor, &records).await?;
     let past_final = from.saturating_sub(ancestor.number + 1) >= ctx.policy.chain.confirmations;
     observe::reorg(from, ancestor.number, past_final);
     Ok(ancestor)
+}
+
+/// An endpoint that has not seen what we saw cannot tell a fork from its own lag.
+fn lags(known: &[BlockRow], head: &Header) -> bool {
+    let behind = known.first().is_some_and(|tip| head.number < tip.number);
+    let ours = known
+        .iter()
+        .find(|block| block.number == head.number)
+        .is_none_or(|block| block.hash == *head.hash.as_bytes());
+    behind && ours
+}
+
+/// What storage held at the ancestor: from the node, or from the events up to there where the node holds that state
+/// no longer.
+async fn records(
+    ctx: &Context,
+    one: &Chain,
+    ancestor: &BlockRow,
+    ids: Vec<IntentId>,
+) -> Result<HashMap<IntentId, Record>, WorkError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = match one
+        .intents(&ids, At::Block(BlockHash::from_bytes(ancestor.hash)))
+        .await
+    {
+        Ok(found) => found
+            .into_iter()
+            .map(|found| found.map_or(Record::Absent, |record| Record::Present(record.status)))
+            .collect(),
+        Err(error @ ChainError::Unavailable(_)) => return Err(error.into()),
+        Err(_) => {
+            let last = blocks::last_events(&ctx.pool.get().await?, &ids, ancestor.number).await?;
+            ids.iter()
+                .map(|id| after_event(last.get(id).map(String::as_str)))
+                .collect::<Vec<_>>()
+        }
+    };
+    Ok(ids.into_iter().zip(found).collect())
+}
+
+/// Where the last event of an intent left it.
+fn after_event(kind: Option<&str>) -> Record {
+    match kind {
+        Some("executed") => Record::Present(IntentStatus::Executed),
+        Some("refunded") => Record::Present(IntentStatus::Refunded),
+        Some(_) => Record::Present(IntentStatus::Pending),
+        None => Record::Absent,
+    }
 }
 
 async fn known(ctx: &Context) -> Result<Vec<BlockRow>, WorkError> {

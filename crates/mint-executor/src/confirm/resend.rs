@@ -108,7 +108,13 @@ impl Resender {
             if attempts::has_block(&ctx.pool.get().await?, &lease.signer, nonce).await? {
                 return Ok(());
             }
-            let attempt = replace::fill_gap(ctx, lease, head, nonce).await?;
+            let attempt = match replace::fill_gap(ctx, lease, head, nonce).await {
+                Err(WorkError::TooDear(too_dear)) => {
+                    observe::fee_capped(nonce, &too_dear);
+                    return Ok(());
+                }
+                filled => filled?,
+            };
             self.note(attempt.id, head.number);
             send(ctx, &attempt).await;
         }

@@ -19,7 +19,7 @@ statements! {
     LOCK =
         "insert into decisions as d (tx_ref) values ($1) \
          on conflict (tx_ref) do update set tx_ref = excluded.tx_ref \
-         returning d.tx_ref, d.intent_id, d.chain_leg, d.chain_final, d.chain_block, d.payment_leg, d.refused, \
+         returning d.tx_ref, d.intent_id, d.chain_leg, d.chain_final, d.chain_block, d.chain_sequence, d.payment_leg, d.refused, \
          d.live_command, d.live_message_id, d.live_since, d.refund_commanded, d.redrives, d.version";
     // Read after the lock is held, so that it sees what the last holder committed.
     HELD = "select exists (select from exceptions where tx_ref = $1 and holds and resolved_at is null) as held";
@@ -27,7 +27,7 @@ statements! {
         "select intent_id, chain_id, escrow, depositor, user_address, amount::text as amount, country_code, tx_ref, \
          created_at from mint_intents where tx_ref = $1";
     SAVE =
-        "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, chain_block = $6, payment_leg = $7, \
+        "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, chain_block = $6, chain_sequence = $13, payment_leg = $7, \
          refused = $8, live_command = $9, live_message_id = $10, \
          live_since = case when $10::uuid is null then null \
          when live_message_id is distinct from $10 then clock_timestamp() else live_since end, \
@@ -54,6 +54,8 @@ pub struct Decision {
     pub chain: ChainLeg,
     /// Block of the chain fact.
     pub chain_block: Option<u64>,
+    /// Of the last outcome that was believed.
+    pub chain_sequence: Option<u64>,
     pub payment: PaymentLeg,
     pub refused: bool,
     pub live: Option<Live>,
@@ -99,6 +101,8 @@ pub async fn save(
     let intent_id = decision.intent_id.as_ref().map(|id| id.as_bytes().as_slice());
     let block = decision.chain_block.map(i64::try_from).transpose();
     let block = block.map_err(|_| StorageError::bug("a block number does not fit"))?;
+    let sequence = decision.chain_sequence.map(i64::try_from).transpose();
+    let sequence = sequence.map_err(|_| StorageError::bug("a sequence does not fit"))?;
     let command = decision.live.map(|live| live.command.name());
     let live_id = decision.live.map(|live| live.message_id.0);
     execute_one(
@@ -117,6 +121,7 @@ pub async fn save(
             &live_id,
             &decision.refund_commanded,
             &decision.redrives,
+            &sequence,
         ],
         "the decision row",
     )
@@ -133,7 +138,11 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
     let intent_id: Option<&[u8]> = reader.get("intent_id")?;
     let intent_id = intent_id.map(IntentId::from_slice).transpose();
     let (leg, is_final): (&str, bool) = (reader.get("chain_leg")?, reader.get("chain_final")?);
-    let block: Option<i64> = reader.get("chain_block")?;
+    let unsigned = |column| -> Result<Option<u64>, StorageError> {
+        let value: Option<i64> = reader.get(column)?;
+        let value = value.map(u64::try_from).transpose();
+        value.map_err(|error| reader.corrupt(column, &error))
+    };
     let command: Option<&str> = reader.get("live_command")?;
     let message_id: Option<Uuid> = reader.get("live_message_id")?;
     let live = match (command, message_id) {
@@ -150,10 +159,8 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
         intent_id: intent_id.map_err(|error| reader.corrupt("intent_id", &error))?,
         chain: ChainLeg::from_stored(leg, is_final)
             .ok_or_else(|| reader.corrupt("chain_leg", &"not a leg we ever wrote"))?,
-        chain_block: block
-            .map(u64::try_from)
-            .transpose()
-            .map_err(|error| reader.corrupt("chain_block", &error))?,
+        chain_block: unsigned("chain_block")?,
+        chain_sequence: unsigned("chain_sequence")?,
         payment: reader.parse("payment_leg")?,
         refused: reader.get("refused")?,
         live,

@@ -1,5 +1,7 @@
 //! Signed transactions: stored before they are broadcast, kept as they were signed.
 
+use std::collections::HashSet;
+
 use domain::ids::{IntentId, MessageId};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -56,10 +58,13 @@ statements! {
          where signer = $1 and state in ('mined', 'final') and block_number > $2 returning id";
     FORGET_OUTCOMES = "update attempt_items set outcome = null where attempt_id = any($1::bigint[])";
     BROADCAST = "update attempts set last_broadcast_at = clock_timestamp() where id = any($1::bigint[])";
+    IN_RACE =
+        "select distinct i.intent_id from attempt_items i join attempts a on a.id = i.attempt_id \
+         where i.intent_id = any($1::bytea[]) and a.state in ('signed', 'mined')";
     REFUSED =
         "select i.attempt_id, i.message_id, i.intent_id, i.outcome from attempt_items i \
          join attempts a on a.id = i.attempt_id join work_items w on w.message_id = i.message_id \
-         where a.signer = $1 and a.state = 'mined' and a.block_number <= $2 and w.state = 'in_attempt' \
+         where a.signer = $1 and a.state in ('mined', 'final') and a.block_number <= $2 and w.state = 'in_attempt' \
          and i.outcome = any($3::text[])";
 }
 
@@ -252,6 +257,18 @@ pub async fn return_orphaned(
         execute(tx, BACK_IN_THE_RACE, &[&signer.as_slice(), &ids]).await?;
     }
     Ok(ids)
+}
+
+/// Those of the intents that an attempt names which may still take effect, or whose block is not final.
+pub async fn in_race(session: &impl Session, ids: &[IntentId]) -> Result<HashSet<IntentId>, StorageError> {
+    let rows = query(session, IN_RACE, &[&super::legs::bytes(ids)]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "attempt_items", "in race");
+            let id: &[u8] = reader.get("intent_id")?;
+            IntentId::from_slice(id).map_err(|e| reader.corrupt("intent_id", &e))
+        })
+        .collect()
 }
 
 pub async fn mark_broadcast(session: &impl Session, ids: &[i64]) -> Result<(), StorageError> {

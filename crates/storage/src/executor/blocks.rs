@@ -1,5 +1,7 @@
 //! The chain as we followed it: recent block hashes, and every event of the escrow.
 
+use std::collections::HashMap;
+
 use domain::ids::IntentId;
 
 use super::legs::signed;
@@ -21,6 +23,10 @@ statements! {
          from unnest($3::integer[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[]) \
          as t(log_index, tx_hash, kind, intent_id, user_address, amount, detail)";
     EVENTS_AFTER = "select distinct intent_id from escrow_events where block_number > $1";
+    LAST_EVENTS =
+        "select distinct on (intent_id) intent_id, kind from escrow_events \
+         where intent_id = any($1::bytea[]) and block_number <= $2 and kind in ('submitted', 'executed', 'refunded') \
+         order by intent_id, block_number desc, log_index desc";
     DROP_EVENTS_AFTER = "delete from escrow_events where block_number > $1";
 }
 
@@ -139,4 +145,21 @@ pub async fn drop_after(tx: &Transaction<'_>, ancestor: u64) -> Result<(), Stora
 pub async fn prune(tx: &Transaction<'_>, before: u64) -> Result<(), StorageError> {
     execute(tx, PRUNE, &[&signed(before)?]).await?;
     Ok(())
+}
+
+/// The last move of each intent up to a block, by event name; intents without one are left out.
+pub async fn last_events(
+    session: &impl Session,
+    ids: &[IntentId],
+    block: u64,
+) -> Result<HashMap<IntentId, String>, StorageError> {
+    let rows = query(session, LAST_EVENTS, &[&super::legs::bytes(ids), &signed(block)?]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "escrow_events", "last");
+            let id: &[u8] = reader.get("intent_id")?;
+            let id = IntentId::from_slice(id).map_err(|e| reader.corrupt("intent_id", &e))?;
+            Ok((id, reader.get("kind")?))
+        })
+        .collect()
 }

@@ -97,6 +97,11 @@ impl LegRow {
         Ok(true)
     }
 
+    /// The row's version once this is saved: larger than at any time before.
+    pub fn sequence(&self) -> u64 {
+        u64::try_from(self.version).unwrap_or_default() + u64::from(self.is_changed())
+    }
+
     /// Whether [`save`] has something to write.
     pub fn is_changed(&self) -> bool {
         !self.steps.is_empty()

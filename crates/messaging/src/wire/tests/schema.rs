@@ -113,6 +113,7 @@ pub fn bodies() -> Vec<(&'static str, Schema)> {
                 intent,
                 ("outcome", Required, Schema::Words(outcomes)),
                 ("final", Required, Schema::Boolean),
+                ("sequence", Required, Schema::Integer),
                 ("txHash", Optional, hash()),
                 ("blockNumber", Optional, Schema::Integer),
                 ("reason", Optional, text("", "for people")),
