@@ -8,7 +8,6 @@ CREATE TABLE decisions (
     chain_leg        text NOT NULL DEFAULT 'queued',
     chain_final      boolean NOT NULL DEFAULT false,
     -- Block of that fact: an older one never replaces a newer.
-    chain_block      bigint,
     -- Of the last outcome that was believed; an outcome with a smaller one is old.
     chain_sequence   bigint,
     payment_leg      text NOT NULL DEFAULT 'awaiting',

@@ -190,7 +190,6 @@ impl<'t> Case<'t> {
         }
         self.decision.chain = told.chain;
         self.decision.refused = told.refused;
-        self.decision.chain_block = told.block;
         self.decision.chain_sequence = told.sequence;
         // Whatever was commanded is answered; a refusal of an execute is answered by the refund that follows.
         if !matches!(
@@ -206,7 +205,6 @@ impl<'t> Case<'t> {
         Told {
             chain: self.decision.chain,
             refused: self.decision.refused,
-            block: self.decision.chain_block,
             sequence: self.decision.chain_sequence,
         }
     }

@@ -119,7 +119,6 @@ pub fn match_payment(
 pub struct Told {
     pub chain: ChainLeg,
     pub refused: bool,
-    pub block: Option<u64>,
     /// Of the last outcome that was believed.
     pub sequence: Option<u64>,
 }
@@ -155,7 +154,6 @@ pub fn judge_outcome(current: Told, outcome: &MintOutcome) -> Option<Told> {
     let told = Told {
         chain,
         refused: current.refused || outcome.outcome == Outcome::Refused,
-        block: outcome.block_number.or(current.block),
         sequence: Some(outcome.sequence),
     };
     (told != current).then_some(told)

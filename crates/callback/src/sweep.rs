@@ -114,11 +114,15 @@ pub async fn orphans(desk: &Desk) -> Result<usize, DeskError> {
 
 /// Work the executor gave up on: nothing more is commanded until a person has looked.
 pub async fn parked(desk: &Desk) -> Result<usize, DeskError> {
-    let found = sweeps::parked(&desk.pool.get().await?, redrive_after(desk) * 10).await?;
+    let again = redrive_after(desk) * 10;
+    let found = sweeps::parked(&desk.pool.get().await?, again, None).await?;
     for parked in &found {
-        let detail = format!("{} is a dead letter: {}", parked.command, parked.reason);
-        under_lock(desk, &parked.tx_ref, "parked", async |case, _| {
-            case.except(Kind::CommandParked, None, None, detail).await
+        under_lock(desk, &parked.tx_ref, "parked", async |case, tx| {
+            for still in sweeps::parked(tx, again, Some(&parked.tx_ref)).await? {
+                let detail = format!("{} is a dead letter: {}", still.command, still.reason);
+                case.except(Kind::CommandParked, None, None, detail).await?;
+            }
+            Ok(())
         })
         .await?;
     }

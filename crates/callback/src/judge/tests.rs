@@ -132,16 +132,15 @@ fn a_declined_report_never_outranks_a_payment() {
     assert_eq!(judge_report(&orphan_paid), ReportVerdict::DeclinedInVain);
 }
 
-/// The executor's sequence is the block here; where they part, a test says so.
-fn told(chain: ChainLeg, block: Option<u64>) -> Told {
+fn told(chain: ChainLeg, sequence: Option<u64>) -> Told {
     Told {
         chain,
         refused: false,
-        block,
-        sequence: block,
+        sequence,
     }
 }
 
+/// The sequence is the block here; where they part, a test says so.
 fn outcome(outcome: Outcome, is_final: bool, block_number: Option<u64>) -> MintOutcome {
     let address = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8".parse().unwrap();
     MintOutcome {

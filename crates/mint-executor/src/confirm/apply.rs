@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chain::transaction::recover;
 use chain::{EscrowEvent, EscrowLog, ItemOutcome, calls};
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality};
@@ -18,6 +17,7 @@ use storage::executor::{blocks, items, legs, signers};
 use super::effects::Effects;
 use super::follow::row_of;
 use super::gather::Facts;
+use super::replace;
 use crate::context::{Context, WorkError};
 use crate::decide::{Ending, ItemFacts, Record, after, record_of};
 use crate::{observe, outcome};
@@ -237,10 +237,7 @@ fn is_member(item: &AttemptItem, row: &ItemRow, signed: &HashSet<IntentId>) -> b
 }
 
 pub fn signed_members(ctx: &Context, attempt: &AttemptRow) -> HashSet<IntentId> {
-    let read = recover(&attempt.raw)
-        .ok()
-        .filter(|read| read.signer == ctx.signer.address() && *read.hash.as_bytes() == attempt.tx_hash);
-    let called = read.and_then(|read| calls::read(&read.transaction.data));
+    let called = replace::read(ctx, attempt).and_then(|read| calls::read(&read.transaction.data));
     called
         .map(|(_, ids)| ids.into_iter().collect())
         .unwrap_or_default()

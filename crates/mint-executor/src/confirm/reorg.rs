@@ -181,3 +181,36 @@ fn fall_back(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(number: u64, hash: u8) -> Header {
+        Header {
+            number,
+            hash: BlockHash::from_bytes([hash; 32]),
+            parent: BlockHash::from_bytes([0; 32]),
+            timestamp: 0,
+            base_fee: 0,
+            gas_limit: 0,
+        }
+    }
+
+    #[test]
+    fn an_endpoint_behind_us_tells_of_a_fork_only_by_a_block_that_differs() {
+        let known: Vec<BlockRow> = (3..=5)
+            .rev()
+            .map(|number| BlockRow {
+                number,
+                hash: [7; 32],
+                parent: [7; 32],
+            })
+            .collect();
+        assert!(lags(&known, &head(4, 7)), "our block, one behind");
+        assert!(lags(&known, &head(1, 9)), "too far behind to tell");
+        assert!(!lags(&known, &head(4, 9)), "a shorter fork");
+        assert!(!lags(&known, &head(5, 9)), "another block of our height");
+        assert!(!lags(&known, &head(6, 9)), "ahead of us");
+    }
+}

@@ -15,12 +15,17 @@ use crate::observe;
 const CANCEL: &str = "cancel";
 
 /// What the stored bytes say, if our signer signed them under this hash and nonce.
-pub fn genuine(ctx: &Context, attempt: &AttemptRow) -> Option<Recovered> {
-    let read = recover(&attempt.raw).ok().filter(|read| {
+pub fn read(ctx: &Context, attempt: &AttemptRow) -> Option<Recovered> {
+    recover(&attempt.raw).ok().filter(|read| {
         read.signer == ctx.signer.address()
             && *read.hash.as_bytes() == attempt.tx_hash
             && read.transaction.nonce == attempt.nonce
-    });
+    })
+}
+
+/// The same, and an alarm when they are not ours.
+pub fn genuine(ctx: &Context, attempt: &AttemptRow) -> Option<Recovered> {
+    let read = read(ctx, attempt);
     if read.is_none() {
         tracing::error!(
             attempt = attempt.id,

@@ -1,8 +1,7 @@
 //! Crashes, lost answers, forks and rivals.
 
-use std::time::Duration;
-
 use anyhow::Result;
+use domain::clock::{Clock, System};
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
@@ -11,7 +10,7 @@ use serde_json::json;
 use storage::executor::items::WorkCommand;
 use testkit::ChaosProxy;
 
-use crate::rig::World;
+use crate::rig::{PAUSE, World};
 
 #[tokio::test]
 async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_restart() -> Result<()> {
@@ -172,14 +171,7 @@ async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Re
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    // Somebody else has our key and is faster.
-    world.node.rpc("evm_setAutomine", json!([true])).await?;
-    let own = rig.ctx.signer.address();
-    rig.ctx
-        .chain
-        .transact(rig.ctx.signer.as_ref(), &own, Vec::new(), Duration::from_secs(5))
-        .await?;
-    world.node.rpc("evm_setAutomine", json!([false])).await?;
+    rig.transaction_of_a_stranger(&world).await?;
     rig.look().await?;
     let lost = rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 3).await?;
@@ -341,13 +333,7 @@ async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()>
     rig.mine(&world, 2).await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    world.node.rpc("evm_setAutomine", json!([true])).await?;
-    let own = rig.ctx.signer.address();
-    rig.ctx
-        .chain
-        .transact(rig.ctx.signer.as_ref(), &own, Vec::new(), Duration::from_secs(5))
-        .await?;
-    world.node.rpc("evm_setAutomine", json!([false])).await?;
+    rig.transaction_of_a_stranger(&world).await?;
     // We have heard of the stranger's nonce, and go on behind it.
     rig.look().await?;
     world.db.sql("update signers set next_nonce = next_nonce + 1")?;
@@ -362,5 +348,90 @@ async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()>
             .sql("select string_agg(command || ' ' || state, ', ' order by nonce) from attempts")?,
         "cancel mined, submit mined"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refused_deposit_fails_though_the_state_of_its_final_block_is_gone() -> Result<()> {
+    let mut world = World::new().await?;
+    let mut first = world.executor()?;
+    first.lead().await?;
+    // Below the contract's smallest mint.
+    let intent = domain::ids::Preimage {
+        amount: domain::money::BaseUnits::new(1),
+        ..world.intent(1)?
+    };
+    first.submit(&intent).await?;
+    first.send(WorkCommand::Submit, 1).await?;
+    first.mine(&world, 1).await?;
+    world.node.mine(12).await?;
+    drop(first);
+    world.let_the_lease_end()?;
+    world.drop_old_state().await?;
+
+    let mut second = world.executor()?;
+    second.lead().await?;
+    assert_eq!(second.leg(&intent).await?, ChainLeg::Rejected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tip_that_was_abandoned_long_ago_is_left_by_what_the_events_say() -> Result<()> {
+    let mut world = World::new().await?;
+    let mut first = world.executor()?;
+    first.lead().await?;
+    first.mine(&world, 2).await?;
+    let intent = world.intent(1)?;
+    first.submit(&intent).await?;
+    first.send(WorkCommand::Submit, 1).await?;
+    first.mine(&world, 1).await?;
+    assert_eq!(first.leg(&intent).await?, ChainLeg::Escrowed);
+    world.node.rpc("anvil_reorg", json!([1, []])).await?;
+    world.node.mine(3).await?;
+    drop(first);
+    world.let_the_lease_end()?;
+    world.drop_old_state().await?;
+
+    let mut second = world.executor()?;
+    second.lead().await?;
+    second.look().await?;
+    assert_eq!(second.leg(&intent).await?, ChainLeg::Submitting);
+    second.mine(&world, 4).await?;
+    assert_eq!(second.leg(&intent).await?, ChainLeg::Escrowed);
+    assert_eq!(world.count("select count(*) from attempts")?, 1, "the same bytes");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the_window() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    world.as_admin(&rig.ctx.chain, &PAUSE).await?;
+    rig.look().await?;
+    let almost_over = System.unix_seconds() - 3597;
+    rig.submit_accepted(&intent, almost_over).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    let over = || async { Ok((System.unix_seconds() > almost_over + 3601).then_some(())) };
+    testkit::eventually(std::time::Duration::from_secs(10), "the window is over", over).await?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(
+        rig.leg(&intent).await?,
+        ChainLeg::Submitting,
+        "a fork may still bring the deposit"
+    );
+    rig.mine(&world, 7).await?;
+    let settled = async || {
+        rig.round(WorkCommand::Submit).await?;
+        Ok((rig.leg(&intent).await? == ChainLeg::Rejected).then_some(()))
+    };
+    testkit::eventually(
+        std::time::Duration::from_secs(10),
+        "given up once it is final",
+        settled,
+    )
+    .await?;
     Ok(())
 }

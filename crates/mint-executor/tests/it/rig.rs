@@ -341,6 +341,17 @@ impl Rig {
         })
     }
 
+    /// Somebody else has our key and is faster: its next nonce is used in a block.
+    pub async fn transaction_of_a_stranger(&self, world: &World) -> Result<()> {
+        world.automine(true).await?;
+        let own = self.ctx.signer.address();
+        self.ctx
+            .chain
+            .transact(self.ctx.signer.as_ref(), &own, Vec::new(), Duration::from_secs(5))
+            .await?;
+        world.automine(false).await
+    }
+
     /// Of everything signed so far, wei per gas.
     pub async fn dearest_fee(&self) -> Result<u128> {
         let client = self.ctx.pool.get().await?;

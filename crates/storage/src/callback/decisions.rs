@@ -19,7 +19,7 @@ statements! {
     LOCK =
         "insert into decisions as d (tx_ref) values ($1) \
          on conflict (tx_ref) do update set tx_ref = excluded.tx_ref \
-         returning d.tx_ref, d.intent_id, d.chain_leg, d.chain_final, d.chain_block, d.chain_sequence, d.payment_leg, d.refused, \
+         returning d.tx_ref, d.intent_id, d.chain_leg, d.chain_final, d.chain_sequence, d.payment_leg, d.refused, \
          d.live_command, d.live_message_id, d.live_since, d.refund_commanded, d.redrives, d.version";
     // Read after the lock is held, so that it sees what the last holder committed.
     HELD = "select exists (select from exceptions where tx_ref = $1 and holds and resolved_at is null) as held";
@@ -27,7 +27,7 @@ statements! {
         "select intent_id, chain_id, escrow, depositor, user_address, amount::text as amount, country_code, tx_ref, \
          created_at from mint_intents where tx_ref = $1";
     SAVE =
-        "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, chain_block = $6, chain_sequence = $13, payment_leg = $7, \
+        "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, chain_sequence = $6, payment_leg = $7, \
          refused = $8, live_command = $9, live_message_id = $10, \
          live_since = case when $10::uuid is null then null \
          when live_message_id is distinct from $10 then clock_timestamp() else live_since end, \
@@ -52,8 +52,6 @@ pub struct Decision {
     /// `None` while the payment is an orphan.
     pub intent_id: Option<IntentId>,
     pub chain: ChainLeg,
-    /// Block of the chain fact.
-    pub chain_block: Option<u64>,
     /// Of the last outcome that was believed.
     pub chain_sequence: Option<u64>,
     pub payment: PaymentLeg,
@@ -99,8 +97,6 @@ pub async fn save(
 ) -> Result<(), StorageError> {
     let tx_ref = decision.tx_ref.as_str();
     let intent_id = decision.intent_id.as_ref().map(|id| id.as_bytes().as_slice());
-    let block = decision.chain_block.map(i64::try_from).transpose();
-    let block = block.map_err(|_| StorageError::bug("a block number does not fit"))?;
     let sequence = decision.chain_sequence.map(i64::try_from).transpose();
     let sequence = sequence.map_err(|_| StorageError::bug("a sequence does not fit"))?;
     let command = decision.live.map(|live| live.command.name());
@@ -114,14 +110,13 @@ pub async fn save(
             &intent_id,
             &decision.chain.name(),
             &decision.chain.is_final(),
-            &block,
+            &sequence,
             &decision.payment.name(),
             &decision.refused,
             &command,
             &live_id,
             &decision.refund_commanded,
             &decision.redrives,
-            &sequence,
         ],
         "the decision row",
     )
@@ -138,11 +133,8 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
     let intent_id: Option<&[u8]> = reader.get("intent_id")?;
     let intent_id = intent_id.map(IntentId::from_slice).transpose();
     let (leg, is_final): (&str, bool) = (reader.get("chain_leg")?, reader.get("chain_final")?);
-    let unsigned = |column| -> Result<Option<u64>, StorageError> {
-        let value: Option<i64> = reader.get(column)?;
-        let value = value.map(u64::try_from).transpose();
-        value.map_err(|error| reader.corrupt(column, &error))
-    };
+    let sequence: Option<i64> = reader.get("chain_sequence")?;
+    let sequence = sequence.map(u64::try_from).transpose();
     let command: Option<&str> = reader.get("live_command")?;
     let message_id: Option<Uuid> = reader.get("live_message_id")?;
     let live = match (command, message_id) {
@@ -159,8 +151,7 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
         intent_id: intent_id.map_err(|error| reader.corrupt("intent_id", &error))?,
         chain: ChainLeg::from_stored(leg, is_final)
             .ok_or_else(|| reader.corrupt("chain_leg", &"not a leg we ever wrote"))?,
-        chain_block: unsigned("chain_block")?,
-        chain_sequence: unsigned("chain_sequence")?,
+        chain_sequence: sequence.map_err(|error| reader.corrupt("chain_sequence", &error))?,
         payment: reader.parse("payment_leg")?,
         refused: reader.get("refused")?,
         live,

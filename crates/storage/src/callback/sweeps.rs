@@ -55,7 +55,7 @@ statements! {
     PARKED =
         "select l.tx_ref, w.command, coalesce(w.reason, '') as reason \
          from work_items w join chain_legs l on l.intent_id = w.intent_id \
-         where w.state = 'parked' and l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
+         where ($3::text is null or l.tx_ref = $3) and w.state = 'parked' and l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
          and not exists (select from exceptions e where e.tx_ref = l.tx_ref and e.kind = 'command_parked' \
          and (e.resolved_at is null or e.resolved_at > clock_timestamp() - $1::float8 * interval '1 second')) \
          and not exists (select from work_items o where o.intent_id = w.intent_id and o.state in ('ready', 'in_attempt')) \
@@ -116,9 +116,14 @@ pub struct Parked {
     pub reason: String,
 }
 
-/// `again`: how long a resolved exception is believed.
-pub async fn parked(session: &impl Session, again: Duration) -> Result<Vec<Parked>, StorageError> {
-    let rows = query(session, PARKED, &[&again.as_secs_f64(), &LIMIT]).await?;
+/// `again`: how long a resolved exception is believed. `of`: of one txRef only, to judge it again under its lock.
+pub async fn parked(
+    session: &impl Session,
+    again: Duration,
+    of: Option<&TxRef>,
+) -> Result<Vec<Parked>, StorageError> {
+    let of = of.map(TxRef::as_str);
+    let rows = query(session, PARKED, &[&again.as_secs_f64(), &LIMIT, &of]).await?;
     let read = |row: &Row| {
         let reader = Reader::new(row, "work_items", row.try_get::<_, &str>("tx_ref")?);
         Ok(Parked {

@@ -262,13 +262,7 @@ pub async fn return_orphaned(
 /// Those of the intents that an attempt names which may still take effect, or whose block is not final.
 pub async fn in_race(session: &impl Session, ids: &[IntentId]) -> Result<HashSet<IntentId>, StorageError> {
     let rows = query(session, IN_RACE, &[&super::legs::bytes(ids)]).await?;
-    rows.iter()
-        .map(|row| {
-            let reader = Reader::new(row, "attempt_items", "in race");
-            let id: &[u8] = reader.get("intent_id")?;
-            IntentId::from_slice(id).map_err(|e| reader.corrupt("intent_id", &e))
-        })
-        .collect()
+    super::legs::intent_ids(&rows, "attempt_items")
 }
 
 pub async fn mark_broadcast(session: &impl Session, ids: &[i64]) -> Result<(), StorageError> {

@@ -157,9 +157,7 @@ pub async fn last_events(
     rows.iter()
         .map(|row| {
             let reader = Reader::new(row, "escrow_events", "last");
-            let id: &[u8] = reader.get("intent_id")?;
-            let id = IntentId::from_slice(id).map_err(|e| reader.corrupt("intent_id", &e))?;
-            Ok((id, reader.get("kind")?))
+            Ok((super::legs::intent_id(&reader)?, reader.get("kind")?))
         })
         .collect()
 }

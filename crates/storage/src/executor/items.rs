@@ -202,13 +202,7 @@ pub async fn lock(tx: &Transaction<'_>, ids: &[MessageId]) -> Result<Vec<ItemRow
 /// Those of the intents that have an item in an attempt.
 pub async fn under_way(session: &impl Session, ids: &[IntentId]) -> Result<HashSet<IntentId>, StorageError> {
     let rows = query(session, UNDER_WAY, &[&super::legs::bytes(ids)]).await?;
-    rows.iter()
-        .map(|row| {
-            let reader = Reader::new(row, "work_items", "under way");
-            let id: &[u8] = reader.get("intent_id")?;
-            IntentId::from_slice(id).map_err(|e| reader.corrupt("intent_id", &e))
-        })
-        .collect()
+    super::legs::intent_ids(&rows, "work_items")
 }
 
 pub async fn update(tx: &Transaction<'_>, changes: &[ItemChange]) -> Result<(), StorageError> {

@@ -267,6 +267,21 @@ pub(crate) fn bytes(ids: &[IntentId]) -> Vec<&[u8]> {
     ids.iter().map(|id| id.as_bytes().as_slice()).collect()
 }
 
+/// The column `intent_id` of rows of `table`.
+pub(crate) fn intent_ids<C: FromIterator<IntentId>>(
+    rows: &[Row],
+    table: &'static str,
+) -> Result<C, StorageError> {
+    rows.iter()
+        .map(|row| intent_id(&Reader::new(row, table, "intent_id")))
+        .collect()
+}
+
+pub(crate) fn intent_id(reader: &Reader<'_>) -> Result<IntentId, StorageError> {
+    let id: &[u8] = reader.get("intent_id")?;
+    IntentId::from_slice(id).map_err(|error| reader.corrupt("intent_id", &error))
+}
+
 /// Block numbers and nonces are `bigint`.
 pub(crate) fn signed(value: u64) -> Result<i64, StorageError> {
     i64::try_from(value).map_err(|_| StorageError::bug("a number past 2^63"))
