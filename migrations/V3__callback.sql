@@ -7,7 +7,6 @@ CREATE TABLE decisions (
     -- The decider's copy of the chain leg, written from mint.outcome only.
     chain_leg        text NOT NULL DEFAULT 'queued',
     chain_final      boolean NOT NULL DEFAULT false,
-    -- Block of that fact: an older one never replaces a newer.
     -- Of the last outcome that was believed; an outcome with a smaller one is old.
     chain_sequence   bigint,
     payment_leg      text NOT NULL DEFAULT 'awaiting',
@@ -69,7 +68,7 @@ CREATE TABLE exceptions (
     resolution       text,
     CHECK ((resolved_at IS NULL) = (resolution IS NULL))
 );
-CREATE INDEX exceptions_open ON exceptions (tx_ref) WHERE resolved_at IS NULL;
+CREATE INDEX exceptions_by_tx_ref ON exceptions (tx_ref);
 -- The same trouble is opened once.
 CREATE UNIQUE INDEX exceptions_once ON exceptions (kind, tx_ref, coalesce(receipt, '')) WHERE resolved_at IS NULL;
 
@@ -100,10 +99,10 @@ CREATE TABLE callback_inbox (
 
 CREATE TABLE callback_outbox (LIKE gateway_outbox INCLUDING ALL);
 
-GRANT SELECT, INSERT, UPDATE ON decisions, payments, report_outcomes, exceptions TO fiatrails_callback;
-GRANT SELECT, INSERT ON decision_history TO fiatrails_callback;
+GRANT SELECT, INSERT, UPDATE ON decisions, report_outcomes TO fiatrails_callback;
+GRANT SELECT, INSERT ON payments, exceptions, decision_history TO fiatrails_callback;
 GRANT SELECT, INSERT, UPDATE, DELETE ON reconcile_differences, callback_inbox, callback_outbox TO fiatrails_callback;
 GRANT SELECT ON decisions, payments, report_outcomes, exceptions, decision_history TO fiatrails_gateway, fiatrails_executor, fiatrails_ops;
 GRANT SELECT ON reconcile_differences, callback_inbox, callback_outbox TO fiatrails_ops;
--- A person resolves an exception; nothing else of this table is theirs.
-GRANT UPDATE (resolved_at, resolved_by, resolution) ON exceptions TO fiatrails_ops;
+-- An exception is resolved, by a person or by the late report that one accepted; nothing else of it ever changes.
+GRANT UPDATE (resolved_at, resolved_by, resolution) ON exceptions TO fiatrails_callback, fiatrails_ops;

@@ -40,11 +40,29 @@ CREATE INDEX audit_log_by_target ON audit_log (target, act);
 
 CREATE TABLE ops_outbox (LIKE gateway_outbox INCLUDING ALL);
 
-GRANT SELECT, INSERT, UPDATE ON api_keys, tx_ref_prefixes, halts TO fiatrails_ops;
-GRANT DELETE ON tx_ref_prefixes TO fiatrails_ops;
+GRANT SELECT, INSERT, UPDATE ON halts TO fiatrails_ops;
+-- A key's owner and window are for ever, and so is a prefix: changing one would hand payments to somebody else.
+GRANT SELECT, INSERT ON api_keys, tx_ref_prefixes TO fiatrails_ops;
+GRANT UPDATE (state, updated_at) ON api_keys TO fiatrails_ops;
 GRANT SELECT, INSERT ON audit_log TO fiatrails_ops;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ops_outbox TO fiatrails_ops;
 GRANT SELECT ON api_keys, tx_ref_prefixes, halts TO fiatrails_gateway, fiatrails_callback, fiatrails_executor;
--- The callback service halts executes by itself when it sees a mint without a payment.
-GRANT INSERT, UPDATE ON halts TO fiatrails_callback;
-GRANT INSERT ON audit_log TO fiatrails_callback;
+
+-- The callback service halts executes by itself when it sees a mint without a payment. This is all it may do to
+-- switches and audit: it can stop, never resume, and it signs with its own name.
+CREATE FUNCTION halt_executes(why text) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+    AS $$
+        WITH turned AS (
+            INSERT INTO halts (scope, halted, reason, changed_by) VALUES ('execute', true, why, 'callback')
+            ON CONFLICT (scope) DO UPDATE
+                SET halted = true, reason = excluded.reason, changed_by = excluded.changed_by, changed_at = now()
+                WHERE NOT halts.halted
+            RETURNING scope
+        ), audited AS (
+            INSERT INTO audit_log (who, act, target, why) SELECT 'callback', 'halt', scope, why FROM turned
+        )
+        SELECT EXISTS (SELECT FROM turned)
+    $$;
+REVOKE ALL ON FUNCTION halt_executes(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION halt_executes(text) TO fiatrails_callback;

@@ -1,22 +1,20 @@
-//! One txRef under its lock: the facts about it, the one function through which its row changes, and the step that
-//! follows. Everything happens in the caller's transaction.
+//! One txRef under its lock: the facts about it, and the doors through which its row changes. Everything happens in
+//! the caller's transaction.
 
-use domain::decision::{Decision as Step, Facts, LiveCommand, decide};
-use domain::evidence::{EvidenceError, SignedReport};
+mod steps;
+
+use domain::evidence::SignedReport;
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{ChainLeg, PaymentLeg};
 use domain::money::Shillings;
 use domain::signature::SignatureHeader;
 use domain::tx_ref::TxRef;
-use messaging::SealedMessage;
-use messaging::wire::{MintExecute, MintRefund, RefundReason};
-use storage::callback::decisions::{self, Decision, Live};
+use storage::callback::decisions::{self, Decision};
 use storage::callback::exceptions::{self, Kind, NewException};
 use storage::callback::payments::{self, Payment};
 use storage::callback::reports::{self, KeyState};
-use storage::halts::{self, Scope};
 use storage::outbox::OutboxRow;
-use storage::{Outbox, StorageError, Transaction};
+use storage::{Outbox, Session, StorageError, Transaction};
 
 use crate::desk::{Desk, DeskError};
 use crate::judge::{Expected, FirstLeg, Told, match_payment};
@@ -303,158 +301,6 @@ impl<'t> Case<'t> {
         Ok(())
     }
 
-    /// Sends the live command once more, if it still is the one that was found waiting.
-    pub async fn redrive(&mut self, found: MessageId) -> Result<(), DeskError> {
-        let Some(live) = self.decision.live.filter(|live| live.message_id == found) else {
-            return Ok(());
-        };
-        self.decision.live = None;
-        self.redriven = Some(found);
-        self.settle().await?;
-        if self.decision.live.is_none() && !self.decision.chain.is_terminal() {
-            // Nothing was commanded in its place: what was sent may still take effect.
-            self.decision.live = Some(live);
-        }
-        Ok(())
-    }
-
-    /// Decides, and takes the step.
-    pub async fn settle(&mut self) -> Result<(), DeskError> {
-        if self.decision.intent_id.is_none() {
-            return Ok(());
-        }
-        if let Intent::Tampered(detail) = &self.intent {
-            let detail = detail.clone();
-            self.except(Kind::IntentTampered, None, None, detail).await?;
-        }
-        let step = decide(Facts {
-            chain: self.decision.chain,
-            payment: self.decision.payment,
-            refused: self.decision.refused,
-            held: self.held,
-            live: self.decision.live.map(|live| live.command),
-        });
-        match step {
-            Step::Wait | Step::Hold | Step::Done => Ok(()),
-            Step::Execute => self.execute().await,
-            Step::Drop | Step::Refund => self.refund(),
-            Step::OwedToPayer => match self.first.clone() {
-                Some(first) => {
-                    let why = format!("paid, and the deposit is {}", self.decision.chain);
-                    self.owe(&first.receipt.to_string(), first.amount, &why).await
-                }
-                None => Ok(()),
-            },
-            Step::MintWithoutPayment => self.minted_without_payment().await,
-        }
-    }
-
-    /// The only place that commands a mint: from the stored bytes, verified now, against the sound preimage.
-    async fn execute(&mut self) -> Result<(), DeskError> {
-        let (Intent::Sound(intent, _), Some(first)) = (self.intent.clone(), self.first.clone()) else {
-            let detail = "the decision says paid, and no payment is recorded".to_owned();
-            return self.except(Kind::ReportTampered, None, None, detail).await;
-        };
-        let receipt = first.receipt.to_string();
-        let Some(report) = reports::stored(self.tx, first.report_id).await? else {
-            let detail = format!("report {} is gone", first.report_id);
-            return self
-                .except(Kind::ReportTampered, Some(receipt), None, detail)
-                .await;
-        };
-        match report.pays_for(&intent, &self.desk.keys.current().mpesa) {
-            Ok(parsed) if parsed.receipt() == Some(&first.receipt) => {}
-            // The key is not here (yet): the facts are stored, a sweep decides again.
-            Err(EvidenceError::UnknownKey(_)) => return Ok(()),
-            Ok(_) => {
-                return self
-                    .except(
-                        Kind::ReportTampered,
-                        Some(receipt),
-                        None,
-                        "another receipt".into(),
-                    )
-                    .await;
-            }
-            Err(error) => {
-                return self
-                    .except(Kind::ReportTampered, Some(receipt), None, error.to_string())
-                    .await;
-            }
-        }
-        if self.is_compromised(&report).await? {
-            let detail = format!("report {} is signed with a compromised key", first.report_id);
-            return self
-                .except(Kind::CompromisedKey, Some(receipt), None, detail)
-                .await;
-        }
-        let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));
-        let body = MintExecute { intent, report };
-        let sealed = self.desk.sealer.seal(&body, stamp)?;
-        self.command(LiveCommand::Execute, sealed, Some(first.age_seconds));
-        Ok(())
-    }
-
-    async fn is_compromised(&self, report: &SignedReport) -> Result<bool, DeskError> {
-        is_compromised(self.tx, report).await
-    }
-
-    fn refund(&mut self) -> Result<(), DeskError> {
-        // A tampered intent holds, and a hold commands nothing.
-        let Intent::Sound(intent, _) = self.intent.clone() else {
-            return Ok(());
-        };
-        let reason = match self.decision.payment {
-            _ if self.decision.refused => RefundReason::NotCompliant,
-            PaymentLeg::Expired => RefundReason::Expired,
-            _ => RefundReason::Declined,
-        };
-        let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));
-        let sealed = self.desk.sealer.seal(&MintRefund { intent, reason }, stamp)?;
-        self.decision.refund_commanded = true;
-        self.command(LiveCommand::Refund, sealed, None);
-        Ok(())
-    }
-
-    fn command(&mut self, command: LiveCommand, sealed: SealedMessage, after_seconds: Option<f64>) {
-        let again = self.redriven.is_some();
-        self.decision.redrives = if again {
-            self.decision.redrives.saturating_add(1)
-        } else {
-            0
-        };
-        self.decision.live = Some(Live {
-            command,
-            message_id: sealed.message_id,
-        });
-        let what = if again { "command again" } else { "command" };
-        self.history.push(format!("{what} {}", command.name()));
-        self.events.push(Event::Commanded {
-            command,
-            again,
-            after_seconds: after_seconds.filter(|_| !again),
-        });
-        self.outbox.push(OutboxRow {
-            message_id: sealed.message_id,
-            queue: sealed.queue.name(),
-            subject: self.decision.tx_ref.to_string(),
-            envelope: sealed.bytes,
-        });
-    }
-
-    /// The worst that can be seen: page, and stop executing at once.
-    async fn minted_without_payment(&mut self) -> Result<(), DeskError> {
-        let before = self.events.len();
-        let detail = format!("minted while the payment is {}", self.decision.payment);
-        self.except(Kind::MintWithoutPayment, None, None, detail).await?;
-        if self.events.len() > before {
-            let reason = format!("mint without payment for {}", self.decision.tx_ref);
-            halts::set(self.tx, Scope::Execute, true, &reason, "callback").await?;
-            self.events.push(Event::Halted);
-        }
-        Ok(())
-    }
-
     /// Writes back what changed. Commit, then announce.
     pub async fn close(self) -> Result<Closed, DeskError> {
         // An untouched row keeps its time: others judge by it how long nothing has happened.
@@ -472,9 +318,9 @@ impl<'t> Case<'t> {
 }
 
 /// Whether the report was signed with a key that is not ours alone any more.
-pub async fn is_compromised(tx: &Transaction<'_>, report: &SignedReport) -> Result<bool, DeskError> {
+pub async fn is_compromised(session: &impl Session, report: &SignedReport) -> Result<bool, DeskError> {
     match report.signature.parse::<SignatureHeader>() {
-        Ok(header) => Ok(reports::key_state(tx, &header.key_id).await? == KeyState::Compromised),
+        Ok(header) => Ok(reports::key_state(session, &header.key_id).await? == KeyState::Compromised),
         Err(_) => Ok(false),
     }
 }

@@ -65,6 +65,10 @@ pub enum Event {
         again: bool,
         after_seconds: Option<f64>,
     },
+    /// Paid by a report whose key is not mounted here.
+    WaitsForKey {
+        key_id: String,
+    },
     Halted,
 }
 
@@ -92,12 +96,17 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
                 }
                 tracing::info!(%tx_ref, command = command.name(), occasion, "commanded");
             }
+            Event::WaitsForKey { key_id } => {
+                counter!("fiatrails_callbacks_total", "source" => "stored", "status" => "waits_for_key")
+                    .increment(1);
+                tracing::warn!(%tx_ref, kid = key_id, "paid, but the report's key is not mounted here");
+            }
             Event::Halted => tracing::error!(%tx_ref, "executes are halted"),
         }
     }
 }
 
-/// `source`: `mpesa`, or `operator` for an accepted late report.
+/// `source`: `mpesa`, `operator` for an accepted late report, or `stored` for one that is judged again.
 pub fn report(source: &'static str, status: &'static str) {
     counter!("fiatrails_callbacks_total", "source" => source, "status" => status).increment(1);
 }

@@ -35,13 +35,20 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
     let signed = &body.report;
     let report = match desk.open(signed) {
         Ok(report) => report,
+        Err(EvidenceError::UnknownKey(_)) if is_compromised(&desk.pool.get().await?, signed).await? => {
+            let detail = format!("report {} is signed with a compromised key", signed.report_id);
+            hold(&desk, signed, (Kind::CompromisedKey, "compromised_key"), detail).await?;
+            observe::report(source, "compromised_key");
+            return Ok(Disposition::Done);
+        }
         Err(EvidenceError::UnknownKey(kid)) => {
             tracing::warn!(kid, "report signed with a key that is not mounted here");
             observe::report(source, "waits_for_key");
             return Ok(Disposition::Return);
         }
         Err(error) => {
-            record_tampered(&desk, signed, &error).await?;
+            let detail = format!("report {}: {error}", signed.report_id);
+            hold(&desk, signed, (Kind::ReportTampered, "tampered"), detail).await?;
             observe::report(source, "tampered");
             return Ok(Disposition::park("report_tampered", error.to_string()));
         }
@@ -221,23 +228,28 @@ fn received_at(desk: &Desk, signed: &SignedReport) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or_else(|_| desk.clock.now())
 }
 
-/// The outcome is kept, so that nobody sends the report again and again; the txRef is held.
-async fn record_tampered(desk: &Desk, signed: &SignedReport, error: &EvidenceError) -> Result<(), DeskError> {
+/// A report that cannot be verified: its outcome is kept, so that nobody sends it again and again; the txRef is held.
+async fn hold(
+    desk: &Desk,
+    signed: &SignedReport,
+    (kind, outcome): (Kind, &'static str),
+    detail: String,
+) -> Result<(), DeskError> {
     // Not believed: it only says where a person should look.
     let claimed = Report::parse(&signed.body).map(|report| report.tx_ref.to_string());
     let tx_ref = claimed.unwrap_or_else(|_| signed.report_id.to_string());
     let mut client = desk.pool.get().await?;
     let tx = client.begin().await?;
     if reports::outcome(&tx, signed.report_id).await?.is_none() {
-        reports::set_outcome(&tx, signed.report_id, &tx_ref, "tampered").await?;
+        reports::set_outcome(&tx, signed.report_id, &tx_ref, outcome).await?;
     }
     let exception = NewException {
-        kind: Kind::ReportTampered,
+        kind,
         tx_ref,
         intent_id: None,
         receipt: None,
         amount: None,
-        detail: format!("report {}: {error}", signed.report_id),
+        detail,
     };
     exceptions::open(&tx, &exception).await?;
     tx.commit().await?;

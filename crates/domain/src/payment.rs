@@ -103,6 +103,8 @@ struct RawReport {
     phone: Option<Value>,
     timestamp: Option<Value>,
     receipt: Option<Value>,
+    // Absent means paid; `null` says nothing.
+    #[serde(default, deserialize_with = "present")]
     result_code: Option<Value>,
     result_desc: Option<Value>,
     #[serde(default, deserialize_with = "present")]
@@ -341,10 +343,12 @@ mod tests {
             codes(&with("metadata", json!(null))),
             [("/metadata".to_owned(), "invalid")]
         );
-        assert_eq!(
-            codes(&with("resultCode", json!(0.5))),
-            [("/resultCode".to_owned(), "invalid")]
-        );
+        for code in [json!(0.5), json!(null), json!(""), json!(false)] {
+            assert_eq!(
+                codes(&with("resultCode", code)),
+                [("/resultCode".to_owned(), "invalid")]
+            );
+        }
         assert_eq!(codes(&json!({})).len(), 5);
     }
 

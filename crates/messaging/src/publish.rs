@@ -129,6 +129,14 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Whether this message's queue is to blame, while others may work.
+    pub const fn is_of_queue(&self) -> bool {
+        match self {
+            Self::Unroutable { .. } | Self::Refused | Self::TooLarge(_) => true,
+            Self::NotSent(_) | Self::Unknown(_) => false,
+        }
+    }
+
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::NotSent(_) => "not_sent",

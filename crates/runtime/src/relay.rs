@@ -1,6 +1,7 @@
 //! The outbox relay: claim rows, publish them mandatory and confirmed, delete what was confirmed. A row leaves the
 //! outbox only after the broker's positive confirm, so a message may come twice, never not at all.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use metrics::{counter, gauge};
 use storage::outbox::ClaimedRow;
 use storage::{Outbox, Pool, StorageError};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::chain;
 use crate::lifecycle::Stop;
@@ -52,6 +54,53 @@ enum RelayError {
     },
 }
 
+/// What one claim came to, when the broker was there.
+#[derive(Debug, Default)]
+struct Round {
+    /// There may be more.
+    full: bool,
+    /// Queues that refused something, and why.
+    refusing: HashMap<WorkQueue, PublishError>,
+    /// Queues that took something.
+    taking: HashSet<WorkQueue>,
+}
+
+/// Queues that are left alone for a while: a full one must not hold up the others.
+#[derive(Debug, Default)]
+struct Rests(HashMap<WorkQueue, Rest>);
+
+#[derive(Debug)]
+struct Rest {
+    failures: u32,
+    until: Instant,
+}
+
+impl Rests {
+    fn resting(&self, now: Instant) -> Vec<&'static str> {
+        let resting = self.0.iter().filter(|(_, rest)| rest.until > now);
+        resting.map(|(queue, _)| queue.name()).collect()
+    }
+
+    fn note(&mut self, round: &Round, now: Instant) {
+        for queue in &round.taking {
+            self.0.remove(queue);
+        }
+        for queue in round.refusing.keys() {
+            let failures = self
+                .0
+                .get(queue)
+                .map_or(0, |rest| rest.failures.saturating_add(1));
+            let until = now + wait_after(failures);
+            self.0.insert(*queue, Rest { failures, until });
+        }
+    }
+}
+
+/// Twice as long each time.
+fn wait_after(failures: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << failures.min(8)).min(LONGEST_WAIT)
+}
+
 impl Relay {
     pub fn new(outbox: Outbox, pool: Pool, publisher: Publisher) -> Self {
         Self {
@@ -69,17 +118,19 @@ impl Relay {
     /// Relays until the stop, then once more what is there.
     pub async fn run(self, stop: Stop) {
         let mut failures = 0_u32;
+        let mut rests = Rests::default();
         while !stop.is_requested() {
-            let wait = match self.relay_once().await {
-                Ok(full) => {
+            let wait = match self.relay_once(&rests.resting(Instant::now())).await {
+                Ok(round) => {
                     failures = 0;
-                    if full { Duration::ZERO } else { POLL }
+                    rests.note(&round, Instant::now());
+                    if round.full { Duration::ZERO } else { POLL }
                 }
                 Err(error) => {
                     tracing::warn!(outbox = self.outbox.name(), error = %chain(&error), "relaying interrupted");
-                    let factor = 1_u32 << failures.min(8);
+                    let wait = wait_after(failures);
                     failures = failures.saturating_add(1);
-                    FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT)
+                    wait
                 }
             };
             if wait.is_zero() {
@@ -92,7 +143,7 @@ impl Relay {
                 () = self.wake.0.notified(), if failures == 0 => {}
             }
         }
-        if let Err(error) = self.relay_once().await {
+        if let Err(error) = self.relay_once(&[]).await {
             tracing::warn!(outbox = self.outbox.name(), error = %chain(&error), "the rest waits in the outbox");
         }
     }
@@ -119,36 +170,50 @@ impl Relay {
         self.outbox.backlog(&self.pool.get().await?).await
     }
 
-    /// One claim; true when there may be more.
-    async fn relay_once(&self) -> Result<bool, RelayError> {
-        let rows = self.outbox.claim(&self.pool.get().await?, BATCH, HOLD).await?;
-        if rows.is_empty() {
-            return Ok(false);
-        }
+    /// One claim.
+    async fn relay_once(&self, except: &[&str]) -> Result<Round, RelayError> {
+        let client = self.pool.get().await?;
+        let rows = self.outbox.claim(&client, BATCH, HOLD, except).await?;
+        drop(client);
         let all = rows.len();
-        let (ids, messages): (Vec<i64>, Vec<Outgoing>) = rows.into_iter().filter_map(outgoing).unzip();
+        let mut round = Round {
+            full: all >= BATCH as usize,
+            ..Round::default()
+        };
+        if rows.is_empty() {
+            return Ok(round);
+        }
+        let (rows, messages): (Vec<(i64, WorkQueue)>, Vec<Outgoing>) =
+            rows.into_iter().filter_map(outgoing).unzip();
         // No connection is held while the broker is waited for.
         let results = self.publisher.publish_many(messages).await;
-        let (mut confirmed, mut failed, mut first) = (Vec::new(), Vec::new(), None);
-        for (id, result) in ids.into_iter().zip(results) {
+        let (mut confirmed, mut failed, mut interrupted) = (Vec::new(), Vec::new(), None);
+        for ((id, queue), result) in rows.into_iter().zip(results) {
             match result {
-                Ok(()) => confirmed.push(id),
+                Ok(()) => {
+                    confirmed.push(id);
+                    round.taking.insert(queue);
+                    continue;
+                }
+                Err(error) if error.is_of_queue() => {
+                    round.refusing.insert(queue, error);
+                }
                 Err(error) => {
-                    failed.push(id);
-                    first.get_or_insert(error);
+                    interrupted.get_or_insert(error);
                 }
             }
+            failed.push(id);
         }
         let client = self.pool.get().await?;
         self.outbox.delete_many(&client, &confirmed).await?;
         self.outbox.release_many(&client, &failed).await?;
-        let name = self.outbox.name();
-        counter!("fiatrails_outbox_relayed_total", "outbox" => name, "result" => "ok")
-            .increment(u64::try_from(confirmed.len()).unwrap_or_default());
-        counter!("fiatrails_outbox_relayed_total", "outbox" => name, "result" => "failed")
-            .increment(u64::try_from(failed.len()).unwrap_or_default());
-        match first {
-            None => Ok(all >= BATCH as usize),
+        self.count("ok", confirmed.len());
+        self.count("failed", failed.len());
+        for (queue, error) in &round.refusing {
+            tracing::warn!(outbox = self.outbox.name(), queue = queue.name(), error = %chain(error), "queue refuses");
+        }
+        match interrupted {
+            None => Ok(round),
             Some(first) => Err(RelayError::Publish {
                 failed: failed.len(),
                 all,
@@ -156,12 +221,20 @@ impl Relay {
             }),
         }
     }
+
+    fn count(&self, result: &'static str, rows: usize) {
+        counter!("fiatrails_outbox_relayed_total", "outbox" => self.outbox.name(), "result" => result)
+            .increment(u64::try_from(rows).unwrap_or_default());
+    }
 }
 
 /// A row for a queue nobody knows stays where it is, claimed: it needs a person.
-fn outgoing(row: ClaimedRow) -> Option<(i64, Outgoing)> {
+fn outgoing(row: ClaimedRow) -> Option<((i64, WorkQueue), Outgoing)> {
     match row.queue.parse::<WorkQueue>() {
-        Ok(queue) => Some((row.id, Outgoing::work(queue, row.message_id, row.envelope))),
+        Ok(queue) => Some((
+            (row.id, queue),
+            Outgoing::work(queue, row.message_id, row.envelope),
+        )),
         Err(error) => {
             tracing::error!(id = row.id, %error, "outbox row for an unknown queue");
             None

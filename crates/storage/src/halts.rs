@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::error::StorageError;
 use crate::pool::Transaction;
 use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::session::{Session, execute, query, query_one};
 
 /// What can be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +67,7 @@ statements! {
          on conflict (scope) do update set halted = excluded.halted, reason = excluded.reason, \
          changed_by = excluded.changed_by, changed_at = now() \
          where halts.halted is distinct from excluded.halted";
+    HALT_EXECUTES = "select halt_executes($1) as changed";
     AUDIT = "insert into audit_log (who, act, target, why) values ($1, $2, $3, $4)";
 }
 
@@ -99,4 +100,9 @@ pub async fn set(
         execute(tx, AUDIT, &[&by, &act, &scope.name(), &reason]).await?;
     }
     Ok(changed)
+}
+
+/// What the callback service may do by itself: stop executes, audited under its name. False when they stood already.
+pub async fn halt_executes(tx: &Transaction<'_>, why: &str) -> Result<bool, StorageError> {
+    Ok(query_one(tx, HALT_EXECUTES, &[&why]).await?.try_get("changed")?)
 }

@@ -60,7 +60,7 @@ macro_rules! outbox_statements {
                 $claim = concat!(
                     "update ", $table, " set claimed_until = clock_timestamp() + $2::float8 * interval '1 second' \
                      where id in (select id from ", $table, " \
-                     where claimed_until is null or claimed_until < clock_timestamp() \
+                     where (claimed_until is null or claimed_until < clock_timestamp()) and queue <> all($3::text[]) \
                      order by id limit $1 for update skip locked) \
                      returning id, message_id, queue, envelope");
                 $delete = concat!("delete from ", $table, " where id = any($1::bigint[])");
@@ -128,16 +128,22 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes up to `limit` rows, oldest first, that nobody else holds. The claim ends by itself after `hold`, so
-    /// that the rows of a killed relay are taken again.
+    /// Takes up to `limit` rows, oldest first, that nobody else holds and that are for none of the queues `except`.
+    /// The claim ends by itself after `hold`, so that the rows of a killed relay are taken again.
     pub async fn claim(
         self,
         session: &impl Session,
         limit: u32,
         hold: Duration,
+        except: &[&str],
     ) -> Result<Vec<ClaimedRow>, StorageError> {
         let sql = self.sql();
-        let rows = query(session, sql.claim, &[&i64::from(limit), &hold.as_secs_f64()]).await?;
+        let rows = query(
+            session,
+            sql.claim,
+            &[&i64::from(limit), &hold.as_secs_f64(), &except],
+        )
+        .await?;
         let mut claimed = Vec::with_capacity(rows.len());
         for row in &rows {
             let id: i64 = row.try_get("id")?;

@@ -111,11 +111,11 @@ async fn a_claimed_outbox_row_is_nobody_elses_until_the_claim_ends() {
         tx.commit().await.unwrap();
 
         let hold = Duration::from_mins(1);
-        let first = outbox.claim(&client, 2, hold).await.unwrap();
-        let second = outbox.claim(&client, 10, hold).await.unwrap();
+        let first = outbox.claim(&client, 2, hold, &[]).await.unwrap();
+        let second = outbox.claim(&client, 10, hold, &[]).await.unwrap();
         assert_eq!((first.len(), second.len()), (2, 1));
         assert!(first[0].id < first[1].id && first[1].id < second[0].id);
-        assert!(outbox.claim(&client, 10, hold).await.unwrap().is_empty());
+        assert!(outbox.claim(&client, 10, hold, &[]).await.unwrap().is_empty());
 
         database
             .sql(&format!(
@@ -123,9 +123,9 @@ async fn a_claimed_outbox_row_is_nobody_elses_until_the_claim_ends() {
                 outbox.name()
             ))
             .unwrap();
-        assert_eq!(outbox.claim(&client, 10, hold).await.unwrap().len(), 3);
+        assert_eq!(outbox.claim(&client, 10, hold, &[]).await.unwrap().len(), 3);
         outbox.release_many(&client, &[second[0].id]).await.unwrap();
-        assert_eq!(outbox.claim(&client, 10, hold).await.unwrap(), second);
+        assert_eq!(outbox.claim(&client, 10, hold, &[]).await.unwrap(), second);
         outbox
             .delete_many(&client, &[first[0].id, first[1].id])
             .await

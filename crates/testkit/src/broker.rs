@@ -364,6 +364,13 @@ impl Vhost {
             .delete(&format!("queues/{}/{queue}/contents", self.name))
             .await
     }
+
+    /// The queue is gone, with everything in it.
+    pub async fn delete_queue(&self, queue: &str) -> Result<()> {
+        self.management
+            .delete(&format!("queues/{}/{queue}", self.name))
+            .await
+    }
 }
 
 impl Drop for Vhost {

@@ -107,13 +107,53 @@ async fn an_anvil_with_kept_state_continues_its_chain() {
 #[tokio::test]
 async fn a_service_login_has_only_that_services_rights() {
     let database = Servers::shared().unwrap().database().await.unwrap();
-    let gateway = database.login("gateway").unwrap();
-    testkit::postgres::psql(&gateway, "select count(*) from mint_intents").unwrap();
-    let refused = testkit::postgres::psql(&gateway, "delete from mint_intents").unwrap_err();
-    assert!(
-        format!("{refused:#}").contains("permission denied"),
-        "{refused:#}"
-    );
+    let allowed = [
+        ("gateway", "select count(*) from mint_intents"),
+        ("callback", "select halt_executes('drill')"),
+        ("ops", "update api_keys set state = 'revoked'"),
+        ("ops", "update halts set halted = false"),
+    ];
+    for (who, sql) in allowed {
+        testkit::postgres::psql(&database.login(who).unwrap(), sql).unwrap();
+    }
+    let refused = [
+        ("gateway", "delete from mint_intents"),
+        ("gateway", "update mint_intents set amount = 1"),
+        ("gateway", "insert into decisions (tx_ref) values ('T')"),
+        ("gateway", "select halt_executes('no')"),
+        ("callback", "update halts set halted = false"),
+        (
+            "callback",
+            "insert into halts (scope, halted, reason, changed_by) values ('intake', true, 'r', 'me')",
+        ),
+        (
+            "callback",
+            "insert into audit_log (who, act, target, why) values ('alice', 'a', 't', 'w')",
+        ),
+        ("callback", "update payments set receipt = 'R'"),
+        ("callback", "delete from payments"),
+        ("callback", "update exceptions set holds = false"),
+        ("callback", "update mpesa_reports set body = ''"),
+        ("callback", "update chain_legs set leg = 'escrowed'"),
+        ("executor", "update decisions set payment_leg = 'confirmed'"),
+        ("executor", "insert into payments (receipt) values ('R')"),
+        ("executor", "select halt_executes('no')"),
+        ("ops", "update tx_ref_prefixes set owner = 'me'"),
+        ("ops", "delete from tx_ref_prefixes"),
+        ("ops", "update api_keys set owner = 'me'"),
+        ("ops", "update api_keys set not_after = null"),
+        ("ops", "update audit_log set who = 'bob'"),
+        ("ops", "delete from audit_log"),
+        ("ops", "update exceptions set holds = false"),
+        ("ops", "update decisions set payment_leg = 'confirmed'"),
+    ];
+    for (who, sql) in refused {
+        let error = testkit::postgres::psql(&database.login(who).unwrap(), sql).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("permission denied"),
+            "{who}: {sql}: {error:#}"
+        );
+    }
 }
 
 #[tokio::test]

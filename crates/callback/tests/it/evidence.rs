@@ -155,6 +155,33 @@ async fn undecided_reports_of_a_compromised_key_are_held() {
     assert_eq!(rig.exceptions("T2"), ["compromised_key R2 -"]);
     assert!(rig.commands().await.is_empty());
 
+    // Revoking it took the secret away, too.
+    let intent = rig.accepted("T4", 150).await;
+    rig.accepted("T5", 150).await;
+    let early = rig.sign(&paid_body("T5", "R5", 150));
+    rig.database.sql("update api_keys set state = 'retired'").unwrap();
+    rig.paid("T4", "R4", 150).await;
+    rig.database
+        .sql("update api_keys set state = 'compromised'")
+        .unwrap();
+    let file = rig
+        .keys
+        .dir("callback")
+        .join("mpesa")
+        .join(testkit::keys::MPESA_KID);
+    let secret = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    rig.desk.keys.reload().await.unwrap();
+    rig.escrowed(&intent).await;
+    assert_eq!(rig.exceptions("T4"), ["compromised_key R4 -"]);
+    rig.stored(&early, false).await;
+    assert_eq!(rig.report(&early).await, Disposition::Done);
+    assert_eq!(rig.exceptions("T5"), ["compromised_key - -"]);
+    assert_eq!(rig.outcome_of(&early), "compromised_key");
+    assert!(rig.commands().await.is_empty());
+
+    std::fs::write(&file, secret).unwrap();
+    rig.desk.keys.reload().await.unwrap();
     rig.database.sql("update api_keys set state = 'retired'").unwrap();
     let intent = rig.accepted("T3", 150).await;
     rig.escrowed(&intent).await;

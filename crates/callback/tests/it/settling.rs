@@ -105,6 +105,31 @@ async fn what_is_owed_is_opened_once_even_after_a_person_settled_it() {
 }
 
 #[tokio::test]
+async fn what_was_owed_is_not_minted_until_a_person_says_so() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 150).await;
+    rig.told(&intent, Outcome::Dropped, true, 12).await;
+    // A fork, or a second attempt nobody knew of: the deposit is there after all.
+    rig.told(&intent, Outcome::Escrowed, false, 14).await;
+    assert_eq!(rig.decision("T1"), "escrowed|confirmed|");
+    assert_eq!(
+        rig.exceptions("T1"),
+        ["owed_before R1 150", "owed_to_payer R1 150"]
+    );
+    rig.age(10);
+    callback::sweep::once(&rig.desk).await;
+    assert!(rig.commands().await.is_empty());
+
+    rig.database
+        .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'not paid back'")
+        .unwrap();
+    rig.age(10);
+    callback::sweep::once(&rig.desk).await;
+    assert_eq!(rig.commands().await, [execute("T1")]);
+}
+
+#[tokio::test]
 async fn a_mismatched_payment_of_a_refunded_deposit_is_owed() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;

@@ -10,8 +10,10 @@ use messaging::{
     Broker, BrokerConfig, Consumer, ConsumerConfig, ConsumerParts, Disposition, Opener, Sealer, Service,
     Stamp, WorkQueue, topology,
 };
-use runtime::{Environment, KeyDirectory, Settings};
+use runtime::lifecycle::LifecycleError;
+use runtime::{Environment, KeyDirectory, Settings, Stop};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use testkit::{Servers, eventually};
@@ -46,18 +48,13 @@ async fn send<B: Body>(url: &str, service: Service, sealer: &Sealer, body: &B) {
         .unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn messages_in_become_one_sealed_execute_out() {
-    let rig = Rig::start().await;
-    let vhost = Servers::shared().unwrap().vhost().await.unwrap();
-    topology::declare_all(&broker(&vhost.url(), Service::Ops))
-        .await
-        .unwrap();
+/// The service over this broker, ready.
+async fn start(rig: &Rig, amqp_url: &str) -> (Stop, JoinHandle<Result<(), LifecycleError>>) {
     let ready = tempfile::tempdir().unwrap();
     let ready_file = ready.path().join("ready.json");
     let environment: Environment = [
         ("DATABASE_URL", rig.database.login("callback").unwrap()),
-        ("AMQP_URL", vhost.url()),
+        ("AMQP_URL", amqp_url.to_owned()),
         (
             "FIATRAILS_KEYS_DIR",
             rig.keys.dir("callback").display().to_string(),
@@ -79,6 +76,60 @@ async fn messages_in_become_one_sealed_execute_out() {
     })
     .await
     .unwrap();
+    (stop, running)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_queue_that_takes_nothing_holds_up_no_other() {
+    let rig = Rig::start().await;
+    let vhost = Servers::shared().unwrap().vhost().await.unwrap();
+    topology::declare_all(&broker(&vhost.url(), Service::Ops))
+        .await
+        .unwrap();
+    vhost.delete_queue("mint.refund.v1").await.unwrap();
+    let push = "insert into callback_outbox (message_id, queue, subject, envelope) \
+                select gen_random_uuid(), ";
+    // More than one claim holds, and older.
+    rig.database
+        .sql(&format!(
+            "{push} 'mint.refund.v1', 'T', '{{}}' from generate_series(1, 600)"
+        ))
+        .unwrap();
+    rig.database
+        .sql(&format!(
+            "{push} 'mint.execute.v1', 'T', '{{}}' from generate_series(1, 3)"
+        ))
+        .unwrap();
+    let (stop, running) = start(&rig, &vhost.url()).await;
+    let waiting = "select string_agg(queue || ' ' || n, ',') from \
+                   (select queue, count(*) as n from callback_outbox group by queue) as w";
+    eventually(SOON, "the other queue got its messages", async || {
+        Ok((rig.database.sql(waiting)? == "mint.refund.v1 600").then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(vhost.peek("mint.execute.v1", 9).await.unwrap().len(), 3);
+
+    topology::declare_all(&broker(&vhost.url(), Service::Ops))
+        .await
+        .unwrap();
+    eventually(SOON, "the queue is back, and gets what waited", async || {
+        Ok((rig.database.sql("select count(*) from callback_outbox")? == "0").then_some(()))
+    })
+    .await
+    .unwrap();
+    stop.soft();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn messages_in_become_one_sealed_execute_out() {
+    let rig = Rig::start().await;
+    let vhost = Servers::shared().unwrap().vhost().await.unwrap();
+    topology::declare_all(&broker(&vhost.url(), Service::Ops))
+        .await
+        .unwrap();
+    let (stop, running) = start(&rig, &vhost.url()).await;
 
     let everything = KeyDirectory::open(&rig.keys.dir("ops")).unwrap();
     let sealer = Sealer::new(everything.pipeline());

@@ -50,6 +50,20 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let mut intent = world.intent(1)?;
+    intent.depositor = intent.user;
+    rig.submit(&intent).await?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(parked_reasons(&world)?, "other_treasury");
+    assert_eq!(world.count("select count(*) from attempts")?, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;

@@ -104,6 +104,7 @@ impl World {
                 keys: keys.clone(),
                 chain_id: policy.chain.chain_id,
                 escrow,
+                treasury: self.at.treasury.parse()?,
             },
             policy,
             sealer: Sealer::new(keys.pipeline()),
@@ -378,7 +379,7 @@ impl Rig {
     pub async fn told(&self) -> Result<Vec<(IntentId, Outcome, bool)>> {
         let client = self.ctx.pool.get().await?;
         let rows = Outbox::Executor
-            .claim(&client, 1000, Duration::from_secs(1))
+            .claim(&client, 1000, Duration::from_secs(1), &[])
             .await?;
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         Outbox::Executor.delete_many(&client, &ids).await?;

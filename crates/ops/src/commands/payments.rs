@@ -213,7 +213,7 @@ async fn relay(context: &Context, client: &Client) -> Result<usize> {
     let publisher = broker.publisher();
     let mut sent = 0;
     loop {
-        let claimed = Outbox::Ops.claim(client, 100, HOLD).await?;
+        let claimed = Outbox::Ops.claim(client, 100, HOLD, &[]).await?;
         if claimed.is_empty() {
             break;
         }

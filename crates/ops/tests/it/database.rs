@@ -222,8 +222,43 @@ async fn a_retired_mpesa_key_keeps_its_secret_while_a_report_is_undecided() -> R
     )?;
     database
         .sql("insert into decisions (tx_ref, chain_leg, chain_final) values ('TX1', 'executed', true)")?;
-    assert_eq!(cli.json(&retire)?["undecidedReports"], 0);
+    let early = cli.json(&retire)?;
+    assert_eq!(early["undecidedReports"], 0);
+    assert!(
+        file.exists()
+            && early["tryAgainSeconds"]
+                .as_u64()
+                .is_some_and(|s| (1..=30).contains(&s)),
+        "a gateway may still be taking a report under it: {early}"
+    );
+    database.sql("update api_keys set updated_at = updated_at - interval '30 seconds'")?;
+    assert_eq!(cli.json(&retire)?["tryAgainSeconds"], 0);
     assert!(!file.exists());
+
+    cli.ok(&["keys", "add", "mpesa", "--kid", "mk_2"])?;
+    let end = |state: &'static str| {
+        [
+            "keys",
+            "revoke",
+            "mk_2",
+            "--as-state",
+            state,
+            "--reason",
+            "r",
+            "--yes",
+        ]
+    };
+    cli.ok(&end("compromised"))?;
+    assert!(!dir.path().join("callback/mpesa/mk_2").exists());
+    let refused = cli.run(&end("retired"))?;
+    assert!(
+        refused.code == 2 && refused.stderr.contains("is compromised"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        database.sql("select state from api_keys where key_id = 'mk_2'")?,
+        "compromised"
+    );
     Ok(())
 }
 

@@ -2,11 +2,13 @@
 
 use domain::ids::IntentId;
 use domain::money::Shillings;
+use domain::payment::Receipt;
+use domain::tx_ref::TxRef;
 
 use crate::error::StorageError;
 use crate::pool::Transaction;
 use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::session::{Session, execute, query, query_one};
 
 statements! {
     // The same trouble is opened once; `$8` says whether it may come again after a person resolved it.
@@ -20,6 +22,9 @@ statements! {
         "update exceptions set resolved_at = now(), resolved_by = $3, resolution = 'accepted' \
          where kind = 'late_report' and tx_ref = $1 and coalesce(receipt, '') = coalesce($2, '') \
          and resolved_at is null";
+    WAS_OWED =
+        "select exists (select from exceptions \
+         where kind = 'owed_to_payer' and tx_ref = $1 and receipt = $2) as found";
     COUNT_OPEN = "select kind, count(*) as open from exceptions where resolved_at is null group by kind";
 }
 
@@ -48,10 +53,12 @@ pub enum Kind {
     MintWithoutPayment,
     /// The executor parked a command of it: a dead letter waits for a person.
     CommandParked,
+    /// About to mint for a payment that was owed back to its payer.
+    OwedBefore,
 }
 
 impl Kind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::AmountMismatch,
         Self::DuplicatePayment,
         Self::OwedToPayer,
@@ -63,6 +70,7 @@ impl Kind {
         Self::CompromisedKey,
         Self::MintWithoutPayment,
         Self::CommandParked,
+        Self::OwedBefore,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -78,6 +86,7 @@ impl Kind {
             Self::CompromisedKey => "compromised_key",
             Self::MintWithoutPayment => "mint_without_payment",
             Self::CommandParked => "command_parked",
+            Self::OwedBefore => "owed_before",
         }
     }
 
@@ -90,7 +99,8 @@ impl Kind {
             | Self::IntentTampered
             | Self::CompromisedKey
             | Self::MintWithoutPayment
-            | Self::CommandParked => true,
+            | Self::CommandParked
+            | Self::OwedBefore => true,
             Self::DuplicatePayment | Self::OwedToPayer | Self::CallbackConflict | Self::LateReport => false,
         }
     }
@@ -136,6 +146,12 @@ pub async fn open(tx: &Transaction<'_>, exception: &NewException) -> Result<bool
     )
     .await?;
     Ok(opened == 1)
+}
+
+/// Whether this money was ever owed back to its payer, paid back by now or not.
+pub async fn was_owed(tx: &Transaction<'_>, tx_ref: &TxRef, receipt: &Receipt) -> Result<bool, StorageError> {
+    let row = query_one(tx, WAS_OWED, &[&tx_ref.as_str(), &receipt.as_str()]).await?;
+    Ok(row.try_get("found")?)
 }
 
 /// An operator accepted the late report: that was what the exception asked for.

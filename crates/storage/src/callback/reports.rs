@@ -69,8 +69,8 @@ pub async fn any(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageEr
     Ok(query_one(tx, ANY, &[&tx_ref.as_str()]).await?.try_get("found")?)
 }
 
-pub async fn key_state(tx: &Transaction<'_>, key_id: &KeyId) -> Result<KeyState, StorageError> {
-    let Some(row) = query_opt(tx, KEY_STATE, &[&key_id.as_str()]).await? else {
+pub async fn key_state(session: &impl Session, key_id: &KeyId) -> Result<KeyState, StorageError> {
+    let Some(row) = query_opt(session, KEY_STATE, &[&key_id.as_str()]).await? else {
         return Ok(KeyState::Good);
     };
     // A retired key still verifies what was signed in its time.

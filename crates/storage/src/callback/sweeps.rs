@@ -1,4 +1,5 @@
-//! Candidates for the sweeps: found without a lock, judged again under it.
+//! Candidates for the sweeps: found without a lock, judged again under it. Where a candidate may stay one for long
+//! (its key is missing, say), the page is drawn at random, so that a full page of such rows hides no other.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ statements! {
          and not exists (select from work_items w where w.intent_id = d.intent_id and w.state in ('ready', 'in_attempt')) \
          and not exists (select from work_items w where w.message_id = d.live_message_id and w.state = 'parked') \
          and not exists (select from callback_outbox o where o.subject = d.tx_ref) \
-         order by d.live_since limit $2";
+         order by random() limit $2";
     // Facts that ask for a step which nobody took: a key that was missing, a hold that a person has ended.
     UNDECIDED =
         "select d.tx_ref from decisions d \
@@ -42,7 +43,7 @@ statements! {
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment'))) \
          and d.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.holds and e.resolved_at is null) \
-         order by d.updated_at limit $2";
+         order by random() limit $2";
     // Payments without an intent, past the time in which they are matched.
     OLD_ORPHANS =
         "select d.tx_ref from payments p join decisions d on d.tx_ref = p.tx_ref \

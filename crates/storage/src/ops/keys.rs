@@ -45,7 +45,10 @@ from api_keys k full join key_uses u on u.key_id = k.key_id
 order by 1";
     SET_STATE = "\
 insert into api_keys (key_id, purpose, owner, state) values ($1, $2, $3, $4)
-on conflict (key_id) do update set state = excluded.state, updated_at = now()";
+on conflict (key_id) do update set state = excluded.state, updated_at = now()
+where api_keys.state <> excluded.state and api_keys.state <> 'compromised'";
+    STATE = "\
+select state, extract(epoch from clock_timestamp() - updated_at)::float8 as seconds from api_keys where key_id = $1";
     ADD_PREFIX = "insert into tx_ref_prefixes (prefix, owner) values ($1, $2) on conflict do nothing";
     PREFIX_OWNER = "select owner from tx_ref_prefixes where prefix = $1";
     PREFIXES = "select prefix, owner from tx_ref_prefixes order by prefix";
@@ -90,14 +93,26 @@ pub async fn list(session: &impl Session) -> Result<Vec<KeyRow>, StorageError> {
         .collect()
 }
 
-/// Narrows a key by its state, whether it had metadata or not.
+/// A key's state, and for how long it has had it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyState {
+    pub state: String,
+    pub seconds: f64,
+}
+
+/// Narrows a key by its state, whether it had metadata or not; the state it has then. A compromised key stays so.
 pub async fn set_state(
     session: &impl Session,
     (key_id, purpose, owner): (&str, &str, &str),
     state: &str,
-) -> Result<(), StorageError> {
+) -> Result<KeyState, StorageError> {
     execute(session, SET_STATE, &[&key_id, &purpose, &owner, &state]).await?;
-    Ok(())
+    let row = query_one(session, STATE, &[&key_id]).await?;
+    let reader = Reader::new(&row, "api_keys", key_id);
+    Ok(KeyState {
+        state: reader.get("state")?,
+        seconds: reader.get("seconds")?,
+    })
 }
 
 /// Registers a prefix; the owner it has now, which is another one when it was taken.

@@ -16,8 +16,8 @@ use crate::problem::problem;
 
 /// End a key: its row is marked and its secret removed, so that an edited row revives nothing
 ///
-/// An M-Pesa key ends as retired (no new callbacks; stored reports still verify, so the secret stays while one of
-/// them is undecided: run it again later) or as compromised (the secret goes at once; what was not decided is
+/// An M-Pesa key ends as retired (no new callbacks; stored reports still verify, so the secret stays for half a minute
+/// and while one of them is undecided: run it again later) or as compromised (the secret goes at once; what was not decided is
 /// never minted on its word).
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -86,7 +86,13 @@ pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<V
     )?;
 
     let tx = client.begin().await?;
-    keys::set_state(&tx, (kid, &purpose, &owner), state.name()).await?;
+    let found = keys::set_state(&tx, (kid, &purpose, &owner), state.name()).await?;
+    if found.state != state.name() {
+        return Err(problem(
+            format!("key {kid} is {}", found.state),
+            "that is for ever: what it signed stays held until a person settles it",
+        ));
+    }
     let detail = json!({ "purpose": purpose, "owner": owner, "state": state.name() });
     audit::record(
         &tx,
@@ -101,29 +107,25 @@ pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<V
     .await?;
     tx.commit().await?;
 
-    // Counted after the row is in force: from then on no new report comes in under this key.
-    let undecided = if state == State::Retired {
-        keys::undecided_reports(&client, kid).await?
-    } else {
-        0
+    let stays = match state {
+        State::Retired => Stays::because(&client, kid, found.seconds).await?,
+        State::Revoked | State::Compromised => None,
     };
     let removed = match &place {
-        Some(place) if undecided == 0 => files.remove(place)?,
+        Some(place) if stays.is_none() => files.remove(place)?,
         _ => Vec::new(),
     };
     let removed: Vec<String> = removed.iter().map(|path| path.display().to_string()).collect();
-    let value =
-        json!({ "keyId": kid, "state": state.name(), "removed": removed, "undecidedReports": undecided });
+    let value = json!({ "keyId": kid, "state": state.name(), "removed": removed,
+                        "undecidedReports": stays.as_ref().map_or(0, |stays| stays.undecided),
+                        "tryAgainSeconds": stays.as_ref().map_or(0, |stays| stays.seconds) });
     out.show(&value, |page| {
         page.styled(Style::Good, format!("key {kid} is {}", state.name()));
         for path in &removed {
             page.field("removed", path);
         }
-        if undecided > 0 {
-            page.styled(
-                Style::Warn,
-                format!("its secret stays: {undecided} stored report(s) are undecided; run this again later"),
-            );
+        if let Some(stays) = &stays {
+            page.styled(Style::Warn, stays.to_string());
         } else if removed.is_empty() {
             page.styled(
                 Style::Warn,
@@ -137,6 +139,45 @@ pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<V
         );
     }
     Ok(Verdict::Yes)
+}
+
+/// A retired key's secret stays while something may still be verified with it.
+struct Stays {
+    undecided: u64,
+    /// Gateways may still be taking reports under it for so long.
+    seconds: u64,
+}
+
+impl Stays {
+    /// A gateway reads the rows every second, and then finishes what it has begun within the webhook's time-out.
+    const IN_FORCE_SECONDS: f64 = 30.0;
+
+    async fn because(session: &impl storage::Session, kid: &str, retired_for: f64) -> Result<Option<Self>> {
+        let left = (Self::IN_FORCE_SECONDS - retired_for).max(0.0).ceil();
+        let stays = Self {
+            undecided: keys::undecided_reports(session, kid).await?,
+            seconds: std::time::Duration::try_from_secs_f64(left)?.as_secs(),
+        };
+        Ok((stays.undecided > 0 || stays.seconds > 0).then_some(stays))
+    }
+}
+
+impl std::fmt::Display for Stays {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.undecided > 0 {
+            write!(
+                f,
+                "its secret stays: {} stored report(s) are undecided; run this again later",
+                self.undecided
+            )
+        } else {
+            write!(
+                f,
+                "its secret stays: a report may just be coming in under it; run this again in {} s",
+                self.seconds
+            )
+        }
+    }
 }
 
 fn ending(purpose: &str, asked: Option<State>) -> Result<State> {

@@ -1,0 +1,181 @@
+//! The step that follows from a txRef's facts: at most one live command, and never a mint without a payment that
+//! verifies now.
+
+use domain::decision::{Decision as Step, Facts, LiveCommand, decide};
+use domain::evidence::EvidenceError;
+use domain::ids::MessageId;
+use domain::intent::PaymentLeg;
+use messaging::SealedMessage;
+use messaging::wire::{MintExecute, MintRefund, RefundReason};
+use storage::callback::decisions::Live;
+use storage::callback::exceptions::{self, Kind};
+use storage::callback::reports;
+use storage::halts;
+use storage::outbox::OutboxRow;
+
+use super::{Case, Intent, is_compromised};
+use crate::desk::DeskError;
+use crate::observe::Event;
+
+impl Case<'_> {
+    /// Sends the live command once more, if it still is the one that was found waiting.
+    pub async fn redrive(&mut self, found: MessageId) -> Result<(), DeskError> {
+        let Some(live) = self.decision.live.filter(|live| live.message_id == found) else {
+            return Ok(());
+        };
+        self.decision.live = None;
+        self.redriven = Some(found);
+        self.settle().await?;
+        if self.decision.live.is_none() && !self.decision.chain.is_terminal() {
+            // Nothing was commanded in its place: what was sent may still take effect.
+            self.decision.live = Some(live);
+        }
+        Ok(())
+    }
+
+    /// Decides, and takes the step.
+    pub async fn settle(&mut self) -> Result<(), DeskError> {
+        if self.decision.intent_id.is_none() {
+            return Ok(());
+        }
+        if let Intent::Tampered(detail) = &self.intent {
+            let detail = detail.clone();
+            self.except(Kind::IntentTampered, None, None, detail).await?;
+        }
+        let step = decide(Facts {
+            chain: self.decision.chain,
+            payment: self.decision.payment,
+            refused: self.decision.refused,
+            held: self.held,
+            live: self.decision.live.map(|live| live.command),
+        });
+        match step {
+            Step::Wait | Step::Hold | Step::Done => Ok(()),
+            Step::Execute => self.execute().await,
+            Step::Drop | Step::Refund => self.refund(),
+            Step::OwedToPayer => match self.first.clone() {
+                Some(first) => {
+                    let why = format!("paid, and the deposit is {}", self.decision.chain);
+                    self.owe(&first.receipt.to_string(), first.amount, &why).await
+                }
+                None => Ok(()),
+            },
+            Step::MintWithoutPayment => self.minted_without_payment().await,
+        }
+    }
+
+    /// The only place that commands a mint: from the stored bytes, verified now, against the sound preimage.
+    async fn execute(&mut self) -> Result<(), DeskError> {
+        let (Intent::Sound(intent, _), Some(first)) = (self.intent.clone(), self.first.clone()) else {
+            let detail = "the decision says paid, and no payment is recorded".to_owned();
+            return self.except(Kind::ReportTampered, None, None, detail).await;
+        };
+        let receipt = first.receipt.to_string();
+        let Some(report) = reports::stored(self.tx, first.report_id).await? else {
+            let detail = format!("report {} is gone", first.report_id);
+            return self
+                .except(Kind::ReportTampered, Some(receipt), None, detail)
+                .await;
+        };
+        // Before the MAC is looked at: a compromised key's secret is gone, so it would only look unknown.
+        if is_compromised(self.tx, &report).await? {
+            let detail = format!("report {} is signed with a compromised key", first.report_id);
+            return self
+                .except(Kind::CompromisedKey, Some(receipt), None, detail)
+                .await;
+        }
+        match report.pays_for(&intent, &self.desk.keys.current().mpesa) {
+            Ok(parsed) if parsed.receipt() == Some(&first.receipt) => {}
+            // The key is not here (yet): the facts are stored, a sweep decides again.
+            Err(EvidenceError::UnknownKey(key_id)) => {
+                self.events.push(Event::WaitsForKey { key_id });
+                return Ok(());
+            }
+            Ok(_) => {
+                return self
+                    .except(
+                        Kind::ReportTampered,
+                        Some(receipt),
+                        None,
+                        "another receipt".into(),
+                    )
+                    .await;
+            }
+            Err(error) => {
+                return self
+                    .except(Kind::ReportTampered, Some(receipt), None, error.to_string())
+                    .await;
+            }
+        }
+        if exceptions::was_owed(self.tx, &self.decision.tx_ref, &first.receipt).await? {
+            // A fork took back the refund after which the payer was owed: perhaps they have their money by now.
+            let detail = "the payer was owed this money, and the deposit is escrowed again".to_owned();
+            self.except(Kind::OwedBefore, Some(receipt), Some(first.amount), detail)
+                .await?;
+            if self.held {
+                return Ok(());
+            }
+        }
+        let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));
+        let body = MintExecute { intent, report };
+        let sealed = self.desk.sealer.seal(&body, stamp)?;
+        self.command(LiveCommand::Execute, sealed, Some(first.age_seconds));
+        Ok(())
+    }
+
+    fn refund(&mut self) -> Result<(), DeskError> {
+        // A tampered intent holds, and a hold commands nothing.
+        let Intent::Sound(intent, _) = self.intent.clone() else {
+            return Ok(());
+        };
+        let reason = match self.decision.payment {
+            _ if self.decision.refused => RefundReason::NotCompliant,
+            PaymentLeg::Expired => RefundReason::Expired,
+            _ => RefundReason::Declined,
+        };
+        let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));
+        let sealed = self.desk.sealer.seal(&MintRefund { intent, reason }, stamp)?;
+        self.decision.refund_commanded = true;
+        self.command(LiveCommand::Refund, sealed, None);
+        Ok(())
+    }
+
+    fn command(&mut self, command: LiveCommand, sealed: SealedMessage, after_seconds: Option<f64>) {
+        let again = self.redriven.is_some();
+        self.decision.redrives = if again {
+            self.decision.redrives.saturating_add(1)
+        } else {
+            0
+        };
+        self.decision.live = Some(Live {
+            command,
+            message_id: sealed.message_id,
+        });
+        let what = if again { "command again" } else { "command" };
+        self.history.push(format!("{what} {}", command.name()));
+        self.events.push(Event::Commanded {
+            command,
+            again,
+            after_seconds: after_seconds.filter(|_| !again),
+        });
+        self.outbox.push(OutboxRow {
+            message_id: sealed.message_id,
+            queue: sealed.queue.name(),
+            subject: self.decision.tx_ref.to_string(),
+            envelope: sealed.bytes,
+        });
+    }
+
+    /// The worst that can be seen: page, and stop executing at once.
+    async fn minted_without_payment(&mut self) -> Result<(), DeskError> {
+        let before = self.events.len();
+        let detail = format!("minted while the payment is {}", self.decision.payment);
+        self.except(Kind::MintWithoutPayment, None, None, detail).await?;
+        if self.events.len() > before {
+            let reason = format!("mint without payment for {}", self.decision.tx_ref);
+            halts::halt_executes(self.tx, &reason).await?;
+            self.events.push(Event::Halted);
+        }
+        Ok(())
+    }
+}
