@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Judge;
 use crate::connections::Connections;
+use crate::heartbeat::LastBeat;
 use crate::intake::Rules;
 use crate::intake::intents::IntentIntake;
 use crate::intake::reports::ReportIntake;
@@ -92,10 +93,12 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
     let intents = spawn_intents(&mut process, settings, &intake_pool, &keys, &wake, &closed);
     let reports = spawn_reports(&mut process, settings, &intake_pool, &wake, &closed);
     let depths = spawn_upkeep(&mut process, settings, &keys, &wake);
-    let pool = process.pool.clone();
+    let (executor, reading) = LastBeat::follow(process.pool.clone(), process.stop());
+    process.tasks.spawn("executor's heartbeat", reading);
+    let told = executor.clone();
     process
         .health
-        .add("executor", move || routes::health::check_executor(pool.clone()));
+        .add("executor", move || std::future::ready(told.check()));
     let known = keys.clone();
     process.health.add("keys", move || {
         let complete = known.snapshot().is_complete();
@@ -123,7 +126,7 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
         limiter: Limiter::new(&settings.bounds),
         health: process.health.clone(),
         stop: process.stop(),
-        intake_open: process.halts.gate(Scope::Intake),
+        executor,
         depths,
     });
     let connections = Arc::new(Connections::default());
@@ -173,6 +176,7 @@ fn spawn_intents(
         pool.clone(),
         rules,
         policy.mint.max_unpaid,
+        process.halts.gate(Scope::Intake),
         keys.clone(),
         wake.clone(),
     ));

@@ -11,6 +11,7 @@ mod connections;
 pub mod error;
 mod exchange;
 mod headers;
+mod heartbeat;
 mod intake;
 pub mod keys;
 mod new_intent;

@@ -103,7 +103,10 @@ impl Redrive {
                     subjects.push(row.preimage.tx_ref.to_string());
                     messages.push(self.command(&row)?);
                 }
-                Ok(row) => self.alarm("mint_intents", &row.intent_id.to_string()),
+                Ok(row) => {
+                    subjects.push(row.preimage.tx_ref.to_string());
+                    self.alarm("mint_intents", &row.intent_id.to_string());
+                }
                 Err(error) => observe::unreadable_row(&error),
             }
         }
@@ -117,9 +120,9 @@ impl Redrive {
         let keys = self.keys.current();
         let (mut messages, mut subjects) = (Vec::new(), Vec::new());
         for row in rows {
+            subjects.push(row.signed.report_id.to_string());
             match row.signed.open(&keys.mpesa) {
                 Ok(report) => {
-                    subjects.push(row.signed.report_id.to_string());
                     messages.push(self.evidence(&row, report.tx_ref.as_str())?);
                 }
                 // The key may be mounted later; nobody changed anything.
@@ -135,14 +138,15 @@ impl Redrive {
         self.send(queue, messages, subjects).await
     }
 
-    /// Marks and messages together, so that a crash sends twice rather than never.
+    /// Marks and messages together, so that a crash sends twice rather than never. What was looked at in vain is
+    /// marked too: a full page of such rows would otherwise hide every other one.
     async fn send(
         &self,
         queue: &'static str,
         messages: Vec<OutboxRow>,
         mut subjects: Vec<String>,
     ) -> Result<(), RedriveError> {
-        if messages.is_empty() {
+        if subjects.is_empty() {
             return Ok(());
         }
         subjects.sort_unstable();
@@ -151,8 +155,10 @@ impl Redrive {
         mark(&tx, &subjects).await?;
         Outbox::Gateway.push_many(&tx, &messages).await?;
         tx.commit().await?;
-        self.wake.now();
-        observe::redriven(queue, messages.len());
+        if !messages.is_empty() {
+            self.wake.now();
+            observe::redriven(queue, messages.len());
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::auth::Judge;
 use crate::error::{Code, Problem};
+use crate::heartbeat::LastBeat;
 use crate::intake::intents::IntentIntake;
 use crate::intake::reports::ReportIntake;
 use crate::keys::{Keys, Snapshot};
@@ -37,8 +38,7 @@ pub struct Gateway {
     pub limiter: Limiter,
     pub health: Health,
     pub stop: Stop,
-    /// True while intents may be accepted.
-    pub intake_open: watch::Receiver<bool>,
+    pub executor: LastBeat,
     /// How much waits at the broker, if known.
     pub depths: watch::Receiver<Option<Depths>>,
 }
@@ -52,17 +52,6 @@ impl Gateway {
         } else {
             Err(Problem::unavailable())
         }
-    }
-
-    pub fn refuse_if_halted(&self) -> Result<(), Problem> {
-        if *self.intake_open.borrow() {
-            return Ok(());
-        }
-        let detail = "New intents are not accepted at the moment.";
-        Err(Problem {
-            retry_after: Some(30),
-            ..Problem::new(Code::Unavailable, detail)
-        })
     }
 }
 

@@ -20,6 +20,9 @@ use crate::answers::{self, Draft};
 use crate::error::{Code, Problem};
 use crate::observe;
 
+/// A halt is a person's doing: asking again at once is in vain.
+const HALTED_RETRY_SECONDS: u32 = 30;
+
 /// The policy's part in it.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -97,6 +100,18 @@ impl<'a> Group<'a> {
             self.verdicts[index] = Verdict::Settled(known_outcome(self.members[index], answer, keys));
         }
         Ok(())
+    }
+
+    /// Accepts nothing new: who was answered before still gets that answer.
+    pub fn halt(&mut self) {
+        for (index, _) in self.open() {
+            let detail = "New intents are not accepted at the moment.";
+            let problem = Problem {
+                retry_after: Some(HALTED_RETRY_SECONDS),
+                ..Problem::new(Code::Unavailable, detail)
+            };
+            self.release(index, problem);
+        }
     }
 
     /// Refuses what would let too many intents of one integrator await payment.

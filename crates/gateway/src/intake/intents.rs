@@ -12,7 +12,7 @@ use runtime::relay::Wake;
 use storage::gateway::idempotency::StoredAnswer;
 use storage::gateway::intents::MintIntent;
 use storage::{Contention, Pool, StorageError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -80,17 +80,27 @@ pub struct IntentIntake {
     rules: Rules,
     keys: Arc<Keys>,
     unpaid: Unpaid,
+    /// True while intents may be accepted.
+    open: watch::Receiver<bool>,
     wake: Wake,
     door: Door<Member>,
     in_flight: Arc<InFlight>,
 }
 
 impl IntentIntake {
-    pub fn new(pool: Pool, rules: Rules, max_unpaid: u64, keys: Arc<Keys>, wake: Wake) -> Self {
+    pub fn new(
+        pool: Pool,
+        rules: Rules,
+        max_unpaid: u64,
+        open: watch::Receiver<bool>,
+        keys: Arc<Keys>,
+        wake: Wake,
+    ) -> Self {
         Self {
             unpaid: Unpaid::new(max_unpaid, rules.payment_seconds),
             pool,
             rules,
+            open,
             keys,
             wake,
             door: Door::default(),
@@ -199,14 +209,21 @@ impl IntentIntake {
         }
     }
 
+    /// Alone, a member only waits for strangers' locks (its user's day, say): that is tried again for a while.
     async fn single(&self, member: Member) {
-        let outcome = match self.attempt(&[&member.submission]).await {
-            Ok(mut outcomes) => outcomes
-                .pop()
-                .unwrap_or_else(|| Outcome::Refused(Problem::internal())),
-            Err(error) => {
-                observe::group_failed("mint_intents", &error);
-                Outcome::Refused(Problem::from(&error))
+        let deadline = Instant::now() + PATIENCE;
+        let outcome = loop {
+            match self.attempt(&[&member.submission]).await {
+                Ok(mut outcomes) => {
+                    break outcomes
+                        .pop()
+                        .unwrap_or_else(|| Outcome::Refused(Problem::internal()));
+                }
+                Err(StorageError::Conflict(_)) if Instant::now() < deadline => {}
+                Err(error) => {
+                    observe::group_failed("mint_intents", &error);
+                    break Outcome::Refused(Problem::from(&error));
+                }
             }
         };
         member.settle(outcome);
@@ -220,6 +237,9 @@ impl IntentIntake {
         let tx = client.begin().await?;
         let mut group = Group::claim(&tx, submissions, &self.rules).await?;
         group.answer_known(&tx, answers).await?;
+        if !*self.open.borrow() {
+            group.halt();
+        }
         let mut places = Places::of(&self.unpaid);
         group.limit_unpaid(&mut places);
         group.charge(&tx, &self.rules, answers).await?;

@@ -1,10 +1,11 @@
 //! What anyone may ask: health, and the description of the API.
 
+use std::sync::LazyLock;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::json;
-use storage::gateway::heartbeat::{self, Heartbeat};
 use utoipa::{OpenApi as _, ToSchema};
 
 use crate::error::Problem;
@@ -12,8 +13,8 @@ use crate::exchange::{Exchange, Reply};
 use crate::openapi::ApiDescription;
 use crate::state::Gateway;
 
-/// A heartbeat older than this says nothing.
-const STALE_SECONDS: f64 = 15.0;
+/// It never changes.
+static API: LazyLock<String> = LazyLock::new(|| ApiDescription::openapi().to_json().unwrap_or_default());
 
 /// How we are.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,7 +45,7 @@ pub async fn health(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRe
     let exchange = Exchange::begin(&request, &gateway, "/health");
     let report = gateway.health.report().await;
     let word = |ok| if ok { "ok" } else { "unavailable" };
-    let rpc = match fresh_heartbeat(&gateway).await {
+    let rpc = match gateway.executor.fresh() {
         Some(beat) => RpcHealth {
             connected: beat.rpc_connected,
             latency_ms: beat.rpc_latency_ms,
@@ -85,29 +86,13 @@ pub async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
 /// This description.
 pub async fn openapi(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let exchange = Exchange::begin(&request, &gateway, "/openapi.json");
-    exchange.finish(&gateway, json_reply(StatusCode::OK, &ApiDescription::openapi()))
-}
-
-async fn fresh_heartbeat(gateway: &Gateway) -> Option<Heartbeat> {
-    let client = gateway.pool.get().await.ok()?;
-    let beat = heartbeat::latest(&client).await.ok()??;
-    (beat.age_seconds < STALE_SECONDS).then_some(beat)
+    exchange.finish(
+        &gateway,
+        Ok(Reply::json(StatusCode::OK, API.clone().into_bytes())),
+    )
 }
 
 fn json_reply(status: StatusCode, document: &impl Serialize) -> Result<Reply, Problem> {
     let body = serde_json::to_vec(document).map_err(|_| Problem::internal())?;
     Ok(Reply::json(status, body))
-}
-
-/// An executor that refuses to work makes the gateway unready: what we would accept could not be served.
-pub async fn check_executor(pool: storage::Pool) -> Result<(), String> {
-    let found = async { heartbeat::latest(&pool.get().await?).await };
-    match found.await.map_err(|error| runtime::chain(&error))? {
-        Some(Heartbeat {
-            problem: Some(problem),
-            age_seconds,
-            ..
-        }) if age_seconds < STALE_SECONDS => Err(format!("the executor refuses to work: {problem}")),
-        _ => Ok(()),
-    }
 }

@@ -114,7 +114,6 @@ async fn accept(
     let key = form?;
     let caller = judged?;
     gateway.limiter.pass(&caller.key.id)?;
-    gateway.refuse_if_halted()?;
     let wanted = NewMintIntent::parse(&raw)?;
     let fingerprint = Fingerprint::of(signed.method, path, query, &raw);
     let asked = Asked {

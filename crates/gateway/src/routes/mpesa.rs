@@ -130,13 +130,14 @@ async fn take(
     let deadline = exchange.started()
         + Duration::from_millis(gateway.policy.windows.webhook_timeout_ms).saturating_sub(MARGIN);
     let kept = gateway.reports.submit(received.arrival(gateway, deadline)?).await;
+    let answer = answer(kept, &tx_ref)?;
     if late {
         if kept == Kept::New {
             observe::late_report(tx_ref.as_str(), exchange.request_id());
         }
         return Err(refusal());
     }
-    answer(kept, &tx_ref)
+    Ok(answer)
 }
 
 fn answer(kept: Kept, tx_ref: &TxRef) -> Result<CallbackAnswer, Problem> {

@@ -255,6 +255,10 @@ async fn a_halted_intake_is_unavailable_and_callbacks_go_on() {
     let rig = Rig::new().await;
     rig.sql("insert into halts (scope, halted, reason, changed_by) values ('intake', true, 'drill', 'me')");
     let message = rig.intent("TX1");
+    let before = rig.intent("TX0");
+    rig.sql("update halts set halted = false");
+    let accepted = rig.send(&before).await;
+    rig.sql("update halts set halted = true");
     let reply = testkit::eventually(crate::rig::SOON, "the halt is seen", async || {
         let reply = rig.send(&rig.intent(&testkit::client::fresh_tx_ref("T")?)).await;
         Ok((reply.status != 201).then_some(reply))
@@ -264,6 +268,12 @@ async fn a_halted_intake_is_unavailable_and_callbacks_go_on() {
     assert_eq!(reply.told(), "503 unavailable");
     check_form(&reply);
     assert_eq!(rig.send(&rig.callback(&paid("TX1", 150, "R1"))).await.status, 200);
+    let again = rig.send(&before).await;
+    assert_eq!(
+        (again.status, &again.body),
+        (201, &accepted.body),
+        "a stored answer is still given"
+    );
     rig.sql("update halts set halted = false");
     testkit::eventually(crate::rig::SOON, "intake goes on", async || {
         Ok((rig.send(&message).await.status == 201).then_some(()))

@@ -1,0 +1,45 @@
+//! `deploy/make-secrets`: what is there stays as it is, and what was taken away does not come back.
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn make_secrets(dir: &Path) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/make-secrets");
+    let done = Command::new(script).arg("--dev").arg(dir).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+}
+
+#[test]
+fn a_secret_is_made_once_and_an_agreed_one_is_handed_out() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    let key = |service: &str, key: &str| dir.join("keys").join(service).join(key);
+    fs::create_dir_all(dir.join("keys/gateway/mpesa")).unwrap();
+    fs::write(key("gateway", "mpesa/mk_0001"), "agreed").unwrap();
+    make_secrets(dir);
+    for service in ["gateway", "callback", "mint-executor", "ops"] {
+        assert_eq!(
+            fs::read_to_string(key(service, "mpesa/mk_0001")).unwrap(),
+            "agreed",
+            "{service}"
+        );
+    }
+    let sealing = "pipeline/mint.execute/pk_0001";
+    let secret = fs::read_to_string(key("callback", sealing)).unwrap();
+    assert_eq!(secret.trim().len(), 64);
+    assert_eq!(fs::read_to_string(key("mint-executor", sealing)).unwrap(), secret);
+    assert!(!key("gateway", sealing).exists(), "the gateway may not mint");
+
+    // Revoked, and rotated.
+    let integrator = "integrator/dev/ik_dev_0001";
+    for service in ["gateway", "ops"] {
+        fs::remove_file(key(service, integrator)).unwrap();
+    }
+    fs::write(key("callback", sealing), "newer").unwrap();
+    make_secrets(dir);
+    assert!(!key("gateway", integrator).exists() && !key("ops", integrator).exists());
+    assert_eq!(fs::read_to_string(key("callback", sealing)).unwrap(), "newer");
+    assert_eq!(fs::read_to_string(key("mint-executor", sealing)).unwrap(), secret);
+}
