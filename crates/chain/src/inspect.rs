@@ -45,6 +45,8 @@ pub struct Condition {
     pub mint_available: u128,
     /// Native balance of the executor, wei.
     pub signer_balance: u128,
+    /// The executor holds EXECUTOR_ROLE.
+    pub may_execute: bool,
 }
 
 impl Chain {
@@ -67,8 +69,7 @@ impl Chain {
         Ok(!code.map_err(|error| ChainError::of(method, &error))?.is_empty())
     }
 
-    pub async fn may_execute(&self, executor: &Address) -> Result<bool, ChainError> {
-        let at = At::Latest;
+    pub async fn may_execute(&self, executor: &Address, at: At) -> Result<bool, ChainError> {
         let role: [u8; 32] = self.view(&self.escrow(), escrow::ExecutorRoleCall, at).await?;
         let call = escrow::HasRoleCall {
             role,
@@ -128,6 +129,7 @@ impl Chain {
                 .await?,
             mint_available: self.units(&here, available, at).await?,
             signer_balance: self.balance(executor, at).await?,
+            may_execute: self.may_execute(executor, at).await?,
         })
     }
 

@@ -116,8 +116,18 @@ async fn the_deployment_reads_as_it_was_made() -> Result<()> {
     );
     assert_eq!(found.country_code, CountryCode::KES.to_word());
     assert_eq!(found.daily_limit_per_user, 20_000_000_000_000_000_000_000);
-    assert!(world.chain.may_execute(&world.executor.address()).await?);
-    assert!(!world.chain.may_execute(&world.admin.address()).await?);
+    assert!(
+        world
+            .chain
+            .may_execute(&world.executor.address(), chain::At::Latest)
+            .await?
+    );
+    assert!(
+        !world
+            .chain
+            .may_execute(&world.admin.address(), chain::At::Latest)
+            .await?
+    );
     assert!(world.chain.has_code(&world.chain.escrow()).await?);
     assert!(!world.chain.has_code(&world.admin.address()).await?);
     let condition = world.chain.condition(&found, &world.executor.address()).await?;

@@ -159,6 +159,9 @@ pub fn judge(command: WorkCommand, now: &Condition, needed: u128, min_gas: u128)
     if now.signer_balance < min_gas {
         return no("the signer has too little gas");
     }
+    if !now.may_execute {
+        return no("the signer lacks EXECUTOR_ROLE");
+    }
     if now.escrow_paused {
         return no("the escrow is paused");
     }
@@ -186,6 +189,7 @@ mod tests {
         treasury_allowance: 100,
         mint_available: 100,
         signer_balance: 100,
+        may_execute: true,
     };
 
     #[test]
@@ -196,6 +200,13 @@ mod tests {
             (
                 Condition {
                     escrow_paused: true,
+                    ..WELL
+                },
+                [false, false, false],
+            ),
+            (
+                Condition {
+                    may_execute: false,
                     ..WELL
                 },
                 [false, false, false],

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chain::At;
 use chain::ChainError;
 use chain::inspect::Deployment;
 use domain::address::Address;
@@ -61,7 +62,7 @@ async fn look(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainErro
         }
     };
     let mut problems = differences(&ctx.policy, treasury, &found);
-    if !ctx.chain.may_execute(&ctx.signer.address()).await? {
+    if !ctx.chain.may_execute(&ctx.signer.address(), At::Latest).await? {
         problems.push(format!("{} lacks EXECUTOR_ROLE", ctx.signer.address()));
     }
     ctx.breakers.set_deployment(found);

@@ -13,6 +13,8 @@ pub enum Ending {
     Told(ItemOutcome),
     /// The whole transaction was reverted.
     Reverted,
+    /// The same, at a block at which the signer had no right to send it.
+    Forbidden,
     /// Mined without a word about the item.
     Silent,
     /// Proven: another transaction has the nonce, and none of ours with it has a receipt.
@@ -25,6 +27,7 @@ impl Ending {
         match self {
             Self::Told(outcome) => outcome.name(),
             Self::Reverted => "reverted",
+            Self::Forbidden => "forbidden",
             Self::Silent => "silent",
             Self::Gone => "gone",
         }
@@ -102,6 +105,7 @@ pub fn after(facts: ItemFacts) -> Step {
         Ending::Told(O::NotFound) if facts.command != WorkCommand::Submit => Step::Again(Hold::Deposit),
         Ending::Told(O::OutOfGas) => smaller(facts.batch, "out_of_gas"),
         Ending::Reverted => smaller(facts.batch, "reverted"),
+        Ending::Forbidden => Step::Again(Hold::Breaker("forbidden")),
         Ending::Told(outcome) if facts.command == WorkCommand::Submit && can_never_succeed(outcome) => {
             Step::Reject
         }

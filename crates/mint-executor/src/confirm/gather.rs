@@ -121,13 +121,24 @@ async fn quiet(
         let ending = match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await? {
             Some(receipt) if receipt.block_number > facts.header.number => None,
             Some(receipt) if receipt.succeeded => Some(Ending::Silent),
-            Some(_) => Some(Ending::Reverted),
+            Some(receipt) => Some(reverted(ctx, receipt.block_number).await?),
             None if level && is_gone(ctx, &one, facts, attempt.nonce).await? => Some(Ending::Gone),
             None => None,
         };
         quiet.extend(ending.map(|ending| (attempt.id, ending)));
     }
     Ok(quiet)
+}
+
+/// A reverted transaction says nothing about its items when the signer's role was taken away. The role is read at that
+/// block, or now where the node has dropped its state.
+async fn reverted(ctx: &Context, block: u64) -> Result<Ending, WorkError> {
+    let signer = ctx.signer.address();
+    let may = match ctx.chain.may_execute(&signer, At::Number(block)).await {
+        Err(ChainError::UnknownBlock) => ctx.chain.may_execute(&signer, At::Latest).await,
+        found => found,
+    };
+    Ok(if may? { Ending::Reverted } else { Ending::Forbidden })
 }
 
 /// The nonce is used at a final block, and no hash of ours with that nonce has a receipt.

@@ -74,6 +74,39 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
 }
 
 #[tokio::test]
+async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    let signer = hex::encode(rig.ctx.signer.address().as_bytes());
+    // revokeRole or grantRole (bytes32, address), with keccak256("EXECUTOR_ROLE").
+    let turn = |selector: &str| {
+        let role = "d8aa0f3194971a2a116679f7c2090f6939c8d4e01a2a8d7e41d55e5351469e63";
+        hex::decode(format!("{selector}{role}{signer:0>64}"))
+    };
+    world.as_admin(&rig.ctx.chain, &turn("d547741f")?).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    // Reverted as a whole, so without a log: it is asked about once it is overdue.
+    rig.mine(&world, 4).await?;
+    assert!(rig.ctx.breakers.deposit.is_open());
+    assert_eq!(
+        world.db.sql("select state || ' ' || attempts from work_items")?,
+        "ready 0"
+    );
+    assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
+
+    world.as_admin(&rig.ctx.chain, &turn("2f2ff15d")?).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_intent_undone_before_any_attempt_is_dropped() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
