@@ -16,12 +16,17 @@ pub struct Deployment {
     pub chain_id: u64,
     pub treasury: Address,
     pub stablecoin: Address,
+    pub stablecoin_name: String,
     pub stablecoin_symbol: String,
     pub stablecoin_decimals: u8,
     pub country_token: Address,
+    pub country_token_name: String,
     pub country_token_symbol: String,
     pub country_token_decimals: u8,
     pub compliance_source: Address,
+    pub max_risk_score: u8,
+    pub attestation_required: bool,
+    pub min_attestation_age_seconds: u64,
     /// Right-padded ASCII.
     pub country_code: [u8; 32],
     pub min_mint_amount: u128,
@@ -86,16 +91,28 @@ impl Chain {
         let expiry: U256 = self.view(&here, escrow::DepositExpirySecondsCall, at).await?;
         let expiry =
             to_u64(expiry).ok_or_else(|| ChainError::bad_answer("eth_call", "an expiry past 2^64"))?;
+        let compliance_source = self.account(escrow::UserRegistryCall).await?;
         Ok(Deployment {
             chain_id,
             treasury: self.account(escrow::TreasuryCall).await?,
             stablecoin,
+            stablecoin_name: self.view(&stablecoin, erc20::NameCall, at).await?,
             stablecoin_symbol: self.view(&stablecoin, erc20::SymbolCall, at).await?,
             stablecoin_decimals: self.view(&stablecoin, erc20::DecimalsCall, at).await?,
             country_token,
+            country_token_name: self.view(&country_token, erc20::NameCall, at).await?,
             country_token_symbol: self.view(&country_token, erc20::SymbolCall, at).await?,
             country_token_decimals: self.view(&country_token, erc20::DecimalsCall, at).await?,
-            compliance_source: self.account(escrow::UserRegistryCall).await?,
+            compliance_source,
+            max_risk_score: self
+                .view(&compliance_source, manager::MaxRiskScoreCall, at)
+                .await?,
+            attestation_required: self
+                .view(&compliance_source, manager::AttestationRequiredCall, at)
+                .await?,
+            min_attestation_age_seconds: self
+                .view(&compliance_source, manager::MinAttestationAgeCall, at)
+                .await?,
             country_code: self.view(&here, escrow::CountryCodeCall, at).await?,
             min_mint_amount: self.units(&here, escrow::MinMintAmountCall, at).await?,
             max_mint_amount: self.units(&here, escrow::MaxMintAmountCall, at).await?,

@@ -76,6 +76,11 @@ pub fn differences(policy: &Policy, treasury: Address, found: &Deployment) -> Ve
     let rows = [
         ("treasury", treasury.to_string(), found.treasury.to_string()),
         (
+            "stablecoin name",
+            policy.stablecoin.name.clone(),
+            found.stablecoin_name.clone(),
+        ),
+        (
             "stablecoin symbol",
             policy.stablecoin.symbol.clone(),
             found.stablecoin_symbol.clone(),
@@ -84,6 +89,11 @@ pub fn differences(policy: &Policy, treasury: Address, found: &Deployment) -> Ve
             "stablecoin decimals",
             policy.stablecoin.decimals.to_string(),
             found.stablecoin_decimals.to_string(),
+        ),
+        (
+            "country token name",
+            policy.country_token.name.clone(),
+            found.country_token_name.clone(),
         ),
         (
             "country token symbol",
@@ -99,6 +109,21 @@ pub fn differences(policy: &Policy, treasury: Address, found: &Deployment) -> Ve
             "country code",
             hex::encode(code.to_word()),
             hex::encode(found.country_code),
+        ),
+        (
+            "largest risk score",
+            policy.compliance.max_risk_score.to_string(),
+            found.max_risk_score.to_string(),
+        ),
+        (
+            "attestation required",
+            policy.compliance.attestation_required.to_string(),
+            found.attestation_required.to_string(),
+        ),
+        (
+            "smallest attestation age",
+            policy.compliance.min_attestation_age_seconds.to_string(),
+            found.min_attestation_age_seconds.to_string(),
         ),
         (
             "smallest mint",
@@ -147,12 +172,17 @@ mod tests {
             chain_id: 31430,
             treasury,
             stablecoin: treasury,
+            stablecoin_name: "Dai Stablecoin".into(),
             stablecoin_symbol: "DAI".into(),
             stablecoin_decimals: 18,
             country_token: treasury,
+            country_token_name: "Kenya Shilling Token".into(),
             country_token_symbol: "KES".into(),
             country_token_decimals: 18,
             compliance_source: treasury,
+            max_risk_score: 91,
+            attestation_required: true,
+            min_attestation_age_seconds: 0,
             country_code: policy.country_token.country_code.to_word(),
             min_mint_amount: policy.mint.min_amount.get(),
             max_mint_amount: policy.mint.max_amount.get(),
@@ -200,6 +230,41 @@ mod tests {
                 "country code",
                 Deployment {
                     country_code: [0; 32],
+                    ..base.clone()
+                },
+            ),
+            (
+                "stablecoin name",
+                Deployment {
+                    stablecoin_name: "Tai".into(),
+                    ..base.clone()
+                },
+            ),
+            (
+                "country token name",
+                Deployment {
+                    country_token_name: "Kenia".into(),
+                    ..base.clone()
+                },
+            ),
+            (
+                "largest risk score",
+                Deployment {
+                    max_risk_score: 92,
+                    ..base.clone()
+                },
+            ),
+            (
+                "attestation required",
+                Deployment {
+                    attestation_required: false,
+                    ..base.clone()
+                },
+            ),
+            (
+                "smallest attestation age",
+                Deployment {
+                    min_attestation_age_seconds: 1,
                     ..base.clone()
                 },
             ),
