@@ -21,7 +21,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use tokio::time::Instant;
 
-pub use entry::DeadLetter;
+pub use entry::{DeadLetter, Story};
 
 use crate::connection::{Broker, BrokerError};
 use crate::publish::{Outgoing, PublishError, Publisher, Route};

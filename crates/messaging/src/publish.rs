@@ -67,7 +67,7 @@ impl Outgoing {
     pub fn parked(
         queue: WorkQueue,
         sealed: &[u8],
-        failure: &crate::consume::Failure,
+        story: &entry::Story<'_>,
         now: time::OffsetDateTime,
         service: (&str, &str),
     ) -> Self {
@@ -77,7 +77,7 @@ impl Outgoing {
             routing_key: queue.name().to_owned(),
             message_id: envelope.as_ref().map(|envelope| envelope.message_id),
             expiration: None,
-            headers: entry::headers(queue, envelope.as_ref(), failure, now, service),
+            headers: entry::headers(queue, envelope.as_ref(), story, now, service),
             payload: entry::bounded_payload(sealed),
         }
     }

@@ -50,7 +50,6 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
             keys: process.keys.clone(),
             chain_id: policy.chain.chain_id,
             escrow: settings.escrow,
-            treasury: settings.treasury,
         },
         policy,
         sealer: process.sealer(),

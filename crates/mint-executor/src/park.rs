@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use messaging::{Failure, Outgoing, Service};
+use messaging::dead_letters::Story;
+use messaging::{Outgoing, Service};
 use runtime::Stop;
 use storage::StorageError;
 use storage::executor::items;
@@ -36,13 +37,14 @@ async fn send(ctx: &Context) -> Result<(), StorageError> {
     let letters = waiting
         .iter()
         .map(|unsent| {
-            let failure = Failure {
-                class: "parked",
-                text: unsent.reason.clone(),
+            let story = Story {
+                class: &unsent.class,
+                text: &unsent.reason,
+                attempts: unsent.attempts,
                 last_tx_hash: unsent.last_tx,
             };
             let queue = queue_of(unsent.item.command);
-            Outgoing::parked(queue, &unsent.item.envelope, &failure, ctx.clock.now(), by)
+            Outgoing::parked(queue, &unsent.item.envelope, &story, ctx.clock.now(), by)
         })
         .collect();
     let results = ctx.publisher.publish_many(letters).await;

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::batch;
 use crate::context::{Context, WorkError};
 use crate::decide::waiting_legs;
-use crate::undo;
+use crate::undo::{self, Wanted};
 use crate::verify::{Order, Verified};
 use crate::{observe, submit::plan::Plan};
 
@@ -141,27 +141,24 @@ pub async fn round(ctx: &Context, lease: &Lease, command: WorkCommand) -> Result
     })
 }
 
-/// Items whose intent is to be dropped, if the chain knows nothing of it.
-pub type Undo = Vec<(MessageId, IntentId)>;
-
 /// Everything up to the commit. Nothing has left the process when it returns.
 pub async fn build(
     ctx: &Context,
     lease: &Lease,
     command: WorkCommand,
     head: &Header,
-) -> Result<(Built, Undo), WorkError> {
+) -> Result<(Built, Vec<Wanted>), WorkError> {
     let fees = ctx.tuning.fees.market(head.base_fee)?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     let nonce = signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
     if attempts::open_count(&tx, &lease.signer).await? >= ctx.tuning.max_in_flight {
-        return Ok((Built::Nothing, Undo::new()));
+        return Ok((Built::Nothing, Vec::new()));
     }
     let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);
     let found = ready(&tx, command, &waiting_legs(command), room).await?;
     if found.is_empty() {
-        return Ok((Built::Nothing, Undo::new()));
+        return Ok((Built::Nothing, Vec::new()));
     }
     let ids: Vec<IntentId> = found.iter().map(|item| item.intent_id).collect();
     let mut legs = legs::lock(&tx, &ids).await?;

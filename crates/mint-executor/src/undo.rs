@@ -18,8 +18,11 @@ use crate::outcome;
 /// How long an item rests whose attempts are not final.
 const RACE_WAIT: Duration = Duration::from_secs(1);
 
+/// An intent to undo, and the item that asks for it: none when nothing is left that would.
+pub type Wanted = (Option<MessageId>, IntentId);
+
 /// Asks the chain, then settles items and legs in one transaction.
-pub async fn run(ctx: &Context, lease: &Lease, wanted: &[(MessageId, IntentId)]) -> Result<(), WorkError> {
+pub async fn run(ctx: &Context, lease: &Lease, wanted: &[Wanted]) -> Result<(), WorkError> {
     let ids: Vec<IntentId> = wanted.iter().map(|(_, id)| *id).collect();
     let asked = ctx.chain.pinned();
     let head = asked.latest_header().await?;
@@ -27,7 +30,7 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[(MessageId, IntentId)])
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
-    let messages: Vec<MessageId> = wanted.iter().map(|(id, _)| *id).collect();
+    let messages: Vec<MessageId> = wanted.iter().filter_map(|(id, _)| *id).collect();
     items::lock(&tx, &messages).await?;
     let mut rows = legs::lock(&tx, &ids).await?;
     let in_race = attempts::in_race(&tx, &ids).await?;
@@ -42,12 +45,14 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[(MessageId, IntentId)])
         };
         // What may still be mined, or mined again after a fork, is not undone.
         if in_race.contains(id) {
-            let wait = ItemChange::to(*message, ItemState::Ready).because("a deposit is not final");
-            changes.push(wait.after(RACE_WAIT));
+            changes.extend(message.map(|message| {
+                let wait = ItemChange::to(message, ItemState::Ready).because("a deposit is not final");
+                wait.after(RACE_WAIT)
+            }));
             continue;
         }
         if settle(leg, record, *message, head.number)? {
-            changes.push(ItemChange::to(*message, ItemState::Done).because("undone"));
+            changes.extend(message.map(|message| ItemChange::to(message, ItemState::Done).because("undone")));
         }
     }
     items::update(&tx, &changes).await?;
@@ -64,11 +69,16 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[(MessageId, IntentId)])
 }
 
 /// True when the item is settled; a refund of what turns out to be escrowed stays.
-fn settle(leg: &mut LegRow, record: Record, message: MessageId, block: u64) -> Result<bool, WorkError> {
+fn settle(
+    leg: &mut LegRow,
+    record: Record,
+    message_id: Option<MessageId>,
+    block: u64,
+) -> Result<bool, WorkError> {
     let because = |why| Because {
         why,
         tx_hash: None,
-        message_id: Some(message),
+        message_id,
     };
     if let Record::Present(_) = record {
         let there = leg_of(record).unwrap_or(leg.leg);

@@ -63,8 +63,6 @@ pub struct Verifier {
     pub keys: KeyDirectory,
     pub chain_id: u64,
     pub escrow: Address,
-    /// Pays for deposits.
-    pub treasury: Address,
 }
 
 impl Verifier {
@@ -80,12 +78,6 @@ impl Verifier {
         let verified = match item.command {
             WorkCommand::Submit => {
                 let body: MintSubmit = opened.body()?;
-                if body.intent.depositor != self.treasury {
-                    return Err(Unfit::park(
-                        "other_treasury",
-                        "the intent is to be paid for by an account that is not the treasury",
-                    ));
-                }
                 Verified {
                     intent: body.intent,
                     order: Order::Submit {

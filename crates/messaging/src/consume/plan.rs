@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::triage::Raw;
 use super::{Disposition, Failure};
-use crate::dead_letters::entry;
+use crate::dead_letters::entry::{self, Story};
 use crate::publish::{Outgoing, Route};
 use crate::topology::{DEAD_EXCHANGE, RETRY_STEPS, retry_exchange};
 
@@ -101,7 +101,12 @@ fn park(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
         headers: entry::headers(
             raw.queue,
             raw.envelope.as_ref(),
-            failure,
+            &Story {
+                class: failure.class,
+                text: &failure.text,
+                attempts: raw.envelope.as_ref().map_or(0, |e| e.attempt.into()),
+                last_tx_hash: failure.last_tx_hash,
+            },
             ctx.now,
             (ctx.service, ctx.version),
         ),

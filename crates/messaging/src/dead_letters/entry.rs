@@ -6,7 +6,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::consume::{Failure, whole_number};
+use crate::consume::whole_number;
 use crate::envelope::{Envelope, MAX_MESSAGE_BYTES, trace_id};
 use crate::topology::WorkQueue;
 
@@ -49,20 +49,29 @@ pub struct DeadLetter {
     pub payload: Vec<u8>,
 }
 
+/// What whoever parks a message knows of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Story<'a> {
+    pub class: &'a str,
+    pub text: &'a str,
+    pub attempts: u64,
+    pub last_tx_hash: Option<[u8; 32]>,
+}
+
 /// Headers of a parked copy, built from the envelope every time.
 pub(crate) fn headers(
     origin: WorkQueue,
     envelope: Option<&Envelope>,
-    failure: &Failure,
+    story: &Story<'_>,
     now: OffsetDateTime,
     (service, version): (&str, &str),
 ) -> Vec<(&'static str, String)> {
     let mut all = vec![
         (ORIGIN, origin.name().to_owned()),
-        (CLASS, failure.class.to_owned()),
-        (TEXT, one_line(&failure.text)),
+        (CLASS, story.class.to_owned()),
+        (TEXT, one_line(story.text)),
         (FAILED_AT, rfc3339(now)),
-        (ATTEMPTS, envelope.map_or(0, |e| e.attempt).to_string()),
+        (ATTEMPTS, story.attempts.to_string()),
         (SERVICE, service.to_owned()),
         (VERSION, version.to_owned()),
     ];
@@ -73,7 +82,7 @@ pub(crate) fn headers(
         all.extend(trace.map(|id| (TRACE, id.to_owned())));
     }
     all.extend(
-        failure
+        story
             .last_tx_hash
             .map(|hash| (LAST_TX, format!("0x{}", hex::encode(hash)))),
     );

@@ -14,7 +14,7 @@ use storage::executor::legs::{Because, LegRow};
 use storage::executor::signers::Lease;
 use storage::executor::{blocks, items, legs, signers};
 
-use super::effects::Effects;
+use super::effects::{Effects, NEEDS_A_PERSON};
 use super::follow::row_of;
 use super::gather::Facts;
 use super::replace;
@@ -140,7 +140,7 @@ impl Member {
         let step = after(asked);
         observe::settled(self.item.command, ending, &id);
         if let crate::decide::Step::Park(class) = step {
-            observe::parked(&self.item, class, "the chain's answer needs a person");
+            observe::parked(&self.item, class, NEEDS_A_PERSON);
         }
         effects
             .endings

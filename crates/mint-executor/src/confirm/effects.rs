@@ -15,6 +15,7 @@ use crate::outcome::REFUSED;
 
 /// How long an item rests whose deposit is not there.
 const DEPOSIT_WAIT: Duration = Duration::from_secs(1);
+pub const NEEDS_A_PERSON: &str = "the chain's answer needs a person";
 
 #[derive(Debug)]
 pub struct Effects {
@@ -143,7 +144,9 @@ impl Effects {
             }
             // Failed only once its block is final.
             Step::Reject => {}
-            Step::Park(class) => self.items.push(item(ItemState::Parked).because(class)),
+            Step::Park(class) => self
+                .items
+                .push(ItemChange::park(message_id, class, NEEDS_A_PERSON)),
         }
         Ok(())
     }

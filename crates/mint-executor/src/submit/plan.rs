@@ -11,6 +11,7 @@ use storage::executor::legs::{Because, LegRow};
 use crate::context::Context;
 use crate::decide::{Fit, fits};
 use crate::observe;
+use crate::undo::Wanted;
 use crate::verify::{Order, Unfit, Verified};
 
 /// How long an item rests whose key is not mounted here.
@@ -22,7 +23,7 @@ pub struct Plan {
     pub members: Vec<(MessageId, Verified)>,
     pub changes: Vec<ItemChange>,
     /// Items whose intent is to be dropped if the chain knows nothing of it.
-    pub undo: Vec<(MessageId, IntentId)>,
+    pub undo: Vec<Wanted>,
 }
 
 /// Verifies each item and moves the legs of the members. `busy`: intents with an item in an attempt.
@@ -58,7 +59,7 @@ pub fn make(
             }
             Fit::Wait => {}
             Fit::Close => plan.close(item, leg.leg),
-            Fit::Undo => plan.undo.push((item.message_id, item.intent_id)),
+            Fit::Undo => plan.undo.push((Some(item.message_id), item.intent_id)),
             Fit::Go if foreign => plan.rest(item, "the intent belongs to another signer"),
             Fit::Go if !taken.insert(item.intent_id) => plan.close(item, leg.leg),
             Fit::Go if !plan.takes(item, &verified, limit) => {}
@@ -143,8 +144,7 @@ impl Plan {
 
     fn park(&mut self, item: &ItemRow, class: &'static str, text: &str) {
         observe::parked(item, class, text);
-        let change = ItemChange::to(item.message_id, ItemState::Parked);
-        self.changes.push(change.because(format!("{class}: {text}")));
+        self.changes.push(ItemChange::park(item.message_id, class, text));
     }
 
     fn unfit(&mut self, item: &ItemRow, unfit: Unfit) {

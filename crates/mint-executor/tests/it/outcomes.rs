@@ -1,5 +1,7 @@
 //! Refusals of the contract: each has its one consequence.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use domain::clock::{Clock, System};
 use domain::intent::{ChainLeg, Finality};
@@ -60,8 +62,10 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
         "only the command that was refused"
     );
     assert_eq!(
-        world.db.sql("select state || ' ' || attempts from work_items")?,
-        "ready 0"
+        world
+            .db
+            .sql("select state || coalesce(class, '') || coalesce(batch_limit, 64) from work_items")?,
+        "ready64"
     );
     assert!(rig.told().await?.is_empty());
 
@@ -93,8 +97,10 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     rig.mine(&world, 4).await?;
     assert!(rig.ctx.breakers.deposit.is_open());
     assert_eq!(
-        world.db.sql("select state || ' ' || attempts from work_items")?,
-        "ready 0"
+        world
+            .db
+            .sql("select state || coalesce(class, '') || coalesce(batch_limit, 64) from work_items")?,
+        "ready64"
     );
     assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
 
@@ -191,7 +197,7 @@ async fn an_outcome_nobody_heard_is_told_again() -> Result<()> {
     rig.mine(&world, 1).await?;
     assert_eq!(rig.told().await?.len(), 1);
     // The queue was purged; the decider has no copy.
-    mint_executor::redrive::round(&rig.ctx, std::time::Duration::ZERO).await?;
+    mint_executor::redrive::round(&rig.ctx, Duration::ZERO).await?;
     assert_eq!(
         rig.told().await?,
         [(intent.intent_id(), Outcome::Escrowed, false)]
@@ -200,7 +206,132 @@ async fn an_outcome_nobody_heard_is_told_again() -> Result<()> {
         "insert into decisions (tx_ref, chain_leg, updated_at) values ('{}', 'escrowed', now() - interval '1 hour')",
         intent.tx_ref
     ))?;
-    mint_executor::redrive::round(&rig.ctx, std::time::Duration::ZERO).await?;
+    mint_executor::redrive::round(&rig.ctx, Duration::ZERO).await?;
     assert!(rig.told().await?.is_empty(), "the decider knows");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_leg_that_nobody_listens_to_is_told_ever_more_rarely() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    rig.told().await?;
+    let quiet = Duration::from_secs(120);
+    let passed = |seconds: u32| {
+        world.db.sql(&format!(
+            "update chain_legs set updated_at = updated_at - interval '{seconds} s'; \
+             update executor_redrives set last_sent_at = last_sent_at - interval '{seconds} s'"
+        ))
+    };
+    let mut waits = Vec::new();
+    let mut waited = 0;
+    while waits.len() < 7 {
+        passed(60)?;
+        waited += 60;
+        mint_executor::redrive::round(&rig.ctx, quiet).await?;
+        if !rig.told().await?.is_empty() {
+            waits.push(waited);
+            waited = 0;
+        }
+    }
+    // The clock runs on while the test does, so a wait may end a step early.
+    let expected = [120, 240, 480, 960, 1920, 3600, 3600];
+    for (wait, expected) in waits.iter().zip(expected) {
+        assert!(*wait == expected || *wait == expected + 60, "{waits:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    // One was sent and refused, the other never sent; an operator discards what was parked.
+    let mut refused = world.intent(1)?;
+    refused.depositor = refused.user;
+    rig.submit(&refused).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    let unsent = world.intent(2)?;
+    rig.submit(&unsent).await?;
+    world
+        .db
+        .sql("update work_items set state = 'parked' where state = 'ready'")?;
+    rig.refund(&refused).await?;
+    rig.mine(&world, 1).await?;
+    mint_executor::redrive::end_stranded(&rig.ctx).await?;
+    assert!(rig.told().await?.is_empty(), "the window is open");
+
+    world
+        .db
+        .sql("update chain_legs set updated_at = updated_at - interval '3601 s'")?;
+    mint_executor::redrive::end_stranded(&rig.ctx).await?;
+    assert_eq!(rig.leg(&unsent).await?, ChainLeg::Dropped);
+    assert_eq!(
+        rig.leg(&refused).await?,
+        ChainLeg::Submitting,
+        "its block is not final"
+    );
+    rig.mine(&world, 7).await?;
+    mint_executor::redrive::end_stranded(&rig.ctx).await?;
+    let row = rig.leg_row(&refused.intent_id()).await?;
+    assert_eq!(
+        (row.leg, row.reason.as_deref()),
+        (ChainLeg::Rejected, Some("payment_window_over"))
+    );
+    assert_eq!(
+        rig.told().await?,
+        [
+            (unsent.intent_id(), Outcome::Dropped, true),
+            (refused.intent_id(), Outcome::Rejected, true)
+        ]
+    );
+    // What waited for the deposit has nothing left to do.
+    assert_eq!(rig.round(WorkCommand::Refund).await?, Built::Settled);
+    assert_eq!(
+        world.count("select count(*) from work_items where command = 'refund' and state = 'done'")?,
+        1
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deposit_found_on_chain_is_not_ended_with_its_window() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 8).await?;
+    // The rows forgot what the chain holds.
+    world
+        .db
+        .sql("update chain_legs set leg = 'submitting', updated_at = updated_at - interval '3601 s'")?;
+    mint_executor::redrive::end_stranded(&rig.ctx).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deposit_accepted_before_the_treasury_moved_is_still_made() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    // setTreasury(address); the former treasury stays spendable until told otherwise.
+    let other = hex::encode(rig.ctx.signer.address().as_bytes());
+    let call = hex::decode(format!("f0f44260{other:0>64}"))?;
+    world.as_admin(&rig.ctx.chain, &call).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
 }

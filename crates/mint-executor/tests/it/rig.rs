@@ -104,7 +104,6 @@ impl World {
                 keys: keys.clone(),
                 chain_id: policy.chain.chain_id,
                 escrow,
-                treasury: self.at.treasury.parse()?,
             },
             policy,
             sealer: Sealer::new(keys.pipeline()),

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use domain::clock::{Clock as _, IdSource as _, System};
+use messaging::dead_letters::Story;
 use messaging::wire::{MintRefund, RefundReason};
 use messaging::{
-    Broker, BrokerConfig, Failure, Outgoing, Publisher, SealedMessage, Sealer, Service, Stamp, WorkQueue,
+    Broker, BrokerConfig, Outgoing, Publisher, SealedMessage, Sealer, Service, Stamp, WorkQueue,
 };
 use runtime::KeyDirectory;
 use serde_json::Value;
@@ -70,15 +71,16 @@ impl Rig {
     }
 
     async fn park(&self, bytes: &[u8], class: &'static str) -> Result<()> {
-        let failure = Failure {
+        let story = Story {
             class,
-            text: "as a test wants it".into(),
+            text: "as a test wants it",
+            attempts: 1,
             last_tx_hash: None,
         };
         let parked = Outgoing::parked(
             WorkQueue::MintRefund,
             bytes,
-            &failure,
+            &story,
             System.now(),
             ("mint-executor", "test"),
         );

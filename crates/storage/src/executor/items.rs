@@ -43,29 +43,30 @@ statements! {
          from unnest($2::uuid[], $3::bytea[], $4::bytea[]) as t(message_id, intent_id, envelope) \
          on conflict (message_id) do nothing";
     READY =
-        "select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.attempts, w.batch_limit, \
+        "select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.batch_limit, \
          extract(epoch from clock_timestamp())::float8 as db_now \
          from work_items w join chain_legs l on l.intent_id = w.intent_id \
          where w.command = $1 and w.state = 'ready' and w.not_before <= clock_timestamp() \
          and not (l.leg = any($2::text[])) \
          order by w.created_at, w.message_id limit $3 for update of w skip locked";
     LOCK =
-        "select message_id, intent_id, command, state, envelope, attempts, batch_limit, \
+        "select message_id, intent_id, command, state, envelope, batch_limit, \
          extract(epoch from clock_timestamp())::float8 as db_now \
          from work_items where message_id = any($1::uuid[]) order by message_id for update";
     UNSENT =
-        "select message_id, intent_id, command, state, envelope, attempts, batch_limit, reason, \
+        "select message_id, intent_id, command, state, envelope, batch_limit, class, reason, \
          extract(epoch from clock_timestamp())::float8 as db_now, \
+         (select count(*) from attempt_items i where i.message_id = w.message_id) as attempts, \
          (select a.tx_hash from attempt_items i join attempts a on a.id = i.attempt_id \
           where i.message_id = w.message_id order by a.id desc limit 1) as last_tx \
          from work_items w where unsent order by updated_at limit $1";
     SENT = "update work_items set unsent = false where message_id = any($1::uuid[])";
     UPDATE =
-        "update work_items w set state = c.state, reason = c.reason, batch_limit = c.batch_limit, \
+        "update work_items w set state = c.state, reason = c.reason, batch_limit = c.batch_limit, class = c.class, \
          not_before = clock_timestamp() + c.wait * interval '1 second', unsent = (c.state = 'parked'), \
-         attempts = w.attempts + c.burnt, updated_at = clock_timestamp() \
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::float8[], $6::integer[]) \
-         as c(message_id, state, reason, batch_limit, wait, burnt) where w.message_id = c.message_id";
+         updated_at = clock_timestamp() \
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::float8[], $6::text[]) \
+         as c(message_id, state, reason, batch_limit, wait, class) where w.message_id = c.message_id";
     UNDER_WAY =
         "select distinct intent_id from work_items where intent_id = any($1::bytea[]) and state = 'in_attempt'";
     OPEN = "select command, count(*) as items from work_items where state in ('ready', 'in_attempt') group by command";
@@ -86,7 +87,6 @@ pub struct ItemRow {
     pub intent_id: IntentId,
     pub command: WorkCommand,
     pub envelope: Vec<u8>,
-    pub attempts: u32,
     pub batch_limit: Option<u32>,
     /// The database's clock at the reading, unix seconds.
     pub db_now: f64,
@@ -119,8 +119,8 @@ pub struct ItemChange {
     pub reason: Option<String>,
     pub batch_limit: Option<u32>,
     pub wait: Duration,
-    /// Whether this counts as a failed attempt.
-    pub burnt: bool,
+    /// Of what is parked.
+    pub class: Option<&'static str>,
 }
 
 impl ItemChange {
@@ -131,7 +131,16 @@ impl ItemChange {
             reason: None,
             batch_limit: None,
             wait: Duration::ZERO,
-            burnt: false,
+            class: None,
+        }
+    }
+
+    /// A person must look. `class` is a bounded word, `text` a sentence for the on-call.
+    pub fn park(message_id: MessageId, class: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            class: Some(class),
+            reason: Some(text.into()),
+            ..Self::to(message_id, ItemState::Parked)
         }
     }
 
@@ -152,7 +161,10 @@ impl ItemChange {
 #[derive(Clone, Debug)]
 pub struct UnsentItem {
     pub item: ItemRow,
+    pub class: String,
     pub reason: String,
+    /// Transactions it was part of.
+    pub attempts: u64,
     pub last_tx: Option<[u8; 32]>,
 }
 
@@ -217,8 +229,8 @@ pub async fn update(tx: &Transaction<'_>, changes: &[ItemChange]) -> Result<(), 
         .map(|c| c.batch_limit.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
         .collect();
     let waits: Vec<f64> = changes.iter().map(|c| c.wait.as_secs_f64()).collect();
-    let burnt: Vec<i32> = changes.iter().map(|c| i32::from(c.burnt)).collect();
-    execute(tx, UPDATE, &[&ids, &states, &reasons, &limits, &waits, &burnt]).await?;
+    let classes: Vec<Option<&str>> = changes.iter().map(|c| c.class).collect();
+    execute(tx, UPDATE, &[&ids, &states, &reasons, &limits, &waits, &classes]).await?;
     Ok(())
 }
 
@@ -228,12 +240,16 @@ pub async fn unsent(session: &impl Session, limit: u32) -> Result<Vec<UnsentItem
         .map(|row| {
             let item = read_row(row)?;
             let reader = Reader::new(row, "work_items", item.message_id);
+            let class: Option<String> = reader.get("class")?;
             let reason: Option<String> = reader.get("reason")?;
+            let attempts = reader.unsigned("attempts")?;
             let last_tx: Option<&[u8]> = reader.get("last_tx")?;
             let last_tx = last_tx.and_then(|bytes| bytes.try_into().ok());
             Ok(UnsentItem {
                 item,
+                class: class.unwrap_or_default(),
                 reason: reason.unwrap_or_default(),
+                attempts,
                 last_tx,
             })
         })
@@ -261,14 +277,12 @@ fn read_row(row: &tokio_postgres::Row) -> Result<ItemRow, StorageError> {
     let reader = Reader::new(row, "work_items", message_id);
     let intent: &[u8] = reader.get("intent_id")?;
     let command: &str = reader.get("command")?;
-    let attempts: i32 = reader.get("attempts")?;
     let limit: Option<i32> = reader.get("batch_limit")?;
     Ok(ItemRow {
         message_id,
         intent_id: IntentId::from_slice(intent).map_err(|e| reader.corrupt("intent_id", &e))?,
         command: WorkCommand::from_stored(command).ok_or_else(|| reader.corrupt("command", &command))?,
         envelope: reader.get("envelope")?,
-        attempts: u32::try_from(attempts).unwrap_or_default(),
         batch_limit: limit.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
         db_now: reader.get("db_now")?,
     })

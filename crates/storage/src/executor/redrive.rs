@@ -1,23 +1,46 @@
-//! Legs that the decider has not heard of: compared with its own copy, so a purged queue loses nothing.
+//! Legs that would stay where they are for ever: the decider has not heard of them, compared with its own copy, or
+//! nothing is left that would move them. So a purged queue and a discarded command lose nothing.
 
 use std::time::Duration;
 
+use domain::ids::IntentId;
+
 use crate::error::StorageError;
-use crate::executor::legs::{LegRow, read_row};
-use crate::session::{Session, query};
+use crate::executor::legs::{self, LegRow, read_row};
+use crate::pool::Transaction;
+use crate::session::{Session, execute, query};
 
 statements! {
+    // Each time it waits twice as long, up to an hour; a leg that moved is new. Those told least lately come first, so
+    // that a page full of the deaf hides no other.
     UNHEARD =
         "select l.intent_id, l.tx_ref, l.preimage, l.leg, l.final, l.signer, l.tx_hash, l.block_number, l.reason, \
          l.version from chain_legs l left join decisions d on d.tx_ref = l.tx_ref \
+         left join executor_redrives r on r.intent_id = l.intent_id and r.leg_version = l.version \
          where l.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
          and (l.leg in ('escrowed', 'rejected', 'dropped') or (l.leg in ('executed', 'refunded') and l.final)) \
          and (d.tx_ref is null or d.chain_leg is distinct from l.leg \
               or (l.final and not d.chain_final) \
               or (l.leg = 'escrowed' and l.reason = 'not_compliant' and not d.refused)) \
          and (d.updated_at is null or d.updated_at < clock_timestamp() - $1::float8 * interval '1 second') \
+         and (r.last_sent_at is null or r.last_sent_at < clock_timestamp() \
+              - least($1::float8 * power(2, least(r.times, 12)), greatest($1::float8, 3600)) * interval '1 second') \
          and not exists (select from executor_outbox o where o.subject = '0x' || encode(l.intent_id, 'hex')) \
-         order by l.updated_at limit $2";
+         order by r.last_sent_at nulls first, l.updated_at limit $2";
+    TOLD =
+        "insert into executor_redrives as r (intent_id, leg_version, times, last_sent_at) \
+         select l.intent_id, l.version, 1, clock_timestamp() from chain_legs l where l.intent_id = any($1::bytea[]) \
+         on conflict (intent_id) do update set leg_version = excluded.leg_version, last_sent_at = excluded.last_sent_at, \
+         times = case when r.leg_version = excluded.leg_version then r.times + 1 else 1 end";
+    // Nothing may be deposited any more, and no deposit of theirs is at work. Drawn at random: some may have to wait
+    // for a transaction that is not final.
+    STRANDED =
+        "select l.intent_id from chain_legs l left join mint_intents i on i.intent_id = l.intent_id \
+         where l.leg in ('queued', 'submitting') \
+         and coalesce(i.created_at, l.updated_at) < clock_timestamp() - $1::float8 * interval '1 second' \
+         and not exists (select from work_items w where w.intent_id = l.intent_id and w.command = 'submit' \
+                         and w.state in ('ready', 'in_attempt')) \
+         order by random() limit $2";
 }
 
 /// Legs older than `quiet` whose copy at the decider differs, with nothing on its way.
@@ -28,4 +51,20 @@ pub async fn unheard(
 ) -> Result<Vec<LegRow>, StorageError> {
     let rows = query(session, UNHEARD, &[&quiet.as_secs_f64(), &i64::from(limit)]).await?;
     rows.iter().map(read_row).collect()
+}
+
+/// Notes that the decider is told of them once more.
+pub async fn told(tx: &Transaction<'_>, ids: &[IntentId]) -> Result<(), StorageError> {
+    execute(tx, TOLD, &[&legs::bytes(ids)]).await?;
+    Ok(())
+}
+
+/// Intents without a deposit, past a payment window of that length, that no command would move.
+pub async fn stranded(
+    session: &impl Session,
+    window: Duration,
+    limit: u32,
+) -> Result<Vec<IntentId>, StorageError> {
+    let rows = query(session, STRANDED, &[&window.as_secs_f64(), &i64::from(limit)]).await?;
+    legs::intent_ids(&rows, "chain_legs")
 }

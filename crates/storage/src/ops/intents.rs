@@ -235,7 +235,8 @@ select jsonb_build_object(
       'resolvedAt', e.resolved_at, 'resolution', e.resolution) order by e.id), '[]')
       from exceptions e where e.tx_ref = $1),
   'work', (select coalesce(jsonb_agg(jsonb_build_object(
-      'messageId', w.message_id, 'command', w.command, 'state', w.state, 'attempts', w.attempts, 'reason', w.reason,
+      'messageId', w.message_id, 'command', w.command, 'state', w.state, 'attempts',
+      (select count(*) from attempt_items t where t.message_id = w.message_id), 'class', w.class, 'reason', w.reason,
       'createdAt', w.created_at) order by w.created_at), '[]')
       from work_items w where w.intent_id in (select intent_id from ids)),
   'attempts', (select coalesce(jsonb_agg(jsonb_build_object(
