@@ -229,8 +229,6 @@ fn spawn_upkeep(
         ids: process.ids(),
         wake: wake.clone(),
         after_seconds: seconds(windows.redrive_seconds),
-        intent_horizon_seconds: seconds(windows.payment_seconds.saturating_mul(2)),
-        report_horizon_seconds: seconds(windows.deposit_expiry_seconds),
         alarmed: Mutex::default(),
     };
     let (depths, shown) = watch::channel(None);

@@ -1,4 +1,5 @@
-//! A purged queue loses nothing: what nothing came of within `redriveSeconds` is sealed and sent again.
+//! A purged queue loses nothing: what nothing came of within `redriveSeconds` is sealed and sent again, however old it
+//! is. Past its payment window an intent is not deposited: the executor drops it, and its payer is owed.
 //!
 //! Only rows that are provably ours are sent: an intent's MAC and id, a report's M-Pesa MAC are verified first.
 
@@ -12,8 +13,8 @@ use messaging::wire::{Body, MintSubmit};
 use messaging::{SealError, Sealer, Stamp, WorkQueue};
 use runtime::relay::Wake;
 use runtime::{KeyDirectory, Stop};
-use storage::gateway::intents::{self, MintIntent, RedriveWindow};
-use storage::gateway::redrive::mark;
+use storage::gateway::intents::{self, MintIntent};
+use storage::gateway::redrive::{RedriveWindow, mark};
 use storage::gateway::reports::{self, StoredReport};
 use storage::outbox::OutboxRow;
 use storage::{Outbox, Pool, StorageError};
@@ -35,9 +36,6 @@ pub struct Redrive {
     pub ids: Arc<dyn IdSource>,
     pub wake: Wake,
     pub after_seconds: u32,
-    /// How far back an intent is sent again: past its payment window nothing is deposited.
-    pub intent_horizon_seconds: u32,
-    pub report_horizon_seconds: u32,
     /// Rows already reported as tampered with: one alarm each, not one a pass.
     pub alarmed: Mutex<HashSet<String>>,
 }
@@ -50,7 +48,7 @@ enum RedriveError {
     Seal(#[from] SealError),
 }
 
-/// Everything older is known to have arrived.
+/// Everything older is known to have arrived, or has a mark.
 #[derive(Clone, Copy)]
 struct Settled {
     intents: OffsetDateTime,
@@ -74,47 +72,43 @@ impl Redrive {
     }
 
     async fn pass(&self, settled: &mut Settled) -> Result<(), RedriveError> {
-        let window = self.window(settled.intents, self.intent_horizon_seconds);
+        let window = self.window(settled.intents);
         settled.intents = intents::oldest_unsettled(&self.pool.get().await?, &window).await?;
         self.intents(settled.intents).await?;
-        let window = self.window(settled.reports, self.report_horizon_seconds);
+        let window = self.window(settled.reports);
         settled.reports = reports::oldest_unsettled(&self.pool.get().await?, &window).await?;
         self.reports(settled.reports).await
     }
 
-    fn window(&self, since: OffsetDateTime, horizon_seconds: u32) -> RedriveWindow {
+    fn window(&self, since: OffsetDateTime) -> RedriveWindow {
         RedriveWindow {
             since,
             after_seconds: self.after_seconds.into(),
-            horizon_seconds: horizon_seconds.into(),
             limit: LIMIT,
         }
     }
 
     async fn intents(&self, since: OffsetDateTime) -> Result<(), RedriveError> {
-        let window = self.window(since, self.intent_horizon_seconds);
+        let window = self.window(since);
         let queue = WorkQueue::MintSubmit.name();
         let rows = intents::to_redrive(&self.pool.get().await?, &window, queue).await?;
         let keys = self.keys.current();
         let (mut messages, mut subjects) = (Vec::new(), Vec::new());
         for row in rows {
-            match row {
-                Ok(row) if answers::is_genuine_intent(&row, &keys.stored_answers) => {
-                    subjects.push(row.preimage.tx_ref.to_string());
-                    messages.push(self.command(&row)?);
+            match row.intent {
+                Ok(intent) if answers::is_genuine_intent(&intent, &keys.stored_answers) => {
+                    messages.push(self.command(&intent)?);
                 }
-                Ok(row) => {
-                    subjects.push(row.preimage.tx_ref.to_string());
-                    self.alarm("mint_intents", &row.intent_id.to_string());
-                }
+                Ok(intent) => self.alarm("mint_intents", &intent.intent_id.to_string()),
                 Err(error) => observe::unreadable_row(&error),
             }
+            subjects.push(row.tx_ref);
         }
         self.send(queue, messages, subjects).await
     }
 
     async fn reports(&self, since: OffsetDateTime) -> Result<(), RedriveError> {
-        let window = self.window(since, self.report_horizon_seconds);
+        let window = self.window(since);
         let queue = WorkQueue::MpesaResult.name();
         let rows = reports::to_redrive(&self.pool.get().await?, &window, queue).await?;
         let keys = self.keys.current();

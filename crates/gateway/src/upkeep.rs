@@ -72,7 +72,7 @@ pub async fn record_uses(keys: Arc<Keys>, clock: Arc<dyn Clock>, pool: Pool, sto
     }
 }
 
-/// Forgets expired answers, past days and old re-drive marks, a few rows at a time.
+/// Forgets expired answers, past days and settled re-drive marks, a few rows at a time.
 pub async fn purge(pool: Pool, window_seconds: f64, stop: Stop) {
     while stop.sleep(PURGE_POLL).await {
         if let Err(error) = purge_once(&pool, window_seconds + PURGE_SLACK_SECONDS, &stop).await {
@@ -83,9 +83,14 @@ pub async fn purge(pool: Pool, window_seconds: f64, stop: Stop) {
 
 async fn purge_once(pool: &Pool, seconds: f64, stop: &Stop) -> Result<(), StorageError> {
     limits::purge(&pool.get().await?).await?;
-    redrive::purge(&pool.get().await?, seconds, PURGE_ROWS).await?;
     while !stop.is_requested() {
         let gone = idempotency::purge(&pool.get().await?, seconds, PURGE_ROWS).await?;
+        if gone < PURGE_ROWS.unsigned_abs() {
+            break;
+        }
+    }
+    while !stop.is_requested() {
+        let gone = redrive::purge(&pool.get().await?, PURGE_ROWS).await?;
         if gone < PURGE_ROWS.unsigned_abs() {
             break;
         }

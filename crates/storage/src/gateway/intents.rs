@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use super::idempotency::column;
+use super::redrive::{RedriveWindow, walk};
 use crate::error::StorageError;
 use crate::row::Reader;
 use crate::session::{Session, query, query_one, query_opt};
@@ -42,28 +43,41 @@ select intent_id, integrator, chain_id, escrow, depositor, user_address, amount:
        tx_ref, idempotency_key, trace_parent, created_at, mac_key_id, mac
 from mint_intents where intent_id = $1";
 
+    // Those never sent again, from the watermark on, and those whose mark is old enough, however old they are.
     TO_REDRIVE = "\
+with due as (
+    (select i.intent_id from mint_intents i
+     where i.created_at >= $1 and i.created_at < now() - make_interval(secs => $2::float8)
+       and not exists (select 1 from gateway_redrives d where d.subject = i.tx_ref)
+       and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
+       and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
+       and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $4)
+     order by i.created_at limit $3)
+    union all
+    (select i.intent_id from gateway_redrives d join mint_intents i on i.tx_ref = d.subject
+     where d.last_sent_at < now() - make_interval(secs => $2::float8)
+       and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
+       and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
+       and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $4)
+     order by d.last_sent_at limit $3))
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at, i.mac_key_id, i.mac
-from mint_intents i
-left join gateway_redrives d on d.subject = i.tx_ref
-where i.created_at >= greatest($1::timestamptz, now() - make_interval(secs => $3::float8))
-  and i.created_at < now() - make_interval(secs => $2::float8)
-  and coalesce(d.last_sent_at, i.created_at) < now() - make_interval(secs => $2::float8)
-  and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
-  and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
-  and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $5)
-order by i.created_at
-limit $4";
+from due join mint_intents i using (intent_id)
+order by i.created_at";
 
-    OLDEST_UNSETTLED = "\
-select coalesce((
-    select i.created_at from mint_intents i
-    where i.created_at >= greatest($1::timestamptz, now() - make_interval(secs => $3::float8))
-      and i.created_at < now() - make_interval(secs => $2::float8)
-      and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
-      and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
-    order by i.created_at limit 1), now() - make_interval(secs => $2::float8)) as oldest";
+    // One page of the watermark's walk; what has a mark is found by it.
+    UNSETTLED = "\
+select coalesce(min(p.created_at) filter (where p.waits),
+                case when count(*) = $3 then max(p.created_at) end,
+                now() - make_interval(secs => $2::float8)) as reached,
+       count(*) = $3 and count(*) filter (where p.waits) = 0 as more
+from (select i.created_at,
+             not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
+             and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
+             and not exists (select 1 from gateway_redrives d where d.subject = i.tx_ref) as waits
+      from mint_intents i
+      where i.created_at >= $1 and i.created_at < now() - make_interval(secs => $2::float8)
+      order by i.created_at limit $3) as p";
 }
 
 /// One intent as it is stored. The MAC ties the row to the integrator that asked for it; its key is not in the
@@ -154,50 +168,41 @@ pub async fn find(session: &impl Session, id: &IntentId) -> Result<Option<MintIn
     row.as_ref().map(read).transpose()
 }
 
-/// Which intents may be sent again, and how far back to look.
-#[derive(Clone, Copy, Debug)]
-pub struct RedriveWindow {
-    /// Everything older is known to have arrived.
-    pub since: OffsetDateTime,
-    /// Youngest age, and least pause between two re-drives of the same subject.
-    pub after_seconds: f64,
-    /// Nothing older than this is sent: its payment window is long over.
-    pub horizon_seconds: f64,
-    pub limit: i64,
+/// An intent that the executor may never have heard of.
+#[derive(Debug)]
+pub struct Waiting {
+    pub tx_ref: String,
+    /// A row that does not read back is an error of its own.
+    pub intent: Result<MintIntent, StorageError>,
 }
 
-/// Old intents of which the executor knows nothing and no message is on its way, oldest first. A row that does not
-/// read back is an error of its own.
+/// Old intents of which the executor knows nothing and no message is on its way, oldest first; up to `limit` that
+/// were never sent again, and as many that were.
 pub async fn to_redrive(
     session: &impl Session,
     window: &RedriveWindow,
     queue: &str,
-) -> Result<Vec<Result<MintIntent, StorageError>>, StorageError> {
-    let rows = query(
-        session,
-        TO_REDRIVE,
-        &[
-            &window.since,
-            &window.after_seconds,
-            &window.horizon_seconds,
-            &window.limit,
-            &queue,
-        ],
-    )
-    .await?;
-    Ok(rows.iter().map(read).collect())
+) -> Result<Vec<Waiting>, StorageError> {
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&window.since, &window.after_seconds, &window.limit, &queue];
+    let rows = query(session, TO_REDRIVE, params).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Waiting {
+                tx_ref: row.try_get("tx_ref")?,
+                intent: read(row),
+            })
+        })
+        .collect()
 }
 
-/// When the oldest intent was made of which the executor knows nothing; everything before it needs no second look.
+/// When the oldest intent was made of which the executor knows nothing and that has no mark; everything before it
+/// needs no second look.
 pub async fn oldest_unsettled(
     session: &impl Session,
     window: &RedriveWindow,
 ) -> Result<OffsetDateTime, StorageError> {
-    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&window.since, &window.after_seconds, &window.horizon_seconds];
-    Ok(query_one(session, OLDEST_UNSETTLED, params)
-        .await?
-        .try_get("oldest")?)
+    walk(session, UNSETTLED, window).await
 }
 
 pub(super) fn read(row: &Row) -> Result<MintIntent, StorageError> {

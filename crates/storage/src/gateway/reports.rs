@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use super::idempotency::column;
-use super::intents::RedriveWindow;
+use super::redrive::{RedriveWindow, walk};
 use crate::error::StorageError;
 use crate::row::Reader;
-use crate::session::{Session, query, query_one};
+use crate::session::{Session, query};
 
 statements! {
     INSERT_BATCH = "\
@@ -29,25 +29,39 @@ where not t.late
 on conflict (content_hash, late) do nothing
 returning report_id";
 
+    // Those never sent again, from the watermark on, and those whose mark is old enough, however old they are. A
+    // mark with a txRef is an intent's: a txRef is shorter than a report's id.
     TO_REDRIVE = "\
+with due as (
+    (select r.report_id from mpesa_reports r
+     where r.received_at >= $1 and r.received_at < now() - make_interval(secs => $2::float8)
+       and not exists (select 1 from gateway_redrives d where d.subject = r.report_id::text)
+       and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
+       and not exists (select 1 from gateway_outbox o where o.subject = r.tx_ref and o.queue = $4)
+     order by r.received_at limit $3)
+    union all
+    (select r.report_id from gateway_redrives d
+     join mpesa_reports r on r.report_id = case when length(d.subject) = 36 then d.subject::uuid end
+     where d.last_sent_at < now() - make_interval(secs => $2::float8)
+       and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
+       and not exists (select 1 from gateway_outbox o where o.subject = r.tx_ref and o.queue = $4)
+     order by d.last_sent_at limit $3))
 select r.report_id, r.body, r.timestamp_header, r.signature_header, r.path, r.query, r.received_at, r.late
-from mpesa_reports r
-left join gateway_redrives d on d.subject = r.report_id::text
-where r.received_at >= greatest($1::timestamptz, now() - make_interval(secs => $3::float8))
-  and r.received_at < now() - make_interval(secs => $2::float8)
-  and coalesce(d.last_sent_at, r.received_at) < now() - make_interval(secs => $2::float8)
-  and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
-  and not exists (select 1 from gateway_outbox o where o.subject = r.tx_ref and o.queue = $5)
-order by r.received_at
-limit $4";
+from due join mpesa_reports r using (report_id)
+order by r.received_at";
 
-    OLDEST_UNSETTLED = "\
-select coalesce((
-    select r.received_at from mpesa_reports r
-    where r.received_at >= greatest($1::timestamptz, now() - make_interval(secs => $3::float8))
-      and r.received_at < now() - make_interval(secs => $2::float8)
-      and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
-    order by r.received_at limit 1), now() - make_interval(secs => $2::float8)) as oldest";
+    // One page of the watermark's walk; what has a mark is found by it.
+    UNSETTLED = "\
+select coalesce(min(p.received_at) filter (where p.waits),
+                case when count(*) = $3 then max(p.received_at) end,
+                now() - make_interval(secs => $2::float8)) as reached,
+       count(*) = $3 and count(*) filter (where p.waits) = 0 as more
+from (select r.received_at,
+             not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
+             and not exists (select 1 from gateway_redrives d where d.subject = r.report_id::text) as waits
+      from mpesa_reports r
+      where r.received_at >= $1 and r.received_at < now() - make_interval(secs => $2::float8)
+      order by r.received_at limit $3) as p";
 }
 
 /// One report to be stored.
@@ -99,37 +113,25 @@ pub struct StoredReport {
     pub received_at: OffsetDateTime,
 }
 
-/// Old reports that the callback service never settled and of which no message is on its way, oldest first.
+/// Old reports that the callback service never settled and of which no message is on its way, oldest first; up to
+/// `limit` that were never sent again, and as many that were.
 pub async fn to_redrive(
     session: &impl Session,
     window: &RedriveWindow,
     queue: &str,
 ) -> Result<Vec<StoredReport>, StorageError> {
-    let rows = query(
-        session,
-        TO_REDRIVE,
-        &[
-            &window.since,
-            &window.after_seconds,
-            &window.horizon_seconds,
-            &window.limit,
-            &queue,
-        ],
-    )
-    .await?;
+    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&window.since, &window.after_seconds, &window.limit, &queue];
+    let rows = query(session, TO_REDRIVE, params).await?;
     rows.iter().map(read).collect()
 }
 
-/// When the oldest report came that the callback service never settled.
+/// When the oldest report came that the callback service never settled and that has no mark.
 pub async fn oldest_unsettled(
     session: &impl Session,
     window: &RedriveWindow,
 ) -> Result<OffsetDateTime, StorageError> {
-    let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&window.since, &window.after_seconds, &window.horizon_seconds];
-    Ok(query_one(session, OLDEST_UNSETTLED, params)
-        .await?
-        .try_get("oldest")?)
+    walk(session, UNSETTLED, window).await
 }
 
 fn read(row: &Row) -> Result<StoredReport, StorageError> {
