@@ -38,6 +38,8 @@ pub struct Facts {
     pub refused: bool,
     /// An open exception stops every command until a person resolves it.
     pub held: bool,
+    /// A person has ended the hold that a payment of another amount began.
+    pub mismatch_resolved: bool,
     pub live: Option<LiveCommand>,
 }
 
@@ -91,6 +93,7 @@ fn escrowed(facts: Facts) -> Decision {
     }
     match facts.payment {
         PaymentLeg::Awaiting => Decision::Wait,
+        PaymentLeg::Mismatched if facts.mismatch_resolved => Decision::Refund,
         PaymentLeg::Mismatched => Decision::Hold,
         PaymentLeg::Declined | PaymentLeg::Expired => Decision::Refund,
         PaymentLeg::Confirmed if facts.refused => Decision::Refund,
@@ -109,6 +112,7 @@ mod tests {
             payment,
             refused: false,
             held: false,
+            mismatch_resolved: false,
             live: None,
         }
     }
@@ -223,14 +227,49 @@ mod tests {
     }
 
     #[test]
+    fn a_resolved_mismatch_refunds_an_escrowed_deposit_and_nothing_else() {
+        for chain in ChainLeg::ALL {
+            for payment in PaymentLeg::ALL {
+                let without = facts(chain, payment);
+                let resolved = decide(Facts {
+                    mismatch_resolved: true,
+                    ..without
+                });
+                if (chain, payment) == (ChainLeg::Escrowed, PaymentLeg::Mismatched) {
+                    assert_eq!(resolved, Refund);
+                } else {
+                    assert_eq!(resolved, decide(without), "{chain} x {payment}");
+                }
+            }
+        }
+        let held = Facts {
+            mismatch_resolved: true,
+            held: true,
+            ..facts(ChainLeg::Escrowed, PaymentLeg::Mismatched)
+        };
+        assert_eq!(decide(held), Hold, "another hold still holds");
+        let commanded = Facts {
+            held: false,
+            live: Some(LiveCommand::Refund),
+            ..held
+        };
+        assert_eq!(decide(commanded), Wait);
+    }
+
+    #[test]
     fn only_a_confirmed_payment_of_an_escrowed_intent_executes() {
         for chain in ChainLeg::ALL {
             for payment in PaymentLeg::ALL {
-                let executes = decide(facts(chain, payment)) == Execute;
-                assert_eq!(
-                    executes,
-                    chain == ChainLeg::Escrowed && payment == PaymentLeg::Confirmed
-                );
+                for mismatch_resolved in [false, true] {
+                    let executes = decide(Facts {
+                        mismatch_resolved,
+                        ..facts(chain, payment)
+                    }) == Execute;
+                    assert_eq!(
+                        executes,
+                        chain == ChainLeg::Escrowed && payment == PaymentLeg::Confirmed
+                    );
+                }
             }
         }
     }

@@ -47,6 +47,8 @@ impl Case<'_> {
             payment: self.decision.payment,
             refused: self.decision.refused,
             held: self.held,
+            mismatch_resolved: self.decision.payment == PaymentLeg::Mismatched
+                && exceptions::mismatch_resolved(self.tx, &self.decision.tx_ref).await?,
             live: self.decision.live.map(|live| live.command),
         });
         match step {
@@ -131,6 +133,7 @@ impl Case<'_> {
         let reason = match self.decision.payment {
             _ if self.decision.refused => RefundReason::NotCompliant,
             PaymentLeg::Expired => RefundReason::Expired,
+            PaymentLeg::Mismatched => RefundReason::Operator,
             _ => RefundReason::Declined,
         };
         let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));

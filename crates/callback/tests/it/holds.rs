@@ -1,6 +1,9 @@
 //! A hold ends by a person, and only that.
 
-use crate::rig::{Rig, execute};
+use messaging::wire::Outcome;
+use messaging::wire::RefundReason::Operator;
+
+use crate::rig::{Rig, execute, refund};
 
 #[tokio::test]
 async fn a_resolved_hold_is_decided_again_without_a_new_message() {
@@ -20,6 +23,42 @@ async fn a_resolved_hold_is_decided_again_without_a_new_message() {
     rig.age(10);
     callback::sweep::once(&rig.desk).await;
     assert_eq!(rig.commands().await, [execute("T1")]);
+}
+
+#[tokio::test]
+async fn a_resolved_mismatch_is_refunded_and_owed() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 100).await;
+    rig.escrowed(&intent).await;
+    rig.age(10);
+    callback::sweep::once(&rig.desk).await;
+    assert!(rig.commands().await.is_empty(), "held");
+    assert_eq!(rig.exceptions("T1"), ["amount_mismatch R1 100"]);
+
+    rig.database
+        .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'give it back'")
+        .unwrap();
+    rig.age(10);
+    callback::sweep::once(&rig.desk).await;
+    callback::sweep::once(&rig.desk).await;
+    assert_eq!(rig.commands().await, [refund("T1", Operator)]);
+    assert_eq!(rig.decision("T1"), "escrowed|mismatched|refund");
+    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    assert_eq!(rig.exceptions("T1"), ["owed_to_payer R1 100"]);
+    assert_eq!(rig.decision("T1"), "refunded|mismatched|");
+}
+
+#[tokio::test]
+async fn a_mismatch_resolved_before_the_deposit_is_there_is_refunded_when_it_is() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 100).await;
+    rig.database
+        .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'give it back'")
+        .unwrap();
+    rig.escrowed(&intent).await;
+    assert_eq!(rig.commands().await, [refund("T1", Operator)]);
 }
 
 #[tokio::test]

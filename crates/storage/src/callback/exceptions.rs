@@ -25,6 +25,9 @@ statements! {
     WAS_OWED =
         "select exists (select from exceptions \
          where kind = 'owed_to_payer' and tx_ref = $1 and receipt = $2) as found";
+    MISMATCH_RESOLVED =
+        "select coalesce(bool_and(resolved_at is not null), false) as resolved from exceptions \
+         where kind = 'amount_mismatch' and tx_ref = $1";
     COUNT_OPEN = "select kind, count(*) as open from exceptions where resolved_at is null group by kind";
 }
 
@@ -152,6 +155,12 @@ pub async fn open(tx: &Transaction<'_>, exception: &NewException) -> Result<bool
 pub async fn was_owed(tx: &Transaction<'_>, tx_ref: &TxRef, receipt: &Receipt) -> Result<bool, StorageError> {
     let row = query_one(tx, WAS_OWED, &[&tx_ref.as_str(), &receipt.as_str()]).await?;
     Ok(row.try_get("found")?)
+}
+
+/// Whether a person ended the hold that a payment of another amount began.
+pub async fn mismatch_resolved(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
+    let row = query_one(tx, MISMATCH_RESOLVED, &[&tx_ref.as_str()]).await?;
+    Ok(row.try_get("resolved")?)
 }
 
 /// An operator accepted the late report: that was what the exception asked for.

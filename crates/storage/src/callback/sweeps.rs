@@ -37,6 +37,8 @@ statements! {
         "select d.tx_ref from decisions d \
          where d.live_command is null and d.intent_id is not null \
          and ((d.chain_leg = 'escrowed' and (d.refused or d.payment_leg in ('confirmed', 'declined', 'expired'))) \
+         or (d.chain_leg = 'escrowed' and d.payment_leg = 'mismatched' and exists (select from exceptions e \
+         where e.tx_ref = d.tx_ref and e.kind = 'amount_mismatch' and e.resolved_at is not null)) \
          or (d.chain_leg in ('queued', 'submitting') and d.payment_leg in ('declined', 'expired')) \
          or (d.chain_leg = 'escrowed' and d.payment_leg = 'awaiting' \
          and exists (select from payments p where p.tx_ref = d.tx_ref and p.is_first) \
