@@ -9,7 +9,7 @@ use domain::ids::IntegratorId;
 use domain::key_ring::KeyRing;
 use domain::money::BaseUnits;
 use storage::gateway::idempotency::{self, Slot, StoredAnswer};
-use storage::gateway::intents::{self, TxRefHolder};
+use storage::gateway::intents::{self, MintIntent};
 use storage::gateway::limits;
 use storage::outbox::OutboxRow;
 use storage::{Outbox, StorageError, Transaction};
@@ -173,7 +173,7 @@ impl<'a> Group<'a> {
         let taken = holders_of(tx, over).await?;
         for (index, candidate) in over {
             if let Some(holder) = taken.get(candidate.intent.preimage.tx_ref.as_str()) {
-                self.release(*index, exists(holder, &candidate.intent.integrator));
+                self.release(*index, exists(holder, &candidate.intent.integrator, keys));
                 continue;
             }
             let detail = "Ask again tomorrow (UTC), or for less.";
@@ -186,7 +186,7 @@ impl<'a> Group<'a> {
     }
 
     /// Inserts what is still open, with its command; whose txRef is taken learns so.
-    pub async fn insert(&mut self, tx: &Transaction<'_>) -> Result<(), StorageError> {
+    pub async fn insert(&mut self, tx: &Transaction<'_>, keys: &KeyRing) -> Result<(), StorageError> {
         let mut open = self.open();
         if open.is_empty() {
             return Ok(());
@@ -197,7 +197,7 @@ impl<'a> Group<'a> {
         let inserted: HashSet<String> = intents::insert_batch(tx, &rows).await?.into_iter().collect();
         let is_new = |open: &Open<'_>| inserted.contains(open.1.intent.preimage.tx_ref.as_str());
         let (new, taken): (Vec<Open<'a>>, Vec<Open<'a>>) = open.into_iter().partition(is_new);
-        self.refuse_taken(tx, &taken).await?;
+        self.refuse_taken(tx, &taken, keys).await?;
         let messages: Vec<OutboxRow> = new.iter().map(|(_, candidate)| outbox_row(candidate)).collect();
         Outbox::Gateway.push_many(tx, &messages).await?;
         for (index, _) in new {
@@ -207,7 +207,12 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    async fn refuse_taken(&mut self, tx: &Transaction<'_>, taken: &[Open<'a>]) -> Result<(), StorageError> {
+    async fn refuse_taken(
+        &mut self,
+        tx: &Transaction<'_>,
+        taken: &[Open<'a>],
+        keys: &KeyRing,
+    ) -> Result<(), StorageError> {
         if taken.is_empty() {
             return Ok(());
         }
@@ -215,7 +220,8 @@ impl<'a> Group<'a> {
         let holders = holders_of(tx, taken).await?;
         for (index, candidate) in taken {
             let holder = holders.get(candidate.intent.preimage.tx_ref.as_str());
-            let problem = holder.map_or_else(Problem::internal, |h| exists(h, &candidate.intent.integrator));
+            let asker = &candidate.intent.integrator;
+            let problem = holder.map_or_else(Problem::internal, |h| exists(h, asker, keys));
             self.release(*index, problem);
         }
         Ok(())
@@ -342,7 +348,7 @@ fn overflow() -> StorageError {
 async fn holders_of(
     tx: &Transaction<'_>,
     open: &[Open<'_>],
-) -> Result<HashMap<String, TxRefHolder>, StorageError> {
+) -> Result<HashMap<String, MintIntent>, StorageError> {
     let tx_refs: Vec<_> = open
         .iter()
         .map(|(_, candidate)| &candidate.intent.preimage.tx_ref)
@@ -350,13 +356,14 @@ async fn holders_of(
     let holders = intents::holders(tx, &tx_refs).await?;
     Ok(holders
         .into_iter()
-        .map(|holder| (holder.tx_ref.as_str().to_owned(), holder))
+        .map(|holder| (holder.preimage.tx_ref.as_str().to_owned(), holder))
         .collect())
 }
 
-/// Only its owner is told where the intent is.
-fn exists(holder: &TxRefHolder, asker: &IntegratorId) -> Problem {
-    let location = (holder.integrator == *asker).then(|| format!("/mint-intents/{}", holder.intent_id));
+/// Only its owner is told where the intent is, and whose it is a changed row cannot say.
+fn exists(holder: &MintIntent, asker: &IntegratorId, keys: &KeyRing) -> Problem {
+    let location = (holder.integrator == *asker && answers::is_genuine_intent(holder, keys))
+        .then(|| format!("/mint-intents/{}", holder.intent_id));
     Problem {
         location,
         ..Problem::new(Code::TxRefExists, "A txRef is used once, for ever.")

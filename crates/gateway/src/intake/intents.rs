@@ -243,7 +243,7 @@ impl IntentIntake {
         let mut places = Places::of(&self.unpaid);
         group.limit_unpaid(&mut places);
         group.charge(&tx, &self.rules, answers).await?;
-        group.insert(&tx).await?;
+        group.insert(&tx, answers).await?;
         group.finish(&tx).await?;
         tx.commit().await?;
         let accepted = group.accepted();

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::mint_intents::rfc3339;
 use super::raw_target;
+use crate::answers;
 use crate::auth::{Presented, Signed};
 use crate::body;
 use crate::error::{Code, Problem};
@@ -115,9 +116,10 @@ async fn find(
         idempotency_key: "",
         body: &raw,
     };
+    let keys = gateway.keys()?;
     let caller = gateway
         .judge
-        .integrator(&*gateway.keys()?, &presented, &signed, gateway.clock.now())?;
+        .integrator(&keys, &presented, &signed, gateway.clock.now())?;
     exchange.signed_by(&caller, "");
     gateway.limiter.pass(&caller.key.id)?;
     if Single::of(request.headers(), &IDEMPOTENCY_KEY) == Single::Wrong {
@@ -127,24 +129,22 @@ async fn find(
         ));
     }
     let id: IntentId = id.parse().map_err(|_| Problem::not_found())?;
-    let view = look(gateway, &id, &caller.owner)
-        .await?
-        .ok_or_else(Problem::not_found)?;
-    if view.intent.preimage.intent_id() != view.intent.intent_id {
+    let view = look(gateway, &id).await?.ok_or_else(Problem::not_found)?;
+    // Before anyone's name in the row is believed.
+    if !answers::is_genuine_intent(&view.intent, &keys.answers) {
         observe::tampered("mint_intents", exchange.request_id());
         let detail = "This intent is withheld; tell us the requestId.";
         return Err(Problem::new(Code::StoredResponseTampered, detail));
+    }
+    if view.intent.integrator != caller.owner {
+        return Err(Problem::not_found());
     }
     let body = serde_json::to_vec(&IntentDocument::from(view)).map_err(|_| Problem::internal())?;
     Ok(Reply::json(StatusCode::OK, body))
 }
 
-async fn look(
-    gateway: &Gateway,
-    id: &IntentId,
-    owner: &domain::ids::IntegratorId,
-) -> Result<Option<IntentView>, Problem> {
-    let found = async { views::find(&gateway.pool.get().await?, id, owner).await };
+async fn look(gateway: &Gateway, id: &IntentId) -> Result<Option<IntentView>, Problem> {
+    let found = async { views::find(&gateway.pool.get().await?, id).await };
     found.await.map_err(|error| {
         observe::read_failed(&error);
         Problem::from(&error)

@@ -60,6 +60,10 @@ async fn an_intent_that_does_not_match_its_id_is_not_shown() {
         "tx_ref = 'OTHER'",
         "country_code = 'TZS'",
         "depositor = '\\x3c44cdddb6a900fa2b585dd299e03d12fa4293bc'",
+        "integrator = 'acme'",
+        "created_at = created_at + interval '1 microsecond'",
+        "mac = sha256('x')",
+        "mac_key_id = 'sk_none'",
     ]
     .into_iter()
     .enumerate()
@@ -74,6 +78,26 @@ async fn an_intent_that_does_not_match_its_id_is_not_shown() {
             "{change}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_intent_is_neither_shown_nor_located() {
+    let rig = Rig::new().await;
+    let owner = rig.intent("ACME1").by_other(&rig);
+    let id = rig.send(&owner).await.text("intentId");
+    rig.sql("update mint_intents set integrator = 'dev' where tx_ref = 'ACME1'");
+    assert_eq!(
+        rig.send(&rig.read(&id)).await.told(),
+        "500 stored-response-tampered"
+    );
+    rig.sql("insert into tx_ref_prefixes values ('ACME1', 'dev')");
+    eventually(SOON, "the prefix counts", async || {
+        let reply = rig.send(&rig.intent("ACME1")).await;
+        assert_eq!(reply.header("Location"), None);
+        Ok((reply.told() == "409 tx-ref-exists").then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 const QUICK: [(&str, &str); 1] = [("FIATRAILS_POLICY_WINDOWS_REDRIVE_SECONDS", "1")];

@@ -28,7 +28,10 @@ from unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6:
 on conflict do nothing
 returning tx_ref";
 
-    OWNERS = "select tx_ref, integrator, intent_id from mint_intents where tx_ref = any($1::text[])";
+    HOLDERS = "\
+select intent_id, integrator, chain_id, escrow, depositor, user_address, amount::text as amount, country_code,
+       tx_ref, idempotency_key, trace_parent, created_at, mac_key_id, mac
+from mint_intents where tx_ref = any($1::text[])";
 
     COUNT_UNPAID = "\
 select count(*) as unpaid from (
@@ -94,14 +97,6 @@ pub struct MintIntent {
     pub mac: Mac,
 }
 
-/// Who holds a txRef.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TxRefHolder {
-    pub tx_ref: TxRef,
-    pub integrator: IntegratorId,
-    pub intent_id: IntentId,
-}
-
 /// Inserts those whose txRef is new and returns their txRefs. No two rows may share one; give them in a fixed order.
 pub async fn insert_batch(session: &impl Session, rows: &[&MintIntent]) -> Result<Vec<String>, StorageError> {
     let chain_ids = rows
@@ -132,19 +127,10 @@ pub async fn insert_batch(session: &impl Session, rows: &[&MintIntent]) -> Resul
     found.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// The holders of those txRefs that are taken.
-pub async fn holders(session: &impl Session, tx_refs: &[&TxRef]) -> Result<Vec<TxRefHolder>, StorageError> {
-    let rows = query(session, OWNERS, &[&column(tx_refs, |r| r.as_str())]).await?;
-    rows.iter()
-        .map(|row| {
-            let reader = Reader::new(row, "mint_intents", row.try_get::<_, &str>("tx_ref")?);
-            Ok(TxRefHolder {
-                tx_ref: reader.parse("tx_ref")?,
-                integrator: reader.parse("integrator")?,
-                intent_id: IntentId::from_bytes(reader.bytes("intent_id")?),
-            })
-        })
-        .collect()
+/// The intents that hold those txRefs that are taken.
+pub async fn holders(session: &impl Session, tx_refs: &[&TxRef]) -> Result<Vec<MintIntent>, StorageError> {
+    let rows = query(session, HOLDERS, &[&column(tx_refs, |r| r.as_str())]).await?;
+    rows.iter().map(read).collect()
 }
 
 /// How many intents of one integrator, accepted within the payment window, have no report yet; counts up to `limit`.
