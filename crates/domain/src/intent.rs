@@ -123,6 +123,14 @@ impl ChainLeg {
         Some(leg)
     }
 
+    /// Reads a leg's name in its history, where a final one is told apart.
+    pub fn from_history(name: &str) -> Option<Self> {
+        match name.strip_suffix("_final") {
+            Some(paid_out) => Self::from_stored(paid_out, true).filter(|leg| leg.is_final()),
+            None => Self::from_stored(name, false),
+        }
+    }
+
     /// The one door through which a leg changes.
     pub fn advance(self, to: Self, cause: Cause) -> Result<Self, IllegalTransition> {
         let legal = match cause {
@@ -224,14 +232,14 @@ impl fmt::Display for PaymentLeg {
 #[error("not a state we ever wrote")]
 pub struct UnknownName;
 
-/// What the public sees. Never moves backwards once terminal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What the public sees, in the order in which it may move: never backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PublicStatus {
     Pending,
-    Executed,
-    Refunded,
     Failed,
+    Refunded,
+    Executed,
 }
 
 impl PublicStatus {
@@ -243,6 +251,12 @@ impl PublicStatus {
             ChainLeg::Rejected | ChainLeg::Dropped => Self::Failed,
             _ => Self::Pending,
         }
+    }
+
+    /// The furthest of where the leg stands and where it ever stood. A fork past final takes the leg back, and `final`
+    /// and `stage` with it, but not what the public was told.
+    pub fn furthest(now: ChainLeg, ever: impl IntoIterator<Item = ChainLeg>) -> Self {
+        ever.into_iter().map(Self::of).fold(Self::of(now), Self::max)
     }
 
     pub const fn name(self) -> &'static str {
@@ -341,6 +355,37 @@ mod tests {
             PublicStatus::Refunded
         );
         assert_eq!(PublicStatus::of(ChainLeg::Dropped), PublicStatus::Failed);
+    }
+
+    #[test]
+    fn a_public_status_never_moves_backwards() {
+        let executed = ChainLeg::Executed(Finality::Final);
+        let refunded = ChainLeg::Refunded(Finality::Final);
+        for now in ChainLeg::ALL {
+            assert_eq!(PublicStatus::furthest(now, []), PublicStatus::of(now));
+            assert_eq!(
+                PublicStatus::furthest(now, [ChainLeg::Dropped, executed]),
+                PublicStatus::Executed
+            );
+            assert!(PublicStatus::furthest(now, [refunded]) >= PublicStatus::Refunded);
+            assert_ne!(
+                PublicStatus::furthest(now, [ChainLeg::Rejected]),
+                PublicStatus::Pending
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_the_history_read_back() {
+        for leg in ChainLeg::ALL {
+            let name = match leg {
+                ChainLeg::Executed(Finality::Final) => "executed_final",
+                ChainLeg::Refunded(Finality::Final) => "refunded_final",
+                other => other.name(),
+            };
+            assert_eq!(ChainLeg::from_history(name), Some(leg));
+        }
+        assert_eq!(ChainLeg::from_history("escrowed_final"), None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct IntentDocument {
     pub amount: String,
     pub country_code: String,
     pub tx_ref: String,
-    /// `pending`, `executed`, `refunded` or `failed`; the last three are final.
+    /// `pending`, `executed`, `refunded` or `failed`; it never goes back, whatever the chain does.
     pub status: &'static str,
     /// `queued`, `submitting`, `escrowed`, `executing`, `executed`, `refunding`, `refunded`, `rejected`, `dropped`
     pub stage: &'static str,
@@ -39,7 +39,7 @@ pub struct IntentDocument {
     pub payment: PaymentDocument,
     /// The transaction behind the present stage.
     pub tx_hash: Option<String>,
-    /// Deep enough in the chain to be settled.
+    /// The present stage is deep enough in the chain to be settled; `false` again after a deep reorganisation.
     pub r#final: bool,
     pub created_at: String,
     pub executed_at: Option<String>,
@@ -154,7 +154,7 @@ async fn look(gateway: &Gateway, id: &IntentId) -> Result<Option<IntentView>, Pr
 impl From<IntentView> for IntentDocument {
     fn from(view: IntentView) -> Self {
         let preimage = &view.intent.preimage;
-        let status = PublicStatus::of(view.chain);
+        let status = PublicStatus::furthest(view.chain, view.ended.iter().copied());
         Self {
             intent_id: view.intent.intent_id.to_string(),
             user: preimage.user.to_string(),
@@ -173,7 +173,7 @@ impl From<IntentView> for IntentDocument {
             tx_hash: view.tx_hash.map(|hash| format!("0x{}", hex::encode(hash))),
             r#final: view.chain.is_final(),
             created_at: rfc3339(view.intent.created_at),
-            executed_at: matches!(view.chain, ChainLeg::Executed(_))
+            executed_at: (status == PublicStatus::Executed || matches!(view.chain, ChainLeg::Executed(_)))
                 .then(|| view.executed_at.map(rfc3339))
                 .flatten(),
             history: view.history.into_iter().map(HistoryDocument::from).collect(),

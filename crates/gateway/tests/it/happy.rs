@@ -64,6 +64,42 @@ async fn an_intent_is_accepted_commanded_and_read_back() {
     assert_eq!(unknown.told(), "404 not-found");
 }
 
+/// The executor wrote where the leg stands, and how it came there.
+fn leg(rig: &Rig, id: &str, (leg, is_final): (&str, bool), history: &str) {
+    let id = id.trim_start_matches("0x");
+    rig.sql(&format!(
+        "insert into chain_legs (intent_id, tx_ref, preimage, leg, final) values ('\\x{id}', 'TX1', '{{}}', '{leg}', {is_final}) \
+         on conflict (intent_id) do update set leg = excluded.leg, final = excluded.final; \
+         insert into leg_history (intent_id, from_leg, to_leg, cause) values ('\\x{id}', 'x', '{history}', 'test')"
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_status_never_moves_backwards() {
+    let rig = Rig::new().await;
+    let id = rig.send(&rig.intent("TX1")).await.text("intentId");
+    let shown = async || {
+        let shown = rig.send(&rig.read(&id)).await.json();
+        let text = |name: &str| shown[name].as_str().unwrap_or("none").to_owned();
+        assert_eq!(
+            shown["executedAt"].is_string(),
+            text("status") == "executed" || text("stage") == "executed"
+        );
+        format!("{} {} {}", text("status"), text("stage"), shown["final"])
+    };
+    leg(&rig, &id, ("executed", false), "executed");
+    assert_eq!(shown().await, "pending executed false");
+    leg(&rig, &id, ("executed", true), "executed_final");
+    assert_eq!(shown().await, "executed executed true");
+    // A fork past final takes the mint away, and another block mines it again.
+    leg(&rig, &id, ("escrowed", false), "escrowed");
+    assert_eq!(shown().await, "executed escrowed false");
+    leg(&rig, &id, ("executed", false), "executed");
+    assert_eq!(shown().await, "executed executed false");
+    leg(&rig, &id, ("executed", true), "executed_final");
+    assert_eq!(shown().await, "executed executed true");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callback_is_durable_before_it_is_answered() {
     let rig = Rig::new().await;

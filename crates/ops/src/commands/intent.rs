@@ -101,11 +101,12 @@ async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdic
 }
 
 fn status(dossier: &Dossier) -> PublicStatus {
-    let leg = dossier
-        .chain
-        .as_ref()
-        .and_then(|chain| ChainLeg::from_stored(&chain.leg, chain.is_final));
-    PublicStatus::of(leg.unwrap_or(ChainLeg::Queued))
+    let Some(chain) = &dossier.chain else {
+        return PublicStatus::of(ChainLeg::Queued);
+    };
+    let now = ChainLeg::from_stored(&chain.leg, chain.is_final).unwrap_or(ChainLeg::Queued);
+    let ever = chain.ended.iter().filter_map(|name| ChainLeg::from_history(name));
+    PublicStatus::furthest(now, ever)
 }
 
 fn describe(page: &mut Page, dossier: &Dossier, status: PublicStatus) {

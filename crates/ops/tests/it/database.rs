@@ -371,6 +371,18 @@ async fn an_intent_is_shown_from_every_table_and_an_orphan_too() -> Result<()> {
     );
     let bad = cli.run(&["intent", "list", "--since", "yesterday"])?;
     assert!(bad.code == 2 && bad.stderr.contains("--since"), "{bad:?}");
+    // Minted and final once, until a fork past final took it back.
+    database.sql(&format!(
+        "insert into chain_legs (intent_id, tx_ref, preimage, leg) values ('\\x{id}', 'TX1', '', 'escrowed'); \
+         insert into leg_history (intent_id, from_leg, to_leg, cause) values \
+         ('\\x{id}', 'executed', 'executed_final', 'x'), ('\\x{id}', 'executed_final', 'escrowed', 'x')"
+    ))?;
+    let value = cli.json(&["intent", "show", "TX1"])?;
+    assert_eq!(
+        (&value["chain"]["leg"], &value["status"]),
+        (&"escrowed".into(), &"executed".into()),
+        "{value}"
+    );
     Ok(())
 }
 

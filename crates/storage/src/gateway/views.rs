@@ -17,7 +17,9 @@ select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_addr
        l.leg, l.final, l.tx_hash, l.block_number, l.reason,
        d.payment_leg, d.refused,
        p.receipt, p.amount_shillings::text as paid_shillings, p.received_at as paid_at,
-       (select min(h.at) from leg_history h where h.intent_id = i.intent_id and h.to_leg = 'executed') as executed_at
+       (select min(h.at) from leg_history h where h.intent_id = i.intent_id and h.to_leg = 'executed') as executed_at,
+       array(select distinct h.to_leg from leg_history h where h.intent_id = i.intent_id
+             and h.to_leg in ('executed_final', 'refunded_final', 'rejected', 'dropped')) as ended
 from mint_intents i
 left join chain_legs l on l.intent_id = i.intent_id
 left join decisions d on d.tx_ref = i.tx_ref
@@ -36,6 +38,8 @@ order by at limit 200";
 pub struct IntentView {
     pub intent: MintIntent,
     pub chain: ChainLeg,
+    /// Every end at which the leg ever stood; a fork past final takes it back from there.
+    pub ended: Vec<ChainLeg>,
     pub tx_hash: Option<[u8; 32]>,
     pub block_number: Option<i64>,
     pub reason: Option<String>,
@@ -78,9 +82,15 @@ pub async fn find(session: &impl Session, id: &IntentId) -> Result<Option<Intent
             .ok_or_else(|| reader.corrupt("leg", &name))?,
     };
     let tx_hash: Option<&[u8]> = reader.get("tx_hash")?;
+    let ended: Vec<&str> = reader.get("ended")?;
+    let ended = ended
+        .into_iter()
+        .map(|name| ChainLeg::from_history(name).ok_or_else(|| reader.corrupt("to_leg", &name)))
+        .collect::<Result<_, _>>()?;
     let history = history(session, id, intent.preimage.tx_ref.as_str()).await?;
     Ok(Some(IntentView {
         chain,
+        ended,
         tx_hash: tx_hash
             .map(|bytes| {
                 bytes

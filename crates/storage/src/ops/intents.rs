@@ -80,6 +80,8 @@ pub struct Chain {
     pub tx_hash: Option<String>,
     pub block_number: Option<i64>,
     pub reason: Option<String>,
+    /// Every end at which the leg ever stood.
+    pub ended: Vec<String>,
     pub updated_at: String,
 }
 
@@ -216,6 +218,8 @@ select jsonb_build_object(
   'chain', (select jsonb_build_object(
       'leg', l.leg, 'final', l.final, 'signer', '0x' || encode(l.signer, 'hex'),
       'txHash', '0x' || encode(l.tx_hash, 'hex'), 'blockNumber', l.block_number, 'reason', l.reason,
+      'ended', array(select distinct h.to_leg from leg_history h where h.intent_id = l.intent_id
+                     and h.to_leg in ('executed_final', 'refunded_final', 'rejected', 'dropped')),
       'updatedAt', l.updated_at) from l limit 1),
   'decision', (select jsonb_build_object(
       'payment', d.payment_leg, 'chainLeg', d.chain_leg, 'chainFinal', d.chain_final, 'refused', d.refused,
