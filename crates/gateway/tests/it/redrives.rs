@@ -4,6 +4,8 @@ use domain::ids::IntentId;
 use gateway::answers;
 use runtime::KeyDirectory;
 use serde_json::Value;
+use storage::gateway::redrive::RedriveWindow;
+use storage::gateway::{intents, reports};
 use testkit::eventually;
 use time::Duration;
 
@@ -24,10 +26,7 @@ async fn arrived(rig: &Rig, queue: &str) -> Vec<Value> {
 async fn age_intent(rig: &Rig, id: &str, by: Duration) {
     let id: IntentId = id.parse().unwrap();
     let client = rig.pool().get().await.unwrap();
-    let row = storage::gateway::intents::find(&client, &id)
-        .await
-        .unwrap()
-        .unwrap();
+    let row = intents::find(&client, &id).await.unwrap().unwrap();
     let keys = KeyDirectory::open(&rig.keys.dir("gateway")).unwrap();
     let earlier = row.created_at - by;
     let ring = &keys.current().stored_answers;
@@ -39,6 +38,52 @@ async fn age_intent(rig: &Rig, id: &str, by: Duration) {
         hex::encode(mac.as_bytes()),
         row.preimage.tx_ref
     ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_again_in_vain_is_sent_ever_more_rarely() {
+    let rig = Rig::with(&[("FIATRAILS_POLICY_WINDOWS_REDRIVE_SECONDS", "100")]).await;
+    let mut marks = Vec::new();
+    for (n, (times, ago)) in [(1, 190), (1, 210), (3, 790), (3, 810), (30, 3590), (30, 3610)]
+        .into_iter()
+        .enumerate()
+    {
+        let (reference, receipt) = (format!("TX{n}"), format!("R{n}"));
+        assert_eq!(rig.send(&rig.intent(&reference)).await.status, 201);
+        assert_eq!(
+            rig.send(&rig.callback(&paid(&reference, 150, &receipt)))
+                .await
+                .status,
+            200
+        );
+        let mark = format!("{times}, now() - interval '{ago} seconds'");
+        marks.push(format!(
+            "insert into gateway_redrives select tx_ref, {mark} from mint_intents where tx_ref = '{reference}'; \
+             insert into gateway_redrives select report_id::text, {mark} from mpesa_reports \
+             where tx_ref = '{reference}'"
+        ));
+    }
+    eventually(SOON, "the first messages are gone", async || {
+        Ok((rig.count("gateway_outbox") == 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    rig.sql(&marks.join("; "));
+    let client = rig.pool().get().await.unwrap();
+    let window = RedriveWindow {
+        since: time::OffsetDateTime::now_utc(),
+        after_seconds: 100.0,
+        limit: 100,
+    };
+    let due = intents::to_redrive(&client, &window, "mint.submit.v1")
+        .await
+        .unwrap();
+    let due: Vec<_> = due.iter().map(|row| row.tx_ref.as_str()).collect();
+    assert_eq!(due, ["TX1", "TX3", "TX5"]);
+    let due = reports::to_redrive(&client, &window, "mpesa.result.v1")
+        .await
+        .unwrap();
+    assert_eq!(due.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

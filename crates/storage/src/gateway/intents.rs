@@ -58,7 +58,8 @@ with due as (
      order by i.created_at limit $3)
     union all
     (select i.intent_id from gateway_redrives d join mint_intents i on i.tx_ref = d.subject
-     where d.last_sent_at < now() - make_interval(secs => $2::float8)
+     where d.last_sent_at < now() - make_interval(secs => least(
+               $2::float8 * power(2, least(d.times, 30)), greatest($2::float8, 3600)))
        and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
        and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
        and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $4)

@@ -29,7 +29,8 @@ const PAGE: i64 = 20_000;
 pub struct RedriveWindow {
     /// Everything older is known to have arrived, or has a mark.
     pub since: OffsetDateTime,
-    /// Youngest age, and least pause between two re-drives of the same subject.
+    /// Youngest age. The pause after the first re-drive of a subject is twice as long, after the next four times, up
+    /// to an hour.
     pub after_seconds: f64,
     pub limit: i64,
 }
