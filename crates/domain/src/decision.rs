@@ -38,6 +38,8 @@ pub struct Facts {
     pub refused: bool,
     /// An open exception stops every command until a person resolves it.
     pub held: bool,
+    /// A deposit of it was signed, and no undo was commanded yet: what comes of the deposit is waited for.
+    pub deposit_attempted: bool,
     /// A person has ended the hold that a payment of another amount began.
     pub mismatch_resolved: bool,
     pub live: Option<LiveCommand>,
@@ -76,7 +78,7 @@ pub fn decide(facts: Facts) -> Decision {
 
 fn before_escrow(facts: Facts) -> Decision {
     let ended = matches!(facts.payment, PaymentLeg::Declined | PaymentLeg::Expired);
-    if ended && facts.live.is_none() && !facts.held {
+    if ended && !facts.deposit_attempted && facts.live.is_none() && !facts.held {
         Decision::Drop
     } else {
         Decision::Wait
@@ -112,6 +114,7 @@ mod tests {
             payment,
             refused: false,
             held: false,
+            deposit_attempted: false,
             mismatch_resolved: false,
             live: None,
         }
@@ -161,6 +164,21 @@ mod tests {
             }
         }
         assert_eq!(table.len(), ChainLeg::ALL.len());
+    }
+
+    #[test]
+    fn what_was_attempted_is_not_dropped_and_nothing_else_changes() {
+        for chain in ChainLeg::ALL {
+            for payment in PaymentLeg::ALL {
+                let without = decide(facts(chain, payment));
+                let attempted = decide(Facts {
+                    deposit_attempted: true,
+                    ..facts(chain, payment)
+                });
+                let expected = if without == Drop { Wait } else { without };
+                assert_eq!(attempted, expected, "{chain} x {payment}");
+            }
+        }
     }
 
     #[test]

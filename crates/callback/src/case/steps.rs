@@ -3,11 +3,11 @@
 
 use domain::decision::{Decision as Step, Facts, LiveCommand, decide};
 use domain::evidence::EvidenceError;
-use domain::ids::MessageId;
-use domain::intent::PaymentLeg;
+use domain::ids::{IntentId, MessageId};
+use domain::intent::{ChainLeg, PaymentLeg};
 use messaging::SealedMessage;
 use messaging::wire::{MintExecute, MintRefund, RefundReason};
-use storage::callback::decisions::Live;
+use storage::callback::decisions::{self, Decision, Live};
 use storage::callback::exceptions::{self, Kind};
 use storage::callback::reports;
 use storage::halts;
@@ -35,22 +35,15 @@ impl Case<'_> {
 
     /// Decides, and takes the step.
     pub async fn settle(&mut self) -> Result<(), DeskError> {
-        if self.decision.intent_id.is_none() {
+        let Some(intent_id) = self.decision.intent_id else {
             return Ok(());
-        }
+        };
         if let Intent::Tampered(detail) = &self.intent {
             let detail = detail.clone();
             self.except(Kind::IntentTampered, None, None, detail).await?;
         }
-        let step = decide(Facts {
-            chain: self.decision.chain,
-            payment: self.decision.payment,
-            refused: self.decision.refused,
-            held: self.held,
-            mismatch_resolved: self.decision.payment == PaymentLeg::Mismatched
-                && exceptions::mismatch_resolved(self.tx, &self.decision.tx_ref).await?,
-            live: self.decision.live.map(|live| live.command),
-        });
+        let facts = self.facts(&intent_id).await?;
+        let step = decide(facts);
         match step {
             Step::Wait | Step::Hold | Step::Done => Ok(()),
             Step::Execute => self.execute().await,
@@ -64,6 +57,33 @@ impl Case<'_> {
             },
             Step::MintWithoutPayment => self.minted_without_payment().await,
         }
+    }
+
+    /// What the tables of others add is asked for only where it counts.
+    async fn facts(&self, intent_id: &IntentId) -> Result<Facts, DeskError> {
+        let Decision {
+            chain,
+            payment,
+            refused,
+            refund_commanded,
+            ref live,
+            ..
+        } = self.decision;
+        let given_up = matches!(chain, ChainLeg::Queued | ChainLeg::Submitting)
+            && matches!(payment, PaymentLeg::Declined | PaymentLeg::Expired);
+        Ok(Facts {
+            chain,
+            payment,
+            refused,
+            held: self.held,
+            // Once commanded, an undo that was lost is sent again, whatever was signed meanwhile.
+            deposit_attempted: given_up
+                && !refund_commanded
+                && decisions::deposit_attempted(self.tx, intent_id).await?,
+            mismatch_resolved: payment == PaymentLeg::Mismatched
+                && exceptions::mismatch_resolved(self.tx, &self.decision.tx_ref).await?,
+            live: live.map(|live| live.command),
+        })
     }
 
     /// The only place that commands a mint: from the stored bytes, verified now, against the sound preimage.

@@ -142,6 +142,51 @@ async fn a_mismatched_payment_of_a_refunded_deposit_is_owed() {
     );
 }
 
+/// The executor signed a deposit.
+fn attempted(rig: &Rig, id: domain::ids::IntentId) {
+    let id = id.to_string().replace("0x", "\\x");
+    rig.database
+        .sql(&format!(
+            "insert into signers (address, shard, next_nonce) values (decode(repeat('11', 20), 'hex'), 0, 1); \
+             insert into work_items (message_id, intent_id, command, state, envelope) \
+             values (gen_random_uuid(), '{id}', 'submit', 'in_attempt', ''); \
+             insert into attempts (signer, nonce, tx_hash, raw, command, state, fencing_token) \
+             select address, 0, decode(repeat('22', 32), 'hex'), '', 'submit', 'signed', 1 from signers; \
+             insert into attempt_items (attempt_id, position, message_id, intent_id) \
+             select a.id, 0, w.message_id, w.intent_id from attempts a, work_items w"
+        ))
+        .unwrap();
+}
+
+#[tokio::test]
+async fn declined_then_paid_before_the_deposit_is_mined_is_minted() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    attempted(&rig, intent.intent_id());
+    rig.declined("T1").await;
+    rig.age(10);
+    callback::sweep::once(&rig.desk).await;
+    assert!(rig.commands().await.is_empty(), "the deposit is waited for");
+    rig.paid("T1", "R1", 150).await;
+    assert_eq!(rig.decision("T1"), "queued|confirmed|");
+    rig.escrowed(&intent).await;
+    assert_eq!(rig.commands().await, [execute("T1")]);
+    assert!(rig.exceptions("T1").is_empty());
+}
+
+#[tokio::test]
+async fn declined_while_the_deposit_is_on_its_way_is_refunded_once_it_is_there() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    attempted(&rig, intent.intent_id());
+    rig.declined("T1").await;
+    rig.escrowed(&intent).await;
+    assert_eq!(rig.commands().await, [refund("T1", Declined)]);
+    rig.paid("T1", "R1", 150).await;
+    assert_eq!(rig.exceptions("T1"), ["owed_to_payer R1 150"]);
+    assert_eq!(rig.commands().await, [refund("T1", Declined)]);
+}
+
 #[tokio::test]
 async fn an_early_decline_refunds_once_the_deposit_is_there_without_a_second_command() {
     let rig = Rig::start().await;

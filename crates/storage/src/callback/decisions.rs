@@ -23,6 +23,9 @@ statements! {
          d.live_command, d.live_message_id, d.live_since, d.refund_commanded, d.redrives, d.version";
     // Read after the lock is held, so that it sees what the last holder committed.
     HELD = "select exists (select from exceptions where tx_ref = $1 and holds and resolved_at is null) as held";
+    ATTEMPTED =
+        "select exists (select from attempt_items t join attempts a on a.id = t.attempt_id \
+         where t.intent_id = $1 and a.command = 'submit') as attempted";
     INTENT =
         "select intent_id, chain_id, escrow, depositor, user_address, amount::text as amount, country_code, tx_ref, \
          created_at from mint_intents where tx_ref = $1";
@@ -80,6 +83,12 @@ pub async fn lock(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<Decision, Stor
 /// Whether an open exception stops every command of the txRef.
 pub async fn is_held(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
     Ok(query_one(tx, HELD, &[&tx_ref.as_str()]).await?.try_get("held")?)
+}
+
+/// Whether the executor ever signed a deposit of it.
+pub async fn deposit_attempted(tx: &Transaction<'_>, id: &IntentId) -> Result<bool, StorageError> {
+    let row = query_one(tx, ATTEMPTED, &[&id.as_bytes().as_slice()]).await?;
+    Ok(row.try_get("attempted")?)
 }
 
 pub async fn intent(session: &impl Session, tx_ref: &TxRef) -> Result<Option<IntentRow>, StorageError> {

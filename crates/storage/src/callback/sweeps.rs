@@ -39,7 +39,9 @@ statements! {
          and ((d.chain_leg = 'escrowed' and (d.refused or d.payment_leg in ('confirmed', 'declined', 'expired'))) \
          or (d.chain_leg = 'escrowed' and d.payment_leg = 'mismatched' and exists (select from exceptions e \
          where e.tx_ref = d.tx_ref and e.kind = 'amount_mismatch' and e.resolved_at is not null)) \
-         or (d.chain_leg in ('queued', 'submitting') and d.payment_leg in ('declined', 'expired')) \
+         or (d.chain_leg in ('queued', 'submitting') and d.payment_leg in ('declined', 'expired') \
+         and not exists (select from attempt_items t join attempts a on a.id = t.attempt_id \
+         where t.intent_id = d.intent_id and a.command = 'submit')) \
          or (d.chain_leg = 'escrowed' and d.payment_leg = 'awaiting' \
          and exists (select from payments p where p.tx_ref = d.tx_ref and p.is_first) \
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment'))) \
