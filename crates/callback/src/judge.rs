@@ -40,7 +40,7 @@ pub struct ReportFacts<'a> {
 pub enum ReportVerdict {
     /// The same content again.
     Duplicate,
-    /// The same receipt with other content, or under another txRef: evidence, no effect.
+    /// The same receipt with other content (declined, say), or under another txRef: evidence, no effect.
     Conflict,
     /// Another receipt for a txRef that is paid: other money.
     Further,
@@ -67,6 +67,9 @@ pub enum FirstLeg {
 pub fn judge_report(facts: &ReportFacts<'_>) -> ReportVerdict {
     let report = facts.report;
     if !report.is_paid() {
+        if facts.same_receipt.is_some() {
+            return ReportVerdict::Conflict;
+        }
         let news = facts
             .payment
             .may_become(PaymentLeg::Declined, facts.refund_commanded)

@@ -170,8 +170,9 @@ async fn without_payment(
     let status = match verdict {
         ReportVerdict::Conflict => {
             let detail = known.map_or_else(String::new, |known| {
+                let said = if report.is_paid() { "paid" } else { "declined" };
                 format!(
-                    "receipt {} is recorded for {} over {} KES; this report says {} over {} KES",
+                    "receipt {} is recorded for {} over {} KES; this report says {said} for {} over {} KES",
                     known.receipt, known.tx_ref, known.amount, report.tx_ref, report.amount
                 )
             });

@@ -51,11 +51,17 @@ impl fmt::Debug for Receipt {
     }
 }
 
-/// Paid or not. Only a paid report carries a receipt that counts.
+/// Paid or not. A paid report always names its receipt; one that a declined report names is content like any other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentResult {
-    Paid { receipt: Receipt },
-    Declined { code: String, text: Option<String> },
+    Paid {
+        receipt: Receipt,
+    },
+    Declined {
+        receipt: Option<Receipt>,
+        code: String,
+        text: Option<String>,
+    },
 }
 
 /// One parsed report.
@@ -149,12 +155,12 @@ impl Report {
     pub fn receipt(&self) -> Option<&Receipt> {
         match &self.result {
             PaymentResult::Paid { receipt } => Some(receipt),
-            PaymentResult::Declined { .. } => None,
+            PaymentResult::Declined { receipt, .. } => receipt.as_ref(),
         }
     }
 
     pub fn is_paid(&self) -> bool {
-        self.receipt().is_some()
+        matches!(self.result, PaymentResult::Paid { .. })
     }
 
     /// Equal for reports that say the same: txRef, receipt, amount and paid-or-not; nothing else counts (SPEC
@@ -261,7 +267,7 @@ fn result(raw: &RawReport, errors: &mut Vec<FieldError>) -> Option<PaymentResult
     };
     match receipt {
         Some(receipt) if code == "0" => Some(PaymentResult::Paid { receipt }),
-        _ => Some(PaymentResult::Declined { code, text }),
+        receipt => Some(PaymentResult::Declined { receipt, code, text }),
     }
 }
 
@@ -376,6 +382,16 @@ mod tests {
         ] {
             assert_ne!(parse(&other).unwrap().content_hash(), base, "{other}");
         }
+        let mut declined = with("resultCode", json!(1032));
+        let named = parse(&declined).unwrap();
+        assert_eq!(named.receipt().map(Receipt::as_str), Some("NLJ7RT61SV"));
+        declined["receipt"] = json!(null);
+        let unnamed = parse(&declined).unwrap().content_hash();
+        assert_ne!(
+            named.content_hash(),
+            unnamed,
+            "a declined report's receipt is content"
+        );
     }
 
     proptest! {

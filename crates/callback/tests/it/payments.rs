@@ -214,3 +214,20 @@ async fn every_step_leaves_a_history_row_with_its_cause_and_message() {
          command execute, mpesa.result.v1, true"
     );
 }
+
+#[tokio::test]
+async fn a_declined_report_naming_a_paid_receipt_is_a_conflict() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 150).await;
+    for tx_ref in ["T1", "T2"] {
+        let body = paid_body(tx_ref, "R1", 150).replace("\"resultCode\":0", "\"resultCode\":1032");
+        let signed = rig.sign(&body);
+        rig.stored(&signed, false).await;
+        assert_eq!(rig.report(&signed).await, Done);
+        assert_eq!(rig.outcome_of(&signed), "conflict");
+        assert_eq!(rig.exceptions(tx_ref), ["callback_conflict R1 -"]);
+    }
+    rig.escrowed(&intent).await;
+    assert_eq!(rig.commands().await, [execute("T1")], "no effect");
+}
