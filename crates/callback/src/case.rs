@@ -170,7 +170,7 @@ impl<'t> Case<'t> {
     }
 
     /// The chain leg's one door; `told` was judged against the current state.
-    pub fn set_chain(&mut self, told: Told) {
+    pub async fn set_chain(&mut self, told: Told) -> Result<(), DeskError> {
         let name = |leg: ChainLeg| {
             if leg.is_final() {
                 format!("{leg} (final)")
@@ -186,6 +186,10 @@ impl<'t> Case<'t> {
         if told.refused && !self.decision.refused {
             self.history.push("mint refused: not compliant".to_owned());
         }
+        if from.is_final() && !told.chain.is_final() {
+            let detail = format!("{} is taken back by a fork: {}", name(from), name(told.chain));
+            self.except(Kind::FinalTakenBack, None, None, detail).await?;
+        }
         self.decision.chain = told.chain;
         self.decision.refused = told.refused;
         self.decision.chain_sequence = told.sequence;
@@ -197,6 +201,7 @@ impl<'t> Case<'t> {
             self.decision.live = None;
             self.decision.redrives = 0;
         }
+        Ok(())
     }
 
     pub fn told(&self) -> Told {

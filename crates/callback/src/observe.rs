@@ -77,7 +77,7 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
         match event {
             Event::Opened { kind, detail } => {
                 counter!("fiatrails_exceptions_total", "kind" => kind.name()).increment(1);
-                if *kind == Kind::MintWithoutPayment {
+                if kind.pages() {
                     tracing::error!(%tx_ref, kind = kind.name(), detail, "exception opened");
                 } else {
                     tracing::warn!(%tx_ref, kind = kind.name(), detail, "exception opened");

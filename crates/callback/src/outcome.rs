@@ -33,7 +33,7 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MintOutcome>>) -> Re
     case.bind(outcome.intent.intent_id());
     let told = judge_outcome(case.told(), outcome);
     if let Some(told) = told {
-        case.set_chain(told);
+        case.set_chain(told).await?;
         case.match_first().await?;
     }
     // Also without news: whatever is missing is made up for.

@@ -45,7 +45,8 @@ impl Case<'_> {
         let facts = self.facts(&intent_id).await?;
         let step = decide(facts);
         match step {
-            Step::Wait | Step::Hold | Step::Done => Ok(()),
+            Step::Wait | Step::Hold => Ok(()),
+            Step::Done => self.done().await,
             Step::Execute => self.execute().await,
             Step::Drop | Step::Refund => self.refund(),
             Step::OwedToPayer => match self.first.clone() {
@@ -57,6 +58,20 @@ impl Case<'_> {
             },
             Step::MintWithoutPayment => self.minted_without_payment().await,
         }
+    }
+
+    /// Nothing follows; but a mint for money that was owed back may have been paid out twice.
+    async fn done(&mut self) -> Result<(), DeskError> {
+        let (ChainLeg::Executed(_), Some(first)) = (self.decision.chain, self.first.clone()) else {
+            return Ok(());
+        };
+        if exceptions::was_owed(self.tx, &self.decision.tx_ref, &first.receipt).await? {
+            let detail = "minted, and the payer was owed this money: see whether they have it too".to_owned();
+            let receipt = Some(first.receipt.to_string());
+            self.except(Kind::MintedAfterOwed, receipt, Some(first.amount), detail)
+                .await?;
+        }
+        Ok(())
     }
 
     /// What the tables of others add is asked for only where it counts.

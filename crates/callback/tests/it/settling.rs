@@ -130,6 +130,42 @@ async fn what_was_owed_is_not_minted_until_a_person_says_so() {
 }
 
 #[tokio::test]
+async fn a_mint_after_the_payer_was_owed_is_a_persons_business() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 150).await;
+    rig.told(&intent, Outcome::Dropped, true, 12).await;
+    rig.database
+        .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'paid back'")
+        .unwrap();
+    rig.told(&intent, Outcome::Executed, false, 14).await;
+    rig.told(&intent, Outcome::Executed, true, 16).await;
+    assert_eq!(rig.exceptions("T1"), ["minted_after_owed R1 150"]);
+    assert!(rig.commands().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_fork_takes_back_past_final_is_an_exception() {
+    let rig = Rig::start().await;
+    for (tx_ref, receipt, back) in [("T1", "R1", Outcome::Executed), ("T2", "R2", Outcome::Escrowed)] {
+        let intent = rig.accepted(tx_ref, 150).await;
+        rig.paid(tx_ref, receipt, 150).await;
+        rig.escrowed(&intent).await;
+        rig.told(&intent, Outcome::Executed, false, 12).await;
+        assert!(rig.exceptions(tx_ref).is_empty(), "not final");
+        rig.told(&intent, Outcome::Executed, true, 13).await;
+        rig.told(&intent, back, false, 14).await;
+        assert_eq!(rig.exceptions(tx_ref), ["final_taken_back - -"]);
+        rig.told(&intent, Outcome::Executed, true, 16).await;
+        assert_eq!(
+            rig.exceptions(tx_ref),
+            ["final_taken_back - -"],
+            "a person resolves it"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_mismatched_payment_of_a_refunded_deposit_is_owed() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;

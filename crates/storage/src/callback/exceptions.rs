@@ -58,10 +58,14 @@ pub enum Kind {
     CommandParked,
     /// About to mint for a payment that was owed back to its payer.
     OwedBefore,
+    /// Minted for a payment that was owed back to its payer: perhaps paid out twice.
+    MintedAfterOwed,
+    /// A fork took back what was final.
+    FinalTakenBack,
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::AmountMismatch,
         Self::DuplicatePayment,
         Self::OwedToPayer,
@@ -74,6 +78,8 @@ impl Kind {
         Self::MintWithoutPayment,
         Self::CommandParked,
         Self::OwedBefore,
+        Self::MintedAfterOwed,
+        Self::FinalTakenBack,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -90,6 +96,8 @@ impl Kind {
             Self::MintWithoutPayment => "mint_without_payment",
             Self::CommandParked => "command_parked",
             Self::OwedBefore => "owed_before",
+            Self::MintedAfterOwed => "minted_after_owed",
+            Self::FinalTakenBack => "final_taken_back",
         }
     }
 
@@ -104,8 +112,22 @@ impl Kind {
             | Self::MintWithoutPayment
             | Self::CommandParked
             | Self::OwedBefore => true,
-            Self::DuplicatePayment | Self::OwedToPayer | Self::CallbackConflict | Self::LateReport => false,
+            // Nothing is left to be commanded, and what a fork took back is to be brought back.
+            Self::DuplicatePayment
+            | Self::OwedToPayer
+            | Self::CallbackConflict
+            | Self::LateReport
+            | Self::MintedAfterOwed
+            | Self::FinalTakenBack => false,
         }
+    }
+
+    /// Money may be lost: a person is woken.
+    pub const fn pages(self) -> bool {
+        matches!(
+            self,
+            Self::MintWithoutPayment | Self::MintedAfterOwed | Self::FinalTakenBack
+        )
     }
 
     /// Whether the same trouble may be opened again after a person resolved it: a lasting fault may, a fact that
@@ -113,7 +135,11 @@ impl Kind {
     pub const fn comes_again(self) -> bool {
         matches!(
             self,
-            Self::ReportTampered | Self::IntentTampered | Self::CompromisedKey | Self::CommandParked
+            Self::ReportTampered
+                | Self::IntentTampered
+                | Self::CompromisedKey
+                | Self::CommandParked
+                | Self::FinalTakenBack
         )
     }
 }
