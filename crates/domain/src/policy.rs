@@ -91,7 +91,7 @@ pub enum PolicyError {
     #[error("the policy cannot be read: {0}")]
     Unreadable(String),
     #[error("policy field {field}: {problem}")]
-    Invalid { field: &'static str, problem: String },
+    Invalid { field: String, problem: String },
     #[error("{0} names no policy field")]
     UnknownOverride(String),
 }
@@ -120,8 +120,10 @@ impl Policy {
                 parse_leaf(&name, &new)?
             };
         }
-        let policy: Self =
-            serde_json::from_value(value).map_err(|e| PolicyError::Unreadable(e.to_string()))?;
+        let policy: Self = serde_path_to_error::deserialize(value).map_err(|error| PolicyError::Invalid {
+            field: error.path().to_string(),
+            problem: error.inner().to_string(),
+        })?;
         policy.validate()?;
         Ok(policy)
     }
@@ -131,9 +133,34 @@ impl Policy {
             (self.chain.chain_id > 0, "chain.chainId", "must not be 0"),
             (self.chain.block_time_ms > 0, "chain.blockTimeMs", "must not be 0"),
             (
+                self.chain.confirmations > 0,
+                "chain.confirmations",
+                "must not be 0: a block that can still go is not final",
+            ),
+            (
                 self.chain.rpc_timeout_ms > 0,
                 "chain.rpcTimeoutMs",
                 "must not be 0",
+            ),
+            (
+                !self.stablecoin.symbol.is_empty(),
+                "stablecoin.symbol",
+                "must not be empty",
+            ),
+            (
+                !self.stablecoin.name.is_empty(),
+                "stablecoin.name",
+                "must not be empty",
+            ),
+            (
+                !self.country_token.symbol.is_empty(),
+                "countryToken.symbol",
+                "must not be empty",
+            ),
+            (
+                !self.country_token.name.is_empty(),
+                "countryToken.name",
+                "must not be empty",
             ),
             (
                 self.stablecoin.decimals == 18,
@@ -165,6 +192,11 @@ impl Policy {
                 "mint.dailyLimitPerUser",
                 "must not be below mint.maxAmount",
             ),
+            (
+                self.mint.max_amount <= self.mint.executor_mint_per_hour,
+                "mint.executorMintPerHour",
+                "must not be below mint.maxAmount",
+            ),
             (self.mint.max_unpaid > 0, "mint.maxUnpaid", "must not be 0"),
             (
                 (1..=20).contains(&self.retry.max_attempts),
@@ -187,6 +219,11 @@ impl Policy {
                 self.windows.payment_seconds < self.windows.deposit_expiry_seconds,
                 "windows.depositExpirySeconds",
                 "must be longer than windows.paymentSeconds",
+            ),
+            (
+                self.windows.orphan_match_seconds > 0,
+                "windows.orphanMatchSeconds",
+                "must not be 0",
             ),
             (
                 self.windows.redrive_seconds > 0,
@@ -212,7 +249,7 @@ impl Policy {
         match checks.into_iter().find(|(ok, ..)| !ok) {
             None => Ok(()),
             Some((_, field, problem)) => Err(PolicyError::Invalid {
-                field,
+                field: field.to_owned(),
                 problem: problem.to_owned(),
             }),
         }
@@ -308,6 +345,17 @@ mod tests {
             field(&[("WINDOWS_IDEMPOTENCY_SECONDS", "10")]),
             "windows.idempotencySeconds"
         );
+        for (variable, value, name) in [
+            ("CHAIN_CONFIRMATIONS", "0", "chain.confirmations"),
+            ("WINDOWS_ORPHAN_MATCH_SECONDS", "0", "windows.orphanMatchSeconds"),
+            ("MINT_EXECUTOR_MINT_PER_HOUR", "1", "mint.executorMintPerHour"),
+            ("STABLECOIN_SYMBOL", "", "stablecoin.symbol"),
+            ("STABLECOIN_NAME", "", "stablecoin.name"),
+            ("COUNTRY_TOKEN_SYMBOL", "", "countryToken.symbol"),
+            ("COUNTRY_TOKEN_NAME", "", "countryToken.name"),
+        ] {
+            assert_eq!(field(&[(variable, value)]), name);
+        }
         assert!(matches!(
             load(&[("NO_SUCH_FIELD", "1")]),
             Err(PolicyError::UnknownOverride(_))
@@ -319,8 +367,29 @@ mod tests {
     }
 
     #[test]
+    fn each_field_of_a_wrong_type_is_named() {
+        let committed: Value = serde_json::from_str(COMMITTED).unwrap();
+        let mut tried = 0;
+        for (section, fields) in committed.as_object().unwrap() {
+            for name in fields.as_object().unwrap().keys() {
+                let mut changed = committed.clone();
+                changed[section][name] = serde_json::json!([]);
+                let Err(PolicyError::Invalid { field, .. }) = Policy::load(&changed.to_string(), []) else {
+                    panic!("{section}.{name}");
+                };
+                assert_eq!(field, format!("{section}.{name}"));
+                tried += 1;
+            }
+        }
+        assert!(tried > 25, "{tried}");
+    }
+
+    #[test]
     fn unknown_fields_are_refused() {
         let text = COMMITTED.replacen("\"chain\"", "\"surprise\": 1, \"chain\"", 1);
-        assert!(matches!(Policy::load(&text, []), Err(PolicyError::Unreadable(_))));
+        let Err(PolicyError::Invalid { problem, .. }) = Policy::load(&text, []) else {
+            panic!("{text}");
+        };
+        assert!(problem.contains("surprise"), "{problem}");
     }
 }
