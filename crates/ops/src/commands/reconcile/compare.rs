@@ -99,11 +99,16 @@ impl Totals {
             return;
         }
         let Some(paid) = line.paid_shillings else { return };
-        if line.held {
-            self.held = self.held.saturating_add(paid);
-        } else if !line.owed_open && !line.owed_settled {
-            self.in_flight = self.in_flight.saturating_add(paid);
+        // What is owed is counted with the money, held or not.
+        if line.owed_open || line.owed_settled {
+            return;
         }
+        let fate = if line.held {
+            &mut self.held
+        } else {
+            &mut self.in_flight
+        };
+        *fate = fate.saturating_add(paid);
     }
 }
 
@@ -398,17 +403,31 @@ mod tests {
             },
             Some(&refunded()),
         );
+        let mismatched = Line {
+            held: true,
+            owed_open: true,
+            ..line("refunded", "mismatched", Some(30))
+        };
+        count(&mismatched, Some(&refunded()));
+        count(
+            &Line {
+                owed_open: false,
+                owed_settled: true,
+                ..mismatched
+            },
+            Some(&refunded()),
+        );
         assert_eq!((totals.minted, totals.in_flight, totals.held), (150, 150, 10));
         let money = Money {
-            received: 330,
-            owed_open: 20,
-            owed_settled: 0,
+            received: 390,
+            owed_open: 50,
+            owed_settled: 30,
             orphaned: 0,
         };
         totals.add(&money);
         assert_eq!(totals.unexplained(), None);
         totals.add(&Money {
-            received: 331,
+            received: 391,
             ..money
         });
         assert_eq!(totals.unexplained().map(|d| d.kind), Some("money"));
