@@ -44,7 +44,7 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
         Err(EvidenceError::UnknownKey(kid)) => {
             tracing::warn!(kid, "report signed with a key that is not mounted here");
             observe::report(source, "waits_for_key");
-            return Ok(Disposition::Return);
+            return Ok(Disposition::Later);
         }
         Err(error) => {
             let detail = format!("report {}: {error}", signed.report_id);

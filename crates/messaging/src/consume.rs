@@ -67,6 +67,9 @@ pub enum Disposition {
     Park(Failure),
     /// Not begun: a dependency is down, the process stops. Burns no attempt.
     Return,
+    /// Not begun, for a reason of this message alone (its key is missing, say): it goes round by a delay queue, longer
+    /// the older it is, and holds up no other. Burns no attempt.
+    Later,
 }
 
 impl Disposition {

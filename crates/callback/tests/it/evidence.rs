@@ -108,7 +108,7 @@ async fn an_unknown_key_waits_and_burns_no_attempt() {
     let secret = "ab".repeat(32);
     let signed = sign_as("mk_new", &secret, &paid_body("T1", "R1", 150));
     rig.stored(&signed, false).await;
-    assert_eq!(rig.report(&signed).await, Disposition::Return);
+    assert_eq!(rig.report(&signed).await, Disposition::Later);
     std::fs::write(rig.keys.dir("callback").join("mpesa/mk_new"), &secret).unwrap();
     assert!(rig.desk.keys.reload().await.unwrap());
     assert_eq!(rig.report(&signed).await, Disposition::Done);

@@ -18,8 +18,8 @@ const RETURN_BY_COPY_FROM: u64 = 2;
 const RETURN_DELAY: Duration = Duration::from_secs(1);
 /// A message under a key we do not hold waits this long for the key, then it is parked.
 const AWAIT_KEY_FOR: time::Duration = time::Duration::hours(24);
-const AWAIT_KEY_MIN: Duration = Duration::from_secs(1);
-const AWAIT_KEY_MAX: Duration = Duration::from_secs(30);
+const LATER_MIN: Duration = Duration::from_secs(1);
+const LATER_MAX: Duration = Duration::from_secs(30);
 
 /// What was decided about one delivery.
 #[derive(Clone, Debug)]
@@ -70,6 +70,7 @@ pub(super) fn plan(raw: &Raw, verdict: Verdict, ctx: &Context<'_>) -> Step {
         Verdict::Settle(Disposition::Park(failure)) => park(raw, &failure, ctx),
         Verdict::Settle(Disposition::Return) if raw.redeliveries < RETURN_BY_COPY_FROM => Step::Requeue,
         Verdict::Settle(Disposition::Return) => again(raw, RETURN_DELAY, ctx),
+        Verdict::Settle(Disposition::Later) => again(raw, patience(raw, ctx), ctx),
         Verdict::Crashed => Step::Reject,
         Verdict::AwaitKey(text) => await_key(raw, text, ctx),
     }
@@ -127,12 +128,7 @@ fn again(raw: &Raw, wait: Duration, ctx: &Context<'_>) -> Step {
 }
 
 fn await_key(raw: &Raw, text: String, ctx: &Context<'_>) -> Step {
-    let age = raw
-        .envelope
-        .as_ref()
-        .map(|e| ctx.now - e.first_seen)
-        .unwrap_or_default();
-    if age > AWAIT_KEY_FOR {
+    if age(raw, ctx) > AWAIT_KEY_FOR {
         return park(
             raw,
             &Failure {
@@ -143,8 +139,18 @@ fn await_key(raw: &Raw, text: String, ctx: &Context<'_>) -> Step {
             ctx,
         );
     }
-    let half = Duration::try_from(age / 2).unwrap_or_default();
-    again(raw, half.clamp(AWAIT_KEY_MIN, AWAIT_KEY_MAX), ctx)
+    again(raw, patience(raw, ctx), ctx)
+}
+
+fn age(raw: &Raw, ctx: &Context<'_>) -> time::Duration {
+    let first_seen = raw.envelope.as_ref().map(|e| e.first_seen);
+    first_seen.map(|at| ctx.now - at).unwrap_or_default()
+}
+
+/// Half the message's age, within bounds.
+fn patience(raw: &Raw, ctx: &Context<'_>) -> Duration {
+    let half = Duration::try_from(age(raw, ctx) / 2).unwrap_or_default();
+    half.clamp(LATER_MIN, LATER_MAX)
 }
 
 /// A copy for the delay queues. Headers and properties start empty: a copied `x-death` would let the broker

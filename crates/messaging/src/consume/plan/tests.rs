@@ -166,6 +166,19 @@ fn an_orderly_return_stops_being_counted_after_two() {
 }
 
 #[test]
+fn what_waits_for_something_of_its_own_goes_round_by_itself() {
+    for count in [0, 50] {
+        let (waits, kind) = copy(settled(&at(3, count), Disposition::Later));
+        assert_eq!(
+            (kind, waits.expiration),
+            (Copy::Return, Some(Duration::from_secs(30)))
+        );
+        let sent: Value = serde_json::from_slice(&waits.payload).unwrap();
+        assert_eq!(sent["attempt"], 3, "no attempt is burnt");
+    }
+}
+
+#[test]
 fn a_message_under_an_unknown_key_waits_a_day_and_burns_nothing() {
     let fresh = at(1, 0);
     let (waits, kind) = copy(step(&fresh, Verdict::AwaitKey("k9".into())));
@@ -202,6 +215,7 @@ proptest! {
         for raw in [&foreign, &ours] {
             for verdict in [
                 Verdict::Settle(Disposition::Done), Verdict::Settle(Disposition::Return), Verdict::Crashed,
+                Verdict::Settle(Disposition::Later),
                 Verdict::Settle(Disposition::retry("c", "t")), Verdict::AwaitKey("k".into()),
             ] {
                 if let Step::CopyThenAck(copy, kind) = step(raw, verdict) {
