@@ -70,7 +70,7 @@ impl Context {
             url,
             service: Service::Ops,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ca_pem: None,
+            ca_pem: self.environment.amqp_ca_pem()?,
         })?;
         Ok(broker)
     }
@@ -117,5 +117,31 @@ pub fn reason<'a>(flag: &str, text: &'a str) -> Result<&'a str> {
             format!("{flag} is longer than 1000 characters"),
             "shorten it and link the details",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broker(ca_file: &str) -> Result<Broker> {
+        let environment: Environment = [("AMQP_URL", "amqps://u:p@localhost/v"), ("AMQP_CA_FILE", ca_file)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
+        let context = Context {
+            environment,
+            clock: Arc::new(System),
+            ids: Arc::new(System),
+            operator: None,
+        };
+        context.broker()
+    }
+
+    #[test]
+    fn the_broker_is_vouched_for_as_for_the_services() {
+        let missing = broker("/no/such/file").unwrap_err().to_string();
+        assert!(missing.contains("AMQP_CA_FILE"), "{missing}");
+        assert!(broker(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).is_ok());
     }
 }

@@ -120,6 +120,14 @@ impl Environment {
         })
     }
 
+    /// The certificates in `AMQP_CA_FILE`: who may vouch for the broker.
+    pub fn amqp_ca_pem(&self) -> Result<Option<String>, SettingError> {
+        const NAME: &str = "AMQP_CA_FILE";
+        let file: Option<PathBuf> = self.parsed(NAME)?;
+        let read = |path| std::fs::read_to_string(path).map_err(|e| SettingError::invalid(NAME, e));
+        file.map(read).transpose()
+    }
+
     /// `RPC_URLS`: comma separated, in order of preference. They may carry credentials.
     pub fn rpc_urls(&self) -> Result<Vec<SecretString>, SettingError> {
         use secrecy::ExposeSecret as _;
@@ -222,14 +230,11 @@ pub struct Settings {
 
 impl Settings {
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
-        let ca_file: Option<PathBuf> = environment.parsed("AMQP_CA_FILE")?;
-        let read_ca =
-            |path| std::fs::read_to_string(path).map_err(|e| SettingError::invalid("AMQP_CA_FILE", e));
         Ok(Self {
             database_url: environment.required_secret("DATABASE_URL")?,
             database_connections: environment.parsed_or("DATABASE_CONNECTIONS", 8)?,
             amqp_url: environment.required_secret("AMQP_URL")?,
-            amqp_ca_pem: ca_file.map(read_ca).transpose()?,
+            amqp_ca_pem: environment.amqp_ca_pem()?,
             keys_dir: environment.required("FIATRAILS_KEYS_DIR")?.into(),
             policy: environment.policy()?,
             admin: environment.parsed_or("ADMIN_ADDR", SocketAddr::from(([127, 0, 0, 1], 0)))?,
