@@ -94,12 +94,6 @@ async fn take(
     let raw = body::read(request, payload, gateway.bounds.body_timeout).await?;
     let (path, query) = raw_target(request)?;
     let presented = Presented::read(request.headers(), Scheme::Mpesa)?;
-    if !is_json(request.headers()) {
-        return Err(Problem::new(
-            Code::UnsupportedMediaType,
-            "Send Content-Type: application/json.",
-        ));
-    }
     let signed = Signed {
         method: request.method().as_str(),
         path,
@@ -111,6 +105,13 @@ async fn take(
     let (key, late) = gateway.judge.mpesa(&keys, &presented, &signed, now)?;
     exchange.signed_by_mpesa(&key);
     let refusal = || auth::stale(now.unix_timestamp());
+    if !is_json(request.headers()) {
+        return Err(if late {
+            refusal()
+        } else {
+            Problem::new(Code::UnsupportedMediaType, "Send Content-Type: application/json.")
+        });
+    }
     let parsed = match parse(&raw) {
         Err(_) if late => return Err(refusal()),
         parsed => parsed?,

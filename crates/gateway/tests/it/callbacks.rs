@@ -147,3 +147,16 @@ async fn what_cannot_be_kept_in_time_is_503() {
     .unwrap();
     assert_eq!(rig.count("mpesa_reports where not late"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_media_type_is_judged_after_the_signature() {
+    let rig = Rig::new().await;
+    let mut text = rig.callback(&paid("TX1", 150, "R1"));
+    text.content_type = Some("text/plain".into());
+    let refused = rig.send(&text).await;
+    assert_eq!(refused.told(), "415 unsupported-media-type");
+    assert!(refused.is_signed_for(&text));
+    text.secret = "ab".repeat(32);
+    assert_eq!(rig.send(&text).await.told(), "401 signature-invalid");
+    assert_eq!(rig.count("mpesa_reports"), 0);
+}
