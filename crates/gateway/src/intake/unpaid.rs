@@ -1,5 +1,6 @@
-//! How many intents of an integrator await payment: an upper bound in memory, counted anew where it nears the
-//! limit. A count never runs inside an intake transaction: it may take longer than a group may.
+//! How many intents of an integrator await payment: an upper bound in memory, counted anew every half minute, and every
+//! second where it nears the limit: other gateways accept too. A count never runs inside an intake transaction: it may
+//! take longer than a group may.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,8 +10,11 @@ use domain::ids::IntegratorId;
 use runtime::Stop;
 use storage::gateway::intents::count_unpaid;
 use storage::{Pool, StorageError};
+use tokio::time::Instant;
 
 const ROUND: Duration = Duration::from_secs(1);
+/// How long a count far from the limit is believed.
+const BELIEVED: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Unpaid {
@@ -23,8 +27,8 @@ pub struct Unpaid {
 #[derive(Clone, Copy, Debug, Default)]
 struct Bound {
     count: u64,
-    /// False until the database was asked for the first time.
-    counted: bool,
+    /// When the database was last asked.
+    counted: Option<Instant>,
 }
 
 impl Unpaid {
@@ -54,7 +58,7 @@ impl Unpaid {
     /// Counts where it matters, until the stop.
     pub async fn watch(&self, pool: Pool, stop: Stop) {
         while stop.sleep(ROUND).await {
-            for (integrator, bound) in self.due() {
+            for (integrator, bound) in self.due(Instant::now()) {
                 if let Err(error) = self.recount(&pool, &integrator, bound.count).await {
                     tracing::warn!(%integrator, error = %runtime::chain(&error), "unpaid intents not counted");
                 }
@@ -62,10 +66,11 @@ impl Unpaid {
         }
     }
 
-    /// Never counted, or beyond four fifths of the limit.
-    fn due(&self) -> Vec<(IntegratorId, Bound)> {
+    /// Never counted, long ago, or beyond four fifths of the limit.
+    fn due(&self, now: Instant) -> Vec<(IntegratorId, Bound)> {
         let near = self.max - self.max / 5;
-        let is_due = |bound: &Bound| !bound.counted || bound.count >= near;
+        let is_old = |at: Instant| now.duration_since(at) >= BELIEVED;
+        let is_due = |bound: &Bound| bound.count >= near || bound.counted.is_none_or(is_old);
         let bounds = self.bounds();
         bounds
             .iter()
@@ -82,7 +87,7 @@ impl Unpaid {
             let meanwhile = bound.count.saturating_sub(before);
             *bound = Bound {
                 count: found.saturating_add(meanwhile),
-                counted: true,
+                counted: Some(Instant::now()),
             };
         }
         Ok(())
@@ -152,14 +157,15 @@ mod tests {
     }
 
     #[test]
-    fn it_is_counted_at_first_and_near_the_limit() {
+    fn it_is_counted_at_first_now_and_then_and_near_the_limit() {
         let unpaid = Unpaid::new(10, 3600);
-        let dev: IntegratorId = "dev".parse().unwrap();
+        let (dev, now): (IntegratorId, _) = ("dev".parse().unwrap(), Instant::now());
         unpaid.take(&dev, 7);
-        assert_eq!(unpaid.due().len(), 1, "never counted");
-        unpaid.bounds().get_mut(&dev).unwrap().counted = true;
-        assert!(unpaid.due().is_empty());
+        assert_eq!(unpaid.due(now).len(), 1, "never counted");
+        unpaid.bounds().get_mut(&dev).unwrap().counted = Some(now);
+        assert!(unpaid.due(now).is_empty());
+        assert_eq!(unpaid.due(now + BELIEVED).len(), 1, "others accept too");
         unpaid.take(&dev, 1);
-        assert_eq!(unpaid.due().len(), 1);
+        assert_eq!(unpaid.due(now).len(), 1);
     }
 }
