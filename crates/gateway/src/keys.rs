@@ -3,7 +3,7 @@
 //! Purpose and owner come from where a secret lies; a row can only take away. Snapshots are replaced whole, so a
 //! request sees one state of the world.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -129,6 +129,7 @@ impl Keys {
             last_used: self.use_of(id),
         };
         let mut integrators = HashMap::new();
+        let mut shared = HashSet::new();
         for (owner, ring) in &mounted.integrators {
             for (id, secret) in ring.key_ids().filter_map(|id| Some((id, ring.get(id)?))) {
                 let key = Arc::new(IntegratorKey {
@@ -136,9 +137,13 @@ impl Keys {
                     owner: owner.clone(),
                 });
                 if integrators.insert(id.clone(), key).is_some() {
-                    tracing::error!(%id, "two integrators have a key of this name; the last one counts");
+                    shared.insert(id.clone());
                 }
             }
+        }
+        for id in shared {
+            tracing::error!(%id, "two integrators have a key of this name: neither counts");
+            integrators.remove(&id);
         }
         let mpesa = |id: &KeyId| Some((id.clone(), Arc::new(live(id, mounted.mpesa.get(id)?))));
         let snapshot = Snapshot {
@@ -188,6 +193,24 @@ mod tests {
             not_after: at(not_after),
             state: state.to_owned(),
         }
+    }
+
+    #[test]
+    fn a_key_of_two_owners_counts_for_neither() {
+        let keys = Keys::default();
+        let ring = |ids: &[&str]| ids.iter().map(|id| (id.parse().unwrap(), secret())).collect();
+        let mounted = Mounted {
+            integrators: [
+                ("acme".parse().unwrap(), ring(&["ik", "ik_acme"])),
+                ("dev".parse().unwrap(), ring(&["ik", "ik_dev"])),
+                ("zeta".parse().unwrap(), ring(&["ik"])),
+            ]
+            .into(),
+            ..Mounted::default()
+        };
+        keys.replace(&mounted, &[], Vec::new());
+        let known = |id: &str| keys.snapshot().integrator(&id.parse().unwrap()).is_some();
+        assert_eq!(["ik", "ik_acme", "ik_dev"].map(known), [false, true, true]);
     }
 
     fn live_at(rows: &[Narrowing], now: i64) -> bool {
