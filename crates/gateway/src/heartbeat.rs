@@ -62,5 +62,5 @@ impl LastBeat {
 }
 
 async fn read(pool: &Pool) -> Result<Option<Heartbeat>, storage::StorageError> {
-    heartbeat::latest(&pool.get().await?).await
+    heartbeat::latest(&pool.get().await?, STALE_SECONDS).await
 }

@@ -186,3 +186,29 @@ async fn health_tells_each_dependency_apart() {
     .await
     .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_refuses_beside_a_healthy_lease_holder_changes_nothing() {
+    let rig = Rig::new().await;
+    rig.sql(
+        "insert into signers (address, shard, next_nonce, lease_holder, lease_until) \
+         select decode(repeat('11', 20), 'hex'), 0, 0, gen_random_uuid(), now() + interval '1 hour'; \
+         insert into executor_heartbeats (instance, at, rpc_connected) \
+         select lease_holder, now() + interval '1 hour' - interval '1 second', true from signers; \
+         insert into executor_heartbeats (instance, at, rpc_connected, problem) \
+         select gen_random_uuid(), now() + interval '1 hour', true, 'another chain'",
+    );
+    // The role of the gateway itself reads it.
+    let url = rig.database.login("gateway").unwrap();
+    let pool = storage::Pool::new(&storage::PoolConfig::new(url.into(), "test")).unwrap();
+    let client = pool.get().await.unwrap();
+    let said = async || {
+        let beat = storage::gateway::heartbeat::latest(&client, 15.0).await.unwrap();
+        beat.unwrap().problem
+    };
+    assert_eq!(said().await, None, "the holder is well");
+    rig.sql("update executor_heartbeats set problem = 'no gas' where problem is null");
+    assert_eq!(said().await.as_deref(), Some("no gas"), "the holder counts");
+    rig.sql("update signers set lease_until = now()");
+    assert_eq!(said().await.as_deref(), Some("another chain"), "the youngest");
+}

@@ -4,12 +4,17 @@ use crate::error::StorageError;
 use crate::session::{Session, query_opt};
 
 statements! {
+    // A healthy holder of a lease speaks for all; else any holder; else whoever spoke last.
     LATEST = "\
-select rpc_connected, rpc_latency_ms, problem, extract(epoch from clock_timestamp() - at)::float8 as age
-from executor_heartbeats order by at desc limit 1";
+select b.rpc_connected, b.rpc_latency_ms, b.problem, extract(epoch from clock_timestamp() - b.at)::float8 as age
+from executor_heartbeats b, lateral (
+    select b.at > clock_timestamp() - $1::float8 * interval '1 second'
+           and exists (select from signers s where s.lease_holder = b.instance
+                       and s.lease_until > clock_timestamp()) as holds) as l
+order by l.holds and b.problem is null desc, l.holds desc, b.at desc limit 1";
 }
 
-/// The youngest heartbeat of any executor.
+/// What the executors say of themselves: several may run, and one that waits for the lease may refuse to work.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heartbeat {
     pub rpc_connected: bool,
@@ -19,8 +24,9 @@ pub struct Heartbeat {
     pub age_seconds: f64,
 }
 
-pub async fn latest(session: &impl Session) -> Result<Option<Heartbeat>, StorageError> {
-    let Some(row) = query_opt(session, LATEST, &[]).await? else {
+/// The heartbeat that counts; one older than `stale_seconds` counts only when there is no other.
+pub async fn latest(session: &impl Session, stale_seconds: f64) -> Result<Option<Heartbeat>, StorageError> {
+    let Some(row) = query_opt(session, LATEST, &[&stale_seconds]).await? else {
         return Ok(None);
     };
     Ok(Some(Heartbeat {
