@@ -193,21 +193,33 @@ async fn find(client: &Client, id: ReportId) -> Result<LateReport> {
     })
 }
 
-fn show(out: &mut Output, report: &LateReport, what: &str, sent: usize) -> Result<Verdict> {
+fn show(out: &mut Output, report: &LateReport, what: &str, (sent, left): (usize, u64)) -> Result<Verdict> {
     let mut value = document(report);
     value["messagesSent"] = sent.into();
+    value["messagesWaiting"] = left.into();
     out.show(&value, |page| {
+        let style = if left == 0 { Style::Good } else { Style::Warn };
         page.styled(
-            Style::Good,
+            style,
             format!("report {} of {}: {what}", report.signed.report_id, report.tx_ref),
         );
         page.field("messages sent", sent.to_string());
+        if left > 0 {
+            page.field("messages waiting", left.to_string());
+        }
     })?;
+    if left > 0 {
+        crate::output::note(
+            "a command that ended early still holds them: run this one again in half a minute",
+        );
+        return Ok(Verdict::No);
+    }
     Ok(Verdict::Yes)
 }
 
-/// Sends whatever lies in the operators' outbox. A row leaves it only after the broker's confirm.
-async fn relay(context: &Context, client: &Client) -> Result<usize> {
+/// Sends whatever lies in the operators' outbox and that nobody else holds; tells how much went and how much is left. A
+/// row leaves it only after the broker's confirm.
+async fn relay(context: &Context, client: &Client) -> Result<(usize, u64)> {
     const HOLD: Duration = Duration::from_secs(30);
     let broker = context.broker()?;
     let publisher = broker.publisher();
@@ -247,7 +259,7 @@ async fn relay(context: &Context, client: &Client) -> Result<usize> {
         }
     }
     broker.close().await;
-    Ok(sent)
+    Ok((sent, Outbox::Ops.backlog(client).await?.rows))
 }
 
 fn document(report: &LateReport) -> Value {

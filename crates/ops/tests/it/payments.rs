@@ -73,6 +73,14 @@ async fn an_acceptance_survives_a_broker_that_is_down() -> Result<()> {
     let ran = cut.run(&accept)?;
     assert!(ran.code == 2 && ran.stderr.contains("nothing is lost"), "{ran:?}");
     assert_eq!(database.sql("select count(*) from ops_outbox")?, "1");
+    // A command that was killed still holds it.
+    database.sql("update ops_outbox set claimed_until = now() + interval '1 hour'")?;
+    let ran = cli.run(&accept)?;
+    assert!(
+        ran.code == 1 && ran.stdout.contains("messages waiting") && ran.stderr.contains("half a minute"),
+        "{ran:?}"
+    );
+    database.sql("update ops_outbox set claimed_until = null")?;
     assert_eq!(cli.json(&accept)?["messagesSent"], 1);
     assert_eq!(vhost.peek("mpesa.result.v1", 10).await?.len(), 1);
     Ok(())
