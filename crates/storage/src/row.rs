@@ -66,6 +66,12 @@ impl<'a> Reader<'a> {
         u64::try_from(value).map_err(|error| self.corrupt(column, &error))
     }
 
+    /// A sum that came as text: it may be larger than any number of ours, and then is as good as the largest.
+    pub(crate) fn sum(&self, column: &'static str) -> Result<u64, StorageError> {
+        let sum: u128 = self.parse(column)?;
+        Ok(u64::try_from(sum).unwrap_or(u64::MAX))
+    }
+
     pub(crate) fn corrupt(&self, column: &'static str, problem: &dyn Display) -> StorageError {
         StorageError::Corrupt {
             table: self.table,

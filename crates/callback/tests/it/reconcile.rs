@@ -103,3 +103,24 @@ fn the_on_call_page_names_every_kind_of_exception_and_whether_it_holds() {
         assert!(page.contains(&row), "{row}");
     }
 }
+
+#[tokio::test]
+async fn no_sum_is_too_large() {
+    let rig = Rig::start().await;
+    rig.database
+        .sql(
+            "insert into decisions (tx_ref) values ('T1'), ('T2'); \
+             insert into payments (receipt, tx_ref, report_id, amount_shillings, phone, is_first, received_at) \
+             select 'R' || tx_ref, tx_ref, gen_random_uuid(), 18446744073709551615, '254708374149', true, now() \
+             from decisions",
+        )
+        .unwrap();
+    let client = rig.all.get().await.unwrap();
+    let money = storage::callback::reconcile::money(&client).await.unwrap();
+    assert_eq!(
+        (money.received, money.in_flight, money.owed),
+        (u64::MAX, u64::MAX, 0)
+    );
+    let money = storage::ops::reconcile::money(&client).await.unwrap();
+    assert_eq!((money.received, money.orphaned), (u64::MAX, u64::MAX));
+}

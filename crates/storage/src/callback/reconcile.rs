@@ -54,12 +54,12 @@ statements! {
           from escrow_events e join mint_intents i on i.intent_id = e.intent_id \
           where e.kind in ('submitted', 'executed') and e.amount <> i.amount limit $2)";
     MONEY =
-        "select coalesce(sum(p.amount_shillings), 0)::bigint as received, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'minted'), 0)::bigint as minted, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'owed'), 0)::bigint as owed, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'held'), 0)::bigint as held, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'in_flight'), 0)::bigint as in_flight, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'unknown'), 0)::bigint as unreconciled \
+        "select coalesce(sum(p.amount_shillings), 0)::text as received, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'minted'), 0)::text as minted, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'owed'), 0)::text as owed, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'held'), 0)::text as held, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'in_flight'), 0)::text as in_flight, \
+         coalesce(sum(p.amount_shillings) filter (where fate = 'unknown'), 0)::text as unreconciled \
          from (select p.amount_shillings, case \
          when exists (select from exceptions e where e.kind = 'owed_to_payer' and e.receipt = p.receipt) then 'owed' \
          when not p.is_first then 'unknown' \
@@ -137,12 +137,12 @@ pub async fn money(session: &impl Session) -> Result<Money, StorageError> {
     let row = query_one(session, MONEY, &[]).await?;
     let reader = Reader::new(&row, "payments", "sums");
     Ok(Money {
-        received: reader.unsigned("received")?,
-        minted: reader.unsigned("minted")?,
-        owed: reader.unsigned("owed")?,
-        held: reader.unsigned("held")?,
-        in_flight: reader.unsigned("in_flight")?,
-        unreconciled: reader.unsigned("unreconciled")?,
+        received: reader.sum("received")?,
+        minted: reader.sum("minted")?,
+        owed: reader.sum("owed")?,
+        held: reader.sum("held")?,
+        in_flight: reader.sum("in_flight")?,
+        unreconciled: reader.sum("unreconciled")?,
     })
 }
 

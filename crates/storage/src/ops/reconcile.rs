@@ -46,7 +46,7 @@ statements! {
 select i.intent_id, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount, i.country_code, i.tx_ref,
        i.created_at, coalesce(l.leg, 'queued') as leg, coalesce(l.final, false) as final, l.block_number,
        d.chain_leg as decided_leg, coalesce(d.payment_leg, 'awaiting') as payment,
-       p.receipt, p.amount_shillings::bigint as paid_shillings,
+       p.receipt, p.amount_shillings::text as paid_shillings,
        exists (select from exceptions e where e.tx_ref = i.tx_ref and e.holds and e.resolved_at is null) as held,
        exists (select from exceptions e where e.tx_ref = i.tx_ref and e.kind = 'owed_to_payer'
                and (e.receipt is null or e.receipt = p.receipt) and e.resolved_at is null) as owed_open,
@@ -59,12 +59,12 @@ left join payments p on p.tx_ref = i.tx_ref and p.is_first
 where i.intent_id > $1 order by i.intent_id limit $2";
 
     MONEY = "\
-select (select coalesce(sum(amount_shillings), 0)::bigint from payments) as received,
-       (select coalesce(sum(amount_shillings), 0)::bigint from exceptions
+select (select coalesce(sum(amount_shillings), 0)::text from payments) as received,
+       (select coalesce(sum(amount_shillings), 0)::text from exceptions
         where kind = 'owed_to_payer' and resolved_at is null) as owed_open,
-       (select coalesce(sum(amount_shillings), 0)::bigint from exceptions
+       (select coalesce(sum(amount_shillings), 0)::text from exceptions
         where kind = 'owed_to_payer' and resolved_at is not null) as owed_settled,
-       (select coalesce(sum(p.amount_shillings), 0)::bigint from payments p
+       (select coalesce(sum(p.amount_shillings), 0)::text from payments p
         where not exists (select from mint_intents i where i.tx_ref = p.tx_ref)
           and not exists (select from exceptions e where e.kind = 'owed_to_payer' and e.receipt = p.receipt)) as orphaned";
 }
@@ -86,10 +86,10 @@ pub async fn money(session: &impl Session) -> Result<Money, StorageError> {
     let row = query_one(session, MONEY, &[]).await?;
     let reader = Reader::new(&row, "payments", "sums");
     Ok(Money {
-        received: reader.unsigned("received")?,
-        owed_open: reader.unsigned("owed_open")?,
-        owed_settled: reader.unsigned("owed_settled")?,
-        orphaned: reader.unsigned("orphaned")?,
+        received: reader.sum("received")?,
+        owed_open: reader.sum("owed_open")?,
+        owed_settled: reader.sum("owed_settled")?,
+        orphaned: reader.sum("orphaned")?,
     })
 }
 
@@ -100,7 +100,6 @@ fn read(row: &Row) -> Result<Line, StorageError> {
         let bytes = reader.bytes::<20>(column)?;
         domain::address::Address::from_bytes(bytes).map_err(|error| reader.corrupt(column, &error))
     };
-    let paid: Option<i64> = reader.get("paid_shillings")?;
     Ok(Line {
         intent_id: IntentId::from_bytes(reader.bytes("intent_id")?),
         preimage: Preimage {
@@ -119,9 +118,7 @@ fn read(row: &Row) -> Result<Line, StorageError> {
         decided_leg: reader.get("decided_leg")?,
         payment: reader.get("payment")?,
         receipt: reader.get("receipt")?,
-        paid_shillings: paid
-            .map(|n| u64::try_from(n).map_err(|e| reader.corrupt("amount_shillings", &e)))
-            .transpose()?,
+        paid_shillings: reader.parse_opt("paid_shillings")?,
         held: reader.get("held")?,
         owed_open: reader.get("owed_open")?,
         owed_settled: reader.get("owed_settled")?,
