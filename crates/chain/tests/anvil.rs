@@ -268,12 +268,14 @@ async fn what_this_node_says_to_a_send_is_understood() -> Result<()> {
         world.chain.send_raw(&first.raw, first.hash).await,
         SendOutcome::AlreadyKnown
     );
+    // Less than before and still above any base fee that was paid for, however long the deployment took.
+    let before = recover(&first.raw)?.transaction;
     let cheaper = Transaction {
         fees: Fees {
-            max: 2_000_000_000,
-            priority: 1,
+            max: before.fees.max / 4 * 3,
+            priority: before.fees.priority / 4 * 3,
         },
-        ..recover(&first.raw)?.transaction
+        ..before
     };
     let cheaper = cheaper.sign(&world.executor).await?;
     let rejected = SendOutcome::Rejected(Rejection::ReplacementUnderpriced);
