@@ -26,17 +26,20 @@ interface IComplianceManager is IComplianceSource {
     error InvalidRegistry();
 
     /// @notice Sets the risk score and leaves the other facts alone. Needs COMPLIANCE_OFFICER_ROLE.
-    /// @dev A user unknown so far becomes known, unverified and without attestation.
+    /// @dev A user unknown so far becomes known, unverified and without attestation. Reverts while paused, and with
+    /// the registry's InvalidUser and InvalidRiskScore.
     /// @param riskScore 0 (best) to 100 (worst)
     function updateUserRisk(address user, uint8 riskScore) external;
 
     /// @notice Records an attestation, which verifies the user. Needs COMPLIANCE_OFFICER_ROLE.
     /// @dev A user unknown so far gets the worst risk score: nobody becomes compliant without an assessment.
+    /// Reverts while paused, and with InvalidAttestation and the registry's InvalidUser.
     /// @param attestationHash hash of the off-chain attestation, not zero
     /// @param attestationType label of its kind, right-padded ASCII
     function recordAttestation(address user, bytes32 attestationHash, bytes32 attestationType) external;
 
     /// @notice Sets every fact of a user at once. Needs COMPLIANCE_OFFICER_ROLE.
+    /// @dev Reverts while paused, and with the registry's InvalidUser and InvalidRiskScore.
     /// @param riskScore 0 (best) to 100 (worst)
     /// @param attestationHash hash of the off-chain attestation; zero removes it
     /// @param isVerified whether the identity was verified
@@ -46,13 +49,13 @@ interface IComplianceManager is IComplianceSource {
     /// @notice Stops judging and writing. Needs PAUSER_ROLE.
     function pause() external;
 
-    /// @notice Needs UNPAUSER_ROLE, which is not the pauser's.
+    /// @notice Judges and writes again. Needs UNPAUSER_ROLE, which is not the pauser's.
     function unpause() external;
 
     /// @notice Where the facts and the policy lie.
     function userRegistry() external view returns (address);
 
-    /// @notice The registry's policy value.
+    /// @notice The registry's policy value, 0 to 99.
     function maxRiskScore() external view returns (uint8);
 
     /// @notice The registry's policy value.

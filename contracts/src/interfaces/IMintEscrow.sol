@@ -79,22 +79,30 @@ interface IMintEscrow {
         address admin;
         /// seconds a transfer of DEFAULT_ADMIN_ROLE must wait
         uint48 adminDelay;
+        /// holder of UPGRADER_ROLE; in production the timelock
         address upgrader;
         address pauser;
+        /// not the pauser, so that whoever stops cannot start again
         address unpauser;
+        /// the services' signing keys
         address[] executors;
         /// funds executor-submitted deposits
         address treasury;
+        /// the backing token, 18 decimals
         address stablecoin;
+        /// 18 decimals, and its minter must be this escrow; never changed later
         address countryToken;
         /// the compliance source; in production the ComplianceManager
         address userRegistry;
         /// right-padded ASCII, the one country this escrow serves
         bytes32 countryCode;
+        /// limits in base units, from deploy/policy.json; see their setters
         uint256 minMintAmount;
         uint256 maxMintAmount;
+        /// twice the policy's: the services refuse first, this is the net below them
         uint256 dailyLimitPerUser;
         uint256 executorMintPerHour;
+        /// seconds
         uint256 depositExpirySeconds;
     }
 
@@ -204,81 +212,118 @@ interface IMintEscrow {
 
     // ---------------------------------------------------------------- deposits
 
-    /// @notice Locks the caller's own stablecoin for a mint to the caller.
+    /// @notice Locks the caller's own stablecoin for a mint to the caller. Anyone may call it.
+    /// @dev Reverts while paused, and with IntentAlreadyExists, TxRefAlreadyUsed, InvalidUser, InvalidCountryCode,
+    /// InvalidAmount, InvalidTxRef, DailyLimitExceeded, TokenPaused, TransferFailed (allowance or balance too small).
     /// @param amount base units, within the mint limits
-    /// @param countryCode right-padded ASCII
+    /// @param countryCode_ right-padded ASCII
     /// @param txRef 1..31 bytes, right-padded; never used by the caller before
     /// @return intentId see computeIntentId
-    function submitIntent(uint256 amount, bytes32 countryCode, bytes32 txRef)
+    function submitIntent(uint256 amount, bytes32 countryCode_, bytes32 txRef)
         external
         returns (bytes32 intentId);
 
     /// @notice Locks treasury stablecoin for many mints. Needs EXECUTOR_ROLE.
-    /// @dev Never reverts because of an item or a pause.
+    /// @dev Never reverts because of an item or a pause. An item may end as any error of submitIntent, or as
+    /// IdMismatch, DepositorNotAllowed, OutOfGas or EscrowPaused.
+    /// @param items at most what README.md's "Sizing a batch" allows for the gas given
+    /// @return outcomes one for each item, in order; Done items also tell MintIntentSubmitted, others ItemSkipped
     function submitIntents(SubmitItem[] calldata items) external returns (ItemOutcome[] memory outcomes);
 
     // ---------------------------------------------------------------- settlement
 
     /// @notice Mints the intent's amount to its user. Needs EXECUTOR_ROLE. Expiry alone does not refuse it.
+    /// @dev Reverts while paused, and with IntentNotFound, IntentAlreadyExecuted, IntentAlreadyRefunded,
+    /// UserNotCompliant, CompliancePaused, RateLimited, TokenPaused, TransferFailed (the token refused).
+    /// @param intentId a Pending intent
     function executeMint(bytes32 intentId) external;
 
     /// @notice Mints many. Needs EXECUTOR_ROLE. Never reverts because of an item or a pause.
+    /// @dev An item may end as any error of executeMint, or as OutOfGas or EscrowPaused. An id twice in one batch
+    /// is Done once and AlreadyExecuted once.
+    /// @param intentIds Pending intents
+    /// @return outcomes one for each id, in order; Done items also tell MintExecuted, others ItemSkipped
     function executeMints(bytes32[] calldata intentIds) external returns (ItemOutcome[] memory outcomes);
 
-    /// @notice Returns the deposit to its depositor. Needs EXECUTOR_ROLE.
+    /// @notice Returns the deposit to its depositor, or to their credit when the push fails. Needs EXECUTOR_ROLE.
+    /// @dev Reverts while paused, and with IntentNotFound, IntentAlreadyExecuted, IntentAlreadyRefunded,
+    /// ReasonTooLong, InsufficientGas, TransferFailed (another amount moved than asked).
+    /// @param intentId a Pending intent
     /// @param reason at most 256 bytes, told in MintRefunded
     function refundIntent(bytes32 intentId, string calldata reason) external;
 
     /// @notice Returns many. Needs EXECUTOR_ROLE. Never reverts because of an item or a pause.
+    /// @dev Reverts ReasonTooLong. An item may end as any other error of refundIntent, or as OutOfGas or
+    /// EscrowPaused.
+    /// @param intentIds Pending intents
+    /// @param reason at most 256 bytes, the same for all
+    /// @return outcomes one for each id, in order; Done items also tell MintRefunded, others ItemSkipped
     function refundIntents(bytes32[] calldata intentIds, string calldata reason)
         external
         returns (ItemOutcome[] memory outcomes);
 
     /// @notice Returns an expired deposit to its depositor. Anyone may call it, also while paused.
+    /// @dev Reverts IntentNotFound, IntentAlreadyExecuted, IntentAlreadyRefunded, NotExpired, InsufficientGas,
+    /// TransferFailed (another amount moved than asked).
+    /// @param intentId a Pending intent whose `expiresAt` has passed
     function reclaim(bytes32 intentId) external;
 
     /// @notice Pays the caller what a failed push left to their credit. Works while paused.
+    /// @dev Reverts NothingToWithdraw; TransferFailed when the token still refuses, and then the credit stays.
     /// @return amount base units paid
     function withdraw() external returns (uint256 amount);
 
     // ---------------------------------------------------------------- administration
 
     /// @notice Sends backing of executed mints to the treasury. Needs ADMIN_ROLE.
-    /// @param amount at most balance - pending - credited
+    /// @dev Reverts SweepExceedsSettled, TransferFailed.
+    /// @param amount base units, at most `sweepable()`: balance - pending - credited
     function sweepSettled(uint256 amount) external;
 
     /// @notice Sends a token that is not the backing to the treasury. Needs ADMIN_ROLE.
+    /// @dev Reverts InvalidToken for the backing and for accounts without code, TransferFailed.
+    /// @param amount in that token's own base units
     function recoverForeignToken(address token, uint256 amount) external;
 
     /// @notice Changes the compliance source. Needs ADMIN_ROLE; the new source must answer now.
-    function setUserRegistry(address userRegistry) external;
+    /// @dev Reverts InvalidComplianceSource.
+    /// @param userRegistry_ in production the ComplianceManager
+    function setUserRegistry(address userRegistry_) external;
 
     /// @notice Changes the backing token. Needs ADMIN_ROLE; refused while anything is pending or credited.
-    /// @dev What is left of the former one goes to the treasury by recoverForeignToken.
-    function setStablecoin(address stablecoin) external;
+    /// @dev What is left of the former one goes to the treasury by recoverForeignToken. Reverts
+    /// DepositsOutstanding; InvalidToken without code, without 18 decimals, or for the country token.
+    function setStablecoin(address stablecoin_) external;
 
     /// @notice Changes the treasury; the former stays a depositor until revoked. Needs ADMIN_ROLE.
-    function setTreasury(address treasury) external;
+    /// @dev Reverts InvalidTreasury for zero and for the escrow. The new one must approve the escrow itself.
+    function setTreasury(address treasury_) external;
 
     /// @notice Ends a former treasury's time as depositor. Needs ADMIN_ROLE. Its deposits still return to it.
+    /// @dev Reverts InvalidTreasury for the present treasury and for an account that is no depositor.
     function revokeTreasury(address former) external;
 
-    /// @notice Needs ADMIN_ROLE. 0 < min <= max < 2^96.
-    function setMintLimits(uint256 minMintAmount, uint256 maxMintAmount) external;
+    /// @notice Bounds of one deposit, base units. Needs ADMIN_ROLE. Deposits already made are not touched.
+    /// @dev Reverts InvalidLimit unless 0 < min <= max < 2^96.
+    function setMintLimits(uint256 minMintAmount_, uint256 maxMintAmount_) external;
 
-    /// @notice Needs ADMIN_ROLE. Zero stops new deposits.
-    function setDailyLimitPerUser(uint256 dailyLimitPerUser) external;
+    /// @notice What one user may deposit in a UTC day, base units. Needs ADMIN_ROLE. Zero stops new deposits.
+    /// @dev Reverts InvalidLimit from 2^128 on.
+    function setDailyLimitPerUser(uint256 dailyLimitPerUser_) external;
 
-    /// @notice Needs ADMIN_ROLE. Zero stops all mints.
-    function setExecutorMintPerHour(uint256 executorMintPerHour) external;
+    /// @notice What each executor may mint in an hour, base units. Needs ADMIN_ROLE. Zero stops all mints.
+    /// @dev Reverts InvalidLimit from 2^128 on.
+    function setExecutorMintPerHour(uint256 executorMintPerHour_) external;
 
-    /// @notice Needs ADMIN_ROLE. One hour to one year; deposits already made keep theirs.
-    function setDepositExpirySeconds(uint256 depositExpirySeconds) external;
+    /// @notice Life of a deposit before it can be reclaimed. Needs ADMIN_ROLE. Deposits already made keep theirs.
+    /// @dev Reverts InvalidLimit outside one hour to 365 days.
+    /// @param depositExpirySeconds_ seconds
+    function setDepositExpirySeconds(uint256 depositExpirySeconds_) external;
 
     /// @notice Stops deposits, mints and refunds; reclaim and withdraw go on. Needs PAUSER_ROLE.
     function pause() external;
 
-    /// @notice Needs UNPAUSER_ROLE, which is not the pauser's.
+    /// @notice Starts them again. Needs UNPAUSER_ROLE, which is not the pauser's.
     function unpause() external;
 
     // ---------------------------------------------------------------- views
@@ -288,7 +333,7 @@ interface IMintEscrow {
         address depositor,
         address user,
         uint256 amount,
-        bytes32 countryCode,
+        bytes32 countryCode_,
         bytes32 txRef
     ) external view returns (bytes32);
 

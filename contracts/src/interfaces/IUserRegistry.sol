@@ -28,21 +28,27 @@ interface IUserRegistry is IComplianceSource {
     error InvalidMinAttestationAge();
 
     /// @notice Replaces all facts of a user.
-    /// @dev Needs WRITER_ROLE. The attestation's age restarts only when its hash changes.
+    /// @dev Needs WRITER_ROLE, held by the ComplianceManager. The attestation's age restarts only when its hash
+    /// changes. Reverts Unauthorized, InvalidUser, InvalidRiskScore.
     /// @param user not the zero address
     /// @param riskScore 0 (best) to 100 (worst)
     /// @param attestationHash hash of the off-chain attestation; zero removes it
     /// @param isVerified whether the identity was verified
     function updateUser(address user, uint8 riskScore, bytes32 attestationHash, bool isVerified) external;
 
-    /// @notice Changes the policy. Needs ADMIN_ROLE.
-    /// @param maxRiskScore highest score that may still be minted to, at most 99
-    /// @param attestationRequired whether a user without an attestation is refused
-    /// @param minAttestationAge seconds an attestation must have existed
-    function setCompliancePolicy(uint8 maxRiskScore, bool attestationRequired, uint64 minAttestationAge)
+    /// @notice Changes the policy. Needs ADMIN_ROLE. It judges the facts already recorded from the next call on.
+    /// @dev Reverts Unauthorized, InvalidMaxRiskScore, InvalidMinAttestationAge.
+    /// @param maxRiskScore_ highest score that may still be minted to, at most 99
+    /// @param attestationRequired_ whether a user without an attestation is refused
+    /// @param minAttestationAge_ seconds an attestation must have existed, at most ten years
+    function setCompliancePolicy(uint8 maxRiskScore_, bool attestationRequired_, uint64 minAttestationAge_)
         external;
 
     /// @notice The facts of a user; reverts UserNotFound for an unknown one.
+    /// @return riskScore 0 (best) to 100 (worst)
+    /// @return attestationHash zero when there is none
+    /// @return lastUpdated block time of the last write, unix seconds
+    /// @return isVerified whether the identity was verified
     function getUser(address user)
         external
         view
