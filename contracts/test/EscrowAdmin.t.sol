@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
-import {
-    IAccessControlDefaultAdminRules
-} from "@openzeppelin/contracts/access/extensions/IAccessControlDefaultAdminRules.sol";
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
-import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
-import {ComplianceManager} from "../src/ComplianceManager.sol";
 import {CountryToken} from "../src/CountryToken.sol";
 import {MintEscrow} from "../src/MintEscrow.sol";
 import {USDStablecoin} from "../src/USDStablecoin.sol";
-import {UserRegistry} from "../src/UserRegistry.sol";
 import {Governed} from "../src/base/Governed.sol";
 import {IMintEscrow} from "../src/interfaces/IMintEscrow.sol";
-import {IUserRegistry} from "../src/interfaces/IUserRegistry.sol";
 import {EscrowFixture} from "./utils/EscrowFixture.sol";
 import {HostileToken} from "./mocks/HostileToken.sol";
 import {vm} from "./utils/Test.sol";
@@ -185,144 +177,6 @@ contract EscrowAdminTest is EscrowFixture {
         vm.assertEq(escrow.depositExpirySeconds(), 1 hours);
     }
 
-    /// @dev Every gated function, called by every account that lacks its role.
-    function test_every_function_refuses_every_wrong_role() public {
-        bytes32[] memory none = new bytes32[](0);
-        bytes[11] memory adminCalls = [
-            abi.encodeCall(IMintEscrow.sweepSettled, (0)),
-            abi.encodeCall(IMintEscrow.recoverForeignToken, (address(kes), 0)),
-            abi.encodeCall(IMintEscrow.setUserRegistry, (address(manager))),
-            abi.encodeCall(IMintEscrow.setStablecoin, (address(dai))),
-            abi.encodeCall(IMintEscrow.setTreasury, (stranger)),
-            abi.encodeCall(IMintEscrow.revokeTreasury, (treasury)),
-            abi.encodeCall(IMintEscrow.setMintLimits, (1, 2)),
-            abi.encodeCall(IMintEscrow.setDailyLimitPerUser, (1)),
-            abi.encodeCall(IMintEscrow.setExecutorMintPerHour, (1)),
-            abi.encodeCall(IMintEscrow.setDepositExpirySeconds, (1 days)),
-            abi.encodeCall(IAccessControl.grantRole, (escrow.EXECUTOR_ROLE(), stranger))
-        ];
-        for (uint256 i = 0; i < 10; ++i) {
-            _refusedToAllBut(admin, escrow.ADMIN_ROLE(), adminCalls[i]);
-        }
-        _refusedToAllBut(admin, 0, adminCalls[10]);
-        bytes32 role = escrow.EXECUTOR_ROLE();
-        _refusedToAllBut(executor, role, abi.encodeCall(IMintEscrow.executeMint, (REF)));
-        _refusedToAllBut(executor, role, abi.encodeCall(IMintEscrow.refundIntent, (REF, "")));
-        _refusedToAllBut(executor, role, abi.encodeCall(IMintEscrow.executeMints, (none)));
-        _refusedToAllBut(executor, role, abi.encodeCall(IMintEscrow.refundIntents, (none, "")));
-        _refusedToAllBut(
-            executor, role, abi.encodeCall(IMintEscrow.submitIntents, (new IMintEscrow.SubmitItem[](0)))
-        );
-        _refusedToAllBut(pauser, escrow.PAUSER_ROLE(), abi.encodeCall(IMintEscrow.pause, ()));
-        _refusedToAllBut(unpauser, escrow.UNPAUSER_ROLE(), abi.encodeCall(IMintEscrow.unpause, ()));
-        address next = address(new MintEscrow());
-        _refusedToAllBut(
-            upgrader, escrow.UPGRADER_ROLE(), abi.encodeCall(UUPSUpgradeable.upgradeToAndCall, (next, ""))
-        );
-    }
-
-    function _refusedToAllBut(address holder, bytes32 role, bytes memory call) private {
-        address[8] memory callers = [admin, upgrader, pauser, unpauser, officer, executor, treasury, stranger];
-        for (uint256 i = 0; i < callers.length; ++i) {
-            if (callers[i] == holder) continue;
-            vm.prank(callers[i]);
-            (bool success, bytes memory answer) = address(escrow).call(call);
-            vm.assertFalse(success);
-            vm.assertEq(
-                answer,
-                abi.encodeWithSelector(
-                    IAccessControl.AccessControlUnauthorizedAccount.selector, callers[i], role
-                )
-            );
-        }
-    }
-
-    function test_the_default_admin_cannot_make_an_upgrader() public {
-        bytes32 role = escrow.UPGRADER_ROLE();
-        vm.assertEq(escrow.getRoleAdmin(role), role);
-        vm.prank(admin);
-        vm.expectRevert(
-            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, admin, role)
-        );
-        escrow.grantRole(role, admin);
-    }
-
-    function test_the_default_admin_is_handed_over_in_two_steps_and_late() public {
-        vm.prank(admin);
-        escrow.beginDefaultAdminTransfer(stranger);
-        vm.prank(stranger);
-        vm.expectRevert(
-            abi.encodeWithSelector(
-                IAccessControlDefaultAdminRules.AccessControlEnforcedDefaultAdminDelay.selector,
-                START + 2 days
-            )
-        );
-        escrow.acceptDefaultAdminTransfer();
-        vm.warp(START + 2 days + 1);
-        vm.prank(stranger);
-        escrow.acceptDefaultAdminTransfer();
-        vm.assertEq(escrow.defaultAdmin(), stranger);
-    }
-
-    function test_the_deployer_holds_no_role() public view {
-        bytes32[5] memory roles = [
-            bytes32(0),
-            escrow.ADMIN_ROLE(),
-            escrow.UPGRADER_ROLE(),
-            escrow.EXECUTOR_ROLE(),
-            escrow.PAUSER_ROLE()
-        ];
-        for (uint256 i = 0; i < roles.length; ++i) {
-            vm.assertFalse(escrow.hasRole(roles[i], address(this)));
-            vm.assertFalse(manager.hasRole(roles[i], address(this)));
-            vm.assertFalse(registry.hasRole(roles[i], address(this)));
-            vm.assertFalse(kes.hasRole(roles[i], address(this)));
-        }
-    }
-
-    function test_an_upgrade_keeps_intents_and_their_ends() public {
-        bytes32 minted = _deposited("A");
-        bytes32 refunded = _deposited("B");
-        address next = address(new MintEscrowNext());
-        vm.prank(upgrader);
-        escrow.upgradeToAndCall(next, "");
-        vm.assertEq(escrow.version(), "next");
-        _is(_execute(minted), IMintEscrow.ItemOutcome.Done);
-        _is(_refund(refunded), IMintEscrow.ItemOutcome.Done);
-        address former = address(new MintEscrow());
-        vm.prank(upgrader);
-        escrow.upgradeToAndCall(former, "");
-        vm.assertEq(escrow.version(), "1.0.0");
-        _is(_execute(minted), IMintEscrow.ItemOutcome.AlreadyExecuted);
-        _is(_refund(refunded), IMintEscrow.ItemOutcome.AlreadyRefunded);
-    }
-
-    function test_the_other_proxies_upgrade_by_the_upgrader_alone() public {
-        address nextManager = address(new ComplianceManager());
-        address nextRegistry = address(new UserRegistry());
-        bytes32 role = manager.UPGRADER_ROLE();
-        vm.startPrank(admin);
-        vm.expectRevert(
-            abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, admin, role)
-        );
-        manager.upgradeToAndCall(nextManager, "");
-        vm.expectRevert(IUserRegistry.Unauthorized.selector);
-        registry.upgradeToAndCall(nextRegistry, "");
-        vm.stopPrank();
-        vm.startPrank(upgrader);
-        manager.upgradeToAndCall(nextManager, "");
-        registry.upgradeToAndCall(nextRegistry, "");
-        vm.assertTrue(manager.isCompliant(user));
-    }
-
-    function test_an_upgrade_to_something_else_is_refused() public {
-        vm.startPrank(upgrader);
-        vm.expectRevert();
-        escrow.upgradeToAndCall(address(dai), "");
-        vm.expectRevert();
-        escrow.upgradeToAndCall(stranger, "");
-    }
-
     // ---------------------------------------------------------------- initialization
 
     function _params() private view returns (IMintEscrow.InitParams memory params) {
@@ -391,11 +245,5 @@ contract EscrowAdminTest is EscrowFixture {
         params = _params();
         params.maxMintAmount = 0;
         _refusedInit(implementation, params, IMintEscrow.InvalidLimit.selector);
-    }
-}
-
-contract MintEscrowNext is MintEscrow {
-    function version() external pure override returns (string memory) {
-        return "next";
     }
 }

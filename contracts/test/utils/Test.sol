@@ -32,6 +32,9 @@ interface Vm {
     function getNonce(address account) external view returns (uint64);
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function toString(uint256 value) external pure returns (string memory);
+    function toString(address value) external pure returns (string memory);
+    function snapshotState() external returns (uint256 snapshot);
+    function revertToState(uint256 snapshot) external returns (bool);
 
     function assertEq(uint256 left, uint256 right) external pure;
     function assertEq(uint256 left, uint256 right, string calldata error) external pure;
@@ -40,9 +43,11 @@ interface Vm {
     function assertEq(bool left, bool right) external pure;
     function assertEq(string calldata left, string calldata right) external pure;
     function assertEq(bytes calldata left, bytes calldata right) external pure;
+    function assertEq(bytes calldata left, bytes calldata right, string calldata error) external pure;
     function assertTrue(bool condition) external pure;
     function assertTrue(bool condition, string calldata error) external pure;
     function assertFalse(bool condition) external pure;
+    function assertFalse(bool condition, string calldata error) external pure;
     function assertLe(uint256 left, uint256 right, string calldata error) external pure;
     function assertGe(uint256 left, uint256 right, string calldata error) external pure;
     function assertLt(uint256 left, uint256 right, string calldata error) external pure;
@@ -59,13 +64,36 @@ interface Vm {
     function envOr(string calldata name, uint256 fallbackValue) external view returns (uint256);
     function envOr(string calldata name, address fallbackValue) external view returns (address);
     function envOr(string calldata name, string calldata fallbackValue) external view returns (string memory);
+    function envBytes(string calldata name) external view returns (bytes memory);
     function serializeAddress(string calldata object, string calldata key, address value)
         external
         returns (string memory);
     function serializeUint(string calldata object, string calldata key, uint256 value)
         external
         returns (string memory);
+    function serializeAddress(string calldata object, string calldata key, address[] calldata values)
+        external
+        returns (string memory);
+    function serializeBytes(string calldata object, string calldata key, bytes calldata value)
+        external
+        returns (string memory);
+    function serializeBytes32(string calldata object, string calldata key, bytes32 value)
+        external
+        returns (string memory);
+    function serializeString(string calldata object, string calldata key, string calldata value)
+        external
+        returns (string memory);
     function writeJson(string calldata json, string calldata path) external;
+    function readFile(string calldata path) external view returns (string memory);
+    function parseJsonKeys(string calldata json, string calldata key) external pure returns (string[] memory);
+    function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
+    function parseJsonStringArray(string calldata json, string calldata key)
+        external
+        pure
+        returns (string[] memory);
+    function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
+    function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
+    function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function writeFile(string calldata path, string calldata data) external;
 }
 
