@@ -4,14 +4,21 @@
 # Every value may be set in the environment (see README.md). The defaults are for development only: the
 # accounts of the well-known test mnemonic "test test test test test test test test test test test junk",
 # whose keys are public test vectors and must never hold anything of worth.
+#
+# deploy.sh --production RPC_URL OUT_JSON: the same where money is real. Nothing has a default; MULTISIG
+# administers, a timelock of its own upgrades, and DEPLOYER_KEY ends without a role.
 set -eu
+script=Deploy
+if [ "${1:-}" = --production ]; then
+    script=Production
+    shift
+    : "${DEPLOYER_KEY:?is not set}" "${MULTISIG:?is not set}" "${STABLECOIN:?is not set}" "${TREASURY:?is not set}"
+    : "${PAUSER:?is not set}" "${COMPLIANCE_OFFICER:?is not set}" "${EXECUTOR:?is not set}"
+fi
 if [ $# -ne 2 ]; then
-    echo "usage: $0 RPC_URL OUT_JSON" >&2
+    echo "usage: $0 [--production] RPC_URL OUT_JSON" >&2
     exit 2
 fi
-rpc=$1
-case "$2" in /*) out=$2 ;; *) out=$PWD/$2 ;; esac
-cd "$(dirname "$0")"
 
 if [ -z "${DEPLOYER_KEY:-}" ]; then
     account0=0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266
@@ -31,24 +38,4 @@ if [ -z "${DEPLOYER_KEY:-}" ]; then
     fi
     export DEPLOYER_KEY ADMIN COMPLIANCE_OFFICER EXECUTOR ADMIN_DELAY TREASURY
 fi
-
-# forge may only write below ./deployments; each run has its own folder, so runs may overlap.
-mkdir -p deployments
-work=$(mktemp -d "$PWD/deployments/run.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-export FOUNDRY_PROFILE=deploy DEPLOY_OUT="$work/addresses.json" FOUNDRY_BROADCAST="$work/broadcast"
-# Runs that start together must not compile into the same folder at once.
-build() { tools/foundry forge build script/Deploy.s.sol >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }; }
-if command -v flock >/dev/null; then
-    (flock 9 && build) 9>deployments/.build-lock
-else
-    build
-fi
-if ! tools/foundry forge script script/Deploy.s.sol:Deploy --rpc-url "$rpc" --broadcast --no-storage-caching \
-    --legacy >"$work/log" 2>&1; then
-    cat "$work/log" >&2
-    exit 1
-fi
-mkdir -p "$(dirname "$out")"
-cp "$DEPLOY_OUT" "$out.part"
-mv "$out.part" "$out"
+exec "$(dirname "$0")/tools/run-script" "$script" "$1" "$2"

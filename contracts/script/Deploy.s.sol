@@ -4,13 +4,12 @@ pragma solidity ^0.8.28;
 import {USDStablecoin} from "../src/USDStablecoin.sol";
 import {vm} from "../test/utils/Test.sol";
 import {Deployment} from "./Deployment.sol";
+import {Settings} from "./Settings.sol";
 
-/// @title Deploys the whole system from the environment and writes its addresses.
-/// @notice README.md lists the variables. Without STABLECOIN a development coin is deployed and the treasury
-/// funded; with TREASURY_KEY the treasury also approves the escrow.
-contract Deploy {
-    bool public constant IS_SCRIPT = true;
-
+/// @title Deploys the whole system for development; Production.s.sol is for where money is real.
+/// @notice Without STABLECOIN a development coin is deployed and the treasury funded; with TREASURY_KEY the
+/// treasury also approves the escrow.
+contract Deploy is Settings {
     uint256 private constant DEVELOPMENT_FUNDS = 1e28;
 
     function run() external {
@@ -29,7 +28,7 @@ contract Deploy {
             _approve(USDStablecoin(policy.stablecoin), treasuryKey, address(system.escrow));
         }
         vm.stopBroadcast();
-        _write(system, policy, deployBlock);
+        _write(system, roles, policy, deployBlock);
     }
 
     function _developmentCoin(address deployer, address admin, address treasury) private returns (address) {
@@ -65,38 +64,5 @@ contract Deploy {
             officers: vm.envAddress("COMPLIANCE_OFFICER", ","),
             executors: vm.envAddress("EXECUTOR", ",")
         });
-    }
-
-    function _policy() private view returns (Deployment.Policy memory) {
-        return Deployment.Policy({
-            treasury: vm.envAddress("TREASURY"),
-            stablecoin: vm.envOr("STABLECOIN", address(0)),
-            tokenName: vm.envOr("TOKEN_NAME", "Kenya Shilling Token"),
-            tokenSymbol: vm.envOr("TOKEN_SYMBOL", "KES"),
-            countryCode: bytes32(bytes(vm.envOr("COUNTRY_CODE", "KES"))),
-            maxRiskScore: uint8(vm.envOr("MAX_RISK_SCORE", 91)),
-            attestationRequired: vm.envOr("ATTESTATION_REQUIRED", 1) != 0,
-            minAttestationAge: uint64(vm.envOr("MIN_ATTESTATION_AGE", 0)),
-            minMintAmount: vm.envOr("MIN_MINT_AMOUNT", 1e18),
-            maxMintAmount: vm.envOr("MAX_MINT_AMOUNT", 1e21),
-            dailyLimitPerUser: vm.envOr("DAILY_LIMIT_PER_USER", 2e22),
-            executorMintPerHour: vm.envOr("EXECUTOR_MINT_PER_HOUR", 1e24),
-            depositExpirySeconds: vm.envOr("DEPOSIT_EXPIRY_SECONDS", 604_800)
-        });
-    }
-
-    function _write(Deployment.System memory system, Deployment.Policy memory policy, uint256 deployBlock)
-        private
-    {
-        string memory json = "system";
-        vm.serializeUint(json, "chainId", block.chainid);
-        vm.serializeAddress(json, "escrow", address(system.escrow));
-        vm.serializeAddress(json, "countryToken", address(system.token));
-        vm.serializeAddress(json, "stablecoin", policy.stablecoin);
-        vm.serializeAddress(json, "userRegistry", address(system.registry));
-        vm.serializeAddress(json, "complianceManager", address(system.manager));
-        vm.serializeAddress(json, "treasury", policy.treasury);
-        string memory text = vm.serializeUint(json, "deployBlock", deployBlock);
-        vm.writeJson(text, vm.envString("DEPLOY_OUT"));
     }
 }
