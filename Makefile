@@ -18,10 +18,10 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
-.PHONY: help demo up down test test-env test-env-down contracts mutants lint fmt bench compose-smoke tools build
+.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-contracts lint fmt bench compose-smoke tools build
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: tools build ## Show a payment become a mint: private servers, real signatures, real chain
 	@$(stack) demo
@@ -45,12 +45,17 @@ test-env-down: ## Stop the servers of test-env
 	@cargo build --quiet --package testkit --bin stack
 	@$(target_dir)/debug/stack services down --dir $(TEST_DIR)
 
-contracts: tools ## Build, check and test the contracts
-	@scripts/contracts
+contracts: ## Everything that checks the contracts, analysis and rehearsals included (docs/CONTRACTS.md)
+	@scripts/install-tools contracts >&2
+	@scripts/contracts full
 
 mutants: tools ## Take out one guard at a time and expect red tests (half an hour). WORD=seal for some of them
 	@cargo build --quiet --package testkit --bin stack
 	@$(target_dir)/debug/stack services run -- scripts/mutants $(WORD)
+
+mutants-contracts: ## The same for the contracts. WORD=upgrade for some of them
+	@contracts/install.sh >&2
+	@contracts/tools/mutants $(WORD)
 
 lint: ## Formatting, clippy, dependency rules
 	@scripts/lint
