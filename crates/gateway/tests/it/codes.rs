@@ -253,11 +253,11 @@ async fn a_key_has_a_rate_limit_but_callbacks_have_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_halted_intake_is_unavailable_and_callbacks_go_on() {
     let rig = Rig::new().await;
-    rig.sql("insert into halts (scope, halted, reason, changed_by) values ('intake', true, 'drill', 'me')");
     let message = rig.intent("TX1");
     let before = rig.intent("TX0");
-    rig.sql("update halts set halted = false");
     let accepted = rig.send(&before).await;
+    assert_eq!(accepted.status, 201);
+    rig.sql("insert into halts (scope, halted, reason, changed_by) values ('intake', false, 'drill', 'me')");
     rig.sql("update halts set halted = true");
     let reply = testkit::eventually(crate::rig::SOON, "the halt is seen", async || {
         let reply = rig.send(&rig.intent(&testkit::client::fresh_tx_ref("T")?)).await;
