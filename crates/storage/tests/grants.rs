@@ -1,0 +1,175 @@
+//! Which role may do what to which table: every pair is really tried, and what was found is the committed table.
+#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use testkit::{Database, Servers};
+
+const ROLES: [&str; 4] = ["gateway", "callback", "executor", "ops"];
+const VERBS: [&str; 5] = ["select", "insert", "update", "delete", "truncate"];
+
+/// Tries each statement as each role, column by column where rights can be by column, and undoes what was allowed.
+/// PostgreSQL checks rights before it looks at rows, so `where false` is a real try that touches none.
+/// `anyone` is a role of the server's own that nobody granted anything: it has what PUBLIC has.
+const TRIES: &str = r"
+create function pg_temp.may(role text, statement text) returns boolean language plpgsql as $$
+begin
+    perform set_config('role', role, true);
+    execute statement;
+    raise exception using errcode = 'ZZ001';
+exception
+    when insufficient_privilege then return false;
+    when sqlstate 'ZZ001' then return true;
+end $$;
+with roles (name, role) as (
+    values ('gateway', 'fiatrails_gateway'), ('callback', 'fiatrails_callback'), ('executor', 'fiatrails_executor'),
+           ('ops', 'fiatrails_ops'), ('anyone', 'pg_signal_backend')
+), columns as (
+    select c.relname as tab, a.attname as col, a.attidentity <> '' as generated
+    from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+), tries as (
+    select tab, 'select' as verb, col, format('select %I from %I where false', col, tab) as statement from columns
+    union all select tab, 'insert', col, format('insert into %I (%I) select null where false', tab, col)
+        from columns where not generated
+    union all select tab, 'update', col, format('update %I set %I = default where false', tab, col) from columns
+    union all select distinct tab, 'delete', '', format('delete from %I where false', tab) from columns
+    union all select distinct tab, 'truncate', '', format('truncate %I cascade', tab) from columns
+)
+select tab, name, verb, col from tries cross join roles where pg_temp.may(role, statement) order by 1, 2, 3, 4";
+
+const FUNCTIONS: &str = "select p.proname, r.name from pg_proc p, (values ('gateway', 'fiatrails_gateway'), \
+    ('callback', 'fiatrails_callback'), ('executor', 'fiatrails_executor'), ('ops', 'fiatrails_ops'), \
+    ('anyone', 'pg_signal_backend')) r (name, role) where p.pronamespace = 'public'::regnamespace \
+    and has_function_privilege(r.role, p.oid, 'execute') order by 1, 2";
+
+/// Columns by table, role and verb.
+type Rights = BTreeMap<(String, String, String), BTreeSet<String>>;
+
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .map(|line| line.split('|').collect::<Vec<_>>())
+        .filter(|row| row.len() > 1)
+}
+
+fn tried(database: &Database) -> Rights {
+    let mut rights = Rights::new();
+    for row in rows(&database.sql(TRIES).unwrap()) {
+        let key = (row[0].to_owned(), row[1].to_owned(), row[2].to_owned());
+        rights.entry(key).or_default().insert(row[3].to_owned());
+    }
+    rights
+}
+
+/// The columns of each table, for one of whom all are granted.
+fn columns(database: &Database) -> BTreeMap<String, BTreeSet<String>> {
+    let listed = database
+        .sql("select table_name, column_name from information_schema.columns where table_schema = 'public'")
+        .unwrap();
+    let mut columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in rows(&listed) {
+        columns
+            .entry(row[0].to_owned())
+            .or_default()
+            .insert(row[1].to_owned());
+    }
+    columns
+}
+
+fn cell(rights: &Rights, table: &str, role: &str, all: &BTreeSet<String>) -> String {
+    let mut said = Vec::new();
+    for verb in VERBS {
+        let Some(granted) = rights.get(&(table.to_owned(), role.to_owned(), verb.to_owned())) else {
+            continue;
+        };
+        let whole = granted.contains("") || granted.len() == all.len() || verb == "insert";
+        let some: Vec<&str> = granted.iter().map(String::as_str).collect();
+        said.push(if whole {
+            verb.to_owned()
+        } else {
+            format!("{verb} ({})", some.join(", "))
+        });
+    }
+    said.join(", ")
+}
+
+fn describe(database: &Database, rights: &Rights) -> String {
+    let mut text = String::from(
+        "# Who may do what to which table\n\n\
+         Every right here was tried, and everything else was refused. Renew with\n\
+         `FIATRAILS_WRITE_DOCS=1 cargo nextest run -p storage --test grants`, and look at the difference twice.\n\n\
+         | table | gateway | callback | executor | ops |\n|---|---|---|---|---|\n",
+    );
+    for (table, all) in columns(database) {
+        let cells = ROLES.map(|role| cell(rights, &table, role, &all));
+        writeln!(text, "| `{table}` | {} |", cells.join(" | ")).unwrap();
+    }
+    text.push_str("\n| function | who may call it |\n|---|---|\n");
+    for row in rows(&database.sql(FUNCTIONS).unwrap()) {
+        writeln!(text, "| `{}` | {} |", row[0], row[1]).unwrap();
+    }
+    text
+}
+
+#[tokio::test]
+async fn every_role_can_do_to_every_table_what_is_written_down_and_nothing_else() {
+    let database = Servers::shared().unwrap().database().await.unwrap();
+    let rights = tried(&database);
+    let found = describe(&database, &rights);
+    let path = testkit::dirs::workspace().join("migrations/GRANTS.md");
+    if std::env::var_os("FIATRAILS_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &found).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(
+        found, committed,
+        "migrations/GRANTS.md does not say what the database allows"
+    );
+    let anyone: Vec<_> = rights.keys().filter(|(_, role, _)| role == "anyone").collect();
+    assert!(anyone.is_empty(), "granted to PUBLIC: {anyone:?}");
+}
+
+#[tokio::test]
+async fn every_table_has_one_writer() {
+    let database = Servers::shared().unwrap().database().await.unwrap();
+    let mut writers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for ((table, role, verb), columns) in tried(&database) {
+        assert_ne!(verb, "truncate", "{role} may empty {table}");
+        // The one exception: a person resolves, the callback service opens.
+        let resolves = ["resolution", "resolved_at", "resolved_by"];
+        if table == "exceptions" && role == "ops" && columns.iter().eq(resolves) {
+            continue;
+        }
+        if verb != "select" {
+            writers.entry(table).or_default().insert(role);
+        }
+    }
+    let shared: Vec<_> = writers.iter().filter(|(_, roles)| roles.len() != 1).collect();
+    assert!(shared.is_empty(), "more than one writer: {shared:?}");
+    let unwritten: Vec<_> = columns(&database)
+        .into_keys()
+        .filter(|table| !writers.contains_key(table))
+        .collect();
+    assert!(unwritten.is_empty(), "nobody may write {unwritten:?}");
+}
+
+/// Evidence and the trail of what was done are never rewritten, not even by their owner.
+#[tokio::test]
+async fn evidence_and_history_are_append_only() {
+    let database = Servers::shared().unwrap().database().await.unwrap();
+    let rights = tried(&database);
+    for table in [
+        "mint_intents",
+        "mpesa_reports",
+        "payments",
+        "decision_history",
+        "leg_history",
+        "audit_log",
+    ] {
+        for (key, columns) in rights.iter().filter(|((name, ..), _)| name == table) {
+            let verb = key.2.as_str();
+            assert!(["select", "insert"].contains(&verb), "{key:?}: {columns:?}");
+        }
+    }
+}
