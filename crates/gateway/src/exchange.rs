@@ -176,8 +176,8 @@ impl Exchange {
                 .insert_header((RESPONSE_TIMESTAMP, timestamp.to_string()))
                 .insert_header((RESPONSE_SIGNATURE, signed.sign(key.secret()).to_string()));
         }
-        if reply.closes || gateway.stop.is_requested() {
-            // A client that goes on using this connection would hold up the stop.
+        if reply.closes || gateway.stop.is_draining() {
+            // The client's next connection goes where somebody stays; this one would hold up the stop.
             response.force_close();
         }
         observe::answered(self.route, status, self.started.elapsed());

@@ -58,7 +58,7 @@ async fn ready(health: web::Data<Health>) -> HttpResponse {
 
 async fn show(health: web::Data<Health>) -> HttpResponse {
     let report = health.report().await;
-    let status = if report.ready { "healthy" } else { "degraded" };
+    let status = if report.healthy { "healthy" } else { "degraded" };
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(json!({ "status": status, "checks": report.checks }))

@@ -17,10 +17,19 @@ const FRESH: Duration = Duration::from_millis(500);
 type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 type Check = Arc<dyn Fn() -> Answer + Send + Sync>;
 
+/// What follows when a check fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    /// Not ready: we cannot do our work.
+    Needed,
+    /// Ready, and not healthy: what we accept meanwhile is safe, and waits.
+    Missed,
+}
+
 /// A set of checks; clones share it.
 #[derive(Clone, Default)]
 pub struct Health {
-    checks: Arc<Mutex<Vec<(&'static str, Check)>>>,
+    checks: Arc<Mutex<Vec<(&'static str, Weight, Check)>>>,
     last: Arc<tokio::sync::Mutex<Option<(Instant, Report)>>>,
 }
 
@@ -28,6 +37,8 @@ pub struct Health {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub ready: bool,
+    /// Every check passed, those that we can do without included.
+    pub healthy: bool,
     /// `ok` or the problem, by check.
     pub checks: BTreeMap<&'static str, String>,
 }
@@ -39,8 +50,25 @@ impl Report {
 }
 
 impl Health {
-    /// Every check must pass for the process to be ready.
+    /// Must pass for the process to be ready.
     pub fn add<F, A>(&self, name: &'static str, check: F)
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.put(name, Weight::Needed, check);
+    }
+
+    /// Shown, and without it the process is ready all the same.
+    pub fn add_dispensable<F, A>(&self, name: &'static str, check: F)
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.put(name, Weight::Missed, check);
+    }
+
+    fn put<F, A>(&self, name: &'static str, weight: Weight, check: F)
     where
         F: Fn() -> A + Send + Sync + 'static,
         A: Future<Output = Result<(), String>> + Send + 'static,
@@ -49,7 +77,7 @@ impl Health {
         self.checks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push((name, check));
+            .push((name, weight, check));
     }
 
     pub async fn report(&self) -> Report {
@@ -66,18 +94,27 @@ impl Health {
 
     async fn run(&self) -> Report {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let answers = join_all(checks.into_iter().map(|(name, check)| async move {
+        let answers = join_all(checks.into_iter().map(|(name, weight, check)| async move {
             let answer = match tokio::time::timeout(CHECK_TIMEOUT, check()).await {
                 Ok(Ok(())) => "ok".to_owned(),
                 Ok(Err(problem)) => problem,
                 Err(_) => format!("no answer within {} s", CHECK_TIMEOUT.as_secs()),
             };
-            (name, answer)
+            (name, weight, answer)
         }));
-        let checks: BTreeMap<_, _> = answers.await.into_iter().collect();
+        let answers = answers.await;
+        let pass = |weights: &[Weight]| {
+            answers
+                .iter()
+                .all(|(_, weight, answer)| !weights.contains(weight) || answer == "ok")
+        };
         Report {
-            ready: checks.values().all(|answer| answer == "ok"),
-            checks,
+            ready: pass(&[Weight::Needed]),
+            healthy: pass(&[Weight::Needed, Weight::Missed]),
+            checks: answers
+                .into_iter()
+                .map(|(name, _, answer)| (name, answer))
+                .collect(),
         }
     }
 }
@@ -101,6 +138,18 @@ mod tests {
         let report = health.run().await;
         assert!(
             !report.ready && report.is_ok("good") && !report.is_ok("bad"),
+            "{report:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_we_can_do_without_makes_it_unhealthy_only() {
+        let health = Health::default();
+        health.add("good", || async { Ok(()) });
+        health.add_dispensable("bad", || async { Err("down".to_owned()) });
+        let report = health.run().await;
+        assert!(
+            report.ready && !report.healthy && !report.is_ok("bad"),
             "{report:?}"
         );
     }

@@ -1,5 +1,6 @@
-//! Two-step stop: a soft one that lets work in hand finish, then a hard one. A task that ends by itself or fails
-//! stops the process: half a service is worse than none.
+//! How a process ends: it drains (unready, and working as before, so that balancers look elsewhere), stops softly
+//! (work in hand finishes), then hard. A task that ends by itself or fails stops the process: half a service is worse
+//! than none.
 
 use std::error::Error;
 use std::future::Future;
@@ -32,35 +33,48 @@ pub enum LifecycleError {
 
 /// How a process is asked to end; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(CancellationToken);
+pub struct Stop {
+    draining: CancellationToken,
+    soft: CancellationToken,
+}
 
 impl Stop {
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Says that the end is near: not ready any more, everything else as before.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
     /// Asks everyone to finish what they have begun.
     pub fn soft(&self) {
-        self.0.cancel();
+        self.draining.cancel();
+        self.soft.cancel();
     }
 
     pub fn is_requested(&self) -> bool {
-        self.0.is_cancelled()
+        self.soft.is_cancelled()
     }
 
     pub async fn requested(&self) {
-        self.0.cancelled().await;
+        self.soft.cancelled().await;
     }
 
     /// The token that ends with the soft stop.
     pub fn token(&self) -> CancellationToken {
-        self.0.clone()
+        self.soft.clone()
     }
 
     /// Waits, unless asked to stop meanwhile; false means "stop".
     pub async fn sleep(&self, wait: Duration) -> bool {
         tokio::select! {
-            () = self.0.cancelled() => false,
+            () = self.soft.cancelled() => false,
             () = tokio::time::sleep(wait) => true,
         }
     }
@@ -146,23 +160,23 @@ impl Tasks {
     }
 }
 
-/// The first SIGTERM or SIGINT stops softly, a second one at once.
-pub fn stop_on_signals(stop: &Stop) -> Result<(), LifecycleError> {
+/// The first SIGTERM or SIGINT drains for so long and then stops softly; a second one stops at once.
+pub fn stop_on_signals(stop: &Stop, drain: Duration) -> Result<(), LifecycleError> {
     let listen = |kind| signal(kind).map_err(|source| LifecycleError::Signals { source });
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let stop = stop.clone();
     tokio::spawn(async move {
-        let mut asked = false;
-        loop {
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            if asked {
-                tracing::warn!("second signal: stopping at once");
-                std::process::exit(130);
-            }
-            tracing::info!("signal: stopping softly");
-            asked = true;
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        tracing::info!(drain_ms = drain.as_millis(), "signal: stopping softly");
+        stop.drain();
+        let soft = async {
+            tokio::time::sleep(drain).await;
             stop.soft();
-        }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! { () = soft => {}, _ = term.recv() => {}, _ = int.recv() => {} }
+        tracing::warn!("second signal: stopping at once");
+        std::process::exit(130);
     });
     Ok(())
 }
@@ -185,6 +199,16 @@ mod tests {
         stop.soft();
         tasks.run().await.unwrap();
         finished.await.unwrap();
+    }
+
+    #[test]
+    fn draining_stops_nobody_and_a_stop_drains_too() {
+        let stop = Stop::new();
+        stop.drain();
+        assert!(stop.is_draining() && !stop.is_requested());
+        let stop = Stop::new();
+        stop.soft();
+        assert!(stop.is_draining() && stop.is_requested());
     }
 
     #[tokio::test]

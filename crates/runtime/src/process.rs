@@ -95,7 +95,7 @@ impl Process {
             listening,
             tasks,
         };
-        process.add_checks();
+        process.add_checks(service);
         Ok(process)
     }
 
@@ -141,9 +141,9 @@ impl Process {
         wake
     }
 
-    /// Stops softly on SIGTERM or SIGINT.
+    /// Drains, then stops softly, on SIGTERM or SIGINT.
     pub fn stop_on_signals(&self) -> Result<(), LifecycleError> {
-        stop_on_signals(&self.tasks.stop())
+        stop_on_signals(&self.tasks.stop(), self.settings.drain)
     }
 
     /// Announces readiness once every check passes, and runs until stopped.
@@ -163,17 +163,32 @@ impl Process {
         result
     }
 
-    fn add_checks(&self) {
+    fn add_checks(&self, service: Service) {
+        let stop = self.stop();
+        self.health.add("staying", move || {
+            let draining = stop.is_draining();
+            std::future::ready(if draining {
+                Err("stopping".to_owned())
+            } else {
+                Ok(())
+            })
+        });
         let pool = self.pool.clone();
         self.health.add("database", move || {
             let pool = pool.clone();
             async move { check_clock(&pool).await }
         });
         let broker = self.broker.clone();
-        self.health.add("broker", move || {
+        let check = move || {
             let broker = broker.clone();
             async move { broker.check().await.map_err(|error| chain(&error)) }
-        });
+        };
+        if service == Service::Gateway {
+            // What it accepts is durable in its outbox, and is sent when the broker is back.
+            self.health.add_dispensable("broker", check);
+        } else {
+            self.health.add("broker", check);
+        }
     }
 }
 

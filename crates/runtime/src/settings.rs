@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use domain::address::Address;
 use domain::policy::{OVERRIDE_PREFIX, Policy};
@@ -225,6 +226,8 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// Written once ready, for whoever started us.
     pub ready_file: Option<PathBuf>,
+    /// `DRAIN_MS`: between the signal and the soft stop, for balancers to see that we are not ready any more.
+    pub drain: Duration,
     pub log: LogSettings,
 }
 
@@ -239,6 +242,7 @@ impl Settings {
             policy: environment.policy()?,
             admin: environment.parsed_or("ADMIN_ADDR", SocketAddr::from(([127, 0, 0, 1], 0)))?,
             ready_file: environment.parsed("READY_FILE")?,
+            drain: Duration::from_millis(environment.parsed_or::<u16>("DRAIN_MS", 0)?.into()),
             log: LogSettings {
                 format: environment.parsed_or("LOG_FORMAT", LogFormat::Json)?,
                 filter: environment.text("RUST_LOG").map(str::to_owned),

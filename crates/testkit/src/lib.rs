@@ -6,6 +6,7 @@
 
 pub mod anvil;
 pub mod app;
+pub mod balancer;
 pub mod broker;
 pub mod chaos_proxy;
 pub mod client;
@@ -26,6 +27,7 @@ pub mod wiring;
 
 pub use anvil::Anvil;
 pub use app::App;
+pub use balancer::Balancer;
 pub use broker::{Broker, Vhost};
 pub use chaos_proxy::ChaosProxy;
 pub use client::Client;

@@ -53,7 +53,7 @@ pub async fn health(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRe
         None => RpcHealth::default(),
     };
     let depths = *gateway.depths.borrow();
-    let healthy = report.ready && rpc.connected;
+    let healthy = report.healthy && rpc.connected;
     let document = HealthDocument {
         status: if healthy { "healthy" } else { "degraded" },
         database: word(report.is_ok("database")),
@@ -71,7 +71,7 @@ pub async fn live(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResp
     exchange.finish(&gateway, json_reply(StatusCode::OK, &json!({ "live": true })))
 }
 
-/// Can do its work.
+/// Whether a balancer should send anyone here: not while draining, nor without what makes an acceptance durable.
 pub async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let exchange = Exchange::begin(&request, &gateway, "/readyz");
     let ready = gateway.health.report().await.ready;

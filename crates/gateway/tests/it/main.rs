@@ -10,6 +10,7 @@ mod callbacks;
 mod codes;
 mod happy;
 mod idempotency;
+mod readiness;
 mod redrives;
 mod rig;
 mod signatures;

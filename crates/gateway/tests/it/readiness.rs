@@ -1,0 +1,84 @@
+//! What balancers are told: the truth about new work, and nothing that would make them restart us.
+
+use testkit::{ChaosProxy, eventually};
+
+use crate::rig::{Rig, SOON, paid};
+
+async fn status(rig: &Rig, path: &str) -> u16 {
+    let url = format!("{}{path}", rig.base);
+    rig.http.get(url).send().await.unwrap().status().as_u16()
+}
+
+async fn until(rig: &Rig, path: &str, wanted: u16) {
+    eventually(SOON, &format!("{path} is {wanted}"), async || {
+        Ok((status(rig, path).await == wanted).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+async fn health(rig: &Rig) -> serde_json::Value {
+    let url = format!("{}/health", rig.base);
+    rig.http.get(url).send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_without_the_broker_since_its_outbox_keeps_what_it_accepts() {
+    let mut rig = Rig::new().await;
+    rig.end().await;
+    let proxy = ChaosProxy::before(&rig.vhost.url()).await.unwrap();
+    proxy.cut();
+    let through = proxy.through(&rig.vhost.url()).unwrap();
+    rig.set("AMQP_URL", &through);
+    rig.start().await;
+
+    assert_eq!(rig.send(&rig.intent("TX-DARK")).await.status, 201);
+    let report = rig.callback(&paid("TX-DARK", 150, "RCPTDARK01"));
+    assert_eq!(rig.send(&report).await.status, 200);
+    assert_eq!(rig.count("gateway_outbox"), 2);
+    let told = health(&rig).await;
+    assert_eq!(
+        (&told["status"], &told["broker"], &told["database"]),
+        (&"degraded".into(), &"unavailable".into(), &"ok".into())
+    );
+    until(&rig, "/readyz", 200).await;
+
+    proxy.resume();
+    eventually(SOON, "the outbox is sent", async || {
+        Ok((rig.count("gateway_outbox") == 0).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_not_ready_without_the_database_and_lives_all_the_same() {
+    let mut rig = Rig::new().await;
+    rig.end().await;
+    let login = rig.database.login("gateway").unwrap();
+    let proxy = ChaosProxy::before(&login).await.unwrap();
+    rig.set("DATABASE_URL", &proxy.through(&login).unwrap());
+    rig.start().await;
+
+    proxy.cut();
+    until(&rig, "/readyz", 503).await;
+    assert_eq!(status(&rig, "/livez").await, 200);
+    assert_eq!(rig.send(&rig.intent("TX-DOWN")).await.told(), "503 unavailable");
+    proxy.resume();
+    until(&rig, "/readyz", 200).await;
+    assert_eq!(rig.send(&rig.intent("TX-DOWN")).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_draining_it_is_not_ready_and_serves_who_is_still_sent_to_it() {
+    let mut rig = Rig::new().await;
+    let before = rig.send(&rig.intent("TX-STAY")).await;
+    assert_eq!((before.status, before.header("Connection")), (201, None));
+    rig.stop.drain();
+    until(&rig, "/readyz", 503).await;
+    assert_eq!(status(&rig, "/livez").await, 200);
+    let late = rig.send(&rig.intent("TX-LATE")).await;
+    assert_eq!((late.status, late.header("Connection")), (201, Some("close")));
+    rig.end().await;
+    assert!(rig.http.get(format!("{}/livez", rig.base)).send().await.is_err());
+}
