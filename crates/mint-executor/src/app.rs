@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::breakers::Breakers;
 use crate::collect::{self, Command};
-use crate::context::{Context, Shared};
+use crate::context::{Context, Problem, Shared};
 use crate::settings::ExecutorSettings;
 use crate::verify::Verifier;
 use crate::{check, confirm, heartbeat, lease, observe, park, redrive, submit};
@@ -62,7 +62,7 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
         lease: watch::Sender::new(None),
         head: watch::Sender::new(None),
         seen: watch::Sender::new(None),
-        problem: watch::Sender::new(Some("the deployment is not checked yet".to_owned())),
+        problem: watch::Sender::new(Some(Problem::Unknown("the deployment is not checked yet".into()))),
     });
     Ok(App {
         process,
@@ -128,7 +128,7 @@ impl App {
         let ctx = self.ctx.clone();
         self.process.health.add("deployment", move || {
             let problem = ctx.problem.borrow().clone();
-            async move { problem.map_or(Ok(()), Err) }
+            async move { problem.map_or(Ok(()), |problem| Err(problem.to_string())) }
         });
         let ctx = self.ctx.clone();
         self.process.health.add("rpc", move || {

@@ -10,7 +10,7 @@ use domain::address::Address;
 use domain::policy::Policy;
 use runtime::Stop;
 
-use crate::context::Context;
+use crate::context::{Context, Problem};
 
 const AGAIN: Duration = Duration::from_secs(3);
 
@@ -19,8 +19,10 @@ pub async fn until_right(ctx: &Context, treasury: Address, stop: &Stop) -> bool 
     loop {
         let problem = match look(ctx, treasury).await {
             Ok(problems) if problems.is_empty() => None,
-            Ok(problems) => Some(problems.join("; ")),
-            Err(error) => Some(format!("the deployment cannot be read: {error}")),
+            Ok(problems) => Some(Problem::Wrong(problems.join("; "))),
+            Err(error) => Some(Problem::Unknown(format!(
+                "the deployment cannot be read: {error}"
+            ))),
         };
         let changed = ctx.problem.send_if_modified(|now| {
             let changed = *now != problem;
@@ -29,7 +31,7 @@ pub async fn until_right(ctx: &Context, treasury: Address, stop: &Stop) -> bool 
         });
         match problem {
             None => return true,
-            Some(problem) if changed => tracing::error!(problem, "refusing to work"),
+            Some(problem) if changed => tracing::error!(%problem, "refusing to work"),
             Some(_) => {}
         }
         if !stop.sleep(AGAIN).await {

@@ -46,8 +46,19 @@ pub struct Shared {
     pub head: watch::Sender<Option<Header>>,
     /// The last answer of the node.
     pub seen: watch::Sender<Option<Seen>>,
-    /// Why this executor refuses to work.
-    pub problem: watch::Sender<Option<String>>,
+    /// Why this executor does not work.
+    pub problem: watch::Sender<Option<Problem>>,
+}
+
+/// Why an executor does nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Not looked at yet, or the node does not answer. It passes: what is accepted meanwhile waits.
+    #[error("{0}")]
+    Unknown(String),
+    /// This is not what we were set up for. It needs a person: what were accepted now could not be served.
+    #[error("{0}")]
+    Wrong(String),
 }
 
 /// When the node last answered, how fast, and with which head.

@@ -8,7 +8,7 @@ use storage::executor::heartbeat::{self, Beat};
 use storage::executor::{attempts, items};
 use tokio::time::Instant;
 
-use crate::context::{Context, Seen};
+use crate::context::{Context, Problem, Seen};
 use crate::observe;
 
 /// How often balances are read, in beats.
@@ -51,7 +51,16 @@ async fn see(ctx: &Context) -> Beat {
         rpc_connected: seen.is_some(),
         rpc_latency_ms: seen.and_then(|seen| u32::try_from(seen.latency.as_millis()).ok()),
         head: seen.map(|seen| seen.head),
-        problem: ctx.problem.borrow().clone(),
+        problem: told(ctx.problem.borrow().as_ref()),
+    }
+}
+
+/// A gateway takes nothing in while it hears of a problem, so one that passes by itself is not told: a restart of ours,
+/// or a node that is away, must not close the door.
+fn told(problem: Option<&Problem>) -> Option<String> {
+    match problem? {
+        Problem::Unknown(_) => None,
+        Problem::Wrong(what) => Some(what.clone()),
     }
 }
 
@@ -89,5 +98,18 @@ fn foresee(ctx: &Context, condition: &Condition) {
     observe::condition(condition);
     if condition.signer_balance < ctx.tuning.min_signer_balance {
         ctx.breakers.trip_all("the signer has too little gas");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_needs_a_person_closes_the_door() {
+        assert_eq!(told(None), None);
+        assert_eq!(told(Some(&Problem::Unknown("no answer".into()))), None);
+        let wrong = Problem::Wrong("the treasury is another".into());
+        assert_eq!(told(Some(&wrong)).as_deref(), Some("the treasury is another"));
     }
 }

@@ -53,16 +53,20 @@ async fn keep(ctx: &Context) -> Result<(), WorkError> {
     Ok(())
 }
 
-/// Takes the lease if it is free; makes the signer's row first, from the chain's count of its transactions.
+/// Takes the lease if it is free. The signer's next nonce is then the greater of its row's and the chain's count: a row
+/// may be missing, or come from a backup that is older than transactions the chain has.
 pub async fn acquire(ctx: &Context) -> Result<Option<Lease>, WorkError> {
     let signer = ctx.signer_bytes();
-    let client = ctx.pool.get().await?;
-    if let Some(lease) = signers::acquire(&client, &signer, ctx.instance, ctx.tuning.lease).await? {
-        return Ok(Some(lease));
+    let counted = ctx.chain.nonce(&ctx.signer.address(), chain::At::Latest).await?;
+    let mut client = ctx.pool.get().await?;
+    signers::ensure(&client, &signer, ctx.tuning.shard, counted).await?;
+    let tx = client.begin().await?;
+    let won = signers::acquire(&tx, &signer, ctx.instance, ctx.tuning.lease).await?;
+    if won.is_some() {
+        signers::raise_nonce(&tx, &signer, counted).await?;
     }
-    let next = ctx.chain.nonce(&ctx.signer.address(), chain::At::Latest).await?;
-    signers::ensure(&client, &signer, ctx.tuning.shard, next).await?;
-    Ok(signers::acquire(&client, &signer, ctx.instance, ctx.tuning.lease).await?)
+    tx.commit().await?;
+    Ok(won)
 }
 
 async fn give_back(ctx: &Context) {

@@ -15,7 +15,7 @@ use runtime::Stop;
 
 pub use follow::Follower;
 
-use crate::context::{Context, WorkError};
+use crate::context::{Context, Problem, WorkError};
 use crate::observe;
 
 const NOT_OURS: Duration = Duration::from_millis(100);
@@ -56,7 +56,7 @@ fn failed(ctx: &Context, error: &WorkError) {
         WorkError::NoLease => ctx.lost_lease(),
         WorkError::Chain(_) => ctx.breakers.rpc.failure("the chain does not answer"),
         WorkError::TooDeep(_) => {
-            ctx.problem.send_replace(Some(error.to_string()));
+            ctx.problem.send_replace(Some(Problem::Wrong(error.to_string())));
         }
         _ => {}
     }
