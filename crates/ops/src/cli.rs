@@ -3,7 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    audit, compliance, dlq, exceptions, halt, intent, keys, migrate, payments, reconcile, sign, topology,
+    audit, compliance, dlq, exceptions, halt, intent, keys, migrate, payments, reconcile, restore, sign,
+    topology,
 };
 use crate::output::Color;
 
@@ -66,6 +67,8 @@ pub enum Command {
     #[command(subcommand)]
     Compliance(compliance::Compliance),
     Reconcile(reconcile::Reconcile),
+    #[command(subcommand)]
+    Restore(restore::Restore),
     #[command(subcommand)]
     Exceptions(exceptions::Exceptions),
     #[command(subcommand)]

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod migrate;
 pub mod payments;
 pub mod reconcile;
+pub mod restore;
 pub mod sign;
 pub mod topology;
 
@@ -29,6 +30,7 @@ pub async fn run(context: &Context, out: &mut Output, command: Command) -> Resul
         Command::Keys(args) => keys::run(context, out, &args).await,
         Command::Compliance(args) => compliance::run(context, out, &args).await,
         Command::Reconcile(args) => reconcile::run(context, out, &args).await,
+        Command::Restore(args) => restore::run(context, out, &args).await,
         Command::Exceptions(args) => exceptions::run(context, out, &args).await,
         Command::Payments(args) => payments::run(context, out, &args).await,
         Command::Halt(args) => halt::halt(context, out, &args).await,

@@ -17,7 +17,8 @@ use crate::context::Context;
 use crate::output::{Output, Page, Style};
 use crate::problem::problem;
 use crate::text::shillings_of;
-use compare::{Difference, Totals, compare};
+pub use compare::Difference;
+use compare::{Totals, compare};
 use events::{OnChain, Seen};
 
 /// Intents per page of the database.
@@ -36,6 +37,13 @@ const PAGE: i64 = 1000;
     fiatrails reconcile\n  \
     fiatrails reconcile --from-block 120000 --json | jq .differences")]
 pub struct Reconcile {
+    #[command(flatten)]
+    range: Range,
+}
+
+// No doc comment: it would stand in for the command's own description.
+#[derive(Args)]
+pub struct Range {
     /// First block to read, the escrow's birth; events before it count as missing
     #[arg(long, value_name = "N", env = "ESCROW_DEPLOY_BLOCK", default_value_t = 0)]
     from_block: u64,
@@ -44,7 +52,7 @@ pub struct Reconcile {
     step: u64,
     /// Blocks past finality that the services may lag behind
     #[arg(long, value_name = "N", default_value_t = 5)]
-    lag: u64,
+    pub lag: u64,
 }
 
 #[derive(Serialize)]
@@ -57,6 +65,8 @@ struct Report {
     totals: Totals,
     differences: Vec<Difference>,
     direct_deposits: Vec<Direct>,
+    #[serde(skip)]
+    money: Money,
 }
 
 /// A deposit that came past us.
@@ -73,6 +83,21 @@ struct Direct {
 }
 
 pub async fn run(context: &Context, out: &mut Output, args: &Reconcile) -> Result<Verdict> {
+    let report = survey(context, &args.range).await?;
+    out.show(&report, |page| describe(page, &report))?;
+    Ok(if report.differences.is_empty() {
+        Verdict::Yes
+    } else {
+        Verdict::No
+    })
+}
+
+/// Everything that differs.
+pub async fn differences(context: &Context, range: &Range) -> Result<Vec<Difference>> {
+    Ok(survey(context, range).await?.differences)
+}
+
+async fn survey(context: &Context, args: &Range) -> Result<Report> {
     let contracts = context.environment.contracts()?;
     let policy = context.policy()?;
     let chain = context.chain(contracts.escrow)?.pinned();
@@ -109,7 +134,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Reconcile) -> Resul
     let (direct, foreign) = strangers(&chain, &seen, to_block, &contracts.treasury).await?;
     differences.extend(foreign);
     differences.extend(pending(&chain, &totals, &direct, to_block).await?);
-    let report = Report {
+    Ok(Report {
         from_block: args.from_block,
         to_block,
         intents,
@@ -117,12 +142,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Reconcile) -> Resul
         totals,
         differences,
         direct_deposits: direct,
-    };
-    out.show(&report, |page| describe(page, &report, &money))?;
-    Ok(if report.differences.is_empty() {
-        Verdict::Yes
-    } else {
-        Verdict::No
+        money,
     })
 }
 
@@ -206,7 +226,8 @@ async fn pending(
     Ok(Some(Difference::total("pending_total", &detail)))
 }
 
-fn describe(page: &mut Page, report: &Report, money: &Money) {
+fn describe(page: &mut Page, report: &Report) {
+    let money = &report.money;
     page.field("blocks", format!("{} to {}", report.from_block, report.to_block));
     page.field("intents", report.intents.to_string());
     page.field("events", report.events.to_string());
@@ -239,8 +260,12 @@ fn describe(page: &mut Page, report: &Report, money: &Money) {
             &report.direct_deposits.iter().map(row).collect::<Vec<_>>(),
         );
     }
+    list(page, &report.differences);
+}
+
+pub fn list(page: &mut Page, differences: &[Difference]) {
     page.section("differences");
-    if report.differences.is_empty() {
+    if differences.is_empty() {
         page.styled(Style::Good, "none");
         return;
     }
@@ -254,6 +279,6 @@ fn describe(page: &mut Page, report: &Report, money: &Money) {
     };
     page.table(
         &["kind", "txRef", "what", "intent id"],
-        &report.differences.iter().map(row).collect::<Vec<_>>(),
+        &differences.iter().map(row).collect::<Vec<_>>(),
     );
 }

@@ -8,6 +8,7 @@ pub mod keys;
 pub mod logins;
 pub mod reconcile;
 pub mod reports;
+pub mod restore;
 
 /// Every statement of this room, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
@@ -18,4 +19,5 @@ pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     logins::STATEMENTS,
     reconcile::STATEMENTS,
     reports::STATEMENTS,
+    restore::STATEMENTS,
 ];
