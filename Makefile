@@ -18,7 +18,7 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
-.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-contracts lint fmt bench compose-smoke tools build
+.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: tools build ## Measure accepted and minted per second against the machine
 compose-smoke: tools ## Bring compose.yaml up for real, run the demo's checks against it, take it away
 	@cargo build --quiet --package testkit --bin stack
 	@STACK=$(target_dir)/debug/stack scripts/compose-smoke
+
+rehearse-restore: tools build ## Lose a database and a broker, restore them from a backup, reconcile with the chain
+	@$(stack) services run -- cargo nextest run --package e2e -E 'test(/^restore::/)' --no-capture
 
 tools:
 	@scripts/install-tools >&2

@@ -7,6 +7,7 @@ mod kill_nine;
 mod ledger;
 mod purged_queues;
 mod readme;
+mod restore;
 mod rolling_restart;
 mod secrets;
 

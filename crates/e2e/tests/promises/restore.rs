@@ -1,0 +1,220 @@
+//! A backup is worth what its restore is: the database is lost and put back older than the chain, the broker empty.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use testkit::app::App;
+use testkit::client::{fresh_address, fresh_key, intent_body};
+use testkit::{dirs, eventually, evm, http};
+
+use crate::{PATIENCE, SHILLING, ledger};
+
+/// `scripts/<name>` of the repository, with the connections of this test.
+fn script(app: &App, name: &str, dir: &Path) -> Result<()> {
+    let out = Command::new(dirs::workspace().join("scripts").join(name))
+        .arg(dir)
+        .env("DATABASE_URL", app.database.url())
+        .env("AMQP_MANAGEMENT_URL", &app.wiring.amqp_management_url)
+        .env("BROKER_VHOST", app.vhost.name())
+        .output()?;
+    ensure!(
+        out.status.success(),
+        "{name}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    Ok(())
+}
+
+fn fiatrails(app: &App, args: &[&str]) -> Result<Output> {
+    Ok(Command::new(dirs::binary("fiatrails")?)
+        .args(args)
+        .env_clear()
+        .envs(app.wiring.operator_env())
+        .output()?)
+}
+
+/// Exit code and answer of `fiatrails restore`.
+fn restore(app: &App, args: &[&str]) -> Result<(Option<i32>, Value)> {
+    let out = fiatrails(app, &[&["restore"], args, &["--json"]].concat())?;
+    let answer = serde_json::from_slice(&out.stdout)
+        .with_context(|| String::from_utf8_lossy(&out.stderr).into_owned())?;
+    Ok((out.status.code(), answer))
+}
+
+/// Kind and txRef of each difference, in order.
+fn told(answer: &Value) -> Vec<(String, String)> {
+    let text = |d: &Value, field: &str| d[field].as_str().unwrap_or_default().to_owned();
+    let differences = answer["differences"].as_array().map(Vec::as_slice);
+    let mut told: Vec<_> = differences
+        .unwrap_or_default()
+        .iter()
+        .map(|d| (text(d, "kind"), text(d, "txRef")))
+        .collect();
+    told.sort();
+    told
+}
+
+fn next_nonce(app: &App) -> Result<u64> {
+    Ok(app.database.sql("select next_nonce from signers")?.parse()?)
+}
+
+async fn mined(app: &App) -> Result<u64> {
+    let signer = format!(
+        "0x{}",
+        app.database.sql("select encode(address, 'hex') from signers")?
+    );
+    let count = http::rpc(
+        &app.chain.url(),
+        "eth_getTransactionCount",
+        json!([signer, "latest"]),
+    )
+    .await?;
+    let digits = count.as_str().context("no count")?.trim_start_matches("0x");
+    Ok(u64::from_str_radix(digits, 16)?)
+}
+
+async fn escrowed(app: &App, user: &str, tx_ref: &str) -> Result<String> {
+    let id = app.accept(user, 10, tx_ref).await?;
+    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+        .await?;
+    Ok(id)
+}
+
+fn kill_all(app: &mut App) -> Result<()> {
+    for service in [&mut app.gateway, &mut app.executor, &mut app.callback] {
+        service.as_mut().context("the service runs")?.kill9()?;
+    }
+    Ok(())
+}
+
+/// The virtual host is there again, and nothing in it.
+async fn lose_broker(app: &App) -> Result<()> {
+    let (name, url) = (app.vhost.name(), app.vhost.url());
+    let (_, rest) = url.split_once("://").context("no AMQP URL")?;
+    let (admin, _) = rest.split_once(':').context("no user")?;
+    let management = app.vhost.management();
+    management.delete(&format!("vhosts/{name}")).await?;
+    management.put(&format!("vhosts/{name}"), &json!({})).await?;
+    let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
+    management.put(&format!("permissions/{name}/{admin}"), &all).await
+}
+
+/// Disk and broker are lost: what comes back is the backup's database, and queues without a message.
+async fn lose_and_restore(app: &App, backup: &Path) -> Result<()> {
+    app.database
+        .sql("drop schema public cascade; create schema public; grant usage on schema public to public")?;
+    lose_broker(app).await?;
+    eventually(PATIENCE, "everybody has left the database", async || {
+        script(app, "restore", backup).map(Some)
+    })
+    .await?;
+    let done = fiatrails(app, &["topology", "declare", "--users"])?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_in() -> Result<()> {
+    let mut app = App::start().await?;
+    let user = fresh_address()?;
+    app.allow(&user).await?;
+    let before = ledger::minted(&app).await?;
+    let whole = escrowed(&app, &user, "KEPT-1").await?;
+    app.pay("KEPT-1", 10, "RCPTKEPT01").await?;
+    app.until_status(&whole, "executed", PATIENCE).await?;
+    let half = escrowed(&app, &user, "HALF-1").await?;
+    let dir = tempfile::tempdir()?;
+    let backup = dir.path().join("backup");
+    script(&app, "backup", &backup)?;
+
+    // What the backup does not hold: a payment and its mint, and a whole intent with its deposit.
+    app.pay("HALF-1", 10, "RCPTHALF01").await?;
+    app.until_status(&half, "executed", PATIENCE).await?;
+    let (key, body) = (fresh_key()?, intent_body(&user, 10, "LOST-1"));
+    let lost = app.client()?.create(&key, &body).await?.json()?["intentId"].clone();
+    let lost = lost.as_str().context("no intentId")?.to_owned();
+    app.until(&lost, "escrowed", PATIENCE, |intent| {
+        intent["stage"] == "escrowed"
+    })
+    .await?;
+    kill_all(&mut app)?;
+    lose_and_restore(&app, &backup).await?;
+    let used = mined(&app).await?;
+    ensure!(next_nonce(&app)? < used, "the backup is not older than the chain");
+
+    let (code, _) = restore(&app, &["begin", "--reason", "drill"])?;
+    assert_eq!(code, Some(0));
+    for service in [&mut app.gateway, &mut app.executor, &mut app.callback] {
+        service.as_mut().context("the service runs")?.restart().await?;
+    }
+    let closed = app
+        .client()?
+        .create(&fresh_key()?, &intent_body(&user, 10, "NEW-1"))
+        .await?;
+    assert_eq!(closed.status, 503, "intake is open: {:?}", closed.code());
+    let wanted = [
+        ("deposit_without_intent", "LOST-1"),
+        ("mint_without_payment", "HALF-1"),
+        ("money", ""),
+        ("pending_total", ""),
+    ]
+    .map(|(kind, tx_ref)| (kind.to_owned(), tx_ref.to_owned()));
+    eventually(PATIENCE, "legs and nonce come from the chain", async || {
+        let (code, answer) = restore(&app, &["check"])?;
+        ensure!(
+            code == Some(1) && answer["caughtUp"] == true && told(&answer) == wanted,
+            "{answer}"
+        );
+        Ok(Some(()))
+    })
+    .await?;
+    assert!(next_nonce(&app)? >= used, "a used nonce would be signed again");
+
+    // M-Pesa sends its report again; the integrator will, once intake is open.
+    app.pay("HALF-1", 10, "RCPTHALF01").await?;
+    eventually(PATIENCE, "only the lost intent is left", async || {
+        let (_, answer) = restore(&app, &["check"])?;
+        ensure!(
+            told(&answer) == [wanted[0].clone(), wanted[3].clone()],
+            "{answer}"
+        );
+        Ok(Some(()))
+    })
+    .await?;
+    let (code, answer) = restore(&app, &["finish", "--reason", "drill"])?;
+    assert_eq!(code, Some(1), "opened with differences: {answer}");
+    let known = [
+        "finish",
+        "--reason",
+        "drill",
+        "--known",
+        &lost,
+        "--known",
+        "pending_total",
+    ];
+    let (code, answer) = restore(&app, &known)?;
+    assert_eq!(code, Some(0), "{answer}");
+
+    let again = eventually(PATIENCE, "intake is open", async || {
+        let reply = app.client()?.create(&key, &body).await?;
+        Ok((reply.status != 503).then_some(reply))
+    })
+    .await?;
+    assert_eq!(again.status, 201, "{:?}", again.code());
+    assert_eq!(again.json()?["intentId"], lost.as_str());
+    app.pay("LOST-1", 10, "RCPTLOST01").await?;
+    app.until_status(&lost, "executed", PATIENCE).await?;
+    assert_eq!(
+        evm::balance_of(&app.chain.url(), &app.addresses.country_token, &user).await?,
+        30 * SHILLING
+    );
+    eventually(PATIENCE, "the books are clean", async || {
+        let out = fiatrails(&app, &["reconcile"])?;
+        ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+        Ok(Some(()))
+    })
+    .await?;
+    ledger::balances(&app, before).await
+}
