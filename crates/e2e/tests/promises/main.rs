@@ -5,6 +5,7 @@ mod forgery;
 mod happy_path;
 mod kill_nine;
 mod ledger;
+mod operations;
 mod purged_queues;
 mod readme;
 mod restore;
