@@ -19,6 +19,7 @@ pub mod keys;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod rpc_proxy;
 pub mod servers;
 pub mod service;
 pub mod sign;

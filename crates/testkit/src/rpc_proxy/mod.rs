@@ -1,0 +1,382 @@
+//! A JSON-RPC endpoint in front of a node that loses, delays and lies by a seed, can be cut off, and can hold one
+//! request back while something is done to whoever sent it.
+
+pub mod lies;
+mod troubles;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+
+use troubles::{Dice, Trouble};
+pub use troubles::{LONGEST_DELAY, Made, Troubles};
+
+const SEND: &str = "eth_sendRawTransaction";
+
+/// Whether anything passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Open,
+    /// Connections end at once: the node is down.
+    Down,
+    /// Requests are taken and never answered: the network is parted.
+    Silent,
+}
+
+/// On which way a request is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The node has not heard of it.
+    Request,
+    /// The node has acted; the asker does not know.
+    Answer,
+}
+
+#[derive(Debug)]
+struct Trap {
+    method: String,
+    side: Side,
+    /// So many pass first.
+    skip: u32,
+    caught: oneshot::Sender<()>,
+    freed: watch::Receiver<()>,
+}
+
+/// One request held back. When this is dropped, its connection ends without an answer.
+#[derive(Debug)]
+pub struct Held {
+    caught: oneshot::Receiver<()>,
+    _free: watch::Sender<()>,
+}
+
+impl Held {
+    /// Waits until the request is there.
+    pub async fn caught(&mut self) -> Result<()> {
+        (&mut self.caught).await.context("the proxy is gone")
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    dice: Dice,
+    trap: Option<Trap>,
+}
+
+/// Relays to one node until dropped.
+#[derive(Debug)]
+pub struct RpcProxy {
+    addr: SocketAddr,
+    relay: Arc<Relay>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Relay {
+    upstream: String,
+    client: reqwest::Client,
+    state: Mutex<State>,
+    reach: watch::Sender<Reach>,
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug)]
+struct Lost;
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("lost on purpose")
+    }
+}
+
+impl std::error::Error for Lost {}
+
+impl RpcProxy {
+    /// In front of the node at `upstream`, at first without any trouble.
+    pub async fn start(upstream: &str, seed: u64) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("listen for the proxy")?;
+        let addr = listener.local_addr()?;
+        let relay = Arc::new(Relay {
+            upstream: upstream.to_owned(),
+            client: crate::http::client()?,
+            state: Mutex::new(State {
+                dice: Dice::new(seed),
+                trap: None,
+            }),
+            reach: watch::Sender::new(Reach::Open),
+        });
+        let shared = relay.clone();
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let relay = shared.clone();
+                let answer = service_fn(move |request| {
+                    let relay = relay.clone();
+                    async move { relay.pass(request).await }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer),
+                );
+            }
+        });
+        Ok(Self {
+            addr,
+            relay,
+            accepting,
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    pub fn set(&self, troubles: Troubles) {
+        self.relay.lock().dice.troubles = troubles;
+    }
+
+    pub fn reach(&self, reach: Reach) {
+        self.relay.reach.send_replace(reach);
+    }
+
+    pub fn made(&self) -> Made {
+        self.relay.lock().dice.made
+    }
+
+    /// Holds the next request of this method back, after `skip` others. One at a time.
+    pub fn hold(&self, method: &str, side: Side, skip: u32) -> Held {
+        let ((caught, catching), (free, freed)) = (oneshot::channel(), watch::channel(()));
+        self.relay.lock().trap = Some(Trap {
+            method: method.to_owned(),
+            side,
+            skip,
+            caught,
+            freed,
+        });
+        Held {
+            caught: catching,
+            _free: free,
+        }
+    }
+}
+
+impl Drop for RpcProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Relay {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pass(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Lost> {
+        let body = request.into_body().collect().await.map_err(|_| Lost)?.to_bytes();
+        let call: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let method = call["method"].as_str().unwrap_or_default();
+        self.let_through().await?;
+        self.spring(method, Side::Request).await?;
+        let trouble = self.lock().dice.draw(method == SEND);
+        match trouble {
+            Trouble::LoseRequest => return Err(Lost),
+            Trouble::Refuse(status) => return Ok(answer(status, Bytes::from_static(b"busy"))),
+            Trouble::LieInstead(text) => return Ok(refusal(&call["id"], text)),
+            Trouble::Delay(by) => tokio::time::sleep(by).await,
+            Trouble::LoseAnswer | Trouble::LieAfter(_) | Trouble::None => {}
+        }
+        let (status, said) = self.ask(body).await?;
+        self.spring(method, Side::Answer).await?;
+        match trouble {
+            Trouble::LoseAnswer => Err(Lost),
+            Trouble::LieAfter(text) => Ok(refusal(&call["id"], text)),
+            _ => Ok(answer(status, said)),
+        }
+    }
+
+    async fn let_through(&self) -> Result<(), Lost> {
+        let mut reach = self.reach.subscribe();
+        let now = *reach.borrow_and_update();
+        if now == Reach::Open {
+            return Ok(());
+        }
+        self.lock().dice.made.cut_off += 1;
+        if now == Reach::Silent {
+            // Its sender may have given up long before.
+            reach
+                .wait_for(|reach| *reach != Reach::Silent)
+                .await
+                .map_err(|_| Lost)?;
+        }
+        Err(Lost)
+    }
+
+    /// Falls into the trap if this request is the one; then nothing is ever answered.
+    async fn spring(&self, method: &str, side: Side) -> Result<(), Lost> {
+        let trap = {
+            let mut state = self.lock();
+            match &mut state.trap {
+                Some(trap) if trap.method == method && trap.side == side => match trap.skip.checked_sub(1) {
+                    Some(left) => {
+                        trap.skip = left;
+                        None
+                    }
+                    None => state.trap.take(),
+                },
+                _ => None,
+            }
+        };
+        let Some(mut trap) = trap else { return Ok(()) };
+        if trap.caught.send(()).is_ok() {
+            // Ends with an error: the holder is gone.
+            drop(trap.freed.changed().await);
+            return Err(Lost);
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, body: Bytes) -> Result<(StatusCode, Bytes), Lost> {
+        let request = self
+            .client
+            .post(&self.upstream)
+            .header("content-type", "application/json")
+            .timeout(Duration::from_secs(30))
+            .body(body);
+        let reply = request.send().await.map_err(|_| Lost)?;
+        let status = reply.status();
+        Ok((status, reply.bytes().await.map_err(|_| Lost)?))
+    }
+}
+
+fn refusal(id: &Value, text: &str) -> Response<Full<Bytes>> {
+    let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": text}});
+    answer(StatusCode::OK, error.to_string().into())
+}
+
+fn answer(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let json = hyper::header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, json);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A node that counts what reaches it.
+    async fn node() -> (String, Arc<AtomicU32>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let counted = counted.clone();
+                let service = service_fn(move |_: Request<Incoming>| {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    async { Ok::<_, Lost>(answer(StatusCode::OK, r#"{"id":1,"result":"0x1"}"#.into())) }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        (url, asked)
+    }
+
+    async fn asks(proxy: &RpcProxy, method: &str) -> Result<Value> {
+        crate::http::rpc(&proxy.url(), method, json!([])).await
+    }
+
+    #[tokio::test]
+    async fn a_lost_request_never_reaches_the_node_and_a_lost_answer_does() {
+        let (url, asked) = node().await;
+        let proxy = RpcProxy::start(&url, 1).await.unwrap();
+        assert_eq!(asks(&proxy, "eth_chainId").await.unwrap(), "0x1");
+        proxy.set(Troubles {
+            lose_request: 1000,
+            ..Troubles::default()
+        });
+        assert!(asks(&proxy, "eth_chainId").await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        proxy.set(Troubles {
+            lose_answer: 1000,
+            ..Troubles::default()
+        });
+        assert!(asks(&proxy, "eth_chainId").await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn only_transactions_are_lied_about() {
+        let (url, asked) = node().await;
+        let proxy = RpcProxy::start(&url, 1).await.unwrap();
+        proxy.set(Troubles {
+            lie: 1000,
+            ..Troubles::default()
+        });
+        assert_eq!(asks(&proxy, "eth_chainId").await.unwrap(), "0x1");
+        for _ in 0..20 {
+            let lie = format!("{:#}", asks(&proxy, SEND).await.unwrap_err());
+            assert!(lies::ALL.iter().any(|text| lie.contains(text)), "{lie}");
+        }
+        let heard = asked.load(Ordering::SeqCst) - 1;
+        assert!(heard > 0 && heard < 20, "some after the node acted, some instead: {heard}");
+    }
+
+    #[tokio::test]
+    async fn a_held_request_has_not_reached_the_node_and_a_held_answer_has() {
+        let (url, asked) = node().await;
+        let proxy = RpcProxy::start(&url, 1).await.unwrap();
+        for (side, heard) in [(Side::Request, 0), (Side::Answer, 1)] {
+            asked.store(0, Ordering::SeqCst);
+            let mut held = proxy.hold(SEND, side, 1);
+            asks(&proxy, SEND).await.unwrap();
+            asked.store(0, Ordering::SeqCst);
+            let asking = async {
+                assert!(asks(&proxy, SEND).await.is_err(), "no answer ever comes");
+            };
+            let looking = async {
+                held.caught().await.unwrap();
+                assert_eq!(asks(&proxy, "eth_chainId").await.unwrap(), "0x1", "others pass");
+                assert_eq!(asked.load(Ordering::SeqCst), heard + 1);
+                drop(held);
+            };
+            tokio::join!(asking, looking);
+        }
+    }
+
+    #[tokio::test]
+    async fn while_it_is_cut_off_nothing_passes() {
+        let (url, asked) = node().await;
+        let proxy = RpcProxy::start(&url, 1).await.unwrap();
+        proxy.reach(Reach::Down);
+        assert!(asks(&proxy, "eth_chainId").await.is_err());
+        proxy.reach(Reach::Silent);
+        let asking = asks(&proxy, "eth_chainId");
+        assert!(tokio::time::timeout(Duration::from_millis(100), asking).await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        proxy.reach(Reach::Open);
+        assert_eq!(asks(&proxy, "eth_chainId").await.unwrap(), "0x1");
+    }
+}

@@ -1,0 +1,187 @@
+//! Which trouble each request meets: drawn from a seed, so the n-th request of a run always meets the same.
+
+use std::{fmt, time::Duration};
+
+use hyper::StatusCode;
+
+use super::lies::{self, Lie};
+
+/// Chances of each trouble per request, in per mille. The rest passes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Troubles {
+    /// The request never reaches the node.
+    pub lose_request: u32,
+    /// The node acts, and its answer never comes.
+    pub lose_answer: u32,
+    /// 429 or 503, at random; the node hears nothing.
+    pub refuse: u32,
+    /// The answer comes late, by up to [`LONGEST_DELAY`].
+    pub delay: u32,
+    /// Of a transaction: the answer is some node's error text, whether or not the node took it.
+    pub lie: u32,
+}
+
+impl Troubles {
+    /// So many requests in a thousand get lost, half of them before and half after the node acted.
+    pub const fn drops(per_mille: u32) -> Self {
+        Self {
+            lose_request: per_mille / 2,
+            lose_answer: per_mille - per_mille / 2,
+            refuse: 0,
+            delay: 0,
+            lie: 0,
+        }
+    }
+}
+
+pub const LONGEST_DELAY: Duration = Duration::from_millis(2500);
+
+/// How often each trouble was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Made {
+    pub requests: u64,
+    pub lost_requests: u64,
+    pub lost_answers: u64,
+    pub refused: u64,
+    pub delayed: u64,
+    pub lies: u64,
+    /// While nothing passed at all.
+    pub cut_off: u64,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "of {} requests {} lost, {} answers lost, {} refused, {} delayed, {} lies, {} cut off",
+            self.requests,
+            self.lost_requests,
+            self.lost_answers,
+            self.refused,
+            self.delayed,
+            self.lies,
+            self.cut_off
+        )
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    LoseRequest,
+    LoseAnswer,
+    Refuse(StatusCode),
+    Delay(Duration),
+    /// The node acts, and something else is said.
+    LieAfter(Lie),
+    /// The node hears nothing, and is said to have refused.
+    LieInstead(Lie),
+    None,
+}
+
+/// Draws what happens to one request after the other.
+#[derive(Debug)]
+pub(super) struct Dice {
+    pub troubles: Troubles,
+    pub made: Made,
+    random: fastrand::Rng,
+}
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            troubles: Troubles::default(),
+            made: Made::default(),
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// `sends`: the request hands a transaction over.
+    pub fn draw(&mut self, sends: bool) -> Trouble {
+        let Troubles {
+            lose_request,
+            lose_answer,
+            refuse,
+            delay,
+            lie,
+        } = self.troubles;
+        self.made.requests += 1;
+        let mut left = self.random.u32(0..1000);
+        let mut falls = |chance: u32| {
+            let hit = left < chance;
+            left = if hit { u32::MAX } else { left - chance };
+            hit
+        };
+        if falls(lose_request) {
+            self.made.lost_requests += 1;
+            Trouble::LoseRequest
+        } else if falls(lose_answer) {
+            self.made.lost_answers += 1;
+            Trouble::LoseAnswer
+        } else if falls(refuse) {
+            self.made.refused += 1;
+            Trouble::Refuse(if self.random.bool() {
+                StatusCode::TOO_MANY_REQUESTS
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            })
+        } else if falls(delay) {
+            self.made.delayed += 1;
+            let longest = u64::try_from(LONGEST_DELAY.as_millis()).unwrap_or(u64::MAX);
+            Trouble::Delay(Duration::from_millis(self.random.u64(0..longest)))
+        } else if sends && falls(lie) {
+            self.made.lies += 1;
+            let lie = lies::ALL[self.random.usize(0..lies::ALL.len())];
+            if self.random.bool() {
+                Trouble::LieAfter(lie)
+            } else {
+                Trouble::LieInstead(lie)
+            }
+        } else {
+            Trouble::None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(seed: u64, troubles: Troubles) -> (Made, Vec<Trouble>) {
+        let mut dice = Dice::new(seed);
+        dice.troubles = troubles;
+        let all = (0..1000).map(|_| dice.draw(true)).collect();
+        (dice.made, all)
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_troubles_as_often_as_asked() {
+        let troubles = Troubles {
+            lose_request: 100,
+            lose_answer: 100,
+            refuse: 50,
+            delay: 50,
+            lie: 100,
+        };
+        let (made, order) = drawn(7, troubles);
+        assert_eq!((made, order), drawn(7, troubles));
+        assert_ne!(drawn(7, troubles).1, drawn(8, troubles).1);
+        for (often, asked) in [
+            (made.lost_requests, 100),
+            (made.lost_answers, 100),
+            (made.refused, 50),
+            (made.delayed, 50),
+            (made.lies, 100),
+        ] {
+            assert!((asked / 2..asked * 2).contains(&often), "{made:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_asked_is_nothing_made_and_certainty_is_certain() {
+        let (made, order) = drawn(7, Troubles::default());
+        assert_eq!(made.requests, 1000);
+        assert!(order.iter().all(|trouble| *trouble == Trouble::None));
+        let (made, _) = drawn(7, Troubles::drops(1000));
+        assert_eq!(made.lost_requests + made.lost_answers, 1000);
+    }
+}
