@@ -23,6 +23,9 @@ pub use error::{EndpointFailure, TransportError};
 
 use crate::observe;
 
+/// How often an endpoint is asked when the connection breaks off.
+const TRIES: u32 = 3;
+
 /// Clones share endpoints and their health.
 #[derive(Clone)]
 pub struct Transport {
@@ -110,18 +113,7 @@ impl Transport {
             if last.is_some() {
                 observe::failed_over(method);
             }
-            let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-            let started = Instant::now();
-            let answer = endpoint
-                .call(&self.shared.http, self.shared.limits, id, method, params)
-                .await;
-            let kind = match &answer {
-                Ok(Ok(_)) => None,
-                Ok(Err(_)) => Some("node_error"),
-                Err(failure) => Some(failure.kind()),
-            };
-            observe::request(method, started.elapsed(), kind);
-            match answer {
+            match self.try_endpoint(endpoint, method, params).await {
                 Ok(answer) => {
                     endpoint.worked();
                     return answer.map_err(TransportError::Node);
@@ -136,6 +128,33 @@ impl Transport {
         Err(TransportError::Unavailable(
             last.unwrap_or(EndpointFailure::Connect),
         ))
+    }
+
+    /// A broken connection is tried again: what needs twenty answers in a row would else never get through a bad line.
+    async fn try_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        method: &str,
+        params: &RawValue,
+    ) -> Result<Answer, EndpointFailure> {
+        let mut tries = 0;
+        loop {
+            let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+            let started = Instant::now();
+            let answer = endpoint
+                .call(&self.shared.http, self.shared.limits, id, method, params)
+                .await;
+            let kind = match &answer {
+                Ok(Ok(_)) => None,
+                Ok(Err(_)) => Some("node_error"),
+                Err(failure) => Some(failure.kind()),
+            };
+            observe::request(method, started.elapsed(), kind);
+            tries += 1;
+            if !matches!(answer, Err(EndpointFailure::Broken)) || tries == TRIES {
+                return answer;
+            }
+        }
     }
 }
 

@@ -84,6 +84,24 @@ async fn no_parameters_are_sent_as_an_empty_list() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_off_is_tried_again_and_a_refusal_is_not() {
+    let broken = Arc::new(AtomicUsize::new(0));
+    let breaks = broken.clone();
+    let (flaky, asked) = server(move |body| match breaks.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => String::new(),
+        _ => good(body),
+    });
+    let transport = transport(&[&flaky], 1000);
+    assert_eq!(chain_id(&transport).await.unwrap(), "0x7ac6");
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+
+    let (busy, asked) = server(|_| http("429 Too Many Requests", "slowly"));
+    let transport = self::transport(&[&busy], 1000);
+    chain_id(&transport).await.unwrap_err();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn the_next_endpoint_is_asked_when_one_fails_and_the_failed_one_rests() {
     let (broken, asked) = server(|_| http("502 Bad Gateway", "no"));
     let (well, _) = server(good);
