@@ -1,8 +1,8 @@
 //! The whole product for one test: its own database, virtual host, chain and keys, and three services.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -11,6 +11,7 @@ use crate::{
     anvil::{Mining, Options as ChainOptions},
     client::{Client, fresh_key, intent_body, paid_body},
     dirs, evm,
+    process::tail,
     wait::eventually,
     wiring::{CALLBACK, EXECUTOR, GATEWAY, Wiring},
 };
@@ -23,6 +24,10 @@ pub struct Options {
     pub extra: Vec<(String, String)>,
     /// Services that are not started; see [`App::start_service`].
     pub without: Vec<&'static str>,
+    /// The servers, if not the shared ones: a test that kills a server starts its own.
+    pub servers: Option<Servers>,
+    /// Blocks begin at this snapshot, if not at the shared one.
+    pub chain_state: Option<(PathBuf, Addresses)>,
     /// Reach PostgreSQL, the broker or the node by another address (a proxy's).
     pub database_through: Option<String>,
     pub amqp_through: Option<String>,
@@ -39,6 +44,8 @@ impl Default for Options {
                 ("FIATRAILS_POLICY_WINDOWS_REDRIVE_SECONDS".into(), "4".into()),
             ],
             without: Vec::new(),
+            servers: None,
+            chain_state: None,
             database_through: None,
             amqp_through: None,
             rpc_through: None,
@@ -58,6 +65,8 @@ pub struct App {
     pub vhost: Vhost,
     pub database: Database,
     pub keys: DevKeys,
+    /// Says nothing when it is dropped; see [`App::logs`].
+    pub quiet: bool,
     _dir: TempDir,
 }
 
@@ -67,16 +76,11 @@ const SHOWN_LINES: usize = 60;
 /// The test runner shows the output of failed tests only, so this costs the others nothing.
 impl Drop for App {
     fn drop(&mut self) {
-        for service in [&self.gateway, &self.executor, &self.callback]
-            .into_iter()
-            .flatten()
-        {
-            let log = service.log();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("== the end of {}'s log", service.name());
-            for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
-                eprintln!("{line}");
-            }
+        if self.quiet {
+            return;
+        }
+        for (service, log) in self.logs() {
+            eprintln!("== the end of {service}'s log\n{}", tail(&log, SHOWN_LINES));
         }
     }
 }
@@ -90,8 +94,11 @@ impl App {
     }
 
     pub async fn start_with(options: Options) -> Result<Self> {
-        let servers = Servers::shared()?;
-        let (state, addresses) = Servers::chain_state()?;
+        let servers = options.servers.clone().map_or_else(Servers::shared, Ok)?;
+        let (state, addresses) = options
+            .chain_state
+            .clone()
+            .map_or_else(Servers::chain_state, Ok)?;
         let chain_options = ChainOptions {
             mining: options.mining,
             load_state: Some(state),
@@ -134,6 +141,7 @@ impl App {
             vhost,
             database,
             keys,
+            quiet: false,
             _dir: dir,
         };
         app.start_services(&options.without).await?;
@@ -157,6 +165,32 @@ impl App {
     /// Starts one that was left out, or a second one beside the first.
     pub async fn start_service(&self, service: &str) -> Result<ChildService> {
         ChildService::start(service, self.wiring.env(service)?).await
+    }
+
+    /// What each service wrote, all its lives together.
+    pub fn logs(&self) -> Vec<(String, String)> {
+        let services = [&self.gateway, &self.executor, &self.callback];
+        let running = services.into_iter().flatten();
+        running
+            .map(|service| (service.name().to_owned(), service.log()))
+            .collect()
+    }
+
+    /// The place of a service, by its binary's name.
+    pub fn slot(&mut self, service: &str) -> Result<&mut Option<ChildService>> {
+        match service {
+            GATEWAY => Ok(&mut self.gateway),
+            EXECUTOR => Ok(&mut self.executor),
+            CALLBACK => Ok(&mut self.callback),
+            other => bail!("no service is called {other}"),
+        }
+    }
+
+    /// A service that must be running.
+    pub fn service(&mut self, service: &str) -> Result<&mut ChildService> {
+        self.slot(service)?
+            .as_mut()
+            .with_context(|| format!("this test runs without {service}"))
     }
 
     pub fn client(&self) -> Result<Client> {

@@ -1,12 +1,16 @@
-//! A TCP relay in front of a server, which can be cut, stalled and mended in the middle of a test.
+//! A TCP relay in front of a server, which can be cut, stalled and mended in the middle of a test, and which can
+//! stop by itself at the very moment when certain bytes pass.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
-    sync::watch,
+    sync::{oneshot, watch},
     task::JoinHandle,
 };
 
@@ -19,35 +23,92 @@ enum Mode {
     Cut,
 }
 
+/// A connection ends when a cut happened since it began, also when the cut was mended before it looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Line {
+    mode: Mode,
+    cuts: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    ToServer,
+    ToClient,
+}
+
+/// Which bytes stop the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bytes {
+    pub pattern: Vec<u8>,
+    pub way: Way,
+    /// The bytes themselves still arrive, and nothing after them; else they are held back.
+    pub passes: bool,
+    /// So many pass first.
+    pub skip: u32,
+}
+
+#[derive(Debug)]
+struct Trap {
+    bytes: Bytes,
+    caught: oneshot::Sender<()>,
+}
+
+/// Resolves when the bytes were there; the relay stalls from then on, until it is cut or resumed. Once this is dropped,
+/// nothing stalls any more.
+#[derive(Debug)]
+pub struct Caught(oneshot::Receiver<()>);
+
+impl Caught {
+    pub async fn wait(&mut self) -> Result<()> {
+        (&mut self.0)
+            .await
+            .context("the proxy is gone, or another trap was set")
+    }
+}
+
 /// Relays to one upstream until dropped.
 #[derive(Debug)]
 pub struct ChaosProxy {
     addr: SocketAddr,
-    mode: watch::Sender<Mode>,
+    shared: Arc<Shared>,
     accepting: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: String,
+    line: watch::Sender<Line>,
+    trap: Mutex<Option<Trap>>,
 }
 
 impl ChaosProxy {
     /// `upstream` as `host:port`.
     pub async fn start(upstream: impl Into<String>) -> Result<Self> {
-        let upstream: Arc<str> = upstream.into().into();
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .context("listen for the proxy")?;
         let addr = listener.local_addr()?;
-        let (mode, watching) = watch::channel(Mode::Pass);
+        let shared = Arc::new(Shared {
+            upstream: upstream.into(),
+            line: watch::Sender::new(Line {
+                mode: Mode::Pass,
+                cuts: 0,
+            }),
+            trap: Mutex::default(),
+        });
+        let relaying = shared.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if *watching.borrow() == Mode::Cut {
+                if relaying.line.borrow().mode == Mode::Cut {
                     reset(client);
                     continue;
                 }
-                tokio::spawn(relay(client, Arc::clone(&upstream), watching.clone()));
+                tokio::spawn(relay(client, relaying.clone()));
             }
         });
         Ok(Self {
             addr,
-            mode,
+            shared,
             accepting,
         })
     }
@@ -74,27 +135,78 @@ impl ChaosProxy {
     }
 
     pub fn cut(&self) {
-        self.mode.send_replace(Mode::Cut);
+        self.shared.line.send_modify(|line| {
+            line.mode = Mode::Cut;
+            line.cuts += 1;
+        });
     }
 
     pub fn stall(&self) {
-        self.mode.send_replace(Mode::Stall);
+        self.shared.line.send_modify(|line| line.mode = Mode::Stall);
     }
 
     pub fn resume(&self) {
-        self.mode.send_replace(Mode::Pass);
+        self.shared.line.send_modify(|line| line.mode = Mode::Pass);
+    }
+
+    /// Stalls by itself when these bytes come by. One at a time. What is held back then is thrown away by a cut.
+    pub fn stall_at(&self, bytes: Bytes) -> Caught {
+        let (caught, catching) = oneshot::channel();
+        *self.shared.trap() = Some(Trap { bytes, caught });
+        Caught(catching)
     }
 }
 
 impl Drop for ChaosProxy {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.mode.send_replace(Mode::Cut);
+        self.cut();
     }
 }
 
-async fn relay(client: TcpStream, upstream: Arc<str>, mode: watch::Receiver<Mode>) {
-    let Ok(server) = TcpStream::connect(&*upstream).await else {
+impl Shared {
+    fn trap(&self) -> std::sync::MutexGuard<'_, Option<Trap>> {
+        self.trap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the relay stalls before these bytes go on (`Some(false)`), after them (`Some(true)`), or not.
+    fn spring(&self, way: Way, seen: &[u8]) -> Option<bool> {
+        let mut trap = self.trap();
+        let bytes = &mut trap.as_mut()?.bytes;
+        if bytes.way != way {
+            return None;
+        }
+        let found = seen
+            .windows(bytes.pattern.len())
+            .filter(|window| *window == bytes.pattern)
+            .count();
+        let found = u32::try_from(found).unwrap_or(u32::MAX);
+        if found <= bytes.skip {
+            bytes.skip -= found;
+            return None;
+        }
+        let sprung = trap.take()?;
+        if sprung.caught.is_closed() {
+            return None;
+        }
+        self.line.send_modify(|line| line.mode = Mode::Stall);
+        // Whoever waited may give up at this very moment, and then cuts or resumes like anybody else.
+        let _ = sprung.caught.send(());
+        Some(sprung.bytes.passes)
+    }
+
+    fn longest_pattern(&self, way: Way) -> usize {
+        match &*self.trap() {
+            Some(trap) if trap.bytes.way == way => trap.bytes.pattern.len(),
+            _ => 0,
+        }
+    }
+}
+
+async fn relay(client: TcpStream, shared: Arc<Shared>) {
+    let begun = shared.line.borrow().cuts;
+    let mut line = shared.line.subscribe();
+    let Ok(server) = TcpStream::connect(&shared.upstream).await else {
         reset(client);
         return;
     };
@@ -104,29 +216,32 @@ async fn relay(client: TcpStream, upstream: Arc<str>, mode: watch::Receiver<Mode
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     tokio::select! {
-        () = pump(client_read, server_write, mode.clone()) => {}
-        () = pump(server_read, client_write, mode.clone()) => {}
-        () = until(mode, Mode::Cut) => {}
+        () = pump(client_read, server_write, Way::ToServer, &shared) => {}
+        () = pump(server_read, client_write, Way::ToClient, &shared) => {}
+        _ = line.wait_for(|line| line.cuts != begun) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared: &Shared) {
+    let mut line = shared.line.subscribe();
     let mut buffer = vec![0; 16 * 1024];
+    // The end of what went before: a pattern may lie across two reads.
+    let mut seen = Vec::new();
     loop {
         let Ok(count @ 1..) = from.read(&mut buffer).await else {
             return;
         };
-        if mode.wait_for(|mode| *mode != Mode::Stall).await.is_err() {
+        let keep = shared.longest_pattern(way).saturating_sub(1).min(seen.len());
+        seen.drain(..seen.len() - keep);
+        seen.extend_from_slice(&buffer[..count]);
+        let passes = shared.spring(way, &seen) == Some(true);
+        if !passes && line.wait_for(|line| line.mode != Mode::Stall).await.is_err() {
             return;
         }
         if to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
     }
-}
-
-async fn until(mut mode: watch::Receiver<Mode>, wanted: Mode) {
-    drop(mode.wait_for(|mode| *mode == wanted).await);
 }
 
 /// Closes with a reset instead of a polite end, as a crash would.
@@ -191,6 +306,64 @@ mod tests {
         proxy.resume();
         let mut mended = TcpStream::connect(proxy.addr()).await.unwrap();
         assert!(echoes(&mut mended).await);
+    }
+
+    fn bytes(pattern: &[u8], way: Way, passes: bool, skip: u32) -> Bytes {
+        Bytes {
+            pattern: pattern.to_vec(),
+            way,
+            passes,
+            skip,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_that_is_mended_at_once_still_ends_open_connections() {
+        let proxy = ChaosProxy::start(echo_server().await).await.unwrap();
+        let mut open = TcpStream::connect(proxy.addr()).await.unwrap();
+        assert!(echoes(&mut open).await);
+        proxy.cut();
+        proxy.resume();
+        assert!(!echoes(&mut open).await);
+    }
+
+    #[tokio::test]
+    async fn held_bytes_are_thrown_away_by_a_cut() {
+        let proxy = ChaosProxy::start(echo_server().await).await.unwrap();
+        let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+        assert!(echoes(&mut stream).await);
+        let mut caught = proxy.stall_at(bytes(b"COMMIT", Way::ToServer, false, 1));
+        for part in ["COM", "MIT;", "COMM"] {
+            stream.write_all(part.as_bytes()).await.unwrap();
+            let mut back = vec![0; part.len()];
+            stream.read_exact(&mut back).await.unwrap();
+        }
+        stream.write_all(b"IT;").await.unwrap();
+        caught.wait().await.unwrap();
+        assert!(!echoes(&mut stream).await);
+        proxy.cut();
+        proxy.resume();
+        assert!(!matches!(stream.read(&mut [0]).await, Ok(1..)));
+    }
+
+    #[tokio::test]
+    async fn bytes_that_pass_arrive_and_their_answer_does_not() {
+        let proxy = ChaosProxy::start(echo_server().await).await.unwrap();
+        let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+        assert!(echoes(&mut stream).await);
+        let mut caught = proxy.stall_at(bytes(b"ack", Way::ToServer, true, 0));
+        stream.write_all(b"ack").await.unwrap();
+        caught.wait().await.unwrap();
+        let mut echo = [0; 3];
+        let reading = stream.read_exact(&mut echo);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(200), reading)
+                .await
+                .is_err()
+        );
+        proxy.resume();
+        stream.read_exact(&mut echo).await.unwrap();
+        assert_eq!(&echo, b"ack", "the server had it all the time");
     }
 
     #[tokio::test]

@@ -7,10 +7,11 @@ use crate::{contracts::Addresses, http::rpc, wait::eventually};
 
 const BALANCE_OF: &str = "70a08231";
 const TOTAL_SUPPLY: &str = "18160ddd";
+const PENDING_TOTAL: &str = "36a1b5a0";
 const IS_COMPLIANT: &str = "a200e5d0";
 const SET_USER_COMPLIANCE: &str = "29075b04";
 /// anvil's first account: admin and compliance officer of a development deployment, unlocked by anvil.
-const OFFICER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+pub const OFFICER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 
 /// A balance in base units.
 pub async fn balance_of(rpc_url: &str, token: &str, owner: &str) -> Result<u128> {
@@ -19,6 +20,11 @@ pub async fn balance_of(rpc_url: &str, token: &str, owner: &str) -> Result<u128>
 
 pub async fn total_supply(rpc_url: &str, token: &str) -> Result<u128> {
     word(&call(rpc_url, token, TOTAL_SUPPLY).await?)
+}
+
+/// Base units of deposits that wait in the escrow.
+pub async fn pending_total(rpc_url: &str, escrow: &str) -> Result<u128> {
+    word(&call(rpc_url, escrow, PENDING_TOTAL).await?)
 }
 
 pub async fn is_compliant(rpc_url: &str, addresses: &Addresses, user: &str) -> Result<bool> {
@@ -34,14 +40,31 @@ pub async fn set_compliance(
     risk: u8,
     verified: bool,
 ) -> Result<()> {
+    let data = compliance_call(user, risk, verified);
+    send(rpc_url, OFFICER, &addresses.compliance_manager, &data).await
+}
+
+/// Makes many users fit for a mint, within a block or two: one after the other, so that the node numbers them.
+pub async fn allow_all(rpc_url: &str, addresses: &Addresses, users: &[String]) -> Result<()> {
+    let Some((last, others)) = users.split_last() else {
+        return Ok(());
+    };
+    for user in others {
+        let data = compliance_call(user, 10, true);
+        let call = json!([{"from": OFFICER, "to": addresses.compliance_manager, "data": data}]);
+        rpc(rpc_url, "eth_sendTransaction", call).await?;
+    }
+    set_compliance(rpc_url, addresses, last, 10, true).await
+}
+
+fn compliance_call(user: &str, risk: u8, verified: bool) -> String {
     let attestation = "a7".repeat(32);
-    let data = format!(
+    format!(
         "0x{SET_USER_COMPLIANCE}{}{:064x}{attestation}{:064x}",
         address_word(user),
         risk,
         u8::from(verified)
-    );
-    send(rpc_url, OFFICER, &addresses.compliance_manager, &data).await
+    )
 }
 
 /// Sends from an account that anvil holds the key of, and waits for a successful receipt.
@@ -59,6 +82,12 @@ pub async fn send(rpc_url: &str, from: &str, to: &str, data: &str) -> Result<()>
     .await?;
     ensure!(receipt["status"] == "0x1", "transaction {hash} reverted");
     Ok(())
+}
+
+/// How many transactions of the account are in blocks.
+pub async fn nonce(rpc_url: &str, account: &str) -> Result<u64> {
+    let count = rpc(rpc_url, "eth_getTransactionCount", json!([account, "latest"])).await?;
+    Ok(u64::from_str_radix(hex_digits(&count)?, 16)?)
 }
 
 pub async fn has_code(rpc_url: &str, address: &str) -> Result<bool> {

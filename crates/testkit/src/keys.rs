@@ -95,6 +95,11 @@ impl DevKeys {
         })
     }
 
+    /// Where the directories of all services lie.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// `service`: gateway, mint-executor, callback or ops.
     pub fn dir(&self, service: &str) -> PathBuf {
         self.root.join(service)

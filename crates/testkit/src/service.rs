@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -118,6 +119,16 @@ impl ChildService {
 
     pub fn kill9(&mut self) -> Result<()> {
         self.process.kill9()
+    }
+
+    /// Stops it in its tracks (`SIGSTOP`), as a machine that hangs does.
+    pub fn pause(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a paused one go on.
+    pub fn wake(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGCONT)
     }
 
     /// Asks it to end and waits; its exit status.

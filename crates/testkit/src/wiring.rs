@@ -69,6 +69,10 @@ impl Wiring {
                 "FIATRAILS_KEYS_DIR".into(),
                 self.keys.dir("ops").display().to_string(),
             ),
+            (
+                "FIATRAILS_KEYS_ROOT".into(),
+                self.keys.root().display().to_string(),
+            ),
             ("RPC_URLS".into(), self.rpc_url.clone()),
             (
                 "COMPLIANCE_MANAGER_ADDRESS".into(),

@@ -1,0 +1,75 @@
+//! What a chain may do to those who use it: forks, forgotten transactions, dear blocks, and other people with the
+//! same key.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::{Anvil, evm, wait::eventually};
+
+impl Anvil {
+    /// The last `depth` blocks are replaced by as many empty ones; their transactions are gone.
+    pub async fn reorg(&self, depth: u64) -> Result<()> {
+        self.rpc("anvil_reorg", json!([depth, []])).await.map(drop)
+    }
+
+    /// Whatever of this sender waits for a block.
+    pub async fn waiting(&self, sender: &str) -> Result<Vec<String>> {
+        let pool = self.rpc("txpool_content", json!([])).await?;
+        let of = |part: &str| -> Vec<String> {
+            let by_sender = pool[part].as_object().into_iter().flatten();
+            by_sender
+                .filter(|(from, _)| from.eq_ignore_ascii_case(sender))
+                .flat_map(|(_, by_nonce)| by_nonce.as_object().into_iter().flatten())
+                .filter_map(|(_, transaction)| transaction["hash"].as_str().map(str::to_owned))
+                .collect()
+        };
+        Ok([of("pending"), of("queued")].concat())
+    }
+
+    /// The pool forgets them; how many there were.
+    pub async fn forget_waiting(&self, sender: &str) -> Result<usize> {
+        let waiting = self.waiting(sender).await?;
+        for hash in &waiting {
+            // One may have found its block meanwhile.
+            drop(self.rpc("anvil_dropTransaction", json!([hash])).await);
+        }
+        Ok(waiting.len())
+    }
+
+    /// The next block costs so much; from there it falls by an eighth with every empty block.
+    pub async fn base_fee(&self, gwei: u64) -> Result<()> {
+        let wei = u128::from(gwei) * 1_000_000_000;
+        self.rpc("anvil_setNextBlockBaseFeePerGas", json!([format!("0x{wei:x}")]))
+            .await
+            .map(drop)
+    }
+
+    /// Somebody else with the signer's key uses its next nonce for an empty transfer, and pays more than we would.
+    pub async fn steal_nonce(&self, signer: &str) -> Result<u64> {
+        let nonce = evm::nonce(&self.url(), signer).await?;
+        let transfer = json!([{
+            "from": signer, "to": signer, "value": "0x0", "gas": "0x5208", "nonce": format!("0x{nonce:x}"),
+            "maxFeePerGas": "0xe8d4a51000", "maxPriorityFeePerGas": "0x174876e800",
+        }]);
+        self.rpc("eth_sendTransaction", transfer).await?;
+        eventually(
+            Duration::from_secs(30),
+            "the thief's transaction is mined",
+            async || Ok((evm::nonce(&self.url(), signer).await? > nonce).then_some(nonce)),
+        )
+        .await
+    }
+
+    /// Sends from an account whose key anvil does not hold, such as a contract's.
+    pub async fn send_as(&self, from: &str, to: &str, data: &str) -> Result<()> {
+        self.rpc("anvil_impersonateAccount", json!([from])).await?;
+        self.rpc("anvil_setBalance", json!([from, "0xde0b6b3a7640000"]))
+            .await?;
+        evm::send(&self.url(), from, to, data).await?;
+        self.rpc("anvil_stopImpersonatingAccount", json!([from]))
+            .await
+            .map(drop)
+    }
+}
