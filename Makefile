@@ -18,7 +18,7 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
-.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore
+.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore chaos chaos-slice
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,16 @@ bench: tools build ## Measure accepted and minted per second against the machine
 	@$(stack) up --block-time $(BLOCK_TIME)
 	@set -a && . .stack/env && exec env FIATRAILS_BIN=$(bin_dir)/fiatrails BLOCK_TIME=$(BLOCK_TIME) $(bin_dir)/bench $(BENCH_ARGS)
 
+# As long as one pass of the matrix takes on two free cores.
+MINUTES ?= 10
+SEED ?= 7
+chaos: tools build ## Break the running product by a seeded schedule and check every shilling. MINUTES=10 SEED=7 CHAOS_ARGS=--list
+	@$(bin_dir)/chaos --seed $(SEED) $(if $(CHAOS_ARGS),$(CHAOS_ARGS),--minutes $(MINUTES))
+
+SLICE = rpc-drops rpc-lies reorgs kills kill-points broker-restart database-restart rpc-outage two-executors operations everything
+chaos-slice: tools build ## About ten minutes of chaos, for CI
+	@$(bin_dir)/chaos --seed $(SEED) $(addprefix --scenario ,$(SLICE))
+
 compose-smoke: tools ## Bring compose.yaml up for real, run the demo's checks against it, take it away
 	@cargo build --quiet --package testkit --bin stack
 	@STACK=$(target_dir)/debug/stack scripts/compose-smoke
@@ -82,4 +92,4 @@ tools:
 	@scripts/install-tools >&2
 
 build:
-	@cargo build --profile $(PROFILE) --package gateway --package mint-executor --package callback --package ops --package testkit --bins
+	@cargo build --profile $(PROFILE) --package gateway --package mint-executor --package callback --package ops --package testkit --package e2e --bins

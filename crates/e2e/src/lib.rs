@@ -1,1 +1,8 @@
-//! The promises of the product, each a test that runs the real services over real PostgreSQL, RabbitMQ and anvil.
+//! The promises of the product are the tests beside this library; it holds what judges them (`ledger`) and what
+//! breaks the product meanwhile (`chaos`). Everything runs the real services over real PostgreSQL, RabbitMQ and anvil.
+
+pub mod chaos;
+pub mod ledger;
+
+/// 18 decimals.
+pub const SHILLING: u128 = 1_000_000_000_000_000_000;

@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("ops", &["domain", "storage", "messaging", "chain", "runtime"]),
     ("testkit", &["domain", "storage", "messaging", "chain"]),
-    ("e2e", &[]),
+    ("e2e", &["testkit"]),
     ("bench", &["domain", "storage", "messaging", "chain", "testkit"]),
 ];
 

@@ -5,7 +5,9 @@ use futures_util::future::try_join_all;
 use testkit::app::App;
 use testkit::client::{fresh_address, fresh_key, intent_body, paid_body};
 
-use crate::{PATIENCE, SHILLING, ledger};
+use e2e::{SHILLING, ledger};
+
+use crate::PATIENCE;
 
 const STORM: usize = 50;
 
@@ -57,7 +59,7 @@ async fn fifty_identical_callbacks_at_once_are_one_mint() -> Result<()> {
     assert_eq!(accepted, 1);
     app.until_status(&id, "executed", PATIENCE).await?;
     assert_eq!(app.tokens_of(&user).await?, 25 * SHILLING);
-    assert_eq!(ledger::mint_events(&app)?, 1);
+    assert_eq!(ledger::mint_events(&app).await?, 1);
 
     // Once more, after everything is settled.
     let late = client.callback(&body).await?;

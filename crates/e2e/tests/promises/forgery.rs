@@ -5,7 +5,9 @@ use testkit::client::fresh_address;
 use testkit::eventually;
 use testkit::wiring::{CALLBACK, EXECUTOR};
 
-use crate::{PATIENCE, ledger};
+use e2e::{SHILLING, ledger};
+
+use crate::PATIENCE;
 
 /// Puts a message on a queue as somebody who owns the broker would.
 async fn publish(app: &App, queue: &str, payload: &str) -> Result<()> {
@@ -108,7 +110,7 @@ async fn an_intent_added_by_sql_to_a_stored_batch_is_never_signed() -> Result<()
         Ok((row.starts_with("parked|") && row.len() > "parked|".len()).then_some(()))
     })
     .await?;
-    assert_eq!(ledger::minted(&app).await? - before, 10 * crate::SHILLING);
+    assert_eq!(ledger::minted(&app).await? - before, 10 * SHILLING);
     let unpaid_now = app.client()?.read(&unpaid).await?.json()?;
     assert_eq!(unpaid_now["status"], "pending", "{unpaid_now}");
     Ok(())

@@ -3,7 +3,9 @@ use serde_json::json;
 use testkit::app::App;
 use testkit::client::{fresh_address, fresh_key, intent_body, now};
 
-use crate::{PATIENCE, SHILLING, ledger};
+use e2e::{SHILLING, ledger};
+
+use crate::PATIENCE;
 
 #[tokio::test]
 async fn a_paid_intent_is_minted_once_and_becomes_final() -> Result<()> {

@@ -1,11 +1,12 @@
 //! The promises, over real PostgreSQL, RabbitMQ and anvil, with the services as separate processes.
 
+mod broken;
 mod duplicates;
 mod forgery;
 mod happy_path;
 mod kill_nine;
-mod ledger;
 mod operations;
+mod planted;
 mod purged_queues;
 mod readme;
 mod restore;
@@ -16,5 +17,3 @@ use std::time::Duration;
 
 /// Long enough for a busy machine; a test that needs this long has failed.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// 18 decimals.
-const SHILLING: u128 = 1_000_000_000_000_000_000;

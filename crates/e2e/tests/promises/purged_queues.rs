@@ -7,7 +7,7 @@ use testkit::client::fresh_address;
 use testkit::eventually;
 use testkit::wiring::{CALLBACK, EXECUTOR};
 
-use crate::{SHILLING, ledger};
+use e2e::{SHILLING, ledger};
 
 const INTENTS: u32 = 100;
 const SETTLED_WITHIN: Duration = Duration::from_secs(150);

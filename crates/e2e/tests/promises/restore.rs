@@ -9,7 +9,10 @@ use testkit::app::App;
 use testkit::client::{fresh_address, fresh_key, intent_body};
 use testkit::{dirs, eventually, evm, http};
 
-use crate::{PATIENCE, SHILLING, ledger};
+use e2e::{SHILLING, ledger};
+
+use crate::PATIENCE;
+
 
 /// `scripts/<name>` of the repository, with the connections of this test.
 fn script(app: &App, name: &str, dir: &Path) -> Result<()> {

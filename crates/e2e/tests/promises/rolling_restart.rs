@@ -9,7 +9,9 @@ use testkit::app::{App, Options};
 use testkit::client::{Client, fresh_address, fresh_key, intent_body, paid_body};
 use testkit::{Balancer, ChildService, eventually};
 
-use crate::{PATIENCE, ledger};
+use e2e::ledger;
+
+use crate::PATIENCE;
 
 const CLIENTS: usize = 4;
 /// Between two requests of a client: what is measured is that none fails, not how many there are.

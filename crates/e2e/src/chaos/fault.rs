@@ -1,0 +1,227 @@
+//! Everything that is done to the running product, one after the other.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use testkit::rpc_proxy::Reach;
+use testkit::wiring::{EXECUTOR, GATEWAY};
+use testkit::{eventually, upgrade};
+
+use super::customers::Customers;
+use super::points::{self, Point};
+use super::rotation;
+use super::stage::{Ground, Stage, Wire};
+
+const WORK_QUEUES: [&str; 5] = [
+    "mint.submit.v1",
+    "mint.execute.v1",
+    "mint.refund.v1",
+    "mint.outcome.v1",
+    "mpesa.result.v1",
+];
+/// Longer than the executor's lease of 5 s.
+const PAST_THE_LEASE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_mins(2);
+
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    Kill(&'static str),
+    /// At a named point, after so many others passed there.
+    KillAt(&'static Point, u32),
+    Reorg(u64),
+    ForgetTransactions,
+    BaseFee(u64),
+    StealNonce,
+    KillBroker,
+    KillDatabase,
+    /// The node is away.
+    Outage(Duration, Reach),
+    Cut(&'static str, Wire, Duration),
+    Stall(&'static str, Wire, Duration),
+    PurgeQueues,
+    /// The executor hangs past its lease while a second one takes over, and then wakes.
+    HangPastLease,
+    RotateKeys,
+    UpgradeContracts,
+}
+
+impl Fault {
+    /// In the table.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Kill(_) => "kill -9",
+            Self::KillAt(..) => "kill -9 at a point",
+            Self::Reorg(_) => "reorg",
+            Self::ForgetTransactions => "transactions dropped",
+            Self::BaseFee(_) => "fee spike",
+            Self::StealNonce => "nonce stolen",
+            Self::KillBroker => "broker kill",
+            Self::KillDatabase => "database kill",
+            Self::Outage(..) => "rpc outage",
+            Self::Cut(..) => "connection cut",
+            Self::Stall(..) => "connection stalled",
+            Self::PurgeQueues => "queues purged",
+            Self::HangPastLease => "hang past the lease",
+            Self::RotateKeys => "key rotation",
+            Self::UpgradeContracts => "contract upgrade",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(service) => write!(f, "kill -9 of {service}"),
+            Self::KillAt(point, skip) => {
+                write!(f, "kill -9 of {} {}, after {skip}", point.service, point.name)
+            }
+            Self::Reorg(depth) => write!(f, "reorg of depth {depth}"),
+            Self::BaseFee(gwei) => write!(f, "base fee of {gwei} gwei"),
+            Self::Outage(time, reach) => write!(f, "node {reach:?} for {time:?}"),
+            Self::Cut(service, wire, time) => write!(f, "{wire:?} wire of {service} cut for {time:?}"),
+            Self::Stall(service, wire, time) => write!(f, "{wire:?} wire of {service} stalled for {time:?}"),
+            other => f.write_str(other.kind()),
+        }
+    }
+}
+
+/// Where faults are done.
+pub struct Scene<'a> {
+    pub stage: &'a mut Stage,
+    pub ground: Option<&'a mut Ground>,
+    pub customers: &'a Customers,
+}
+
+/// Why a fault was not done, if it was not.
+pub type Skipped = Option<String>;
+
+impl Scene<'_> {
+    pub async fn perform(&mut self, fault: Fault) -> Result<Skipped> {
+        match fault {
+            Fault::Kill(service) => {
+                self.stage.app.service(service)?.kill9()?;
+                self.stage.restart(service).await?;
+            }
+            Fault::KillAt(point, skip) => {
+                if !points::kill_at(self.stage, point, skip).await? {
+                    return Ok(Some(format!(
+                        "{}: nothing came by: {}",
+                        point.service, point.name
+                    )));
+                }
+                self.stage.restart(point.service).await?;
+            }
+            Fault::Outage(time, reach) => {
+                self.stage.rpc.reach(reach);
+                tokio::time::sleep(time).await;
+                self.stage.rpc.reach(Reach::Open);
+            }
+            Fault::Cut(service, wire, time) => {
+                self.stage.wire(service, wire).cut();
+                tokio::time::sleep(time).await;
+                self.stage.wire(service, wire).resume();
+            }
+            Fault::Stall(service, wire, time) => {
+                self.stage.wire(service, wire).stall();
+                tokio::time::sleep(time).await;
+                self.stage.wire(service, wire).resume();
+            }
+            Fault::PurgeQueues => {
+                for queue in WORK_QUEUES {
+                    self.stage.app.vhost.purge(queue).await?;
+                }
+            }
+            Fault::KillBroker | Fault::KillDatabase => self.kill_server(fault).await?,
+            Fault::HangPastLease => self.hang_past_lease().await?,
+            Fault::RotateKeys => rotation::rotate(&self.stage.app, self.customers).await?,
+            Fault::UpgradeContracts => self.upgrade_contracts().await?,
+            Fault::Reorg(_) | Fault::ForgetTransactions | Fault::BaseFee(_) | Fault::StealNonce => {
+                return self.chain_trouble(fault).await;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn chain_trouble(&mut self, fault: Fault) -> Result<Skipped> {
+        let chain = &self.stage.app.chain;
+        let signer = signer(&self.stage.app)?;
+        match fault {
+            Fault::Reorg(depth) => chain.reorg(depth).await?,
+            Fault::BaseFee(gwei) => chain.base_fee(gwei).await?,
+            Fault::StealNonce => drop(chain.steal_nonce(&signer).await?),
+            _ => {
+                let forgot = eventually(Duration::from_secs(10), "a transaction that waits", async || {
+                    Ok(Some(chain.forget_waiting(&signer).await?).filter(|forgot| *forgot > 0))
+                });
+                if forgot.await.is_err() {
+                    return Ok(Some("no transaction waited for a block".into()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn kill_server(&mut self, fault: Fault) -> Result<()> {
+        let ground = self
+            .ground
+            .as_mut()
+            .context("only a story with servers of its own may kill them")?;
+        if matches!(fault, Fault::KillBroker) {
+            ground.broker.kill9()?;
+            ground.broker.restart().await
+        } else {
+            ground.postgres.kill9()?;
+            ground.postgres.restart().await
+        }
+    }
+
+    async fn hang_past_lease(&mut self) -> Result<()> {
+        let held = |stage: &Stage| stage.app.database.sql("select max(fencing_token) from signers");
+        let before = held(self.stage)?;
+        self.stage.app.service(EXECUTOR)?.pause()?;
+        self.stage.start_second_executor().await?;
+        let stage = &*self.stage;
+        let taken = eventually(PATIENCE, "the second executor takes the lease", async || {
+            Ok((held(stage)? != before).then_some(()))
+        });
+        taken.await?;
+        tokio::time::sleep(PAST_THE_LEASE).await;
+        self.stage.app.service(EXECUTOR)?.wake()?;
+        // Both run now; the first may find out by itself that its time is over.
+        tokio::time::sleep(PAST_THE_LEASE).await;
+        let mut second = self.stage.second.take().context("the second executor runs")?;
+        second.stop().map(drop)
+    }
+
+    /// Fresh code behind both proxies, and the former code again: an upgrade and its rollback.
+    async fn upgrade_contracts(&mut self) -> Result<()> {
+        let app = &self.stage.app;
+        let (rpc, at) = (app.chain.url(), &app.addresses);
+        for (contract, proxy) in [
+            ("ComplianceManager", &at.compliance_manager),
+            ("MintEscrow", &at.escrow),
+        ] {
+            let former = upgrade::implementation(&rpc, proxy).await?;
+            let fresh = upgrade::deploy_code(&rpc, contract).await?;
+            upgrade::switch(&rpc, proxy, &fresh).await?;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            upgrade::switch(&rpc, proxy, &former).await?;
+            upgrade::switch(&rpc, proxy, &fresh).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The executor's account.
+fn signer(app: &testkit::App) -> Result<String> {
+    let address = app
+        .database
+        .sql("select '0x' || encode(address, 'hex') from signers order by shard limit 1")?;
+    (address.len() == 42)
+        .then_some(address)
+        .context("no executor has begun")
+}
+
+/// Services in the order in which faults go round.
+pub const ROUND: [&str; 3] = [EXECUTOR, testkit::wiring::CALLBACK, GATEWAY];

@@ -1,0 +1,269 @@
+//! Plays one scenario: customers and faults together, then calm, then the ledger.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use testkit::wiring::SERVICES;
+use tokio::sync::watch as channel;
+
+use super::customers::{self, Customers};
+use super::fault::Scene;
+use super::report::Row;
+use super::scenarios::Scenario;
+use super::schedule::Schedule;
+use super::stage::{Ground, Stage};
+use super::watch::Watch;
+use crate::ledger::{self, Facts, Sort, Verdict, Violation, audit};
+
+/// Enough blocks that no fork reaches what was set up before the story.
+const BLOCKS_BEFORE: u64 = 10;
+const USERS: u64 = 16;
+/// Nothing moved for so long after the last fault: it never will.
+const STUCK: Duration = Duration::from_secs(150);
+/// What may still be on its way when the last intent has settled: outcomes, acknowledgements, empty transactions.
+const TIDY_WITHIN: Duration = Duration::from_secs(90);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Params {
+    pub seed: u64,
+    pub intents: Option<usize>,
+    pub kills: Option<usize>,
+    /// Of the RPC endpoint.
+    pub outage: Duration,
+    pub at_once: usize,
+}
+
+/// One scenario from the first customer to the verdict. An error means that the story could not be told.
+pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Ground>) -> Result<Row> {
+    let intents = params.intents.unwrap_or(scenario.intents);
+    let mut random = fastrand::Rng::with_seed(params.seed);
+    let faults = (scenario.faults)(&mut random, params);
+    let schedule = Schedule::spread(&mut random, faults, intents);
+
+    let mut stage = Stage::set(ground.as_deref(), scenario.setup, params.seed).await?;
+    let users = customers::users(&stage.app, params.seed, USERS).await?;
+    stage.app.chain.mine(BLOCKS_BEFORE).await?;
+    let before = ledger::minted(&stage.app).await?;
+    let customers = Customers::new(stage.app.client()?, users, params.seed, "C", scenario.mix);
+    let watch = Watch::new(
+        scenario.name,
+        stage.app.database.url(),
+        customers.clone(),
+        intents,
+    );
+    stage.rpc.set(scenario.troubles);
+
+    let mut told = Told::default();
+    let story = async {
+        let scene = Scene {
+            stage: &mut stage,
+            ground,
+            customers: &customers,
+        };
+        let shop = Shop {
+            customers: &customers,
+            intents,
+            at_once: params.at_once,
+            pace: scenario.pace,
+        };
+        perform(scene, &schedule, shop, &watch, &mut told).await?;
+        stage.calm();
+        settle(&mut stage, &customers, &watch, &mut told, intents).await?;
+        verdict(&stage, scenario, &customers, before).await
+    };
+    let verdict = tokio::select! {
+        verdict = story => verdict,
+        () = watch.run() => anyhow::bail!("the watch ended"),
+    };
+    told.counts.extend(rpc_faults(&stage));
+    let fallen = stage.fallen.iter().map(|text| story_violation("service", text));
+    told.violations.extend(fallen);
+    let row = verdict.map(|verdict| row(scenario, params, intents, (told, verdict), (&customers, &watch)));
+    if !row.as_ref().is_ok_and(Row::is_good) {
+        let kept = stage.keep_logs(&format!("{}-{}", scenario.name, params.seed))?;
+        eprintln!("chaos: the services' logs are in {}", kept.display());
+    }
+    row
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    counts: BTreeMap<&'static str, u64>,
+    not_done: Vec<String>,
+    violations: Vec<Violation>,
+}
+
+fn story_violation(subject: &str, text: &str) -> Violation {
+    Violation::new(Sort::Story, subject, text)
+}
+
+/// Who comes, how many of them at a time, and how far apart at least.
+struct Shop<'a> {
+    customers: &'a Customers,
+    intents: usize,
+    at_once: usize,
+    pace: Duration,
+}
+
+/// Customers come as far as the schedule admits them, and each fault waits for its customer.
+async fn perform(
+    mut scene: Scene<'_>,
+    schedule: &Schedule,
+    shop: Shop<'_>,
+    watch: &Watch,
+    told: &mut Told,
+) -> Result<()> {
+    let (come, opened) = (AtomicUsize::new(0), tokio::time::Instant::now());
+    let (done, admitted) = channel::channel(0_usize);
+    let Shop {
+        customers,
+        intents,
+        at_once,
+        pace,
+    } = shop;
+    let shop = customers.come(intents, at_once, async |number| {
+        let mut admitted = admitted.clone();
+        // The sender lives as long as the faults; after them everybody may come.
+        drop(admitted.wait_for(|done| number < schedule.admits(*done)).await);
+        tokio::time::sleep_until(opened + pace * u32::try_from(number).unwrap_or(u32::MAX)).await;
+        come.fetch_add(1, Ordering::SeqCst);
+    });
+    let breaking = async {
+        for (index, planned) in schedule.faults.iter().enumerate() {
+            while come.load(Ordering::SeqCst) < planned.after {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            watch.doing(format!(
+                "fault {} of {}: {}",
+                index + 1,
+                schedule.faults.len(),
+                planned.fault
+            ));
+            for service in SERVICES {
+                watch.lives(service, scene.stage.app.service(service)?.pid());
+            }
+            let skipped = scene
+                .perform(planned.fault)
+                .await
+                .with_context(|| format!("fault {}: {}", index + 1, planned.fault))?;
+            match skipped {
+                Some(why) => told.not_done.push(why),
+                None => *told.counts.entry(planned.fault.kind()).or_default() += 1,
+            }
+            scene.stage.pick_up().await?;
+            done.send_replace(index + 1);
+        }
+        for service in SERVICES {
+            watch.lives(service, scene.stage.app.service(service)?.pid());
+        }
+        watch.doing("all faults are done");
+        Ok(())
+    };
+    tokio::try_join!(shop, breaking).map(drop)
+}
+
+/// Waits until every intent has come to its end, or until nothing moves any more.
+async fn settle(
+    stage: &mut Stage,
+    customers: &Customers,
+    watch: &Watch,
+    told: &mut Told,
+    intents: usize,
+) -> Result<()> {
+    watch.doing("all is calm, settling");
+    while watch.settled() < intents {
+        if watch.still_for() > STUCK {
+            let left = intents - watch.settled();
+            told.violations.push(story_violation(
+                "settling",
+                &format!("{left} intents moved no more for {STUCK:?}"),
+            ));
+            break;
+        }
+        stage.pick_up().await?;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    for (what, times) in &customers.notes().refused {
+        told.violations.push(story_violation(
+            "refused",
+            &format!("{times} good requests: {what}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Looks until what trails behind has arrived; what is wrong after that is wrong.
+async fn verdict(stage: &Stage, scenario: &Scenario, customers: &Customers, before: u128) -> Result<Verdict> {
+    let end = tokio::time::Instant::now() + TIDY_WITHIN;
+    loop {
+        let sent = customers.notes().sent.clone();
+        let mut facts = Facts::gather(&stage.app, sent, before).await?;
+        facts.only_outages = scenario.only_outages;
+        let verdict = audit(&facts);
+        let trails = |sort| {
+            matches!(
+                sort,
+                Sort::LeftOver | Sort::OutcomeLost | Sort::NonceGap | Sort::ReportLost
+            )
+        };
+        let finished = verdict.pending == 0 && verdict.count(trails) == 0;
+        if finished || tokio::time::Instant::now() > end {
+            return Ok(verdict);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn rpc_faults(stage: &Stage) -> Vec<(&'static str, u64)> {
+    let made = stage.rpc.made();
+    [
+        ("rpc requests lost", made.lost_requests),
+        ("rpc answers lost", made.lost_answers),
+        ("rpc refusals", made.refused),
+        ("rpc delays", made.delayed),
+        ("rpc lies", made.lies),
+        ("rpc calls cut off", made.cut_off),
+    ]
+    .into_iter()
+    .filter(|(_, count)| *count > 0)
+    .collect()
+}
+
+fn row(
+    scenario: &Scenario,
+    params: &Params,
+    intents: usize,
+    (told, verdict): (Told, Verdict),
+    (customers, watch): (&Customers, &Watch),
+) -> Row {
+    let mut violations = told.violations;
+    let mut counts = told.counts;
+    let repeated = customers.notes().reports.saturating_sub(intents);
+    if repeated > 0 {
+        counts.insert("repeated reports", repeated as u64);
+    }
+    violations.extend(verdict.violations);
+    let mut row = Row {
+        scenario: scenario.name,
+        seed: params.seed,
+        intents,
+        faults: counts,
+        not_done: told.not_done,
+        recovered: verdict.settled,
+        pending: verdict.pending,
+        duplicates: 0,
+        losses: 0,
+        false_failures: 0,
+        violations,
+        totals: verdict.totals,
+        longest_stall_seconds: watch.longest_stall().as_secs_f64(),
+        took_seconds: watch.took().as_secs_f64(),
+        memory: watch.memory(),
+    };
+    row.duplicates = row.count(Sort::is_duplicate);
+    row.losses = row.count(Sort::is_loss);
+    row.false_failures = row.count(|sort| sort == Sort::FalseFailure);
+    row
+}

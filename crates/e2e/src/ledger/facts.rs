@@ -1,0 +1,251 @@
+//! Everything the audit judges, gathered from the node, the rows, the broker and the sender's own notes.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use testkit::{
+    App,
+    escrow_events::{self, EscrowEvent},
+    evm,
+};
+
+use super::minted;
+
+/// What must become of an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Minted,
+    /// Paid, for a user who may not be minted for: the payer is owed.
+    Refunded,
+    /// Declined: the deposit goes back, or is never made.
+    NotMinted,
+    /// A person must look.
+    Held,
+}
+
+/// An intent whose 201 was received.
+#[derive(Debug, Clone)]
+pub struct SentIntent {
+    pub tx_ref: String,
+    pub user: String,
+    pub shillings: u32,
+    pub wanted: Wanted,
+}
+
+/// A paid report whose 200 was received.
+#[derive(Debug, Clone)]
+pub struct SentPayment {
+    pub tx_ref: String,
+    pub shillings: u32,
+}
+
+/// What was sent and acknowledged: intents by id, payments by receipt.
+#[derive(Debug, Clone, Default)]
+pub struct Sent {
+    pub intents: BTreeMap<String, SentIntent>,
+    pub payments: BTreeMap<String, SentPayment>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Intent {
+    pub id: String,
+    pub tx_ref: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Leg {
+    pub id: String,
+    pub at: String,
+    pub last: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Decided {
+    pub tx_ref: String,
+    pub chain_leg: String,
+    pub chain_final: bool,
+    pub live_command: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Payment {
+    pub receipt: String,
+    pub tx_ref: String,
+    pub shillings: u64,
+    pub is_first: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Exception {
+    pub kind: String,
+    pub tx_ref: String,
+    pub receipt: Option<String>,
+    pub holds: bool,
+    pub open: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Attempt {
+    pub id: i64,
+    pub signer: String,
+    pub nonce: u64,
+    pub fencing_token: i64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Item {
+    pub id: String,
+    pub command: String,
+    pub state: String,
+    pub attempts: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Signer {
+    pub address: String,
+    pub next_nonce: u64,
+    /// Of the account, in blocks.
+    #[serde(default)]
+    pub used: u64,
+}
+
+/// Something that waits where nothing should wait at the end.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Waiting {
+    pub place: String,
+    pub count: u64,
+}
+
+/// An entry of a dead-letter queue.
+#[derive(Debug, Clone)]
+pub struct Dead {
+    pub queue: String,
+    pub class: Option<String>,
+    pub text: Option<String>,
+    pub origin: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    pub sent: Sent,
+    pub events: Vec<EscrowEvent>,
+    /// How the supply rose during the story, and what the escrow keeps for deposits that wait; base units.
+    pub minted: u128,
+    pub pending: u128,
+    pub signers: Vec<Signer>,
+    pub intents: Vec<Intent>,
+    pub legs: Vec<Leg>,
+    pub decisions: Vec<Decided>,
+    pub payments: Vec<Payment>,
+    pub exceptions: Vec<Exception>,
+    pub attempts: Vec<Attempt>,
+    pub items: Vec<Item>,
+    /// Stored reports without an outcome, by txRef.
+    pub unjudged: Vec<String>,
+    pub waiting: Vec<Waiting>,
+    pub dead: Vec<Dead>,
+    /// Error classes of dead letters that the story gives a reason for.
+    pub explained: Vec<&'static str>,
+    /// Nothing but dependencies failed, so no command may have burnt an attempt.
+    pub only_outages: bool,
+}
+
+const INTENTS: &str = "select '0x' || encode(intent_id, 'hex') id, tx_ref from mint_intents";
+const LEGS: &str = "select '0x' || encode(intent_id, 'hex') id, leg at, final last from chain_legs";
+const DECISIONS: &str =
+    "select tx_ref, chain_leg, chain_final, live_command from decisions where intent_id is not null";
+const PAYMENTS: &str = "select receipt, tx_ref, amount_shillings::bigint shillings, is_first from payments";
+const EXCEPTIONS: &str = "select kind, tx_ref, receipt, holds, resolved_at is null open from exceptions";
+const ATTEMPTS: &str = "select id, '0x' || encode(signer, 'hex') signer, nonce, fencing_token
+    from attempts order by id";
+const ITEMS: &str = "select '0x' || encode(intent_id, 'hex') id, command, state, attempts from work_items";
+const SIGNERS: &str = "select '0x' || encode(address, 'hex') address, next_nonce from signers";
+const UNJUDGED: &str = "select r.tx_ref place, count(*) count from mpesa_reports r
+    left join report_outcomes o using (report_id) where o.report_id is null group by 1";
+const OUTBOXES: &str = "select * from (
+      select 'gateway_outbox' place, count(*) count from gateway_outbox
+      union all select 'callback_outbox', count(*) from callback_outbox
+      union all select 'executor_outbox', count(*) from executor_outbox
+      union all select 'ops_outbox', count(*) from ops_outbox
+      union all select 'work_items ' || state, count(*) from work_items
+        where state in ('ready', 'in_attempt') group by 1) all_places
+    where count > 0";
+
+impl Facts {
+    /// The rows and the chain as they are now. `supply_before`: base units at the beginning of the story.
+    pub async fn gather(app: &App, sent: Sent, supply_before: u128) -> Result<Self> {
+        let (rpc, escrow) = (app.chain.url(), &app.addresses.escrow);
+        let mut signers: Vec<Signer> = rows(app, SIGNERS)?;
+        for signer in &mut signers {
+            signer.used = evm::nonce(&rpc, &signer.address).await?;
+        }
+        let unjudged: Vec<Waiting> = rows(app, UNJUDGED)?;
+        let (queued, dead) = broker(app).await?;
+        let mut waiting: Vec<Waiting> = rows(app, OUTBOXES)?;
+        waiting.extend(queued);
+        Ok(Self {
+            sent,
+            events: escrow_events::read(&rpc, escrow).await?,
+            minted: minted(app).await? - supply_before,
+            pending: evm::pending_total(&rpc, escrow).await?,
+            signers,
+            intents: rows(app, INTENTS)?,
+            legs: rows(app, LEGS)?,
+            decisions: rows(app, DECISIONS)?,
+            payments: rows(app, PAYMENTS)?,
+            exceptions: rows(app, EXCEPTIONS)?,
+            attempts: rows(app, ATTEMPTS)?,
+            items: rows(app, ITEMS)?,
+            unjudged: unjudged.into_iter().map(|report| report.place).collect(),
+            waiting,
+            dead,
+            explained: Vec::new(),
+            only_outages: false,
+        })
+    }
+}
+
+fn rows<T: DeserializeOwned>(app: &App, select: &str) -> Result<Vec<T>> {
+    let json = app
+        .database
+        .sql(&format!("select coalesce(json_agg(r), '[]') from ({select}) r"))?;
+    serde_json::from_str(&json).with_context(|| format!("rows of: {select}"))
+}
+
+/// What waits in work and delay queues, and every dead letter.
+async fn broker(app: &App) -> Result<(Vec<Waiting>, Vec<Dead>)> {
+    let listed = format!("queues/{}", app.vhost.name());
+    let listed = app.vhost.management().get(&listed).await?;
+    let (mut waiting, mut dead) = (Vec::new(), Vec::new());
+    for queue in listed.as_array().context("queues are a list")? {
+        let place = queue["name"].as_str().context("a queue has a name")?.to_owned();
+        let count = queue["messages"].as_u64().unwrap_or(0);
+        if count == 0 {
+            continue;
+        }
+        if place.starts_with("dead.") {
+            let entries = app.vhost.peek(&place, 1000).await?;
+            dead.extend(entries.iter().map(|entry| dead_letter(&place, entry)));
+        } else {
+            waiting.push(Waiting { place, count });
+        }
+    }
+    Ok((waiting, dead))
+}
+
+fn dead_letter(queue: &str, entry: &Value) -> Dead {
+    let header = |name: &str| {
+        entry["properties"]["headers"][name]
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
+    Dead {
+        queue: queue.to_owned(),
+        class: header("x-fr-class"),
+        text: header("x-fr-text"),
+        origin: header("x-fr-origin-queue"),
+    }
+}

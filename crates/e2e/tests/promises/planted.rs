@@ -1,0 +1,144 @@
+//! The ledger check must see what it is there to see: each violation is planted in the rows, the broker or the chain of
+//! a real run that ended well, found, and taken out again.
+
+use anyhow::Result;
+use e2e::ledger::{self, Facts, Sent, SentIntent, SentPayment, Sort, Wanted, audit};
+use serde_json::json;
+use testkit::App;
+use testkit::client::fresh_address;
+use testkit::wiring::SERVICES;
+
+use crate::PATIENCE;
+
+/// What is planted, how, and how it is taken out again.
+const PLANTED: [(Sort, &str, &str); 10] = [
+    (
+        Sort::PaymentLost,
+        "create table kept as select * from payments; delete from payments",
+        "insert into payments select * from kept; drop table kept",
+    ),
+    (
+        Sort::IntentLost,
+        "create table kept as select * from mint_intents; delete from mint_intents",
+        "insert into mint_intents select * from kept; drop table kept",
+    ),
+    (
+        Sort::ReportLost,
+        "create table kept as select * from report_outcomes; delete from report_outcomes",
+        "insert into report_outcomes select * from kept; drop table kept",
+    ),
+    (
+        Sort::LegDiffers,
+        "update chain_legs set leg = 'refunded'",
+        "update chain_legs set leg = 'executed'",
+    ),
+    (
+        Sort::OutcomeLost,
+        "update decisions set chain_final = false",
+        "update decisions set chain_final = true",
+    ),
+    (
+        Sort::MoneyMissing,
+        "update payments set is_first = false",
+        "update payments set is_first = true",
+    ),
+    (
+        Sort::LeftOver,
+        "insert into callback_outbox (message_id, queue, subject, envelope)
+           values ('018f0000-0000-7000-8000-00000000beef', 'mint.execute.v1', 'TX', '')",
+        "delete from callback_outbox",
+    ),
+    (
+        Sort::NonceGap,
+        "update signers set next_nonce = next_nonce + 1",
+        "update signers set next_nonce = next_nonce - 1",
+    ),
+    (
+        Sort::StaleLease,
+        "update attempts set fencing_token = fencing_token + 1 where id = (select min(id) from attempts)",
+        "update attempts set fencing_token = fencing_token - 1 where id = (select min(id) from attempts)",
+    ),
+    (
+        Sort::AttemptBurnt,
+        "update work_items set attempts = 1",
+        "update work_items set attempts = 0",
+    ),
+];
+
+/// `mint(address,uint256)` of the country token, which only the escrow may call.
+fn mint_call(user: &str, units: u128) -> String {
+    format!("0x40c10f19{:0>64}{units:064x}", user.trim_start_matches("0x"))
+}
+
+async fn found(app: &App, sent: &Sent, before: u128) -> Result<Vec<Sort>> {
+    let mut facts = Facts::gather(app, sent.clone(), before).await?;
+    facts.only_outages = true;
+    let found = audit(&facts).violations;
+    Ok(found.iter().map(|violation| violation.sort).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Result<()> {
+    let mut app = App::start().await?;
+    let user = fresh_address()?;
+    app.allow(&user).await?;
+    let before = ledger::minted(&app).await?;
+    let id = app.accept(&user, 5, "PLANT-1").await?;
+    app.pay("PLANT-1", 5, "RCPT0000070").await?;
+    app.until_status(&id, "executed", PATIENCE).await?;
+    let mut sent = Sent::default();
+    let tx_ref = "PLANT-1".to_owned();
+    sent.payments.insert(
+        "RCPT0000070".into(),
+        SentPayment {
+            tx_ref: tx_ref.clone(),
+            shillings: 5,
+        },
+    );
+    let intent = SentIntent {
+        tx_ref,
+        user: user.clone(),
+        shillings: 5,
+        wanted: Wanted::Minted,
+    };
+    sent.intents.insert(id, intent);
+    testkit::eventually(PATIENCE, "a good end without a violation", async || {
+        Ok(found(&app, &sent, before).await?.is_empty().then_some(()))
+    })
+    .await?;
+    // Nobody mends what is planted now.
+    for service in SERVICES {
+        app.service(service)?.kill9()?;
+    }
+
+    for (sort, plant, undo) in PLANTED {
+        app.database.sql(plant)?;
+        let seen = found(&app, &sent, before).await?;
+        assert!(seen.contains(&sort), "{sort:?} is planted, {seen:?} is found");
+        app.database.sql(undo)?;
+    }
+    assert_eq!(found(&app, &sent, before).await?, []);
+
+    let letter = json!({
+        "properties": {}, "routing_key": "mint.submit.v1", "payload": "{}", "payload_encoding": "string",
+    });
+    let path = format!("exchanges/{}/fiatrails.dead/publish", app.vhost.name());
+    app.vhost.management().post(&path, &letter).await?;
+    testkit::eventually(PATIENCE, "the dead letter without a reason", async || {
+        Ok(found(&app, &sent, before)
+            .await?
+            .contains(&Sort::DeadLetter)
+            .then_some(()))
+    })
+    .await?;
+
+    let (escrow, token) = (&app.addresses.escrow, &app.addresses.country_token);
+    app.chain.send_as(escrow, token, &mint_call(&user, 1)).await?;
+    assert!(found(&app, &sent, before).await?.contains(&Sort::StrangeMint));
+
+    // The chain forgets the mint, and the rows still tell of it.
+    app.chain.rpc("anvil_rollback", json!([10])).await?;
+    let seen = found(&app, &sent, before).await?;
+    assert!(seen.contains(&Sort::LegDiffers), "{seen:?}");
+    Ok(())
+}
