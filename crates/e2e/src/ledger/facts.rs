@@ -99,7 +99,8 @@ pub struct Item {
     pub id: String,
     pub command: String,
     pub state: String,
-    pub attempts: u32,
+    /// Transactions that failed with it.
+    pub failures: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -160,7 +161,10 @@ const PAYMENTS: &str = "select receipt, tx_ref, amount_shillings::bigint shillin
 const EXCEPTIONS: &str = "select kind, tx_ref, receipt, holds, resolved_at is null open from exceptions";
 const ATTEMPTS: &str = "select id, '0x' || encode(signer, 'hex') signer, nonce, fencing_token
     from attempts order by id";
-const ITEMS: &str = "select '0x' || encode(intent_id, 'hex') id, command, state, attempts from work_items";
+const ITEMS: &str = "select '0x' || encode(w.intent_id, 'hex') id, command, state,
+    (select count(*) from attempt_items t where t.message_id = w.message_id
+     and t.outcome in ('out_of_gas', 'reverted', 'silent')) failures
+    from work_items w";
 const SIGNERS: &str = "select '0x' || encode(address, 'hex') address, next_nonce from signers";
 const UNJUDGED: &str = "select r.tx_ref place, count(*) count from mpesa_reports r
     left join report_outcomes o using (report_id) where o.report_id is null group by 1";

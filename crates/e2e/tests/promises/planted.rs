@@ -1,7 +1,7 @@
 //! The ledger check must see what it is there to see: each violation is planted in the rows, the broker or the chain of
 //! a real run that ended well, found, and taken out again.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use e2e::ledger::{self, Facts, Sent, SentIntent, SentPayment, Sort, Wanted, audit};
 use serde_json::json;
 use testkit::App;
@@ -60,8 +60,8 @@ const PLANTED: [(Sort, &str, &str); 10] = [
     ),
     (
         Sort::AttemptBurnt,
-        "update work_items set attempts = 1",
-        "update work_items set attempts = 0",
+        "update attempt_items set outcome = 'reverted' where position = 0",
+        "update attempt_items set outcome = 'done' where position = 0",
     ),
 ];
 
@@ -137,7 +137,16 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
     assert!(found(&app, &sent, before).await?.contains(&Sort::StrangeMint));
 
     // The chain forgets the mint, and the rows still tell of it.
-    app.chain.rpc("anvil_rollback", json!([10])).await?;
+    let mined: u64 = app
+        .database
+        .sql("select max(block_number) from chain_legs")?
+        .parse()?;
+    let head = app.chain.rpc("eth_blockNumber", json!([])).await?;
+    let head = u64::from_str_radix(
+        head.as_str().context("a block number")?.trim_start_matches("0x"),
+        16,
+    )?;
+    app.chain.rpc("anvil_rollback", json!([head - mined + 1])).await?;
     let seen = found(&app, &sent, before).await?;
     assert!(seen.contains(&Sort::LegDiffers), "{seen:?}");
     Ok(())

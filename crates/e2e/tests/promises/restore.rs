@@ -13,7 +13,6 @@ use e2e::{SHILLING, ledger};
 
 use crate::PATIENCE;
 
-
 /// `scripts/<name>` of the repository, with the connections of this test.
 fn script(app: &App, name: &str, dir: &Path) -> Result<()> {
     let out = Command::new(dirs::workspace().join("scripts").join(name))

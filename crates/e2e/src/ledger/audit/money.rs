@@ -121,12 +121,12 @@ impl Audit<'_> {
             .facts
             .items
             .iter()
-            .filter(|item| self.facts.only_outages && item.attempts > 0)
+            .filter(|item| self.facts.only_outages && item.failures > 0)
         {
             self.found(
                 Sort::AttemptBurnt,
                 &item.id,
-                format!("{} of {}", item.attempts, item.command),
+                format!("{} of {}", item.failures, item.command),
             );
         }
     }

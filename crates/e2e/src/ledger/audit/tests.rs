@@ -92,7 +92,7 @@ fn good() -> Facts {
             id: id(n),
             command: "submit".into(),
             state: "done".into(),
-            attempts: 0,
+            failures: 0,
         });
         facts.events.push(event(Kind::Submitted, n, shillings.into()));
     }
@@ -178,7 +178,7 @@ fn plant(sort: Sort, facts: &mut Facts) {
         }),
         Sort::AttemptBurnt => {
             facts.only_outages = true;
-            facts.items[0].attempts = 1;
+            facts.items[0].failures = 1;
         }
         Sort::Story => {}
     }
