@@ -65,7 +65,7 @@ impl Case<'_> {
         let (ChainLeg::Executed(_), Some(first)) = (self.decision.chain, self.first.clone()) else {
             return Ok(());
         };
-        if exceptions::was_owed(self.tx, &self.decision.tx_ref, &first.receipt).await? {
+        if exceptions::owed_unasked(self.tx, &self.decision.tx_ref, &first.receipt).await? {
             let detail = "minted, and the payer was owed this money: see whether they have it too".to_owned();
             let receipt = Some(first.receipt.to_string());
             self.except(Kind::MintedAfterOwed, receipt, Some(first.amount), detail)

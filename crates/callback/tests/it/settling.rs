@@ -127,6 +127,8 @@ async fn what_was_owed_is_not_minted_until_a_person_says_so() {
     rig.age(10);
     callback::sweep::once(&rig.desk).await;
     assert_eq!(rig.commands().await, [execute("T1")]);
+    rig.told(&intent, Outcome::Executed, true, 16).await;
+    assert!(rig.exceptions("T1").is_empty(), "a person said so");
 }
 
 #[tokio::test]

@@ -25,6 +25,11 @@ statements! {
     WAS_OWED =
         "select exists (select from exceptions \
          where kind = 'owed_to_payer' and tx_ref = $1 and receipt = $2) as found";
+    // A person who resolved `owed_before` has said that it may be minted.
+    OWED_UNASKED =
+        "select exists (select from exceptions \
+         where kind = 'owed_to_payer' and tx_ref = $1 and receipt = $2) and not exists (select from exceptions \
+         where kind = 'owed_before' and tx_ref = $1 and receipt = $2 and resolved_at is not null) as found";
     MISMATCH_RESOLVED =
         "select coalesce(bool_and(resolved_at is not null), false) as resolved from exceptions \
          where kind = 'amount_mismatch' and tx_ref = $1";
@@ -180,6 +185,16 @@ pub async fn open(tx: &Transaction<'_>, exception: &NewException) -> Result<bool
 /// Whether this money was ever owed back to its payer, paid back by now or not.
 pub async fn was_owed(tx: &Transaction<'_>, tx_ref: &TxRef, receipt: &Receipt) -> Result<bool, StorageError> {
     let row = query_one(tx, WAS_OWED, &[&tx_ref.as_str(), &receipt.as_str()]).await?;
+    Ok(row.try_get("found")?)
+}
+
+/// Whether this money was ever owed back to its payer and nobody said that it may be minted all the same.
+pub async fn owed_unasked(
+    tx: &Transaction<'_>,
+    tx_ref: &TxRef,
+    receipt: &Receipt,
+) -> Result<bool, StorageError> {
+    let row = query_one(tx, OWED_UNASKED, &[&tx_ref.as_str(), &receipt.as_str()]).await?;
     Ok(row.try_get("found")?)
 }
 
