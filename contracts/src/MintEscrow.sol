@@ -164,18 +164,16 @@ contract MintEscrow is EscrowAdmin {
         EscrowState storage $ = _state();
         bytes32 id = computeIntentId(item.depositor, item.user, item.amount, item.countryCode, item.txRef);
         if (id != item.expectedId) revert IdMismatch();
-        if ($.deposits[id].user != address(0)) revert IntentAlreadyExists();
-        if ($.txRefs[item.depositor][item.txRef] != bytes32(0)) revert TxRefAlreadyUsed();
+        if ($.deposits[id].depositedAt != 0) revert IntentAlreadyExists();
+        if ($.claims[item.depositor][item.txRef].user != address(0)) revert TxRefAlreadyUsed();
         address token = $.stablecoin;
         _checkFields($, item, token);
         if (byExecutor && !$.allowedDepositors[item.depositor]) revert DepositorNotAllowed();
         _chargeDay($, item.user, item.amount);
 
-        $.txRefs[item.depositor][item.txRef] = id;
         $.pendingTotal += uint128(item.amount);
+        $.claims[item.depositor][item.txRef] = Claim(item.user, uint96(item.amount));
         $.deposits[id] = Deposit({
-            user: item.user,
-            amount: uint96(item.amount),
             depositor: item.depositor,
             status: IntentStatus.Pending,
             depositedAt: uint40(block.timestamp),
@@ -189,7 +187,8 @@ contract MintEscrow is EscrowAdmin {
     function _execute(bytes32 intentId, address executor) private {
         EscrowState storage $ = _state();
         Deposit storage deposit = _pending(intentId);
-        (address user, uint96 amount) = (deposit.user, deposit.amount);
+        Claim memory claim = _claim(deposit);
+        (address user, uint96 amount) = (claim.user, claim.amount);
         _requireCompliant($.userRegistry, user);
         if (!$.executorMints.tryConsume(_bucketKey(executor), amount)) revert RateLimited();
 
@@ -202,11 +201,12 @@ contract MintEscrow is EscrowAdmin {
     function _refund(bytes32 intentId, string memory reason) private {
         EscrowState storage $ = _state();
         Deposit storage deposit = _pending(intentId);
-        (address depositor, uint96 amount) = (deposit.depositor, deposit.amount);
+        Claim memory claim = _claim(deposit);
+        (address depositor, uint96 amount) = (deposit.depositor, claim.amount);
 
         deposit.status = IntentStatus.Refunded;
         $.pendingTotal -= amount;
-        emit MintRefunded(intentId, deposit.user, amount, reason);
+        emit MintRefunded(intentId, claim.user, amount, reason);
         if (!_push($.stablecoin, depositor, amount)) {
             // Nothing moved, so the credit cannot be a second payment.
             $.credits[depositor] += amount;

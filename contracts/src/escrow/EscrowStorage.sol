@@ -8,16 +8,21 @@ import {IMintEscrow} from "../interfaces/IMintEscrow.sol";
 abstract contract EscrowStorage is IMintEscrow {
     using RateLimiter for RateLimiter.RefillingBucket;
 
-    /// @dev Three slots. Amounts fit: maxMintAmount is kept below 2^96. The country is not stored, since an
-    /// escrow serves one for its whole life. A record exists exactly when `user` is not zero.
+    /// @dev Two slots; the third of an intent is its claim. Exists exactly when `depositedAt` is not zero.
+    /// The country is not stored, since an escrow serves one for its whole life.
     struct Deposit {
-        address user;
-        uint96 amount;
         address depositor;
         IntentStatus status;
         uint40 depositedAt;
         uint40 expiresAt;
         bytes32 txRef;
+    }
+
+    /// @dev What a depositor's reference was used for; written once, so it also marks the reference as used
+    /// (`user` is not zero). Amounts fit: maxMintAmount is kept below 2^96.
+    struct Claim {
+        address user;
+        uint96 amount;
     }
 
     /// @dev Deposits of one user in one UTC day.
@@ -46,7 +51,7 @@ abstract contract EscrowStorage is IMintEscrow {
         uint128 dailyLimitPerUser;
         RateLimiter.RefillingBucket executorMints;
         mapping(bytes32 intentId => Deposit) deposits;
-        mapping(address depositor => mapping(bytes32 txRef => bytes32 intentId)) txRefs;
+        mapping(address depositor => mapping(bytes32 txRef => Claim)) claims;
         mapping(address user => DailyUse) dailyUse;
         mapping(address depositor => uint256) credits;
         mapping(address depositor => bool) allowedDepositors;
@@ -62,7 +67,12 @@ abstract contract EscrowStorage is IMintEscrow {
     /// @dev The record of an id, or IntentNotFound.
     function _deposit(bytes32 intentId) internal view returns (Deposit storage deposit) {
         deposit = _state().deposits[intentId];
-        if (deposit.user == address(0)) revert IntentNotFound();
+        if (deposit.depositedAt == 0) revert IntentNotFound();
+    }
+
+    /// @dev Who is to be paid how much for a deposit that exists.
+    function _claim(Deposit storage deposit) internal view returns (Claim memory) {
+        return _state().claims[deposit.depositor][deposit.txRef];
     }
 
     /// @inheritdoc IMintEscrow
@@ -88,7 +98,7 @@ abstract contract EscrowStorage is IMintEscrow {
         intents = new Intent[](intentIds.length);
         for (uint256 i = 0; i < intentIds.length; ++i) {
             Deposit storage deposit = _state().deposits[intentIds[i]];
-            if (deposit.user != address(0)) intents[i] = _toIntent(deposit);
+            if (deposit.depositedAt != 0) intents[i] = _toIntent(deposit);
         }
     }
 
@@ -104,7 +114,10 @@ abstract contract EscrowStorage is IMintEscrow {
 
     /// @inheritdoc IMintEscrow
     function intentIdOf(address depositor, bytes32 txRef) external view returns (bytes32) {
-        return _state().txRefs[depositor][txRef];
+        EscrowState storage $ = _state();
+        Claim memory claim = $.claims[depositor][txRef];
+        if (claim.user == address(0)) return 0;
+        return computeIntentId(depositor, claim.user, claim.amount, $.countryCode, txRef);
     }
 
     /// @inheritdoc IMintEscrow
@@ -193,10 +206,11 @@ abstract contract EscrowStorage is IMintEscrow {
     }
 
     function _toIntent(Deposit storage deposit) private view returns (Intent memory) {
+        Claim memory claim = _claim(deposit);
         return Intent({
-            user: deposit.user,
+            user: claim.user,
             depositor: deposit.depositor,
-            amount: deposit.amount,
+            amount: claim.amount,
             countryCode: _state().countryCode,
             txRef: deposit.txRef,
             status: deposit.status,
