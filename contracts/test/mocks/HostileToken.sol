@@ -24,6 +24,8 @@ contract HostileToken {
         ReentersBatch
     }
 
+    event Transfer(address indexed from, address indexed to, uint256 amount);
+
     uint8 public decimals = 18;
     bool public paused;
     Mode public mode;
@@ -54,6 +56,7 @@ contract HostileToken {
 
     function mint(address to, uint256 amount) external {
         _balances[to] += amount;
+        emit Transfer(address(0), to, amount);
     }
 
     function balanceOf(address account) external view returns (uint256) {
@@ -115,6 +118,7 @@ contract HostileToken {
     function _move(address from, address to, uint256 amount) private {
         _balances[from] -= amount;
         _balances[to] += amount;
+        emit Transfer(from, to, amount);
     }
 
     function _return(uint256 value) private pure {

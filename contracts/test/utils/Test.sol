@@ -94,6 +94,7 @@ interface Vm {
     function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
     function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
+    function writeLine(string calldata path, string calldata data) external;
     function writeFile(string calldata path, string calldata data) external;
 }
 
