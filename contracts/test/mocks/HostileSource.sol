@@ -15,24 +15,35 @@ contract HostileSource {
         ReturnsTwo,
         ReturnsTwoWords,
         ReturnsShort,
-        BurnsGas
+        BurnsGas,
+        RevertsHuge,
+        ReturnsHuge
     }
 
     Mode public mode;
+    /// @dev When set, everybody else is judged well.
+    address public victim;
 
     function setMode(Mode mode_) external {
         mode = mode_;
+    }
+
+    function setVictim(address victim_) external {
+        victim = victim_;
     }
 
     function paused() external view returns (bool) {
         return mode == Mode.NoWhilePaused;
     }
 
-    function isCompliant(address) external view {
+    function isCompliant(address user) external view {
         Mode m = mode;
+        if (victim != address(0) && user != victim) m = Mode.Yes;
         if (m == Mode.Reverts) revert();
         if (m == Mode.RevertsAsNotCompliant) revert IMintEscrow.UserNotCompliant();
         if (m == Mode.BurnsGas) while (true) {}
+        if (m == Mode.RevertsHuge) _fail(100_000);
+        if (m == Mode.ReturnsHuge) _answer(1, 100_000);
         if (m == Mode.ReturnsNothing) _answer(0, 0);
         if (m == Mode.ReturnsShort) _answer(0, 31);
         if (m == Mode.ReturnsTwo) _answer(2, 32);
@@ -44,6 +55,12 @@ contract HostileSource {
         assembly ("memory-safe") {
             mstore(0x00, value)
             return(0x00, size)
+        }
+    }
+
+    function _fail(uint256 size) private pure {
+        assembly ("memory-safe") {
+            revert(0x00, size)
         }
     }
 }

@@ -21,7 +21,8 @@ contract HostileToken {
         WantsGas,
         ReentersReclaim,
         ReentersWithdraw,
-        ReentersBatch
+        ReentersBatch,
+        ReturnsHuge
     }
 
     event Transfer(address indexed from, address indexed to, uint256 amount);
@@ -31,6 +32,8 @@ contract HostileToken {
     Mode public mode;
     bool public balanceFails;
     bytes32 public target;
+    /// @dev When set, only transfers that touch this account are misbehaved.
+    address public victim;
     bool public reentered;
     mapping(address account => uint256) private _balances;
 
@@ -54,6 +57,10 @@ contract HostileToken {
         target = target_;
     }
 
+    function setVictim(address victim_) external {
+        victim = victim_;
+    }
+
     function mint(address to, uint256 amount) external {
         _balances[to] += amount;
         emit Transfer(address(0), to, amount);
@@ -74,9 +81,11 @@ contract HostileToken {
 
     function _behave(address from, address to, uint256 amount) private {
         Mode m = mode;
+        if (victim != address(0) && from != victim && to != victim) m = Mode.Honest;
         if (m == Mode.Reverts || paused) revert();
         if (m == Mode.RevertsAsNotCompliant) revert IMintEscrow.UserNotCompliant();
-        if (m == Mode.RevertsHuge) _answer(1_000_000, true);
+        if (m == Mode.RevertsHuge) _answer(100_000, true);
+        if (m == Mode.ReturnsHuge) _answer(100_000, false);
         if (m == Mode.BurnsGas) while (true) {}
         if (m == Mode.ReturnsFalse) _return(0);
         // Like a token that guards a nested call: it answers false rather than fail.
