@@ -142,6 +142,18 @@ contract EscrowStarvingTest is EscrowFixture {
         escrow.withdraw();
     }
 
+    /// @dev An item is not begun when, after it took its whole allowance, the others could not be told.
+    function test_gas_to_tell_the_rest_is_kept_back() public {
+        bytes32[] memory ids = new bytes32[](41);
+        ids[0] = _submitted(false)[EATER];
+        source.setMode(HostileSource.Mode.BurnsGas);
+        for (uint256 gasLimit = 320_000; gasLimit < 640_000; gasLimit += 20_000) {
+            vm.prank(executor);
+            IMintEscrow.ItemOutcome[] memory outcomes = escrow.executeMints{gas: gasLimit}(ids);
+            vm.assertTrue(outcomes[0] != IMintEscrow.ItemOutcome.Done);
+        }
+    }
+
     /// @dev A huge answer costs the callee its making, and the escrow nothing.
     function test_huge_answers_are_not_copied() public {
         bytes32[] memory ids = _submitted(true);
