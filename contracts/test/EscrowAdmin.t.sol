@@ -10,7 +10,6 @@ import {Governed} from "../src/base/Governed.sol";
 import {IMintEscrow} from "../src/interfaces/IMintEscrow.sol";
 import {EscrowFixture} from "./utils/EscrowFixture.sol";
 import {HostileToken} from "./mocks/HostileToken.sol";
-import {MintEscrowNext} from "./mocks/MintEscrowNext.sol";
 import {vm} from "./utils/Test.sol";
 
 contract EscrowAdminTest is EscrowFixture {
