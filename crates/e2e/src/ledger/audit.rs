@@ -307,7 +307,8 @@ impl<'a> Audit<'a> {
             let decided = of_intent.get(id).and_then(|tx_ref| self.decisions.get(tx_ref));
             let told = decided.map(|row| (row.chain_leg.as_str(), row.chain_final));
             let ended = last || matches!(leg, "rejected" | "dropped");
-            if ended && told != Some((leg, true)) {
+            // A deposit that never was has nothing to become final.
+            if ended && told != Some((leg, last)) {
                 self.found(
                     Sort::OutcomeLost,
                     id,
