@@ -27,7 +27,7 @@ pub struct App {
 impl App {
     pub fn build(settings: Settings) -> Result<Self, StartError> {
         let mut process = Process::build(settings, Service::Callback)?;
-        observe::describe();
+        meter::register(observe::METRICS);
         let wake = process.relay(Outbox::Callback, RELAYS);
         let desk = Arc::new(Desk {
             pool: process.pool.clone(),
@@ -72,7 +72,7 @@ impl App {
     }
 
     fn consume(&mut self) {
-        let breaker = Breaker::new("callback database", BreakerPolicy::default());
+        let breaker = Breaker::new("database", BreakerPolicy::default());
         let pool = self.process.pool.clone();
         let probe = move || {
             let pool = pool.clone();

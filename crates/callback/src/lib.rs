@@ -8,7 +8,7 @@ pub mod app;
 pub mod case;
 pub mod desk;
 pub mod judge;
-mod observe;
+pub mod observe;
 pub mod outcome;
 pub mod reconcile;
 pub mod report;

@@ -2,55 +2,72 @@
 
 use domain::decision::LiveCommand;
 use domain::tx_ref::TxRef;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use messaging::wire::Outcome;
+use meter::{Counter, Gauge, Histogram, label};
 use storage::callback::exceptions::Kind;
 use storage::callback::reconcile::{Difference, KINDS, Money};
 
-pub fn describe() {
-    describe_counter!(
-        "fiatrails_callbacks_total",
-        "payment reports judged, by source and status"
-    );
-    describe_counter!(
-        "fiatrails_outcomes_total",
-        "chain outcomes taken in, by outcome and effect"
-    );
-    describe_counter!(
-        "fiatrails_commands_total",
-        "commands decided, by command and occasion"
-    );
-    describe_counter!("fiatrails_exceptions_total", "exceptions opened, by kind");
-    describe_gauge!(
-        "fiatrails_exceptions_open",
-        "exceptions a person must still resolve, by kind"
-    );
-    describe_gauge!("fiatrails_orphan_payments", "payments that wait for their intent");
-    describe_gauge!(
-        "fiatrails_orphan_age_seconds",
-        Unit::Seconds,
-        "age of the oldest of them"
-    );
-    describe_counter!("fiatrails_sweep_errors_total", "sweeps that failed, by sweep");
-    describe_gauge!(
-        "fiatrails_unreconciled_shillings",
-        "paid shillings that nothing accounts for"
-    );
-    describe_gauge!(
-        "fiatrails_paid_shillings",
-        "paid shillings, by what became of them"
-    );
-    describe_gauge!(
-        "fiatrails_reconcile_differences",
-        "differences the last pass found, by kind"
-    );
-    describe_histogram!(
-        "fiatrails_paid_to_commanded_seconds",
-        Unit::Seconds,
-        "report received to execute commanded"
-    );
-    for kind in Kind::ALL {
-        counter!("fiatrails_exceptions_total", "kind" => kind.name()).increment(0);
-    }
+/// What a report turned out to be.
+const VERDICTS: &[&str] = &[
+    "confirmed",
+    "mismatched",
+    "declined",
+    "declined_in_vain",
+    "orphan",
+    "duplicate",
+    "further",
+    "too_late",
+    "conflict",
+    "late",
+    "repeated",
+    "waits_for_key",
+    "compromised_key",
+    "tampered",
+];
+
+const SWEEPS: &[&str] = &[
+    "expire",
+    "expiry",
+    "undecided",
+    "redrive",
+    "orphans",
+    "orphan",
+    "parked",
+    "gauges",
+    "inbox",
+    "reconcile",
+];
+
+meter::declare! {
+    REPORTS: Counter<2> = Counter::new(
+        "fiatrails_reports_judged_total",
+        "Payment reports judged; operator: an accepted late report, stored: one that is judged again.",
+        [label("source", &["mpesa", "operator", "stored"]), label("status", VERDICTS)]);
+    OUTCOMES: Counter<2> = Counter::new(
+        "fiatrails_outcomes_heard_total", "Chain outcomes taken in.",
+        [label("outcome", meter::names!(Outcome)), label("effect", &["news", "nothing_new"])]);
+    COMMANDS: Counter<2> = Counter::new(
+        "fiatrails_commands_total", "Commands decided.",
+        [label("command", &["execute", "refund"]), label("occasion", &["first", "redrive"])]);
+    EXCEPTIONS: Counter<1> = Counter::new(
+        "fiatrails_exceptions_total", "Exceptions opened.", [label("kind", meter::names!(Kind))]);
+    EXCEPTIONS_OPEN: Gauge<1> = Gauge::new(
+        "fiatrails_exceptions_open", "Exceptions that a person must still resolve.", [label("kind", meter::names!(Kind))]);
+    ORPHANS: Gauge<0> = Gauge::new("fiatrails_orphan_payments", "Payments that wait for their intent.", []);
+    ORPHAN_AGE: Gauge<0> = Gauge::new("fiatrails_orphan_age_seconds", "Age of the oldest payment that waits for its intent.", []);
+    SWEEP_ERRORS: Counter<1> = Counter::new(
+        "fiatrails_sweep_errors_total", "Sweeps that failed.", [label("sweep", SWEEPS)]);
+    UNRECONCILED: Gauge<0> = Gauge::new(
+        "fiatrails_unreconciled_shillings", "Paid shillings that nothing accounts for; must be 0.", []);
+    PAID: Gauge<1> = Gauge::new(
+        "fiatrails_paid_shillings", "Paid shillings, and what became of them.",
+        [label("fate", &["received", "minted", "owed", "held", "in_flight"])]);
+    DIFFERENCES: Gauge<1> = Gauge::new(
+        "fiatrails_reconcile_differences", "Differences the last pass found.", [label("kind", &KINDS)]);
+    RECONCILED_AT: Gauge<0> = Gauge::new(
+        "fiatrails_reconciled_timestamp_seconds", "Unix time of the last complete reconcile pass.", []);
+    PAID_TO_COMMANDED: Histogram<0> = Histogram::new(
+        "fiatrails_paid_to_commanded_seconds", "Report received to execute commanded.", []);
 }
 
 /// Something that became true with a commit.
@@ -76,7 +93,7 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
     for event in events {
         match event {
             Event::Opened { kind, detail } => {
-                counter!("fiatrails_exceptions_total", "kind" => kind.name()).increment(1);
+                EXCEPTIONS.one([kind.name()]);
                 if kind.pages() {
                     tracing::error!(%tx_ref, kind = kind.name(), detail, "exception opened");
                 } else {
@@ -89,16 +106,14 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
                 after_seconds,
             } => {
                 let occasion = if *again { "redrive" } else { "first" };
-                counter!("fiatrails_commands_total", "command" => command.name(), "occasion" => occasion)
-                    .increment(1);
+                COMMANDS.one([command.name(), occasion]);
                 if let Some(seconds) = after_seconds {
-                    histogram!("fiatrails_paid_to_commanded_seconds").record(*seconds);
+                    PAID_TO_COMMANDED.record([], *seconds);
                 }
                 tracing::info!(%tx_ref, command = command.name(), occasion, "commanded");
             }
             Event::WaitsForKey { key_id } => {
-                counter!("fiatrails_callbacks_total", "source" => "stored", "status" => "waits_for_key")
-                    .increment(1);
+                report("stored", "waits_for_key");
                 tracing::warn!(%tx_ref, kid = key_id, "paid, but the report's key is not mounted here");
             }
             Event::Halted => tracing::error!(%tx_ref, "executes are halted"),
@@ -108,11 +123,13 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
 
 /// `source`: `mpesa`, `operator` for an accepted late report, or `stored` for one that is judged again.
 pub fn report(source: &'static str, status: &'static str) {
-    counter!("fiatrails_callbacks_total", "source" => source, "status" => status).increment(1);
+    REPORTS.one([source, status]);
 }
 
-pub fn outcome(outcome: &'static str, effect: &'static str) {
-    counter!("fiatrails_outcomes_total", "outcome" => outcome, "effect" => effect).increment(1);
+pub fn outcome(outcome: Outcome, is_news: bool) {
+    let effect = if is_news { "news" } else { "nothing_new" };
+    OUTCOMES.one([outcome.name(), effect]);
+    tracing::debug!(outcome = outcome.name(), effect, "outcome heard");
 }
 
 pub fn open_exceptions(open: &[(String, u64)]) {
@@ -121,25 +138,25 @@ pub fn open_exceptions(open: &[(String, u64)]) {
             .iter()
             .find(|(name, _)| name == kind.name())
             .map_or(0, |(_, count)| *count);
-        gauge!("fiatrails_exceptions_open", "kind" => kind.name()).set(number(count));
+        EXCEPTIONS_OPEN.set([kind.name()], number(count));
     }
 }
 
 pub fn orphans(count: u64, oldest_seconds: f64) {
-    gauge!("fiatrails_orphan_payments").set(number(count));
-    gauge!("fiatrails_orphan_age_seconds").set(oldest_seconds);
+    ORPHANS.set([], number(count));
+    ORPHAN_AGE.set([], oldest_seconds);
 }
 
 pub fn sweep_failed(sweep: &'static str, error: &dyn std::error::Error) {
-    counter!("fiatrails_sweep_errors_total", "sweep" => sweep).increment(1);
+    SWEEP_ERRORS.one([sweep]);
     tracing::warn!(sweep, error = %runtime::chain(error), "sweep failed");
 }
 
-pub fn reconciled(found: &[Difference], money: &Money) {
+/// `at`: unix seconds of the pass.
+pub fn reconciled(found: &[Difference], money: &Money, at: i64) {
     for kind in KINDS {
         let count = found.iter().filter(|d| d.kind == kind).count();
-        gauge!("fiatrails_reconcile_differences", "kind" => kind)
-            .set(number(u64::try_from(count).unwrap_or(u64::MAX)));
+        DIFFERENCES.set([kind], number(u64::try_from(count).unwrap_or(u64::MAX)));
     }
     for (fate, value) in [
         ("received", money.received),
@@ -148,9 +165,10 @@ pub fn reconciled(found: &[Difference], money: &Money) {
         ("held", money.held),
         ("in_flight", money.in_flight),
     ] {
-        gauge!("fiatrails_paid_shillings", "fate" => fate).set(number(value));
+        PAID.set([fate], number(value));
     }
-    gauge!("fiatrails_unreconciled_shillings").set(number(money.unreconciled));
+    UNRECONCILED.set([], number(money.unreconciled));
+    RECONCILED_AT.set([], number(u64::try_from(at).unwrap_or_default()));
     if money.unreconciled > 0 || !found.is_empty() {
         let first = found.first();
         tracing::warn!(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use messaging::wire::{MintOutcome, Outcome};
+use messaging::wire::MintOutcome;
 use messaging::{Delivery, Disposition, WorkQueue};
 use storage::Inbox;
 
@@ -41,20 +41,6 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MintOutcome>>) -> Re
     let closed = case.close().await?;
     tx.commit().await?;
     closed.announce(&desk);
-    observe::outcome(
-        name(outcome.outcome),
-        if told.is_some() { "news" } else { "nothing_new" },
-    );
+    observe::outcome(outcome.outcome, told.is_some());
     Ok(Disposition::Done)
-}
-
-const fn name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Escrowed => "escrowed",
-        Outcome::Executed => "executed",
-        Outcome::Refunded => "refunded",
-        Outcome::Refused => "refused",
-        Outcome::Rejected => "rejected",
-        Outcome::Dropped => "dropped",
-    }
 }

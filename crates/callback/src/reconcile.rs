@@ -32,13 +32,19 @@ pub async fn pass(pool: &Pool, quiet: Duration) -> Result<Summary, StorageError>
     Ok(Summary { differences, money })
 }
 
-/// A pass each minute until the stop.
+/// A pass now and each minute until the stop.
 pub async fn run(desk: Arc<Desk>, stop: Stop) {
     let quiet = Duration::from_secs(desk.windows.redrive_seconds) * 2;
-    while stop.sleep(EVERY).await {
+    loop {
         match pass(&desk.pool, quiet).await {
-            Ok(summary) => observe::reconciled(&summary.differences, &summary.money),
+            Ok(summary) => {
+                let at = desk.clock.now().unix_timestamp();
+                observe::reconciled(&summary.differences, &summary.money, at);
+            }
             Err(error) => observe::sweep_failed("reconcile", &error),
+        }
+        if !stop.sleep(EVERY).await {
+            return;
         }
     }
 }

@@ -2,40 +2,57 @@
 
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use meter::{Counter, Histogram, label};
 
-/// Registers help texts; once per process.
-pub fn describe() {
-    describe_counter!(
-        "fiatrails_rpc_requests_total",
-        "JSON-RPC requests, by method and status"
-    );
-    describe_histogram!(
-        "fiatrails_rpc_duration_seconds",
-        Unit::Seconds,
-        "request to answer, one endpoint, by method"
-    );
-    describe_counter!(
-        "fiatrails_rpc_errors_total",
-        "failed JSON-RPC requests, by method and kind"
-    );
-    describe_counter!(
-        "fiatrails_rpc_failovers_total",
-        "requests that went on to another endpoint"
-    );
+/// Every method that is called anywhere in this room.
+const METHODS: &[&str] = &[
+    "eth_call",
+    "eth_chainId",
+    "eth_getBalance",
+    "eth_getBlockByHash",
+    "eth_getBlockByNumber",
+    "eth_getCode",
+    "eth_getLogs",
+    "eth_getTransactionCount",
+    "eth_getTransactionReceipt",
+    "eth_sendRawTransaction",
+];
+
+const ERRORS: &[&str] = &[
+    "node_error",
+    "connect",
+    "timeout",
+    "http_status",
+    "too_large",
+    "malformed",
+    "broken",
+    "rate_limited",
+];
+
+meter::declare! {
+    REQUESTS: Counter<2> = Counter::new(
+        "fiatrails_rpc_requests_total", "JSON-RPC requests, each to one endpoint.",
+        [label("method", METHODS), label("status", &["ok", "error"])]);
+    SECONDS: Histogram<1> = Histogram::new(
+        "fiatrails_rpc_duration_seconds", "JSON-RPC request to answer, one endpoint.", [label("method", METHODS)]);
+    FAILED: Counter<2> = Counter::new(
+        "fiatrails_rpc_errors_total", "JSON-RPC requests without a result; node_error is an answer too.",
+        [label("method", METHODS), label("error_type", ERRORS)]);
+    FAILOVERS: Counter<1> = Counter::new(
+        "fiatrails_rpc_failovers_total", "JSON-RPC requests that went on to another endpoint.",
+        [label("method", METHODS)]);
 }
 
 /// One request to one endpoint; `error` is `None` when the node answered with a result.
 pub(crate) fn request(method: &str, elapsed: Duration, error: Option<&'static str>) {
     let status = if error.is_none() { "ok" } else { "error" };
-    counter!("fiatrails_rpc_requests_total", "method" => method.to_owned(), "status" => status).increment(1);
-    histogram!("fiatrails_rpc_duration_seconds", "method" => method.to_owned()).record(elapsed.as_secs_f64());
+    REQUESTS.one([method, status]);
+    SECONDS.record([method], elapsed.as_secs_f64());
     if let Some(kind) = error {
-        counter!("fiatrails_rpc_errors_total", "method" => method.to_owned(), "error_type" => kind)
-            .increment(1);
+        FAILED.one([method, kind]);
     }
 }
 
 pub(crate) fn failed_over(method: &str) {
-    counter!("fiatrails_rpc_failovers_total", "method" => method.to_owned()).increment(1);
+    FAILOVERS.one([method]);
 }

@@ -8,15 +8,19 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// Normal dependencies on our own crates that may exist. What is not listed is forbidden.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
-    ("storage", &["domain"]),
-    ("messaging", &["domain"]),
-    ("chain", &["domain"]),
-    ("runtime", &["domain", "storage", "messaging", "chain"]),
-    ("gateway", &["domain", "storage", "messaging", "runtime"]),
-    ("callback", &["domain", "storage", "messaging", "runtime"]),
+    ("meter", &[]),
+    ("storage", &["domain", "meter"]),
+    ("messaging", &["domain", "meter"]),
+    ("chain", &["domain", "meter"]),
+    ("runtime", &["domain", "meter", "storage", "messaging", "chain"]),
+    ("gateway", &["domain", "meter", "storage", "messaging", "runtime"]),
+    (
+        "callback",
+        &["domain", "meter", "storage", "messaging", "runtime"],
+    ),
     (
         "mint-executor",
-        &["domain", "storage", "messaging", "chain", "runtime"],
+        &["domain", "meter", "storage", "messaging", "chain", "runtime"],
     ),
     ("ops", &["domain", "storage", "messaging", "chain", "runtime"]),
     ("testkit", &["domain", "storage", "messaging", "chain"]),

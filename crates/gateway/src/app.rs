@@ -85,7 +85,7 @@ impl App {
 /// Binds the ports and starts everything; call it inside a tokio runtime.
 pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
     let mut process = Process::build(settings.shared.clone(), Service::Gateway)?;
-    observe::describe();
+    meter::register(observe::METRICS);
     let keys = Arc::new(Keys::default());
     let wake = process.relay(Outbox::Gateway, RELAYS);
     let closed = CancellationToken::new();

@@ -165,6 +165,11 @@ impl Code {
         }
     }
 
+    /// In answers and metrics.
+    pub const fn name(self) -> &'static str {
+        self.facts().code
+    }
+
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.facts().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }

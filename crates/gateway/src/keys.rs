@@ -41,6 +41,12 @@ impl LiveKey {
         })
     }
 
+    /// When it stops to be valid by itself; a key that is not active has nothing left to lose.
+    pub fn expires(&self) -> Option<OffsetDateTime> {
+        let row = self.narrowing.as_ref()?;
+        row.not_after.filter(|_| row.state == "active")
+    }
+
     pub fn touch(&self, now: i64) {
         if now - self.last_used.load(Ordering::Relaxed) >= USE_RESOLUTION {
             self.last_used.store(now, Ordering::Relaxed);
@@ -101,6 +107,12 @@ impl Snapshot {
 
     pub fn mpesa(&self, id: &KeyId) -> Option<&Arc<LiveKey>> {
         self.mpesa.get(id)
+    }
+
+    /// Every key that somebody outside signs with.
+    pub fn keys(&self) -> impl Iterator<Item = &LiveKey> {
+        let integrators = self.integrators.values().map(|key| &key.key);
+        integrators.chain(self.mpesa.values().map(Arc::as_ref))
     }
 }
 

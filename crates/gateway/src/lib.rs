@@ -15,7 +15,7 @@ mod heartbeat;
 mod intake;
 pub mod keys;
 mod new_intent;
-mod observe;
+pub mod observe;
 pub mod openapi;
 mod redrive;
 mod routes;

@@ -2,71 +2,84 @@
 
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use domain::signature::KeyId;
+use messaging::WorkQueue;
+use meter::{Counter, Gauge, Histogram, label, named};
 use storage::StorageError;
+use time::OffsetDateTime;
 
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 
-/// Names and units for whoever reads `/metrics`.
-pub fn describe() {
-    describe_counter!(
-        "fiatrails_mint_intents_total",
-        "mint intents, by what was answered"
-    );
-    describe_counter!(
-        "fiatrails_callbacks_total",
-        "callbacks, by source and what was answered"
-    );
-    describe_counter!("fiatrails_refusals_total", "refused requests, by route and code");
-    describe_histogram!(
-        "fiatrails_http_request_duration_seconds",
-        Unit::Seconds,
-        "from the request's head to its answer, by route and status"
-    );
-    describe_histogram!(
-        "fiatrails_intake_group_size",
-        "requests that shared a transaction, by door"
-    );
-    describe_histogram!(
-        "fiatrails_intake_group_seconds",
-        Unit::Seconds,
-        "one group's transaction, by door"
-    );
-    describe_counter!(
-        "fiatrails_intake_splits_total",
-        "groups that ran singly, by door and reason"
-    );
-    describe_counter!(
-        "fiatrails_intake_failures_total",
-        "groups that failed, by door and reason"
-    );
-    describe_counter!(
-        "fiatrails_intake_full_total",
-        "requests turned away at a full door"
-    );
-    describe_counter!(
-        "fiatrails_tampered_rows_total",
-        "rows that somebody else changed, by table: page"
-    );
-    describe_counter!(
-        "fiatrails_redriven_total",
-        "messages sent again because nothing came of them, by queue"
-    );
-    describe_counter!(
-        "fiatrails_late_reports_total",
-        "authentic reports with a stale timestamp"
-    );
+const ROUTES: &[&str] = &[
+    "/mint-intents",
+    "/mint-intents/{intentId}",
+    "/callbacks/mpesa",
+    "/openapi.json",
+    "/health",
+    "/livez",
+    "/readyz",
+];
+const STATUSES: &[&str] = &[
+    "200", "201", "400", "401", "404", "405", "408", "409", "413", "415", "422", "429", "500", "503",
+];
+const CODES: [&str; Code::ALL.len()] = *meter::names!(Code, name);
+const INTENT_STATUSES: &[&str] =
+    &joined::<3, { CODES.len() }, { 3 + CODES.len() }>(["accepted", "replayed", "refused"], CODES);
+const CALLBACK_STATUSES: &[&str] =
+    &joined::<2, { CODES.len() }, { 2 + CODES.len() }>(["accepted", "already_processed"], CODES);
+const DOORS: &[&str] = &["mint_intents", "callbacks"];
+const STORAGE_ERRORS: &[&str] = &["unavailable", "conflict", "commit_unknown", "corrupt", "bug"];
+
+meter::declare! {
+    INTENTS: Counter<1> = Counter::new(
+        "fiatrails_mint_intents_total", "Requests for a mint, by what was answered; refused: by policy, and stored.",
+        [label("status", INTENT_STATUSES)]);
+    CALLBACKS: Counter<2> = Counter::new(
+        "fiatrails_callbacks_total", "Payment reports at the door, by what was answered.",
+        [label("source", &["mpesa"]), label("status", CALLBACK_STATUSES)]);
+    REFUSALS: Counter<2> = Counter::new(
+        "fiatrails_refusals_total", "Requests refused.", [label("route", ROUTES), label("code", &CODES)]);
+    HTTP_SECONDS: Histogram<2> = Histogram::new(
+        "fiatrails_http_request_duration_seconds", "From a request's head to its answer.",
+        [label("route", ROUTES), label("status", STATUSES)]);
+    GROUP_SIZE: Histogram<1> = Histogram::new(
+        "fiatrails_intake_group_size", "Requests that shared a transaction.", [label("door", DOORS)]);
+    GROUP_SECONDS: Histogram<1> = Histogram::new(
+        "fiatrails_intake_group_seconds", "One group's transaction.", [label("door", DOORS)]);
+    SPLITS: Counter<2> = Counter::new(
+        "fiatrails_intake_splits_total", "Groups whose members ran singly.",
+        [label("door", DOORS), label("reason", STORAGE_ERRORS)]);
+    GROUP_FAILURES: Counter<2> = Counter::new(
+        "fiatrails_intake_failures_total", "Groups that failed.",
+        [label("door", DOORS), label("reason", STORAGE_ERRORS)]);
+    DOOR_FULL: Counter<1> = Counter::new(
+        "fiatrails_intake_full_total", "Requests turned away at a full door.", [label("door", DOORS)]);
+    TAMPERED: Counter<1> = Counter::new(
+        "fiatrails_tampered_rows_total", "Rows that are not as we wrote them, each time one is met. idempotency_keys: stored answers.",
+        [label("table", &["idempotency_keys", "mint_intents", "mpesa_reports", "unreadable"])]);
+    REDRIVEN: Counter<1> = Counter::new(
+        "fiatrails_redriven_total", "Messages sent again because nothing came of them.",
+        [label("queue", meter::names!(WorkQueue))]);
+    LATE_REPORTS: Counter<0> = Counter::new(
+        "fiatrails_late_reports_total", "Authentic reports with a stale timestamp, kept for a person to accept.", []);
+    KEY_LAST_USE: Gauge<1> = Gauge::new(
+        "fiatrails_key_last_use_timestamp_seconds", "Unix time at which a key last signed for somebody, since our start.",
+        [named("key", "mounted keys", 256)]);
+    KEY_EXPIRY: Gauge<1> = Gauge::new(
+        "fiatrails_key_expiry_timestamp_seconds", "Unix time at which an active key stops to be valid; +Inf: never, or not mounted.",
+        [named("key", "mounted keys", 256)]);
+    CERTIFICATE_EXPIRY: Gauge<0> = Gauge::new(
+        "fiatrails_certificate_expiry_timestamp_seconds", "Unix time at which our TLS certificate stops to be valid.", []);
 }
 
 pub fn answered(route: &'static str, status: u16, took: Duration) {
     let status = status_label(status);
-    histogram!("fiatrails_http_request_duration_seconds", "route" => route, "status" => status)
-        .record(took.as_secs_f64());
+    HTTP_SECONDS.record([route, status], took.as_secs_f64());
 }
 
 pub fn refused(route: &'static str, problem: &Problem, request_id: &str) {
     let facts = problem.code.facts();
-    counter!("fiatrails_refusals_total", "route" => route, "code" => facts.code).increment(1);
+    REFUSALS.one([route, facts.code]);
     if facts.status >= 500 {
         tracing::warn!(route, code = facts.code, request_id, "refused");
     } else {
@@ -76,15 +89,15 @@ pub fn refused(route: &'static str, problem: &Problem, request_id: &str) {
 
 /// `status`: accepted, replayed, or the code of the refusal.
 pub fn mint_intent(status: &'static str) {
-    counter!("fiatrails_mint_intents_total", "status" => status).increment(1);
+    INTENTS.one([status]);
 }
 
 pub fn callback(status: &'static str) {
-    counter!("fiatrails_callbacks_total", "source" => "mpesa", "status" => status).increment(1);
+    CALLBACKS.one(["mpesa", status]);
 }
 
 pub fn late_report(tx_ref: &str, request_id: &str) {
-    counter!("fiatrails_late_reports_total").increment(1);
+    LATE_REPORTS.one([]);
     tracing::warn!(
         tx_ref,
         request_id,
@@ -94,7 +107,7 @@ pub fn late_report(tx_ref: &str, request_id: &str) {
 
 /// A row is not as we wrote it.
 pub fn tampered(table: &'static str, request_id: &str) {
-    counter!("fiatrails_tampered_rows_total", "table" => table).increment(1);
+    TAMPERED.one([table]);
     tracing::error!(
         table,
         request_id,
@@ -103,22 +116,29 @@ pub fn tampered(table: &'static str, request_id: &str) {
 }
 
 pub fn unreadable_row(error: &StorageError) {
-    counter!("fiatrails_tampered_rows_total", "table" => "unreadable").increment(1);
+    TAMPERED.one(["unreadable"]);
     tracing::error!(error = %runtime::chain(error), "a stored row does not read back");
 }
 
+/// `size`: the members of a group that was committed.
+pub fn group(door: &'static str, size: usize, took: Duration) {
+    let size = f64::from(u32::try_from(size).unwrap_or(u32::MAX));
+    GROUP_SIZE.record([door], size);
+    GROUP_SECONDS.record([door], took.as_secs_f64());
+}
+
 pub fn group_split(door: &'static str, error: &StorageError) {
-    counter!("fiatrails_intake_splits_total", "door" => door, "reason" => error.kind()).increment(1);
+    SPLITS.one([door, error.kind()]);
     tracing::info!(door, error = %runtime::chain(error), "a group runs singly");
 }
 
 pub fn group_failed(door: &'static str, error: &StorageError) {
-    counter!("fiatrails_intake_failures_total", "door" => door, "reason" => error.kind()).increment(1);
+    GROUP_FAILURES.one([door, error.kind()]);
     tracing::warn!(door, error = %runtime::chain(error), "a group failed");
 }
 
 pub fn door_full(door: &'static str) {
-    counter!("fiatrails_intake_full_total", "door" => door).increment(1);
+    DOOR_FULL.one([door]);
 }
 
 pub fn read_failed(error: &StorageError) {
@@ -126,28 +146,50 @@ pub fn read_failed(error: &StorageError) {
 }
 
 pub fn redriven(queue: &'static str, count: usize) {
-    counter!("fiatrails_redriven_total", "queue" => queue)
-        .increment(u64::try_from(count).unwrap_or_default());
+    REDRIVEN.add([queue], u64::try_from(count).unwrap_or_default());
     tracing::warn!(queue, count, "sent again: nothing came of it");
+}
+
+pub fn key_used(key: &KeyId, at: OffsetDateTime) {
+    KEY_LAST_USE.set([key.as_str()], unix(at));
+}
+
+/// `None`: it never stops to be valid, or is not valid any more.
+pub fn key_expires(key: &KeyId, at: Option<OffsetDateTime>) {
+    KEY_EXPIRY.set([key.as_str()], at.map_or(f64::INFINITY, unix));
+}
+
+pub fn certificate_expires(unix_seconds: i64) {
+    CERTIFICATE_EXPIRY.set([], seconds(unix_seconds));
+}
+
+fn unix(at: OffsetDateTime) -> f64 {
+    seconds(at.unix_timestamp())
+}
+
+/// Until 2106, when a gauge of seconds needs more than 32 bits.
+fn seconds(unix: i64) -> f64 {
+    f64::from(u32::try_from(unix.max(0)).unwrap_or(u32::MAX))
+}
+
+const fn joined<const A: usize, const B: usize, const N: usize>(
+    first: [&'static str; A],
+    rest: [&'static str; B],
+) -> [&'static str; N] {
+    let mut all = [""; N];
+    let mut i = 0;
+    while i < N {
+        all[i] = if i < A { first[i] } else { rest[i - A] };
+        i += 1;
+    }
+    all
 }
 
 /// The statuses we answer with; anything else is one label.
 fn status_label(status: u16) -> &'static str {
-    match status {
-        200 => "200",
-        201 => "201",
-        400 => "400",
-        401 => "401",
-        404 => "404",
-        405 => "405",
-        408 => "408",
-        409 => "409",
-        413 => "413",
-        415 => "415",
-        422 => "422",
-        429 => "429",
-        500 => "500",
-        503 => "503",
-        _ => "other",
-    }
+    STATUSES
+        .iter()
+        .copied()
+        .find(|listed| listed.parse() == Ok(status))
+        .unwrap_or(meter::OTHER)
 }

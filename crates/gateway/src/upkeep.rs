@@ -1,10 +1,12 @@
 //! What runs beside the requests: keys and their rows kept fresh, last uses written down, old rows forgotten,
 //! queue depths looked up.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::clock::Clock;
+use domain::signature::KeyId;
 use messaging::Broker;
 use messaging::topology::{self, QueueKind};
 use runtime::{KeyDirectory, Stop};
@@ -13,6 +15,7 @@ use storage::{Pool, StorageError};
 use tokio::sync::watch;
 
 use crate::keys::Keys;
+use crate::observe;
 
 const ROWS_POLL: Duration = Duration::from_secs(1);
 const USES_POLL: Duration = Duration::from_secs(10);
@@ -28,6 +31,7 @@ const PURGE_SLACK_SECONDS: f64 = 3600.0;
 pub async fn follow_keys(keys: Arc<Keys>, directory: KeyDirectory, pool: Pool, stop: Stop) {
     let mut mounted = directory.subscribe();
     let mut rows = None;
+    let mut shown = BTreeSet::new();
     loop {
         match read_rows(&pool).await {
             Ok(read) => rows = Some(read),
@@ -36,12 +40,26 @@ pub async fn follow_keys(keys: Arc<Keys>, directory: KeyDirectory, pool: Pool, s
         let secrets = mounted.borrow_and_update().clone();
         if let Some((narrowings, prefixes)) = &rows {
             keys.replace(&secrets, narrowings, prefixes.clone());
+            show_expiries(&keys, &mut shown);
         }
         tokio::select! {
             () = stop.requested() => return,
             () = tokio::time::sleep(ROWS_POLL) => {}
             changed = mounted.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+/// A key that was unmounted must not go on warning of its end.
+fn show_expiries(keys: &Keys, shown: &mut BTreeSet<KeyId>) {
+    let snapshot = keys.snapshot();
+    let gone = std::mem::take(shown);
+    for key in snapshot.keys() {
+        observe::key_expires(&key.id, key.expires());
+        shown.insert(key.id.clone());
+    }
+    for key in gone.difference(shown) {
+        observe::key_expires(key, None);
     }
 }
 
@@ -63,6 +81,9 @@ pub async fn record_uses(keys: Arc<Keys>, clock: Arc<dyn Clock>, pool: Pool, sto
         let uses = keys.used_since(written);
         if uses.is_empty() {
             continue;
+        }
+        for (key, at) in &uses {
+            observe::key_used(key, *at);
         }
         let result = async { key_rows::record_uses(&pool.get().await?, &uses).await };
         match result.await {

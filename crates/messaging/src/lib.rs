@@ -24,6 +24,6 @@ pub use connection::{Broker, BrokerConfig, BrokerError};
 pub use consume::{Consumer, ConsumerConfig, ConsumerParts, Delivery, Disposition, Failure};
 pub use publish::{Outgoing, PublishError, Publisher};
 pub use seal::{
-    OpenError, Opener, PipelineKeys, SealError, SealedMessage, Sealer, SharedPipelineKeys, Stamp,
+    OpenError, Opened, Opener, PipelineKeys, SealError, SealedMessage, Sealer, SharedPipelineKeys, Stamp,
 };
 pub use topology::{Service, WorkQueue};

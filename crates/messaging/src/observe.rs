@@ -1,6 +1,6 @@
-//! What this room counts and logs. Labels are bounded: queue names, services, error kinds.
+//! What this room counts. Labels are bounded: queue names, error kinds.
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use meter::{Counter, Gauge, Histogram, label};
 
 use crate::topology::{QueueKind, WorkQueue};
 
@@ -8,73 +8,110 @@ use crate::topology::{QueueKind, WorkQueue};
 /// payers, at WARN.
 pub const QUIET_TARGETS: &str = "lapin=error";
 
-/// Registers help texts; once per process.
-pub fn describe() {
-    describe_counter!(
-        "fiatrails_retry_attempts_total",
-        "delayed retries published, by operation"
-    );
-    describe_counter!(
-        "fiatrails_parked_total",
-        "messages parked, by queue and error class"
-    );
-    describe_counter!(
-        "fiatrails_messages_total",
-        "deliveries settled, by queue and result"
-    );
-    describe_counter!(
-        "fiatrails_handler_crashes_total",
-        "handlers that panicked or broke their contract, by queue"
-    );
-    describe_counter!("fiatrails_publish_total", "messages published, by result");
-    describe_histogram!(
-        "fiatrails_publish_duration_seconds",
-        Unit::Seconds,
-        "publish to confirm, one window"
-    );
-    describe_counter!(
-        "fiatrails_broker_connects_total",
-        "connection attempts, by use and result"
-    );
-    describe_gauge!("fiatrails_queue_depth", "messages ready, by queue");
-    describe_gauge!("fiatrails_dlq_depth", "entries waiting for the on-call, by queue");
+/// The queues that work waits on, and those it is delayed on.
+const QUEUES: &[&str] = &[
+    "mint.submit.v1",
+    "mint.execute.v1",
+    "mint.refund.v1",
+    "mint.outcome.v1",
+    "mpesa.result.v1",
+    "delay.1.v1",
+    "delay.2.v1",
+    "delay.3.v1",
+    "delay.4.v1",
+    "delay.5.v1",
+];
+
+/// Why messages are parked, by whoever parks them.
+const CLASSES: &[&str] = &[
+    "seal_invalid",
+    "malformed",
+    "crash_loop",
+    "unknown_key",
+    "unsealable",
+    "corrupt_row",
+    "contention",
+    "storage",
+    "report_tampered",
+    "other_deployment",
+];
+
+meter::declare! {
+    RETRIES: Counter<1> = Counter::new(
+        "fiatrails_retry_attempts_total", "Failed attempts after which a message was sent round again.",
+        [label("operation", meter::names!(WorkQueue, operation))]);
+    PARKED: Counter<2> = Counter::new(
+        "fiatrails_parked_total", "Messages put on their dead-letter queue by a consumer.",
+        [label("queue", meter::names!(WorkQueue)), label("class", CLASSES)]);
+    SEAL_FAILURES: Counter<1> = Counter::new(
+        "fiatrails_seal_failures_total", "Messages and stored commands whose seal is not ours: somebody forges or tampers.",
+        [label("queue", meter::names!(WorkQueue))]);
+    MESSAGES: Counter<2> = Counter::new(
+        "fiatrails_messages_total", "Deliveries settled.",
+        [
+            label("queue", meter::names!(WorkQueue)),
+            label("result", &["done", "retried", "parked", "returned", "crashed", "lost"]),
+        ]);
+    CRASHES: Counter<1> = Counter::new(
+        "fiatrails_handler_crashes_total", "Handlers that panicked or broke their contract.",
+        [label("queue", meter::names!(WorkQueue))]);
+    PUBLISHED: Counter<1> = Counter::new(
+        "fiatrails_publish_total", "Messages handed to the broker.",
+        [label("result", &["ok", "not_sent", "unroutable", "refused", "unknown", "too_large"])]);
+    PUBLISH_SECONDS: Histogram<0> = Histogram::new(
+        "fiatrails_publish_duration_seconds", "Publish to confirm, one window of messages.", []);
+    CONNECTS: Counter<2> = Counter::new(
+        "fiatrails_broker_connects_total", "Attempts to connect to the broker.",
+        [label("use", &["publish", "consume"]), label("result", &["ok", "failed"])]);
+    QUEUE_DEPTH: Gauge<1> = Gauge::new(
+        "fiatrails_queue_depth", "Messages that wait on a work or delay queue.", [label("queue", QUEUES)]);
+    DLQ_DEPTH: Gauge<1> = Gauge::new(
+        "fiatrails_dlq_depth", "Entries that wait for the on-call.",
+        [label("queue", meter::names!(WorkQueue, dead_name))]);
 }
 
 pub(crate) fn queue_depth(kind: QueueKind, queue: &str, ready: u32) {
-    let name = if kind == QueueKind::Dead {
-        "fiatrails_dlq_depth"
-    } else {
-        "fiatrails_queue_depth"
+    let gauge = match kind {
+        QueueKind::Dead => &DLQ_DEPTH,
+        QueueKind::Work | QueueKind::Delay => &QUEUE_DEPTH,
     };
-    gauge!(name, "queue" => queue.to_owned()).set(f64::from(ready));
+    gauge.set([queue], f64::from(ready));
 }
 
 pub(crate) fn settled(queue: WorkQueue, result: &'static str) {
-    counter!("fiatrails_messages_total", "queue" => queue.name(), "result" => result).increment(1);
+    MESSAGES.one([queue.name(), result]);
 }
 
 pub(crate) fn retried(queue: WorkQueue) {
-    counter!("fiatrails_retry_attempts_total", "operation" => queue.operation()).increment(1);
+    RETRIES.one([queue.operation()]);
 }
 
 pub(crate) fn parked(queue: WorkQueue, class: &'static str) {
-    counter!("fiatrails_parked_total", "queue" => queue.name(), "class" => class).increment(1);
+    PARKED.one([queue.name(), class]);
+    if class == "seal_invalid" {
+        seal_failed(queue);
+    }
+}
+
+/// Also for commands that were taken off their queue long ago and do not open any more.
+pub fn seal_failed(queue: WorkQueue) {
+    SEAL_FAILURES.one([queue.name()]);
 }
 
 pub(crate) fn handler_crashed(queue: WorkQueue) {
-    counter!("fiatrails_handler_crashes_total", "queue" => queue.name()).increment(1);
+    CRASHES.one([queue.name()]);
 }
 
 pub(crate) fn published(result: &'static str, count: u64) {
     if count > 0 {
-        counter!("fiatrails_publish_total", "result" => result).increment(count);
+        PUBLISHED.add([result], count);
     }
 }
 
 pub(crate) fn publish_window(elapsed: std::time::Duration) {
-    histogram!("fiatrails_publish_duration_seconds").record(elapsed.as_secs_f64());
+    PUBLISH_SECONDS.record([], elapsed.as_secs_f64());
 }
 
 pub(crate) fn connected(purpose: &'static str, result: &'static str) {
-    counter!("fiatrails_broker_connects_total", "use" => purpose, "result" => result).increment(1);
+    CONNECTS.one([purpose, result]);
 }

@@ -31,8 +31,8 @@ pub struct App {
 pub fn build(environment: &Environment) -> anyhow::Result<App> {
     let settings = ExecutorSettings::read(environment).context("settings")?;
     let mut process = Process::build(settings.process, Service::MintExecutor)?;
-    observe::describe();
-    chain::observe::describe();
+    meter::register(observe::METRICS);
+    meter::register(chain::observe::METRICS);
     let relay = process.relay(Outbox::Executor, 1);
     let policy = process.settings.policy.clone();
     let chain = Chain::new(&settings.rpc, settings.escrow)?;

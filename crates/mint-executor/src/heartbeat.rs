@@ -85,17 +85,17 @@ async fn measure(ctx: &Context) {
     }
     let counted = async {
         let client = ctx.pool.get().await?;
-        let open = attempts::open_count(&client, &ctx.signer_bytes()).await?;
+        let open = attempts::open_summary(&client, &ctx.signer_bytes()).await?;
         Ok::<_, storage::StorageError>((items::open_counts(&client).await?, open))
     };
     match counted.await {
-        Ok((items, open)) => observe::backlog(&items, open),
+        Ok((items, open)) => observe::backlog(&items, &open),
         Err(error) => tracing::debug!(error = %runtime::chain(&error), "the backlog cannot be counted"),
     }
 }
 
 fn foresee(ctx: &Context, condition: &Condition) {
-    observe::condition(condition);
+    observe::condition(condition, ctx.tuning.min_signer_balance);
     if condition.signer_balance < ctx.tuning.min_signer_balance {
         ctx.breakers.trip_all("the signer has too little gas");
     }

@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod park;
 pub mod redrive;
 pub mod settings;
+pub mod story;
 pub mod submit;
 pub mod undo;
 pub mod verify;

@@ -1,83 +1,133 @@
 //! What happens here, as events that count and log. Labels are bounded: commands, outcomes, kinds.
 
+use std::time::Duration;
+
 use chain::fees::TooDear;
 use chain::inspect::Condition;
-use chain::{SendOutcome, TxHash};
+use chain::{ItemOutcome, SendOutcome, TxHash};
 use domain::ids::IntentId;
 use messaging::wire::Outcome;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use meter::{Counter, Gauge, Histogram, label};
 use storage::StorageError;
+use storage::executor::attempts::OpenAttempts;
 use storage::executor::heartbeat::Beat;
 use storage::executor::items::{ItemRow, WorkCommand};
 use storage::executor::signers::Lease;
 
 use crate::context::WorkError;
 use crate::decide::Ending;
+use crate::verify::queue_of;
 
-/// Registers help texts; once per process.
-pub fn describe() {
-    describe_counter!(
-        "fiatrails_work_items_total",
-        "commands taken from their queues, by command"
-    );
-    describe_counter!("fiatrails_attempts_total", "transactions signed, by command");
-    describe_histogram!("fiatrails_batch_items", "items per transaction, by command");
-    describe_counter!("fiatrails_sends_total", "broadcasts, by the node's answer");
-    describe_counter!(
-        "fiatrails_items_settled_total",
-        "items whose block was taken in, by command and ending"
-    );
-    describe_counter!(
-        "fiatrails_compliance_checks_total",
-        "mints decided by the compliance source, by result"
-    );
-    describe_counter!(
-        "fiatrails_outcomes_total",
-        "outcomes told to the decider, by outcome"
-    );
-    describe_counter!(
-        "fiatrails_items_parked_total",
-        "items parked by the executor, by class"
-    );
-    describe_counter!(
-        "fiatrails_reorgs_total",
-        "reorganisations followed, by whether they went past final"
-    );
-    describe_counter!("fiatrails_redriven_total", "outcomes told again");
-    describe_counter!(
-        "fiatrails_rows_tampered_total",
-        "rows that contradict what was signed or sealed, by table"
-    );
-    describe_histogram!(
-        "fiatrails_block_seen_seconds",
-        Unit::Seconds,
-        "block timestamp to taken in"
-    );
-    describe_counter!(
-        "fiatrails_replacements_total",
-        "transactions signed again at a higher price"
-    );
-    describe_counter!(
-        "fiatrails_nonce_gaps_filled_total",
-        "missing nonces used up by empty transactions"
-    );
-    describe_gauge!(
-        "fiatrails_fee_cap_reached",
-        "1 while a transaction waits because its price may not rise further"
-    );
-    describe_gauge!("fiatrails_head_block", "last block taken in");
-    describe_gauge!("fiatrails_signer_balance_wei", "native balance of the signer");
-    describe_gauge!("fiatrails_signer_nonce_gap", "transactions without a block");
-    describe_gauge!("fiatrails_work_items_open", "commands not settled, by command");
-    describe_gauge!(
-        "fiatrails_treasury_balance",
-        "stablecoin the treasury can deposit, whole units"
-    );
-    describe_gauge!("fiatrails_lease_held", "1 while this executor holds its signer");
+const COMMANDS: &[&str] = meter::names!(WorkCommand);
+const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
+const ENDINGS: &[&str] =
+    &after_outcomes::<4, { OUTCOMES.len() + 4 }>(["reverted", "forbidden", "silent", "gone"]);
+/// Why an item is parked: the chain's answer, or what its sealed command turned out to be.
+const CLASSES: &[&str] = &after_outcomes::<13, { OUTCOMES.len() + 13 }>([
+    "silent",
+    "reverted",
+    "no_leg",
+    "row_tampered",
+    "other_treasury",
+    "other_deployment",
+    "seal_invalid",
+    "malformed",
+    "report_tampered",
+    "report_unparsable",
+    "report_other_tx_ref",
+    "report_not_paid",
+    "report_other_amount",
+]);
+const SENDS: &[&str] = &[
+    "accepted",
+    "already_known",
+    "unknown",
+    "nonce_too_low",
+    "nonce_too_high",
+    "replacement_underpriced",
+    "fee_too_low",
+    "fee_too_high",
+    "insufficient_funds",
+    "pool_full",
+    "gas_limit",
+    "invalid",
+];
+
+/// A stretch of an intent's way whose length is promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    AcceptToEscrowed,
+    PaidToMined,
+    MinedToFinal,
+}
+
+impl Stage {
+    pub const ALL: [Self; 3] = [Self::AcceptToEscrowed, Self::PaidToMined, Self::MinedToFinal];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AcceptToEscrowed => "accept_to_escrowed",
+            Self::PaidToMined => "paid_to_mined",
+            Self::MinedToFinal => "mined_to_final",
+        }
+    }
+}
+
+meter::declare! {
+    WORK_ITEMS: Counter<1> = Counter::new(
+        "fiatrails_work_items_total", "Commands taken from their queues.", [label("command", COMMANDS)]);
+    ATTEMPTS: Counter<1> = Counter::new(
+        "fiatrails_attempts_total", "Transactions signed for a command.", [label("command", COMMANDS)]);
+    BATCH_SIZE: Histogram<1> = Histogram::new(
+        "fiatrails_batch_size", "Items per transaction.", [label("command", COMMANDS)]);
+    SENT: Counter<1> = Counter::new(
+        "fiatrails_sends_total", "Broadcasts, by the node's answer.", [label("result", SENDS)]);
+    SETTLED: Counter<2> = Counter::new(
+        "fiatrails_items_settled_total", "Items whose block was taken in.",
+        [label("command", COMMANDS), label("ending", ENDINGS)]);
+    COMPLIANCE: Counter<1> = Counter::new(
+        "fiatrails_compliance_checks_total", "Mints that compliance decided on chain.",
+        [label("result", &["compliant", "not_compliant", "paused"])]);
+    STAGES: Histogram<1> = Histogram::new(
+        "fiatrails_stage_duration_seconds",
+        "How long a stage took. paid_to_mined counts from the report's receipt, also where the deposit came later.",
+        [label("stage", meter::names!(Stage))]);
+    TOLD: Counter<1> = Counter::new(
+        "fiatrails_outcomes_total", "Outcomes told to the decider.", [label("outcome", meter::names!(Outcome))]);
+    PARKED: Counter<1> = Counter::new(
+        "fiatrails_items_parked_total", "Items parked by the executor.", [label("class", CLASSES)]);
+    REORGS: Counter<1> = Counter::new(
+        "fiatrails_reorgs_total", "Reorganisations followed.", [label("past_final", &["true", "false"])]);
+    REDRIVEN: Counter<0> = Counter::new("fiatrails_outcomes_redriven_total", "Outcomes told again.", []);
+    TAMPERED: Counter<1> = Counter::new(
+        "fiatrails_tampered_rows_total", "Rows that contradict what was signed or sealed, each time one is met.",
+        [label("table", &["chain_legs", "attempts", "attempt_items", "work_items"])]);
+    BLOCK_SEEN: Histogram<0> = Histogram::new(
+        "fiatrails_block_seen_seconds", "Block timestamp (whole seconds) to taken in.", []);
+    REPLACEMENTS: Counter<0> = Counter::new(
+        "fiatrails_replacements_total", "Transactions signed again at a higher price.", []);
+    GAPS_FILLED: Counter<0> = Counter::new(
+        "fiatrails_nonce_gaps_filled_total", "Missing nonces used up by empty transactions.", []);
+    FEE_CAPPED: Gauge<0> = Gauge::new(
+        "fiatrails_fee_cap_reached", "1 while a transaction waits because its price may not rise further.", []);
+    HEAD: Gauge<0> = Gauge::new("fiatrails_head_block", "Last block taken in.", []);
+    SIGNER_BALANCE: Gauge<0> = Gauge::new(
+        "fiatrails_signer_balance_wei", "Native balance of the signer, in wei.", []);
+    SIGNER_MINIMUM: Gauge<0> = Gauge::new(
+        "fiatrails_signer_minimum_wei", "Native balance below which the signer sends nothing, in wei.", []);
+    NONCE_GAP: Gauge<0> = Gauge::new("fiatrails_signer_nonce_gap", "Nonces signed for that no block has used.", []);
+    OLDEST_ATTEMPT: Gauge<0> = Gauge::new(
+        "fiatrails_attempt_oldest_seconds", "Age of the oldest transaction that no block holds.", []);
+    OPEN_ITEMS: Gauge<1> = Gauge::new(
+        "fiatrails_work_items_open", "Commands not settled.", [label("command", COMMANDS)]);
+    TREASURY: Gauge<0> = Gauge::new(
+        "fiatrails_treasury_balance", "Stablecoin the treasury has and allows to deposit, whole units.", []);
+    LEASE: Gauge<0> = Gauge::new("fiatrails_lease_held", "1 while this executor holds its signer.", []);
+    RPC_CONNECTED: Gauge<0> = Gauge::new("fiatrails_rpc_connected", "1 while a node answers.", []);
 }
 
 pub fn collected(command: WorkCommand, count: usize) {
-    counter!("fiatrails_work_items_total", "command" => command.name()).increment(wide(count));
+    WORK_ITEMS.add([command.name()], wide(count));
 }
 
 pub fn not_collected(command: WorkCommand, error: &StorageError) {
@@ -85,33 +135,33 @@ pub fn not_collected(command: WorkCommand, error: &StorageError) {
 }
 
 pub fn signed(command: WorkCommand, items: usize, nonce: u64, hash: &TxHash) {
-    counter!("fiatrails_attempts_total", "command" => command.name()).increment(1);
-    histogram!("fiatrails_batch_items", "command" => command.name()).record(float(wide(items)));
+    ATTEMPTS.one([command.name()]);
+    BATCH_SIZE.record([command.name()], float(wide(items)));
     tracing::info!(command = command.name(), items, nonce, tx_hash = %hash, "attempt stored");
 }
 
 pub fn replaced(nonce: u64, hash: &TxHash, max_fee: u128) {
-    counter!("fiatrails_replacements_total").increment(1);
+    REPLACEMENTS.one([]);
     tracing::warn!(nonce, tx_hash = %hash, max_fee = %max_fee, "signed again at a higher price");
 }
 
 /// The price may not rise further: the attempt waits for the market.
 pub fn fee_capped(nonce: u64, too_dear: &TooDear) {
-    gauge!("fiatrails_fee_cap_reached").set(1.0);
+    FEE_CAPPED.set([], 1.0);
     tracing::error!(nonce, error = %too_dear, "stuck at the fee cap");
 }
 
 pub fn fee_cap_left() {
-    gauge!("fiatrails_fee_cap_reached").set(0.0);
+    FEE_CAPPED.set([], 0.0);
 }
 
 pub fn gap_filled(nonce: u64, hash: &TxHash) {
-    counter!("fiatrails_nonce_gaps_filled_total").increment(1);
+    GAPS_FILLED.one([]);
     tracing::warn!(nonce, tx_hash = %hash, "a missing nonce is used up by an empty transaction");
 }
 
 pub fn sent(hash: TxHash, outcome: &SendOutcome) {
-    counter!("fiatrails_sends_total", "result" => outcome.kind()).increment(1);
+    SENT.one([outcome.kind()]);
     match outcome {
         SendOutcome::Accepted | SendOutcome::AlreadyKnown => tracing::debug!(tx_hash = %hash, "broadcast"),
         other => tracing::warn!(tx_hash = %hash, answer = ?other, "broadcast; the chain will tell"),
@@ -119,8 +169,7 @@ pub fn sent(hash: TxHash, outcome: &SendOutcome) {
 }
 
 pub fn settled(command: WorkCommand, ending: Ending, intent: &IntentId) {
-    counter!("fiatrails_items_settled_total", "command" => command.name(), "ending" => ending.name())
-        .increment(1);
+    SETTLED.one([command.name(), ending.name()]);
     if command == WorkCommand::Execute {
         let result = match ending {
             Ending::Told(chain::ItemOutcome::Done) => Some("compliant"),
@@ -129,7 +178,7 @@ pub fn settled(command: WorkCommand, ending: Ending, intent: &IntentId) {
             _ => None,
         };
         if let Some(result) = result {
-            counter!("fiatrails_compliance_checks_total", "result" => result).increment(1);
+            COMPLIANCE.one([result]);
         }
     }
     if ending != Ending::Told(chain::ItemOutcome::Done) {
@@ -138,7 +187,13 @@ pub fn settled(command: WorkCommand, ending: Ending, intent: &IntentId) {
 }
 
 pub fn parked(item: &ItemRow, class: &'static str, text: &str) {
-    counter!("fiatrails_items_parked_total", "class" => class).increment(1);
+    PARKED.one([class]);
+    if class == "seal_invalid" {
+        messaging::observe::seal_failed(queue_of(item.command));
+    }
+    if class == "row_tampered" || class == "no_leg" {
+        TAMPERED.one(["work_items"]);
+    }
     tracing::error!(
         command = item.command.name(), intent_id = %item.intent_id, message_id = %item.message_id, class, text,
         "item parked"
@@ -146,26 +201,18 @@ pub fn parked(item: &ItemRow, class: &'static str, text: &str) {
 }
 
 pub fn outcome(outcome: Outcome) {
-    let name = match outcome {
-        Outcome::Escrowed => "escrowed",
-        Outcome::Executed => "executed",
-        Outcome::Refunded => "refunded",
-        Outcome::Refused => "refused",
-        Outcome::Rejected => "rejected",
-        Outcome::Dropped => "dropped",
-    };
-    counter!("fiatrails_outcomes_total", "outcome" => name).increment(1);
+    TOLD.one([outcome.name()]);
 }
 
 /// Block time to now, by our clock.
 pub fn block(number: u64, seen_after: f64) {
-    gauge!("fiatrails_head_block").set(float(number));
-    histogram!("fiatrails_block_seen_seconds").record(seen_after.max(0.0));
+    HEAD.set([], float(number));
+    BLOCK_SEEN.record([], seen_after.max(0.0));
 }
 
 pub fn reorg(from: u64, ancestor: u64, past_final: bool) {
     let label = if past_final { "true" } else { "false" };
-    counter!("fiatrails_reorgs_total", "past_final" => label).increment(1);
+    REORGS.one([label]);
     if past_final {
         tracing::error!(from, ancestor, "a reorganisation went past final blocks");
     } else {
@@ -174,27 +221,27 @@ pub fn reorg(from: u64, ancestor: u64, past_final: bool) {
 }
 
 pub fn row_tampered(table: &'static str, intent: &IntentId) {
-    counter!("fiatrails_rows_tampered_total", "table" => table).increment(1);
+    TAMPERED.one([table]);
     tracing::error!(table, intent_id = %intent, "a row contradicts what was signed or sealed");
 }
 
 /// Stored transaction bytes that our signer did not sign.
 pub fn bytes_tampered() {
-    counter!("fiatrails_rows_tampered_total", "table" => "attempts").increment(1);
+    TAMPERED.one(["attempts"]);
 }
 
 pub fn redriven(count: usize) {
-    counter!("fiatrails_redriven_total").increment(wide(count));
+    REDRIVEN.add([], wide(count));
     tracing::info!(count, "outcomes told again");
 }
 
 pub fn lease_won(lease: &Lease) {
-    gauge!("fiatrails_lease_held").set(1.0);
+    LEASE.set([], 1.0);
     tracing::info!(fencing_token = lease.fencing_token, "the signer is ours");
 }
 
 pub fn lease_lost() {
-    gauge!("fiatrails_lease_held").set(0.0);
+    LEASE.set([], 0.0);
     tracing::warn!("the signer's lease is lost");
 }
 
@@ -209,25 +256,33 @@ pub fn round_failed(what: &'static str, error: &WorkError) {
 }
 
 pub fn beat(beat: &Beat) {
-    gauge!("fiatrails_rpc_connected").set(if beat.rpc_connected { 1.0 } else { 0.0 });
+    RPC_CONNECTED.set([], if beat.rpc_connected { 1.0 } else { 0.0 });
 }
 
-pub fn condition(now: &Condition) {
+/// `minimum`: below it the signer sends nothing.
+pub fn condition(now: &Condition, minimum: u128) {
     const UNIT: u128 = 1_000_000_000_000_000_000;
-    gauge!("fiatrails_signer_balance_wei").set(float(u64::try_from(now.signer_balance).unwrap_or(u64::MAX)));
+    SIGNER_BALANCE.set([], wei(now.signer_balance));
+    SIGNER_MINIMUM.set([], wei(minimum));
     let whole = now.treasury_balance.min(now.treasury_allowance) / UNIT;
-    gauge!("fiatrails_treasury_balance").set(float(u64::try_from(whole).unwrap_or(u64::MAX)));
+    TREASURY.set([], float(u64::try_from(whole).unwrap_or(u64::MAX)));
 }
 
-pub fn backlog(items: &[(String, u64)], open_attempts: u64) {
+pub fn backlog(items: &[(String, u64)], attempts: &OpenAttempts) {
     for command in WorkCommand::ALL {
         let open = items
             .iter()
             .find(|(name, _)| name == command.name())
             .map_or(0, |(_, count)| *count);
-        gauge!("fiatrails_work_items_open", "command" => command.name()).set(float(open));
+        OPEN_ITEMS.set([command.name()], float(open));
     }
-    gauge!("fiatrails_signer_nonce_gap").set(float(open_attempts));
+    NONCE_GAP.set([], float(attempts.nonces));
+    OLDEST_ATTEMPT.set([], attempts.oldest_seconds);
+}
+
+/// A stage of an intent's way is over.
+pub fn stage(stage: Stage, took: Duration) {
+    STAGES.record([stage.name()], took.as_secs_f64());
 }
 
 fn wide(count: usize) -> u64 {
@@ -239,4 +294,25 @@ fn float(value: u64) -> f64 {
     let (high, low) = (value >> 32, value & u64::from(u32::MAX));
     let part = |half: u64| f64::from(u32::try_from(half).unwrap_or(u32::MAX));
     part(high) * 4_294_967_296.0 + part(low)
+}
+
+/// In tokens of a signer: eighteen digits before the point are more than any has.
+fn wei(amount: u128) -> f64 {
+    const GIGA: u128 = 1_000_000_000;
+    float(u64::try_from(amount / GIGA).unwrap_or(u64::MAX)) * 1e9
+}
+
+/// All outcomes an item can be told, and some more.
+const fn after_outcomes<const M: usize, const N: usize>(more: [&'static str; M]) -> [&'static str; N] {
+    let mut all = [""; N];
+    let mut i = 0;
+    while i < N {
+        all[i] = if i < OUTCOMES.len() {
+            OUTCOMES[i]
+        } else {
+            more[i - OUTCOMES.len()]
+        };
+        i += 1;
+    }
+    all
 }

@@ -5,11 +5,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::lifecycle::Stop;
+use crate::observe;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerPolicy {
@@ -127,6 +127,8 @@ impl Breaker {
             phase: watch::Sender::new(core.phase()),
             gate: watch::Sender::new(true),
         }));
+        // A counter that first shows at one has not risen, to Prometheus.
+        observe::BREAKER_OPENED.add([name], 0);
         breaker.show();
         breaker
     }
@@ -198,7 +200,7 @@ impl Breaker {
         let name = self.0.name;
         match after {
             Phase::Open { wait, .. } => {
-                counter!("fiatrails_breaker_opened_total", "breaker" => name).increment(1);
+                observe::BREAKER_OPENED.one([name]);
                 tracing::warn!(breaker = name, why, wait_ms = wait.as_millis(), "breaker opened");
                 self.0.gate.send_replace(false);
             }
@@ -218,7 +220,7 @@ impl Breaker {
             Phase::HalfOpen { .. } => 1.0,
             Phase::Open { .. } => 2.0,
         };
-        gauge!("fiatrails_breaker_state", "breaker" => self.0.name).set(value);
+        observe::BREAKER_STATE.set([self.0.name], value);
     }
 }
 

@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use metrics::gauge;
 use storage::halts::{self, Scope};
 use storage::{Pool, StorageError};
 use tokio::sync::watch;
 
-use crate::chain;
 use crate::lifecycle::Stop;
+use crate::{chain, observe};
 
 const POLL: Duration = Duration::from_secs(1);
 
@@ -42,7 +41,7 @@ impl Halts {
         let halted = halts::read(&pool.get().await?).await?;
         for (scope, gate) in &self.gates {
             let halt = halted.iter().find(|halt| halt.scope == *scope && halt.halted);
-            gauge!("fiatrails_halted", "scope" => scope.name()).set(if halt.is_some() { 1.0 } else { 0.0 });
+            observe::HALTED.set([scope.name()], if halt.is_some() { 1.0 } else { 0.0 });
             let changed =
                 gate.send_if_modified(|open| std::mem::replace(open, halt.is_none()) != halt.is_none());
             if let (true, Some(halt)) = (changed, halt) {

@@ -17,10 +17,10 @@ use domain::ids::IntegratorId;
 use domain::key_ring::KeyRing;
 use domain::signature::{HmacSecret, KeyId};
 use messaging::{PipelineKeys, SharedPipelineKeys, WorkQueue};
-use metrics::{counter, gauge};
 use tokio::sync::watch;
 
 use crate::lifecycle::Stop;
+use crate::observe;
 
 const POLL: Duration = Duration::from_secs(2);
 /// Longest key file we read, bytes.
@@ -156,8 +156,7 @@ impl KeyDirectory {
             ("pipeline", pipeline),
         ] {
             let count: usize = count;
-            gauge!("fiatrails_keys", "purpose" => purpose)
-                .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+            observe::KEYS.set([purpose], f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         }
     }
 }
@@ -224,7 +223,7 @@ fn read(dir: &Path, before: &Secrets) -> Result<Secrets, KeyError> {
 }
 
 fn refuse(file: &Path, problem: &str) {
-    counter!("fiatrails_key_files_refused_total").increment(1);
+    observe::KEY_FILES_REFUSED.one([]);
     tracing::error!(file = %file.display(), problem, "key file refused");
 }
 

@@ -12,6 +12,7 @@ pub mod health;
 pub mod keys;
 pub mod lifecycle;
 pub mod metrics;
+pub mod observe;
 pub mod probe;
 pub mod process;
 pub mod ready;

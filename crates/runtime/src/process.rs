@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use domain::clock::{Clock, IdSource, System};
 use messaging::{Broker, BrokerConfig, BrokerError, ConsumerParts, Opener, Publisher, Sealer, Service};
-use metrics::gauge;
 use storage::{Outbox, Pool, PoolConfig, StorageError};
 
 use crate::halts::Halts;
@@ -16,7 +15,7 @@ use crate::metrics::MetricsError;
 use crate::ready::Listening;
 use crate::relay::{Relay, Wake};
 use crate::settings::{SettingError, Settings};
-use crate::{admin, chain, metrics as recorder, telemetry};
+use crate::{admin, chain, metrics as recorder, observe, telemetry};
 
 /// Largest distance from the database's clock at which we still work (SPEC section 3).
 const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
@@ -205,7 +204,7 @@ async fn check_clock(pool: &Pool) -> Result<(), String> {
         })
     };
     let offset = asked.await.map_err(|error| chain(&error))?;
-    gauge!("fiatrails_clock_offset_seconds").set(offset);
+    observe::CLOCK_OFFSET.set([], offset);
     if offset.abs() > MAX_CLOCK_OFFSET_SECONDS {
         return Err(format!("our clock is {offset:.1} s off the database's"));
     }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use messaging::{Outgoing, PublishError, Publisher, WorkQueue};
-use metrics::{counter, gauge};
 use storage::outbox::ClaimedRow;
 use storage::{Outbox, Pool, StorageError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::chain;
 use crate::lifecycle::Stop;
+use crate::{chain, observe};
 
 const BATCH: u32 = 256;
 /// Longer than a publish of one batch can take; after it another relay may take the rows.
@@ -155,8 +154,8 @@ impl Relay {
             match self.backlog().await {
                 Ok(backlog) => {
                     let rows = f64::from(u32::try_from(backlog.rows).unwrap_or(u32::MAX));
-                    gauge!("fiatrails_outbox_age_seconds", "outbox" => name).set(backlog.oldest_seconds);
-                    gauge!("fiatrails_outbox_rows", "outbox" => name).set(rows);
+                    observe::OUTBOX_AGE.set([name], backlog.oldest_seconds);
+                    observe::OUTBOX_ROWS.set([name], rows);
                 }
                 Err(error) => tracing::debug!(outbox = name, error = %chain(&error), "backlog unknown"),
             }
@@ -223,8 +222,10 @@ impl Relay {
     }
 
     fn count(&self, result: &'static str, rows: usize) {
-        counter!("fiatrails_outbox_relayed_total", "outbox" => self.outbox.name(), "result" => result)
-            .increment(u64::try_from(rows).unwrap_or_default());
+        observe::OUTBOX_RELAYED.add(
+            [self.outbox.name(), result],
+            u64::try_from(rows).unwrap_or_default(),
+        );
     }
 }
 

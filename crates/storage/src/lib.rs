@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod halts;
 pub mod inbox;
 pub mod migrate;
+pub mod observe;
 pub mod ops;
 pub mod outbox;
 pub mod pool;

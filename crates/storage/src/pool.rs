@@ -5,12 +5,12 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, PoolError, RecyclingMethod, Runtime};
-use metrics::{counter, gauge, histogram};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::NoTls;
 
 use crate::error::StorageError;
+use crate::observe;
 
 /// Bound of a commit, over the server's own statement time-out.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -92,11 +92,11 @@ impl Pool {
     pub async fn get(&self) -> Result<Client, StorageError> {
         let started = Instant::now();
         let result = self.inner.get().await;
-        histogram!("fiatrails_db_pool_wait_seconds").record(started.elapsed().as_secs_f64());
+        observe::POOL_WAIT.record([], started.elapsed().as_secs_f64());
         let status = self.inner.status();
-        gauge!("fiatrails_db_pool_in_use").set(usize_to_f64(status.size.saturating_sub(status.available)));
+        observe::POOL_IN_USE.set([], usize_to_f64(status.size.saturating_sub(status.available)));
         result.map(Client).map_err(|error| {
-            counter!("fiatrails_db_errors_total", "kind" => "pool").increment(1);
+            observe::POOL_FAILURES.one([]);
             unavailable(error)
         })
     }

@@ -7,7 +7,6 @@ use domain::key_ring::KeyRing;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use messaging::SealedMessage;
-use metrics::histogram;
 use runtime::relay::Wake;
 use storage::gateway::idempotency::StoredAnswer;
 use storage::gateway::intents::MintIntent;
@@ -16,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::door::{Door, MAX_GROUP};
+use super::door::Door;
 use super::group::{Group, Rules};
 use super::in_flight::{Entrance, Flight, InFlight, Landed};
 use super::unpaid::{Places, Unpaid};
@@ -166,11 +165,9 @@ impl IntentIntake {
     pub async fn work(self: Arc<Self>, closed: CancellationToken) {
         while let Some(members) = self.door.gather(&closed).await {
             let started = Instant::now();
-            let size = u32::try_from(members.len().min(MAX_GROUP)).unwrap_or(u32::MAX);
-            histogram!("fiatrails_intake_group_size", "door" => "mint_intents").record(f64::from(size));
+            let size = members.len();
             self.commit(members).await;
-            histogram!("fiatrails_intake_group_seconds", "door" => "mint_intents")
-                .record(started.elapsed().as_secs_f64());
+            observe::group("mint_intents", size, started.elapsed());
         }
     }
 

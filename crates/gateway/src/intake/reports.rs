@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use messaging::SealedMessage;
-use metrics::histogram;
 use runtime::relay::Wake;
 use storage::gateway::reports::{self, NewReport};
 use storage::outbox::OutboxRow;
@@ -89,11 +88,9 @@ impl ReportIntake {
     pub async fn work(self: Arc<Self>, closed: CancellationToken) {
         while let Some(members) = self.door.gather(&closed).await {
             let started = Instant::now();
-            let size = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            histogram!("fiatrails_intake_group_size", "door" => "callbacks").record(f64::from(size));
+            let size = members.len();
             self.commit(members).await;
-            histogram!("fiatrails_intake_group_seconds", "door" => "callbacks")
-                .record(started.elapsed().as_secs_f64());
+            observe::group("callbacks", size, started.elapsed());
         }
     }
 

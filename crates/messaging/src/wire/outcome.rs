@@ -38,3 +38,26 @@ pub enum Outcome {
     /// Never sent.
     Dropped,
 }
+
+impl Outcome {
+    pub const ALL: [Self; 6] = [
+        Self::Escrowed,
+        Self::Executed,
+        Self::Refunded,
+        Self::Refused,
+        Self::Rejected,
+        Self::Dropped,
+    ];
+
+    /// In metrics and logs; the same word as on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Escrowed => "escrowed",
+            Self::Executed => "executed",
+            Self::Refunded => "refunded",
+            Self::Refused => "refused",
+            Self::Rejected => "rejected",
+            Self::Dropped => "dropped",
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! One block, one transaction: the block and its events, attempts, items, legs, and what is told to the decider.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use chain::{EscrowEvent, EscrowLog, ItemOutcome, calls};
 use domain::ids::{IntentId, MessageId};
@@ -20,10 +21,14 @@ use super::gather::Facts;
 use super::replace;
 use crate::context::{Context, WorkError};
 use crate::decide::{Ending, ItemFacts, Record, after, record_of};
-use crate::{observe, outcome};
+use crate::observe::Stage;
+use crate::{observe, outcome, story};
 
 /// Legs made final in one transaction; a longer list goes on in the next block.
 const SETTLE_AT_ONCE: u32 = 5000;
+
+/// Told once they are committed.
+type Stages = Vec<(Stage, Duration)>;
 
 pub async fn apply(ctx: &Context, lease: &Lease, facts: Facts) -> Result<(), WorkError> {
     let mut client = ctx.pool.get().await?;
@@ -31,7 +36,7 @@ pub async fn apply(ctx: &Context, lease: &Lease, facts: Facts) -> Result<(), Wor
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
     let events = facts.logs.iter().filter_map(event_row).collect::<Vec<_>>();
     blocks::insert(&tx, &row_of(&facts.header), facts.header.timestamp, &events).await?;
-    finalize(ctx, &tx, lease, &facts).await?;
+    let settled = finalize(ctx, &tx, lease, &facts).await?;
     let members = members(ctx, &tx, lease, &facts).await?;
     let mut effects = Effects::new(facts.header.number, lock_legs(&tx, &facts, &members).await?);
     for log in &facts.logs {
@@ -48,6 +53,8 @@ pub async fn apply(ctx: &Context, lease: &Lease, facts: Facts) -> Result<(), Wor
             effects.reject(item.message_id, &item.intent_id, (why, record))?;
         }
     }
+    let mut stages = stages_of(ctx, &members, &facts);
+    stages.extend(settled);
     let trips = write(ctx, &tx, effects).await?;
     if let Some(next) = facts.next_nonce {
         signers::raise_nonce(&tx, &lease.signer, next).await?;
@@ -58,7 +65,20 @@ pub async fn apply(ctx: &Context, lease: &Lease, facts: Facts) -> Result<(), Wor
     for (command, why, amount) in trips {
         ctx.breakers.trip(command, why, amount);
     }
+    for (stage, took) in stages {
+        observe::stage(stage, took);
+    }
     Ok(())
+}
+
+/// The stages that this block ends, of the items that it did.
+fn stages_of(ctx: &Context, members: &[Member], facts: &Facts) -> Stages {
+    let now = ctx.clock.now();
+    let done = members
+        .iter()
+        .filter(|member| member.ending(facts) == Ending::Told(ItemOutcome::Done));
+    done.filter_map(|member| story::stage_to(&ctx.verifier.opener, &member.item, now))
+        .collect()
 }
 
 async fn write(
@@ -85,16 +105,20 @@ async fn finalize(
     tx: &Transaction<'_>,
     lease: &Lease,
     facts: &Facts,
-) -> Result<(), WorkError> {
+) -> Result<Stages, WorkError> {
     let Some(block) = facts.final_block else {
-        return Ok(());
+        return Ok(Stages::new());
     };
     attempts::mark_final(tx, &lease.signer, block).await?;
     let mut settled = legs::lock_settling(tx, block, SETTLE_AT_ONCE).await?;
     let mut told = Vec::with_capacity(settled.len());
+    let mut stages = Stages::new();
     for leg in &mut settled {
         let (to, outcome) = match leg.leg {
-            ChainLeg::Executed(_) => (ChainLeg::Executed(Finality::Final), Outcome::Executed),
+            ChainLeg::Executed(_) => {
+                stages.push((Stage::MinedToFinal, leg.quiet));
+                (ChainLeg::Executed(Finality::Final), Outcome::Executed)
+            }
             _ => (ChainLeg::Refunded(Finality::Final), Outcome::Refunded),
         };
         leg.advance(
@@ -111,7 +135,7 @@ async fn finalize(
     let told: Vec<(&LegRow, Outcome)> = settled.iter().zip(told).collect();
     outcome::push(ctx, tx, &told).await?;
     legs::save(tx, &settled).await?;
-    Ok(())
+    Ok(stages)
 }
 
 /// One item of an attempt that is mined or lost.
@@ -125,11 +149,14 @@ struct Member {
 }
 
 impl Member {
+    fn ending(&self, facts: &Facts) -> Ending {
+        self.ending
+            .unwrap_or_else(|| told(&facts.logs, &self.tx_hash, &self.item.intent_id))
+    }
+
     fn settle(&self, facts: &Facts, effects: &mut Effects) -> Result<(), WorkError> {
         let id = self.item.intent_id;
-        let ending = self
-            .ending
-            .unwrap_or_else(|| told(&facts.logs, &self.tx_hash, &id));
+        let ending = self.ending(facts);
         let record = record(facts, effects, &id);
         let asked = ItemFacts {
             command: self.item.command,

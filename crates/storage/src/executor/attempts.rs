@@ -25,6 +25,10 @@ statements! {
          where signer = $1 and state = 'signed' order by nonce, id";
     OPEN_COUNT =
         "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed'";
+    OPEN_SUMMARY =
+        "select count(distinct nonce) as open, \
+         coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest \
+         from attempts where signer = $1 and state = 'signed'";
     BY_HASH =
         "select id, nonce, tx_hash, raw, command, block_number from attempts \
          where signer = $1 and tx_hash = any($2::bytea[]) order by nonce, id for update";
@@ -140,6 +144,23 @@ pub async fn open(session: &impl Session, signer: &[u8; 20]) -> Result<Vec<Attem
 pub async fn open_count(session: &impl Session, signer: &[u8; 20]) -> Result<u64, StorageError> {
     let row = query_one(session, OPEN_COUNT, &[&signer.as_slice()]).await?;
     Reader::new(&row, "attempts", "count").unsigned("open")
+}
+
+/// The transactions of a signer that no block holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OpenAttempts {
+    pub nonces: u64,
+    /// 0 where there is none.
+    pub oldest_seconds: f64,
+}
+
+pub async fn open_summary(session: &impl Session, signer: &[u8; 20]) -> Result<OpenAttempts, StorageError> {
+    let row = query_one(session, OPEN_SUMMARY, &[&signer.as_slice()]).await?;
+    let reader = Reader::new(&row, "attempts", "summary");
+    Ok(OpenAttempts {
+        nonces: reader.unsigned("open")?,
+        oldest_seconds: reader.get("oldest")?,
+    })
 }
 
 pub async fn lock_by_hash(

@@ -1,6 +1,8 @@
 //! Where each intent's deposit stands. Every change is a legal transition, guarded by the row's version, with a
 //! history row beside it.
 
+use std::time::Duration;
+
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{Cause, ChainLeg, IllegalTransition};
 use tokio_postgres::Row;
@@ -18,15 +20,15 @@ statements! {
          from unnest($1::bytea[], $2::text[], $3::text[]) as t(intent_id, tx_ref, preimage) \
          order by t.intent_id on conflict (intent_id) do nothing";
     LOCK =
-        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version \
-         from chain_legs where intent_id = any($1::bytea[]) order by intent_id for update";
+        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, \
+         extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where intent_id = any($1::bytea[]) order by intent_id for update";
     LOCK_SETTLING =
-        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version \
-         from chain_legs where leg in ('executed', 'refunded') and not final and block_number <= $1 \
+        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, \
+         extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where leg in ('executed', 'refunded') and not final and block_number <= $1 \
          order by intent_id limit $2 for update";
     READ =
-        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version \
-         from chain_legs where intent_id = any($1::bytea[]) order by intent_id";
+        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, \
+         extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where intent_id = any($1::bytea[]) order by intent_id";
     SAVE =
         "update chain_legs l set leg = c.leg, final = c.final, signer = coalesce(l.signer, c.signer), \
          tx_hash = c.tx_hash, block_number = c.block_number, reason = c.reason, version = l.version + 1, \
@@ -53,6 +55,8 @@ pub struct LegRow {
     pub tx_hash: Option<[u8; 32]>,
     pub block_number: Option<u64>,
     pub reason: Option<String>,
+    /// How long it has stood as it stands, by the database's clock.
+    pub quiet: Duration,
     version: i64,
     steps: Vec<Step>,
 }
@@ -248,6 +252,7 @@ pub(crate) fn read_row(row: &Row) -> Result<LegRow, StorageError> {
             .transpose()
             .map_err(|e| reader.corrupt("block_number", &e))?,
         reason: reader.get("reason")?,
+        quiet: Duration::try_from_secs_f64(reader.get("quiet")?).unwrap_or_default(),
         version: reader.get("version")?,
         steps: Vec::new(),
     })

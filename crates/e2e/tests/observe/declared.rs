@@ -1,0 +1,161 @@
+//! Every metric that a process of ours can show, and `docs/METRICS.md`, which is written from it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use anyhow::{Result, ensure};
+use meter::{Facts, Kind, Label, Metric, Values};
+
+type Rooms = &'static [&'static [&'static dyn Metric]];
+
+/// Who shows which rooms' metrics.
+pub const SERVICES: [(&str, Rooms); 4] = [
+    (
+        "every service",
+        &[
+            runtime::observe::METRICS,
+            storage::observe::METRICS,
+            messaging::observe::METRICS,
+        ],
+    ),
+    ("gateway", &[gateway::observe::METRICS]),
+    (
+        "mint-executor",
+        &[mint_executor::observe::METRICS, chain::observe::METRICS],
+    ),
+    ("callback", &[callback::observe::METRICS]),
+];
+
+/// The metrics that `service` may show, those of every service included.
+pub fn of(service: &str) -> Vec<Facts<'static>> {
+    SERVICES
+        .iter()
+        .filter(|(name, _)| *name == service || *name == SERVICES[0].0)
+        .flat_map(|(_, rooms)| rooms.iter().copied().flatten())
+        .map(|metric| metric.facts())
+        .collect()
+}
+
+pub fn all() -> Vec<Facts<'static>> {
+    SERVICES
+        .iter()
+        .flat_map(|(_, rooms)| rooms.iter().copied().flatten())
+        .map(|metric| metric.facts())
+        .collect()
+}
+
+/// Words of an expression that name metrics of ours.
+pub fn metrics_in(expression: &str) -> BTreeSet<&str> {
+    expression
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+        .filter(|word| word.starts_with("fiatrails_") || word.starts_with("process_"))
+        .collect()
+}
+
+/// The declared name behind a series' name.
+pub fn base(name: &str) -> &str {
+    ["_bucket", "_count", "_sum"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end))
+        .filter(|base| all().iter().any(|facts| facts.name == *base))
+        .unwrap_or(name)
+}
+
+#[test]
+fn the_reference_of_metrics_is_current() -> Result<()> {
+    let path = testkit::dirs::workspace().join("docs/METRICS.md");
+    let said = reference();
+    if std::env::var_os("FIATRAILS_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &said)?;
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    ensure!(
+        committed == said,
+        "docs/METRICS.md is out of date; renew it as its first lines say"
+    );
+    Ok(())
+}
+
+/// SPEC section 9 by name.
+#[test]
+fn the_promised_metrics_are_there_with_their_labels() {
+    let promised: [(&str, Kind, &[&str]); 8] = [
+        (
+            "fiatrails_rpc_requests_total",
+            Kind::Counter,
+            &["method", "status"],
+        ),
+        ("fiatrails_rpc_duration_seconds", Kind::Histogram, &["method"]),
+        (
+            "fiatrails_rpc_errors_total",
+            Kind::Counter,
+            &["method", "error_type"],
+        ),
+        ("fiatrails_mint_intents_total", Kind::Counter, &["status"]),
+        ("fiatrails_callbacks_total", Kind::Counter, &["source", "status"]),
+        ("fiatrails_dlq_depth", Kind::Gauge, &["queue"]),
+        ("fiatrails_retry_attempts_total", Kind::Counter, &["operation"]),
+        ("fiatrails_compliance_checks_total", Kind::Counter, &["result"]),
+    ];
+    let all = all();
+    for (name, kind, labels) in promised {
+        let found = all.iter().find(|facts| facts.name == name);
+        let found = found.map(|facts| {
+            (
+                facts.kind,
+                facts.labels.iter().map(|l| l.name).collect::<Vec<_>>(),
+            )
+        });
+        assert_eq!(found, Some((kind, labels.to_vec())), "{name}");
+    }
+}
+
+#[test]
+fn no_service_declares_a_metric_twice() {
+    for (service, _) in SERVICES {
+        let mut names: Vec<_> = of(service).iter().map(|facts| facts.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count, "{service}");
+    }
+}
+
+fn reference() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         Written from the declarations by the test that compares them; renew it with\n\
+         `FIATRAILS_WRITE_DOCS=1 cargo nextest run -p e2e -E 'test(the_reference_of_metrics)'`.\n\n\
+         Each service serves them at `/metrics` of its admin port. A label has the values listed and no other; whatever else\n\
+         comes is shown as `other`. Counters of up to 128 series start at zero.\n",
+    );
+    for (service, rooms) in SERVICES {
+        let _ = write!(
+            page,
+            "\n## {service}\n\n| metric | kind | labels | |\n|---|---|---|---|\n"
+        );
+        for metric in rooms.iter().copied().flatten() {
+            let Facts {
+                name,
+                kind,
+                help,
+                labels,
+            } = metric.facts();
+            let labels: Vec<String> = labels.iter().map(shown).collect();
+            let _ = writeln!(
+                page,
+                "| `{name}` | {} | {} | {help} |",
+                kind.name(),
+                labels.join("<br>")
+            );
+        }
+    }
+    page
+}
+
+fn shown(label: &Label) -> String {
+    match &label.values {
+        Values::Of(values) => format!("{}: {}", label.name, values.join(", ")),
+        Values::Named { what, at_most, .. } => format!("{}: {what}, at most {at_most}", label.name),
+    }
+}

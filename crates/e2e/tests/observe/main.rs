@@ -1,0 +1,10 @@
+//! What operators see: every metric is declared and bounded, every alert fires and has its section in the runbook, every
+//! panel shows something.
+
+mod declared;
+mod series;
+
+use std::time::Duration;
+
+/// Long enough for a busy machine; a test that needs this long has failed.
+const PATIENCE: Duration = Duration::from_secs(90);

@@ -1,0 +1,138 @@
+//! No request, however odd, adds a series.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use meter::{OTHER, Values};
+use serde_json::json;
+use testkit::app::App;
+use testkit::client::{Client, fresh_address, fresh_key, fresh_tx_ref};
+use testkit::keys::random_hex;
+
+use crate::{PATIENCE, declared};
+
+/// Every series of a service, as `name{labels}`.
+async fn scrape(admin_url: &str) -> Result<BTreeSet<String>> {
+    let text = testkit::http::client()?
+        .get(format!("{admin_url}/metrics"))
+        .send()
+        .await?
+        .text()
+        .await?;
+    let samples = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    let series = samples.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()));
+    Ok(series.collect())
+}
+
+/// `name{a="x",b="y"}` taken apart.
+fn parts(series: &str) -> (&str, BTreeMap<&str, &str>) {
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    let labels = labels
+        .trim_end_matches('}')
+        .split("\",")
+        .filter_map(|pair| pair.split_once("=\""));
+    (
+        name,
+        labels
+            .map(|(key, value)| (key, value.trim_end_matches('"')))
+            .collect(),
+    )
+}
+
+/// Whatever `service` shows is declared, and has no label value that is not.
+fn all_declared(service: &str, series: &BTreeSet<String>) {
+    let known = declared::of(service);
+    for one in series {
+        let (name, labels) = parts(one);
+        let facts = known.iter().find(|facts| facts.name == declared::base(name));
+        let Some(facts) = facts else {
+            panic!("{service} shows {one}, which is not declared");
+        };
+        for (key, value) in labels.iter().filter(|(key, _)| **key != "le") {
+            let label = facts.labels.iter().find(|label| label.name == *key);
+            let Some(label) = label else {
+                panic!("{service} shows {one}, whose label {key} is not declared");
+            };
+            if let Values::Of(values) = label.values {
+                // Only a route may be none of ours.
+                let odd = *key == "route" && *value == OTHER;
+                assert!(odd || values.contains(value), "{service} shows {one}");
+            }
+        }
+    }
+    let bound: usize = known
+        .iter()
+        .map(|facts| facts.labels.iter().map(meter::Label::bound).product::<usize>())
+        .sum();
+    let shown = series
+        .iter()
+        .filter(|one| !one.contains("_bucket{") && !one.ends_with("_sum"))
+        .count();
+    assert!(
+        shown <= bound,
+        "{service} shows {shown} series, {bound} are declared"
+    );
+}
+
+async fn flood(client: &Client, rounds: usize) -> Result<()> {
+    let http = testkit::http::client()?;
+    for _ in 0..rounds {
+        let word = random_hex::<6>()?;
+        let method = reqwest::Method::from_bytes(word.to_uppercase().as_bytes())?;
+        let odd = [
+            http.get(format!("{}/{word}", client.base())),
+            http.get(format!("{}/mint-intents/{word}?{word}={word}", client.base())),
+            http.request(method, format!("{}/mint-intents", client.base())),
+            http.post(format!("{}/callbacks/mpesa", client.base()))
+                .header("X-Request-Timestamp", &word)
+                .header(
+                    "X-Mpesa-Signature",
+                    format!("kid=mk_{word},v1={}", "0".repeat(64)),
+                ),
+        ];
+        for request in odd {
+            request.header("X-Request-Id", &word).send().await?;
+        }
+        let mut stranger = client.clone();
+        stranger.request_kid = format!("ik_{word}");
+        let country = &word[..3].to_uppercase();
+        let body = json!({
+            "user": fresh_address()?, "amount": "1000000000000000000", "countryCode": country,
+            "txRef": fresh_tx_ref("ODD-")?,
+        });
+        stranger.create(&fresh_key()?, &body).await?;
+        client.create(&fresh_key()?, &body).await?;
+        client.create(&word, &json!({ &word: country })).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn odd_requests_add_no_series_and_every_series_is_declared() -> Result<()> {
+    let app = App::start().await?;
+    let (client, user) = (app.client()?, fresh_address()?);
+    app.allow(&user).await?;
+    let id = app.accept(&user, 10, "SERIES-1").await?;
+    app.pay("SERIES-1", 10, "RCPT0000050").await?;
+    app.until_status(&id, "executed", PATIENCE).await?;
+    let gateway = app.gateway.as_ref().context("the gateway runs")?.admin_url()?;
+
+    flood(&client, 5).await?;
+    let before = scrape(&gateway).await?;
+    assert!(
+        before.iter().any(|one| one.contains(r#"route="other""#)),
+        "the flood was not seen"
+    );
+    flood(&client, 40).await?;
+    let after = scrape(&gateway).await?;
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(new.is_empty(), "{new:?}");
+
+    for service in [&app.gateway, &app.executor, &app.callback] {
+        let service = service.as_ref().context("the service runs")?;
+        all_declared(service.name(), &scrape(&service.admin_url()?).await?);
+    }
+    Ok(())
+}

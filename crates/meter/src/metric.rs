@@ -1,0 +1,217 @@
+//! The three kinds of metrics; their number of labels is part of the type.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::label::{Label, Values};
+
+/// Counters of more series than this start when they first count.
+const ZEROED_AT_MOST: usize = 128;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// What is known of a metric before anything was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+    pub labels: &'a [Label],
+}
+
+pub trait Metric: Sync {
+    fn facts(&self) -> Facts<'_>;
+
+    /// Tells the recorder of it.
+    fn register(&self);
+}
+
+macro_rules! kind {
+    ($(#[$attr:meta])* $kind:ident) => {
+        $(#[$attr])*
+        #[derive(Debug)]
+        pub struct $kind<const N: usize> {
+            name: &'static str,
+            help: &'static str,
+            labels: [Label; N],
+        }
+
+        impl<const N: usize> $kind<N> {
+            fn labels(&self, values: [&str; N]) -> Vec<metrics::Label> {
+                self.labels.iter().zip(values).map(|(label, value)| label.with(value)).collect()
+            }
+
+            fn known(&self) -> Facts<'_> {
+                Facts {
+                    name: self.name,
+                    kind: Kind::$kind,
+                    help: self.help,
+                    labels: &self.labels,
+                }
+            }
+        }
+    };
+}
+
+kind!(
+    /// Counts up.
+    Counter
+);
+kind!(
+    /// Goes up and down.
+    Gauge
+);
+kind!(
+    /// Sorts measurements into buckets.
+    Histogram
+);
+
+impl<const N: usize> Counter<N> {
+    /// The name ends in `_total`.
+    pub const fn new(name: &'static str, help: &'static str, labels: [Label; N]) -> Self {
+        assert!(ends_with(name, "_total"), "a counter's name ends in _total");
+        Self { name, help, labels }
+    }
+
+    pub fn one(&self, values: [&str; N]) {
+        self.add(values, 1);
+    }
+
+    pub fn add(&self, values: [&str; N], count: u64) {
+        counter!(self.name, self.labels(values)).increment(count);
+    }
+}
+
+impl<const N: usize> Gauge<N> {
+    pub const fn new(name: &'static str, help: &'static str, labels: [Label; N]) -> Self {
+        Self { name, help, labels }
+    }
+
+    pub fn set(&self, values: [&str; N], value: f64) {
+        gauge!(self.name, self.labels(values)).set(value);
+    }
+}
+
+impl<const N: usize> Histogram<N> {
+    /// The name ends in `_seconds` or `_size`, which chooses the buckets.
+    pub const fn new(name: &'static str, help: &'static str, labels: [Label; N]) -> Self {
+        assert!(
+            ends_with(name, "_seconds") || ends_with(name, "_size"),
+            "a histogram's name ends in its unit"
+        );
+        Self { name, help, labels }
+    }
+
+    pub fn record(&self, values: [&str; N], measured: f64) {
+        histogram!(self.name, self.labels(values)).record(measured);
+    }
+}
+
+impl<const N: usize> Metric for Counter<N> {
+    fn facts(&self) -> Facts<'_> {
+        self.known()
+    }
+
+    fn register(&self) {
+        describe_counter!(self.name, self.help);
+        let Some(all) = combinations(&self.labels) else {
+            return;
+        };
+        for labels in all {
+            counter!(self.name, labels).increment(0);
+        }
+    }
+}
+
+impl<const N: usize> Metric for Gauge<N> {
+    fn facts(&self) -> Facts<'_> {
+        self.known()
+    }
+
+    fn register(&self) {
+        describe_gauge!(self.name, self.help);
+    }
+}
+
+impl<const N: usize> Metric for Histogram<N> {
+    fn facts(&self) -> Facts<'_> {
+        self.known()
+    }
+
+    fn register(&self) {
+        describe_histogram!(self.name, self.help);
+    }
+}
+
+/// Every combination of listed values; `None` when there are too many, or a value is only known later.
+fn combinations(labels: &[Label]) -> Option<Vec<Vec<metrics::Label>>> {
+    let mut all = vec![Vec::new()];
+    for label in labels {
+        let Values::Of(values) = &label.values else {
+            return None;
+        };
+        if all.len() * values.len() > ZEROED_AT_MOST {
+            return None;
+        }
+        let longer = |shorter: &Vec<metrics::Label>, value: &&str| {
+            let mut longer = shorter.clone();
+            longer.push(label.with(value));
+            longer
+        };
+        all = all
+            .iter()
+            .flat_map(|shorter| values.iter().map(move |value| longer(shorter, value)))
+            .collect();
+    }
+    Some(all)
+}
+
+const fn ends_with(text: &str, end: &str) -> bool {
+    let (text, end) = (text.as_bytes(), end.as_bytes());
+    if text.len() < end.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < end.len() {
+        if text[text.len() - end.len() + i] != end[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::label::{label, named};
+
+    #[test]
+    fn every_combination_once_unless_there_are_too_many() {
+        let labels = [label("a", &["1", "2"]), label("b", &["x", "y", "z"])];
+        assert_eq!(combinations(&labels).unwrap().len(), 6);
+        assert_eq!(combinations(&[]).unwrap().len(), 1);
+        assert!(combinations(&[named("key", "keys", 3)]).is_none());
+        let many: &[&str] = &["v"; 129];
+        assert!(combinations(&[label("a", many)]).is_none());
+    }
+
+    #[test]
+    fn ends() {
+        assert!(ends_with("a_total", "_total") && !ends_with("total", "_total"));
+    }
+}

@@ -1,0 +1,31 @@
+//! What every process of ours counts.
+
+use meter::{Counter, Gauge, label, named};
+use storage::halts::Scope;
+
+const OUTBOXES: &[&str] = &["gateway", "callback", "executor"];
+
+meter::declare! {
+    MEMORY: Gauge<0> = Gauge::new("process_resident_memory_bytes", "Resident memory.", []);
+    OUTBOX_AGE: Gauge<1> = Gauge::new(
+        "fiatrails_outbox_age_seconds", "Age of the oldest message that is not sent.", [label("outbox", OUTBOXES)]);
+    OUTBOX_ROWS: Gauge<1> = Gauge::new(
+        "fiatrails_outbox_rows", "Messages that are not sent, counted up to 100000.", [label("outbox", OUTBOXES)]);
+    OUTBOX_RELAYED: Counter<2> = Counter::new(
+        "fiatrails_outbox_relayed_total", "Outbox messages handed to the broker.",
+        [label("outbox", OUTBOXES), label("result", &["ok", "failed"])]);
+    BREAKER_STATE: Gauge<1> = Gauge::new(
+        "fiatrails_breaker_state", "0 closed, 1 half open, 2 open: work waits.",
+        [named("breaker", "the service's breakers", 16)]);
+    BREAKER_OPENED: Counter<1> = Counter::new(
+        "fiatrails_breaker_opened_total", "Openings of a breaker.", [named("breaker", "the service's breakers", 16)]);
+    HALTED: Gauge<1> = Gauge::new(
+        "fiatrails_halted", "1 while an operator has halted it.", [label("scope", meter::names!(Scope))]);
+    KEYS: Gauge<1> = Gauge::new(
+        "fiatrails_keys", "Secrets mounted.",
+        [label("purpose", &["integrator", "mpesa", "stored-answer", "pipeline"])]);
+    KEY_FILES_REFUSED: Counter<0> = Counter::new(
+        "fiatrails_key_files_refused_total", "Key files that could not be read, each time they were looked at.", []);
+    CLOCK_OFFSET: Gauge<0> = Gauge::new(
+        "fiatrails_clock_offset_seconds", "Our clock minus the database's; beyond 2 s we are not ready.", []);
+}
