@@ -1,6 +1,7 @@
 //! What operators see: every metric is declared and bounded, every alert fires and has its section in the runbook, every
 //! panel shows something.
 
+mod alerts;
 mod declared;
 mod series;
 

@@ -1,0 +1,122 @@
+//! The alerts of `deploy/prometheus` and where they lead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use testkit::Prometheus;
+
+use crate::declared;
+
+fn files(folder: &str) -> Result<Vec<std::path::PathBuf>> {
+    let dir = testkit::dirs::workspace().join("deploy").join(folder);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
+        found.push(entry?.path());
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn check(program: &str, args: &[&str], files: &[std::path::PathBuf]) -> Result<()> {
+    let output = Command::new(program)
+        .args(args)
+        .args(files)
+        .output()
+        .context(program.to_owned())?;
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    Ok(())
+}
+
+#[test]
+fn every_alert_fires_when_it_must_and_is_silent_when_it_must() -> Result<()> {
+    check("promtool", &["check", "rules"], &files("prometheus/alerts")?)?;
+    check("promtool", &["test", "rules"], &files("prometheus/tests")?)
+}
+
+#[test]
+fn the_configurations_of_prometheus_and_alertmanager_are_sound() -> Result<()> {
+    let deploy = testkit::dirs::workspace().join("deploy");
+    check(
+        "promtool",
+        &["check", "config"],
+        &[deploy.join("prometheus/prometheus.yml")],
+    )?;
+    check(
+        "amtool",
+        &["check-config"],
+        &[deploy.join("alertmanager/alertmanager.yml")],
+    )
+}
+
+/// The tests that promtool runs, by alert: whether one shows it firing and one shows it silent.
+fn tested() -> Result<BTreeMap<String, (bool, bool)>> {
+    let mut tested: BTreeMap<String, (bool, bool)> = BTreeMap::new();
+    for file in files("prometheus/tests")? {
+        let text = std::fs::read_to_string(file)?;
+        for case in text.split("\n  - name: \"").skip(1) {
+            let alert = case.split(' ').next().unwrap_or_default();
+            let (fires, silent) = tested.entry(alert.to_owned()).or_default();
+            *fires |= case.contains(" fires: ") && case.contains("exp_labels");
+            *silent |= case.contains(" is silent: ") && !case.contains("exp_labels");
+        }
+    }
+    Ok(tested)
+}
+
+/// A name in kebab case: `RpcDown` is `rpc-down`.
+fn kebab(name: &str) -> String {
+    let mut out = String::new();
+    for (at, letter) in name.chars().enumerate() {
+        if letter.is_ascii_uppercase() && at > 0 {
+            out.push('-');
+        }
+        out.push(letter.to_ascii_lowercase());
+    }
+    out
+}
+
+#[tokio::test]
+async fn every_alert_is_tested_and_leads_to_its_section_of_the_runbook() -> Result<()> {
+    let prometheus = Prometheus::start(&[]).await?;
+    let rules = prometheus.rules().await?;
+    let alerts: Vec<&Value> = rules.iter().filter(|rule| rule["type"] == "alerting").collect();
+    assert!(alerts.len() > 30, "the rules were not read");
+    let tested = tested()?;
+    let runbook = std::fs::read_to_string(testkit::dirs::workspace().join("docs/RUNBOOK.md"))?;
+    let sections: BTreeSet<&str> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .collect();
+    for alert in alerts {
+        let name = alert["name"].as_str().context("an alert without a name")?;
+        assert_eq!(tested.get(name), Some(&(true, true)), "{name} lacks a test");
+        let severity = &alert["labels"]["severity"];
+        assert!(severity == "page" || severity == "ticket", "{name}: {severity}");
+        let expected = format!("docs/RUNBOOK.md#{}", kebab(name));
+        assert_eq!(alert["annotations"]["runbook_url"], expected.as_str(), "{name}");
+        assert!(
+            sections.contains(kebab(name).as_str()),
+            "the runbook lacks {name}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_alert_asks_for_metrics_that_exist() -> Result<()> {
+    let known: BTreeSet<&str> = declared::all().iter().map(|facts| facts.name).collect();
+    for rule in Prometheus::start(&[]).await?.rules().await? {
+        let query = rule["query"].as_str().unwrap_or_default();
+        for metric in declared::metrics_in(query) {
+            assert!(
+                known.contains(declared::base(metric)),
+                "{}: {metric}",
+                rule["name"]
+            );
+        }
+    }
+    Ok(())
+}
