@@ -2,6 +2,7 @@
 //! panel shows something.
 
 mod alerts;
+mod dashboards;
 mod declared;
 mod series;
 

@@ -1,0 +1,123 @@
+//! The committed dashboards over a real Prometheus that scraped a working stack: no panel is empty.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use testkit::app::App;
+use testkit::client::{fresh_address, fresh_key, fresh_tx_ref, intent_body, paid_body};
+use testkit::keys::random_hex;
+use testkit::{Prometheus, eventually};
+
+use crate::{PATIENCE, declared};
+
+/// A panel's query, and where it stands.
+#[derive(Debug)]
+struct Asked {
+    place: String,
+    query: String,
+}
+
+fn dashboards() -> Result<Vec<(String, Value)>> {
+    let dir = testkit::dirs::workspace().join("deploy/grafana/dashboards");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&dir)? {
+        let path = entry?.path();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        found.push((name, serde_json::from_slice(&std::fs::read(&path)?)?));
+    }
+    Ok(found)
+}
+
+fn queries() -> Result<Vec<Asked>> {
+    let mut all = Vec::new();
+    for (name, dashboard) in dashboards()? {
+        let panels = dashboard["panels"].as_array().context("no panels")?;
+        for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+            let targets = panel["targets"].as_array().context("a panel without targets")?;
+            for target in targets {
+                let query = target["expr"].as_str().context("a target without expr")?;
+                all.push(Asked {
+                    place: format!("{name}: {}", panel["title"]),
+                    query: query.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(all)
+}
+
+#[test]
+fn every_panel_asks_for_metrics_that_exist() -> Result<()> {
+    let known: BTreeSet<&str> = declared::all().iter().map(|facts| facts.name).collect();
+    let asked = queries()?;
+    assert!(asked.len() > 40, "the dashboards were not read");
+    for Asked { place, query } in asked {
+        let metrics = declared::metrics_in(&query);
+        assert!(!metrics.is_empty() || query.contains("up{"), "{place}: {query}");
+        for metric in metrics {
+            assert!(known.contains(declared::base(metric)), "{place}: {metric}");
+        }
+    }
+    Ok(())
+}
+
+/// Intents and payments, some of them refused, for so long.
+async fn work(app: &App, time: Duration) -> Result<()> {
+    let (client, user) = (app.client()?, fresh_address()?);
+    app.allow(&user).await?;
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        let one = async || {
+            let tx_ref = fresh_tx_ref("LOAD-")?;
+            client
+                .create(&fresh_key()?, &intent_body(&user, 10, &tx_ref))
+                .await?;
+            let paid = paid_body(&tx_ref, 10, &random_hex::<5>()?.to_uppercase())?;
+            client.callback(&paid).await?;
+            client
+                .create(&fresh_key()?, &intent_body(&user, 0, &tx_ref))
+                .await
+        };
+        try_join_all((0..4).map(|_| one())).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_panel_of_any_dashboard_is_empty() -> Result<()> {
+    let app = App::start().await?;
+    let mut targets = Vec::new();
+    for service in [&app.gateway, &app.executor, &app.callback] {
+        let service = service.as_ref().context("the service runs")?;
+        targets.push((service.name(), service.admin_url()?));
+    }
+    let prometheus = Prometheus::start(&targets).await?;
+    work(&app, Duration::from_secs(20)).await?;
+    let left = RefCell::new(queries()?);
+    // What becomes final, and gauges of slow sweeps, come a little later.
+    let filled = eventually(PATIENCE, "every panel shows something", || async {
+        let queries: Vec<String> = left.borrow().iter().map(|asked| asked.query.clone()).collect();
+        for query in queries {
+            let now = query.replace("$__rate_interval", "10s");
+            let series = prometheus.samples(&now, 60).await?;
+            if series.iter().any(|samples| !samples.is_empty()) {
+                left.borrow_mut().retain(|asked| asked.query != query);
+            }
+        }
+        Ok(left.borrow().is_empty().then_some(()))
+    })
+    .await;
+    filled.with_context(|| format!("{:#?}", left.borrow()))?;
+    for rule in prometheus.rules().await? {
+        assert_eq!(rule["health"], "ok", "{rule}");
+    }
+    Ok(())
+}
