@@ -18,7 +18,7 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
-.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore chaos chaos-slice
+.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore chaos chaos-slice
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,11 +49,13 @@ contracts: ## Everything that checks the contracts, analysis and rehearsals incl
 	@scripts/install-tools contracts >&2
 	@scripts/contracts full
 
-mutants: tools ## Take out one guard at a time and expect red tests (half an hour). WORD=seal for some of them
+mutants: mutants-contracts mutants-services ## Take out one guard at a time and expect red tests (an hour). WORD=seal for some
+
+mutants-services: tools ## The services' guards alone
 	@cargo build --quiet --package testkit --bin stack
 	@$(target_dir)/debug/stack services run -- scripts/mutants $(WORD)
 
-mutants-contracts: ## The same for the contracts. WORD=upgrade for some of them
+mutants-contracts: ## The contracts' guards alone
 	@contracts/install.sh >&2
 	@contracts/tools/mutants $(WORD)
 
