@@ -1,10 +1,6 @@
 //! A private Prometheus that scrapes what it is told every second and evaluates the committed alerts.
 
-use std::{
-    fmt::Write as _,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Url;
@@ -12,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    dirs, http,
+    client, dirs, http,
     ports::Port,
     process::{Launch, Life, Process},
     wait::eventually,
@@ -57,7 +53,7 @@ impl Prometheus {
 
     /// The numbers of every series that a query gives over the last so many seconds, NaN and infinities left out.
     pub async fn samples(&self, query: &str, seconds: u64) -> Result<Vec<Vec<f64>>> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let now = u64::try_from(client::now()?)?;
         let (start, end) = ((now - seconds).to_string(), now.to_string());
         let params = [("query", query), ("start", &start), ("end", &end), ("step", "1")];
         let data = self.get("query_range", &params).await?;
