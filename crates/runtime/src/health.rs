@@ -16,6 +16,7 @@ const FRESH: Duration = Duration::from_millis(500);
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 type Check = Arc<dyn Fn() -> Answer + Send + Sync>;
+type Named = (&'static str, Weight, Check);
 
 /// What follows when a check fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ enum Weight {
 /// A set of checks; clones share it.
 #[derive(Clone, Default)]
 pub struct Health {
-    checks: Arc<Mutex<Vec<(&'static str, Weight, Check)>>>,
+    checks: Arc<Mutex<Vec<Named>>>,
     last: Arc<tokio::sync::Mutex<Option<(Instant, Report)>>>,
 }
 
