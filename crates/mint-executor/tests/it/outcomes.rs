@@ -221,7 +221,7 @@ async fn a_leg_that_nobody_listens_to_is_told_ever_more_rarely() -> Result<()> {
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     rig.told().await?;
-    let quiet = Duration::from_secs(120);
+    let quiet = Duration::from_mins(2);
     let passed = |seconds: u32| {
         world.db.sql(&format!(
             "update chain_legs set updated_at = updated_at - interval '{seconds} s'; \
