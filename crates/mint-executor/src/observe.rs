@@ -23,12 +23,11 @@ const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
 const ENDINGS: &[&str] =
     &after_outcomes::<4, { OUTCOMES.len() + 4 }>(["reverted", "forbidden", "silent", "gone"]);
 /// Why an item is parked: the chain's answer, or what its sealed command turned out to be.
-const CLASSES: &[&str] = &after_outcomes::<13, { OUTCOMES.len() + 13 }>([
+const CLASSES: &[&str] = &after_outcomes::<12, { OUTCOMES.len() + 12 }>([
     "silent",
     "reverted",
     "no_leg",
     "row_tampered",
-    "other_treasury",
     "other_deployment",
     "seal_invalid",
     "malformed",
