@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use storage::callback::exceptions::Kind;
 use testkit::Prometheus;
 
 use crate::declared;
@@ -117,6 +118,23 @@ async fn every_alert_asks_for_metrics_that_exist() -> Result<()> {
                 rule["name"]
             );
         }
+    }
+    Ok(())
+}
+
+/// Nobody is woken by a log line: what the code calls a page needs an alert of its own.
+#[tokio::test]
+async fn every_exception_that_pages_has_an_alert_that_pages() -> Result<()> {
+    let rules = Prometheus::start(&[]).await?.rules().await?;
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.pages()) {
+        let asks = format!("fiatrails_exceptions_open{{kind=\"{}\"}}", kind.name());
+        let pages = |rule: &&Value| rule["labels"]["severity"] == "page";
+        let query = |rule: &Value| rule["query"].as_str().unwrap_or_default().contains(&asks);
+        assert!(
+            rules.iter().filter(pages).any(query),
+            "no alert pages for {}",
+            kind.name()
+        );
     }
     Ok(())
 }
