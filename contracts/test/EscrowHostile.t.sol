@@ -17,7 +17,7 @@ contract EscrowHostileTest is EscrowFixture {
         coin = new HostileToken();
         source = new HostileSource();
         coin.mint(treasury, 1e28);
-        vm.prank(admin);
+        vm.prank(upgrader);
         escrow.setStablecoin(address(coin));
     }
 

@@ -16,7 +16,7 @@ contract EscrowHostileSingleTest is EscrowFixture {
         coin = new HostileToken();
         coin.mint(treasury, 1e28);
         coin.mint(user, 1e28);
-        vm.prank(admin);
+        vm.prank(upgrader);
         escrow.setStablecoin(address(coin));
     }
 

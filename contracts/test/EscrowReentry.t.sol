@@ -18,10 +18,10 @@ contract EscrowReentryTest is EscrowFixture {
         coin = new ReentrantToken();
         coin.give(treasury, 1e28);
         coin.give(user, 1e28);
-        vm.startPrank(admin);
+        vm.prank(upgrader);
         escrow.setStablecoin(address(coin));
+        vm.prank(admin);
         escrow.setDailyLimitPerUser(1e27);
-        vm.stopPrank();
         _giveRoles(address(coin));
         _giveRoles(address(kes));
     }
@@ -30,6 +30,9 @@ contract EscrowReentryTest is EscrowFixture {
         vm.startPrank(admin);
         escrow.grantRole(escrow.EXECUTOR_ROLE(), token);
         escrow.grantRole(escrow.ADMIN_ROLE(), token);
+        vm.stopPrank();
+        vm.startPrank(upgrader);
+        escrow.grantRole(escrow.UPGRADER_ROLE(), token);
         vm.stopPrank();
     }
 

@@ -22,10 +22,10 @@ contract EscrowStarvingTest is EscrowFixture {
         source = new HostileSource();
         coin.mint(treasury, 1e28);
         coin.mint(eater, 1e28);
-        vm.startPrank(admin);
+        vm.prank(upgrader);
         escrow.setStablecoin(address(coin));
+        vm.prank(admin);
         escrow.setUserRegistry(address(source));
-        vm.stopPrank();
         coin.setVictim(eater);
         source.setVictim(eater);
     }

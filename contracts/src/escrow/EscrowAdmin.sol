@@ -70,7 +70,7 @@ abstract contract EscrowAdmin is EscrowMoney, GovernedPausable, ReentrancyGuardT
     }
 
     /// @inheritdoc IMintEscrow
-    function setStablecoin(address stablecoin_) external onlyRole(ADMIN_ROLE) nonReentrant {
+    function setStablecoin(address stablecoin_) external onlyRole(UPGRADER_ROLE) nonReentrant {
         EscrowState storage $ = _state();
         if ($.pendingTotal != 0 || $.creditedTotal != 0) revert DepositsOutstanding();
         _setStablecoin(stablecoin_);

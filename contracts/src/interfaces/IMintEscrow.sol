@@ -290,7 +290,8 @@ interface IMintEscrow {
     /// @param userRegistry_ in production the ComplianceManager
     function setUserRegistry(address userRegistry_) external;
 
-    /// @notice Changes the backing token. Needs ADMIN_ROLE; refused while anything is pending or credited.
+    /// @notice Changes the backing token. Needs UPGRADER_ROLE, since worthless backing mints as freely as other
+    /// code would; refused while anything is pending or credited.
     /// @dev What is left of the former one goes to the treasury by recoverForeignToken. Reverts
     /// DepositsOutstanding; InvalidToken without code, without 18 decimals, or for the country token.
     function setStablecoin(address stablecoin_) external;

@@ -37,7 +37,7 @@ abstract contract Campaign is EscrowFixture {
         for (uint256 i = 0; i < 2; ++i) {
             world.coins[i] = _fundedCoin();
         }
-        vm.prank(admin);
+        vm.prank(upgrader);
         escrow.setStablecoin(address(world.coins[0]));
         index = new Indexer(address(escrow), address(kes));
         index.absorb(vm.getRecordedLogs());

@@ -76,6 +76,8 @@ contract EscrowRoleProofs is SymbolicSystem {
         if (!success) return;
 
         assert(vm.load(address(escrow), IMPLEMENTATION) == code);
+        // Backing is the upgrader's, as code is. Its slot has another parameter above it.
+        assert(address(uint160(uint256(vm.load(address(escrow), STORAGE)))) == address(coin));
         if (escrow.paused()) assert(caller == PAUSER);
         if (escrow.getIntentStatus(intentId) != IMintEscrow.IntentStatus.Pending) assert(caller == EXECUTOR);
         if (token.totalSupply() != 0) assert(caller == EXECUTOR);
