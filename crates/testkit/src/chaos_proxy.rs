@@ -79,6 +79,14 @@ struct Shared {
     upstream: String,
     line: watch::Sender<Line>,
     trap: Mutex<Option<Trap>>,
+    tally: Mutex<Tally>,
+}
+
+/// How often any of these went to the server.
+#[derive(Debug, Default)]
+struct Tally {
+    patterns: Vec<Vec<u8>>,
+    count: u64,
 }
 
 impl ChaosProxy {
@@ -95,6 +103,7 @@ impl ChaosProxy {
                 cuts: 0,
             }),
             trap: Mutex::default(),
+            tally: Mutex::default(),
         });
         let relaying = shared.clone();
         let accepting = tokio::spawn(async move {
@@ -155,6 +164,15 @@ impl ChaosProxy {
         *self.shared.trap() = Some(Trap { bytes, caught });
         Caught(catching)
     }
+
+    /// From now on counts how often any of these goes to the server.
+    pub fn count(&self, patterns: Vec<Vec<u8>>) {
+        *self.shared.tally() = Tally { patterns, count: 0 };
+    }
+
+    pub fn counted(&self) -> u64 {
+        self.shared.tally().count
+    }
 }
 
 impl Drop for ChaosProxy {
@@ -169,18 +187,19 @@ impl Shared {
         self.trap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the relay stalls before these bytes go on (`Some(false)`), after them (`Some(true)`), or not.
-    fn spring(&self, way: Way, seen: &[u8]) -> Option<bool> {
+    fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the relay stalls before these bytes go on (`Some(false)`), after them (`Some(true)`), or not. The first
+    /// `old` bytes went on before.
+    fn spring(&self, way: Way, seen: &[u8], old: usize) -> Option<bool> {
         let mut trap = self.trap();
         let bytes = &mut trap.as_mut()?.bytes;
         if bytes.way != way {
             return None;
         }
-        let found = seen
-            .windows(bytes.pattern.len())
-            .filter(|window| *window == bytes.pattern)
-            .count();
-        let found = u32::try_from(found).unwrap_or(u32::MAX);
+        let found = u32::try_from(new_matches(seen, old, &bytes.pattern)).unwrap_or(u32::MAX);
         if found <= bytes.skip {
             bytes.skip -= found;
             return None;
@@ -195,12 +214,27 @@ impl Shared {
         Some(sprung.bytes.passes)
     }
 
-    fn longest_pattern(&self, way: Way) -> usize {
-        match &*self.trap() {
-            Some(trap) if trap.bytes.way == way => trap.bytes.pattern.len(),
-            _ => 0,
+    fn note(&self, way: Way, seen: &[u8], old: usize) {
+        if way == Way::ToServer {
+            let mut tally = self.tally();
+            let found: usize = tally.patterns.iter().map(|pattern| new_matches(seen, old, pattern)).sum();
+            tally.count += u64::try_from(found).unwrap_or(u64::MAX);
         }
     }
+
+    fn longest_pattern(&self) -> usize {
+        let trap = self.trap().as_ref().map_or(0, |trap| trap.bytes.pattern.len());
+        let counted = self.tally().patterns.iter().map(Vec::len).max();
+        trap.max(counted.unwrap_or(0))
+    }
+}
+
+/// Places where the pattern ends in what is new.
+fn new_matches(seen: &[u8], old: usize, pattern: &[u8]) -> usize {
+    seen.windows(pattern.len())
+        .enumerate()
+        .filter(|(start, window)| *window == pattern && start + pattern.len() > old)
+        .count()
 }
 
 async fn relay(client: TcpStream, shared: Arc<Shared>) {
@@ -231,10 +265,11 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared:
         let Ok(count @ 1..) = from.read(&mut buffer).await else {
             return;
         };
-        let keep = shared.longest_pattern(way).saturating_sub(1).min(seen.len());
-        seen.drain(..seen.len() - keep);
+        let old = shared.longest_pattern().saturating_sub(1).min(seen.len());
+        seen.drain(..seen.len() - old);
         seen.extend_from_slice(&buffer[..count]);
-        let passes = shared.spring(way, &seen) == Some(true);
+        shared.note(way, &seen, old);
+        let passes = shared.spring(way, &seen, old) == Some(true);
         if !passes && line.wait_for(|line| line.mode != Mode::Stall).await.is_err() {
             return;
         }
@@ -344,6 +379,19 @@ mod tests {
         proxy.cut();
         proxy.resume();
         assert!(!matches!(stream.read(&mut [0]).await, Ok(1..)));
+    }
+
+    #[tokio::test]
+    async fn counts_what_goes_to_the_server_once_however_it_is_cut() {
+        let proxy = ChaosProxy::start(echo_server().await).await.unwrap();
+        let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+        proxy.count(vec![b"two".to_vec(), b"three".to_vec()]);
+        for part in ["one two thr", "ee", " two", "four"] {
+            stream.write_all(part.as_bytes()).await.unwrap();
+            let mut back = vec![0; part.len()];
+            stream.read_exact(&mut back).await.unwrap();
+        }
+        assert_eq!(proxy.counted(), 3);
     }
 
     #[tokio::test]

@@ -200,6 +200,7 @@ async fn verdict(stage: &Stage, scenario: &Scenario, customers: &Customers, befo
     loop {
         let sent = customers.notes().sent.clone();
         let mut facts = Facts::gather(&stage.app, sent, before).await?;
+        facts.retried = stage.retried();
         facts.only_outages = scenario.only_outages;
         let verdict = audit(&facts);
         let trails = |sort| {

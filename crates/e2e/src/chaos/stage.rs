@@ -107,6 +107,9 @@ impl Stage {
             let broker = format!("http://{}", host_of(&app.wiring.amqp_url)?);
             wires.insert((service, Wire::Broker), ChaosProxy::before(&broker).await?);
         }
+        for service in SERVICES {
+            wires[&(service, Wire::Broker)].count(further_attempts());
+        }
         let mut stage = Self {
             app,
             rpc,
@@ -169,6 +172,11 @@ impl Stage {
         }
     }
 
+    /// Messages that a service sent round for a further attempt, as they passed on the wire.
+    pub fn retried(&self) -> u64 {
+        SERVICES.iter().map(|service| self.wire(service, Wire::Broker).counted()).sum()
+    }
+
     pub async fn restart(&mut self, service: &str) -> Result<()> {
         self.app
             .service(service)?
@@ -191,6 +199,11 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// The envelope's hint of an attempt that is not the first.
+fn further_attempts() -> Vec<Vec<u8>> {
+    (2..=6).map(|attempt| format!("\"attempt\":{attempt}").into_bytes()).collect()
 }
 
 fn host_of(amqp_url: &str) -> Result<&str> {

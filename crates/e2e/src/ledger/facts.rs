@@ -149,6 +149,8 @@ pub struct Facts {
     pub dead: Vec<Dead>,
     /// Error classes of dead letters that the story gives a reason for.
     pub explained: Vec<&'static str>,
+    /// Messages that went round for a further attempt, as counted on the wires to the broker.
+    pub retried: u64,
     /// Nothing but dependencies failed, so no command may have burnt an attempt.
     pub only_outages: bool,
 }
@@ -206,6 +208,7 @@ impl Facts {
             waiting,
             dead,
             explained: Vec::new(),
+            retried: 0,
             only_outages: false,
         })
     }

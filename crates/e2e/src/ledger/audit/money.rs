@@ -129,5 +129,9 @@ impl Audit<'_> {
                 format!("{} of {}", item.failures, item.command),
             );
         }
+        if self.facts.only_outages && self.facts.retried > 0 {
+            let detail = format!("{} messages went round again", self.facts.retried);
+            self.found(Sort::AttemptBurnt, "retries", detail);
+        }
     }
 }

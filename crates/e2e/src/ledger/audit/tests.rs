@@ -185,6 +185,16 @@ fn plant(sort: Sort, facts: &mut Facts) {
 }
 
 #[test]
+fn a_message_that_went_round_again_burnt_an_attempt_only_if_nothing_but_dependencies_failed() {
+    let mut facts = good();
+    facts.retried = 1;
+    assert!(audit(&facts).violations.is_empty());
+    facts.only_outages = true;
+    let found: Vec<_> = audit(&facts).violations.iter().map(|found| found.sort).collect();
+    assert_eq!(found, [Sort::AttemptBurnt]);
+}
+
+#[test]
 fn every_planted_violation_is_found() {
     for sort in Sort::ALL {
         let mut facts = good();
