@@ -105,6 +105,18 @@ contract EscrowBatchTest is EscrowFixture {
         vm.assertEq(escrow.refundIntents(new bytes32[](0), "").length, 0);
     }
 
+    /// @dev A mint needs a quarter of it. With less than the whole, what an item calls could fail for want of
+    /// gas alone.
+    function test_an_item_is_begun_only_with_its_whole_allowance() public {
+        bytes32 id = _deposited(REF);
+        uint256 allowance = escrow.EXECUTE_ITEM_GAS();
+        vm.prank(executor);
+        _is(escrow.executeMints{gas: allowance}(_ids(id))[0], IMintEscrow.ItemOutcome.OutOfGas);
+        _statusIs(id, IMintEscrow.IntentStatus.Pending);
+        vm.prank(executor);
+        _is(escrow.executeMints{gas: 2 * allowance}(_ids(id))[0], IMintEscrow.ItemOutcome.Done);
+    }
+
     function test_without_room_for_an_item_the_rest_is_not_begun() public {
         bytes32[] memory ids = new bytes32[](12);
         for (uint256 i = 0; i < 12; ++i) {
