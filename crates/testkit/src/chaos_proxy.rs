@@ -217,7 +217,11 @@ impl Shared {
     fn note(&self, way: Way, seen: &[u8], old: usize) {
         if way == Way::ToServer {
             let mut tally = self.tally();
-            let found: usize = tally.patterns.iter().map(|pattern| new_matches(seen, old, pattern)).sum();
+            let found: usize = tally
+                .patterns
+                .iter()
+                .map(|pattern| new_matches(seen, old, pattern))
+                .sum();
             tally.count += u64::try_from(found).unwrap_or(u64::MAX);
         }
     }

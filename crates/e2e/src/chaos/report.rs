@@ -25,6 +25,8 @@ pub struct Row {
     pub false_failures: usize,
     pub violations: Vec<Violation>,
     pub totals: Totals,
+    /// From the end of the last fault to the last intent's.
+    pub drained_seconds: f64,
     pub longest_stall_seconds: f64,
     pub took_seconds: f64,
     pub memory: BTreeMap<&'static str, Memory>,
@@ -44,7 +46,7 @@ impl Row {
 pub fn table(rows: &[Row]) -> String {
     let mut out = String::from(
         "| scenario | seed | intents | faults | recovered | duplicates | losses | false failures | other violations | \
-         longest stall | took |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+         drained in | longest stall | took |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let faults: Vec<String> = row
@@ -56,7 +58,7 @@ pub fn table(rows: &[Row]) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} s | {:.0} s |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} s | {:.0} s | {:.0} s |",
             row.scenario,
             row.seed,
             row.intents,
@@ -66,6 +68,7 @@ pub fn table(rows: &[Row]) -> String {
             row.losses,
             row.false_failures,
             row.violations.len() - counted,
+            row.drained_seconds,
             row.longest_stall_seconds,
             row.took_seconds,
         );

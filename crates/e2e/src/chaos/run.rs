@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use testkit::wiring::SERVICES;
@@ -22,6 +22,8 @@ const BLOCKS_BEFORE: u64 = 10;
 const USERS: u64 = 16;
 /// Nothing moved for so long after the last fault: it never will.
 const STUCK: Duration = Duration::from_secs(150);
+/// What an outage held up is through so soon after it.
+const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 /// What may still be on its way when the last intent has settled: outcomes, acknowledgements, empty transactions.
 const TIDY_WITHIN: Duration = Duration::from_secs(90);
 
@@ -70,7 +72,13 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
         };
         perform(scene, &schedule, shop, &watch, &mut told).await?;
         stage.calm();
+        let calm = Instant::now();
         settle(&mut stage, &customers, &watch, &mut told, intents).await?;
+        told.drained = calm.elapsed();
+        if scenario.only_outages && told.drained > DRAINED_WITHIN {
+            let text = format!("took {:?}, at most {DRAINED_WITHIN:?}", told.drained);
+            told.violations.push(story_violation("draining", &text));
+        }
         verdict(&stage, scenario, &customers, before).await
     };
     let verdict = tokio::select! {
@@ -93,6 +101,8 @@ struct Told {
     counts: BTreeMap<&'static str, u64>,
     not_done: Vec<String>,
     violations: Vec<Violation>,
+    /// From the end of the last fault to the last intent's.
+    drained: Duration,
 }
 
 fn story_violation(subject: &str, text: &str) -> Violation {
@@ -173,8 +183,10 @@ async fn settle(
     intents: usize,
 ) -> Result<()> {
     watch.doing("all is calm, settling");
+    let calm = Instant::now();
     while watch.settled() < intents {
-        if watch.still_for() > STUCK {
+        // What stood still during a fault says nothing.
+        if watch.still_for().min(calm.elapsed()) > STUCK {
             let left = intents - watch.settled();
             told.violations.push(story_violation(
                 "settling",
@@ -259,6 +271,7 @@ fn row(
         false_failures: 0,
         violations,
         totals: verdict.totals,
+        drained_seconds: told.drained.as_secs_f64(),
         longest_stall_seconds: watch.longest_stall().as_secs_f64(),
         took_seconds: watch.took().as_secs_f64(),
         memory: watch.memory(),

@@ -174,7 +174,10 @@ impl Stage {
 
     /// Messages that a service sent round for a further attempt, as they passed on the wire.
     pub fn retried(&self) -> u64 {
-        SERVICES.iter().map(|service| self.wire(service, Wire::Broker).counted()).sum()
+        SERVICES
+            .iter()
+            .map(|service| self.wire(service, Wire::Broker).counted())
+            .sum()
     }
 
     pub async fn restart(&mut self, service: &str) -> Result<()> {
@@ -203,7 +206,9 @@ impl Stage {
 
 /// The envelope's hint of an attempt that is not the first.
 fn further_attempts() -> Vec<Vec<u8>> {
-    (2..=6).map(|attempt| format!("\"attempt\":{attempt}").into_bytes()).collect()
+    (2..=6)
+        .map(|attempt| format!("\"attempt\":{attempt}").into_bytes())
+        .collect()
 }
 
 fn host_of(amqp_url: &str) -> Result<&str> {
