@@ -47,11 +47,20 @@ contract BatchProofs is SymbolicSystem {
         return true;
     }
 
+    /// @dev A batch that reverts would be an end that no assertion looks at.
+    function _execute(bytes32[] memory batch) private returns (IMintEscrow.ItemOutcome[] memory outcomes) {
+        vm.prank(EXECUTOR);
+        try escrow.executeMints(batch) returns (IMintEscrow.ItemOutcome[] memory told) {
+            outcomes = told;
+        } catch {
+            assert(false);
+        }
+    }
+
     function check_a_payable_item_is_paid_beside_any_other() public {
         bytes32 mine = _deposit(USER, AMOUNT, "A");
         (bytes32[] memory batch, uint256 at) = _pair(mine, _neighbour(mine));
-        vm.prank(EXECUTOR);
-        IMintEscrow.ItemOutcome[] memory outcomes = escrow.executeMints(batch);
+        IMintEscrow.ItemOutcome[] memory outcomes = _execute(batch);
         if (_untouched(outcomes[at], mine)) return;
         assert(outcomes[at] == IMintEscrow.ItemOutcome.Done);
         assert(escrow.getIntentStatus(mine) == IMintEscrow.IntentStatus.Executed);
@@ -62,8 +71,7 @@ contract BatchProofs is SymbolicSystem {
         bytes32 mine = _deposit(USER, AMOUNT, "A");
         source.tell(USER, false);
         (bytes32[] memory batch, uint256 at) = _pair(mine, _neighbour(mine));
-        vm.prank(EXECUTOR);
-        IMintEscrow.ItemOutcome[] memory outcomes = escrow.executeMints(batch);
+        IMintEscrow.ItemOutcome[] memory outcomes = _execute(batch);
         if (_untouched(outcomes[at], mine)) return;
         assert(outcomes[at] == IMintEscrow.ItemOutcome.NotCompliant);
         assert(escrow.getIntentStatus(mine) == IMintEscrow.IntentStatus.Pending);
@@ -73,8 +81,13 @@ contract BatchProofs is SymbolicSystem {
     function check_a_pending_item_is_refunded_beside_any_other() public {
         bytes32 mine = _deposit(USER, AMOUNT, "A");
         (bytes32[] memory batch, uint256 at) = _pair(mine, _neighbour(mine));
+        IMintEscrow.ItemOutcome[] memory outcomes;
         vm.prank(EXECUTOR);
-        IMintEscrow.ItemOutcome[] memory outcomes = escrow.refundIntents(batch, "declined");
+        try escrow.refundIntents(batch, "declined") returns (IMintEscrow.ItemOutcome[] memory told) {
+            outcomes = told;
+        } catch {
+            assert(false);
+        }
         if (_untouched(outcomes[at], mine)) return;
         assert(outcomes[at] == IMintEscrow.ItemOutcome.Done);
         assert(escrow.getIntentStatus(mine) == IMintEscrow.IntentStatus.Refunded);
@@ -99,8 +112,13 @@ contract BatchProofs is SymbolicSystem {
         // Other fields, other id: IntentProofs shows it. Here one hash is a constant and the other a term, and
         // the solver would let them collide.
         vm.assume(other.expectedId != id);
+        IMintEscrow.ItemOutcome[] memory outcomes;
         vm.prank(EXECUTOR);
-        IMintEscrow.ItemOutcome[] memory outcomes = escrow.submitIntents(items);
+        try escrow.submitIntents(items) returns (IMintEscrow.ItemOutcome[] memory told) {
+            outcomes = told;
+        } catch {
+            assert(false);
+        }
         if (outcomes[at] == IMintEscrow.ItemOutcome.OutOfGas) {
             assert(escrow.getIntents(_one(id))[0].depositedAt == 0);
             return;
