@@ -37,7 +37,7 @@ pub struct Deployment {
     pub version: String,
 }
 
-/// What must be well before a command is tried again.
+/// What must be well before a command is tried again, whichever key signs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub escrow_paused: bool,
@@ -46,12 +46,17 @@ pub struct Condition {
     pub compliance_paused: Option<bool>,
     pub treasury_balance: u128,
     pub treasury_allowance: u128,
-    /// What this executor may mint now, base units.
-    pub mint_available: u128,
-    /// Native balance of the executor, wei.
-    pub signer_balance: u128,
-    /// The executor holds EXECUTOR_ROLE.
+}
+
+/// What must be well before one key signs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Native balance, wei.
+    pub balance: u128,
+    /// Holds EXECUTOR_ROLE.
     pub may_execute: bool,
+    /// What it may mint now, base units.
+    pub mint_available: u128,
 }
 
 impl Chain {
@@ -123,8 +128,8 @@ impl Chain {
         })
     }
 
-    /// What the breakers look at.
-    pub async fn condition(&self, on: &Deployment, executor: &Address) -> Result<Condition, ChainError> {
+    /// What the breakers of the commands look at.
+    pub async fn condition(&self, on: &Deployment) -> Result<Condition, ChainError> {
         let (here, at) = (self.escrow(), At::Latest);
         let (owner, spender) = (to_h160(&on.treasury), to_h160(&here));
         // The compliance source may be any contract: one that has no `paused` is not paused.
@@ -132,9 +137,6 @@ impl Chain {
             Ok(paused) => Some(paused),
             Err(ChainError::Reverted(_) | ChainError::BadAnswer { .. }) => None,
             Err(error) => return Err(error),
-        };
-        let available = escrow::ExecutorMintAvailableCall {
-            executor: to_h160(executor),
         };
         Ok(Condition {
             escrow_paused: self.view(&here, escrow::PausedCall, at).await?,
@@ -144,9 +146,19 @@ impl Chain {
             treasury_allowance: self
                 .units(&on.stablecoin, erc20::AllowanceCall { owner, spender }, at)
                 .await?,
-            mint_available: self.units(&here, available, at).await?,
-            signer_balance: self.balance(executor, at).await?,
+        })
+    }
+
+    /// What the breakers of one key look at.
+    pub async fn standing(&self, executor: &Address) -> Result<Standing, ChainError> {
+        let at = At::Latest;
+        let available = escrow::ExecutorMintAvailableCall {
+            executor: to_h160(executor),
+        };
+        Ok(Standing {
+            balance: self.balance(executor, at).await?,
             may_execute: self.may_execute(executor, at).await?,
+            mint_available: self.units(&self.escrow(), available, at).await?,
         })
     }
 

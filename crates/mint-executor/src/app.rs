@@ -4,20 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chain::{Chain, Signer};
+use chain::Chain;
 use domain::address::Address;
 use messaging::wire::{MintExecute, MintRefund, MintSubmit};
 use messaging::{Consumer, ConsumerConfig, Service};
+use runtime::breaker::Breaker;
 use runtime::{Environment, Process, gate};
 use storage::{Inbox, Outbox};
 use tokio::sync::watch;
 
 use crate::breakers::Breakers;
 use crate::collect::{self, Command};
+use crate::confirm::{self, nonces};
 use crate::context::{Context, Problem, Shared};
+use crate::key::Key;
 use crate::settings::ExecutorSettings;
 use crate::verify::Verifier;
-use crate::{check, confirm, heartbeat, lease, observe, park, redrive, submit};
+use crate::{check, heartbeat, lease, observe, park, redrive, submit};
 
 const INBOX_DAYS: u32 = 14;
 
@@ -36,14 +39,18 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
     let relay = process.relay(Outbox::Executor, 1);
     let policy = process.settings.policy.clone();
     let chain = Chain::new(&settings.rpc, settings.escrow)?;
-    let signer: Arc<dyn Signer> = Arc::new(settings.key);
-    tracing::info!(signer = %signer.address(), escrow = %settings.escrow, database = process.pool.endpoint(), "built");
+    let keys: Vec<Arc<Key>> = settings
+        .signers
+        .into_iter()
+        .map(|signer| Arc::new(Key::new(signer)))
+        .collect();
+    tracing::info!(?keys, escrow = %settings.escrow, database = process.pool.endpoint(), "built");
     let ids = process.ids();
     let ctx = Context::new(Shared {
         instance: ids.uuid(),
         pool: process.pool.clone(),
         chain,
-        signer,
+        keys,
         tuning: settings.tuning,
         verifier: Verifier {
             opener: process.opener(),
@@ -57,9 +64,8 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
         clock: process.clock(),
         ids,
         breakers: Breakers::default(),
-        work: tokio::sync::Notify::new(),
         relay,
-        lease: watch::Sender::new(None),
+        following: watch::Sender::new(None),
         head: watch::Sender::new(None),
         seen: watch::Sender::new(None),
         problem: watch::Sender::new(Some(Problem::Unknown("the deployment is not checked yet".into()))),
@@ -89,8 +95,14 @@ impl App {
         let (ctx, tasks) = (self.ctx.clone(), &mut self.process.tasks);
         let stop = tasks.stop();
         ctx.breakers.spawn(&ctx, tasks);
-        let halts = self.process.halts.clone();
-        tasks.spawn("submit", submit::run(ctx.clone(), halts, stop.clone()));
+        for key in &ctx.keys {
+            let halts = self.process.halts.clone();
+            tasks.spawn(
+                "submit",
+                submit::run(ctx.clone(), key.clone(), halts, stop.clone()),
+            );
+            tasks.spawn("nonces", nonces::run(ctx.clone(), key.clone(), stop.clone()));
+        }
         tasks.spawn("confirm", confirm::run(ctx.clone(), stop.clone()));
         tasks.spawn("park", park::run(ctx.clone(), stop.clone()));
         tasks.spawn("redrive", redrive::run(ctx.clone(), stop.clone()));
@@ -102,7 +114,7 @@ impl App {
         Ok(())
     }
 
-    /// Consumes while the lease is held and nothing stands in the command's way.
+    /// Consumes while a lease is held whose key can work, and nothing stands in the command's way.
     fn spawn_consumer<B: Command>(&mut self, name: &'static str) {
         let ctx = self.ctx.clone();
         let config = ConsumerConfig {
@@ -114,10 +126,14 @@ impl App {
         let token = self.process.stop().token();
         let halts = self.process.halts.clone();
         self.process.tasks.spawn(name, async move {
+            let able = ctx.keys.iter().map(|key| {
+                let own = key.breakers(B::COMMAND).into_iter().map(Breaker::gate);
+                gate::all(own.chain([held(key)]).collect())
+            });
             let open = gate::all(vec![
                 ctx.breakers.submit_gate(B::COMMAND, &halts),
                 ctx.breakers.database.gate(),
-                held(&ctx),
+                gate::any(able.collect()),
             ]);
             let handler = move |deliveries| collect::collect::<B>(ctx.clone(), deliveries);
             consumer.run(handler, open, token).await;
@@ -145,9 +161,9 @@ impl App {
 }
 
 /// True while the lease is held.
-fn held(ctx: &Context) -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(ctx.lease_now().is_some());
-    let mut lease = ctx.lease.subscribe();
+fn held(key: &Key) -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(key.lease_now().is_some());
+    let mut lease = key.lease.subscribe();
     tokio::spawn(async move {
         while lease.changed().await.is_ok() {
             let held = lease.borrow_and_update().is_some();
@@ -157,11 +173,17 @@ fn held(ctx: &Context) -> watch::Receiver<bool> {
     receiver
 }
 
-/// First the deployment, then the lease: a wrong deployment is never led.
+/// First the deployment, then the leases: a wrong deployment is never led.
 async fn lead(ctx: Context, treasury: Address, stop: runtime::Stop) {
-    if check::until_right(&ctx, treasury, &stop).await {
-        lease::run(ctx, stop).await;
+    if !check::until_right(&ctx, treasury, &stop).await {
+        return;
     }
+    let mut leases = tokio::task::JoinSet::new();
+    for key in &ctx.keys {
+        leases.spawn(lease::run(ctx.clone(), key.clone(), stop.clone()));
+    }
+    leases.spawn(lease::follow(ctx.clone(), stop.clone()));
+    leases.join_all().await;
 }
 
 async fn purge(ctx: Context, stop: runtime::Stop) {

@@ -1,5 +1,6 @@
 //! What holds work back while something must be put right first: one breaker per command, one for the database,
-//! one for the node. Messages wait in their queue, items in their rows, and no attempt is burnt.
+//! one for the node, and two per key (`key`). Messages wait in their queue, items in their rows, and no attempt is
+//! burnt.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,9 +14,10 @@ use storage::halts::Scope;
 use tokio::sync::watch;
 
 use crate::context::Context;
+use crate::key::{self, Key};
 
 /// First probe soon: most pauses are over quickly in development, and a probe costs a few view calls.
-const POLICY: BreakerPolicy = BreakerPolicy {
+pub const POLICY: BreakerPolicy = BreakerPolicy {
     failures: 3,
     first_wait: Duration::from_millis(500),
     longest_wait: Duration::from_secs(10),
@@ -79,12 +81,6 @@ impl Breakers {
         self.of(command).trip(why);
     }
 
-    pub fn trip_all(&self, why: &str) {
-        for command in WorkCommand::ALL {
-            self.of(command).trip(why);
-        }
-    }
-
     /// What the startup check found: probes ask there.
     pub fn set_deployment(&self, deployment: Deployment) {
         *self.deployment.lock().unwrap_or_else(PoisonError::into_inner) = Some(deployment);
@@ -106,6 +102,12 @@ impl Breakers {
         ])
     }
 
+    /// The same for one key: its own breakers too.
+    pub fn key_gate(&self, key: &Key, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
+        let own = key.breakers(command).into_iter().map(Breaker::gate);
+        gate::all(own.chain([self.submit_gate(command, halts)]).collect())
+    }
+
     /// Lets the breakers probe and recover until the stop.
     pub fn spawn(&self, ctx: &Context, tasks: &mut Tasks) {
         for (name, command) in [
@@ -119,6 +121,20 @@ impl Breakers {
                 async move { probe(&ctx, command).await }
             };
             tasks.spawn(name, self.of(command).clone().run(Some(probe), stop));
+        }
+        for key in &ctx.keys {
+            let (own, stop) = ((ctx.clone(), key.clone()), tasks.stop());
+            let probe = move || {
+                let (ctx, key) = own.clone();
+                async move { probe_key(&ctx, &key).await }
+            };
+            tasks.spawn("signer breaker", key.breaker.clone().run(Some(probe), stop));
+            let (own, stop) = ((ctx.clone(), key.clone()), tasks.stop());
+            let probe = move || {
+                let (ctx, key) = own.clone();
+                async move { probe_ration(&ctx, &key).await }
+            };
+            tasks.spawn("mint limit breaker", key.ration.clone().run(Some(probe), stop));
         }
         tasks.spawn(
             "database breaker",
@@ -141,7 +157,7 @@ async fn probe(ctx: &Context, command: WorkCommand) -> Result<(), String> {
     };
     let condition = ctx
         .chain
-        .condition(&deployment, &ctx.signer.address())
+        .condition(&deployment)
         .await
         .map_err(|error| error.to_string())?;
     let needed = ctx
@@ -149,19 +165,27 @@ async fn probe(ctx: &Context, command: WorkCommand) -> Result<(), String> {
         .missing
         .lock()
         .unwrap_or_else(PoisonError::into_inner)[index(command)];
-    ctx.work.notify_one();
-    judge(command, &condition, needed, ctx.tuning.min_signer_balance)
+    ctx.wake();
+    judge(command, &condition, needed)
 }
 
-/// Whether a command can succeed now. Pure.
-pub fn judge(command: WorkCommand, now: &Condition, needed: u128, min_gas: u128) -> Result<(), String> {
+async fn probe_key(ctx: &Context, key: &Key) -> Result<(), String> {
+    let standing = ctx.chain.standing(&key.address()).await;
+    let standing = standing.map_err(|error| error.to_string())?;
+    key.work.notify_one();
+    key::judge(&standing, ctx.tuning.min_signer_balance)
+}
+
+async fn probe_ration(ctx: &Context, key: &Key) -> Result<(), String> {
+    let standing = ctx.chain.standing(&key.address()).await;
+    let standing = standing.map_err(|error| error.to_string())?;
+    key.work.notify_one();
+    key::judge_ration(&standing, key.missing())
+}
+
+/// Whether a command can succeed now, whichever key signs it. Pure.
+pub fn judge(command: WorkCommand, now: &Condition, needed: u128) -> Result<(), String> {
     let no = |what: &str| Err(what.to_owned());
-    if now.signer_balance < min_gas {
-        return no("the signer has too little gas");
-    }
-    if !now.may_execute {
-        return no("the signer lacks EXECUTOR_ROLE");
-    }
     if now.escrow_paused {
         return no("the escrow is paused");
     }
@@ -171,7 +195,6 @@ pub fn judge(command: WorkCommand, now: &Condition, needed: u128, min_gas: u128)
         WorkCommand::Submit if now.treasury_allowance < needed => no("the treasury allows too little"),
         WorkCommand::Execute if now.token_paused => no("the country token is paused"),
         WorkCommand::Execute if now.compliance_paused == Some(true) => no("compliance is paused"),
-        WorkCommand::Execute if now.mint_available < needed => no("the hourly mint limit is used up"),
         _ => Ok(()),
     }
 }
@@ -187,9 +210,6 @@ mod tests {
         compliance_paused: Some(false),
         treasury_balance: 100,
         treasury_allowance: 100,
-        mint_available: 100,
-        signer_balance: 100,
-        may_execute: true,
     };
 
     #[test]
@@ -200,20 +220,6 @@ mod tests {
             (
                 Condition {
                     escrow_paused: true,
-                    ..WELL
-                },
-                [false, false, false],
-            ),
-            (
-                Condition {
-                    may_execute: false,
-                    ..WELL
-                },
-                [false, false, false],
-            ),
-            (
-                Condition {
-                    signer_balance: 9,
                     ..WELL
                 },
                 [false, false, false],
@@ -253,16 +259,9 @@ mod tests {
                 },
                 [true, true, true],
             ),
-            (
-                Condition {
-                    mint_available: 49,
-                    ..WELL
-                },
-                [true, false, true],
-            ),
         ];
         for (condition, expected) in table {
-            let found = [Submit, Execute, Refund].map(|command| judge(command, &condition, 50, 10).is_ok());
+            let found = [Submit, Execute, Refund].map(|command| judge(command, &condition, 50).is_ok());
             assert_eq!(found, expected, "{condition:?}");
         }
     }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use chain::At;
 use chain::ChainError;
 use chain::inspect::Deployment;
 use domain::address::Address;
@@ -63,11 +62,16 @@ async fn look(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainErro
             )]);
         }
     };
-    let mut problems = differences(&ctx.policy, treasury, &found);
-    if !ctx.chain.may_execute(&ctx.signer.address(), At::Latest).await? {
-        problems.push(format!("{} lacks EXECUTOR_ROLE", ctx.signer.address()));
-    }
+    let problems = differences(&ctx.policy, treasury, &found);
     ctx.breakers.set_deployment(found);
+    // A key that may not sign, or cannot pay, holds back its own share only.
+    for key in &ctx.keys {
+        let standing = ctx.chain.standing(&key.address()).await?;
+        if let Err(why) = crate::key::judge(&standing, ctx.tuning.min_signer_balance) {
+            tracing::error!(signer = %key.address(), why, "a signing key cannot work");
+            key.breaker.trip(&why);
+        }
+    }
     Ok(problems)
 }
 

@@ -55,7 +55,7 @@ pub async fn collect<B: Command>(ctx: Context, deliveries: Vec<Delivery<B>>) -> 
     let stored = match store(&ctx, &ours).await {
         Ok(()) => {
             ctx.breakers.database.success();
-            ctx.work.notify_one();
+            ctx.wake();
             Disposition::Done
         }
         Err(error) => {

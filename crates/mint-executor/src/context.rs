@@ -3,31 +3,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chain::Chain;
 use chain::watch::Header;
-use chain::{Chain, Signer};
 use domain::clock::{Clock, IdSource};
 use domain::policy::Policy;
 use messaging::{Publisher, Sealer};
 use runtime::relay::Wake;
-use storage::executor::signers::Lease;
+use storage::executor::follower::Following;
+use storage::executor::items::WorkCommand;
 use storage::{Pool, StorageError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::breakers::Breakers;
+use crate::key::Key;
 use crate::settings::Tuning;
 use crate::verify::Verifier;
+
+/// Refusals that concern one key; all others concern the command.
+const FORBIDDEN: &str = crate::decide::Ending::Forbidden.name();
+const RATE_LIMITED: &str = chain::ItemOutcome::RateLimited.name();
 
 #[derive(Clone)]
 pub struct Context(Arc<Shared>);
 
 pub struct Shared {
-    /// This process among others on the same key.
+    /// This process among others on the same keys.
     pub instance: Uuid,
     pub pool: Pool,
     pub chain: Chain,
-    pub signer: Arc<dyn Signer>,
+    /// At least one; each works on its share of the intents.
+    pub keys: Vec<Arc<Key>>,
     pub policy: Policy,
     pub tuning: Tuning,
     pub verifier: Verifier,
@@ -36,13 +43,11 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
     pub breakers: Breakers,
-    /// Wakes the submitter: something may be ready.
-    pub work: Notify,
     /// Wakes the outbox relay.
     pub relay: Wake,
-    /// `None` while another executor holds the signer.
-    pub lease: watch::Sender<Option<Lease>>,
-    /// The last block taken in.
+    /// `None` while another executor takes in the blocks.
+    pub following: watch::Sender<Option<Following>>,
+    /// The last block taken in, here or by another executor; `None` while somebody catches up.
     pub head: watch::Sender<Option<Header>>,
     /// The last answer of the node.
     pub seen: watch::Sender<Option<Seen>>,
@@ -74,19 +79,41 @@ impl Context {
         Self(Arc::new(shared))
     }
 
-    pub fn signer_bytes(&self) -> [u8; 20] {
-        *self.signer.address().as_bytes()
+    /// A key of this process.
+    pub fn key(&self, address: &[u8; 20]) -> Option<&Arc<Key>> {
+        self.keys.iter().find(|key| key.bytes() == *address)
     }
 
-    /// The lease, as last heard of; every writing transaction checks it again.
-    pub fn lease_now(&self) -> Option<Lease> {
-        *self.lease.borrow()
+    /// Something may be ready.
+    pub fn wake(&self) {
+        self.keys.iter().for_each(|key| key.work.notify_one());
     }
 
-    /// The lease turned out to be lost: stop working until it is won again.
-    pub fn lost_lease(&self) {
+    /// The right to take in blocks, as last heard of; every writing transaction checks it again.
+    pub fn following_now(&self) -> Option<Following> {
+        *self.following.borrow()
+    }
+
+    /// Another executor takes in the blocks (or nobody knows): what we hold of the chain may be old.
+    pub fn lost_following(&self) {
         self.head.send_replace(None);
-        self.lease.send_if_modified(|lease| lease.take().is_some());
+        self.following.send_if_modified(|lease| lease.take().is_some());
+    }
+
+    /// The chain refused a command of `signer` for now; `amount` is what one item of it needed.
+    pub fn refused(&self, signer: &[u8; 20], (command, why, amount): (WorkCommand, &'static str, u128)) {
+        match why {
+            FORBIDDEN | RATE_LIMITED => {
+                // Another executor's key looks after itself.
+                let Some(key) = self.key(signer) else { return };
+                if why == FORBIDDEN {
+                    key.breaker.trip("the signer lacks EXECUTOR_ROLE");
+                } else {
+                    key.rationed(why, amount);
+                }
+            }
+            _ => self.breakers.trip(command, why, amount),
+        }
     }
 }
 
@@ -107,7 +134,7 @@ pub enum WorkError {
     Chain(#[from] chain::ChainError),
     #[error(transparent)]
     Signer(#[from] chain::SignerError),
-    #[error("the signer's lease is not ours")]
+    #[error("the lease is not ours")]
     NoLease,
     #[error("an outcome cannot be sealed: {0}")]
     Seal(#[from] messaging::SealError),
@@ -118,6 +145,9 @@ pub enum WorkError {
     /// Deeper than the blocks we keep: a person must look.
     #[error("a reorganisation goes deeper than block {0}, the oldest we watch")]
     TooDeep(u64),
+    /// A row names the zero address: somebody edited it.
+    #[error("an attempt is signed by nobody")]
+    NoSigner,
     #[error("the head is unknown yet")]
     NoHead,
 }

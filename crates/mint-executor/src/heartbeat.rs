@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use chain::inspect::Condition;
+use chain::inspect::Standing;
 use runtime::Stop;
 use storage::executor::heartbeat::{self, Beat};
 use storage::executor::{attempts, items};
 use tokio::time::Instant;
 
 use crate::context::{Context, Problem, Seen};
+use crate::key::{self, Key};
 use crate::observe;
 
 /// How often balances are read, in beats.
@@ -78,26 +79,37 @@ async fn ask(ctx: &Context) -> Option<Seen> {
 /// Balances, gaps and queues, for the dashboards; and a breaker before a command fails where that can be foreseen.
 async fn measure(ctx: &Context) {
     if let Some(deployment) = ctx.breakers.deployment() {
-        match ctx.chain.condition(&deployment, &ctx.signer.address()).await {
-            Ok(condition) => foresee(ctx, &condition),
+        match ctx.chain.condition(&deployment).await {
+            Ok(condition) => observe::condition(&condition),
             Err(error) => tracing::debug!(error = %runtime::chain(&error), "the condition cannot be read"),
+        }
+    }
+    for key in &ctx.keys {
+        match ctx.chain.standing(&key.address()).await {
+            Ok(standing) => foresee(ctx, key, &standing),
+            Err(error) => {
+                tracing::debug!(error = %runtime::chain(&error), "a signer's standing cannot be read");
+            }
         }
     }
     let counted = async {
         let client = ctx.pool.get().await?;
-        let open = attempts::open_summary(&client, &ctx.signer_bytes()).await?;
-        Ok::<_, storage::StorageError>((items::open_counts(&client).await?, open))
+        for key in &ctx.keys {
+            let open = attempts::open_summary(&client, &key.bytes()).await?;
+            observe::in_flight(&key.address(), &open);
+        }
+        items::open_counts(&client).await
     };
     match counted.await {
-        Ok((items, open)) => observe::backlog(&items, &open),
+        Ok(items) => observe::backlog(&items),
         Err(error) => tracing::debug!(error = %runtime::chain(&error), "the backlog cannot be counted"),
     }
 }
 
-fn foresee(ctx: &Context, condition: &Condition) {
-    observe::condition(condition, ctx.tuning.min_signer_balance);
-    if condition.signer_balance < ctx.tuning.min_signer_balance {
-        ctx.breakers.trip_all("the signer has too little gas");
+fn foresee(ctx: &Context, key: &Key, standing: &Standing) {
+    observe::signer_balance(&key.address(), standing.balance, ctx.tuning.min_signer_balance);
+    if let Err(why) = key::judge(standing, ctx.tuning.min_signer_balance) {
+        key.breaker.trip(&why);
     }
 }
 

@@ -1,65 +1,110 @@
-//! Who may use the signer: a lease on the database's clock. A second executor waits for it.
+//! Who may use a key, and who takes in blocks: leases on the database's clock. A second executor waits for them.
+
+use std::sync::Arc;
 
 use runtime::Stop;
+use storage::executor::follower;
 use storage::executor::signers::{self, Lease};
 use tokio::time::Instant;
 
 use crate::context::{Context, WorkError};
+use crate::key::Key;
 use crate::observe;
 
-/// Wins, keeps and finally gives back the lease. Work runs only while it is held.
-pub async fn run(ctx: Context, stop: Stop) {
+/// Wins, keeps and finally gives back the lease of a key. The key works only while it is held.
+pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
+    observe::lease_missing(&key.address());
+    hold(&ctx, &stop, || keep(&ctx, &key), || key.lost_lease()).await;
+    let Some(lease) = key.lease_now() else { return };
+    key.lost_lease();
+    let released = async { signers::release(&ctx.pool.get().await?, &lease).await };
+    if let Err(error) = released.await {
+        tracing::warn!(error = %runtime::chain(&error), "the lease was not given back; it ends by itself");
+    }
+}
+
+/// The same for the right to take in blocks.
+pub async fn follow(ctx: Context, stop: Stop) {
+    hold(&ctx, &stop, || keep_following(&ctx), || ctx.lost_following()).await;
+    let Some(lease) = ctx.following_now() else { return };
+    ctx.lost_following();
+    let released = async { follower::release(&ctx.pool.get().await?, &lease).await };
+    if let Err(error) = released.await {
+        tracing::warn!(error = %runtime::chain(&error), "the lease was not given back; it ends by itself");
+    }
+}
+
+async fn hold<F>(ctx: &Context, stop: &Stop, keep: impl Fn() -> F, lose: impl Fn())
+where
+    F: Future<Output = Result<(), WorkError>>,
+{
     let mut sure = Instant::now();
     loop {
-        let wait = match keep(&ctx).await {
+        let kept = if ctx.problem.borrow().is_some() {
+            lose();
+            Ok(())
+        } else {
+            keep().await
+        };
+        let wait = match kept {
             Ok(()) => {
                 sure = Instant::now();
                 ctx.tuning.lease / 4
             }
             Err(error) => {
-                tracing::warn!(error = %runtime::chain(&error), "the signer's lease cannot be kept");
+                tracing::warn!(error = %runtime::chain(&error), "a lease cannot be kept");
                 // Not heard of for so long, it may be another's already; until then every write checks it.
                 if sure.elapsed() > ctx.tuning.lease {
-                    ctx.lost_lease();
+                    lose();
                 }
                 ctx.tuning.lease / 8
             }
         };
         if !stop.sleep(wait).await {
-            break;
+            return;
         }
     }
-    give_back(&ctx).await;
 }
 
-async fn keep(ctx: &Context) -> Result<(), WorkError> {
-    if ctx.problem.borrow().is_some() {
-        ctx.lost_lease();
-        return Ok(());
-    }
-    let client = ctx.pool.get().await?;
-    if let Some(lease) = ctx.lease_now() {
+async fn keep(ctx: &Context, key: &Key) -> Result<(), WorkError> {
+    if let Some(lease) = key.lease_now() {
+        let client = ctx.pool.get().await?;
         if signers::renew(&client, &lease, ctx.tuning.lease).await? {
             return Ok(());
         }
-        observe::lease_lost();
-        ctx.lost_lease();
+        observe::lease_lost(&key.address());
+        key.lost_lease();
     }
-    if let Some(lease) = acquire(ctx).await? {
-        observe::lease_won(&lease);
-        ctx.lease.send_replace(Some(lease));
-        ctx.work.notify_one();
+    if let Some(lease) = acquire(ctx, key).await? {
+        observe::lease_won(&key.address(), &lease);
+        key.lease.send_replace(Some(lease));
+        key.work.notify_one();
+    }
+    Ok(())
+}
+
+async fn keep_following(ctx: &Context) -> Result<(), WorkError> {
+    let client = ctx.pool.get().await?;
+    if let Some(lease) = ctx.following_now() {
+        if follower::renew(&client, &lease, ctx.tuning.lease).await? {
+            return Ok(());
+        }
+        ctx.lost_following();
+    }
+    if let Some(lease) = follower::acquire(&client, ctx.instance, ctx.tuning.lease).await? {
+        tracing::info!(fencing_token = lease.fencing_token, "we take in the blocks");
+        ctx.following.send_replace(Some(lease));
     }
     Ok(())
 }
 
 /// Takes the lease if it is free. The signer's next nonce is then the greater of its row's and the chain's count: a row
 /// may be missing, or come from a backup that is older than transactions the chain has.
-pub async fn acquire(ctx: &Context) -> Result<Option<Lease>, WorkError> {
-    let signer = ctx.signer_bytes();
-    let counted = ctx.chain.nonce(&ctx.signer.address(), chain::At::Latest).await?;
+pub async fn acquire(ctx: &Context, key: &Key) -> Result<Option<Lease>, WorkError> {
+    let signer = key.bytes();
+    let counted = ctx.chain.nonce(&key.address(), chain::At::Latest).await?;
     let mut client = ctx.pool.get().await?;
-    signers::ensure(&client, &signer, ctx.tuning.shard, counted).await?;
+    signers::ensure(&client, &signer, counted).await?;
     let tx = client.begin().await?;
     let won = signers::acquire(&tx, &signer, ctx.instance, ctx.tuning.lease).await?;
     if won.is_some() {
@@ -67,13 +112,4 @@ pub async fn acquire(ctx: &Context) -> Result<Option<Lease>, WorkError> {
     }
     tx.commit().await?;
     Ok(won)
-}
-
-async fn give_back(ctx: &Context) {
-    let Some(lease) = ctx.lease_now() else { return };
-    ctx.lost_lease();
-    let released = async { signers::release(&ctx.pool.get().await?, &lease).await };
-    if let Err(error) = released.await {
-        tracing::warn!(error = %runtime::chain(&error), "the lease was not given back; it ends by itself");
-    }
 }

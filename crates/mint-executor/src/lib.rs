@@ -2,7 +2,7 @@
 //! transactions (SPEC section 6).
 //!
 //! `collect` stores commands, `submit` signs and stores attempts before it broadcasts them, `confirm` follows the
-//! chain block by block and settles; what follows from what is decided in `decide`, which is pure. Rows alone are
+//! chain block by block for all keys and settles; what follows from what is decided in `decide`, which is pure. Rows alone are
 //! enough to go on after a crash.
 
 pub mod app;
@@ -14,6 +14,7 @@ pub mod confirm;
 pub mod context;
 pub mod decide;
 pub mod heartbeat;
+pub mod key;
 pub mod lease;
 pub mod observe;
 pub mod outcome;

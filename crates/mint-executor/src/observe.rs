@@ -5,9 +5,10 @@ use std::time::Duration;
 use chain::fees::TooDear;
 use chain::inspect::Condition;
 use chain::{ItemOutcome, SendOutcome, TxHash};
+use domain::address::Address;
 use domain::ids::IntentId;
 use messaging::wire::Outcome;
-use meter::{Counter, Gauge, Histogram, label};
+use meter::{Counter, Gauge, Histogram, Label, label, named};
 use storage::StorageError;
 use storage::executor::attempts::OpenAttempts;
 use storage::executor::heartbeat::Beat;
@@ -51,6 +52,10 @@ const SENDS: &[&str] = &[
     "gas_limit",
     "invalid",
 ];
+
+const fn signer() -> Label {
+    named("signer", "signing keys of this process", 16)
+}
 
 /// A stretch of an intent's way whose length is promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,18 +115,19 @@ meter::declare! {
     FEE_CAPPED: Gauge<0> = Gauge::new(
         "fiatrails_fee_cap_reached", "1 while a transaction waits because its price may not rise further.", []);
     HEAD: Gauge<0> = Gauge::new("fiatrails_head_block", "Last block taken in.", []);
-    SIGNER_BALANCE: Gauge<0> = Gauge::new(
-        "fiatrails_signer_balance_wei", "Native balance of the signer, in wei.", []);
+    SIGNER_BALANCE: Gauge<1> = Gauge::new(
+        "fiatrails_signer_balance_wei", "Native balance of a signer, in wei.", [signer()]);
     SIGNER_MINIMUM: Gauge<0> = Gauge::new(
-        "fiatrails_signer_minimum_wei", "Native balance below which the signer sends nothing, in wei.", []);
-    NONCE_GAP: Gauge<0> = Gauge::new("fiatrails_signer_nonce_gap", "Nonces signed for that no block has used.", []);
-    OLDEST_ATTEMPT: Gauge<0> = Gauge::new(
-        "fiatrails_attempt_oldest_seconds", "Age of the oldest transaction that no block holds.", []);
+        "fiatrails_signer_minimum_wei", "Native balance below which a signer sends nothing, in wei.", []);
+    NONCE_GAP: Gauge<1> = Gauge::new(
+        "fiatrails_signer_nonce_gap", "Nonces signed for that no block has used.", [signer()]);
+    OLDEST_ATTEMPT: Gauge<1> = Gauge::new(
+        "fiatrails_attempt_oldest_seconds", "Age of a signer's oldest transaction that no block holds.", [signer()]);
     OPEN_ITEMS: Gauge<1> = Gauge::new(
         "fiatrails_work_items_open", "Commands not settled.", [label("command", COMMANDS)]);
     TREASURY: Gauge<0> = Gauge::new(
         "fiatrails_treasury_balance", "Stablecoin the treasury has and allows to deposit, whole units.", []);
-    LEASE: Gauge<0> = Gauge::new("fiatrails_lease_held", "1 while this executor holds its signer.", []);
+    LEASE: Gauge<1> = Gauge::new("fiatrails_lease_held", "1 while this executor holds the signer.", [signer()]);
     RPC_CONNECTED: Gauge<0> = Gauge::new("fiatrails_rpc_connected", "1 while a node answers.", []);
 }
 
@@ -234,14 +240,19 @@ pub fn redriven(count: usize) {
     tracing::info!(count, "outcomes told again");
 }
 
-pub fn lease_won(lease: &Lease) {
-    LEASE.set([], 1.0);
-    tracing::info!(fencing_token = lease.fencing_token, "the signer is ours");
+pub fn lease_won(signer: &Address, lease: &Lease) {
+    LEASE.set([&signer.to_string()], 1.0);
+    tracing::info!(%signer, fencing_token = lease.fencing_token, "the signer is ours");
 }
 
-pub fn lease_lost() {
-    LEASE.set([], 0.0);
-    tracing::warn!("the signer's lease is lost");
+pub fn lease_lost(signer: &Address) {
+    lease_missing(signer);
+    tracing::warn!(%signer, "the signer's lease is lost");
+}
+
+/// Shown from the start: a key that nobody ever held must not go unseen.
+pub fn lease_missing(signer: &Address) {
+    LEASE.set([&signer.to_string()], 0.0);
 }
 
 pub fn round_failed(what: &'static str, error: &WorkError) {
@@ -258,16 +269,24 @@ pub fn beat(beat: &Beat) {
     RPC_CONNECTED.set([], if beat.rpc_connected { 1.0 } else { 0.0 });
 }
 
-/// `minimum`: below it the signer sends nothing.
-pub fn condition(now: &Condition, minimum: u128) {
+pub fn condition(now: &Condition) {
     const UNIT: u128 = 1_000_000_000_000_000_000;
-    SIGNER_BALANCE.set([], wei(now.signer_balance));
-    SIGNER_MINIMUM.set([], wei(minimum));
     let whole = now.treasury_balance.min(now.treasury_allowance) / UNIT;
     TREASURY.set([], float(u64::try_from(whole).unwrap_or(u64::MAX)));
 }
 
-pub fn backlog(items: &[(String, u64)], attempts: &OpenAttempts) {
+/// `minimum`: below it the signer sends nothing.
+pub fn signer_balance(signer: &Address, balance: u128, minimum: u128) {
+    SIGNER_BALANCE.set([&signer.to_string()], wei(balance));
+    SIGNER_MINIMUM.set([], wei(minimum));
+}
+
+pub fn in_flight(signer: &Address, open: &OpenAttempts) {
+    NONCE_GAP.set([&signer.to_string()], float(open.nonces));
+    OLDEST_ATTEMPT.set([&signer.to_string()], open.oldest_seconds);
+}
+
+pub fn backlog(items: &[(String, u64)]) {
     for command in WorkCommand::ALL {
         let open = items
             .iter()
@@ -275,8 +294,6 @@ pub fn backlog(items: &[(String, u64)], attempts: &OpenAttempts) {
             .map_or(0, |(_, count)| *count);
         OPEN_ITEMS.set([command.name()], float(open));
     }
-    NONCE_GAP.set([], float(attempts.nonces));
-    OLDEST_ATTEMPT.set([], attempts.oldest_seconds);
 }
 
 /// A stage of an intent's way is over.

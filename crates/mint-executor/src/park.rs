@@ -16,7 +16,7 @@ const BATCH: u32 = 100;
 
 pub async fn run(ctx: Context, stop: Stop) {
     while stop.sleep(EVERY).await {
-        if ctx.lease_now().is_none() {
+        if ctx.following_now().is_none() {
             continue;
         }
         if let Err(error) = send(&ctx).await {

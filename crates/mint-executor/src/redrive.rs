@@ -32,7 +32,7 @@ pub async fn run(ctx: Context, stop: Stop) {
 
 /// One pass over what has been quiet for so long.
 pub async fn round(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
-    if ctx.lease_now().is_none() {
+    if ctx.following_now().is_none() {
         return Ok(());
     }
     let mut client = ctx.pool.get().await?;
@@ -58,7 +58,7 @@ pub async fn round(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
 /// window none may deposit. If storage on chain knows nothing of it, it ends as dropped or rejected, and whoever paid
 /// is owed.
 pub async fn end_stranded(ctx: &Context) -> Result<(), WorkError> {
-    let Some(lease) = ctx.lease_now() else {
+    let Some(lease) = ctx.keys.iter().find_map(|key| key.lease_now()) else {
         return Ok(());
     };
     let window = Duration::from_secs(ctx.policy.windows.payment_seconds);

@@ -1,11 +1,13 @@
 //! What the executor reads of its environment besides what every process reads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chain::fees::FeePolicy;
-use chain::{LocalKey, RpcConfig};
+use chain::{LocalKey, RpcConfig, Signer};
 use domain::address::Address;
 use runtime::{Environment, SettingError, Settings};
+use secrecy::ExposeSecret;
 
 use crate::batch::Bounds;
 
@@ -27,8 +29,6 @@ pub struct Tuning {
     /// Longest distance between two looks at the head.
     pub poll: Duration,
     pub lease: Duration,
-    /// Which of several signers this is; each has its own number.
-    pub shard: i32,
     pub heartbeat: Duration,
     /// Below this the signer counts as out of gas, wei.
     pub min_signer_balance: u128,
@@ -51,7 +51,6 @@ impl Default for Tuning {
             replace_after: 5,
             poll: Duration::from_millis(150),
             lease: Duration::from_secs(5),
-            shard: 0,
             heartbeat: Duration::from_secs(2),
             min_signer_balance: 10_000_000_000_000_000,
         }
@@ -64,7 +63,8 @@ pub struct ExecutorSettings {
     pub rpc: RpcConfig,
     pub escrow: Address,
     pub treasury: Address,
-    pub key: LocalKey,
+    /// At least one, no two alike.
+    pub signers: Vec<Arc<dyn Signer>>,
     pub tuning: Tuning,
 }
 
@@ -73,17 +73,33 @@ impl ExecutorSettings {
         let process = Settings::read(environment)?;
         let contracts = environment.contracts()?;
         let timeout = Duration::from_millis(process.policy.chain.rpc_timeout_ms);
-        let key = LocalKey::from_hex(&environment.required_secret("EXECUTOR_PRIVATE_KEY")?)
-            .map_err(|error| SettingError::invalid("EXECUTOR_PRIVATE_KEY", error))?;
         Ok(Self {
             rpc: RpcConfig::new(environment.rpc_urls()?, timeout),
             escrow: contracts.escrow,
             treasury: contracts.treasury,
-            key,
+            signers: signers(environment)?,
             tuning: tuning(environment)?,
             process,
         })
     }
+}
+
+/// `EXECUTOR_PRIVATE_KEY`: one key, or several with white space between them.
+fn signers(environment: &Environment) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
+    const LOCAL: &str = "EXECUTOR_PRIVATE_KEY";
+    let text = environment.required_secret(LOCAL)?;
+    let mut signers: Vec<Arc<dyn Signer>> = Vec::new();
+    for one in text.expose_secret().split_whitespace() {
+        let key = LocalKey::from_hex(&one.into()).map_err(|error| SettingError::invalid(LOCAL, error))?;
+        signers.push(Arc::new(key));
+    }
+    let mut addresses: Vec<Address> = signers.iter().map(|signer| signer.address()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() || addresses.len() < signers.len() {
+        return Err(SettingError::invalid(LOCAL, "no key, or the same key twice"));
+    }
+    Ok(signers)
 }
 
 fn tuning(environment: &Environment) -> Result<Tuning, SettingError> {
@@ -115,7 +131,6 @@ fn tuning(environment: &Environment) -> Result<Tuning, SettingError> {
             .max(1),
         poll: millis("EXECUTOR_POLL_MS", base.poll)?,
         lease: millis("EXECUTOR_LEASE_MS", base.lease)?,
-        shard: environment.parsed_or("EXECUTOR_SHARD", base.shard)?,
         ..base
     })
 }

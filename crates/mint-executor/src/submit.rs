@@ -3,6 +3,7 @@
 
 mod plan;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chain::transaction::{SignedTransaction, Transaction};
@@ -21,9 +22,11 @@ use tokio::time::Instant;
 use crate::batch;
 use crate::context::{Context, WorkError};
 use crate::decide::waiting_legs;
+use crate::key::Key;
+use crate::observe;
+use crate::submit::plan::{Plan, Standing};
 use crate::undo::{self, Wanted};
 use crate::verify::{Order, Verified};
-use crate::{observe, submit::plan::Plan};
 
 const TICK: Duration = Duration::from_millis(250);
 /// Rounds without a transaction that a command may have in a row.
@@ -45,11 +48,12 @@ pub enum Built {
     },
 }
 
-/// Builds and sends batches until the stop.
-pub async fn run(ctx: Context, halts: std::sync::Arc<Halts>, stop: Stop) {
+/// Builds and sends batches of one key until the stop.
+pub async fn run(ctx: Context, key: Arc<Key>, halts: Arc<Halts>, stop: Stop) {
     let mut lanes = WorkCommand::ALL.map(|command| Lane {
+        key: key.clone(),
         command,
-        gate: ctx.breakers.submit_gate(command, &halts),
+        gate: ctx.breakers.key_gate(&key, command, &halts),
         last: None,
     });
     let mut due = None;
@@ -60,7 +64,7 @@ pub async fn run(ctx: Context, halts: std::sync::Arc<Halts>, stop: Stop) {
         tokio::select! {
             () = stop.requested() => break,
             () = tokio::time::sleep_until(tick) => {}
-            () = ctx.work.notified() => tokio::time::sleep(ctx.tuning.linger).await,
+            () = key.work.notified() => tokio::time::sleep(ctx.tuning.linger).await,
         }
         due = None;
         for lane in &mut lanes {
@@ -82,8 +86,9 @@ fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// One command's batches.
+/// One command's batches by one key.
 struct Lane {
+    key: Arc<Key>,
     command: WorkCommand,
     gate: watch::Receiver<bool>,
     last: Option<Instant>,
@@ -103,10 +108,10 @@ impl Lane {
             {
                 return Ok(Some(next));
             }
-            let Some(lease) = ctx.lease_now() else {
+            let Some(lease) = self.key.lease_now() else {
                 return Ok(None);
             };
-            match round(ctx, &lease, self.command).await {
+            match round(ctx, &self.key, &lease, self.command).await {
                 Ok(Built::Attempt { full, .. }) => self.last = (!full).then(Instant::now),
                 // The other commands' turn; this one goes on after them.
                 Ok(Built::Settled) if settled == SETTLED_AT_ONCE => return Ok(Some(Instant::now())),
@@ -114,7 +119,7 @@ impl Lane {
                 Ok(Built::Nothing) => return Ok(None),
                 Err(error) => {
                     if matches!(error, WorkError::NoLease) {
-                        ctx.lost_lease();
+                        self.key.lost_lease();
                     }
                     return Err(error);
                 }
@@ -124,11 +129,16 @@ impl Lane {
 }
 
 /// One batch of a command: build, commit, broadcast.
-pub async fn round(ctx: &Context, lease: &Lease, command: WorkCommand) -> Result<Built, WorkError> {
+pub async fn round(
+    ctx: &Context,
+    key: &Key,
+    lease: &Lease,
+    command: WorkCommand,
+) -> Result<Built, WorkError> {
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
-    let (built, rest) = build(ctx, lease, command, &head).await?;
+    let (built, rest) = build(ctx, (key, lease), command, &head).await?;
     if let Built::Attempt { id, signed, .. } = &built {
-        broadcast(ctx, *id, signed).await;
+        broadcast(ctx, *id, (&lease.signer, signed)).await;
     }
     if rest.is_empty() {
         return Ok(built);
@@ -144,7 +154,7 @@ pub async fn round(ctx: &Context, lease: &Lease, command: WorkCommand) -> Result
 /// Everything up to the commit. Nothing has left the process when it returns.
 pub async fn build(
     ctx: &Context,
-    lease: &Lease,
+    (key, lease): (&Key, &Lease),
     command: WorkCommand,
     head: &Header,
 ) -> Result<(Built, Vec<Wanted>), WorkError> {
@@ -156,14 +166,22 @@ pub async fn build(
         return Ok((Built::Nothing, Vec::new()));
     }
     let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);
-    let found = ready(&tx, command, &waiting_legs(command), room).await?;
+    let found = ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;
     if found.is_empty() {
         return Ok((Built::Nothing, Vec::new()));
     }
     let ids: Vec<IntentId> = found.iter().map(|item| item.intent_id).collect();
     let mut legs = legs::lock(&tx, &ids).await?;
-    let busy = items::under_way(&tx, &ids).await?;
-    let plan = plan::make(ctx, command, &found, (legs.as_mut_slice(), &busy))?;
+    let others = legs
+        .iter()
+        .filter_map(|leg| leg.signer)
+        .filter(|other| *other != lease.signer);
+    let standing = Standing {
+        own: lease.signer,
+        busy: items::under_way(&tx, &ids).await?,
+        released: signers::released(&tx, &others.collect::<Vec<_>>()).await?,
+    };
+    let plan = plan::make(ctx, command, &found, (legs.as_mut_slice(), &standing))?;
     items::update(&tx, &plan.changes).await?;
     let Some(data) = calldata(&plan) else {
         legs::save(&tx, &legs).await?;
@@ -183,7 +201,7 @@ pub async fn build(
         fees,
         data,
     };
-    let signed = transaction.sign(ctx.signer.as_ref()).await?;
+    let signed = transaction.sign(key.signer.as_ref()).await?;
     for leg in &mut legs {
         if plan
             .members
@@ -243,21 +261,23 @@ fn calldata(plan: &Plan) -> Option<Vec<u8>> {
 }
 
 /// Hands stored bytes to the network. Whatever the answer, the rows stay as they are.
-pub async fn broadcast(ctx: &Context, attempt: i64, signed: &SignedTransaction) {
+pub async fn broadcast(ctx: &Context, attempt: i64, (signer, signed): (&[u8; 20], &SignedTransaction)) {
     let outcome = ctx.chain.send_raw(&signed.raw, signed.hash).await;
-    note_sent(ctx, signed.hash, &outcome);
+    note_sent(ctx, signer, signed.hash, &outcome);
     let noted = async { attempts::mark_broadcast(&ctx.pool.get().await?, &[attempt]).await };
     if let Err(error) = noted.await {
         tracing::debug!(error = %runtime::chain(&error), "the time of a broadcast was not noted");
     }
 }
 
-pub fn note_sent(ctx: &Context, hash: TxHash, outcome: &SendOutcome) {
+pub fn note_sent(ctx: &Context, signer: &[u8; 20], hash: TxHash, outcome: &SendOutcome) {
     use chain::classify::Rejection;
     observe::sent(hash, outcome);
     match outcome {
         SendOutcome::Rejected(Rejection::InsufficientFunds) => {
-            ctx.breakers.trip_all("the signer has too little gas");
+            if let Some(key) = ctx.key(signer) {
+                key.breaker.trip("the signer has too little gas");
+            }
         }
         SendOutcome::Unknown(_) => ctx.breakers.rpc.failure("a send was not answered"),
         SendOutcome::Accepted | SendOutcome::AlreadyKnown | SendOutcome::Rejected(_) => {}

@@ -112,23 +112,24 @@ pub struct Breaker(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    name: &'static str,
+    name: String,
     core: Mutex<Core>,
     phase: watch::Sender<Phase>,
     gate: watch::Sender<bool>,
 }
 
 impl Breaker {
-    pub fn new(name: &'static str, policy: BreakerPolicy) -> Self {
+    /// `name` is a metric label: one of few.
+    pub fn new(name: impl Into<String>, policy: BreakerPolicy) -> Self {
         let core = Core::new(policy);
         let breaker = Self(Arc::new(Inner {
-            name,
+            name: name.into(),
             core: Mutex::new(core),
             phase: watch::Sender::new(core.phase()),
             gate: watch::Sender::new(true),
         }));
         // A counter that first shows at one has not risen, to Prometheus.
-        observe::BREAKER_OPENED.add([name], 0);
+        observe::BREAKER_OPENED.add([&breaker.0.name], 0);
         breaker.show();
         breaker
     }
@@ -197,7 +198,7 @@ impl Breaker {
         if before == after {
             return;
         }
-        let name = self.0.name;
+        let name = &self.0.name;
         match after {
             Phase::Open { wait, .. } => {
                 observe::BREAKER_OPENED.one([name]);
@@ -220,7 +221,7 @@ impl Breaker {
             Phase::HalfOpen { .. } => 1.0,
             Phase::Open { .. } => 2.0,
         };
-        observe::BREAKER_STATE.set([self.0.name], value);
+        observe::BREAKER_STATE.set([&self.0.name], value);
     }
 }
 

@@ -2,9 +2,19 @@
 
 use tokio::sync::watch;
 
+type Gate = watch::Receiver<bool>;
+
 /// Open while all are open. Follows them until the last reader is gone; a gate whose owner is gone stays as it was.
-pub fn all(gates: Vec<watch::Receiver<bool>>) -> watch::Receiver<bool> {
-    let is_open = |gates: &[watch::Receiver<bool>]| gates.iter().all(|gate| *gate.borrow());
+pub fn all(gates: Vec<Gate>) -> Gate {
+    follow(gates, |gates| gates.iter().all(|gate| *gate.borrow()))
+}
+
+/// Open while at least one is; otherwise like [`all`].
+pub fn any(gates: Vec<Gate>) -> Gate {
+    follow(gates, |gates| gates.iter().any(|gate| *gate.borrow()))
+}
+
+fn follow(gates: Vec<Gate>, is_open: fn(&[Gate]) -> bool) -> Gate {
     let (sender, receiver) = watch::channel(is_open(&gates));
     let mut gates = gates;
     tokio::spawn(async move {
@@ -23,7 +33,7 @@ pub fn all(gates: Vec<watch::Receiver<bool>>) -> watch::Receiver<bool> {
     receiver
 }
 
-async fn changed(gate: &mut watch::Receiver<bool>) {
+async fn changed(gate: &mut Gate) {
     if gate.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -32,6 +42,17 @@ async fn changed(gate: &mut watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn open_while_one_is() {
+        let (a, b) = (watch::Sender::new(false), watch::Sender::new(true));
+        let mut either = any(vec![a.subscribe(), b.subscribe()]);
+        assert!(*either.borrow());
+        b.send_replace(false);
+        either.wait_for(|open| !open).await.unwrap();
+        a.send_replace(true);
+        either.wait_for(|open| *open).await.unwrap();
+    }
 
     #[tokio::test]
     async fn open_only_while_all_are() {

@@ -16,9 +16,9 @@ meter::declare! {
         [label("outbox", OUTBOXES), label("result", &["ok", "failed"])]);
     BREAKER_STATE: Gauge<1> = Gauge::new(
         "fiatrails_breaker_state", "0 closed, 1 half open, 2 open: work waits.",
-        [named("breaker", "the service's breakers", 16)]);
+        [named("breaker", "the service's breakers", 64)]);
     BREAKER_OPENED: Counter<1> = Counter::new(
-        "fiatrails_breaker_opened_total", "Openings of a breaker.", [named("breaker", "the service's breakers", 16)]);
+        "fiatrails_breaker_opened_total", "Openings of a breaker.", [named("breaker", "the service's breakers", 64)]);
     HALTED: Gauge<1> = Gauge::new(
         "fiatrails_halted", "1 while an operator has halted it.", [label("scope", meter::names!(Scope))]);
     KEYS: Gauge<1> = Gauge::new(

@@ -217,7 +217,7 @@ impl Scene<'_> {
 fn signer(app: &testkit::App) -> Result<String> {
     let address = app
         .database
-        .sql("select '0x' || encode(address, 'hex') from signers order by shard limit 1")?;
+        .sql("select '0x' || encode(address, 'hex') from signers order by address limit 1")?;
     (address.len() == 42)
         .then_some(address)
         .context("no executor has begun")

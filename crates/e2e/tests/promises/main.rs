@@ -12,6 +12,7 @@ mod readme;
 mod restore;
 mod rolling_restart;
 mod secrets;
+mod signing_keys;
 
 use std::time::Duration;
 

@@ -10,12 +10,12 @@ use messaging::wire::Outcome;
 use storage::Transaction;
 use storage::executor::attempts::{self, AttemptItem, AttemptRow};
 use storage::executor::blocks::EventRow;
-use storage::executor::items::{ItemRow, WorkCommand};
+use storage::executor::follower::{self, Following};
+use storage::executor::items::ItemRow;
 use storage::executor::legs::{Because, LegRow};
-use storage::executor::signers::Lease;
 use storage::executor::{blocks, items, legs, signers};
 
-use super::effects::{Effects, NEEDS_A_PERSON};
+use super::effects::{Effects, NEEDS_A_PERSON, Trip};
 use super::follow::row_of;
 use super::gather::Facts;
 use super::replace;
@@ -30,14 +30,16 @@ const SETTLE_AT_ONCE: u32 = 5000;
 /// Told once they are committed.
 type Stages = Vec<(Stage, Duration)>;
 
-pub async fn apply(ctx: &Context, lease: &Lease, facts: Facts) -> Result<(), WorkError> {
+pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(), WorkError> {
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
-    signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
+    if !follower::check(&tx, lease).await? {
+        return Err(WorkError::NoLease);
+    }
     let events = facts.logs.iter().filter_map(event_row).collect::<Vec<_>>();
     blocks::insert(&tx, &row_of(&facts.header), facts.header.timestamp, &events).await?;
-    let settled = finalize(ctx, &tx, lease, &facts).await?;
-    let members = members(ctx, &tx, lease, &facts).await?;
+    let settled = finalize(ctx, &tx, &facts).await?;
+    let members = members(&tx, &facts).await?;
     let mut effects = Effects::new(facts.header.number, lock_legs(&tx, &facts, &members).await?);
     for log in &facts.logs {
         effects.log(log)?;
@@ -56,14 +58,14 @@ pub async fn apply(ctx: &Context, lease: &Lease, facts: Facts) -> Result<(), Wor
     let mut stages = stages_of(ctx, &members, &facts);
     stages.extend(settled);
     let trips = write(ctx, &tx, effects).await?;
-    if let Some(next) = facts.next_nonce {
-        signers::raise_nonce(&tx, &lease.signer, next).await?;
+    for (signer, next) in &facts.next_nonces {
+        signers::raise_nonce(&tx, signer, *next).await?;
     }
     let watched = ctx.policy.chain.confirmations + ctx.policy.chain.watch_blocks_past_final;
     blocks::prune(&tx, facts.header.number.saturating_sub(watched)).await?;
     tx.commit().await?;
-    for (command, why, amount) in trips {
-        ctx.breakers.trip(command, why, amount);
+    for (signer, refusal) in trips {
+        ctx.refused(&signer, refusal);
     }
     for (stage, took) in stages {
         observe::stage(stage, took);
@@ -81,11 +83,7 @@ fn stages_of(ctx: &Context, members: &[Member], facts: &Facts) -> Stages {
         .collect()
 }
 
-async fn write(
-    ctx: &Context,
-    tx: &Transaction<'_>,
-    effects: Effects,
-) -> Result<Vec<(WorkCommand, &'static str, u128)>, WorkError> {
+async fn write(ctx: &Context, tx: &Transaction<'_>, effects: Effects) -> Result<Vec<Trip>, WorkError> {
     items::update(tx, &effects.items).await?;
     attempts::set_outcomes(tx, &effects.endings).await?;
     let told: Vec<(&LegRow, Outcome)> = effects
@@ -100,16 +98,11 @@ async fn write(
 }
 
 /// Paid-out legs and attempts whose block is deep enough.
-async fn finalize(
-    ctx: &Context,
-    tx: &Transaction<'_>,
-    lease: &Lease,
-    facts: &Facts,
-) -> Result<Stages, WorkError> {
+async fn finalize(ctx: &Context, tx: &Transaction<'_>, facts: &Facts) -> Result<Stages, WorkError> {
     let Some(block) = facts.final_block else {
         return Ok(Stages::new());
     };
-    attempts::mark_final(tx, &lease.signer, block).await?;
+    attempts::mark_final(tx, block).await?;
     let mut settled = legs::lock_settling(tx, block, SETTLE_AT_ONCE).await?;
     let mut told = Vec::with_capacity(settled.len());
     let mut stages = Stages::new();
@@ -141,6 +134,7 @@ async fn finalize(
 /// One item of an attempt that is mined or lost.
 struct Member {
     attempt_id: i64,
+    signer: [u8; 20],
     tx_hash: [u8; 32],
     item: ItemRow,
     /// Known without a log.
@@ -172,7 +166,7 @@ impl Member {
         effects
             .endings
             .push((self.attempt_id, self.item.message_id, ending.name()));
-        effects.step(self.item.message_id, self.item.command, &id, (step, record))?;
+        effects.step((&self.item, &self.signer), (step, record))?;
         Ok(())
     }
 }
@@ -201,22 +195,17 @@ fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> Ending {
 
 /// The items of every attempt this block settles. Which they are stands in the signed bytes; a row that names another
 /// is somebody's forgery and settles nothing.
-async fn members(
-    ctx: &Context,
-    tx: &Transaction<'_>,
-    lease: &Lease,
-    facts: &Facts,
-) -> Result<Vec<Member>, WorkError> {
+async fn members(tx: &Transaction<'_>, facts: &Facts) -> Result<Vec<Member>, WorkError> {
     let hashes: HashSet<[u8; 32]> = facts.logs.iter().map(|log| *log.tx_hash.as_bytes()).collect();
     let hashes: Vec<[u8; 32]> = hashes.into_iter().collect();
     let quiet: HashMap<i64, Ending> = facts.quiet.iter().copied().collect();
     let mut settled = Vec::new();
     if !hashes.is_empty() {
-        settled = attempts::lock_by_hash(tx, &lease.signer, &hashes).await?;
+        settled = attempts::lock_by_hash(tx, &hashes).await?;
     }
     if !quiet.is_empty() {
         let ids: Vec<i64> = quiet.keys().copied().collect();
-        settled.extend(attempts::lock_by_id(tx, &lease.signer, &ids).await?);
+        settled.extend(attempts::lock_by_id(tx, &ids).await?);
     }
     if settled.is_empty() {
         return Ok(Vec::new());
@@ -226,14 +215,7 @@ async fn members(
         .map(|attempt| attempt.id)
         .partition(|id| quiet.get(id) == Some(&Ending::Gone));
     attempts::mark_superseded(tx, &gone).await?;
-    attempts::mark_mined(
-        tx,
-        &lease.signer,
-        &mined,
-        facts.header.number,
-        facts.header.hash.as_bytes(),
-    )
-    .await?;
+    attempts::mark_mined(tx, &mined, facts.header.number, facts.header.hash.as_bytes()).await?;
     let ids: Vec<i64> = settled.iter().map(|attempt| attempt.id).collect();
     let named = attempts::items(tx, &ids).await?;
     let messages: Vec<MessageId> = named.iter().map(|item| item.message_id).collect();
@@ -241,12 +223,13 @@ async fn members(
     let rows: HashMap<MessageId, ItemRow> = rows.into_iter().map(|row| (row.message_id, row)).collect();
     let mut members = Vec::new();
     for attempt in &settled {
-        let signed = signed_members(ctx, attempt);
+        let signed = signed_members(attempt);
         let batch = u32::try_from(signed.len()).unwrap_or(u32::MAX);
         for item in named.iter().filter(|item| item.attempt_id == attempt.id) {
             match rows.get(&item.message_id) {
                 Some(row) if is_member(item, row, &signed) => members.push(Member {
                     attempt_id: attempt.id,
+                    signer: attempt.signer,
                     tx_hash: attempt.tx_hash,
                     item: row.clone(),
                     ending: quiet.get(&attempt.id).copied(),
@@ -263,8 +246,8 @@ fn is_member(item: &AttemptItem, row: &ItemRow, signed: &HashSet<IntentId>) -> b
     signed.contains(&item.intent_id) && row.intent_id == item.intent_id
 }
 
-pub fn signed_members(ctx: &Context, attempt: &AttemptRow) -> HashSet<IntentId> {
-    let called = replace::read(ctx, attempt).and_then(|read| calls::read(&read.transaction.data));
+pub fn signed_members(attempt: &AttemptRow) -> HashSet<IntentId> {
+    let called = replace::read(attempt).and_then(|read| calls::read(&read.transaction.data));
     called
         .map(|(_, ids)| ids.into_iter().collect())
         .unwrap_or_default()

@@ -7,7 +7,7 @@ use chain::{EscrowEvent, EscrowLog};
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality, IllegalTransition};
 use messaging::wire::Outcome;
-use storage::executor::items::{ItemChange, ItemState, WorkCommand};
+use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
 use storage::executor::legs::{Because, LegRow};
 
 use crate::decide::{Hold, Record, Step, leg_of};
@@ -17,6 +17,9 @@ use crate::outcome::REFUSED;
 const DEPOSIT_WAIT: Duration = Duration::from_secs(1);
 pub const NEEDS_A_PERSON: &str = "the chain's answer needs a person";
 
+/// The signer of a refused item; the command, why, and the amount that the item needed.
+pub type Trip = ([u8; 20], (WorkCommand, &'static str, u128));
+
 #[derive(Debug)]
 pub struct Effects {
     block: u64,
@@ -24,8 +27,7 @@ pub struct Effects {
     pub items: Vec<ItemChange>,
     pub told: Vec<(IntentId, Outcome)>,
     pub endings: Vec<(i64, MessageId, &'static str)>,
-    /// Command, why, and the amount an item of it needed.
-    pub trips: Vec<(WorkCommand, &'static str, u128)>,
+    pub trips: Vec<Trip>,
 }
 
 impl Effects {
@@ -95,11 +97,10 @@ impl Effects {
     /// The step of one item, after the logs of its block.
     pub fn step(
         &mut self,
-        message_id: MessageId,
-        command: WorkCommand,
-        id: &IntentId,
+        (of, signer): (&ItemRow, &[u8; 20]),
         (step, record): (Step, Record),
     ) -> Result<(), IllegalTransition> {
+        let (message_id, id) = (of.message_id, &of.intent_id);
         if let Some(there) = leg_of(record) {
             let because = Because {
                 why: "read on chain",
@@ -135,7 +136,7 @@ impl Effects {
                     .get(id)
                     .and_then(|leg| leg.preimage.as_ref())
                     .map_or(1, |p| p.amount.get());
-                self.trips.push((command, why, amount));
+                self.trips.push((*signer, (of.command, why, amount)));
             }
             Step::Smaller(limit) => {
                 let mut change = item(ItemState::Ready).because("needs a smaller batch");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chain::watch::Header;
 use storage::executor::blocks::{self, BlockRow};
-use storage::executor::signers::Lease;
+use storage::executor::follower::Following;
 use tokio::time::Instant;
 
 use super::pace::Pace;
@@ -24,7 +24,7 @@ pub struct Follower {
 
 impl Follower {
     /// Takes in every block up to the head.
-    pub async fn look(&mut self, ctx: &Context, lease: &Lease) -> Result<(), WorkError> {
+    pub async fn look(&mut self, ctx: &Context, lease: &Following) -> Result<(), WorkError> {
         let asked = Instant::now();
         let head = ctx.chain.latest_header().await?;
         ctx.seen.send_replace(Some(Seen {
@@ -43,7 +43,6 @@ impl Follower {
         }
         let mut tip = tip;
         let mut next = tip.map_or_else(|| first_block(ctx, head.number), |tip| tip.number + 1);
-        let mut next_nonce = None;
         while next <= head.number {
             let header = if next == head.number {
                 Some(head)
@@ -56,11 +55,11 @@ impl Follower {
                 // The head we hold may be of the abandoned fork: look again.
                 return Ok(());
             }
-            next_nonce = self.take_in(ctx, lease, &header, next == head.number).await?;
+            self.take_in(ctx, lease, &header, next == head.number).await?;
             tip = self.tip;
             next += 1;
         }
-        self.resender.run(ctx, lease, &head, next_nonce).await
+        self.resender.run(ctx, &head).await
     }
 
     /// How long to wait before the next look.
@@ -85,7 +84,7 @@ impl Follower {
     async fn same_height(
         &mut self,
         ctx: &Context,
-        lease: &Lease,
+        lease: &Following,
         tip: Option<BlockRow>,
         head: &Header,
     ) -> Result<(), WorkError> {
@@ -102,40 +101,38 @@ impl Follower {
         }
         if ctx.head.borrow().is_none() {
             ctx.head.send_replace(Some(*head));
-            ctx.work.notify_one();
+            ctx.wake();
         }
-        self.resender.first(ctx, lease, head).await
+        self.resender.first(ctx, head).await
     }
 
     /// To the last block both have; what the fork held is broadcast again at once.
-    async fn go_back(&mut self, ctx: &Context, lease: &Lease) -> Result<(), WorkError> {
+    async fn go_back(&mut self, ctx: &Context, lease: &Following) -> Result<(), WorkError> {
         self.tip = Some(reorg::follow(ctx, lease).await?);
         self.resender = Resender::default();
         Ok(())
     }
 
-    /// Gives the signer's count of mined transactions, where it was asked for.
     async fn take_in(
         &mut self,
         ctx: &Context,
-        lease: &Lease,
+        lease: &Following,
         header: &Header,
         at_head: bool,
-    ) -> Result<Option<u64>, WorkError> {
-        let facts = gather::gather(ctx, lease, header, (&self.resender, at_head)).await?;
-        let next_nonce = facts.next_nonce;
+    ) -> Result<(), WorkError> {
+        let facts = gather::gather(ctx, header, (&self.resender, at_head)).await?;
         apply::apply(ctx, lease, facts).await?;
         self.tip = Some(row_of(header));
         if at_head {
             ctx.head.send_replace(Some(*header));
         }
         ctx.relay.now();
-        ctx.work.notify_one();
+        ctx.wake();
         let now = ctx.clock.now().unix_timestamp_nanos() / 1_000_000;
         let behind = now - i128::from(header.timestamp) * 1000;
         let millis = i32::try_from(behind.clamp(0, i128::from(i32::MAX))).unwrap_or(i32::MAX);
         observe::block(header.number, f64::from(millis) / 1000.0);
-        Ok(next_nonce)
+        Ok(())
     }
 
     fn learn(&mut self) {

@@ -1,12 +1,12 @@
 //! Everything about one block that what follows depends on. On the happy path that is one question: its logs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chain::watch::Header;
 use chain::{At, Chain, ChainError, EscrowEvent, EscrowLog, ItemOutcome, TxHash};
+use domain::address::Address;
 use domain::ids::IntentId;
 use storage::executor::attempts::{self, AttemptItem, AttemptRow};
-use storage::executor::signers::Lease;
 
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
@@ -19,8 +19,8 @@ pub struct Facts {
     pub logs: Vec<EscrowLog>,
     /// The deepest block that is final now.
     pub final_block: Option<u64>,
-    /// The signer's count of mined transactions, where it was asked.
-    pub next_nonce: Option<u64>,
+    /// Each signer's count of mined transactions, where it was asked.
+    pub next_nonces: HashMap<[u8; 20], u64>,
     /// Attempts whose nonce is used, without a log of theirs in this block.
     pub quiet: Vec<(i64, Ending)>,
     /// Deposits refused for good, in a block that is final.
@@ -30,11 +30,10 @@ pub struct Facts {
     pub records: Option<HashMap<IntentId, Record>>,
 }
 
-/// `at_head`: nothing is known above this block. Only then is the signer's count asked for: full nodes drop the
+/// `at_head`: nothing is known above this block. Only then is a signer's count asked for: full nodes drop the
 /// state of older blocks, and a count of long ago proves nothing about what was sent since.
 pub async fn gather(
     ctx: &Context,
-    lease: &Lease,
     header: &Header,
     (resender, at_head): (&Resender, bool),
 ) -> Result<Facts, WorkError> {
@@ -42,9 +41,9 @@ pub async fn gather(
     let final_block = header.number.checked_sub(ctx.policy.chain.confirmations);
     let (open, refused) = {
         let client = ctx.pool.get().await?;
-        let open = attempts::open(&client, &lease.signer).await?;
+        let open = attempts::open(&client).await?;
         let refused = match final_block {
-            Some(block) => attempts::refused_for_good(&client, &lease.signer, block, &hopeless()).await?,
+            Some(block) => attempts::refused_for_good(&client, block, &hopeless()).await?,
             None => Vec::new(),
         };
         (open, refused)
@@ -53,7 +52,7 @@ pub async fn gather(
         header: *header,
         logs,
         final_block,
-        next_nonce: None,
+        next_nonces: HashMap::new(),
         quiet: Vec::new(),
         refused,
         records: Some(HashMap::new()),
@@ -65,13 +64,16 @@ pub async fn gather(
             .any(|log| *log.tx_hash.as_bytes() == attempt.tx_hash)
     };
     let overdue = |attempt: &AttemptRow| silent(attempt) && resender.is_overdue(attempt.id, header.number);
-    if at_head && open.iter().any(overdue) {
-        let next = ctx
-            .chain
-            .nonce(&ctx.signer.address(), At::Block(header.hash))
-            .await?;
-        facts.next_nonce = Some(next);
-        facts.quiet = quiet(ctx, &facts, &open, next).await?;
+    if at_head {
+        let late: HashSet<[u8; 20]> = open.iter().filter(|a| overdue(a)).map(|a| a.signer).collect();
+        for signer in late {
+            let next = ctx
+                .chain
+                .nonce(&address(&signer)?, At::Block(header.hash))
+                .await?;
+            facts.next_nonces.insert(signer, next);
+        }
+        facts.quiet = quiet(ctx, &facts, &open).await?;
     }
     facts.records = match records(ctx, &facts).await {
         // However a node words it: below the head the legs know as much, and the head can be asked.
@@ -85,6 +87,10 @@ pub async fn gather(
     Ok(facts)
 }
 
+fn address(signer: &[u8; 20]) -> Result<Address, WorkError> {
+    Address::from_bytes(*signer).map_err(|_| WorkError::NoSigner)
+}
+
 fn hopeless() -> Vec<&'static str> {
     ItemOutcome::ALL
         .into_iter()
@@ -94,12 +100,7 @@ fn hopeless() -> Vec<&'static str> {
 }
 
 /// Attempts past whose nonce the chain is, without a word of them in this block.
-async fn quiet(
-    ctx: &Context,
-    facts: &Facts,
-    open: &[AttemptRow],
-    next: u64,
-) -> Result<Vec<(i64, Ending)>, WorkError> {
+async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<(i64, Ending)>, WorkError> {
     let told = |attempt: &AttemptRow| {
         facts
             .logs
@@ -108,7 +109,13 @@ async fn quiet(
     };
     let passed: Vec<&AttemptRow> = open
         .iter()
-        .filter(|attempt| attempt.nonce < next && !told(attempt))
+        .filter(|attempt| {
+            facts
+                .next_nonces
+                .get(&attempt.signer)
+                .is_some_and(|next| attempt.nonce < *next)
+        })
+        .filter(|attempt| !told(attempt))
         .collect();
     if passed.is_empty() {
         return Ok(Vec::new());
@@ -121,8 +128,8 @@ async fn quiet(
         let ending = match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await? {
             Some(receipt) if receipt.block_number > facts.header.number => None,
             Some(receipt) if receipt.succeeded => Some(Ending::Silent),
-            Some(receipt) => Some(reverted(ctx, receipt.block_number).await?),
-            None if level && is_gone(ctx, &one, facts, attempt.nonce).await? => Some(Ending::Gone),
+            Some(receipt) => Some(reverted(ctx, &attempt.signer, receipt.block_number).await?),
+            None if level && is_gone(ctx, &one, facts, attempt).await? => Some(Ending::Gone),
             None => None,
         };
         quiet.extend(ending.map(|ending| (attempt.id, ending)));
@@ -132,8 +139,8 @@ async fn quiet(
 
 /// A reverted transaction says nothing about its items when the signer's role was taken away. The role is read at that
 /// block, or now where the node has dropped its state.
-async fn reverted(ctx: &Context, block: u64) -> Result<Ending, WorkError> {
-    let signer = ctx.signer.address();
+async fn reverted(ctx: &Context, signer: &[u8; 20], block: u64) -> Result<Ending, WorkError> {
+    let signer = address(signer)?;
     let may = match ctx.chain.may_execute(&signer, At::Number(block)).await {
         Err(ChainError::UnknownBlock) => ctx.chain.may_execute(&signer, At::Latest).await,
         found => found,
@@ -142,17 +149,21 @@ async fn reverted(ctx: &Context, block: u64) -> Result<Ending, WorkError> {
 }
 
 /// The nonce is used at a final block, and no hash of ours with that nonce has a receipt.
-async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, nonce: u64) -> Result<bool, WorkError> {
+async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow) -> Result<bool, WorkError> {
+    let nonce = attempt.nonce;
     let Some(final_block) = facts.final_block else {
         return Ok(false);
     };
-    match one.nonce(&ctx.signer.address(), At::Number(final_block)).await {
+    match one
+        .nonce(&address(&attempt.signer)?, At::Number(final_block))
+        .await
+    {
         Ok(next) if next > nonce => {}
         // A node that does not hold that state proves nothing.
         Ok(_) | Err(ChainError::UnknownBlock) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
-    let hashes = attempts::hashes_of_nonce(&ctx.pool.get().await?, &ctx.signer_bytes(), nonce).await?;
+    let hashes = attempts::hashes_of_nonce(&ctx.pool.get().await?, &attempt.signer, nonce).await?;
     for hash in hashes {
         if one.receipt(TxHash::from_bytes(hash)).await?.is_some() {
             return Ok(false);

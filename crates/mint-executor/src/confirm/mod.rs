@@ -4,10 +4,12 @@ mod apply;
 mod effects;
 mod follow;
 mod gather;
+pub mod nonces;
 mod pace;
 mod reorg;
 mod replace;
 mod resend;
+mod watch;
 
 use std::time::Duration;
 
@@ -21,16 +23,19 @@ use crate::observe;
 const NOT_OURS: Duration = Duration::from_millis(100);
 const AFTER_FAILURE: Duration = Duration::from_millis(300);
 
-/// Follows the chain until the stop, while the lease is held.
+/// Follows the chain until the stop: by itself while that is ours to do, else by what the follower took in.
 pub async fn run(ctx: Context, stop: Stop) {
     let mut follower = Follower::default();
-    let mut lease = ctx.lease.subscribe();
     loop {
-        let held = *lease.borrow_and_update();
-        let wait = match held {
+        let wait = match ctx.following_now() {
             None => {
                 follower = Follower::default();
-                NOT_OURS
+                if ctx.keys.iter().any(|key| key.lease_now().is_some())
+                    && let Err(error) = watch::look(&ctx).await
+                {
+                    failed(&ctx, &error);
+                }
+                ctx.tuning.poll.max(NOT_OURS)
             }
             Some(held) => match follower.look(&ctx, &held).await {
                 Ok(()) => {
@@ -53,7 +58,7 @@ pub async fn run(ctx: Context, stop: Stop) {
 fn failed(ctx: &Context, error: &WorkError) {
     observe::round_failed("confirm", error);
     match error {
-        WorkError::NoLease => ctx.lost_lease(),
+        WorkError::NoLease => ctx.lost_following(),
         WorkError::Chain(_) => ctx.breakers.rpc.failure("the chain does not answer"),
         WorkError::TooDeep(_) => {
             ctx.problem.send_replace(Some(Problem::Wrong(error.to_string())));

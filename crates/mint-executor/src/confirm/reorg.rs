@@ -9,10 +9,10 @@ use domain::ids::IntentId;
 use domain::intent::{Cause, ChainLeg};
 use storage::executor::attempts::AttemptItem;
 use storage::executor::blocks::BlockRow;
+use storage::executor::follower::{self, Following};
 use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
 use storage::executor::legs::{Because, LegRow};
-use storage::executor::signers::Lease;
-use storage::executor::{attempts, blocks, items, legs, signers};
+use storage::executor::{attempts, blocks, items, legs};
 
 use crate::context::{Context, WorkError};
 use crate::decide::{Record, leg_of};
@@ -27,7 +27,7 @@ pub async fn differs(ctx: &Context, head: &Header) -> Result<bool, WorkError> {
 }
 
 /// Goes back to the last block that both have; gives it.
-pub async fn follow(ctx: &Context, lease: &Lease) -> Result<BlockRow, WorkError> {
+pub async fn follow(ctx: &Context, lease: &Following) -> Result<BlockRow, WorkError> {
     let one = ctx.chain.pinned();
     let known = known(ctx).await?;
     let head = one.latest_header().await?;
@@ -115,15 +115,17 @@ async fn known(ctx: &Context) -> Result<Vec<BlockRow>, WorkError> {
 
 async fn go_back(
     ctx: &Context,
-    lease: &Lease,
+    lease: &Following,
     ancestor: &BlockRow,
     records: &HashMap<IntentId, Record>,
 ) -> Result<(), WorkError> {
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
-    signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
+    if !follower::check(&tx, lease).await? {
+        return Err(WorkError::NoLease);
+    }
     blocks::drop_after(&tx, ancestor.number).await?;
-    let orphaned = attempts::return_orphaned(&tx, &lease.signer, ancestor.number).await?;
+    let orphaned = attempts::return_orphaned(&tx, ancestor.number).await?;
     let named = attempts::items(&tx, &orphaned).await?;
     let messages: Vec<_> = named.iter().map(|item| item.message_id).collect();
     let rows = items::lock(&tx, &messages).await?;

@@ -10,22 +10,23 @@ use storage::executor::signers::{self, Lease};
 
 use super::apply::signed_members;
 use crate::context::{Context, WorkError};
+use crate::key::Key;
 use crate::observe;
 
 const CANCEL: &str = "cancel";
 
-/// What the stored bytes say, if our signer signed them under this hash and nonce.
-pub fn read(ctx: &Context, attempt: &AttemptRow) -> Option<Recovered> {
+/// What the stored bytes say, if the attempt's signer signed them under this hash and nonce.
+pub fn read(attempt: &AttemptRow) -> Option<Recovered> {
     recover(&attempt.raw).ok().filter(|read| {
-        read.signer == ctx.signer.address()
+        *read.signer.as_bytes() == attempt.signer
             && *read.hash.as_bytes() == attempt.tx_hash
             && read.transaction.nonce == attempt.nonce
     })
 }
 
-/// The same, and an alarm when they are not ours.
-pub fn genuine(ctx: &Context, attempt: &AttemptRow) -> Option<Recovered> {
-    let read = read(ctx, attempt);
+/// The same, and an alarm when they are not.
+pub fn genuine(attempt: &AttemptRow) -> Option<Recovered> {
+    let read = read(attempt);
     if read.is_none() {
         tracing::error!(
             attempt = attempt.id,
@@ -39,11 +40,11 @@ pub fn genuine(ctx: &Context, attempt: &AttemptRow) -> Option<Recovered> {
 /// The call of `stuck` once more, its fees raised and nothing else; `None` when its bytes are not ours.
 pub async fn dearer(
     ctx: &Context,
-    lease: &Lease,
+    (key, lease): (&Key, &Lease),
     head: &Header,
     stuck: &AttemptRow,
 ) -> Result<Option<AttemptRow>, WorkError> {
-    let Some(read) = genuine(ctx, stuck) else {
+    let Some(read) = genuine(stuck) else {
         return Ok(None);
     };
     let fees = ctx
@@ -54,7 +55,7 @@ pub async fn dearer(
         fees,
         ..read.transaction
     };
-    let row = store(ctx, lease, &transaction, (&stuck.command, Some(stuck))).await?;
+    let row = store(ctx, (key, lease), &transaction, (&stuck.command, Some(stuck))).await?;
     observe::replaced(row.nonce, &TxHash::from_bytes(row.tx_hash), fees.max);
     Ok(Some(row))
 }
@@ -62,29 +63,29 @@ pub async fn dearer(
 /// An empty transfer to ourselves in place of a transaction that is nobody's any more.
 pub async fn fill_gap(
     ctx: &Context,
-    lease: &Lease,
+    (key, lease): (&Key, &Lease),
     head: &Header,
     nonce: u64,
 ) -> Result<AttemptRow, WorkError> {
     let fees = ctx.tuning.fees.market(head.base_fee)?;
-    let transaction = Transaction::cancel(ctx.policy.chain.chain_id, nonce, ctx.signer.address(), fees);
-    let row = store(ctx, lease, &transaction, (CANCEL, None)).await?;
+    let transaction = Transaction::cancel(ctx.policy.chain.chain_id, nonce, key.address(), fees);
+    let row = store(ctx, (key, lease), &transaction, (CANCEL, None)).await?;
     observe::gap_filled(nonce, &TxHash::from_bytes(row.tx_hash));
     Ok(row)
 }
 
 async fn store(
     ctx: &Context,
-    lease: &Lease,
+    (key, lease): (&Key, &Lease),
     transaction: &Transaction,
     (command, replaces): (&str, Option<&AttemptRow>),
 ) -> Result<AttemptRow, WorkError> {
-    let signed = transaction.sign(ctx.signer.as_ref()).await?;
+    let signed = transaction.sign(key.signer.as_ref()).await?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
     let items = match replaces {
-        Some(replaced) => members(ctx, replaced, &tx).await?,
+        Some(replaced) => members(replaced, &tx).await?,
         None => Vec::new(),
     };
     let new = NewAttempt {
@@ -99,6 +100,7 @@ async fn store(
     tx.commit().await?;
     Ok(AttemptRow {
         id,
+        signer: lease.signer,
         nonce: transaction.nonce,
         tx_hash: *signed.hash.as_bytes(),
         raw: signed.raw,
@@ -109,11 +111,10 @@ async fn store(
 
 /// The rows of the replaced attempt that its signed bytes confirm.
 async fn members(
-    ctx: &Context,
     replaced: &AttemptRow,
     tx: &storage::Transaction<'_>,
 ) -> Result<Vec<(MessageId, IntentId)>, WorkError> {
-    let signed = signed_members(ctx, replaced);
+    let signed = signed_members(replaced);
     let rows = attempts::items(tx, &[replaced.id]).await?;
     let ours = rows.into_iter().filter(|item| signed.contains(&item.intent_id));
     Ok(ours.map(|item| (item.message_id, item.intent_id)).collect())

@@ -14,7 +14,7 @@ use crate::observe;
 use crate::undo::Wanted;
 use crate::verify::{Order, Unfit, Verified};
 
-/// How long an item rests whose key is not mounted here.
+/// How long an item rests whose secret is not mounted here, or whose signer has not let go of it.
 const KEY_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
@@ -26,12 +26,31 @@ pub struct Plan {
     pub undo: Vec<Wanted>,
 }
 
-/// Verifies each item and moves the legs of the members. `busy`: intents with an item in an attempt.
+/// What rows say about the key and the intents, read once the legs are locked.
+#[derive(Debug)]
+pub struct Standing {
+    /// The key that would sign.
+    pub own: [u8; 20],
+    /// Intents with an item in an attempt.
+    pub busy: HashSet<IntentId>,
+    /// Keys that let go of their intents.
+    pub released: HashSet<[u8; 20]>,
+}
+
+impl Standing {
+    /// An intent stays with the key of its first attempt until that key's nonces are final.
+    fn is_foreign(&self, leg: &LegRow) -> bool {
+        leg.signer
+            .is_some_and(|signer| signer != self.own && !self.released.contains(&signer))
+    }
+}
+
+/// Verifies each item and moves the legs of the members.
 pub fn make(
     ctx: &Context,
     command: WorkCommand,
     items: &[ItemRow],
-    (legs, busy): (&mut [LegRow], &HashSet<IntentId>),
+    (legs, standing): (&mut [LegRow], &Standing),
 ) -> Result<Plan, IllegalTransition> {
     let mut plan = Plan::default();
     let mut taken = HashSet::new();
@@ -50,21 +69,21 @@ pub fn make(
             }
         };
         let fit = fits(command, leg.leg, is_over(ctx, item, &verified));
-        // Another signer's intent stays with it.
-        let foreign = leg.signer.is_some_and(|signer| signer != ctx.signer_bytes());
         match fit {
             // Another message's deposit of the same intent has no block yet: its end decides.
-            Fit::Go | Fit::Undo if command == WorkCommand::Submit && busy.contains(&item.intent_id) => {
+            Fit::Go | Fit::Undo
+                if command == WorkCommand::Submit && standing.busy.contains(&item.intent_id) =>
+            {
                 plan.rest(item, "a deposit is under way");
             }
             Fit::Wait => {}
             Fit::Close => plan.close(item, leg.leg),
             Fit::Undo => plan.undo.push((Some(item.message_id), item.intent_id)),
-            Fit::Go if foreign => plan.rest(item, "the intent belongs to another signer"),
+            Fit::Go if standing.is_foreign(leg) => plan.rest(item, "the intent belongs to another signer"),
             Fit::Go if !taken.insert(item.intent_id) => plan.close(item, leg.leg),
             Fit::Go if !plan.takes(item, &verified, limit) => {}
             Fit::Go => {
-                start(ctx, command, leg, item.message_id)?;
+                start(standing.own, command, leg, item.message_id)?;
                 plan.go(item, verified);
             }
         }
@@ -86,7 +105,7 @@ fn is_over(ctx: &Context, item: &ItemRow, verified: &Verified) -> bool {
 }
 
 fn start(
-    ctx: &Context,
+    signer: [u8; 20],
     command: WorkCommand,
     leg: &mut LegRow,
     message_id: MessageId,
@@ -96,7 +115,7 @@ fn start(
         WorkCommand::Execute => ChainLeg::Executing,
         WorkCommand::Refund => ChainLeg::Refunding,
     };
-    leg.signer = Some(ctx.signer_bytes());
+    leg.signer = Some(signer);
     leg.reason = None;
     let because = Because {
         why: "signed",

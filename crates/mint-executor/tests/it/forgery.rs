@@ -109,7 +109,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
     rig.execute(&paid).await?;
     let (built, _) = mint_executor::submit::build(
         &rig.ctx,
-        &rig.lease()?,
+        (rig.key(), &rig.lease()?),
         WorkCommand::Execute,
         &rig.ctx.chain.latest_header().await?,
     )
@@ -124,7 +124,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
          select {id}, 1, message_id, intent_id from work_items where envelope = 'x'",
         &unpaid.intent_id().to_string()[2..]
     ))?;
-    mint_executor::submit::broadcast(&rig.ctx, id, &signed).await;
+    mint_executor::submit::broadcast(&rig.ctx, id, (&rig.key().bytes(), &signed)).await;
     rig.mine(&world, 8).await?;
     assert_eq!(world.minted(&rig.ctx.chain, &paid.user).await?, paid.amount.get());
     assert_eq!(world.minted(&rig.ctx.chain, &unpaid.user).await?, 0);

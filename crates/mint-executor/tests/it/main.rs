@@ -3,6 +3,7 @@
 
 mod forgery;
 mod happy;
+mod keys;
 mod outcomes;
 mod process;
 mod recovery;

@@ -84,18 +84,14 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    let signer = hex::encode(rig.ctx.signer.address().as_bytes());
-    // revokeRole or grantRole (bytes32, address), with keccak256("EXECUTOR_ROLE").
-    let turn = |selector: &str| {
-        let role = "d8aa0f3194971a2a116679f7c2090f6939c8d4e01a2a8d7e41d55e5351469e63";
-        hex::decode(format!("{selector}{role}{signer:0>64}"))
-    };
-    world.as_admin(&rig.ctx.chain, &turn("d547741f")?).await?;
+    let signer = rig.key().address();
+    world.turn_role(&rig.ctx.chain, &signer, false).await?;
     rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     // Reverted as a whole, so without a log: it is asked about once it is overdue.
     rig.mine(&world, 4).await?;
-    assert!(rig.ctx.breakers.deposit.is_open());
+    assert!(rig.key().breaker.is_open());
+    assert!(!rig.ctx.breakers.deposit.is_open(), "only that key's share waits");
     assert_eq!(
         world
             .db
@@ -104,7 +100,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     );
     assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
 
-    world.as_admin(&rig.ctx.chain, &turn("2f2ff15d")?).await?;
+    world.turn_role(&rig.ctx.chain, &signer, true).await?;
     rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
@@ -326,7 +322,7 @@ async fn a_deposit_accepted_before_the_treasury_moved_is_still_made() -> Result<
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     // setTreasury(address); the former treasury stays spendable until told otherwise.
-    let other = hex::encode(rig.ctx.signer.address().as_bytes());
+    let other = hex::encode(rig.key().bytes());
     let call = hex::decode(format!("f0f44260{other:0>64}"))?;
     world.as_admin(&rig.ctx.chain, &call).await?;
     rig.look().await?;

@@ -20,12 +20,18 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
     let intent = world.intent(1)?;
     first.submit(&intent).await?;
     let head = first.ctx.chain.latest_header().await?;
-    let (built, _) = submit::build(&first.ctx, &first.lease()?, WorkCommand::Submit, &head).await?;
+    let (built, _) = submit::build(
+        &first.ctx,
+        (first.key(), &first.lease()?),
+        WorkCommand::Submit,
+        &head,
+    )
+    .await?;
     let Built::Attempt { signed, .. } = built else {
         panic!("{built:?}")
     };
     drop(first);
-    world.let_the_lease_end()?;
+    world.let_the_leases_end()?;
 
     let mut second = world.executor()?;
     second.lead().await?;
@@ -55,12 +61,12 @@ async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     let head = rig.ctx.chain.latest_header().await?;
-    let (built, _) = submit::build(&rig.ctx, &rig.lease()?, WorkCommand::Submit, &head).await?;
+    let (built, _) = submit::build(&rig.ctx, (rig.key(), &rig.lease()?), WorkCommand::Submit, &head).await?;
     let Built::Attempt { id, signed, .. } = built else {
         panic!("{built:?}")
     };
     proxy.cut();
-    submit::broadcast(&rig.ctx, id, &signed).await;
+    submit::broadcast(&rig.ctx, id, (&rig.key().bytes(), &signed)).await;
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,
@@ -145,18 +151,21 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
     let world = World::new().await?;
     let (mut first, second) = (world.executor()?, world.executor()?);
     first.lead().await?;
-    assert_eq!(mint_executor::lease::acquire(&second.ctx).await?, None);
-    let old = first.lease()?;
+    assert_eq!(
+        mint_executor::lease::acquire(&second.ctx, second.key()).await?,
+        None
+    );
+    let (old, followed) = (first.lease()?, first.following()?);
     first.submit(&world.intent(1)?).await?;
 
-    world.let_the_lease_end()?;
+    world.let_the_leases_end()?;
     let mut second = second;
     let new = second.lead().await?;
     assert!(new.fencing_token > old.fencing_token);
-    let refused = submit::round(&first.ctx, &old, WorkCommand::Submit).await;
+    let refused = submit::round(&first.ctx, first.key(), &old, WorkCommand::Submit).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
     world.node.mine(1).await?;
-    let refused = first.follower.look(&first.ctx, &old).await;
+    let refused = first.follower.look(&first.ctx, &followed).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
     second.look().await?;
     second.send(WorkCommand::Submit, 1).await?;
@@ -206,7 +215,7 @@ async fn a_batch_signed_while_old_blocks_are_taken_in_holds_nothing_up() -> Resu
     world.node.mine(3).await?;
     first.send(WorkCommand::Submit, 1).await?;
     drop(first);
-    world.let_the_lease_end()?;
+    world.let_the_leases_end()?;
     world.drop_old_state().await?;
 
     let mut second = world.executor()?;
@@ -230,7 +239,7 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
     first.told().await?;
     world.node.mine(3).await?;
     drop(first);
-    world.let_the_lease_end()?;
+    world.let_the_leases_end()?;
     world.drop_old_state().await?;
 
     let mut second = world.executor()?;
@@ -340,7 +349,7 @@ async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()>
     world.node.rpc("anvil_reorg", json!([1, []])).await?;
     rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
-    rig.mine(&world, 5).await?;
+    rig.mine(&world, 7).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     assert_eq!(
         world
@@ -366,7 +375,7 @@ async fn a_refused_deposit_fails_though_the_state_of_its_final_block_is_gone() -
     first.mine(&world, 1).await?;
     world.node.mine(12).await?;
     drop(first);
-    world.let_the_lease_end()?;
+    world.let_the_leases_end()?;
     world.drop_old_state().await?;
 
     let mut second = world.executor()?;
@@ -389,7 +398,7 @@ async fn a_tip_that_was_abandoned_long_ago_is_left_by_what_the_events_say() -> R
     world.node.rpc("anvil_reorg", json!([1, []])).await?;
     world.node.mine(3).await?;
     drop(first);
-    world.let_the_lease_end()?;
+    world.let_the_leases_end()?;
     world.drop_old_state().await?;
 
     let mut second = world.executor()?;

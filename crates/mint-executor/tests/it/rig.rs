@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chain::transaction::recover;
-use chain::{Chain, LocalKey, RpcConfig, Signer, TxHash};
+use chain::{Chain, LocalKey, RpcConfig, TxHash};
 use domain::address::Address;
 use domain::clock::{Clock, IdSource, System};
 use domain::country::CountryCode;
@@ -20,16 +20,19 @@ use messaging::{Broker, BrokerConfig, Delivery, Disposition, Opener, Sealer, Ser
 use mint_executor::breakers::Breakers;
 use mint_executor::collect::{self, Command};
 use mint_executor::confirm::Follower;
+use mint_executor::confirm::nonces::Keeper;
 use mint_executor::context::{Context, Shared};
+use mint_executor::key::Key;
 use mint_executor::lease;
 use mint_executor::settings::Tuning;
 use mint_executor::submit::{self, Built};
 use mint_executor::verify::Verifier;
 use runtime::KeyDirectory;
 use serde_json::json;
+use storage::executor::follower::{self, Following};
 use storage::executor::items::WorkCommand;
 use storage::executor::legs::{self, LegRow};
-use storage::executor::signers::Lease;
+use storage::executor::signers::{self, Lease};
 use storage::{Outbox, Pool, PoolConfig};
 use testkit::anvil::{ADMIN_PRIVATE_KEY, EXECUTOR_PRIVATE_KEY, Mining};
 use testkit::{Addresses, Anvil, Database, DevKeys, Servers};
@@ -79,6 +82,15 @@ impl World {
     }
 
     pub fn executor_through(&self, rpc: &str) -> Result<Rig> {
+        self.executor_of(rpc, &[EXECUTOR_PRIVATE_KEY])
+    }
+
+    /// One that holds these keys.
+    pub fn executor_with(&self, keys: &[&str]) -> Result<Rig> {
+        self.executor_of(&self.node.url(), keys)
+    }
+
+    fn executor_of(&self, rpc: &str, private_keys: &[&str]) -> Result<Rig> {
         let rpc = RpcConfig::new(vec![rpc.into()], Duration::from_millis(1500));
         let escrow: Address = self.at.escrow.parse()?;
         let keys = KeyDirectory::open(&DevKeys::generate(self.keys.path())?.dir("mint-executor"))?;
@@ -88,13 +100,16 @@ impl World {
             version: "test".into(),
             ca_pem: None,
         })?;
-        let signer: Arc<dyn Signer> = Arc::new(EXECUTOR_PRIVATE_KEY.parse::<LocalKey>()?);
+        let signing = private_keys
+            .iter()
+            .map(|key| Ok(Arc::new(Key::new(Arc::new(key.parse::<LocalKey>()?)))))
+            .collect::<Result<Vec<_>>>()?;
         let policy = Self::policy()?;
         let ctx = Context::new(Shared {
             instance: System.uuid(),
             pool: Pool::new(&PoolConfig::new(self.db_url.clone().into(), "test"))?,
             chain: Chain::new(&rpc, escrow)?,
-            signer,
+            keys: signing,
             tuning: Tuning {
                 lease: Duration::from_mins(1),
                 ..Tuning::default()
@@ -111,14 +126,14 @@ impl World {
             clock: Arc::new(System),
             ids: Arc::new(System),
             breakers: Breakers::default(),
-            work: tokio::sync::Notify::new(),
             relay: runtime::relay::Wake::default(),
-            lease: watch::Sender::new(None),
+            following: watch::Sender::new(None),
             head: watch::Sender::new(None),
             seen: watch::Sender::new(None),
             problem: watch::Sender::new(None),
         });
         Ok(Rig {
+            keepers: ctx.keys.iter().map(|_| Keeper::default()).collect(),
             ctx,
             follower: Follower::default(),
         })
@@ -191,8 +206,29 @@ impl World {
     }
 
     /// The holder hangs for longer than its lease.
-    pub fn let_the_lease_end(&self) -> Result<()> {
-        self.db.sql("update signers set lease_until = now()").map(drop)
+    pub fn let_the_leases_end(&self) -> Result<()> {
+        self.db.sql("update signers set lease_until = now()")?;
+        self.db.sql("update follower set lease_until = now()").map(drop)
+    }
+
+    /// As if those that rest had rested for long enough.
+    pub fn let_items_wake(&self) -> Result<()> {
+        self.db.sql("update work_items set not_before = now()").map(drop)
+    }
+
+    /// Gives (or takes) a key the role to execute.
+    pub async fn turn_role(&self, chain: &Chain, signer: &Address, on: bool) -> Result<()> {
+        // grantRole or revokeRole (bytes32, address), with keccak256("EXECUTOR_ROLE").
+        let selector = if on { "2f2ff15d" } else { "d547741f" };
+        let role = "d8aa0f3194971a2a116679f7c2090f6939c8d4e01a2a8d7e41d55e5351469e63";
+        let signer = hex::encode(signer.as_bytes());
+        self.as_admin(chain, &hex::decode(format!("{selector}{role}{signer:0>64}"))?)
+            .await
+    }
+
+    pub async fn fund(&self, account: &Address, wei: u128) -> Result<()> {
+        let balance = json!([account.to_string(), format!("{wei:#x}")]);
+        self.node.rpc("anvil_setBalance", balance).await.map(drop)
     }
 
     pub fn count(&self, sql: &str) -> Result<u64> {
@@ -203,32 +239,76 @@ impl World {
 pub struct Rig {
     pub ctx: Context,
     pub follower: Follower,
+    keepers: Vec<Keeper>,
 }
 
 impl Rig {
-    /// Wins the lease and takes in the chain so far.
+    /// Wins the leases and takes in the chain so far.
     pub async fn lead(&mut self) -> Result<Lease> {
-        let ctx = self.ctx.clone();
-        let lease = testkit::eventually(Duration::from_secs(10), "the lease", async || {
-            Ok(lease::acquire(&ctx).await?)
-        })
-        .await?;
-        self.ctx.lease.send_replace(Some(lease));
+        for key in self.ctx.keys.clone() {
+            self.take(&key).await?;
+        }
+        self.follow().await?;
         self.look().await?;
-        Ok(lease)
+        self.lease()
+    }
+
+    /// Wins the lease of one key.
+    pub async fn take(&self, key: &Key) -> Result<()> {
+        let lease = testkit::eventually(Duration::from_secs(10), "the lease", async || {
+            Ok(lease::acquire(&self.ctx, key).await?)
+        });
+        key.lease.send_replace(Some(lease.await?));
+        Ok(())
+    }
+
+    async fn follow(&self) -> Result<()> {
+        let (ctx, patience) = (&self.ctx, Duration::from_secs(10));
+        let following = testkit::eventually(patience, "the right to take in blocks", async || {
+            Ok(follower::acquire(&ctx.pool.get().await?, ctx.instance, ctx.tuning.lease).await?)
+        });
+        self.ctx.following.send_replace(Some(following.await?));
+        Ok(())
+    }
+
+    /// The first key.
+    pub fn key(&self) -> &Key {
+        &self.ctx.keys[0]
     }
 
     pub fn lease(&self) -> Result<Lease> {
-        self.ctx.lease_now().context("the lease is held")
+        self.key().lease_now().context("the lease is held")
     }
 
-    /// What the confirm task does between two waits. The lease is renewed beside it, as in the process.
+    pub fn following(&self) -> Result<Following> {
+        self.ctx.following_now().context("we take in the blocks")
+    }
+
+    /// What the confirm and nonce tasks do between two waits. The leases are renewed beside it, as in the process.
     pub async fn look(&mut self) -> Result<()> {
-        let lease = self.lease()?;
+        let following = self.following()?;
         let client = self.ctx.pool.get().await?;
-        storage::executor::signers::renew(&client, &lease, self.ctx.tuning.lease).await?;
+        follower::renew(&client, &following, self.ctx.tuning.lease).await?;
+        for key in &self.ctx.keys {
+            if let Some(lease) = key.lease_now() {
+                signers::renew(&client, &lease, self.ctx.tuning.lease).await?;
+            }
+        }
         drop(client);
-        Ok(self.follower.look(&self.ctx, &lease).await?)
+        let before = hash_of(&self.ctx);
+        self.follower.look(&self.ctx, &following).await?;
+        let Some(head) = *self.ctx.head.borrow() else {
+            return Ok(());
+        };
+        if before == Some(head.hash) {
+            return Ok(());
+        }
+        for (key, keeper) in self.ctx.keys.iter().zip(&mut self.keepers) {
+            if let Some(lease) = key.lease_now() {
+                keeper.look(&self.ctx, (key, &lease), &head).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Mines blocks and takes in each.
@@ -241,7 +321,12 @@ impl Rig {
     }
 
     pub async fn round(&self, command: WorkCommand) -> Result<Built> {
-        Ok(submit::round(&self.ctx, &self.lease()?, command).await?)
+        self.round_of(self.key(), command).await
+    }
+
+    pub async fn round_of(&self, key: &Key, command: WorkCommand) -> Result<Built> {
+        let lease = key.lease_now().context("the lease is held")?;
+        Ok(submit::round(&self.ctx, key, &lease, command).await?)
     }
 
     /// One batch of exactly so many items is signed and sent.
@@ -344,10 +429,15 @@ impl Rig {
     /// Somebody else has our key and is faster: its next nonce is used in a block.
     pub async fn transaction_of_a_stranger(&self, world: &World) -> Result<()> {
         world.automine(true).await?;
-        let own = self.ctx.signer.address();
+        let own = self.key().address();
         self.ctx
             .chain
-            .transact(self.ctx.signer.as_ref(), &own, Vec::new(), Duration::from_secs(5))
+            .transact(
+                self.key().signer.as_ref(),
+                &own,
+                Vec::new(),
+                Duration::from_secs(5),
+            )
             .await?;
         world.automine(false).await
     }
@@ -355,7 +445,7 @@ impl Rig {
     /// Of everything signed so far, wei per gas.
     pub async fn dearest_fee(&self) -> Result<u128> {
         let client = self.ctx.pool.get().await?;
-        let open = storage::executor::attempts::open(&client, &self.ctx.signer_bytes()).await?;
+        let open = storage::executor::attempts::open(&client).await?;
         let fees = open
             .iter()
             .map(|attempt| Ok(recover(&attempt.raw)?.transaction.fees.max));
@@ -394,6 +484,10 @@ impl Rig {
             })
             .collect()
     }
+}
+
+fn hash_of(ctx: &Context) -> Option<chain::BlockHash> {
+    ctx.head.borrow().map(|head| head.hash)
 }
 
 pub fn paid_body(intent: &Preimage, shillings: &str) -> String {

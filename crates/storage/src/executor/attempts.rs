@@ -21,7 +21,10 @@ statements! {
          select $1::bigint, t.n - 1, t.message_id, t.intent_id \
          from unnest($2::uuid[], $3::bytea[]) with ordinality as t(message_id, intent_id, n)";
     OPEN =
-        "select id, nonce, tx_hash, raw, command, block_number from attempts \
+        "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
+         where state = 'signed' order by signer, nonce, id";
+    OPEN_OF =
+        "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
          where signer = $1 and state = 'signed' order by nonce, id";
     OPEN_COUNT =
         "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed'";
@@ -30,11 +33,11 @@ statements! {
          coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest \
          from attempts where signer = $1 and state = 'signed'";
     BY_HASH =
-        "select id, nonce, tx_hash, raw, command, block_number from attempts \
-         where signer = $1 and tx_hash = any($2::bytea[]) order by nonce, id for update";
+        "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
+         where tx_hash = any($1::bytea[]) order by signer, nonce, id for update";
     BY_ID =
-        "select id, nonce, tx_hash, raw, command, block_number from attempts \
-         where signer = $1 and id = any($2::bigint[]) order by nonce, id for update";
+        "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
+         where id = any($1::bigint[]) order by signer, nonce, id for update";
     ITEMS =
         "select attempt_id, message_id, intent_id, outcome from attempt_items \
          where attempt_id = any($1::bigint[]) order by attempt_id, position";
@@ -47,19 +50,18 @@ statements! {
     SUPERSEDED = "update attempts set state = 'superseded' where id = any($1::bigint[])";
     // One nonce is used once: what else was signed for it is out of the race, until a reorganisation.
     OUTRUN =
-        "update attempts set state = 'superseded' where signer = $1 and state = 'signed' and id <> all($2::bigint[]) \
-         and nonce in (select nonce from attempts where id = any($2::bigint[]))";
+        "update attempts set state = 'superseded' where state = 'signed' and id <> all($1::bigint[]) \
+         and (signer, nonce) in (select signer, nonce from attempts where id = any($1::bigint[]))";
     BACK_IN_THE_RACE =
-        "update attempts set state = 'signed' where signer = $1 and state = 'superseded' \
-         and nonce in (select nonce from attempts where id = any($2::bigint[]))";
+        "update attempts set state = 'signed' where state = 'superseded' \
+         and (signer, nonce) in (select signer, nonce from attempts where id = any($1::bigint[]))";
     OF_NONCE = "select tx_hash from attempts where signer = $1 and nonce = $2 order by id";
     HAS_BLOCK =
         "select exists (select from attempts where signer = $1 and nonce = $2 and state in ('mined', 'final')) as found";
-    FINAL =
-        "update attempts set state = 'final' where state = 'mined' and signer = $1 and block_number <= $2";
+    FINAL = "update attempts set state = 'final' where state = 'mined' and block_number <= $1";
     ORPHANED =
         "update attempts set state = 'signed', block_number = null, block_hash = null \
-         where signer = $1 and state in ('mined', 'final') and block_number > $2 returning id";
+         where state in ('mined', 'final') and block_number > $1 returning id";
     FORGET_OUTCOMES = "update attempt_items set outcome = null where attempt_id = any($1::bigint[])";
     BROADCAST = "update attempts set last_broadcast_at = clock_timestamp() where id = any($1::bigint[])";
     IN_RACE =
@@ -68,8 +70,8 @@ statements! {
     REFUSED =
         "select i.attempt_id, i.message_id, i.intent_id, i.outcome from attempt_items i \
          join attempts a on a.id = i.attempt_id join work_items w on w.message_id = i.message_id \
-         where a.signer = $1 and a.state in ('mined', 'final') and a.block_number <= $2 and w.state = 'in_attempt' \
-         and i.outcome = any($3::text[])";
+         where a.state in ('mined', 'final') and a.block_number <= $1 and w.state = 'in_attempt' \
+         and i.outcome = any($2::text[])";
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +87,7 @@ pub struct NewAttempt<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRow {
     pub id: i64,
+    pub signer: [u8; 20],
     pub nonce: u64,
     pub tx_hash: [u8; 32],
     pub raw: Vec<u8>,
@@ -131,9 +134,15 @@ pub async fn insert(
     Ok(id)
 }
 
-/// Attempts that no block holds, by nonce; several of one nonce in the order in which they were signed.
-pub async fn open(session: &impl Session, signer: &[u8; 20]) -> Result<Vec<AttemptRow>, StorageError> {
-    query(session, OPEN, &[&signer.as_slice()])
+/// Attempts of every key that no block holds, by key and nonce; several of one nonce in the order in which they were
+/// signed.
+pub async fn open(session: &impl Session) -> Result<Vec<AttemptRow>, StorageError> {
+    query(session, OPEN, &[]).await?.iter().map(read_row).collect()
+}
+
+/// The same, of one key.
+pub async fn open_of(session: &impl Session, signer: &[u8; 20]) -> Result<Vec<AttemptRow>, StorageError> {
+    query(session, OPEN_OF, &[&signer.as_slice()])
         .await?
         .iter()
         .map(read_row)
@@ -165,27 +174,18 @@ pub async fn open_summary(session: &impl Session, signer: &[u8; 20]) -> Result<O
 
 pub async fn lock_by_hash(
     tx: &Transaction<'_>,
-    signer: &[u8; 20],
     hashes: &[[u8; 32]],
 ) -> Result<Vec<AttemptRow>, StorageError> {
     let hashes: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
-    query(tx, BY_HASH, &[&signer.as_slice(), &hashes])
+    query(tx, BY_HASH, &[&hashes])
         .await?
         .iter()
         .map(read_row)
         .collect()
 }
 
-pub async fn lock_by_id(
-    tx: &Transaction<'_>,
-    signer: &[u8; 20],
-    ids: &[i64],
-) -> Result<Vec<AttemptRow>, StorageError> {
-    query(tx, BY_ID, &[&signer.as_slice(), &ids])
-        .await?
-        .iter()
-        .map(read_row)
-        .collect()
+pub async fn lock_by_id(tx: &Transaction<'_>, ids: &[i64]) -> Result<Vec<AttemptRow>, StorageError> {
+    query(tx, BY_ID, &[&ids]).await?.iter().map(read_row).collect()
 }
 
 /// The members that rows name; what was really called stands in the signed bytes.
@@ -214,14 +214,13 @@ pub async fn set_outcomes(
 /// Also takes the other attempts of the same nonces out of the race.
 pub async fn mark_mined(
     tx: &Transaction<'_>,
-    signer: &[u8; 20],
     ids: &[i64],
     block_number: u64,
     block_hash: &[u8; 32],
 ) -> Result<(), StorageError> {
     if !ids.is_empty() {
         execute(tx, MINED, &[&ids, &signed(block_number)?, &block_hash.as_slice()]).await?;
-        execute(tx, OUTRUN, &[&signer.as_slice(), &ids]).await?;
+        execute(tx, OUTRUN, &[&ids]).await?;
     }
     Ok(())
 }
@@ -234,12 +233,8 @@ pub async fn mark_superseded(tx: &Transaction<'_>, ids: &[i64]) -> Result<(), St
     Ok(())
 }
 
-pub async fn mark_final(
-    tx: &Transaction<'_>,
-    signer: &[u8; 20],
-    final_block: u64,
-) -> Result<(), StorageError> {
-    execute(tx, FINAL, &[&signer.as_slice(), &signed(final_block)?]).await?;
+pub async fn mark_final(tx: &Transaction<'_>, final_block: u64) -> Result<(), StorageError> {
+    execute(tx, FINAL, &[&signed(final_block)?]).await?;
     Ok(())
 }
 
@@ -263,19 +258,15 @@ pub async fn hashes_of_nonce(
 }
 
 /// Attempts mined after `ancestor` are in flight again, and what they outran with them; gives the ids of the former.
-pub async fn return_orphaned(
-    tx: &Transaction<'_>,
-    signer: &[u8; 20],
-    ancestor: u64,
-) -> Result<Vec<i64>, StorageError> {
-    let rows = query(tx, ORPHANED, &[&signer.as_slice(), &signed(ancestor)?]).await?;
+pub async fn return_orphaned(tx: &Transaction<'_>, ancestor: u64) -> Result<Vec<i64>, StorageError> {
+    let rows = query(tx, ORPHANED, &[&signed(ancestor)?]).await?;
     let ids = rows
         .iter()
         .map(|row| Ok(row.try_get("id")?))
         .collect::<Result<Vec<i64>, StorageError>>()?;
     if !ids.is_empty() {
         execute(tx, FORGET_OUTCOMES, &[&ids]).await?;
-        execute(tx, BACK_IN_THE_RACE, &[&signer.as_slice(), &ids]).await?;
+        execute(tx, BACK_IN_THE_RACE, &[&ids]).await?;
     }
     Ok(ids)
 }
@@ -296,16 +287,10 @@ pub async fn mark_broadcast(session: &impl Session, ids: &[i64]) -> Result<(), S
 /// Items whose outcome lies in a final block and is one of `outcomes`, not settled yet.
 pub async fn refused_for_good(
     session: &impl Session,
-    signer: &[u8; 20],
     final_block: u64,
     outcomes: &[&str],
 ) -> Result<Vec<AttemptItem>, StorageError> {
-    let rows = query(
-        session,
-        REFUSED,
-        &[&signer.as_slice(), &signed(final_block)?, &outcomes],
-    )
-    .await?;
+    let rows = query(session, REFUSED, &[&signed(final_block)?, &outcomes]).await?;
     rows.iter().map(read_item).collect()
 }
 
@@ -315,6 +300,7 @@ fn read_row(row: &Row) -> Result<AttemptRow, StorageError> {
     let block: Option<i64> = reader.get("block_number")?;
     Ok(AttemptRow {
         id,
+        signer: reader.bytes("signer")?,
         nonce: reader.unsigned("nonce")?,
         tx_hash: reader.bytes("tx_hash")?,
         raw: reader.get("raw")?,

@@ -42,12 +42,19 @@ statements! {
          select t.message_id, t.intent_id, $1, 'ready', t.envelope \
          from unnest($2::uuid[], $3::bytea[], $4::bytea[]) as t(message_id, intent_id, envelope) \
          on conflict (message_id) do nothing";
+    // A share of the intents that have no signer yet, or one outside the ring; and the key's own.
     READY =
-        "select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.batch_limit, \
+        "with ring as materialized \
+         (select s.address, row_number() over (order by s.address) - 1 as place, count(*) over () as size \
+          from signers s left join signer_orders o on o.address = s.address \
+          where s.lease_until >= clock_timestamp() and coalesce(o.state, 'active') = 'active') \
+         select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.batch_limit, \
          extract(epoch from clock_timestamp())::float8 as db_now \
-         from work_items w join chain_legs l on l.intent_id = w.intent_id \
-         where w.command = $1 and w.state = 'ready' and w.not_before <= clock_timestamp() \
+         from ring r, work_items w join chain_legs l on l.intent_id = w.intent_id \
+         where r.address = $4 and w.command = $1 and w.state = 'ready' and w.not_before <= clock_timestamp() \
          and not (l.leg = any($2::text[])) \
+         and (l.signer = $4 or (get_byte(l.intent_id, 0) * 256 + get_byte(l.intent_id, 1)) % r.size = r.place \
+              and (l.signer is null or l.signer not in (select address from ring))) \
          order by w.created_at, w.message_id limit $3 for update of w skip locked";
     LOCK =
         "select message_id, intent_id, command, state, envelope, batch_limit, \
@@ -186,21 +193,25 @@ pub async fn insert(
     Ok(())
 }
 
-/// The oldest items of a command that may go now: those whose intent's leg is none of `waiting`. Locked; items that
-/// somebody else holds are passed over.
+/// The oldest items of a command that a key may work on now: those of its shard whose intent's leg is none of
+/// `waiting`. Locked; items that somebody else holds are passed over.
 pub async fn ready(
     tx: &Transaction<'_>,
-    command: WorkCommand,
-    waiting: &[ChainLeg],
+    (command, waiting): (WorkCommand, &[ChainLeg]),
+    signer: &[u8; 20],
     limit: usize,
 ) -> Result<Vec<ItemRow>, StorageError> {
     let waiting: Vec<&str> = waiting.iter().map(|leg| leg.name()).collect();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    query(tx, READY, &[&command.name(), &waiting, &limit])
-        .await?
-        .iter()
-        .map(read_row)
-        .collect()
+    query(
+        tx,
+        READY,
+        &[&command.name(), &waiting, &limit, &signer.as_slice()],
+    )
+    .await?
+    .iter()
+    .map(read_row)
+    .collect()
 }
 
 pub async fn lock(tx: &Transaction<'_>, ids: &[MessageId]) -> Result<Vec<ItemRow>, StorageError> {

@@ -30,7 +30,7 @@ statements! {
         "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, \
          extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where intent_id = any($1::bytea[]) order by intent_id";
     SAVE =
-        "update chain_legs l set leg = c.leg, final = c.final, signer = coalesce(l.signer, c.signer), \
+        "update chain_legs l set leg = c.leg, final = c.final, signer = coalesce(c.signer, l.signer), \
          tx_hash = c.tx_hash, block_number = c.block_number, reason = c.reason, version = l.version + 1, \
          updated_at = clock_timestamp() \
          from unnest($1::bytea[], $2::bigint[], $3::text[], $4::boolean[], $5::bytea[], $6::bytea[], $7::bigint[], \

@@ -2,6 +2,7 @@
 
 pub mod attempts;
 pub mod blocks;
+pub mod follower;
 pub mod heartbeat;
 pub mod items;
 pub mod legs;
@@ -12,6 +13,7 @@ pub mod signers;
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     attempts::STATEMENTS,
     blocks::STATEMENTS,
+    follower::STATEMENTS,
     heartbeat::STATEMENTS,
     items::STATEMENTS,
     legs::STATEMENTS,

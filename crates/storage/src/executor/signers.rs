@@ -1,6 +1,8 @@
 //! One row per signing key: its next nonce, and who may use it now. The lease runs on the database's clock; every
-//! writer checks it inside its own transaction.
+//! writer checks it inside its own transaction. Keys that hold a lease, and that no operator drains, are the ring:
+//! each works on its share of the intents (ADR 0011).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -9,15 +11,15 @@ use super::legs::signed;
 use crate::error::StorageError;
 use crate::pool::Transaction;
 use crate::row::Reader;
-use crate::session::{Session, execute, query_opt};
+use crate::session::{Session, execute, query, query_opt};
 
 statements! {
-    ENSURE =
-        "insert into signers (address, shard, next_nonce) values ($1, $2, $3) on conflict (address) do nothing";
+    ENSURE = "insert into signers (address, next_nonce) values ($1, $2) on conflict (address) do nothing";
     ACQUIRE =
         "update signers set lease_holder = $2, lease_until = clock_timestamp() + $3::float8 * interval '1 second', \
          fencing_token = fencing_token + 1 \
          where address = $1 and (lease_until is null or lease_until < clock_timestamp() or lease_holder = $2) \
+         and not exists (select from signer_orders o where o.address = $1 and o.state = 'retired') \
          returning fencing_token";
     RENEW =
         "update signers set lease_until = clock_timestamp() + $4::float8 * interval '1 second' \
@@ -28,6 +30,13 @@ statements! {
         "select next_nonce from signers where address = $1 and lease_holder = $2 and fencing_token = $3 \
          and lease_until >= clock_timestamp() for update";
     SET_NONCE = "update signers set next_nonce = greatest(next_nonce, $2) where address = $1";
+    // A key outside the ring none of whose transactions can be mined any more, or mined again after a fork.
+    RELEASED =
+        "select a.address from unnest($1::bytea[]) as a(address) \
+         where not exists (select from signers s left join signer_orders o on o.address = s.address \
+                           where s.address = a.address and s.lease_until >= clock_timestamp() \
+                           and coalesce(o.state, 'active') = 'active') \
+         and not exists (select from attempts t where t.signer = a.address and t.state in ('signed', 'mined'))";
 }
 
 /// The right to use one signer, as long as the row says so.
@@ -40,17 +49,12 @@ pub struct Lease {
 }
 
 /// Makes sure that the signer has a row; a nonce that is there is kept.
-pub async fn ensure(
-    session: &impl Session,
-    signer: &[u8; 20],
-    shard: i32,
-    nonce: u64,
-) -> Result<(), StorageError> {
-    execute(session, ENSURE, &[&signer.as_slice(), &shard, &signed(nonce)?]).await?;
+pub async fn ensure(session: &impl Session, signer: &[u8; 20], nonce: u64) -> Result<(), StorageError> {
+    execute(session, ENSURE, &[&signer.as_slice(), &signed(nonce)?]).await?;
     Ok(())
 }
 
-/// Takes the lease if nobody else holds it.
+/// Takes the lease if nobody else holds it; nobody takes a retired key's.
 pub async fn acquire(
     session: &impl Session,
     signer: &[u8; 20],
@@ -109,6 +113,22 @@ pub async fn check(tx: &Transaction<'_>, lease: &Lease) -> Result<Option<u64>, S
     .await?;
     row.map(|row| Reader::new(&row, "signers", hex_of(&lease.signer)).unsigned("next_nonce"))
         .transpose()
+}
+
+/// Those keys whose intents another key may take over: they sign nothing new, and their nonces are final.
+pub async fn released(
+    session: &impl Session,
+    signers: &[[u8; 20]],
+) -> Result<HashSet<[u8; 20]>, StorageError> {
+    if signers.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let addresses: Vec<&[u8]> = signers.iter().map(<[u8; 20]>::as_slice).collect();
+    query(session, RELEASED, &[&addresses])
+        .await?
+        .iter()
+        .map(|row| Reader::new(row, "signers", "released").bytes("address"))
+        .collect()
 }
 
 /// Never backwards.

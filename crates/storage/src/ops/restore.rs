@@ -7,7 +7,7 @@ use crate::row::Reader;
 use crate::session::{Session, query, query_one};
 
 statements! {
-    SIGNERS = "select address, next_nonce from signers order by shard";
+    SIGNERS = "select address, next_nonce from signers order by address";
     TIP = "select max(number) as tip from blocks";
 }
 

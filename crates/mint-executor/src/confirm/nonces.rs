@@ -1,0 +1,182 @@
+//! What the holder of a key does for nonces that no block uses: fills gaps, and signs what waits too long at the head
+//! of the line again at a higher price. Once per head.
+
+use std::sync::Arc;
+
+use chain::At;
+use chain::watch::Header;
+use runtime::Stop;
+use storage::executor::attempts::{self, AttemptRow};
+use storage::executor::signers::Lease;
+
+use super::replace;
+use super::resend::{Waits, send};
+use crate::context::{Context, WorkError};
+use crate::key::Key;
+use crate::observe;
+
+/// Missing nonces filled per head.
+const GAPS_AT_ONCE: u64 = 16;
+
+/// Looks after the nonces of a key until the stop, while its lease is held.
+pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
+    let mut heads = ctx.head.subscribe();
+    let mut keeper = Keeper::default();
+    loop {
+        let head = *heads.borrow_and_update();
+        match (head, key.lease_now()) {
+            (Some(head), Some(lease)) => {
+                if let Err(error) = keeper.look(&ctx, (&key, &lease), &head).await {
+                    observe::round_failed("nonces", &error);
+                    if matches!(error, WorkError::NoLease) {
+                        key.lost_lease();
+                    }
+                }
+            }
+            (_, None) => keeper = Keeper::default(),
+            (None, Some(_)) => {}
+        }
+        tokio::select! {
+            () = stop.requested() => return,
+            changed = heads.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Keeper {
+    waits: Waits,
+    /// The attempt that may not get dearer, told once.
+    capped: Option<i64>,
+}
+
+impl Keeper {
+    pub async fn look(
+        &mut self,
+        ctx: &Context,
+        (key, lease): (&Key, &Lease),
+        head: &Header,
+    ) -> Result<(), WorkError> {
+        let open = attempts::open_of(&ctx.pool.get().await?, &lease.signer).await?;
+        self.waits.keep(&open);
+        for attempt in &open {
+            self.waits.note(attempt.id, head.number);
+        }
+        let late = open
+            .iter()
+            .any(|attempt| self.waits.is_late(attempt.id, head.number));
+        let (Some(lowest), true) = (open.first(), late) else {
+            self.uncapped();
+            return Ok(());
+        };
+        let next = ctx.chain.nonce(&key.address(), At::Block(head.hash)).await?;
+        self.fill_gaps(ctx, (key, lease), head, next..lowest.nonce)
+            .await?;
+        // A nonce that is used already needs no better price.
+        let waiting = open.partition_point(|attempt| attempt.nonce < next);
+        self.raise(ctx, (key, lease), head, &open[waiting..]).await
+    }
+
+    /// Nonces that a fork took back from somebody else: everything above them would wait for ever.
+    async fn fill_gaps(
+        &mut self,
+        ctx: &Context,
+        (key, lease): (&Key, &Lease),
+        head: &Header,
+        missing: std::ops::Range<u64>,
+    ) -> Result<(), WorkError> {
+        let bounded = missing.start..missing.end.min(missing.start.saturating_add(GAPS_AT_ONCE));
+        for nonce in bounded {
+            // A fork that is not followed yet.
+            if attempts::has_block(&ctx.pool.get().await?, &lease.signer, nonce).await? {
+                return Ok(());
+            }
+            let attempt = match replace::fill_gap(ctx, (key, lease), head, nonce).await {
+                Err(WorkError::TooDear(too_dear)) => {
+                    observe::fee_capped(nonce, &too_dear);
+                    return Ok(());
+                }
+                filled => filled?,
+            };
+            self.waits.note(attempt.id, head.number);
+            send(ctx, &attempt).await;
+        }
+        Ok(())
+    }
+
+    async fn raise(
+        &mut self,
+        ctx: &Context,
+        (key, lease): (&Key, &Lease),
+        head: &Header,
+        open: &[AttemptRow],
+    ) -> Result<(), WorkError> {
+        let since = |id| self.waits.since(id);
+        let Some(stuck) = stuck(open, since, head.number, ctx.tuning.replace_after) else {
+            self.uncapped();
+            return Ok(());
+        };
+        match replace::dearer(ctx, (key, lease), head, stuck).await {
+            Ok(Some(attempt)) => {
+                self.waits.note(attempt.id, head.number);
+                send(ctx, &attempt).await;
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(WorkError::TooDear(too_dear)) => {
+                if self.capped.replace(stuck.id) != Some(stuck.id) {
+                    observe::fee_capped(stuck.nonce, &too_dear);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn uncapped(&mut self) {
+        if self.capped.take().is_some() {
+            observe::fee_cap_left();
+        }
+    }
+}
+
+/// The last attempt of the lowest open nonce, once it has waited for so many blocks. What lies behind it waits for it.
+fn stuck(
+    open: &[AttemptRow],
+    since: impl Fn(i64) -> Option<u64>,
+    head: u64,
+    patience: u64,
+) -> Option<&AttemptRow> {
+    let lowest = open.first()?.nonce;
+    let last = open.iter().take_while(|attempt| attempt.nonce == lowest).last()?;
+    since(last.id)
+        .is_some_and(|first| head >= first.saturating_add(patience))
+        .then_some(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(id: i64, nonce: u64) -> AttemptRow {
+        AttemptRow {
+            id,
+            signer: [1; 20],
+            nonce,
+            tx_hash: [0; 32],
+            raw: Vec::new(),
+            command: "execute".into(),
+            block_number: None,
+        }
+    }
+
+    #[test]
+    fn only_the_last_attempt_of_the_lowest_nonce_is_stuck_and_only_after_its_patience() {
+        let open = [attempt(1, 7), attempt(4, 7), attempt(2, 8)];
+        let since = |id| Some(if id == 4 { 20 } else { 10 });
+        let found = |head| stuck(&open, since, head, 5).map(|attempt| attempt.id);
+        assert_eq!((found(24), found(25)), (None, Some(4)));
+        assert!(stuck(&open, |_| None, 100, 5).is_none());
+        assert!(stuck(&[], since, 100, 5).is_none());
+    }
+}

@@ -1,0 +1,140 @@
+//! One signing key of this process: who may use it now, what holds it back, and what wakes it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chain::Signer;
+use chain::inspect::Standing;
+use domain::address::Address;
+use runtime::breaker::Breaker;
+use storage::executor::items::WorkCommand;
+use storage::executor::signers::Lease;
+use tokio::sync::{Notify, watch};
+
+use crate::breakers::POLICY;
+
+pub struct Key {
+    pub signer: Arc<dyn Signer>,
+    /// `None` while another executor holds the key.
+    pub lease: watch::Sender<Option<Lease>>,
+    /// Gas and role: holds back everything of this key, and nothing of another.
+    pub breaker: Breaker,
+    /// What it may mint in an hour: holds back its mints.
+    pub ration: Breaker,
+    /// What a mint could not have of that ration of late, base units: the probe waits until there is as much.
+    missing: Mutex<u128>,
+    /// Wakes its submitter: something may be ready.
+    pub work: Notify,
+}
+
+impl Key {
+    pub fn new(signer: Arc<dyn Signer>) -> Self {
+        let address = signer.address();
+        Self {
+            lease: watch::Sender::new(None),
+            breaker: Breaker::new(format!("signer {address}"), POLICY),
+            ration: Breaker::new(format!("mint limit of {address}"), POLICY),
+            missing: Mutex::default(),
+            work: Notify::new(),
+            signer,
+        }
+    }
+
+    pub fn address(&self) -> Address {
+        self.signer.address()
+    }
+
+    pub fn bytes(&self) -> [u8; 20] {
+        *self.address().as_bytes()
+    }
+
+    /// The lease, as last heard of; every writing transaction checks it again.
+    pub fn lease_now(&self) -> Option<Lease> {
+        *self.lease.borrow()
+    }
+
+    /// The lease turned out to be lost: this key rests until it is won again.
+    pub fn lost_lease(&self) {
+        self.lease.send_if_modified(|lease| lease.take().is_some());
+    }
+
+    /// The chain let a mint of so much wait for the next hour.
+    pub fn rationed(&self, why: &str, amount: u128) {
+        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = amount;
+        self.ration.trip(why);
+    }
+
+    pub fn missing(&self) -> u128 {
+        *self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Breakers of its own that a command waits for.
+    pub fn breakers(&self, command: WorkCommand) -> Vec<&Breaker> {
+        match command {
+            WorkCommand::Execute => vec![&self.breaker, &self.ration],
+            WorkCommand::Submit | WorkCommand::Refund => vec![&self.breaker],
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.address())
+    }
+}
+
+/// Whether a key can sign anything now. Pure.
+pub fn judge(now: &Standing, min_gas: u128) -> Result<(), String> {
+    if now.balance < min_gas {
+        return Err("the signer has too little gas".to_owned());
+    }
+    if !now.may_execute {
+        return Err("the signer lacks EXECUTOR_ROLE".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether its ration allows a mint now. Pure.
+pub fn judge_ration(now: &Standing, needed: u128) -> Result<(), String> {
+    if now.mint_available < needed.max(1) {
+        return Err("the hourly mint limit is used up".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_without_gas_or_role_signs_nothing_and_one_without_ration_mints_nothing() {
+        let well = Standing {
+            balance: 10,
+            may_execute: true,
+            mint_available: 50,
+        };
+        // Columns: signs at all, mints.
+        let table = [
+            (well, [true, true]),
+            (Standing { balance: 9, ..well }, [false, true]),
+            (
+                Standing {
+                    may_execute: false,
+                    ..well
+                },
+                [false, true],
+            ),
+            (
+                Standing {
+                    mint_available: 49,
+                    ..well
+                },
+                [true, false],
+            ),
+        ];
+        for (standing, expected) in table {
+            let found = [judge(&standing, 10).is_ok(), judge_ration(&standing, 50).is_ok()];
+            assert_eq!(found, expected, "{standing:?}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Several keys: each works on its share, an intent stays with its key, and nothing is stranded when a key goes.
+
+use anyhow::Result;
+use domain::ids::Preimage;
+use domain::intent::{ChainLeg, Finality};
+use mint_executor::submit::Built;
+use storage::executor::items::WorkCommand;
+use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
+
+use crate::rig::{Rig, World};
+
+const SECOND_KEY: &str = DEV_PRIVATE_KEYS[3];
+
+/// What an operator orders for a key.
+fn order(world: &World, rig: &Rig, key: usize, state: &str) -> Result<()> {
+    let address = hex::encode(rig.ctx.keys[key].bytes());
+    world.db.sql(&format!(
+        "insert into signer_orders values ('\\x{address}', '{state}', 'test', 'test') \
+         on conflict (address) do update set state = excluded.state"
+    ))?;
+    Ok(())
+}
+
+fn items(built: &Built) -> usize {
+    match built {
+        Built::Attempt { items, .. } => *items,
+        _ => 0,
+    }
+}
+
+async fn two_keys(world: &World) -> Result<Rig> {
+    let mut rig = world.executor_with(&[EXECUTOR_PRIVATE_KEY, SECOND_KEY])?;
+    world
+        .turn_role(&rig.ctx.chain, &rig.ctx.keys[1].address(), true)
+        .await?;
+    rig.lead().await?;
+    Ok(rig)
+}
+
+async fn submit_all(rig: &Rig, world: &World, count: u64) -> Result<Vec<Preimage>> {
+    let mut intents = Vec::new();
+    for n in 0..count {
+        let intent = world.intent(n)?;
+        rig.submit(&intent).await?;
+        intents.push(intent);
+    }
+    Ok(intents)
+}
+
+#[tokio::test]
+async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = two_keys(&world).await?;
+    let first = world.good_intent(0, &rig.ctx.chain).await?;
+    rig.look().await?;
+    let intents = submit_all(&rig, &world, 40).await?;
+    let mut shares = [0, 0];
+    for (index, key) in rig.ctx.keys.iter().enumerate() {
+        shares[index] = items(&rig.round_of(key, WorkCommand::Submit).await?);
+    }
+    assert_eq!(shares[0] + shares[1], 40, "{shares:?}");
+    assert!(shares.iter().all(|share| *share > 5), "{shares:?}");
+    rig.mine(&world, 1).await?;
+    for intent in &intents {
+        assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed);
+    }
+    // Its own key executes it, though the other asks first.
+    rig.execute(&first).await?;
+    let signer = rig.leg_row(&first.intent_id()).await?.signer;
+    let own = usize::from(signer == Some(rig.ctx.keys[1].bytes()));
+    let (own, other) = (&rig.ctx.keys[own], &rig.ctx.keys[1 - own]);
+    assert_eq!(rig.round_of(other, WorkCommand::Execute).await?, Built::Nothing);
+    assert_eq!(items(&rig.round_of(own, WorkCommand::Execute).await?), 1);
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&first).await?, ChainLeg::Executed(Finality::Mined));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = two_keys(&world).await?;
+    let bad = rig.ctx.keys[1].clone();
+    world.turn_role(&rig.ctx.chain, &bad.address(), false).await?;
+    rig.look().await?;
+    let intents = submit_all(&rig, &world, 20).await?;
+    let mut sent = 0;
+    for key in &rig.ctx.keys {
+        sent += items(&rig.round_of(key, WorkCommand::Submit).await?);
+    }
+    rig.mine(&world, 4).await?;
+    assert!(bad.breaker.is_open() && !rig.key().breaker.is_open());
+    let mut escrowed = 0;
+    for intent in &intents {
+        escrowed += usize::from(rig.leg(intent).await? == ChainLeg::Escrowed);
+    }
+    assert!((1..20).contains(&escrowed), "{escrowed} of {sent}");
+    assert_eq!(
+        world.count("select count(*) from work_items where state = 'ready'")?,
+        u64::try_from(20 - escrowed)?,
+        "the other share waits in its rows"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_without_gas_holds_back_its_own_share_until_it_is_paid_for() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = two_keys(&world).await?;
+    let poor = rig.ctx.keys[1].clone();
+    world.fund(&poor.address(), 0).await?;
+    rig.look().await?;
+    let intents = submit_all(&rig, &world, 20).await?;
+    for key in &rig.ctx.keys {
+        rig.round_of(key, WorkCommand::Submit).await?;
+    }
+    assert!(poor.breaker.is_open() && !rig.key().breaker.is_open());
+    rig.mine(&world, 1).await?;
+    let mut waiting = Vec::new();
+    for intent in &intents {
+        let leg = rig.leg_row(&intent.intent_id()).await?;
+        let expected = if leg.signer == Some(poor.bytes()) {
+            waiting.push(intent);
+            ChainLeg::Submitting
+        } else {
+            ChainLeg::Escrowed
+        };
+        assert_eq!(leg.leg, expected);
+    }
+    assert!((1..20).contains(&waiting.len()), "{}", waiting.len());
+
+    world.fund(&poor.address(), 10_u128.pow(18)).await?;
+    rig.mine(&world, 3).await?;
+    for intent in waiting {
+        assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed, "the same bytes went again");
+    }
+    assert_eq!(
+        world.count("select count(*) from attempts")?,
+        2,
+        "nothing was signed twice"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_are_final() -> Result<()> {
+    let world = World::new().await?;
+    let mut old = world.executor()?;
+    let new_key = world.executor_with(&[SECOND_KEY])?.ctx.keys[0].address();
+    world.turn_role(&old.ctx.chain, &new_key, true).await?;
+    let intent = world.good_intent(1, &old.ctx.chain).await?;
+    old.lead().await?;
+    old.submit(&intent).await?;
+    old.send(WorkCommand::Submit, 1).await?;
+    old.mine(&world, 1).await?;
+    assert_eq!(old.leg(&intent).await?, ChainLeg::Escrowed);
+    order(&world, &old, 0, "draining")?;
+    old.execute(&intent).await?;
+    assert_eq!(
+        old.round(WorkCommand::Execute).await?,
+        Built::Nothing,
+        "a drained key signs nothing new"
+    );
+
+    let new = world.executor_with(&[SECOND_KEY])?;
+    new.take(new.key()).await?;
+    let head = *old.ctx.head.borrow();
+    new.ctx.head.send_replace(head);
+    assert_eq!(
+        new.round(WorkCommand::Execute).await?,
+        Built::Settled,
+        "it rests: the old key's deposit is not final"
+    );
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    old.mine(&world, 6).await?;
+    world.let_items_wake()?;
+    let head = *old.ctx.head.borrow();
+    new.ctx.head.send_replace(head);
+    assert_eq!(items(&new.round(WorkCommand::Execute).await?), 1);
+    old.mine(&world, 1).await?;
+    assert_eq!(old.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
+    let row = old.leg_row(&intent.intent_id()).await?;
+    assert_eq!(row.signer, Some(new.key().bytes()), "it moved");
+    assert_eq!(
+        world.minted(&old.ctx.chain, &intent.user).await?,
+        intent.amount.get()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_was_simply_taken_away_strands_nothing() -> Result<()> {
+    let world = World::new().await?;
+    let mut old = world.executor()?;
+    let new_key = world.executor_with(&[SECOND_KEY])?.ctx.keys[0].address();
+    world.turn_role(&old.ctx.chain, &new_key, true).await?;
+    let intent = world.good_intent(1, &old.ctx.chain).await?;
+    old.lead().await?;
+    old.submit(&intent).await?;
+    // Signed and stored, never sent by the old process.
+    let head = old.ctx.chain.latest_header().await?;
+    let lease = old.lease()?;
+    mint_executor::submit::build(&old.ctx, (old.key(), &lease), WorkCommand::Submit, &head).await?;
+    drop(old);
+    world.let_the_leases_end()?;
+
+    let mut new = world.executor_with(&[SECOND_KEY])?;
+    new.lead().await?;
+    new.mine(&world, 1).await?;
+    assert_eq!(
+        new.leg(&intent).await?,
+        ChainLeg::Escrowed,
+        "the old key's bytes went out without the key"
+    );
+    new.execute(&intent).await?;
+    assert_eq!(new.round(WorkCommand::Execute).await?, Built::Settled);
+    new.mine(&world, 6).await?;
+    world.let_items_wake()?;
+    new.send(WorkCommand::Execute, 1).await?;
+    new.mine(&world, 1).await?;
+    assert_eq!(new.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retired_key_is_led_by_nobody() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    order(&world, &rig, 0, "retired")?;
+    world.let_the_leases_end()?;
+    let again = world.executor()?;
+    assert_eq!(
+        mint_executor::lease::acquire(&again.ctx, again.key()).await?,
+        None
+    );
+    Ok(())
+}
