@@ -17,6 +17,7 @@ use storage::executor::signers::Lease;
 use storage::executor::{attempts, items, legs, signers};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::batch;
 use crate::context::{Context, WorkError};
@@ -109,7 +110,9 @@ impl Lane {
             match round(ctx, &lease, self.command).await {
                 Ok(Built::Attempt { full, .. }) => self.last = (!full).then(Instant::now),
                 // The other commands' turn; this one goes on after them.
-                Ok(Built::Settled) if settled == SETTLED_AT_ONCE => return Ok(Some(Instant::now())),
+                Ok(Built::Settled) if settled == SETTLED_AT_ONCE => {
+                    return Ok(Some(Instant::now()));
+                }
                 Ok(Built::Settled) => settled += 1,
                 Ok(Built::Nothing) => return Ok(None),
                 Err(error) => {
@@ -164,6 +167,11 @@ pub async fn build(
     let mut legs = legs::lock(&tx, &ids).await?;
     let busy = items::under_way(&tx, &ids).await?;
     let plan = plan::make(ctx, command, &found, (legs.as_mut_slice(), &busy))?;
+    let spans: Vec<Span> = plan
+        .members
+        .iter()
+        .map(|(id, member)| observe::signing(command, *id, member))
+        .collect();
     items::update(&tx, &plan.changes).await?;
     let Some(data) = calldata(&plan) else {
         legs::save(&tx, &legs).await?;
@@ -210,7 +218,7 @@ pub async fn build(
     legs::save(&tx, &legs).await?;
     signers::raise_nonce(&tx, &lease.signer, nonce + 1).await?;
     tx.commit().await?;
-    observe::signed(command, members.len(), nonce, &signed.hash);
+    observe::signed(command, &spans, nonce, &signed.hash);
     let built = Built::Attempt {
         id,
         signed,
