@@ -46,6 +46,8 @@ pub struct Case<'t> {
     before: Decision,
     pub decision: Decision,
     pub intent: Intent,
+    /// The trace that the intent began.
+    trace_parent: Option<String>,
     /// The payment of the txRef, matched or not.
     pub first: Option<Payment>,
     held: bool,
@@ -88,6 +90,10 @@ impl<'t> Case<'t> {
             decisions::intent(tx, tx_ref),
             payments::first(tx, tx_ref)
         );
+        let trace_parent = intent
+            .as_ref()
+            .ok()
+            .and_then(|row| row.as_ref()?.trace_parent.clone());
         let intent = match intent {
             Ok(None) => Intent::Unknown,
             Ok(Some(row)) if row.preimage.intent_id() == row.intent_id => {
@@ -108,6 +114,7 @@ impl<'t> Case<'t> {
             before: decision.clone(),
             decision,
             intent,
+            trace_parent,
             first: first?,
             held: held?,
             history: Vec::new(),

@@ -11,6 +11,7 @@ use messaging::{Disposition, SealError, Sealer, Stamp};
 use runtime::relay::Wake;
 use runtime::{KeyDirectory, chain, telemetry};
 use storage::{Contention, Pool, StorageError};
+use tracing::Span;
 
 /// The service's tools.
 pub struct Desk {
@@ -68,12 +69,12 @@ impl DeskError {
 
 impl Desk {
     /// A fresh id and everything else a new message is stamped with.
-    pub(crate) fn stamp(&self, causation_id: Option<MessageId>) -> Stamp {
+    pub(crate) fn stamp(&self, causation_id: Option<MessageId>, span: &Span) -> Stamp {
         Stamp {
             message_id: self.ids.message_id(),
             causation_id,
             at: self.clock.now(),
-            traceparent: telemetry::traceparent(),
+            traceparent: telemetry::traceparent_of(span),
         }
     }
 

@@ -6,6 +6,7 @@ use messaging::wire::Outcome;
 use meter::{Counter, Gauge, Histogram, label};
 use storage::callback::exceptions::Kind;
 use storage::callback::reconcile::{Difference, KINDS, Money};
+use tracing::Span;
 
 /// What a report turned out to be.
 const VERDICTS: &[&str] = &[
@@ -81,6 +82,8 @@ pub enum Event {
         command: LiveCommand,
         again: bool,
         after_seconds: Option<f64>,
+        /// Of the decision.
+        span: Span,
     },
     /// Paid by a report whose key is not mounted here.
     WaitsForKey {
@@ -104,13 +107,14 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
                 command,
                 again,
                 after_seconds,
+                span,
             } => {
                 let occasion = if *again { "redrive" } else { "first" };
                 COMMANDS.one([command.name(), occasion]);
                 if let Some(seconds) = after_seconds {
                     PAID_TO_COMMANDED.record([], *seconds);
                 }
-                tracing::info!(%tx_ref, command = command.name(), occasion, "commanded");
+                span.in_scope(|| tracing::info!(occasion, "commanded"));
             }
             Event::WaitsForKey { key_id } => {
                 report("stored", "waits_for_key");

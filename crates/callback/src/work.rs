@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use messaging::wire::Body;
 use messaging::{Delivery, Disposition};
 use runtime::breaker::Breaker;
 use runtime::{chain, telemetry};
@@ -30,7 +31,7 @@ pub async fn batch<B, K, H, F>(
     handle: H,
 ) -> Vec<Disposition>
 where
-    B: Send + Sync + 'static,
+    B: Body + Send + Sync + 'static,
     K: Fn(&Delivery<B>) -> String,
     H: Fn(Arc<Desk>, Arc<Delivery<B>>) -> F + Copy,
     F: Future<Output = Result<Disposition, DeskError>>,
@@ -43,7 +44,7 @@ where
             .or_default()
             .push((at, Arc::new(delivery)));
     }
-    let done = stream::iter(groups.into_values().map(|group| {
+    let done = stream::iter(groups.into_iter().map(|(about, group)| {
         let (desk, breaker) = (desk.clone(), breaker.clone());
         async move {
             let mut settled = Vec::with_capacity(group.len());
@@ -51,7 +52,7 @@ where
                 let disposition = if breaker.is_open() {
                     Disposition::Return
                 } else {
-                    one(&desk, &breaker, delivery, handle).await
+                    one(&desk, &breaker, (&about, delivery), handle).await
                 };
                 settled.push((at, disposition));
             }
@@ -71,15 +72,19 @@ where
 async fn one<B, H, F>(
     desk: &Arc<Desk>,
     breaker: &Breaker,
-    delivery: Arc<Delivery<B>>,
+    (about, delivery): (&str, Arc<Delivery<B>>),
     handle: H,
 ) -> Disposition
 where
+    B: Body,
     H: Fn(Arc<Desk>, Arc<Delivery<B>>) -> F,
     F: Future<Output = Result<Disposition, DeskError>>,
 {
     let span = tracing::info_span!(
-        "message",
+        "callback.handle",
+        otel.kind = "consumer",
+        queue = B::QUEUE.name(),
+        tx_ref = about,
         message_id = %delivery.message_id,
         intent_id = delivery.intent_id.map(tracing::field::display),
         trace_id = tracing::field::Empty,

@@ -127,6 +127,11 @@ pub(crate) fn is_traceparent(text: &str) -> bool {
     well_formed && parts.next().is_none() && text.starts_with("00-")
 }
 
+/// The trace context of a message as it lies in an outbox; a hint, like all of it.
+pub fn traceparent(bytes: &[u8]) -> Option<String> {
+    Envelope::parse(bytes).ok()?.traceparent
+}
+
 /// The trace id inside a well-formed `traceparent`.
 pub(crate) fn trace_id(traceparent: &str) -> Option<&str> {
     if is_traceparent(traceparent) {

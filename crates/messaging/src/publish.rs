@@ -137,7 +137,8 @@ impl PublishError {
         }
     }
 
-    pub(crate) const fn kind(&self) -> &'static str {
+    /// Metric label.
+    pub const fn kind(&self) -> &'static str {
         match self {
             Self::NotSent(_) => "not_sent",
             Self::Unroutable { .. } => "unroutable",

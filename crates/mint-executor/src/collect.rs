@@ -6,6 +6,7 @@ use messaging::{Delivery, Disposition};
 use storage::executor::items::{self, NewItem, WorkCommand};
 use storage::executor::legs;
 use storage::{Inbox, StorageError};
+use tracing::Span;
 
 use crate::context::Context;
 use crate::observe;
@@ -52,6 +53,11 @@ pub async fn collect<B: Command>(ctx: Context, deliveries: Vec<Delivery<B>>) -> 
         .filter(|(_, no)| no.is_none())
         .map(|(delivery, _)| delivery)
         .collect();
+    // From here to the commit.
+    let spans: Vec<Span> = ours
+        .iter()
+        .map(|delivery| observe::collecting(delivery))
+        .collect();
     let stored = match store(&ctx, &ours).await {
         Ok(()) => {
             ctx.breakers.database.success();
@@ -64,6 +70,7 @@ pub async fn collect<B: Command>(ctx: Context, deliveries: Vec<Delivery<B>>) -> 
             Disposition::Return
         }
     };
+    drop(spans);
     foreign
         .into_iter()
         .map(|no| no.unwrap_or_else(|| stored.clone()))
@@ -91,9 +98,9 @@ async fn store<B: Command>(ctx: &Context, deliveries: &[&Delivery<B>]) -> Result
         .iter()
         .filter(|delivery| new.contains(&delivery.message_id))
         .collect();
-    let intents: Vec<Preimage> = fresh
+    let intents: Vec<(&Preimage, Option<&str>)> = fresh
         .iter()
-        .map(|delivery| delivery.body.intent().clone())
+        .map(|delivery| (delivery.body.intent(), delivery.traceparent.as_deref()))
         .collect();
     legs::ensure(&tx, &intents).await?;
     let rows: Vec<NewItem> = fresh

@@ -6,18 +6,24 @@ use chain::fees::TooDear;
 use chain::inspect::Condition;
 use chain::{ItemOutcome, SendOutcome, TxHash};
 use domain::address::Address;
-use domain::ids::IntentId;
+use domain::ids::{IntentId, MessageId};
+use messaging::Delivery;
 use messaging::wire::Outcome;
 use meter::{Counter, Gauge, Histogram, Label, label, named};
+use runtime::telemetry;
 use storage::StorageError;
 use storage::executor::attempts::OpenAttempts;
 use storage::executor::heartbeat::Beat;
 use storage::executor::items::{ItemRow, WorkCommand};
+use storage::executor::legs::LegRow;
 use storage::executor::signers::Lease;
+use tracing::Span;
 
+use crate::collect::Command;
 use crate::context::WorkError;
 use crate::decide::Ending;
-use crate::verify::queue_of;
+use crate::story::Story;
+use crate::verify::{Verified, queue_of};
 
 const COMMANDS: &[&str] = meter::names!(WorkCommand);
 const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
@@ -139,7 +145,57 @@ pub fn not_collected(command: WorkCommand, error: &StorageError) {
     tracing::warn!(command = command.name(), error = %runtime::chain(error), "commands not stored; they stay queued");
 }
 
-pub fn signed(command: WorkCommand, items: usize, nonce: u64, hash: &TxHash) {
+/// A command on its way from its queue into our rows.
+pub fn collecting<B: Command>(delivery: &Delivery<B>) -> Span {
+    let intent = delivery.body.intent();
+    let span = tracing::info_span!(
+        "executor.collect",
+        otel.kind = "consumer",
+        command = B::COMMAND.name(),
+        tx_ref = %intent.tx_ref,
+        intent_id = %intent.intent_id(),
+        message_id = %delivery.message_id,
+        trace_id = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, delivery.traceparent.as_deref());
+    span
+}
+
+/// One member of a batch, until the batch is signed and stored.
+pub fn signing(command: WorkCommand, message: MessageId, member: &Verified) -> Span {
+    let span = tracing::info_span!(
+        "executor.sign",
+        command = command.name(),
+        tx_ref = %member.intent.tx_ref,
+        intent_id = %member.intent.intent_id(),
+        message_id = %message,
+        tx_hash = tracing::field::Empty,
+        trace_id = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, member.traceparent.as_deref());
+    span
+}
+
+/// The decider is told what became of a leg.
+pub fn telling(leg: &LegRow, outcome: Outcome) -> Span {
+    let span = tracing::info_span!(
+        "executor.outcome",
+        otel.kind = "producer",
+        outcome = outcome.name(),
+        tx_ref = leg.tx_ref,
+        intent_id = %leg.intent_id,
+        trace_id = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, leg.trace_parent.as_deref());
+    span
+}
+
+/// `spans`: of the members.
+pub fn signed(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
+    let items = spans.len();
+    for span in spans {
+        span.record("tx_hash", tracing::field::display(hash));
+    }
     ATTEMPTS.one([command.name()]);
     BATCH_SIZE.record([command.name()], float(wide(items)));
     tracing::info!(command = command.name(), items, nonce, tx_hash = %hash, "attempt stored");
@@ -173,22 +229,57 @@ pub fn sent(hash: TxHash, outcome: &SendOutcome) {
     }
 }
 
-pub fn settled(command: WorkCommand, ending: Ending, intent: &IntentId) {
-    SETTLED.one([command.name(), ending.name()]);
-    if command == WorkCommand::Execute {
-        let result = match ending {
-            Ending::Told(chain::ItemOutcome::Done) => Some("compliant"),
-            Ending::Told(chain::ItemOutcome::NotCompliant) => Some("not_compliant"),
-            Ending::Told(chain::ItemOutcome::CompliancePaused) => Some("paused"),
-            _ => None,
-        };
-        if let Some(result) = result {
-            COMPLIANCE.one([result]);
+/// An item whose block was taken in and committed.
+#[derive(Debug)]
+pub struct Settled {
+    pub command: WorkCommand,
+    pub ending: Ending,
+    pub intent_id: IntentId,
+    pub message_id: MessageId,
+    pub tx_hash: TxHash,
+    pub block: u64,
+    pub story: Option<Story>,
+}
+
+pub fn settled(item: &Settled) {
+    let (command, ending) = (item.command.name(), item.ending.name());
+    SETTLED.one([command, ending]);
+    if item.command == WorkCommand::Execute {
+        compliance(item.ending);
+    }
+    let story = item.story.as_ref();
+    let span = tracing::info_span!(
+        "executor.mined",
+        command,
+        ending,
+        tx_ref = story.map(|story| tracing::field::display(&story.tx_ref)),
+        intent_id = %item.intent_id,
+        message_id = %item.message_id,
+        tx_hash = %item.tx_hash,
+        block = item.block,
+        trace_id = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, story.and_then(|story| story.traceparent.as_deref()));
+    span.in_scope(|| {
+        if item.ending != Ending::Told(ItemOutcome::Done) {
+            tracing::info!("item not done");
+            return;
         }
-    }
-    if ending != Ending::Told(chain::ItemOutcome::Done) {
-        tracing::info!(command = command.name(), ending = ending.name(), intent_id = %intent, "item not done");
-    }
+        tracing::info!("item done");
+        if let Some((ended, took)) = story.and_then(|story| story.stage) {
+            stage(ended, took);
+        }
+    });
+}
+
+fn compliance(ending: Ending) {
+    let result = match ending {
+        Ending::Told(ItemOutcome::Done) => "compliant",
+        Ending::Told(ItemOutcome::NotCompliant) => "not_compliant",
+        Ending::Told(ItemOutcome::CompliancePaused) => "paused",
+        _ => return,
+    };
+    COMPLIANCE.one([result]);
 }
 
 pub fn parked(item: &ItemRow, class: &'static str, text: &str) {

@@ -3,6 +3,7 @@
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::{MintOutcome, Outcome};
 use messaging::{Stamp, WorkQueue};
+use runtime::telemetry;
 use storage::Transaction;
 use storage::executor::legs::LegRow;
 use storage::outbox::{Outbox, OutboxRow};
@@ -54,7 +55,7 @@ fn row(ctx: &Context, leg: &LegRow, outcome: Outcome) -> Result<Option<OutboxRow
         message_id: ctx.ids.message_id(),
         causation_id: None,
         at: ctx.clock.now(),
-        traceparent: None,
+        traceparent: telemetry::traceparent_of(&observe::telling(leg, outcome)),
     };
     let sealed = ctx.sealer.seal(&body, stamp)?;
     observe::outcome(outcome);

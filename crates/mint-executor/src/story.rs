@@ -1,38 +1,65 @@
-//! What the sealed envelope of a work item tells to whoever watches: since when its stage has been running. Nothing
-//! here permits anything.
+//! What the sealed envelope of a work item tells to whoever watches: its trace, its reference, and since when its stage
+//! has been running. Nothing here permits anything.
 
 use std::time::Duration;
 
-use messaging::wire::{MintExecute, MintSubmit};
-use messaging::{Opened, Opener};
+use domain::tx_ref::TxRef;
+use messaging::envelope::Hints;
+use messaging::wire::{MintExecute, MintRefund, MintSubmit};
+use messaging::{OpenError, Opener};
 use storage::executor::items::{ItemRow, WorkCommand};
 use time::OffsetDateTime;
 
 use crate::observe::Stage;
 use crate::verify::queue_of;
 
-/// The stage that ends when a block holds the item, and how long it took.
-pub fn stage_to(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Option<(Stage, Duration)> {
-    let opened = opener.open(queue_of(item.command), &item.envelope).ok()?;
-    let (stage, began) = match item.command {
-        WorkCommand::Submit => (Stage::AcceptToEscrowed, accepted(&opened)?),
-        WorkCommand::Execute => (Stage::PaidToMined, paid(&opened)?),
-        WorkCommand::Refund => return None,
+#[derive(Clone, Debug)]
+pub struct Story {
+    pub tx_ref: TxRef,
+    pub traceparent: Option<String>,
+    /// The stage that ends when a block holds the item, and how long it took.
+    pub stage: Option<(Stage, Duration)>,
+}
+
+/// `None`: the envelope does not open any more.
+pub fn of(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Option<Story> {
+    read(opener, item, now).ok()
+}
+
+fn read(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Result<Story, OpenError> {
+    let opened = opener.open(queue_of(item.command), &item.envelope)?;
+    let since = |began: Option<OffsetDateTime>| Duration::try_from(now - began?).ok();
+    let (tx_ref, stage) = match item.command {
+        WorkCommand::Submit => {
+            let body: MintSubmit = opened.body()?;
+            let took = since(accepted(body.accepted_at, opened.hints()));
+            (
+                body.intent.tx_ref,
+                took.map(|took| (Stage::AcceptToEscrowed, took)),
+            )
+        }
+        WorkCommand::Execute => {
+            let body: MintExecute = opened.body()?;
+            let took = since(paid(body.report.received_at));
+            (body.intent.tx_ref, took.map(|took| (Stage::PaidToMined, took)))
+        }
+        WorkCommand::Refund => (opened.body::<MintRefund>()?.intent.tx_ref, None),
     };
-    Some((stage, Duration::try_from(now - began).unwrap_or_default()))
+    Ok(Story {
+        tx_ref,
+        traceparent: opened.hints().traceparent.clone(),
+        stage,
+    })
 }
 
 /// The sealed time is in whole seconds. The first message of an intent was made in that second, and says when.
-fn accepted(opened: &Opened) -> Option<OffsetDateTime> {
-    let sealed = opened.body::<MintSubmit>().ok()?.accepted_at;
-    let hint = opened.hints().first_seen;
-    if hint.unix_timestamp() == sealed {
-        return Some(hint);
+fn accepted(sealed: i64, hints: &Hints) -> Option<OffsetDateTime> {
+    if hints.first_seen.unix_timestamp() == sealed {
+        return Some(hints.first_seen);
     }
     OffsetDateTime::from_unix_timestamp(sealed).ok()
 }
 
-fn paid(opened: &Opened) -> Option<OffsetDateTime> {
-    let millis = opened.body::<MintExecute>().ok()?.report.received_at;
+fn paid(millis: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
 }

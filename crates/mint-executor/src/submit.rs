@@ -18,6 +18,7 @@ use storage::executor::signers::Lease;
 use storage::executor::{attempts, items, legs, signers};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::batch;
 use crate::context::{Context, WorkError};
@@ -114,7 +115,9 @@ impl Lane {
             match round(ctx, &self.key, &lease, self.command).await {
                 Ok(Built::Attempt { full, .. }) => self.last = (!full).then(Instant::now),
                 // The other commands' turn; this one goes on after them.
-                Ok(Built::Settled) if settled == SETTLED_AT_ONCE => return Ok(Some(Instant::now())),
+                Ok(Built::Settled) if settled == SETTLED_AT_ONCE => {
+                    return Ok(Some(Instant::now()));
+                }
                 Ok(Built::Settled) => settled += 1,
                 Ok(Built::Nothing) => return Ok(None),
                 Err(error) => {
@@ -182,6 +185,11 @@ pub async fn build(
         released: signers::released(&tx, &others.collect::<Vec<_>>()).await?,
     };
     let plan = plan::make(ctx, command, &found, (legs.as_mut_slice(), &standing))?;
+    let spans: Vec<Span> = plan
+        .members
+        .iter()
+        .map(|(id, member)| observe::signing(command, *id, member))
+        .collect();
     items::update(&tx, &plan.changes).await?;
     let Some(data) = calldata(&plan) else {
         legs::save(&tx, &legs).await?;
@@ -228,7 +236,7 @@ pub async fn build(
     legs::save(&tx, &legs).await?;
     signers::raise_nonce(&tx, &lease.signer, nonce + 1).await?;
     tx.commit().await?;
-    observe::signed(command, members.len(), nonce, &signed.hash);
+    observe::signed(command, &spans, nonce, &signed.hash);
     let built = Built::Attempt {
         id,
         signed,

@@ -14,6 +14,8 @@ use storage::executor::items::{ItemRow, WorkCommand};
 pub struct Verified {
     pub intent: Preimage,
     pub order: Order,
+    /// W3C trace context of the command; a hint.
+    pub traceparent: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,40 +77,35 @@ impl Verifier {
                 "the row's message id is not the sealed one",
             ));
         }
-        let verified = match item.command {
+        let traceparent = opened.hints().traceparent.clone();
+        let (intent, order) = match item.command {
             WorkCommand::Submit => {
                 let body: MintSubmit = opened.body()?;
-                Verified {
-                    intent: body.intent,
-                    order: Order::Submit {
-                        accepted_at: body.accepted_at,
-                    },
-                }
+                let accepted_at = body.accepted_at;
+                (body.intent, Order::Submit { accepted_at })
             }
             WorkCommand::Execute => {
                 let body: MintExecute = opened.body()?;
                 body.report.pays_for(&body.intent, &self.keys.current().mpesa)?;
-                Verified {
-                    intent: body.intent,
-                    order: Order::Execute,
-                }
+                (body.intent, Order::Execute)
             }
             WorkCommand::Refund => {
                 let body: MintRefund = opened.body()?;
-                Verified {
-                    intent: body.intent,
-                    order: Order::Refund { reason: body.reason },
-                }
+                (body.intent, Order::Refund { reason: body.reason })
             }
         };
-        if verified.intent.intent_id() != item.intent_id {
+        if intent.intent_id() != item.intent_id {
             return Err(Unfit::park(
                 "row_tampered",
                 "the row's intent id is not the sealed one",
             ));
         }
-        self.is_ours(&verified.intent)?;
-        Ok(verified)
+        self.is_ours(&intent)?;
+        Ok(Verified {
+            intent,
+            order,
+            traceparent,
+        })
     }
 
     /// The intent belongs to this chain and this escrow.

@@ -15,6 +15,7 @@ use crate::metrics::MetricsError;
 use crate::ready::Listening;
 use crate::relay::{Relay, Wake};
 use crate::settings::{SettingError, Settings};
+use crate::telemetry::TelemetryError;
 use crate::{admin, chain, metrics as recorder, observe, telemetry};
 
 /// Largest distance from the database's clock at which we still work (SPEC section 3).
@@ -25,6 +26,8 @@ const READY_POLL: Duration = Duration::from_millis(100);
 pub enum StartError {
     #[error(transparent)]
     Setting(#[from] SettingError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     #[error(transparent)]
@@ -55,7 +58,7 @@ impl Process {
     /// Reads keys, makes the pool and the broker handle (both connect when first used), binds the admin port and
     /// starts everything that is alike in all services.
     pub fn build(settings: Settings, service: Service) -> Result<Self, StartError> {
-        telemetry::install(service.name(), &settings.log)?;
+        telemetry::install(service.name(), &settings.log, settings.trace.as_ref())?;
         let recorder = recorder::install()?;
         let keys = KeyDirectory::open(&settings.keys_dir)?;
         let mut pool = PoolConfig::new(settings.database_url.clone(), service.name());
@@ -159,6 +162,7 @@ impl Process {
         self.broker.close().await;
         self.pool.close();
         tracing::info!("stopped");
+        telemetry::flush().await;
         result
     }
 

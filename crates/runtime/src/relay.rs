@@ -10,9 +10,10 @@ use storage::outbox::ClaimedRow;
 use storage::{Outbox, Pool, StorageError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::lifecycle::Stop;
-use crate::{chain, observe};
+use crate::{chain, observe, telemetry};
 
 const BATCH: u32 = 256;
 /// Longer than a publish of one batch can take; after it another relay may take the rows.
@@ -182,12 +183,14 @@ impl Relay {
         if rows.is_empty() {
             return Ok(round);
         }
-        let (rows, messages): (Vec<(i64, WorkQueue)>, Vec<Outgoing>) =
-            rows.into_iter().filter_map(outgoing).unzip();
+        let (rows, messages): (Vec<Sending>, Vec<Outgoing>) = rows.into_iter().filter_map(outgoing).unzip();
         // No connection is held while the broker is waited for.
         let results = self.publisher.publish_many(messages).await;
         let (mut confirmed, mut failed, mut interrupted) = (Vec::new(), Vec::new(), None);
-        for ((id, queue), result) in rows.into_iter().zip(results) {
+        for (Sending { id, queue, span }, result) in rows.into_iter().zip(results) {
+            if let Err(error) = &result {
+                span.record("error", error.kind());
+            }
             match result {
                 Ok(()) => {
                     confirmed.push(id);
@@ -229,16 +232,45 @@ impl Relay {
     }
 }
 
+/// A claimed row while the broker has its message.
+struct Sending {
+    id: i64,
+    queue: WorkQueue,
+    span: Span,
+}
+
 /// A row for a queue nobody knows stays where it is, claimed: it needs a person.
-fn outgoing(row: ClaimedRow) -> Option<((i64, WorkQueue), Outgoing)> {
+fn outgoing(row: ClaimedRow) -> Option<(Sending, Outgoing)> {
     match row.queue.parse::<WorkQueue>() {
-        Ok(queue) => Some((
-            (row.id, queue),
-            Outgoing::work(queue, row.message_id, row.envelope),
-        )),
+        Ok(queue) => {
+            let span = publishing(queue, &row);
+            let sending = Sending {
+                id: row.id,
+                queue,
+                span,
+            };
+            Some((sending, Outgoing::work(queue, row.message_id, row.envelope)))
+        }
         Err(error) => {
             tracing::error!(id = row.id, %error, "outbox row for an unknown queue");
             None
         }
     }
+}
+
+/// From the claim to the broker's confirm, in the trace of whatever made the message.
+fn publishing(queue: WorkQueue, row: &ClaimedRow) -> Span {
+    if !telemetry::exports() {
+        return Span::none();
+    }
+    let span = tracing::info_span!(
+        "relay.publish",
+        otel.kind = "producer",
+        queue = queue.name(),
+        message_id = %row.message_id,
+        error = tracing::field::Empty,
+        trace_id = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, messaging::envelope::traceparent(&row.envelope).as_deref());
+    span
 }

@@ -1,31 +1,73 @@
 //! Logs as JSON (or for eyes), and trace contexts that travel in messages, so that one trace leads from the HTTP
 //! request to the receipt.
 
+mod export;
+
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry::trace::{SpanContext, TraceContextExt, TracerProvider};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Span;
+use tracing::level_filters::LevelFilter;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-use crate::settings::{LogFormat, LogSettings, SettingError};
+pub use export::ExportError;
+
+use crate::settings::{LogFormat, LogSettings, SettingError, TraceSettings};
 
 const TRACEPARENT: &str = "traceparent";
+/// Whose spans make up our traces.
+const OURS: [&str; 7] = [
+    "gateway",
+    "mint_executor",
+    "callback",
+    "runtime",
+    "messaging",
+    "chain",
+    "storage",
+];
+
+/// Where spans are sent, if anywhere.
+static EXPORTER: OnceLock<SdkTracerProvider> = OnceLock::new();
+
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+}
 
 /// Installs logging and tracing for the process; a second call changes nothing (several services in one test).
-pub fn install(service: &'static str, log: &LogSettings) -> Result<(), SettingError> {
+/// Call it inside a tokio runtime.
+pub fn install(
+    service: &'static str,
+    log: &LogSettings,
+    trace: Option<&TraceSettings>,
+) -> Result<(), TelemetryError> {
     // Quiet targets come last and win: lapin logs whole messages, which name payers.
     let wanted = log.filter.as_deref().unwrap_or("info");
     let directives = format!("{wanted},{}", messaging::observe::QUIET_TARGETS);
     let filter = EnvFilter::try_new(directives).map_err(|e| SettingError::invalid("RUST_LOG", e))?;
-    // Spans are not exported yet; the provider gives them ids and carries them on.
-    let tracer = SdkTracerProvider::builder().build().tracer(service);
-    let trace = tracing_opentelemetry::layer().with_tracer(tracer);
+    let provider = match trace {
+        Some(settings) => export::provider(service, settings)?,
+        // Gives spans their ids and carries them on, no more.
+        None => SdkTracerProvider::builder().build(),
+    };
+    // Its own filter: less in the log must not break a trace.
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer(service))
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(Targets::new().with_targets(OURS.map(|target| (target, LevelFilter::INFO))));
     let lines = match log.format {
         LogFormat::Json => fmt::layer()
             .json()
@@ -36,34 +78,79 @@ pub fn install(service: &'static str, log: &LogSettings) -> Result<(), SettingEr
         LogFormat::Pretty => fmt::layer().boxed(),
     };
     let installed = tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
-        .with(trace)
+        .with(lines.with_filter(filter))
+        .with(spans)
         .try_init();
     if installed.is_ok() {
-        tracing::info!(service, version = env!("CARGO_PKG_VERSION"), "starting");
+        if trace.is_some() {
+            EXPORTER.get_or_init(|| provider);
+        }
+        tracing::info!(
+            service,
+            version = env!("CARGO_PKG_VERSION"),
+            exports_spans = trace.is_some(),
+            "starting"
+        );
     }
     Ok(())
+}
+
+/// True while spans are sent somewhere: only then is it worth to make one per message.
+pub fn exports() -> bool {
+    EXPORTER.get().is_some()
+}
+
+/// Sends what is left, at the end of the process.
+pub async fn flush() {
+    let Some(provider) = EXPORTER.get() else {
+        return;
+    };
+    // It waits for its thread, which waits for us.
+    let flushed = tokio::task::spawn_blocking(|| provider.force_flush()).await;
+    if !matches!(flushed, Ok(Ok(()))) {
+        tracing::warn!("the last spans were not sent");
+    }
 }
 
 /// Makes `span` continue the trace of a message or request, and fills its `trace_id` field if it has one. A
 /// malformed or missing context starts a new trace.
 pub fn continue_trace(span: &Span, traceparent: Option<&str>) {
     if let Some(traceparent) = traceparent {
-        let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
         // Fails only where no tracer is installed: then there is no trace to continue.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
+        let _ = span.set_parent(extract(traceparent));
     }
+    show_trace_id(span);
+}
+
+/// Makes `span` part of the trace of `traceparent`. Where the work at hand is of another trace, the two are linked.
+pub fn join_trace(span: &Span, traceparent: Option<&str>) {
+    let here = context_of(&Span::current());
+    if let Some(traceparent) = traceparent {
+        let theirs = extract(traceparent);
+        if theirs.span().span_context().trace_id() != here.trace_id() {
+            let _ = span.set_parent(theirs);
+            span.add_link(here);
+        }
+    }
+    show_trace_id(span);
+}
+
+fn extract(traceparent: &str) -> opentelemetry::Context {
+    let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    TraceContextPropagator::new().extract_with_context(&opentelemetry::Context::new(), &carrier)
+}
+
+fn context_of(span: &Span) -> SpanContext {
+    span.context().span().span_context().clone()
+}
+
+fn show_trace_id(span: &Span) {
     if let Some(id) = trace_id(span) {
         span.record("trace_id", id);
     }
 }
 
-/// The W3C trace context of the current span, for a message that follows from it.
-pub fn traceparent() -> Option<String> {
-    traceparent_of(&Span::current())
-}
-
+/// The W3C trace context of a span, for a message that follows from it.
 pub fn traceparent_of(span: &Span) -> Option<String> {
     let mut carrier = HashMap::new();
     TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
@@ -72,8 +159,7 @@ pub fn traceparent_of(span: &Span) -> Option<String> {
 
 /// 32 hexadecimal digits, or `None` outside of a trace.
 pub fn trace_id(span: &Span) -> Option<String> {
-    let context = span.context();
-    let span_context = context.span().span_context().clone();
+    let span_context = context_of(span);
     span_context
         .is_valid()
         .then(|| span_context.trace_id().to_string())
@@ -97,6 +183,14 @@ mod tests {
                 Some("0af7651916cd43dd8448eb211c80319c")
             );
             assert!(outgoing.contains("0af7651916cd43dd8448eb211c80319c") && outgoing != incoming);
+
+            let there = "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+            let decided = tracing::info_span!("decide", trace_id = tracing::field::Empty);
+            span.in_scope(|| join_trace(&decided, Some(there)));
+            assert_eq!(trace_id(&decided).as_deref(), Some(&there[3..35]));
+            let same = span.in_scope(|| tracing::info_span!("decide"));
+            span.in_scope(|| join_trace(&same, Some(incoming)));
+            assert_eq!(trace_id(&same), trace_id(&span));
 
             let other = tracing::info_span!("work");
             continue_trace(&other, Some("rubbish"));

@@ -3,15 +3,17 @@
 
 use domain::decision::{Decision as Step, Facts, LiveCommand, decide};
 use domain::evidence::EvidenceError;
-use domain::ids::{IntentId, MessageId};
+use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{ChainLeg, PaymentLeg};
-use messaging::SealedMessage;
 use messaging::wire::{MintExecute, MintRefund, RefundReason};
+use messaging::{SealedMessage, Stamp};
+use runtime::telemetry;
 use storage::callback::decisions::{self, Decision, Live};
 use storage::callback::exceptions::{self, Kind};
 use storage::callback::reports;
 use storage::halts;
 use storage::outbox::OutboxRow;
+use tracing::Span;
 
 use super::{Case, Intent, is_compromised};
 use crate::desk::DeskError;
@@ -153,10 +155,10 @@ impl Case<'_> {
                 return Ok(());
             }
         }
-        let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));
+        let span = self.deciding(LiveCommand::Execute, &intent);
         let body = MintExecute { intent, report };
-        let sealed = self.desk.sealer.seal(&body, stamp)?;
-        self.command(LiveCommand::Execute, sealed, Some(first.age_seconds));
+        let sealed = self.desk.sealer.seal(&body, self.stamp(&span))?;
+        self.command((LiveCommand::Execute, span), sealed, Some(first.age_seconds));
         Ok(())
     }
 
@@ -171,14 +173,40 @@ impl Case<'_> {
             PaymentLeg::Mismatched => RefundReason::Operator,
             _ => RefundReason::Declined,
         };
-        let stamp = self.desk.stamp(self.redriven.or(self.because.message_id));
-        let sealed = self.desk.sealer.seal(&MintRefund { intent, reason }, stamp)?;
+        let span = self.deciding(LiveCommand::Refund, &intent);
+        let body = MintRefund { intent, reason };
+        let sealed = self.desk.sealer.seal(&body, self.stamp(&span))?;
         self.decision.refund_commanded = true;
-        self.command(LiveCommand::Refund, sealed, None);
+        self.command((LiveCommand::Refund, span), sealed, None);
         Ok(())
     }
 
-    fn command(&mut self, command: LiveCommand, sealed: SealedMessage, after_seconds: Option<f64>) {
+    /// From the decision to its commit. A command belongs to the trace that the intent began, whatever brought us here.
+    fn deciding(&self, command: LiveCommand, intent: &Preimage) -> Span {
+        let span = tracing::info_span!(
+            "callback.decide",
+            command = command.name(),
+            tx_ref = %intent.tx_ref,
+            intent_id = %intent.intent_id(),
+            message_id = tracing::field::Empty,
+            trace_id = tracing::field::Empty,
+        );
+        telemetry::join_trace(&span, self.trace_parent.as_deref());
+        span
+    }
+
+    fn stamp(&self, span: &Span) -> Stamp {
+        let causation = self.redriven.or(self.because.message_id);
+        self.desk.stamp(causation, span)
+    }
+
+    fn command(
+        &mut self,
+        (command, span): (LiveCommand, Span),
+        sealed: SealedMessage,
+        after_seconds: Option<f64>,
+    ) {
+        span.record("message_id", tracing::field::display(&sealed.message_id));
         let again = self.redriven.is_some();
         self.decision.redrives = if again {
             self.decision.redrives.saturating_add(1)
@@ -195,6 +223,7 @@ impl Case<'_> {
             command,
             again,
             after_seconds: after_seconds.filter(|_| !again),
+            span,
         });
         self.outbox.push(OutboxRow {
             message_id: sealed.message_id,

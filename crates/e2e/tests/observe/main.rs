@@ -4,7 +4,10 @@
 mod alerts;
 mod dashboards;
 mod declared;
+mod logs;
+mod otlp;
 mod series;
+mod traces;
 
 use std::time::Duration;
 

@@ -71,7 +71,10 @@ pub async fn create(
     let mut exchange = Exchange::begin(&request, &gateway, "/mint-intents");
     let span = info_span!(
         "gateway.mint_intents.create",
+        otel.kind = "server",
         request_id = exchange.request_id(),
+        intent_id = tracing::field::Empty,
+        tx_ref = tracing::field::Empty,
         trace_id = tracing::field::Empty,
     );
     let traceparent = Single::of(request.headers(), &TRACEPARENT).once();
@@ -125,7 +128,11 @@ async fn accept(
     };
     let submission = asked.submission(gateway, &keys, exchange.request_id())?;
     match gateway.intents.submit(submission).await {
-        Outcome::Stored(answer) => Ok((Reply::stored(&answer, false), stored_label(answer.status))),
+        Outcome::Stored(answer) => {
+            let status = stored_label(answer.status);
+            tracing::debug!(status, "answered");
+            Ok((Reply::stored(&answer, false), status))
+        }
         Outcome::Replayed(answer) => Ok((Reply::stored(&answer, true), "replayed")),
         Outcome::Refused(problem) => Err(problem),
     }
@@ -199,6 +206,8 @@ impl Asked {
             tx_ref: self.wanted.tx_ref.clone(),
         };
         let intent_id = preimage.intent_id();
+        Span::current().record("intent_id", tracing::field::display(&intent_id));
+        Span::current().record("tx_ref", preimage.tx_ref.as_str());
         let accepted = AcceptedIntent {
             intent_id: intent_id.to_string(),
             status: "pending",

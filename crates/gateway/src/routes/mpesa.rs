@@ -66,6 +66,7 @@ pub async fn report(
     let mut exchange = Exchange::begin(&request, &gateway, "/callbacks/mpesa");
     let span = info_span!(
         "gateway.callbacks.mpesa",
+        otel.kind = "server",
         request_id = exchange.request_id(),
         tx_ref = tracing::field::Empty,
         trace_id = tracing::field::Empty,
@@ -138,6 +139,7 @@ async fn take(
         }
         return Err(refusal());
     }
+    tracing::debug!(status = answer.status, "answered");
     Ok(answer)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use chain::{EscrowEvent, EscrowLog, ItemOutcome, calls};
+use chain::{EscrowEvent, EscrowLog, ItemOutcome, TxHash, calls};
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality};
 use messaging::wire::Outcome;
@@ -21,14 +21,11 @@ use super::gather::Facts;
 use super::replace;
 use crate::context::{Context, WorkError};
 use crate::decide::{Ending, ItemFacts, Record, after, record_of};
-use crate::observe::Stage;
+use crate::observe::{Settled, Stage};
 use crate::{observe, outcome, story};
 
 /// Legs made final in one transaction; a longer list goes on in the next block.
 const SETTLE_AT_ONCE: u32 = 5000;
-
-/// Told once they are committed.
-type Stages = Vec<(Stage, Duration)>;
 
 pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(), WorkError> {
     let mut client = ctx.pool.get().await?;
@@ -38,7 +35,7 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
     }
     let events = facts.logs.iter().filter_map(event_row).collect::<Vec<_>>();
     blocks::insert(&tx, &row_of(&facts.header), facts.header.timestamp, &events).await?;
-    let settled = finalize(ctx, &tx, &facts).await?;
+    let finalized = finalize(ctx, &tx, &facts).await?;
     let members = members(&tx, &facts).await?;
     let mut effects = Effects::new(facts.header.number, lock_legs(&tx, &facts, &members).await?);
     for log in &facts.logs {
@@ -55,8 +52,7 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
             effects.reject(item.message_id, &item.intent_id, (why, record))?;
         }
     }
-    let mut stages = stages_of(ctx, &members, &facts);
-    stages.extend(settled);
+    let endings: Vec<Settled> = members.iter().map(|member| member.settled(ctx, &facts)).collect();
     let trips = write(ctx, &tx, effects).await?;
     for (signer, next) in &facts.next_nonces {
         signers::raise_nonce(&tx, signer, *next).await?;
@@ -67,20 +63,13 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
     for (signer, refusal) in trips {
         ctx.refused(&signer, refusal);
     }
-    for (stage, took) in stages {
-        observe::stage(stage, took);
+    for took in finalized {
+        observe::stage(Stage::MinedToFinal, took);
+    }
+    for ending in &endings {
+        observe::settled(ending);
     }
     Ok(())
-}
-
-/// The stages that this block ends, of the items that it did.
-fn stages_of(ctx: &Context, members: &[Member], facts: &Facts) -> Stages {
-    let now = ctx.clock.now();
-    let done = members
-        .iter()
-        .filter(|member| member.ending(facts) == Ending::Told(ItemOutcome::Done));
-    done.filter_map(|member| story::stage_to(&ctx.verifier.opener, &member.item, now))
-        .collect()
 }
 
 async fn write(ctx: &Context, tx: &Transaction<'_>, effects: Effects) -> Result<Vec<Trip>, WorkError> {
@@ -97,19 +86,19 @@ async fn write(ctx: &Context, tx: &Transaction<'_>, effects: Effects) -> Result<
     Ok(trips)
 }
 
-/// Paid-out legs and attempts whose block is deep enough.
-async fn finalize(ctx: &Context, tx: &Transaction<'_>, facts: &Facts) -> Result<Stages, WorkError> {
+/// Paid-out legs and attempts whose block is deep enough; how long each minted leg took to be final.
+async fn finalize(ctx: &Context, tx: &Transaction<'_>, facts: &Facts) -> Result<Vec<Duration>, WorkError> {
     let Some(block) = facts.final_block else {
-        return Ok(Stages::new());
+        return Ok(Vec::new());
     };
     attempts::mark_final(tx, block).await?;
     let mut settled = legs::lock_settling(tx, block, SETTLE_AT_ONCE).await?;
     let mut told = Vec::with_capacity(settled.len());
-    let mut stages = Stages::new();
+    let mut took = Vec::new();
     for leg in &mut settled {
         let (to, outcome) = match leg.leg {
             ChainLeg::Executed(_) => {
-                stages.push((Stage::MinedToFinal, leg.quiet));
+                took.push(leg.quiet);
                 (ChainLeg::Executed(Finality::Final), Outcome::Executed)
             }
             _ => (ChainLeg::Refunded(Finality::Final), Outcome::Refunded),
@@ -128,7 +117,7 @@ async fn finalize(ctx: &Context, tx: &Transaction<'_>, facts: &Facts) -> Result<
     let told: Vec<(&LegRow, Outcome)> = settled.iter().zip(told).collect();
     outcome::push(ctx, tx, &told).await?;
     legs::save(tx, &settled).await?;
-    Ok(stages)
+    Ok(took)
 }
 
 /// One item of an attempt that is mined or lost.
@@ -148,6 +137,18 @@ impl Member {
             .unwrap_or_else(|| told(&facts.logs, &self.tx_hash, &self.item.intent_id))
     }
 
+    fn settled(&self, ctx: &Context, facts: &Facts) -> Settled {
+        Settled {
+            command: self.item.command,
+            ending: self.ending(facts),
+            intent_id: self.item.intent_id,
+            message_id: self.item.message_id,
+            tx_hash: TxHash::from_bytes(self.tx_hash),
+            block: facts.header.number,
+            story: story::of(&ctx.verifier.opener, &self.item, ctx.clock.now()),
+        }
+    }
+
     fn settle(&self, facts: &Facts, effects: &mut Effects) -> Result<(), WorkError> {
         let id = self.item.intent_id;
         let ending = self.ending(facts);
@@ -159,7 +160,6 @@ impl Member {
             batch: self.batch,
         };
         let step = after(asked);
-        observe::settled(self.item.command, ending, &id);
         if let crate::decide::Step::Park(class) = step {
             observe::parked(&self.item, class, NEEDS_A_PERSON);
         }

@@ -132,7 +132,11 @@ async fn a_key_without_gas_holds_back_its_own_share_until_it_is_paid_for() -> Re
     world.fund(&poor.address(), 10_u128.pow(18)).await?;
     rig.mine(&world, 3).await?;
     for intent in waiting {
-        assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed, "the same bytes went again");
+        assert_eq!(
+            rig.leg(intent).await?,
+            ChainLeg::Escrowed,
+            "the same bytes went again"
+        );
     }
     assert_eq!(
         world.count("select count(*) from attempts")?,

@@ -28,7 +28,7 @@ statements! {
          where t.intent_id = $1 and a.command = 'submit') as attempted";
     INTENT =
         "select intent_id, chain_id, escrow, depositor, user_address, amount::text as amount, country_code, tx_ref, \
-         created_at from mint_intents where tx_ref = $1";
+         created_at, trace_parent from mint_intents where tx_ref = $1";
     SAVE =
         "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, chain_sequence = $6, payment_leg = $7, \
          refused = $8, live_command = $9, live_message_id = $10, \
@@ -72,6 +72,8 @@ pub struct IntentRow {
     pub intent_id: IntentId,
     pub preimage: Preimage,
     pub created_at: OffsetDateTime,
+    /// W3C trace context of the request.
+    pub trace_parent: Option<String>,
 }
 
 /// Locks the row of a txRef until the transaction ends, making it if need be.
@@ -153,7 +155,9 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
                 .ok_or_else(|| reader.corrupt("live_command", &"not a command"))?,
             message_id: MessageId(id),
         }),
-        _ => return Err(reader.corrupt("live_message_id", &"a command and its message go together")),
+        _ => {
+            return Err(reader.corrupt("live_message_id", &"a command and its message go together"));
+        }
     };
     Ok(Decision {
         tx_ref: tx_ref.clone(),
@@ -188,5 +192,6 @@ fn read_intent(row: &Row, tx_ref: &TxRef) -> Result<IntentRow, StorageError> {
             tx_ref: reader.parse("tx_ref")?,
         },
         created_at: reader.get("created_at")?,
+        trace_parent: reader.get("trace_parent")?,
     })
 }

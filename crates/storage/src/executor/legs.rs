@@ -15,19 +15,19 @@ use crate::session::{Session, execute, query};
 
 statements! {
     ENSURE =
-        "insert into chain_legs (intent_id, tx_ref, preimage, leg) \
-         select t.intent_id, t.tx_ref, t.preimage, 'queued' \
-         from unnest($1::bytea[], $2::text[], $3::text[]) as t(intent_id, tx_ref, preimage) \
+        "insert into chain_legs (intent_id, tx_ref, preimage, leg, trace_parent) \
+         select t.intent_id, t.tx_ref, t.preimage, 'queued', t.trace_parent \
+         from unnest($1::bytea[], $2::text[], $3::text[], $4::text[]) as t(intent_id, tx_ref, preimage, trace_parent) \
          order by t.intent_id on conflict (intent_id) do nothing";
     LOCK =
-        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, \
+        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, trace_parent, \
          extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where intent_id = any($1::bytea[]) order by intent_id for update";
     LOCK_SETTLING =
-        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, \
+        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, trace_parent, \
          extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where leg in ('executed', 'refunded') and not final and block_number <= $1 \
          order by intent_id limit $2 for update";
     READ =
-        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, \
+        "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, trace_parent, \
          extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where intent_id = any($1::bytea[]) order by intent_id";
     SAVE =
         "update chain_legs l set leg = c.leg, final = c.final, signer = coalesce(c.signer, l.signer), \
@@ -57,6 +57,8 @@ pub struct LegRow {
     pub reason: Option<String>,
     /// How long it has stood as it stands, by the database's clock.
     pub quiet: Duration,
+    /// W3C trace context of the first command.
+    pub trace_parent: Option<String>,
     version: i64,
     steps: Vec<Step>,
 }
@@ -122,19 +124,21 @@ const fn history_name(leg: ChainLeg) -> &'static str {
     }
 }
 
-/// Makes sure that each intent has a leg; one that is there stays as it is.
-pub async fn ensure(tx: &Transaction<'_>, intents: &[Preimage]) -> Result<(), StorageError> {
+/// Makes sure that each intent has a leg; one that is there stays as it is. Beside each intent the trace context of
+/// what asks for it.
+pub async fn ensure(tx: &Transaction<'_>, intents: &[(&Preimage, Option<&str>)]) -> Result<(), StorageError> {
     if intents.is_empty() {
         return Ok(());
     }
-    let ids: Vec<IntentId> = intents.iter().map(Preimage::intent_id).collect();
+    let ids: Vec<IntentId> = intents.iter().map(|(intent, _)| intent.intent_id()).collect();
     let ids: Vec<&[u8]> = ids.iter().map(|id| id.as_bytes().as_slice()).collect();
-    let refs: Vec<&str> = intents.iter().map(|intent| intent.tx_ref.as_str()).collect();
+    let refs: Vec<&str> = intents.iter().map(|(intent, _)| intent.tx_ref.as_str()).collect();
+    let traces: Vec<Option<&str>> = intents.iter().map(|(_, trace)| *trace).collect();
     let texts = intents
         .iter()
-        .map(|intent| serde_json::to_string(intent).map_err(|e| StorageError::bug(e.to_string())))
+        .map(|(intent, _)| serde_json::to_string(intent).map_err(|e| StorageError::bug(e.to_string())))
         .collect::<Result<Vec<_>, _>>()?;
-    execute(tx, ENSURE, &[&ids, &refs, &texts]).await?;
+    execute(tx, ENSURE, &[&ids, &refs, &texts, &traces]).await?;
     Ok(())
 }
 
@@ -253,6 +257,7 @@ pub(crate) fn read_row(row: &Row) -> Result<LegRow, StorageError> {
             .map_err(|e| reader.corrupt("block_number", &e))?,
         reason: reader.get("reason")?,
         quiet: Duration::try_from_secs_f64(reader.get("quiet")?).unwrap_or_default(),
+        trace_parent: reader.get("trace_parent")?,
         version: reader.get("version")?,
         steps: Vec::new(),
     })

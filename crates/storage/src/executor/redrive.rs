@@ -15,7 +15,7 @@ statements! {
     // that a page full of the deaf hides no other.
     UNHEARD =
         "select l.intent_id, l.tx_ref, l.preimage, l.leg, l.final, l.signer, l.tx_hash, l.block_number, l.reason, \
-         l.version, extract(epoch from clock_timestamp() - l.updated_at)::float8 as quiet \
+         l.version, l.trace_parent, extract(epoch from clock_timestamp() - l.updated_at)::float8 as quiet \
          from chain_legs l left join decisions d on d.tx_ref = l.tx_ref \
          left join executor_redrives r on r.intent_id = l.intent_id and r.leg_version = l.version \
          where l.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
