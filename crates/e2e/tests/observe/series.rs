@@ -86,7 +86,8 @@ async fn flood(client: &Client, rounds: usize) -> Result<()> {
             http.get(format!("{}/mint-intents/{word}?{word}={word}", client.base())),
             http.request(method, format!("{}/mint-intents", client.base())),
             http.post(format!("{}/callbacks/mpesa", client.base()))
-                .header("X-Request-Timestamp", &word)
+                // Never digits alone, which would be a time that is over.
+                .header("X-Request-Timestamp", format!("at {word}"))
                 .header(
                     "X-Mpesa-Signature",
                     format!("kid=mk_{word},v1={}", "0".repeat(64)),
