@@ -2,6 +2,7 @@
 //! its own tables and the resolution of exceptions.
 
 pub mod audit;
+pub mod dead_letters;
 pub mod exceptions;
 pub mod intents;
 pub mod keys;
@@ -13,6 +14,7 @@ pub mod restore;
 /// Every statement of this room, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     audit::STATEMENTS,
+    dead_letters::STATEMENTS,
     exceptions::STATEMENTS,
     intents::STATEMENTS,
     keys::STATEMENTS,
