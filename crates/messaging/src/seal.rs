@@ -110,6 +110,11 @@ impl Sealer {
         Self { keys }
     }
 
+    /// The key that seals new messages of a queue now.
+    pub fn current_kid(&self, queue: WorkQueue) -> Option<KeyId> {
+        self.keys.current().sealing(queue).map(|(kid, _)| kid.clone())
+    }
+
     /// Seals `body` for its queue under the greatest key id.
     pub fn seal<B: Body>(&self, body: &B, stamp: Stamp) -> Result<SealedMessage, SealError> {
         self.seal_text(B::QUEUE, body.intent_id(), serde_json::to_string(body)?, stamp)

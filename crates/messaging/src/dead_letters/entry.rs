@@ -33,6 +33,7 @@ pub struct DeadLetter {
     pub id: String,
     pub message_id: Option<MessageId>,
     pub intent_id: Option<IntentId>,
+    /// The work queue whose dead queue holds it.
     pub origin: WorkQueue,
     /// `delivery_limit`, `rejected`, `expired`, `maxlen` when the broker itself dead-lettered it.
     pub class: String,
@@ -122,7 +123,7 @@ impl DeadLetter {
             id,
             message_id,
             intent_id: envelope.as_ref().and_then(|e| e.intent_id),
-            origin: text(ORIGIN).and_then(|name| name.parse().ok()).unwrap_or(queue),
+            origin: queue,
             class: text(CLASS)
                 .or_else(|| native.as_ref().map(|n| n.reason.clone()))
                 .unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicRejectOptions};
-use messaging::dead_letters::Act;
+use messaging::dead_letters::{Act, DeadLetter, replay_id};
 use messaging::{Disposition, topology};
 
 use crate::rig::{QUEUE, Rig, Running, keys, one_by_one, quick_retry};
@@ -21,6 +21,14 @@ async fn park(rig: &Rig, count: u32) -> Vec<domain::ids::MessageId> {
     rig.until_ready(QUEUE.dead_name(), count).await;
     running.stop().await;
     ids
+}
+
+fn only(entry: &DeadLetter, id: domain::ids::MessageId, act: Act) -> Act {
+    if entry.message_id == Some(id) {
+        act
+    } else {
+        Act::Keep
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,11 +54,11 @@ async fn a_sweep_over_many_pages_sees_each_entry_once() {
     let rig = Rig::new().await;
     let ids = park(&rig, 1700).await;
     let mut seen = std::collections::BTreeSet::new();
-    let look = |entry: &messaging::dead_letters::DeadLetter| {
+    let look = |entry: &DeadLetter| {
         seen.extend(entry.message_id);
         Act::Keep
     };
-    assert_eq!(rig.dead().sweep(QUEUE, u64::MAX, look).await.unwrap().seen, 1700);
+    assert_eq!(rig.sweep(look).await.len(), 1700);
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), ids);
     rig.until_ready(QUEUE.dead_name(), 1700).await;
 }
@@ -59,16 +67,13 @@ async fn a_sweep_over_many_pages_sees_each_entry_once() {
 async fn a_replay_is_a_new_message_that_names_its_cause_and_works() {
     let rig = Rig::new().await;
     let ids = park(&rig, 2).await;
-    let report = rig
-        .dead()
-        .act_on(QUEUE, &ids[1].to_string(), Act::Replay)
-        .await
+    let old = ids[1];
+    let settled = rig.sweep(|entry| only(entry, old, Act::Replay)).await;
+    let new = settled
+        .iter()
+        .find_map(|one| *one.result.as_ref().unwrap())
         .unwrap();
-    let [(old, new)] = report.replayed[..] else {
-        panic!("{report:?}")
-    };
-    assert_eq!(old, ids[1]);
-    assert_ne!(old, new);
+    assert_eq!(new, replay_id(QUEUE, old));
     let mut running = Running::start(rig.parts(quick_retry()), one_by_one(), |_| Disposition::Done);
     let batch = running.next().await;
     assert_eq!(
@@ -97,25 +102,40 @@ async fn a_forged_entry_is_never_replayed() {
     )
     .await;
     rig.until_ready(QUEUE.dead_name(), 1).await;
-    let report = rig.dead().sweep(QUEUE, 10, |_| Act::Replay).await.unwrap();
-    assert!(
-        report.replayed.is_empty() && report.failed.len() == 1,
-        "{report:?}"
-    );
+    let settled = rig.sweep(|_| Act::Replay).await;
+    assert!(settled.len() == 1 && settled[0].result.is_err(), "{settled:?}");
     rig.until_ready(QUEUE.dead_name(), 1).await;
     assert_eq!(rig.ready(QUEUE.name()).await, 0);
+}
+
+/// What a replay that died between publishing and taking the entry away leaves behind, and the next one repairs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_interrupted_before_its_entry_was_taken_sends_the_same_message_again() {
+    let rig = Rig::new().await;
+    let id = park(&rig, 1).await.remove(0);
+    let entry = rig.parked(1).await.remove(0);
+    assert_eq!(rig.sweep(|_| Act::Replay).await.len(), 1);
+    // The entry is back, as if its acknowledgement had never arrived.
+    rig.forge(
+        topology::DEAD_EXCHANGE,
+        &entry.payload,
+        BasicProperties::default(),
+    )
+    .await;
+    rig.until_ready(QUEUE.dead_name(), 1).await;
+    assert_eq!(rig.sweep(|_| Act::Replay).await.len(), 1);
+    let mut running = Running::start(rig.parts(quick_retry()), one_by_one(), |_| Disposition::Done);
+    let sent = [running.next().await.remove(0), running.next().await.remove(0)];
+    running.stop().await;
+    assert_eq!(sent[0].message_id, sent[1].message_id, "one inbox row for both");
+    assert_eq!((sent[0].causation_id, sent[1].causation_id), (Some(id), Some(id)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_discard_removes_only_its_entry() {
     let rig = Rig::new().await;
     let ids = park(&rig, 3).await;
-    let report = rig
-        .dead()
-        .act_on(QUEUE, &ids[0].to_string(), Act::Discard)
-        .await
-        .unwrap();
-    assert_eq!(report.discarded, 1);
+    rig.sweep(|entry| only(entry, ids[0], Act::Discard)).await;
     let left: Vec<_> = rig
         .parked(2)
         .await
@@ -147,8 +167,7 @@ async fn a_reseal_keeps_the_entry_and_lets_the_old_key_go() {
     let one = domain::signature::HmacSecret::from_bytes(&[1; 32]).unwrap();
     both.insert(QUEUE, "k1".parse().unwrap(), one);
     rig.keys.replace(both);
-    let report = rig.dead().sweep(QUEUE, 10, |_| Act::Reseal).await.unwrap();
-    assert_eq!(report.resealed, 1);
+    assert_eq!(rig.sweep(|_| Act::Reseal).await.len(), 1);
     rig.keys.replace(keys(2, "k2"));
     let entry = rig.parked(1).await.remove(0);
     assert_eq!(

@@ -11,7 +11,7 @@ use domain::signature::HmacSecret;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use messaging::consume::{Consumer, ConsumerConfig, ConsumerParts, Delivery, Disposition};
-use messaging::dead_letters::{DeadLetter, DeadLetters};
+use messaging::dead_letters::{Act, DeadLetter, DeadLetters, PAGE, Settled};
 use messaging::wire::MintSubmit;
 use messaging::{
     Broker, BrokerConfig, Opener, Outgoing, PipelineKeys, Publisher, SealedMessage, Sealer, Service,
@@ -175,7 +175,6 @@ impl Rig {
             opener: self.opener.clone(),
             sealer: self.sealer.clone(),
             clock: Arc::new(System),
-            ids: Arc::new(System),
         }
     }
 
@@ -197,7 +196,31 @@ impl Rig {
     /// The first `count` parked entries, once there are as many.
     pub async fn parked(&self, count: u32) -> Vec<DeadLetter> {
         self.until_ready(QUEUE.dead_name(), count).await;
-        self.dead().browse(QUEUE, count).await.unwrap()
+        let limit = usize::try_from(count).unwrap();
+        self.dead().browse(QUEUE, limit).await.unwrap()
+    }
+
+    /// Goes through the whole dead queue and does what `decide` says to each entry.
+    pub async fn sweep(&self, mut decide: impl FnMut(&DeadLetter) -> Act) -> Vec<Settled> {
+        let dead = self.dead();
+        let mut sweep = dead.sweep(QUEUE).await.unwrap();
+        let mut settled = Vec::new();
+        loop {
+            let page = sweep.page(PAGE).await.unwrap();
+            if page.is_empty() {
+                break;
+            }
+            let decided = page
+                .into_iter()
+                .map(|held| {
+                    let act = decide(&held.entry);
+                    (held, act)
+                })
+                .collect();
+            settled.extend(sweep.settle(decided).await.unwrap());
+        }
+        sweep.finish().await.unwrap();
+        settled
     }
 
     /// A channel past all of our code, as a broker's owner would use.

@@ -1,35 +1,48 @@
 //! `dlq`: dead-letter queues. Each entry tells its whole story; only a verified seal makes it replayable.
 
 mod act;
+mod choose;
+mod drain;
+mod export;
+mod facts;
+mod fate;
+mod history;
+mod stats;
 mod view;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use messaging::dead_letters::{DeadLetter, DeadLetters};
+use messaging::dead_letters::{DeadLetter, DeadLetters, PAGE};
 use messaging::{Opener, Sealer, SharedPipelineKeys, WorkQueue};
 use runtime::KeyDirectory;
-use serde_json::json;
 
 use crate::Verdict;
 use crate::context::Context;
 use crate::output::{Output, Style};
 use crate::problem::problem;
 use crate::text::moment;
+use choose::Which;
 
-/// Look into, replay or discard parked messages
+/// Look into, replay, discard, export or re-seal parked messages
 #[derive(Subcommand)]
 pub enum Dlq {
     List(List),
     Show(Show),
+    Stats(stats::Stats),
     Replay(act::Replay),
     Discard(act::Discard),
+    Reseal(act::Reseal),
+    Export(export::Export),
+    History(history::History),
 }
 
 /// List parked messages, oldest first; nothing is removed
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails dlq list\n  \
-    fiatrails dlq list --queue mint.submit --class seal_invalid --json")]
+    fiatrails dlq list --queue mint.submit --class seal_invalid --json\n  \
+    fiatrails dlq list --tx-ref TX0000000001\n  \
+    fiatrails dlq list --older-than 2h --text 'connection refused'")]
 pub struct List {
     #[command(flatten)]
     which: Which,
@@ -51,42 +64,16 @@ pub struct Show {
     queue: Option<WorkQueue>,
 }
 
-/// A choice of entries.
-#[derive(Args, Clone)]
-struct Which {
-    /// Only this queue: mint.submit, mint.execute, mint.refund, mint.outcome, mpesa.result [default: all]
-    #[arg(long)]
-    queue: Option<WorkQueue>,
-    /// Only this error class, e.g. seal_invalid
-    #[arg(long)]
-    class: Option<String>,
-    /// Only about this intent (0x...)
-    #[arg(long, value_name = "ID")]
-    intent: Option<domain::ids::IntentId>,
-}
-
-impl Which {
-    fn queues(&self) -> Vec<WorkQueue> {
-        self.queue
-            .map_or_else(|| WorkQueue::ALL.to_vec(), |queue| vec![queue])
-    }
-
-    fn fits(&self, entry: &DeadLetter) -> bool {
-        self.class.as_ref().is_none_or(|class| *class == entry.class)
-            && self.intent.is_none_or(|intent| entry.intent_id == Some(intent))
-    }
-
-    fn is_everything(&self) -> bool {
-        self.queue.is_none() && self.class.is_none() && self.intent.is_none()
-    }
-}
-
 pub async fn run(context: &Context, out: &mut Output, command: &Dlq) -> Result<Verdict> {
     match command {
         Dlq::List(args) => list(context, out, args).await,
         Dlq::Show(args) => show(context, out, args).await,
+        Dlq::Stats(args) => stats::run(context, out, args).await,
         Dlq::Replay(args) => act::replay(context, out, args).await,
         Dlq::Discard(args) => act::discard(context, out, args).await,
+        Dlq::Reseal(args) => act::reseal(context, out, args).await,
+        Dlq::Export(args) => export::run(context, out, args).await,
+        Dlq::History(args) => history::run(context, out, args).await,
     }
 }
 
@@ -103,50 +90,68 @@ fn dead_letters(context: &Context) -> Result<DeadLetters> {
         opener: Opener::new(keys.clone()),
         sealer: Sealer::new(keys),
         clock: context.clock.clone(),
-        ids: context.ids.clone(),
     })
+}
+
+/// Shows every entry of the queues to `visit`, which says whether to go on with that queue.
+async fn look(
+    dead: &DeadLetters,
+    queues: &[WorkQueue],
+    mut visit: impl FnMut(&DeadLetter) -> Result<bool>,
+) -> Result<()> {
+    for queue in queues {
+        let mut sweep = dead.sweep(*queue).await?;
+        'queue: loop {
+            let page = sweep.page(PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for held in &page {
+                if !visit(&held.entry)? {
+                    break 'queue;
+                }
+            }
+        }
+        sweep.finish().await?;
+    }
+    Ok(())
 }
 
 async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdict> {
     let dead = dead_letters(context)?;
-    let mut found = Vec::new();
-    for queue in args.which.queues() {
-        let mut kept = 0;
-        let keep = |entry: &DeadLetter| {
-            if kept == args.limit {
-                return messaging::dead_letters::Act::Stop;
-            }
-            if args.which.fits(entry) {
-                kept += 1;
-                found.push(entry.clone());
-            }
-            messaging::dead_letters::Act::Keep
-        };
-        dead.sweep(queue, u64::MAX, keep).await?;
-    }
+    let filter = args.which.filter(context.clock.now())?;
+    let (mut found, mut rows) = (Vec::new(), Vec::new());
+    let (mut queue, mut kept) = (None, 0);
+    // What is kept of an entry is a line, never its payload.
+    look(&dead, &args.which.queues(), |entry| {
+        if queue.replace(entry.origin) != Some(entry.origin) {
+            kept = 0;
+        }
+        if filter.fits(entry) {
+            kept += 1;
+            found.push(view::document(entry, &dead.opener, false));
+            rows.push(vec![
+                entry.id.clone(),
+                entry.origin.operation().to_owned(),
+                entry.class.clone(),
+                entry.attempts.to_string(),
+                entry.failed_at.map(moment).unwrap_or_default(),
+                view::seal(entry, &dead.opener).to_owned(),
+                view::tx_ref(entry).unwrap_or_default(),
+                entry.text.clone(),
+            ]);
+        }
+        Ok(kept < args.limit)
+    })
+    .await?;
     dead.broker.close().await;
-    let value: Vec<_> = found
-        .iter()
-        .map(|entry| view::document(entry, &dead.opener, false))
-        .collect();
-    out.show(&value, |page| {
-        if found.is_empty() {
+    out.show(&found, |page| {
+        if rows.is_empty() {
             page.styled(Style::Good, "nothing is parked");
             return;
         }
-        let row = |e: &DeadLetter| {
-            vec![
-                e.id.clone(),
-                e.origin.operation().to_owned(),
-                e.class.clone(),
-                e.attempts.to_string(),
-                e.failed_at.map(moment).unwrap_or_default(),
-                view::seal(e, &dead.opener).to_owned(),
-                e.text.clone(),
-            ]
-        };
-        let headers = ["id", "queue", "class", "tries", "failed", "seal", "text"];
-        page.table(&headers, &found.iter().map(row).collect::<Vec<_>>());
+        let headers = ["id", "queue", "class", "tries", "failed", "seal", "txRef", "text"];
+        page.table(&headers, &rows);
     })?;
     Ok(Verdict::Yes)
 }
@@ -173,14 +178,4 @@ async fn find(dead: &DeadLetters, queue: Option<WorkQueue>, id: &str) -> Result<
         format!("no parked message is called {id}"),
         "`fiatrails dlq list` shows the ids; another command may hold the queue at this moment",
     ))
-}
-
-/// What was chosen, for the audit log.
-fn selection(which: &Which, id: Option<&String>) -> serde_json::Value {
-    json!({
-        "id": id,
-        "queue": which.queue.map(WorkQueue::name),
-        "class": which.class,
-        "intentId": which.intent,
-    })
 }

@@ -138,7 +138,7 @@ async fn a_deposit_a_user_made_directly_is_listed_apart() -> Result<()> {
 }
 
 /// The user mints themselves some development stablecoin, approves the escrow, and deposits 5.
-fn direct_deposit(node: &Anvil, addresses: &Addresses) -> Result<()> {
+pub fn direct_deposit(node: &Anvil, addresses: &Addresses) -> Result<()> {
     let word = |text: &str| format!("0x{:0<64}", hex::encode(text));
     let amount = "5000000000000000000";
     let (country, tx_ref) = (word("KES"), word("DIRECT-1"));

@@ -1,96 +1,15 @@
-//! Dead letters on a real broker: read, replayed as new sealed messages, discarded; forged ones stay.
+//! Dead letters on a real broker: read, replayed as new sealed messages, closed when done, discarded; forged ones stay.
 
-use anyhow::Result;
-use domain::clock::{Clock as _, IdSource as _, System};
-use messaging::dead_letters::Story;
-use messaging::wire::{MintRefund, RefundReason};
-use messaging::{
-    Broker, BrokerConfig, Outgoing, Publisher, SealedMessage, Sealer, Service, Stamp, WorkQueue,
-};
-use runtime::KeyDirectory;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use domain::signature::HmacSecret;
+use messaging::wire::MintSubmit;
+use messaging::{PipelineKeys, Sealer, SharedPipelineKeys, WorkQueue};
 use serde_json::Value;
-use testkit::{Database, DevKeys, Servers, Vhost};
 
-use crate::cli::Cli;
-
-struct Rig {
-    cli: Cli,
-    database: Database,
-    vhost: Vhost,
-    publisher: Publisher,
-    sealer: Sealer,
-    _dir: tempfile::TempDir,
-}
-
-impl Rig {
-    async fn start() -> Result<Self> {
-        let servers = Servers::shared()?;
-        let (database, vhost) = (servers.database().await?, servers.vhost().await?);
-        let dir = tempfile::tempdir()?;
-        let keys = DevKeys::generate(dir.path())?;
-        let cli = Cli::new().on(&database)?.broker(&vhost).keys(&keys);
-        cli.ok(&["topology", "declare"])?;
-        let broker = Broker::new(BrokerConfig {
-            url: vhost.url().into(),
-            service: Service::Ops,
-            version: "test".into(),
-            ca_pem: None,
-        })?;
-        let sealer = Sealer::new(KeyDirectory::open(&keys.dir("ops"))?.pipeline());
-        Ok(Self {
-            cli,
-            database,
-            vhost,
-            publisher: broker.publisher(),
-            sealer,
-            _dir: dir,
-        })
-    }
-
-    fn message(&self, tx_ref: &str) -> Result<SealedMessage> {
-        let intent = domain::ids::Preimage {
-            chain_id: 31430,
-            escrow: "0x5FbDB2315678afecb367f032d93F642f64180aa3".parse()?,
-            depositor: "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65".parse()?,
-            user: "0x70997970C51812dc3A010C7d01b50e0d17dc79C8".parse()?,
-            amount: "150000000000000000000".parse()?,
-            country_code: domain::country::CountryCode::KES,
-            tx_ref: tx_ref.parse()?,
-        };
-        let body = MintRefund {
-            intent,
-            reason: RefundReason::Declined,
-        };
-        let stamp = Stamp {
-            message_id: System.message_id(),
-            causation_id: None,
-            at: System.now(),
-            traceparent: None,
-        };
-        Ok(self.sealer.seal(&body, stamp)?)
-    }
-
-    async fn park(&self, bytes: &[u8], class: &'static str) -> Result<()> {
-        let story = Story {
-            class,
-            text: "as a test wants it",
-            attempts: 1,
-            last_tx_hash: None,
-        };
-        let parked = Outgoing::parked(
-            WorkQueue::MintRefund,
-            bytes,
-            &story,
-            System.now(),
-            ("mint-executor", "test"),
-        );
-        Ok(self.publisher.publish(parked).await?)
-    }
-
-    async fn work(&self) -> Result<Vec<Value>> {
-        self.vhost.peek("mint.refund.v1", 10).await
-    }
-}
+use crate::dlq_rig::{QUEUE, Rig, column};
 
 #[tokio::test]
 async fn an_entry_tells_its_story_and_is_replayed_as_a_new_sealed_message() -> Result<()> {
@@ -101,8 +20,8 @@ async fn an_entry_tells_its_story_and_is_replayed_as_a_new_sealed_message() -> R
 
     let listed = rig.cli.json(&["dlq", "list"])?;
     assert_eq!(
-        (&listed[0]["id"], &listed[0]["seal"]),
-        (&id.as_str().into(), &"valid".into()),
+        (&listed[0]["id"], &listed[0]["seal"], &listed[0]["txRef"]),
+        (&id.as_str().into(), &"valid".into(), &"TX1".into()),
         "{listed}"
     );
     let shown = rig.cli.json(&["dlq", "show", &id])?;
@@ -114,8 +33,13 @@ async fn an_entry_tells_its_story_and_is_replayed_as_a_new_sealed_message() -> R
 
     let replay = ["dlq", "replay", &id, "--reason", "RPC was down"];
     let planned = rig.cli.json(&[&replay[..], &["--dry-run"]].concat())?;
-    assert_eq!(planned["entries"][0]["id"], id.as_str());
+    assert_eq!(
+        (&planned["entries"][0]["id"], &planned["entries"][0]["act"]),
+        (&id.as_str().into(), &"replay".into()),
+        "{planned}"
+    );
     assert!(rig.work().await?.is_empty(), "a dry run does nothing");
+    assert_eq!(rig.database.sql("select count(*) from audit_log")?, "0");
     let unasked = rig.cli.run(&replay)?;
     assert!(
         unasked.code == 2 && unasked.stderr.contains("--yes"),
@@ -123,13 +47,12 @@ async fn an_entry_tells_its_story_and_is_replayed_as_a_new_sealed_message() -> R
     );
 
     let done = rig.cli.json(&[&replay[..], &["--yes"]].concat())?;
-    assert_eq!(done["replayed"][0]["old"], id.as_str(), "{done}");
+    assert_eq!(done["counts"]["replayed"], 1, "{done}");
     let sent = rig.work().await?;
     assert_eq!(sent.len(), 1);
-    let envelope: Value = serde_json::from_str(sent[0]["payload"].as_str().unwrap_or_default())?;
-    assert_eq!(envelope["causationId"], id.as_str());
-    assert_eq!(envelope["messageId"], done["replayed"][0]["new"]);
-    assert_ne!(envelope["messageId"], id.as_str());
+    assert_eq!(sent[0]["causationId"], id.as_str());
+    assert_eq!(sent[0]["messageId"], done["entries"][0]["newId"]);
+    assert_ne!(sent[0]["messageId"], id.as_str());
     assert!(rig.cli.ok(&["dlq", "list"])?.contains("nothing is parked"));
     let audit = rig
         .database
@@ -138,6 +61,30 @@ async fn an_entry_tells_its_story_and_is_replayed_as_a_new_sealed_message() -> R
         audit,
         "tester dlq.replay RPC was down\ntester dlq.replay.done RPC was down"
     );
+
+    let new = done["entries"][0]["newId"].as_str().unwrap_or_default();
+    for name in [id.as_str(), new] {
+        let history = rig.cli.json(&["dlq", "history", name])?;
+        let line = &history[0];
+        assert_eq!(
+            (
+                &line["who"],
+                &line["why"],
+                &line["act"],
+                &line["state"],
+                &line["txRef"]
+            ),
+            (
+                &"tester".into(),
+                &"RPC was down".into(),
+                &"replay".into(),
+                &"done".into(),
+                &"TX1".into()
+            ),
+            "{history}"
+        );
+        assert_eq!((&line["id"], &line["newId"]), (&id.as_str().into(), &new.into()));
+    }
     Ok(())
 }
 
@@ -163,9 +110,16 @@ async fn what_is_not_sealed_by_us_is_never_replayed_but_can_be_discarded() -> Re
         "--reason",
         "drill",
         "--yes",
+        "--json",
     ];
     let ran = rig.cli.run(&all)?;
     assert_eq!(ran.code, 1, "{ran:?}");
+    let told: Value = serde_json::from_str(&ran.stdout)?;
+    assert_eq!(
+        (&told["counts"]["replayed"], &told["counts"]["kept"]),
+        (&1.into(), &2.into()),
+        "{told}"
+    );
     assert_eq!(rig.work().await?.len(), 1, "only the genuine one");
     let left = rig.cli.json(&["dlq", "list"])?;
     assert_eq!(left.as_array().map(Vec::len), Some(2), "{left}");
@@ -184,23 +138,17 @@ async fn what_is_not_sealed_by_us_is_never_replayed_but_can_be_discarded() -> Re
         "forged",
         "--yes",
     ];
-    assert_eq!(rig.cli.json(&discard)?["discarded"], 1);
+    assert_eq!(rig.cli.json(&discard)?["counts"]["discarded"], 1);
     assert_eq!(rig.cli.run(&discard)?.code, 1, "nothing fits any more");
     let left = rig.cli.json(&["dlq", "list"])?;
-    assert_eq!(
-        (left.as_array().map(Vec::len), &left[0]["class"]),
-        (Some(1), &"malformed".into())
-    );
+    assert_eq!(column(&left, "class"), ["malformed"], "{left}");
     Ok(())
 }
 
 #[tokio::test]
 async fn no_more_than_the_bound_are_replayed() -> Result<()> {
     let rig = Rig::start().await?;
-    for n in 0..5 {
-        rig.park(&rig.message(&format!("TX{n}"))?.bytes, "unavailable")
-            .await?;
-    }
+    rig.park_many(0, 5, "unavailable").await?;
     let args = [
         "dlq",
         "replay",
@@ -212,8 +160,229 @@ async fn no_more_than_the_bound_are_replayed() -> Result<()> {
         "drill",
         "--yes",
     ];
-    assert_eq!(rig.cli.json(&args)?["replayed"].as_array().map(Vec::len), Some(3));
+    assert_eq!(rig.cli.json(&args)?["counts"]["replayed"], 3);
     assert_eq!(rig.work().await?.len(), 3);
     assert_eq!(rig.cli.json(&["dlq", "list"])?.as_array().map(Vec::len), Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replay_keeps_to_its_rate() -> Result<()> {
+    let rig = Rig::start().await?;
+    rig.park_many(0, 6, "unavailable").await?;
+    let begun = std::time::Instant::now();
+    let args = [
+        "dlq",
+        "replay",
+        "--class",
+        "unavailable",
+        "--rate",
+        "2",
+        "--reason",
+        "drill",
+        "--yes",
+    ];
+    assert_eq!(rig.cli.json(&args)?["counts"]["replayed"], 6);
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_done_on_chain_is_closed_with_the_reason_and_not_sent() -> Result<()> {
+    let rig = Rig::start().await?;
+    let submit = |tx_ref: &str| -> Result<_> {
+        rig.seal(&MintSubmit {
+            intent: rig.intent(tx_ref)?,
+            integrator: "acme".parse()?,
+            accepted_at: 1_767_225_600,
+        })
+    };
+    let (done, undone) = (submit("DIRECT-1")?, submit("DIRECT-2")?);
+    rig.park_on(WorkQueue::MintSubmit, &done.bytes, "parked").await?;
+    rig.park_on(WorkQueue::MintSubmit, &undone.bytes, "parked")
+        .await?;
+    // A chain younger than the finality has nothing final to ask about.
+    rig.node.mine(10).await?;
+    crate::chain::direct_deposit(&rig.node, &rig.addresses)?;
+
+    let replay = [
+        "dlq",
+        "replay",
+        "--queue",
+        "mint.submit",
+        "--reason",
+        "drill",
+        "--yes",
+        "--json",
+    ];
+    let early = rig.cli.run(&[&replay[..], &["--dry-run"]].concat())?;
+    let early: Value = serde_json::from_str(&early.stdout).with_context(|| format!("{early:?}"))?;
+    assert_eq!(
+        column(&early["entries"], "act"),
+        ["keep", "replay"],
+        "mined, not final: {early}"
+    );
+    rig.node.mine(20).await?;
+    let blind = rig.cli.clone().with("RPC_URL", "").run(&replay)?;
+    assert!(
+        blind.code == 2 && blind.stderr.contains("--without-chain"),
+        "{blind:?}"
+    );
+    let ran = rig.cli.run(&replay)?;
+    let told: Value = serde_json::from_str(&ran.stdout)?;
+    assert_eq!(
+        (ran.code, column(&told["entries"], "act")),
+        (0, vec!["close", "replay"]),
+        "{told}"
+    );
+    let sent = rig.vhost.peek("mint.submit.v1", 10).await?;
+    assert_eq!(sent.len(), 1);
+    let history = rig.cli.json(&["dlq", "history", &done.message_id.to_string()])?;
+    assert_eq!(
+        history[0]["note"], "the deposit is on chain, and final",
+        "{history}"
+    );
+    assert!(rig.cli.ok(&["dlq", "list"])?.contains("nothing is parked"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn entries_are_found_by_reference_age_and_text_and_counted_and_exported() -> Result<()> {
+    let rig = Rig::start().await?;
+    rig.park_many(0, 3, "unavailable").await?;
+    rig.park(b"not an envelope", "malformed").await?;
+    let count = |args: &[&str]| -> Result<usize> {
+        let found = rig.cli.json(&[&["dlq", "list"], args].concat())?;
+        Ok(found.as_array().map_or(0, Vec::len))
+    };
+    assert_eq!(count(&["--tx-ref", "TX1"])?, 1);
+    assert_eq!(count(&["--text", "TEST wants"])?, 4);
+    assert_eq!(count(&["--text", "nobody said this"])?, 0);
+    assert_eq!(
+        (count(&["--newer-than", "1h"])?, count(&["--older-than", "1h"])?),
+        (4, 0)
+    );
+    let bad = rig.cli.run(&["dlq", "list", "--older-than", "long"])?;
+    assert!(bad.code == 2 && bad.stderr.contains("--older-than"), "{bad:?}");
+
+    let stats = rig.cli.json(&["dlq", "stats"])?;
+    let of = |class: &str| {
+        let groups = stats.as_array().map(Vec::as_slice).unwrap_or_default();
+        groups.iter().find(|group| group["class"] == class).cloned()
+    };
+    let group = of("unavailable").context("the group")?;
+    assert_eq!(
+        (&group["count"], &group["seals"]["valid"]),
+        (&3.into(), &3.into()),
+        "{stats}"
+    );
+    assert!(group["oldest"].is_string(), "{stats}");
+    assert_eq!(
+        of("malformed").context("the group")?["seals"]["malformed"],
+        1,
+        "{stats}"
+    );
+
+    let file = rig.dir.path().join("out.jsonl");
+    let out = file.display().to_string();
+    let export = [
+        "dlq",
+        "export",
+        "--class",
+        "unavailable",
+        "--out",
+        &out,
+        "--reason",
+        "INC-42",
+    ];
+    assert_eq!(rig.cli.json(&export)?["entries"], 3);
+    assert_eq!(rig.cli.run(&export)?.code, 2, "a file is not overwritten");
+    assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+    let lines: Vec<Value> = std::fs::read_to_string(&file)?
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[0]["payload"]["body"]["intent"]["txRef"], lines[0]["txRef"]);
+    assert_eq!(
+        rig.database.sql("select act || ' ' || why from audit_log")?,
+        "dlq.export INC-42"
+    );
+    assert_eq!(count(&[])?, 4, "looking takes nothing away");
+    Ok(())
+}
+
+#[tokio::test]
+async fn resealing_lets_an_old_key_go_and_leaves_forged_entries_as_they_are() -> Result<()> {
+    let rig = Rig::start().await?;
+    rig.park_many(0, 2, "unavailable").await?;
+    rig.park(b"not an envelope", "malformed").await?;
+    let dir = rig.keys.dir("ops").join("pipeline/mint.refund");
+    let old = std::fs::read_dir(&dir)?.next().context("a key")??.path();
+    let secret = "ab".repeat(32);
+    std::fs::write(dir.join("pk_zzz"), &secret)?;
+
+    let args = [
+        "dlq",
+        "reseal",
+        "--queue",
+        "mint.refund",
+        "--reason",
+        "rotation",
+        "--yes",
+        "--json",
+    ];
+    let first = rig.cli.run(&args)?;
+    let told: Value = serde_json::from_str(&first.stdout)?;
+    assert_eq!(
+        (first.code, &told["counts"]["resealed"], &told["counts"]["kept"]),
+        (1, &2.into(), &1.into()),
+        "{told}"
+    );
+    let again: Value = serde_json::from_str(&rig.cli.run(&args)?.stdout)?;
+    assert_eq!(
+        again["counts"]["resealed"], 0,
+        "nothing is under the old key any more: {again}"
+    );
+    std::fs::remove_file(old)?;
+    let stats = rig.cli.json(&["dlq", "stats", "--class", "unavailable"])?;
+    assert_eq!(stats[0]["seals"]["valid"], 2, "{stats}");
+    Ok(())
+}
+
+/// Not a key of the operator's: such an entry is nobody's to replay here.
+#[tokio::test]
+async fn an_entry_under_a_key_that_is_not_here_waits() -> Result<()> {
+    let rig = Rig::start().await?;
+    let foreign = PipelineKeys::new().with(QUEUE, "pk_elsewhere".parse()?, HmacSecret::from_bytes(&[9; 32])?);
+    let message = rig.message("TX1")?;
+    let sealer = Sealer::new(SharedPipelineKeys::new(foreign));
+    let elsewhere = sealer.seal(
+        &messaging::wire::MintRefund {
+            intent: rig.intent("TX1")?,
+            reason: messaging::wire::RefundReason::Declined,
+        },
+        messaging::Stamp {
+            message_id: message.message_id,
+            causation_id: None,
+            at: time::OffsetDateTime::UNIX_EPOCH,
+            traceparent: None,
+        },
+    )?;
+    rig.park(&elsewhere.bytes, "unknown_key").await?;
+    let ran = rig.cli.run(&[
+        "dlq",
+        "replay",
+        "--class",
+        "unknown_key",
+        "--reason",
+        "drill",
+        "--yes",
+    ])?;
+    assert!(
+        ran.code == 1 && ran.stdout.contains("unknown pipeline key"),
+        "{ran:?}"
+    );
+    assert!(rig.work().await?.is_empty());
     Ok(())
 }

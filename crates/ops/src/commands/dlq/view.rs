@@ -1,5 +1,6 @@
 //! One parked message, readable from itself alone.
 
+use base64::Engine as _;
 use messaging::dead_letters::DeadLetter;
 use messaging::{OpenError, Opener};
 use serde_json::{Value, json};
@@ -17,6 +18,20 @@ pub fn seal(entry: &DeadLetter, opener: &Opener) -> &'static str {
     }
 }
 
+/// The payment reference an entry claims to be about: good for finding it, not to be believed.
+pub fn tx_ref(entry: &DeadLetter) -> Option<String> {
+    let envelope: Value = serde_json::from_slice(&entry.payload).ok()?;
+    let body: Value = serde_json::from_str(envelope.get("body")?.as_str()?).ok()?;
+    if let Some(tx_ref) = body.pointer("/intent/txRef") {
+        return tx_ref.as_str().map(str::to_owned);
+    }
+    let raw = base64::engine::general_purpose::STANDARD
+        .decode(body.pointer("/report/body")?.as_str()?)
+        .ok()?;
+    let report: Value = serde_json::from_slice(&raw).ok()?;
+    report.get("txRef")?.as_str().map(str::to_owned)
+}
+
 pub fn document(entry: &DeadLetter, opener: &Opener, with_payload: bool) -> Value {
     let mut document = json!({
         "id": entry.id,
@@ -29,6 +44,7 @@ pub fn document(entry: &DeadLetter, opener: &Opener, with_payload: bool) -> Valu
         "service": entry.service,
         "version": entry.version,
         "intentId": entry.intent_id,
+        "txRef": tx_ref(entry),
         "lastTxHash": entry.last_tx_hash,
         "traceId": entry.trace_id,
         "seal": seal(entry, opener),
@@ -62,6 +78,7 @@ pub fn describe(page: &mut Page, entry: &DeadLetter, opener: &Opener) {
     page.field_opt("first seen", entry.first_seen.map(moment));
     page.field_opt("failed at", entry.failed_at.map(moment));
     page.field("parked by", format!("{} {}", entry.service, entry.version));
+    page.field_opt("txRef", tx_ref(entry));
     page.field_opt("intent id", entry.intent_id.map(|id| id.to_string()));
     page.field_opt("last transaction", entry.last_tx_hash.as_ref());
     page.field_opt("trace id", entry.trace_id.as_ref());

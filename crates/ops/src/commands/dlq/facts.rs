@@ -1,0 +1,165 @@
+//! What is known about a page of entries: their seals, the services' rows, and the chain itself.
+
+use anyhow::{Context as _, Result};
+use chain::{At, Chain};
+use domain::ids::{IntentId, ReportId};
+use messaging::dead_letters::DeadLetter;
+use messaging::seal::Opened;
+use messaging::wire::{Body, MintExecute, MintOutcome, MintRefund, MintSubmit, MpesaResult};
+use messaging::{OpenError, Opener, WorkQueue};
+use storage::Client;
+use storage::ops::dead_letters;
+use tokio::sync::OnceCell;
+
+use super::fate::{Facts, Leg, Record};
+use crate::context::Context;
+
+/// Where facts come from.
+pub struct Sources<'a> {
+    pub context: &'a Context,
+    pub opener: Opener,
+    /// False: the executor's rows must do.
+    pub ask_chain: bool,
+    chain: OnceCell<View>,
+}
+
+struct View {
+    chain: Chain,
+    confirmations: u64,
+}
+
+/// What a verified entry is about.
+enum Subject {
+    Command(IntentId),
+    Outcome {
+        intent: IntentId,
+        tx_ref: String,
+        sequence: u64,
+    },
+    Report(ReportId),
+}
+
+impl<'a> Sources<'a> {
+    pub fn new(context: &'a Context, opener: Opener, ask_chain: bool) -> Self {
+        Self {
+            context,
+            opener,
+            ask_chain,
+            chain: OnceCell::new(),
+        }
+    }
+
+    /// One for each entry, in order. At most two questions to the chain and three to the database.
+    pub async fn of(&self, client: &Client, entries: &[&DeadLetter]) -> Result<Vec<Facts>> {
+        let subjects: Vec<Result<Subject, OpenError>> =
+            entries.iter().map(|entry| self.subject(entry)).collect();
+        let known: Vec<&Subject> = subjects.iter().filter_map(|s| s.as_ref().ok()).collect();
+        let commands: Vec<IntentId> = known
+            .iter()
+            .filter_map(|s| match s {
+                Subject::Command(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let tx_refs: Vec<&str> = known
+            .iter()
+            .filter_map(|s| match s {
+                Subject::Outcome { tx_ref, .. } => Some(tx_ref.as_str()),
+                _ => None,
+            })
+            .collect();
+        let reports: Vec<ReportId> = known
+            .iter()
+            .filter_map(|s| match s {
+                Subject::Report(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let legs = dead_letters::legs(client, &commands).await?;
+        let believed = dead_letters::believed(client, &tx_refs).await?;
+        let outcomes = dead_letters::outcomes(client, &reports).await?;
+        let mut records = self.records(&commands).await?.into_iter();
+        let facts = subjects.into_iter().map(|subject| match subject {
+            Err(error) => Facts::Unreadable(error),
+            Ok(Subject::Command(id)) => Facts::Command {
+                leg: legs
+                    .get(&id)
+                    .cloned()
+                    .map(|(name, is_final)| Leg { name, is_final }),
+                record: records.next(),
+            },
+            Ok(Subject::Outcome { intent, sequence, .. }) => Facts::Outcome {
+                sequence,
+                believed: believed.get(&intent).copied(),
+            },
+            Ok(Subject::Report(id)) => Facts::Report {
+                outcome: outcomes.get(&id).cloned(),
+            },
+        });
+        Ok(facts.collect())
+    }
+
+    fn subject(&self, entry: &DeadLetter) -> Result<Subject, OpenError> {
+        let opened = self.opener.open(entry.origin, &entry.payload)?;
+        match entry.origin {
+            WorkQueue::MintSubmit => command::<MintSubmit>(&opened),
+            WorkQueue::MintExecute => command::<MintExecute>(&opened),
+            WorkQueue::MintRefund => command::<MintRefund>(&opened),
+            WorkQueue::MintOutcome => {
+                let body: MintOutcome = opened.body()?;
+                Ok(Subject::Outcome {
+                    intent: body.intent.intent_id(),
+                    tx_ref: body.intent.tx_ref.to_string(),
+                    sequence: body.sequence,
+                })
+            }
+            WorkQueue::MpesaResult => {
+                let body: MpesaResult = opened.body()?;
+                Ok(Subject::Report(body.report.report_id))
+            }
+        }
+    }
+
+    /// The escrow's records of the intents, in order; none when the chain is not asked.
+    async fn records(&self, ids: &[IntentId]) -> Result<Vec<Record>> {
+        if !self.ask_chain || ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let view = self.chain.get_or_try_init(|| self.open_chain()).await?;
+        let head = view.chain.latest_header().await?;
+        let latest = view.chain.intents(ids, At::Block(head.hash)).await?;
+        let settled = match head.number.checked_sub(view.confirmations) {
+            Some(number) => view.chain.intents(ids, At::Number(number)).await?,
+            None => vec![None; ids.len()],
+        };
+        let status = |found: Option<chain::watch::IntentOnChain>| found.map(|intent| intent.status);
+        Ok(latest
+            .into_iter()
+            .zip(settled)
+            .map(|(latest, settled)| Record {
+                latest: status(latest),
+                settled: status(settled),
+            })
+            .collect())
+    }
+
+    async fn open_chain(&self) -> Result<View> {
+        let opened = async {
+            let contracts = self.context.environment.contracts()?;
+            let chain = self.context.chain(contracts.escrow)?.pinned();
+            self.context.check_chain_id(&chain).await?;
+            let confirmations = self.context.policy()?.chain.confirmations;
+            anyhow::Ok(View { chain, confirmations })
+        };
+        opened.await.context(
+            "the chain is asked before a command is replayed (--without-chain trusts the executor's rows)",
+        )
+    }
+}
+
+fn command<B: Body>(opened: &Opened) -> Result<Subject, OpenError> {
+    let body: B = opened.body()?;
+    body.intent_id()
+        .map(Subject::Command)
+        .ok_or_else(|| OpenError::Malformed("a command without an intent".into()))
+}

@@ -1,0 +1,94 @@
+//! `dlq history`: what was done to parked messages, by whom and why.
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+use storage::ops::dead_letters::{self, ActRow, Filter};
+use uuid::Uuid;
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::output::{Output, Style};
+use crate::text::moment;
+
+/// Show what was done to parked messages, latest first: who, when, why, and the new message of a replay
+///
+/// A line that stayed 'begun' is an act that died half-way: the entry may be parked still, and doing it again is safe.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails dlq history\n  \
+    fiatrails dlq history 018f0000-0000-7000-8000-000000000001\n  \
+    fiatrails dlq history --tx-ref TX0000000001 --json")]
+pub struct History {
+    /// One entry's id, or the id of the message that went out instead
+    id: Option<String>,
+    /// Only one run of a command, by its id
+    #[arg(long, value_name = "RUN_ID")]
+    run: Option<Uuid>,
+    /// Only about this payment reference
+    #[arg(long, value_name = "TXREF")]
+    tx_ref: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+}
+
+pub async fn run(context: &Context, out: &mut Output, args: &History) -> Result<Verdict> {
+    let filter = Filter {
+        run_id: args.run,
+        entry_id: args.id.as_deref(),
+        tx_ref: args.tx_ref.as_deref(),
+        limit: args.limit,
+    };
+    let rows = dead_letters::list(&context.client().await?, &filter).await?;
+    let value: Vec<Value> = rows.iter().map(document).collect();
+    out.show(&value, |page| {
+        if rows.is_empty() {
+            page.styled(Style::Plain, "nothing was done");
+            return;
+        }
+        let headers = [
+            "at",
+            "who",
+            "act",
+            "state",
+            "queue",
+            "id",
+            "new id, or why",
+            "reason",
+        ];
+        page.table(&headers, &rows.iter().map(row).collect::<Vec<_>>());
+    })?;
+    Ok(Verdict::Yes)
+}
+
+fn document(row: &ActRow) -> Value {
+    let intent = row.intent_id.as_ref().map(|id| format!("0x{}", hex::encode(id)));
+    json!({
+        "runId": row.run_id, "at": moment(row.at), "who": row.who, "why": row.why, "automatic": row.automatic,
+        "act": row.act, "state": row.state, "error": row.error, "queue": row.queue, "id": row.entry_id,
+        "newId": row.new_message_id, "intentId": intent, "txRef": row.tx_ref, "class": row.class, "note": row.note,
+        "cameBackAt": row.came_back_at.map(moment),
+    })
+}
+
+fn row(row: &ActRow) -> Vec<String> {
+    let new_id = row.new_message_id.map(|id| id.to_string());
+    let state = match row.came_back_at {
+        Some(_) => "came back".to_owned(),
+        None => row.state.clone(),
+    };
+    vec![
+        moment(row.at),
+        row.who.clone(),
+        row.act.clone(),
+        state,
+        row.queue.clone(),
+        row.entry_id.clone(),
+        new_id
+            .or_else(|| row.error.clone())
+            .or_else(|| row.note.clone())
+            .unwrap_or_default(),
+        row.why.clone(),
+    ]
+}
