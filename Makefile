@@ -18,7 +18,7 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
-.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore chaos chaos-slice
+.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore flood chaos chaos-slice
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,10 @@ compose-smoke: tools ## Bring compose.yaml up for real, run the demo's checks ag
 
 rehearse-restore: tools build ## Lose a database and a broker, restore them from a backup, reconcile with the chain
 	@$(stack) services run -- cargo nextest run --package e2e -E 'test(/^restore::/)' --no-capture
+
+flood: tools ## Park 100,000 dead letters, list, count and replay them in bounded time and memory (minutes)
+	@cargo build --quiet --package testkit --bin stack
+	@$(stack) services run -- cargo nextest run --package ops --ignore-default-filter -E 'test(/a_flood_of_/)' --no-capture
 
 tools:
 	@scripts/install-tools >&2
