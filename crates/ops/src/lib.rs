@@ -8,6 +8,7 @@ mod commands;
 mod confirm;
 mod context;
 mod key_files;
+pub mod observe;
 mod output;
 mod problem;
 mod text;

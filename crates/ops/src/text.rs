@@ -32,22 +32,33 @@ pub fn shillings_of(text: &str) -> String {
     text.parse().map_or_else(|_| text.to_owned(), shillings)
 }
 
+/// For command lines: a length of time.
+pub fn age_argument(text: &str) -> Result<std::time::Duration, String> {
+    parse_age(text)
+        .and_then(|age| age.try_into().ok())
+        .ok_or_else(|| "write e.g. 30s, 15m, 6h or 2d".to_owned())
+}
+
 /// A time in the past (`15m`, `6h`, `2d`) or an RFC 3339 time.
 pub fn parse_since(text: &str, now: OffsetDateTime) -> Option<OffsetDateTime> {
     if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
         return Some(at);
     }
+    now.checked_sub(parse_age(text)?)
+}
+
+/// `30s`, `15m`, `6h`, `2d`.
+fn parse_age(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u32 = number.parse().ok()?;
     let number = i64::from(number);
-    let ago = match unit {
+    Some(match unit {
         "s" => Duration::seconds(number),
         "m" => Duration::minutes(number),
         "h" => Duration::hours(number),
         "d" => Duration::days(number),
         _ => return None,
-    };
-    now.checked_sub(ago)
+    })
 }
 
 #[cfg(test)]

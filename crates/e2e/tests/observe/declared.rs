@@ -9,7 +9,7 @@ use meter::{Facts, Kind, Label, Metric, Values};
 type Rooms = &'static [&'static [&'static dyn Metric]];
 
 /// Who shows which rooms' metrics.
-pub const SERVICES: [(&str, Rooms); 4] = [
+pub const SERVICES: [(&str, Rooms); 5] = [
     (
         "every service",
         &[
@@ -24,6 +24,7 @@ pub const SERVICES: [(&str, Rooms); 4] = [
         &[mint_executor::observe::METRICS, chain::observe::METRICS],
     ),
     ("callback", &[callback::observe::METRICS]),
+    ("fiatrails dlq auto", &[ops::observe::METRICS]),
 ];
 
 /// The metrics that `service` may show, those of every service included.

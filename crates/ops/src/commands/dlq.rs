@@ -1,6 +1,7 @@
 //! `dlq`: dead-letter queues. Each entry tells its whole story; only a verified seal makes it replayable.
 
 mod act;
+mod auto;
 mod choose;
 mod drain;
 mod export;
@@ -21,6 +22,7 @@ use crate::context::Context;
 use crate::output::{Output, Style};
 use crate::problem::problem;
 use crate::text::moment;
+pub use auto::rules::Verdict as Ruling;
 use choose::Which;
 
 /// Look into, replay, discard, export or re-seal parked messages
@@ -32,6 +34,7 @@ pub enum Dlq {
     Replay(act::Replay),
     Discard(act::Discard),
     Reseal(act::Reseal),
+    Auto(auto::Auto),
     Export(export::Export),
     History(history::History),
 }
@@ -72,6 +75,7 @@ pub async fn run(context: &Context, out: &mut Output, command: &Dlq) -> Result<V
         Dlq::Replay(args) => act::replay(context, out, args).await,
         Dlq::Discard(args) => act::discard(context, out, args).await,
         Dlq::Reseal(args) => act::reseal(context, out, args).await,
+        Dlq::Auto(args) => auto::run(context, out, args).await,
         Dlq::Export(args) => export::run(context, out, args).await,
         Dlq::History(args) => history::run(context, out, args).await,
     }

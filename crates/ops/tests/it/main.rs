@@ -4,6 +4,7 @@ mod chain;
 mod cli;
 mod database;
 mod dead_letters;
+mod dlq_auto;
 mod dlq_flood;
 mod dlq_rig;
 mod payments;

@@ -1,0 +1,22 @@
+//! What the automatic replay counts: the only command that runs for long.
+
+use messaging::WorkQueue;
+use meter::{Counter, Gauge, label};
+
+use crate::commands::dlq::Ruling;
+
+meter::declare! {
+    DECISIONS: Counter<2> = Counter::new(
+        "fiatrails_dlq_auto_decisions_total", "Decisions of the automatic replay; an entry is decided upon in every pass.",
+        [label("queue", meter::names!(WorkQueue)), label("decision", meter::names!(Ruling))]);
+    ACTS: Counter<2> = Counter::new(
+        "fiatrails_dlq_auto_acts_total", "What became of entries that the automatic replay chose; closed: done already.",
+        [label("queue", meter::names!(WorkQueue)), label("act", &["replayed", "closed", "kept", "failed"])]);
+    PASSES: Counter<1> = Counter::new(
+        "fiatrails_dlq_auto_passes_total", "Passes of the automatic replay over the dead queues.",
+        [label("result", &["ok", "failed"])]);
+    BUDGET_LEFT: Gauge<0> = Gauge::new(
+        "fiatrails_dlq_auto_budget_left", "Replays left of the hour's budget.", []);
+    BREAKER_OPEN: Gauge<0> = Gauge::new(
+        "fiatrails_dlq_auto_breaker_open", "1 while replays come back too often: nothing is replayed by itself.", []);
+}
