@@ -37,7 +37,8 @@ async fn a_flood_of_100_000_entries_leaves_listing_and_replay_usable() -> Result
     rig.park(&rare.bytes, "contention").await?;
     rig.park_many(FLOOD / 2, FLOOD / 2, "unavailable").await?;
 
-    let (soon, whole) = (Duration::from_secs(15), Duration::from_mins(2));
+    // Twice what a machine needs whose cores others use as well.
+    let (soon, whole) = (Duration::from_secs(30), Duration::from_mins(5));
     let first = figures(
         "list the first 50",
         &rig.cli.measure(&["dlq", "list", "--json"])?,
@@ -83,7 +84,7 @@ async fn a_flood_of_100_000_entries_leaves_listing_and_replay_usable() -> Result
         "--yes",
         "--json",
     ])?;
-    let rest = figures("replay the rest, the chain asked", &rest, Duration::from_mins(8))?;
+    let rest = figures("replay the rest, the chain asked", &rest, Duration::from_mins(20))?;
     assert_eq!(rest["counts"]["replayed"], FLOOD - 100, "{}", rest["counts"]);
     let left = rig.cli.json(&["dlq", "list"])?;
     assert_eq!(column(&left, "txRef"), ["RARE-1"]);
