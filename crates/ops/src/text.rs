@@ -39,6 +39,11 @@ pub fn age_argument(text: &str) -> Result<std::time::Duration, String> {
         .ok_or_else(|| "write e.g. 30s, 15m, 6h or 2d".to_owned())
 }
 
+/// For command lines: a time.
+pub fn time_argument(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "write e.g. 2027-01-01T00:00:00Z".to_owned())
+}
+
 /// A time in the past (`15m`, `6h`, `2d`) or an RFC 3339 time.
 pub fn parse_since(text: &str, now: OffsetDateTime) -> Option<OffsetDateTime> {
     if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {

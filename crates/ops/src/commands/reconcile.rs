@@ -2,8 +2,11 @@
 
 mod compare;
 mod events;
+mod statement;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -11,12 +14,13 @@ use domain::address::Address;
 use domain::ids::IntentId;
 use serde::Serialize;
 use storage::ops::reconcile::{self as books, Money};
+use time::OffsetDateTime;
 
 use crate::Verdict;
 use crate::context::Context;
 use crate::output::{Output, Page, Style};
 use crate::problem::problem;
-use crate::text::shillings_of;
+use crate::text::{age_argument, shillings_of, time_argument};
 pub use compare::Difference;
 use compare::{Totals, compare};
 use events::{OnChain, Seen};
@@ -29,16 +33,37 @@ const PAGE: i64 = 1000;
 /// Looks at the chain up to the finality of the policy and a few blocks more (--lag), so that what is still on its
 /// way is no difference. Deposits that users made directly are listed apart: they are left to expiry and reclaim.
 /// Exit code 1 when anything differs. Changes nothing.
+///
+/// With --statement it compares with M-Pesa's own statement instead, and asks no chain: a CSV export of the
+/// organisation portal (lines about the account, then the columns Receipt No., Completion Time, Transaction Status, Paid In,
+/// and where there are any Details, Withdrawn, Linked Transaction ID, A/C No.; times are East Africa Time). Listed are:
+/// never_heard_of (paid in, and no report came), not_judged and not_recorded (a report came and is no payment),
+/// amount, tx_ref, not_completed, reversed, twice_in_statement, and not_in_statement (ours, and the statement
+/// lacks it).
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
     DATABASE_URL, RPC_URLS (or RPC_URL), ESCROW_ADDRESS, TREASURY_ADDRESS;\n  \
     FIATRAILS_POLICY_FILE           for the confirmations\n\n\
     Examples:\n  \
     fiatrails reconcile\n  \
-    fiatrails reconcile --from-block 120000 --json | jq .differences")]
+    fiatrails reconcile --from-block 120000 --json | jq .differences\n  \
+    fiatrails reconcile --statement 2025-11-02.csv\n  \
+    fiatrails reconcile --statement day.csv --from 2025-11-02T00:00:00+03:00 --to 2025-11-03T00:00:00+03:00")]
 pub struct Reconcile {
     #[command(flatten)]
     range: Range,
+    /// Compare with this M-Pesa statement (CSV) instead of the chain
+    #[arg(long, value_name = "FILE")]
+    statement: Option<PathBuf>,
+    /// The statement's period, RFC 3339 [default: from its first to its last line]
+    #[arg(long, value_name = "TIME", requires = "statement", value_parser = time_argument)]
+    from: Option<OffsetDateTime>,
+    /// The end of that period
+    #[arg(long, value_name = "TIME", requires = "statement", value_parser = time_argument)]
+    to: Option<OffsetDateTime>,
+    /// Payments recorded so near an end of the period are not called missing
+    #[arg(long, value_name = "AGE", default_value = "15m", value_parser = age_argument)]
+    edge: Duration,
 }
 
 // No doc comment: it would stand in for the command's own description.
@@ -83,6 +108,14 @@ struct Direct {
 }
 
 pub async fn run(context: &Context, out: &mut Output, args: &Reconcile) -> Result<Verdict> {
+    if let Some(path) = &args.statement {
+        let period = statement::Period {
+            from: args.from,
+            to: args.to,
+            edge: args.edge,
+        };
+        return statement::run(context, out, path, &period).await;
+    }
     let report = survey(context, &args.range).await?;
     out.show(&report, |page| describe(page, &report))?;
     Ok(if report.differences.is_empty() {

@@ -10,3 +10,4 @@ mod dlq_rig;
 mod payments;
 mod reference;
 mod sign;
+mod statement;

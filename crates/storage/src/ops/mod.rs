@@ -10,6 +10,7 @@ pub mod logins;
 pub mod reconcile;
 pub mod reports;
 pub mod restore;
+pub mod statement;
 
 /// Every statement of this room, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
@@ -22,4 +23,5 @@ pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     reconcile::STATEMENTS,
     reports::STATEMENTS,
     restore::STATEMENTS,
+    statement::STATEMENTS,
 ];

@@ -14,13 +14,13 @@ use serde_json::json;
 use storage::ops::audit::{self, Act};
 use storage::ops::keys::{self, NewKey};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::Verdict;
 use crate::context::Context;
 use crate::key_files::{KeyFiles, Place};
 use crate::output::{Output, Style};
 use crate::problem::problem;
+use crate::text::time_argument;
 
 const SECRET_BYTES: usize = 32;
 
@@ -79,15 +79,11 @@ struct Integrator {
 #[derive(Args)]
 struct Window {
     /// Not accepted before, RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time_argument)]
     not_before: Option<OffsetDateTime>,
     /// Not accepted after, RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time_argument)]
     not_after: Option<OffsetDateTime>,
-}
-
-fn time(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "write e.g. 2027-01-01T00:00:00Z".to_owned())
 }
 
 pub async fn run(context: &Context, out: &mut Output, args: &Add) -> Result<Verdict> {

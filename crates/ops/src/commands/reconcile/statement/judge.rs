@@ -1,0 +1,221 @@
+//! One line of the statement against what we recorded: pure.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use storage::ops::statement::{Recorded, Reported};
+use time::OffsetDateTime;
+
+use super::file::Row;
+use crate::text::moment;
+
+/// Something that should be equal and is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    pub kind: &'static str,
+    pub receipt: String,
+    pub tx_ref: Option<String>,
+    pub at: String,
+    pub detail: String,
+}
+
+impl Difference {
+    pub fn of(row: &Row, kind: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            receipt: row.receipt.clone(),
+            tx_ref: row.account.clone(),
+            at: moment(row.completed_at),
+            detail: detail.into(),
+        }
+    }
+}
+
+/// `reported`: a report with this receipt is stored, whatever became of it.
+pub fn judge(
+    row: &Row,
+    recorded: Option<&Recorded>,
+    linked: Option<&Recorded>,
+    reported: Option<&Reported>,
+) -> Option<Difference> {
+    if !row.completed {
+        let recorded = recorded?;
+        let detail = format!(
+            "M-Pesa says {:?}, we recorded {} KES as paid",
+            row.status, recorded.shillings
+        );
+        return Some(Difference::of(row, "not_completed", detail));
+    }
+    if !row.is_paid_in() {
+        // Money that left concerns us only where it undoes a payment of ours.
+        let undone = linked?;
+        let detail = format!(
+            "M-Pesa took {} back of {}, which we recorded for {}: {}",
+            shillings(row.withdrawn_cents),
+            undone.receipt,
+            undone.tx_ref,
+            row.details
+        );
+        return Some(Difference::of(row, "reversed", detail));
+    }
+    let Some(recorded) = recorded else {
+        let (kind, detail) = match reported.map(|report| report.outcome.as_deref()) {
+            None => {
+                // Reports are found by their txRef.
+                let what = match row.account {
+                    Some(_) => "no report came",
+                    None => "no payment is recorded (the line names no account to find a report by)",
+                };
+                let paid = shillings(row.paid_in_cents);
+                ("never_heard_of", format!("{paid} were paid in, and {what}"))
+            }
+            Some(None) => (
+                "not_judged",
+                "a report is stored, and nobody judged it yet".to_owned(),
+            ),
+            Some(Some(outcome)) => (
+                "not_recorded",
+                format!("a report is stored, and it is no payment: {outcome}"),
+            ),
+        };
+        return Some(Difference::of(row, kind, detail));
+    };
+    if recorded.shillings.checked_mul(100) != Some(row.paid_in_cents) {
+        let detail = format!(
+            "{} were paid in, we recorded {} KES",
+            shillings(row.paid_in_cents),
+            recorded.shillings
+        );
+        return Some(Difference::of(row, "amount", detail));
+    }
+    match &row.account {
+        Some(account) if *account != recorded.tx_ref => {
+            let detail = format!("paid for {account:?}, recorded for {:?}", recorded.tx_ref);
+            Some(Difference::of(row, "tx_ref", detail))
+        }
+        _ => None,
+    }
+}
+
+/// A payment of ours that the statement does not hold; `None` when it came so near an end of the period that M-Pesa
+/// may count it to the neighbouring one.
+pub fn lacking(
+    payment: &Recorded,
+    (from, to): (OffsetDateTime, OffsetDateTime),
+    edge: Duration,
+) -> Option<Difference> {
+    let inside = payment.received_at >= from + edge && payment.received_at <= to - edge;
+    inside.then(|| Difference {
+        kind: "not_in_statement",
+        receipt: payment.receipt.clone(),
+        tx_ref: Some(payment.tx_ref.clone()),
+        at: moment(payment.received_at),
+        detail: format!("we recorded {} KES, the statement lacks it", payment.shillings),
+    })
+}
+
+fn shillings(cents: u64) -> String {
+    format!("{}.{:02} KES", cents / 100, cents % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_762_000_000 + seconds).unwrap()
+    }
+
+    fn row() -> Row {
+        Row {
+            receipt: "SK1".into(),
+            completed_at: at(0),
+            completed: true,
+            status: "Completed".into(),
+            details: "Pay Bill".into(),
+            paid_in_cents: 15000,
+            withdrawn_cents: 0,
+            account: Some("TX1".into()),
+            linked: None,
+        }
+    }
+
+    fn ours() -> Recorded {
+        Recorded {
+            receipt: "SK1".into(),
+            tx_ref: "TX1".into(),
+            shillings: 150,
+            received_at: at(3600),
+        }
+    }
+
+    #[test]
+    fn every_difference_has_its_name() {
+        let failed = Row {
+            completed: false,
+            status: "Failed".into(),
+            ..row()
+        };
+        let reversal = Row {
+            paid_in_cents: 0,
+            withdrawn_cents: 15000,
+            linked: Some("SK1".into()),
+            ..row()
+        };
+        let charge = Row {
+            paid_in_cents: 0,
+            withdrawn_cents: 500,
+            ..row()
+        };
+        let other = Row {
+            account: Some("TX2".into()),
+            ..row()
+        };
+        let cents = Row {
+            paid_in_cents: 15001,
+            ..row()
+        };
+        let (ours, none) = (ours(), None);
+        let waiting = Reported {
+            receipt: "SK1".into(),
+            tx_ref: "TX1".into(),
+            outcome: None,
+        };
+        let judged = Reported {
+            outcome: Some("conflict".into()),
+            ..waiting.clone()
+        };
+        let table = [
+            (&row(), Some(&ours), none, None, None),
+            (&row(), none, none, None, Some("never_heard_of")),
+            (&row(), none, none, Some(&waiting), Some("not_judged")),
+            (&row(), none, none, Some(&judged), Some("not_recorded")),
+            (&cents, Some(&ours), none, None, Some("amount")),
+            (&other, Some(&ours), none, None, Some("tx_ref")),
+            (&failed, Some(&ours), none, None, Some("not_completed")),
+            (&failed, none, none, None, None),
+            (&reversal, none, Some(&ours), None, Some("reversed")),
+            (&charge, none, none, None, None),
+        ];
+        for (row, recorded, linked, reported, wanted) in table {
+            let found = judge(row, recorded, linked, reported);
+            assert_eq!(found.as_ref().map(|d| d.kind), wanted, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_payment_near_an_end_of_the_statement_is_not_called_missing() {
+        let edge = Duration::from_mins(15);
+        let period = (at(0), at(7200));
+        let judged = |seconds| {
+            let payment = Recorded {
+                received_at: at(seconds),
+                ..ours()
+            };
+            lacking(&payment, period, edge).is_some()
+        };
+        assert!(judged(3600) && judged(900) && judged(6300));
+        assert!(!judged(899) && !judged(6301));
+    }
+}
