@@ -5,6 +5,7 @@ mod duplicates;
 mod forgery;
 mod happy_path;
 mod kill_nine;
+mod on_call;
 mod operations;
 mod planted;
 mod purged_queues;

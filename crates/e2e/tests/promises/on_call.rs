@@ -1,0 +1,132 @@
+//! The drill of docs/RUNBOOK.md, run as it is written, on a dead queue with entries of every kind.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use testkit::app::{App, Options};
+use testkit::client::fresh_address;
+use testkit::{dirs, eventually};
+
+use e2e::{SHILLING, ledger};
+
+use crate::PATIENCE;
+
+const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
+
+/// The block behind the marker, as a newcomer would paste it.
+fn drill() -> Result<&'static str> {
+    let (_, after) = RUNBOOK.split_once("<!-- tested").context("the marker is gone")?;
+    let (_, block) = after
+        .split_once("```bash\n")
+        .context("no block behind the marker")?;
+    Ok(block.split_once("```").context("the block does not end")?.0)
+}
+
+async fn parked(app: &App, count: usize, class: &str) -> Result<()> {
+    eventually(PATIENCE, &format!("{count} entries of {class}"), async || {
+        let found = app.vhost.peek("dead.mpesa.result.v1", 100).await?;
+        let of_class = found
+            .iter()
+            .filter(|entry| entry["properties"]["headers"]["x-fr-class"] == class);
+        Ok((of_class.count() == count).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() -> Result<()> {
+    let mut options = Options::default();
+    for (name, value) in [
+        ("RETRY_BASE_MS", "20"),
+        ("RETRY_CAP_MS", "40"),
+        // Otherwise the gateway would send the reports again while the cause lasts.
+        ("WINDOWS_REDRIVE_SECONDS", "600"),
+        ("WINDOWS_ORPHAN_MATCH_SECONDS", "3"),
+    ] {
+        options.extra.retain(|(known, _)| !known.ends_with(name));
+        options
+            .extra
+            .push((format!("FIATRAILS_POLICY_{name}"), value.into()));
+    }
+    let app = App::start_with(options).await?;
+    let (good, refused) = (fresh_address()?, fresh_address()?);
+    app.allow(&good).await?;
+    let before = ledger::minted(&app).await?;
+    let minted = app.accept(&good, 10, "DRILL-GOOD").await?;
+    let refunded = app.accept(&refused, 20, "DRILL-REFUSED").await?;
+    for id in [&minted, &refunded] {
+        app.until(id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+            .await?;
+    }
+
+    // The cause: a wrong grant. Reports are accepted, and none can be recorded.
+    app.database
+        .sql("revoke insert on payments from fiatrails_callback")?;
+    app.pay("DRILL-GOOD", 10, "DRILL00001").await?;
+    app.pay("DRILL-REFUSED", 20, "DRILL00002").await?;
+    app.pay("DRILL-UNKNOWN", 30, "DRILL00003").await?;
+    parked(&app, 3, "storage").await?;
+    let genuine = app.vhost.peek("dead.mpesa.result.v1", 1).await?.remove(0);
+    let tampered = genuine["payload"]
+        .as_str()
+        .context("a text")?
+        .replace("false", "true");
+    let forged = json!({
+        "properties": {"delivery_mode": 2}, "routing_key": "mpesa.result.v1", "payload": tampered,
+        "payload_encoding": "string",
+    });
+    let path = format!("exchanges/{}/fiatrails.work/publish", app.vhost.name());
+    app.vhost.management().post(&path, &forged).await?;
+    parked(&app, 1, "seal_invalid").await?;
+    app.database
+        .sql("grant insert on payments to fiatrails_callback")?;
+
+    let dir = dirs::private("on-call")?;
+    let bin = dirs::binary("fiatrails")?;
+    let out = Command::new("bash")
+        .args(["-eu", "-c", drill()?])
+        .env_clear()
+        .env(
+            "PATH",
+            format!("{}:/usr/bin:/bin", bin.parent().context("a directory")?.display()),
+        )
+        .envs(app.wiring.operator_env())
+        .current_dir(dir.path())
+        .output()?;
+    let (said, complained) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    assert!(out.status.success(), "{said}{complained}");
+    assert!(said.contains("nothing is parked"), "{said}");
+
+    let done = app.until_status(&minted, "executed", PATIENCE).await?;
+    assert_eq!(done["payment"]["receipt"], "DRILL00001", "{done}");
+    app.until_status(&refunded, "refunded", PATIENCE).await?;
+    eventually(PATIENCE, "every other shilling is a person's business", async || {
+        let open = app.database.sql(
+            "select string_agg(kind || ' ' || tx_ref || ' ' || amount_shillings, ', ' order by kind) from exceptions",
+        )?;
+        let wanted = "orphan_payment DRILL-UNKNOWN 30, owed_to_payer DRILL-REFUSED 20";
+        anyhow::ensure!(open == wanted, "{open}");
+        Ok(Some(()))
+    })
+    .await?;
+    assert_eq!(
+        ledger::minted(&app).await? - before,
+        10 * SHILLING,
+        "the forged report minted nothing"
+    );
+    assert_eq!(app.tokens_of(&good).await?, 10 * SHILLING);
+    let acts = app
+        .database
+        .sql("select act || ' ' || class || ' ' || state from dead_letter_acts order by id")?;
+    assert_eq!(
+        acts,
+        "discard seal_invalid done\nreplay storage done\nreplay storage done\nreplay storage done"
+    );
+    let evidence = std::fs::read_to_string(dir.path().join("INC-42.jsonl"))?;
+    assert_eq!(evidence.lines().count(), 4, "taken before anything was changed");
+    Ok(())
+}
