@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod idempotency;
 pub mod ids;
 pub mod intent;
+pub mod intent_mac;
 pub mod key_ring;
 pub mod money;
 pub mod payment;

@@ -3,6 +3,7 @@
 
 use domain::idempotency::{Fingerprint, IdempotencyKey};
 use domain::ids::{IntegratorId, IntentId};
+use domain::intent_mac::{length_prefixed, mac_text};
 use domain::key_ring::KeyRing;
 use domain::signature::{KeyId, Mac};
 use storage::gateway::idempotency::StoredAnswer;
@@ -67,13 +68,13 @@ pub fn mac_intent(
     let (kid, secret) = keys.current().ok_or(NoKey)?;
     Ok((
         kid.clone(),
-        secret.mac(&intent_string(kid, id, integrator, created_at)),
+        secret.mac(&mac_text(kid, id, integrator, created_at)),
     ))
 }
 
 /// True when the row's id commits to its fields and its MAC is ours.
 pub fn is_genuine_intent(row: &MintIntent, keys: &KeyRing) -> bool {
-    let bytes = intent_string(&row.mac_key_id, &row.intent_id, &row.integrator, row.created_at);
+    let bytes = mac_text(&row.mac_key_id, &row.intent_id, &row.integrator, row.created_at);
     row.preimage.intent_id() == row.intent_id
         && keys
             .get(&row.mac_key_id)
@@ -96,32 +97,6 @@ fn answer_string(answer: &StoredAnswer) -> Vec<u8> {
         location.as_bytes(),
         &answer.body,
     ])
-}
-
-fn intent_string(
-    kid: &KeyId,
-    id: &IntentId,
-    integrator: &IntegratorId,
-    created_at: OffsetDateTime,
-) -> Vec<u8> {
-    // PostgreSQL keeps microseconds.
-    let micros = created_at.unix_timestamp_nanos() / 1000;
-    length_prefixed(&[
-        b"FR1-INTENT",
-        kid.as_str().as_bytes(),
-        id.as_bytes(),
-        integrator.as_str().as_bytes(),
-        &micros.to_be_bytes(),
-    ])
-}
-
-fn length_prefixed(fields: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(fields.iter().map(|field| field.len() + 8).sum());
-    for field in fields {
-        out.extend_from_slice(&(field.len() as u64).to_be_bytes());
-        out.extend_from_slice(field);
-    }
-    out
 }
 
 #[cfg(test)]

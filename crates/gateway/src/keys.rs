@@ -3,9 +3,9 @@
 //! Purpose and owner come from where a secret lies; a row can only take away. Snapshots are replaced whole, so a
 //! request sees one state of the world.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use domain::ids::IntegratorId;
 use domain::key_ring::KeyRing;
@@ -121,6 +121,8 @@ impl Snapshot {
 pub struct Keys {
     current: RwLock<Arc<Snapshot>>,
     uses: RwLock<HashMap<KeyId, Arc<AtomicI64>>>,
+    /// Stored-answer keys that made or verified a MAC since they were asked for.
+    answered: Mutex<BTreeSet<KeyId>>,
 }
 
 impl Keys {
@@ -166,6 +168,18 @@ impl Keys {
             complete: true,
         };
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+    }
+
+    /// This key protected an answer, or proved one.
+    pub fn answered(&self, id: &KeyId) {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if !answered.contains(id) {
+            answered.insert(id.clone());
+        }
+    }
+
+    pub fn take_answered(&self) -> BTreeSet<KeyId> {
+        std::mem::take(&mut *self.answered.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn use_of(&self, id: &KeyId) -> Arc<AtomicI64> {

@@ -78,7 +78,9 @@ pub async fn record_uses(keys: Arc<Keys>, clock: Arc<dyn Clock>, pool: Pool, sto
     let mut written = clock.unix_seconds();
     while stop.sleep(USES_POLL).await {
         let now = clock.unix_seconds();
-        let uses = keys.used_since(written);
+        let mut uses = keys.used_since(written);
+        uses.extend(keys.take_answered().into_iter().map(|kid| (kid, clock.now())));
+        uses.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         if uses.is_empty() {
             continue;
         }

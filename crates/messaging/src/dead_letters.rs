@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use domain::clock::Clock;
 use domain::ids::MessageId;
-use domain::signature::sha256;
+use domain::signature::{KeyId, sha256};
 
 pub use entry::{DeadLetter, Story};
 pub use sweep::{Act, Held, PAGE, Settled, Sweep};
@@ -19,7 +19,7 @@ pub use sweep::{Act, Held, PAGE, Settled, Sweep};
 use crate::connection::{Broker, BrokerError};
 use crate::publish::{PublishError, Publisher};
 use crate::seal::{OpenError, Opener, SealError, Sealer};
-use crate::topology::WorkQueue;
+use crate::topology::{RETRY_STEPS, WorkQueue, delay_queue};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
@@ -48,6 +48,34 @@ impl DeadLetters {
     /// meanwhile are left alone.
     pub async fn sweep(&self, queue: WorkQueue) -> Result<Sweep<'_>, DeadLetterError> {
         Sweep::begin(self, queue, queue.dead_name()).await
+    }
+
+    /// Messages of a work queue under one key that are parked or wait for their next attempt, by the broker's queue.
+    /// Only what verifies counts: anybody can write a key's name on a message.
+    pub async fn sealed_under(
+        &self,
+        queue: WorkQueue,
+        kid: &KeyId,
+    ) -> Result<Vec<(String, u64)>, DeadLetterError> {
+        let delays = (1..=RETRY_STEPS).map(delay_queue);
+        let mut found = Vec::new();
+        for name in std::iter::once(queue.dead_name().to_owned()).chain(delays) {
+            let mut sweep = Sweep::begin(self, queue, &name).await?;
+            let mut count = 0;
+            loop {
+                let page = sweep.page(PAGE).await?;
+                if page.is_empty() {
+                    break;
+                }
+                for held in page {
+                    let opened = self.opener.open(queue, &held.entry.payload);
+                    count += u64::from(opened.is_ok_and(|opened| opened.kid() == kid));
+                }
+            }
+            sweep.finish().await?;
+            found.push((name, count));
+        }
+        Ok(found)
     }
 
     /// At most `limit` entries, none removed.

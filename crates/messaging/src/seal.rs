@@ -3,10 +3,11 @@
 //! A [`Sealer`] is the only way to make a message, an [`Opener`] the only way to read one; what comes out of
 //! an opener has had its MAC compared in constant time (by `ring`) under a key of exactly its queue.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use domain::ids::{IntentId, MessageId};
+use domain::key_ring::KeyRing;
 use domain::signature::{HmacSecret, KeyId};
 use time::OffsetDateTime;
 
@@ -14,9 +15,9 @@ use crate::envelope::{Envelope, EnvelopeError, Hints, MAX_MESSAGE_BYTES, VERSION
 use crate::topology::WorkQueue;
 use crate::wire::Body;
 
-/// The pipeline keys one service may know: per queue, several by key id. The greatest id seals, all verify.
+/// The pipeline keys one service may know: per queue, several by key id. The greatest grown one seals, all verify.
 #[derive(Clone, Debug, Default)]
-pub struct PipelineKeys(BTreeMap<WorkQueue, BTreeMap<KeyId, HmacSecret>>);
+pub struct PipelineKeys(BTreeMap<WorkQueue, KeyRing>);
 
 impl PipelineKeys {
     pub fn new() -> Self {
@@ -34,13 +35,18 @@ impl PipelineKeys {
         self.0.entry(queue).or_default().insert(kid, secret);
     }
 
+    /// This key does not seal yet, if another can.
+    pub fn keep_young(&mut self, queue: WorkQueue, kid: KeyId) {
+        self.0.entry(queue).or_default().keep_young(kid);
+    }
+
     /// Key ids known for a queue, least first.
     pub fn kids(&self, queue: WorkQueue) -> impl Iterator<Item = &KeyId> {
-        self.0.get(&queue).into_iter().flat_map(BTreeMap::keys)
+        self.0.get(&queue).into_iter().flat_map(KeyRing::key_ids)
     }
 
     fn sealing(&self, queue: WorkQueue) -> Option<(&KeyId, &HmacSecret)> {
-        self.0.get(&queue)?.last_key_value()
+        self.0.get(&queue)?.current()
     }
 
     fn verifying(&self, queue: WorkQueue, kid: &KeyId) -> Option<&HmacSecret> {
@@ -48,22 +54,44 @@ impl PipelineKeys {
     }
 }
 
-/// Keys that can be exchanged while the process runs; clones share them.
+/// Keys that can be exchanged while the process runs; clones share them. Remembers which of them were used.
 #[derive(Clone, Debug, Default)]
-pub struct SharedPipelineKeys(Arc<RwLock<Arc<PipelineKeys>>>);
+pub struct SharedPipelineKeys {
+    keys: Arc<RwLock<Arc<PipelineKeys>>>,
+    used: Arc<Mutex<BTreeMap<WorkQueue, BTreeSet<KeyId>>>>,
+}
 
 impl SharedPipelineKeys {
     pub fn new(keys: PipelineKeys) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(keys))))
+        Self {
+            keys: Arc::new(RwLock::new(Arc::new(keys))),
+            used: Arc::default(),
+        }
     }
 
     /// From now on everything seals and verifies with these.
     pub fn replace(&self, keys: PipelineKeys) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
 
     pub fn current(&self) -> Arc<PipelineKeys> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The keys that sealed or opened something since this was asked last.
+    pub fn take_used(&self) -> Vec<(WorkQueue, KeyId)> {
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let flat =
+            |(queue, kids): (WorkQueue, BTreeSet<KeyId>)| kids.into_iter().map(move |kid| (queue, kid));
+        used.into_iter().flat_map(flat).collect()
+    }
+
+    fn note_use(&self, queue: WorkQueue, kid: &KeyId) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let kids = used.entry(queue).or_default();
+        if !kids.contains(kid) {
+            kids.insert(kid.clone());
+        }
     }
 }
 
@@ -176,6 +204,7 @@ impl Sealer {
             traceparent: stamp.traceparent.filter(|text| is_traceparent(text)),
         };
         envelope.seal = secret.mac(&envelope.sealed_string()).to_hex();
+        self.keys.note_use(queue, kid);
         let bytes = serde_json::to_vec(&envelope)?;
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Err(SealError::TooLarge(bytes.len()));
@@ -290,6 +319,7 @@ impl Opener {
         if !secret.verify(&envelope.sealed_string(), &mac) {
             return Err(OpenError::SealInvalid);
         }
+        self.keys.note_use(queue, &kid);
         let hints = envelope.hints();
         Ok(Opened {
             queue,

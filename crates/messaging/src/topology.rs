@@ -35,7 +35,7 @@ pub(crate) fn retry_exchange(step: u32) -> String {
     format!("fiatrails.retry.{}", step.clamp(1, RETRY_STEPS))
 }
 
-fn delay_queue(step: u32) -> String {
+pub(crate) fn delay_queue(step: u32) -> String {
     format!("delay.{step}.v1")
 }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use domain::signature::{HmacSecret, KeyId};
@@ -96,6 +97,15 @@ impl KeyFiles {
         }
         found.sort();
         Ok(found)
+    }
+
+    /// How long ago the secret was written.
+    pub fn age(&self, place: &Place) -> Result<Duration> {
+        let path = place.below(&self.own);
+        let written = fs::metadata(&path).and_then(|meta| meta.modified());
+        let written = written.with_context(|| format!("look at {}", path.display()))?;
+        // A time from the future is no age.
+        Ok(written.elapsed().unwrap_or_default())
     }
 
     pub fn read(&self, place: &Place) -> Result<HmacSecret> {

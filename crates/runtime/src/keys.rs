@@ -4,7 +4,8 @@
 //! integrator/<owner>/<kid>   mpesa/<kid>   stored-answer/<kid>   pipeline/<queue>/<kid>
 //! ```
 //! The directory is read again every 2 s. A file that cannot be read keeps the secret it had; a file that is gone
-//! takes its secret along.
+//! takes its secret along. A key that appears verifies at once and signs only once everybody has had the time to read
+//! it, so that nothing is signed under a key which its reader has not heard of.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,11 +19,14 @@ use domain::key_ring::KeyRing;
 use domain::signature::{HmacSecret, KeyId};
 use messaging::{PipelineKeys, SharedPipelineKeys, WorkQueue};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::lifecycle::Stop;
 use crate::observe;
 
 const POLL: Duration = Duration::from_secs(2);
+/// From the first sight of a key until it signs, unless there is no other: a few polls of the slowest.
+const YOUTH: Duration = Duration::from_secs(10);
 /// Longest key file we read, bytes.
 const MAX_FILE_BYTES: u64 = 4096;
 
@@ -75,7 +79,20 @@ impl Place {
     }
 }
 
-type Secrets = BTreeMap<Place, HmacSecret>;
+type Secrets = BTreeMap<Place, Seen>;
+
+#[derive(Clone, Debug)]
+struct Seen {
+    secret: HmacSecret,
+    /// When it was first seen; `None` when it was there from the start.
+    since: Option<Instant>,
+}
+
+impl Seen {
+    fn is_young(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now < since + YOUTH)
+    }
+}
 
 /// The directory and what was read from it; clones share the current keys.
 #[derive(Clone, Debug)]
@@ -89,8 +106,8 @@ pub struct KeyDirectory {
 impl KeyDirectory {
     /// Reads the directory; it must exist.
     pub fn open(dir: &Path) -> Result<Self, KeyError> {
-        let secrets = read(dir, &Secrets::new())?;
-        let keys = Arc::new(arrange(&secrets));
+        let secrets = read(dir, &Secrets::new(), None)?;
+        let keys = Arc::new(arrange(&secrets, Instant::now()));
         let opened = Self {
             dir: dir.to_owned(),
             pipeline: SharedPipelineKeys::new(keys.pipeline.clone()),
@@ -117,14 +134,19 @@ impl KeyDirectory {
 
     /// Reads the directory again and says whether anything changed.
     pub async fn reload(&self) -> Result<bool, KeyError> {
+        self.reload_at(Instant::now()).await
+    }
+
+    async fn reload_at(&self, now: Instant) -> Result<bool, KeyError> {
         let mut secrets = self.secrets.lock().await;
         let (dir, before) = (self.dir.clone(), secrets.clone());
-        let read = tokio::task::spawn_blocking(move || read(&dir, &before)).await;
-        let next = read.unwrap_or_else(|_| Ok(secrets.clone()))?;
-        if same(&secrets, &next) {
+        let read = tokio::task::spawn_blocking(move || read(&dir, &before, Some(now))).await;
+        let mut next = read.unwrap_or_else(|_| Ok(secrets.clone()))?;
+        let keys = Arc::new(arrange(&next, now));
+        let grown = come_of_age(&mut next, now);
+        if same(&secrets, &next) && !grown {
             return Ok(false);
         }
-        let keys = Arc::new(arrange(&next));
         self.pipeline.replace(keys.pipeline.clone());
         self.current.send_replace(keys);
         *secrets = next;
@@ -163,37 +185,50 @@ impl KeyDirectory {
 
 fn same(a: &Secrets, b: &Secrets) -> bool {
     // A fixed message's MAC tells two secrets apart without ever showing one.
-    let mark = |secret: &HmacSecret| *secret.mac(b"same?").as_bytes();
+    let mark = |seen: &Seen| *seen.secret.mac(b"same?").as_bytes();
     a.len() == b.len()
         && a.iter()
             .zip(b)
             .all(|((p, s), (q, t))| p == q && mark(s) == mark(t))
 }
 
-fn arrange(secrets: &Secrets) -> Keys {
-    let mut integrators: BTreeMap<IntegratorId, Vec<_>> = BTreeMap::new();
-    let (mut mpesa, mut answers, mut pipeline) = (Vec::new(), Vec::new(), PipelineKeys::new());
-    for (place, secret) in secrets {
-        let secret = secret.clone();
-        match place.clone() {
-            Place::Integrator(owner, kid) => integrators.entry(owner).or_default().push((kid, secret)),
-            Place::Mpesa(kid) => mpesa.push((kid, secret)),
-            Place::StoredAnswer(kid) => answers.push((kid, secret)),
-            Place::Pipeline(queue, kid) => pipeline.insert(queue, kid, secret),
+/// Forgets the youth of what has grown; true when there was any.
+fn come_of_age(secrets: &mut Secrets, now: Instant) -> bool {
+    let mut grown = false;
+    for seen in secrets.values_mut() {
+        if seen.since.is_some() && !seen.is_young(now) {
+            seen.since = None;
+            grown = true;
         }
     }
-    Keys {
-        integrators: integrators
-            .into_iter()
-            .map(|(owner, keys)| (owner, keys.into_iter().collect()))
-            .collect(),
-        mpesa: mpesa.into_iter().collect(),
-        stored_answers: answers.into_iter().collect(),
-        pipeline,
-    }
+    grown
 }
 
-fn read(dir: &Path, before: &Secrets) -> Result<Secrets, KeyError> {
+fn arrange(secrets: &Secrets, now: Instant) -> Keys {
+    let mut keys = Keys::default();
+    for (place, seen) in secrets {
+        let secret = seen.secret.clone();
+        match place.clone() {
+            Place::Integrator(owner, kid) => keys.integrators.entry(owner).or_default().insert(kid, secret),
+            Place::Mpesa(kid) => keys.mpesa.insert(kid, secret),
+            Place::StoredAnswer(kid) => {
+                if seen.is_young(now) {
+                    keys.stored_answers.keep_young(kid.clone());
+                }
+                keys.stored_answers.insert(kid, secret);
+            }
+            Place::Pipeline(queue, kid) => {
+                if seen.is_young(now) {
+                    keys.pipeline.keep_young(queue, kid.clone());
+                }
+                keys.pipeline.insert(queue, kid, secret);
+            }
+        }
+    }
+    keys
+}
+
+fn read(dir: &Path, before: &Secrets, now: Option<Instant>) -> Result<Secrets, KeyError> {
     let mut files = Vec::new();
     walk(dir, 0, &mut files).map_err(|source| KeyError {
         dir: dir.to_owned(),
@@ -209,7 +244,8 @@ fn read(dir: &Path, before: &Secrets) -> Result<Secrets, KeyError> {
         };
         match read_secret(&file) {
             Ok(secret) => {
-                secrets.insert(place, secret);
+                let since = before.get(&place).map_or(now, |seen| seen.since);
+                secrets.insert(place, Seen { secret, since });
             }
             Err(problem) => {
                 refuse(relative, &problem);
@@ -321,6 +357,34 @@ mod tests {
         assert!(told.has_changed().unwrap());
         told.mark_unchanged();
         assert_eq!(shared.current().kids(WorkQueue::MintRefund).count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_appears_verifies_at_once_and_seals_after_its_youth() {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "pipeline/mint.refund/p1", &"ab".repeat(32));
+        put(dir.path(), "stored-answer/s1", &"ab".repeat(32));
+        let keys = KeyDirectory::open(dir.path()).unwrap();
+        let sealer = messaging::Sealer::new(keys.pipeline());
+        put(dir.path(), "pipeline/mint.refund/p2", &"ef".repeat(32));
+        put(dir.path(), "stored-answer/s2", &"ef".repeat(32));
+        let seen = Instant::now();
+        assert!(keys.reload_at(seen).await.unwrap());
+        let signing = || {
+            let answers = keys.current().stored_answers.current().unwrap().0.clone();
+            (sealer.current_kid(WorkQueue::MintRefund).unwrap(), answers)
+        };
+        assert_eq!(signing(), (kid("p1"), kid("s1")));
+        assert_eq!(keys.pipeline().current().kids(WorkQueue::MintRefund).count(), 2);
+        let almost = seen + YOUTH - Duration::from_secs(1);
+        assert!(!keys.reload_at(almost).await.unwrap());
+        assert_eq!(signing(), (kid("p1"), kid("s1")));
+        assert!(
+            keys.reload_at(seen + YOUTH).await.unwrap(),
+            "coming of age is a change"
+        );
+        assert_eq!(signing(), (kid("p2"), kid("s2")));
+        assert!(!keys.reload_at(seen + YOUTH).await.unwrap());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod gate;
 pub mod halts;
 pub mod health;
+pub mod key_uses;
 pub mod keys;
 pub mod lifecycle;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! What every process of ours counts.
 
+use messaging::WorkQueue;
 use meter::{Counter, Gauge, label, named};
 use storage::halts::Scope;
 
@@ -26,6 +27,10 @@ meter::declare! {
         [label("purpose", &["integrator", "mpesa", "stored-answer", "pipeline"])]);
     KEY_FILES_REFUSED: Counter<0> = Counter::new(
         "fiatrails_key_files_refused_total", "Key files that could not be read, each time they were looked at.", []);
+    PIPELINE_KEY_LAST_USE: Gauge<2> = Gauge::new(
+        "fiatrails_pipeline_key_last_use_timestamp_seconds",
+        "Unix time at which a pipeline key last sealed or opened a message here, since our start.",
+        [label("queue", meter::names!(WorkQueue)), named("key", "mounted keys", 64)]);
     CLOCK_OFFSET: Gauge<0> = Gauge::new(
         "fiatrails_clock_offset_seconds", "Our clock minus the database's; beyond 2 s we are not ready.", []);
 }

@@ -16,7 +16,7 @@ use crate::ready::Listening;
 use crate::relay::{Relay, Wake};
 use crate::settings::{SettingError, Settings};
 use crate::telemetry::TelemetryError;
-use crate::{admin, chain, metrics as recorder, observe, telemetry};
+use crate::{admin, chain, key_uses, metrics as recorder, observe, telemetry};
 
 /// Largest distance from the database's clock at which we still work (SPEC section 3).
 const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
@@ -83,6 +83,8 @@ impl Process {
         tasks.spawn_fallible("admin port", server);
         tasks.spawn("metrics", recorder::upkeep(recorder, tasks.stop()));
         tasks.spawn("keys", keys.clone().watch(tasks.stop()));
+        let uses = key_uses::record(service, keys.pipeline(), pool.clone(), tasks.stop());
+        tasks.spawn("key uses", uses);
         let halts = Arc::new(Halts::default());
         let (watched, follower, stop) = (pool.clone(), halts.clone(), tasks.stop());
         tasks.spawn("halts", async move { follower.watch(watched, stop).await });

@@ -14,6 +14,7 @@ pub mod executor;
 pub mod gateway;
 pub mod halts;
 pub mod inbox;
+pub mod key_uses;
 pub mod migrate;
 pub mod observe;
 pub mod ops;
@@ -24,6 +25,7 @@ mod session;
 
 pub use error::{Contention, StorageError};
 pub use inbox::Inbox;
+pub use key_uses::PipelineUses;
 pub use outbox::Outbox;
 pub use pool::{Client, Pool, PoolConfig, Transaction};
 pub use session::Session;

@@ -17,6 +17,7 @@ pub fn all() -> Vec<(&'static str, &'static str)> {
         crate::clock::STATEMENTS,
         crate::halts::STATEMENTS,
         crate::inbox::STATEMENTS,
+        crate::key_uses::STATEMENTS,
         crate::migrate::STATEMENTS,
         crate::outbox::STATEMENTS,
     ];

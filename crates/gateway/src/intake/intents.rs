@@ -250,7 +250,13 @@ impl IntentIntake {
         for (integrator, count) in accepted {
             places.keep(integrator, count);
         }
-        Ok(group.into_outcomes())
+        let outcomes = group.into_outcomes();
+        for outcome in &outcomes {
+            if let Outcome::Stored(answer) | Outcome::Replayed(answer) = outcome {
+                self.keys.answered(&answer.mac_key_id);
+            }
+        }
+        Ok(outcomes)
     }
 }
 

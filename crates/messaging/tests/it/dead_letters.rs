@@ -181,6 +181,55 @@ async fn a_reseal_keeps_the_entry_and_lets_the_old_key_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_sealed_under_a_key_is_found_parked_and_delayed_and_goes_on_its_way() {
+    let rig = Rig::new().await;
+    park(&rig, 1).await;
+    let slow = domain::retry::RetryPolicy {
+        base_ms: 3000,
+        cap_ms: 3000,
+        ..quick_retry()
+    };
+    let mut running = Running::start(rig.parts(slow), one_by_one(), |delivery| {
+        if delivery.attempt == 1 {
+            Disposition::retry("busy", "once")
+        } else {
+            Disposition::Done
+        }
+    });
+    let id = rig.send().await;
+    assert_eq!(running.next().await[0].message_id, id);
+    rig.until_ready("delay.1.v1", 1).await;
+    let found = rig
+        .dead()
+        .sealed_under(QUEUE, &"k1".parse().unwrap())
+        .await
+        .unwrap();
+    let count = |name: &str| {
+        found
+            .iter()
+            .find(|(queue, _)| queue == name)
+            .map(|(_, count)| *count)
+    };
+    assert_eq!(
+        (count(QUEUE.dead_name()), count("delay.1.v1"), count("delay.2.v1")),
+        (Some(1), Some(1), Some(0))
+    );
+    let other = rig
+        .dead()
+        .sealed_under(QUEUE, &"k2".parse().unwrap())
+        .await
+        .unwrap();
+    assert!(other.iter().all(|(_, count)| *count == 0), "{other:?}");
+    let again = running.next().await;
+    assert_eq!(
+        (again[0].message_id, again[0].attempt),
+        (id, 2),
+        "looking held it up for good"
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_itself_dead_letters_is_readable_too() {
     let rig = Rig::new().await;
     let id = rig.send().await;

@@ -1,6 +1,8 @@
 //! `keys`: secrets as files, metadata as rows. A secret is shown only when asked for.
 
 mod add;
+mod intents;
+mod retire;
 mod revoke;
 
 use std::collections::BTreeSet;
@@ -17,12 +19,14 @@ use crate::key_files::{KeyFiles, Place};
 use crate::output::Output;
 use crate::text::{moment, yes};
 
-/// Add, list or revoke keys
+/// Add, list, revoke, renew or retire keys
 #[derive(Subcommand)]
 pub enum Keys {
     Add(add::Add),
     List(List),
     Revoke(revoke::Revoke),
+    Renew(intents::Renew),
+    Retire(retire::Retire),
 }
 
 /// List every key: where its secret is, its state, and when it was last used
@@ -55,6 +59,8 @@ pub async fn run(context: &Context, out: &mut Output, command: &Keys) -> Result<
         Keys::Add(args) => add::run(context, out, args).await,
         Keys::List(_) => list(context, out).await,
         Keys::Revoke(args) => revoke::run(context, out, args).await,
+        Keys::Renew(args) => intents::run(context, out, args).await,
+        Keys::Retire(args) => retire::run(context, out, args).await,
     }
 }
 
@@ -66,6 +72,7 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
         let own = prefixes.iter().filter(|prefix| Some(&prefix.owner) == owner);
         own.map(|prefix| prefix.prefix.clone()).collect::<Vec<_>>()
     };
+    let uses = keys::pipeline_uses(&client).await?;
     let with_row: BTreeSet<&str> = rows.iter().map(|row| row.key_id.as_str()).collect();
     let mut lines: Vec<Line> = rows
         .iter()
@@ -93,8 +100,13 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
             last_used_at: None,
         };
         let mut line = line(&none, Some(place));
-        if place.purpose == "integrator" {
-            line.tx_ref_prefixes = of_owner(line.owner.as_ref());
+        match place.purpose.as_str() {
+            "integrator" => line.tx_ref_prefixes = of_owner(line.owner.as_ref()),
+            "pipeline" => {
+                let key = (place.owner.clone().unwrap_or_default(), place.key_id.to_string());
+                line.last_used_at = uses.get(&key).copied().map(moment);
+            }
+            _ => {}
         }
         lines.push(line);
     }

@@ -9,5 +9,6 @@ mod dlq_flood;
 mod dlq_rig;
 mod payments;
 mod reference;
+mod rotation;
 mod sign;
 mod statement;

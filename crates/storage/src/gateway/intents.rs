@@ -29,9 +29,10 @@ on conflict do nothing
 returning tx_ref";
 
     HOLDERS = "\
-select intent_id, integrator, chain_id, escrow, depositor, user_address, amount::text as amount, country_code,
-       tx_ref, idempotency_key, trace_parent, created_at, mac_key_id, mac
-from mint_intents where tx_ref = any($1::text[])";
+select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
+       i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
+       coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
+from mint_intents i left join intent_macs m using (intent_id) where i.tx_ref = any($1::text[])";
 
     COUNT_UNPAID = "\
 select count(*) as unpaid from (
@@ -42,9 +43,10 @@ select count(*) as unpaid from (
     limit $3) as waiting";
 
     FIND = "\
-select intent_id, integrator, chain_id, escrow, depositor, user_address, amount::text as amount, country_code,
-       tx_ref, idempotency_key, trace_parent, created_at, mac_key_id, mac
-from mint_intents where intent_id = $1";
+select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
+       i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
+       coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
+from mint_intents i left join intent_macs m using (intent_id) where intent_id = $1";
 
     // Those never sent again, from the watermark on, and those whose mark is old enough, however old they are.
     TO_REDRIVE = "\
@@ -65,8 +67,9 @@ with due as (
        and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $4)
      order by d.last_sent_at limit $3))
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
-       i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at, i.mac_key_id, i.mac
-from due join mint_intents i using (intent_id)
+       i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
+       coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
+from due join mint_intents i using (intent_id) left join intent_macs m using (intent_id)
 order by i.created_at";
 
     // One page of the watermark's walk; what has a mark is found by it.

@@ -13,7 +13,8 @@ use crate::session::{Session, query, query_opt};
 statements! {
     FIND = "\
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
-       i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at, i.mac_key_id, i.mac,
+       i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
+       coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac,
        l.leg, l.final, l.tx_hash, l.block_number, l.reason,
        d.payment_leg, d.refused,
        p.receipt, p.amount_shillings::text as paid_shillings, p.received_at as paid_at,
@@ -21,6 +22,7 @@ select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_addr
        array(select distinct h.to_leg from leg_history h where h.intent_id = i.intent_id
              and h.to_leg in ('executed_final', 'refunded_final', 'rejected', 'dropped')) as ended
 from mint_intents i
+left join intent_macs m on m.intent_id = i.intent_id
 left join chain_legs l on l.intent_id = i.intent_id
 left join decisions d on d.tx_ref = i.tx_ref
 left join payments p on p.tx_ref = i.tx_ref and p.is_first

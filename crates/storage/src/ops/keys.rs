@@ -1,5 +1,7 @@
 //! `api_keys` and `tx_ref_prefixes`: metadata that narrows what the mounted secrets allow.
 
+use std::collections::BTreeMap;
+
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
@@ -49,6 +51,24 @@ on conflict (key_id) do update set state = excluded.state, updated_at = now()
 where api_keys.state <> excluded.state and api_keys.state <> 'compromised'";
     STATE = "\
 select state, extract(epoch from clock_timestamp() - updated_at)::float8 as seconds from api_keys where key_id = $1";
+    // A sealed message names its key before its body, where every quote is escaped.
+    SEALED = "\
+with wanted as (select convert_to('\"kid\":\"' || $2::text || '\"', 'UTF8') as mark),
+box as (select 'gateway_outbox' as place, envelope from gateway_outbox where queue = $1
+    union all select 'callback_outbox', envelope from callback_outbox where queue = $1
+    union all select 'executor_outbox', envelope from executor_outbox where queue = $1
+    union all select 'ops_outbox', envelope from ops_outbox where queue = $1
+    union all select 'work_items', envelope from work_items
+        where (state in ('ready', 'in_attempt') or unsent) and $1 = 'mint.' || command || '.v1')
+select place, count(*) as sealed from box, wanted where position(mark in envelope) > 0 group by place";
+    PROTECTED = "\
+select count(*) as answers from idempotency_keys
+where mac_key_id = $1 and created_at > now() - make_interval(secs => $2::float8)";
+    PIPELINE_USES = "\
+select queue, key_id, max(last_used_at) as last_used_at from (
+    select * from gateway_pipeline_uses union all select * from callback_pipeline_uses
+    union all select * from executor_pipeline_uses) as uses
+group by queue, key_id";
     ADD_PREFIX = "insert into tx_ref_prefixes (prefix, owner) values ($1, $2) on conflict do nothing";
     PREFIX_OWNER = "select owner from tx_ref_prefixes where prefix = $1";
     PREFIXES = "select prefix, owner from tx_ref_prefixes order by prefix";
@@ -133,6 +153,46 @@ pub async fn prefixes(session: &impl Session) -> Result<Vec<Prefix>, StorageErro
                 prefix: row.try_get("prefix")?,
                 owner: row.try_get("owner")?,
             })
+        })
+        .collect()
+}
+
+/// Rows that hold a message of the queue, sealed under the key, which is still to be sent or worked on; by table.
+pub async fn sealed_rows(
+    session: &impl Session,
+    queue: &str,
+    key_id: &str,
+) -> Result<BTreeMap<String, u64>, StorageError> {
+    let rows = query(session, SEALED, &[&queue, &key_id]).await?;
+    rows.iter().map(counted).collect()
+}
+
+/// Answers under the key that may still be replayed.
+pub async fn protected_answers(
+    session: &impl Session,
+    key_id: &str,
+    idempotency_seconds: u64,
+) -> Result<u64, StorageError> {
+    let seconds = f64::from(u32::try_from(idempotency_seconds).unwrap_or(u32::MAX));
+    let row = query_one(session, PROTECTED, &[&key_id, &seconds]).await?;
+    Reader::new(&row, "idempotency_keys", key_id).unsigned("answers")
+}
+
+fn counted(row: &tokio_postgres::Row) -> Result<(String, u64), StorageError> {
+    let place: String = row.try_get("place")?;
+    let count = Reader::new(row, "sealed", &place).unsigned("sealed")?;
+    Ok((place, count))
+}
+
+/// When each pipeline key was last used by a service: queue, key id, time.
+pub async fn pipeline_uses(
+    session: &impl Session,
+) -> Result<BTreeMap<(String, String), OffsetDateTime>, StorageError> {
+    let rows = query(session, PIPELINE_USES, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let (queue, key_id) = (row.try_get("queue")?, row.try_get("key_id")?);
+            Ok(((queue, key_id), row.try_get("last_used_at")?))
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod dead_letters;
 pub mod exceptions;
+pub mod intent_macs;
 pub mod intents;
 pub mod keys;
 pub mod logins;
@@ -17,6 +18,7 @@ pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     audit::STATEMENTS,
     dead_letters::STATEMENTS,
     exceptions::STATEMENTS,
+    intent_macs::STATEMENTS,
     intents::STATEMENTS,
     keys::STATEMENTS,
     logins::STATEMENTS,

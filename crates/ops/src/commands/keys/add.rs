@@ -28,8 +28,8 @@ const SECRET_BYTES: usize = 32;
 ///
 /// The secret goes into files of mode 0600, below FIATRAILS_KEYS_DIR; with FIATRAILS_KEYS_ROOT also into the
 /// directory of each service that may know it (gateway, mint-executor, callback, ops). Services notice within
-/// seconds, without a restart. Two live keys per owner are normal: add the new one, move the client over, watch
-/// "last used" of the old one in `keys list`, then revoke it.
+/// seconds, without a restart; a pipeline or stored-answer key seals ten seconds later, when all of them know it. Two live keys per owner are normal: add the new one, move the client over, watch
+/// "last used" of the old one in `keys list`, then revoke it (`keys retire` for a pipeline or stored-answer key).
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails keys add integrator acme --tx-ref-prefix ACME- --print-secret\n  \

@@ -1,0 +1,121 @@
+//! Stored intents carry a MAC under a stored-answer key, for ever. `keys renew` makes them anew under the key that
+//! protects now, so that the old one can go.
+
+use anyhow::Result;
+use clap::Args;
+use domain::intent_mac::mac_text;
+use domain::signature::{HmacSecret, KeyId};
+use serde_json::json;
+use storage::Client;
+use storage::ops::audit::{self, Act};
+use storage::ops::intent_macs::{self, MacRow};
+
+use super::retire::{stored_answer, successor};
+use crate::Verdict;
+use crate::confirm::confirm;
+use crate::context::Context;
+use crate::key_files::KeyFiles;
+use crate::output::{Output, Style};
+
+const PAGE: i64 = 1000;
+
+/// Renew the MACs of stored intents under the stored-answer key that protects now
+///
+/// Each MAC is verified under the old key first; what does not verify stays as it is, refused as before. It can be
+/// interrupted and run again. Then `keys retire` lets the old key go.
+#[derive(Args)]
+#[command(after_long_help = "Examples:\n  \
+    fiatrails keys renew sk_2026_01 --reason 'yearly rotation' --yes")]
+pub struct Renew {
+    /// The stored-answer key that is to go
+    kid: KeyId,
+    /// Why, for the audit log
+    #[arg(long)]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+pub async fn run(context: &Context, out: &mut Output, args: &Renew) -> Result<Verdict> {
+    let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
+    let files = KeyFiles::of(&context.environment)?;
+    let old = stored_answer(&files, &args.kid)?;
+    let new = successor(&files, &old)?;
+    let (old_secret, new_secret) = (files.read(&old)?, files.read(&new)?);
+    let (old, new) = (&old.key_id, &new.key_id);
+    confirm(
+        args.yes,
+        &format!("Renew the MACs of intents, from {old} to {new}?"),
+    )?;
+    let client = context.client().await?;
+    let act = Act {
+        who,
+        act: "keys.renew",
+        target: old.as_str(),
+        why,
+        detail: json!({ "to": new }),
+    };
+    audit::record(&client, &act).await?;
+    let (mut renewed, mut refused) = (0, 0);
+    let mut pages = Pages::default();
+    while let Some(rows) = pages.next(&client, old).await? {
+        let (genuine, changed): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| is_genuine(row, &old_secret));
+        refused += changed.len();
+        let macs: Vec<_> = genuine
+            .iter()
+            .map(|row| {
+                let text = mac_text(new, &row.intent_id, &row.integrator, row.created_at);
+                (row.intent_id, new_secret.mac(&text))
+            })
+            .collect();
+        renewed += intent_macs::renew(&client, (old, new), &macs).await?;
+    }
+    let value = json!({ "from": old, "to": new, "renewed": renewed, "refused": refused });
+    out.show(&value, |page| {
+        page.styled(Style::Good, format!("{renewed} intents are protected by {new}"));
+        if refused > 0 {
+            page.styled(
+                Style::Bad,
+                format!("{refused} do not verify: somebody changed their rows"),
+            );
+        }
+    })?;
+    Ok(if refused == 0 { Verdict::Yes } else { Verdict::No })
+}
+
+/// Intents that verify under the key, and no longer would without it.
+pub async fn count_under(client: &Client, key_id: &KeyId, secret: &HmacSecret) -> Result<u64> {
+    let (mut count, mut pages) = (0, Pages::default());
+    while let Some(rows) = pages.next(client, key_id).await? {
+        let genuine = rows.iter().filter(|row| is_genuine(row, secret)).count();
+        count += u64::try_from(genuine)?;
+    }
+    Ok(count)
+}
+
+fn is_genuine(row: &MacRow, secret: &HmacSecret) -> bool {
+    let text = mac_text(&row.key_id, &row.intent_id, &row.integrator, row.created_at);
+    secret.verify(&text, &row.mac)
+}
+
+/// All intents, page by page.
+#[derive(Default)]
+struct Pages {
+    after: Vec<u8>,
+}
+
+impl Pages {
+    /// Those of the next page that name the key; `None` at the end.
+    async fn next(&mut self, client: &Client, key_id: &KeyId) -> Result<Option<Vec<MacRow>>> {
+        let page = intent_macs::page(client, &self.after, PAGE).await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(None);
+        };
+        self.after = last.as_bytes().to_vec();
+        // A row that does not read back is refused already, whatever its key.
+        let rows = page.into_iter().filter_map(|(_, row)| row.ok());
+        Ok(Some(rows.filter(|row| row.key_id == *key_id).collect()))
+    }
+}

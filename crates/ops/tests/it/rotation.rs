@@ -1,0 +1,177 @@
+//! Keys retire only when nothing needs them.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use messaging::{Outgoing, WorkQueue};
+use serde_json::Value;
+use testkit::Servers;
+
+use crate::cli::Cli;
+use crate::dlq_rig::Rig;
+
+const OLD: &str = "pk_dev_0001";
+
+impl Rig {
+    fn retire(&self) -> Result<(i32, Value)> {
+        let ran = self.cli.run(&[
+            "keys",
+            "retire",
+            OLD,
+            "--queue",
+            "mint.refund",
+            "--in-flight",
+            "0s",
+            "--settle",
+            "0s",
+            "--reason",
+            "rotation",
+            "--yes",
+            "--json",
+        ])?;
+        let told = if ran.stdout.is_empty() {
+            &ran.stderr
+        } else {
+            &ran.stdout
+        };
+        let line = told.lines().find(|line| line.starts_with('{')).unwrap_or("null");
+        Ok((
+            ran.code,
+            serde_json::from_str(told).or_else(|_| serde_json::from_str(line))?,
+        ))
+    }
+
+    /// As if the key had been written a while ago.
+    fn age(&self, kid: &str) -> Result<()> {
+        let path = self.keys.dir("ops").join("pipeline/mint.refund").join(kid);
+        let file = std::fs::File::options().write(true).open(path)?;
+        #[expect(clippy::disallowed_methods, reason = "a file's time is the system's")]
+        let now = SystemTime::now();
+        Ok(file.set_modified(now - Duration::from_mins(1))?)
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> {
+    let rig = Rig::start().await?;
+    let file = rig.keys.dir("ops").join("pipeline/mint.refund").join(OLD);
+    let (code, told) = rig.retire()?;
+    assert!(
+        code == 2
+            && told["error"]
+                .as_str()
+                .is_some_and(|e| e.contains("the one that seals")),
+        "{told}"
+    );
+    rig.cli
+        .ok(&["keys", "add", "pipeline", "mint.refund", "--kid", "pk_zz"])?;
+    let (code, told) = rig.retire()?;
+    assert!(
+        code == 2 && told["error"].as_str().is_some_and(|e| e.contains("too young")),
+        "{told}"
+    );
+    rig.age("pk_zz")?;
+
+    let parked = rig.message("TX1")?;
+    rig.park(&parked.bytes, "unavailable").await?;
+    // A forged message names the key and does not count.
+    let forged = String::from_utf8(rig.message("TX2")?.bytes)?.replace("declined", "operator");
+    rig.park(forged.as_bytes(), "seal_invalid").await?;
+    let (code, told) = rig.retire()?;
+    assert_eq!(
+        (code, &told["sealed"]["dead.mint.refund.v1"]),
+        (1, &1.into()),
+        "{told}"
+    );
+    rig.cli.ok(&[
+        "dlq",
+        "reseal",
+        "--class",
+        "unavailable",
+        "--reason",
+        "rotation",
+        "--yes",
+    ])?;
+
+    let hex = hex::encode(&rig.message("TX3")?.bytes);
+    rig.database.sql(&format!(
+        "insert into callback_outbox (message_id, queue, subject, envelope) \
+         values (gen_random_uuid(), 'mint.refund.v1', 'TX3', decode('{hex}', 'hex')); \
+         insert into work_items (message_id, intent_id, command, state, envelope) values \
+         (gen_random_uuid(), decode(repeat('00', 32), 'hex'), 'refund', 'ready', decode('{hex}', 'hex'))"
+    ))?;
+    let (code, told) = rig.retire()?;
+    assert_eq!(
+        (
+            code,
+            &told["sealed"]["callback_outbox"],
+            &told["sealed"]["work_items"]
+        ),
+        (1, &1.into(), &1.into()),
+        "{told}"
+    );
+    rig.database
+        .sql("delete from callback_outbox; update work_items set state = 'done'")?;
+
+    let waiting = rig.message("TX4")?;
+    rig.publisher
+        .publish(Outgoing::work(
+            WorkQueue::MintRefund,
+            waiting.message_id,
+            waiting.bytes,
+        ))
+        .await?;
+    let (code, told) = rig.retire()?;
+    assert!(
+        code == 2
+            && told["error"]
+                .as_str()
+                .is_some_and(|e| e.contains("wait on mint.refund")),
+        "{told}"
+    );
+    assert!(file.exists());
+    rig.vhost.purge("mint.refund.v1").await?;
+
+    let (code, told) = rig.retire()?;
+    assert_eq!((code, &told["retired"]), (0, &true.into()), "{told}");
+    assert!(!file.exists());
+    assert_eq!(
+        rig.database
+            .sql("select target from audit_log where act = 'keys.retire'")?,
+        OLD
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stored_answer_key_stays_while_an_answer_may_be_replayed() -> Result<()> {
+    let database = Servers::shared()?.database().await?;
+    let dir = tempfile::tempdir()?;
+    let root = dir.path().display().to_string();
+    let cli = Cli::new().on(&database)?.with("FIATRAILS_KEYS_ROOT", &*root);
+    cli.ok(&["keys", "add", "stored-answer", "--kid", "sk_1"])?;
+    cli.ok(&["keys", "add", "stored-answer", "--kid", "sk_2"])?;
+    let newer = std::fs::File::options()
+        .write(true)
+        .open(dir.path().join("ops/stored-answer/sk_2"))?;
+    newer.set_modified(SystemTime::UNIX_EPOCH)?;
+    database.sql(
+        "insert into idempotency_keys (integrator, idempotency_key, fingerprint, status, body, mac_key_id, mac) \
+         values ('acme', 'k', decode(repeat('00', 32), 'hex'), 201, '', 'sk_1', decode(repeat('00', 32), 'hex'))",
+    )?;
+    let retire = ["keys", "retire", "sk_1", "--reason", "rotation", "--yes"];
+    let kept = cli.run(&[&retire[..], &["--json"]].concat())?;
+    let told: Value = serde_json::from_str(&kept.stdout)?;
+    assert_eq!(
+        (kept.code, &told["sealed"]["idempotency_keys"]),
+        (1, &1.into()),
+        "{told}"
+    );
+    database.sql("update idempotency_keys set created_at = now() - interval '2 days'")?;
+    assert_eq!(cli.json(&retire)?["retired"], true);
+    for service in ["ops", "gateway"] {
+        assert!(!dir.path().join(service).join("stored-answer/sk_1").exists());
+        assert!(dir.path().join(service).join("stored-answer/sk_2").exists());
+    }
+    Ok(())
+}

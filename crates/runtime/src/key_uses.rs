@@ -1,0 +1,46 @@
+//! When each pipeline key was last used: a gauge, and a row that `keys list` shows. During a rotation it tells when the
+//! old key may go.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use domain::clock::{Clock, System};
+use domain::signature::KeyId;
+use messaging::{Service, SharedPipelineKeys, WorkQueue};
+use storage::{PipelineUses, Pool};
+
+use crate::lifecycle::Stop;
+use crate::observe;
+
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Writes uses down until the stop. What cannot be written is written next time.
+pub async fn record(service: Service, keys: SharedPipelineKeys, pool: Pool, stop: Stop) {
+    let table = match service {
+        Service::Gateway => PipelineUses::Gateway,
+        Service::Callback => PipelineUses::Callback,
+        Service::MintExecutor => PipelineUses::Executor,
+        // A command's uses are in the audit log.
+        Service::Ops => return stop.requested().await,
+    };
+    let mut waiting: BTreeSet<(WorkQueue, KeyId)> = BTreeSet::new();
+    while stop.sleep(EVERY).await {
+        let now = f64::from(u32::try_from(System.unix_seconds()).unwrap_or(u32::MAX));
+        for (queue, kid) in keys.take_used() {
+            observe::PIPELINE_KEY_LAST_USE.set([queue.name(), kid.as_str()], now);
+            waiting.insert((queue, kid));
+        }
+        if waiting.is_empty() {
+            continue;
+        }
+        let uses: Vec<(&str, KeyId)> = waiting
+            .iter()
+            .map(|(queue, kid)| (queue.operation(), kid.clone()))
+            .collect();
+        let written = async { table.record(&pool.get().await?, &uses).await };
+        match written.await {
+            Ok(()) => waiting.clear(),
+            Err(error) => tracing::warn!(error = %crate::chain(&error), "uses of keys cannot be written"),
+        }
+    }
+}
