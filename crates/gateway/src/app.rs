@@ -89,7 +89,7 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
     let keys = Arc::new(Keys::default());
     let wake = process.relay(Outbox::Gateway, RELAYS);
     let closed = CancellationToken::new();
-    let intake_pool = intake_pool(settings)?;
+    let intake_pool = process.pool(intake_pool(settings))?;
     let intents = spawn_intents(&mut process, settings, &intake_pool, &keys, &wake, &closed);
     let reports = spawn_reports(&mut process, settings, &intake_pool, &wake, &closed);
     let depths = spawn_upkeep(&mut process, settings, &keys, &wake);
@@ -148,14 +148,14 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
 }
 
 /// Short locks and statements, for the intake alone.
-fn intake_pool(settings: &GatewaySettings) -> Result<Pool, StorageError> {
+fn intake_pool(settings: &GatewaySettings) -> PoolConfig {
     let mut config = PoolConfig::new(settings.shared.database_url.clone(), "gateway intake");
     // Each worker, and the members a failed group runs singly.
     config.max_size = 2 * settings.bounds.intake_workers + 4;
     config.lock_timeout = LOCK_TIMEOUT;
     config.statement_timeout = INTAKE_STATEMENT;
     config.connect_timeout = Duration::from_secs(2);
-    Pool::new(&config)
+    config
 }
 
 fn spawn_intents(

@@ -44,7 +44,7 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
         .into_iter()
         .map(|signer| Arc::new(Key::new(signer)))
         .collect();
-    tracing::info!(?keys, escrow = %settings.escrow, database = process.pool.endpoint(), "built");
+    tracing::info!(?keys, escrow = %settings.escrow, database = %process.pool.endpoint(), "built");
     let ids = process.ids();
     let ctx = Context::new(Shared {
         instance: ids.uuid(),

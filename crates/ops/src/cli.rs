@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    audit, compliance, dlq, exceptions, halt, intent, keys, migrate, payments, reconcile, restore, sign,
-    topology,
+    audit, compliance, dlq, exceptions, halt, intent, keys, logins, migrate, payments, reconcile, restore,
+    sign, topology,
 };
 use crate::output::Color;
 
@@ -64,6 +64,8 @@ pub enum Command {
     Dlq(dlq::Dlq),
     #[command(subcommand)]
     Keys(keys::Keys),
+    #[command(subcommand)]
+    Logins(logins::Logins),
     #[command(subcommand)]
     Compliance(compliance::Compliance),
     Reconcile(reconcile::Reconcile),

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod breaker;
+pub mod database_login;
 pub mod gate;
 pub mod halts;
 pub mod health;

@@ -31,6 +31,9 @@ meter::declare! {
         "fiatrails_pipeline_key_last_use_timestamp_seconds",
         "Unix time at which a pipeline key last sealed or opened a message here, since our start.",
         [label("queue", meter::names!(WorkQueue)), named("key", "mounted keys", 64)]);
+    DATABASE_LOGINS: Counter<1> = Counter::new(
+        "fiatrails_db_logins_total", "Times that a new database login was found in its file.",
+        [label("result", &["taken_up", "refused"])]);
     CLOCK_OFFSET: Gauge<0> = Gauge::new(
         "fiatrails_clock_offset_seconds", "Our clock minus the database's; beyond 2 s we are not ready.", []);
 }

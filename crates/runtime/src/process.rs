@@ -16,7 +16,7 @@ use crate::ready::Listening;
 use crate::relay::{Relay, Wake};
 use crate::settings::{SettingError, Settings};
 use crate::telemetry::TelemetryError;
-use crate::{admin, chain, key_uses, metrics as recorder, observe, telemetry};
+use crate::{admin, chain, database_login, key_uses, metrics as recorder, observe, telemetry};
 
 /// Largest distance from the database's clock at which we still work (SPEC section 3).
 const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
@@ -61,9 +61,8 @@ impl Process {
         telemetry::install(service.name(), &settings.log, settings.trace.as_ref())?;
         let recorder = recorder::install()?;
         let keys = KeyDirectory::open(&settings.keys_dir)?;
-        let mut pool = PoolConfig::new(settings.database_url.clone(), service.name());
-        pool.max_size = settings.database_connections;
-        let pool = Pool::new(&pool)?;
+        let mut login = PoolConfig::new(settings.database_url.clone(), service.name());
+        login.max_size = settings.database_connections;
         let broker = Broker::new(BrokerConfig {
             url: settings.amqp_url.clone(),
             service,
@@ -83,6 +82,7 @@ impl Process {
         tasks.spawn_fallible("admin port", server);
         tasks.spawn("metrics", recorder::upkeep(recorder, tasks.stop()));
         tasks.spawn("keys", keys.clone().watch(tasks.stop()));
+        let pool = follow_login(&mut tasks, &settings, login)?;
         let uses = key_uses::record(service, keys.pipeline(), pool.clone(), tasks.stop());
         tasks.spawn("key uses", uses);
         let halts = Arc::new(Halts::default());
@@ -101,6 +101,11 @@ impl Process {
         };
         process.add_checks(service);
         Ok(process)
+    }
+
+    /// A further pool, which takes up a new login as the first one does.
+    pub fn pool(&mut self, config: PoolConfig) -> Result<Pool, StorageError> {
+        follow_login(&mut self.tasks, &self.settings, config)
     }
 
     pub fn stop(&self) -> Stop {
@@ -195,6 +200,15 @@ impl Process {
             self.health.add("broker", check);
         }
     }
+}
+
+fn follow_login(tasks: &mut Tasks, settings: &Settings, config: PoolConfig) -> Result<Pool, StorageError> {
+    let pool = Pool::new(&config)?;
+    if let Some(file) = settings.database_url_file.clone() {
+        let follow = database_login::follow(file, config, pool.clone(), tasks.stop());
+        tasks.spawn("database login", follow);
+    }
+    Ok(pool)
 }
 
 /// Reachable, and no further off our clock than the policy of all windows allows.

@@ -270,6 +270,8 @@ fn otlp_headers(environment: &Environment) -> Result<Vec<(String, SecretString)>
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub database_url: SecretString,
+    /// Where it was read from: the file is followed, so that a login can be renewed without a restart.
+    pub database_url_file: Option<PathBuf>,
     pub database_connections: usize,
     pub amqp_url: SecretString,
     /// PEM of the authorities that may have signed the broker's certificate.
@@ -290,6 +292,7 @@ impl Settings {
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
         Ok(Self {
             database_url: environment.required_secret("DATABASE_URL")?,
+            database_url_file: environment.parsed("DATABASE_URL_FILE")?,
             database_connections: environment.parsed_or("DATABASE_CONNECTIONS", 8)?,
             amqp_url: environment.required_secret("AMQP_URL")?,
             amqp_ca_pem: environment.amqp_ca_pem()?,

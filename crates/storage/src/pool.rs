@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, PoolError, RecyclingMethod, Runtime};
@@ -63,9 +64,12 @@ impl PoolConfig {
     }
 }
 
-/// A bounded pool; clones share it.
+/// A bounded pool; clones share it. Its settings can be exchanged while it is in use: a login is renewed that way.
 #[derive(Clone)]
-pub struct Pool {
+pub struct Pool(Arc<RwLock<Current>>);
+
+#[derive(Clone)]
+struct Current {
     inner: deadpool_postgres::Pool,
     endpoint: String,
 }
@@ -73,6 +77,56 @@ pub struct Pool {
 impl Pool {
     /// Parses the settings; connects only when first used.
     pub fn new(config: &PoolConfig) -> Result<Self, StorageError> {
+        Ok(Self(Arc::new(RwLock::new(Current::new(config)?))))
+    }
+
+    /// Tries the new settings; if they work, every connection from now on is made with them. Connections in use are
+    /// finished with and then closed.
+    pub async fn replace(&self, config: &PoolConfig) -> Result<(), StorageError> {
+        let next = Current::new(config)?;
+        drop(next.inner.get().await.map_err(unavailable)?);
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, next);
+        drop(current);
+        before.inner.close();
+        Ok(())
+    }
+
+    fn current(&self) -> Current {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A connection, waiting for at most the connect time-out.
+    pub async fn get(&self) -> Result<Client, StorageError> {
+        let started = Instant::now();
+        let mut inner = self.current().inner;
+        let mut result = inner.get().await;
+        if matches!(result, Err(PoolError::Closed)) && !self.current().inner.is_closed() {
+            // It was replaced between our look and our question.
+            inner = self.current().inner;
+            result = inner.get().await;
+        }
+        observe::POOL_WAIT.record([], started.elapsed().as_secs_f64());
+        let status = inner.status();
+        observe::POOL_IN_USE.set([], usize_to_f64(status.size.saturating_sub(status.available)));
+        result.map(Client).map_err(|error| {
+            observe::POOL_FAILURES.one([]);
+            unavailable(error)
+        })
+    }
+
+    /// Where we connect to and as whom; safe to log.
+    pub fn endpoint(&self) -> String {
+        self.current().endpoint
+    }
+
+    pub fn close(&self) {
+        self.current().inner.close();
+    }
+}
+
+impl Current {
+    fn new(config: &PoolConfig) -> Result<Self, StorageError> {
         let parsed = config.parse()?;
         let endpoint = describe(&parsed);
         let recycling_method = RecyclingMethod::Fast;
@@ -87,34 +141,12 @@ impl Pool {
             .map_err(|error| StorageError::bug(error.to_string()))?;
         Ok(Self { inner, endpoint })
     }
-
-    /// A connection, waiting for at most the connect time-out.
-    pub async fn get(&self) -> Result<Client, StorageError> {
-        let started = Instant::now();
-        let result = self.inner.get().await;
-        observe::POOL_WAIT.record([], started.elapsed().as_secs_f64());
-        let status = self.inner.status();
-        observe::POOL_IN_USE.set([], usize_to_f64(status.size.saturating_sub(status.available)));
-        result.map(Client).map_err(|error| {
-            observe::POOL_FAILURES.one([]);
-            unavailable(error)
-        })
-    }
-
-    /// Where we connect to and as whom; safe to log.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    pub fn close(&self) {
-        self.inner.close();
-    }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.endpoint())
             .finish_non_exhaustive()
     }
 }

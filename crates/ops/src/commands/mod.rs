@@ -7,6 +7,7 @@ pub mod exceptions;
 pub mod halt;
 pub mod intent;
 pub mod keys;
+pub mod logins;
 pub mod migrate;
 pub mod payments;
 pub mod reconcile;
@@ -28,6 +29,7 @@ pub async fn run(context: &Context, out: &mut Output, command: Command) -> Resul
         Command::Intent(args) => intent::run(context, out, &args).await,
         Command::Dlq(args) => dlq::run(context, out, &args).await,
         Command::Keys(args) => keys::run(context, out, &args).await,
+        Command::Logins(args) => logins::run(context, out, &args).await,
         Command::Compliance(args) => compliance::run(context, out, &args).await,
         Command::Reconcile(args) => reconcile::run(context, out, &args).await,
         Command::Restore(args) => restore::run(context, out, &args).await,

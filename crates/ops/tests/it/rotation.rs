@@ -1,4 +1,4 @@
-//! Keys retire only when nothing needs them.
+//! Keys retire only when nothing needs them, and a database login only when nobody is connected with it.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,6 +6,7 @@ use anyhow::Result;
 use messaging::{Outgoing, WorkQueue};
 use serde_json::Value;
 use testkit::Servers;
+use testkit::database::url_as;
 
 use crate::cli::Cli;
 use crate::dlq_rig::Rig;
@@ -173,5 +174,77 @@ async fn a_stored_answer_key_stays_while_an_answer_may_be_replayed() -> Result<(
         assert!(!dir.path().join(service).join("stored-answer/sk_1").exists());
         assert!(dir.path().join(service).join("stored-answer/sk_2").exists());
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_database_login_is_renewed_beside_the_old_one() -> Result<()> {
+    let database = Servers::shared()?.database().await?;
+    let old_url = database.login("gateway")?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("url");
+    std::fs::write(&file, &old_url)?;
+    let path = file.display().to_string();
+    let cli = Cli::new().with("DATABASE_URL", database.url());
+    let rotate = [
+        "logins",
+        "rotate",
+        "gateway",
+        "--url-file",
+        &path,
+        "--wait",
+        "0s",
+        "--reason",
+        "yearly",
+        "--json",
+    ];
+    let wrong = cli.run(&[
+        "logins",
+        "rotate",
+        "callback",
+        "--url-file",
+        &path,
+        "--reason",
+        "yearly",
+    ])?;
+    assert!(wrong.code == 2 && wrong.stderr.contains("no member"), "{wrong:?}");
+    let ran = cli.run(&rotate)?;
+    let told: Value = serde_json::from_str(&ran.stdout)?;
+    assert_eq!(
+        (ran.code, &told["seen"]),
+        (1, &false.into()),
+        "no service follows the file here: {told}"
+    );
+    let new_url = std::fs::read_to_string(&file)?;
+    let (old, new) = (
+        told["old"].as_str().unwrap_or_default(),
+        told["new"].as_str().unwrap_or_default(),
+    );
+    for url in [old_url.as_str(), new_url.trim()] {
+        assert_eq!(testkit::postgres::psql(url, "select 1")?.trim(), "1", "both work");
+    }
+    let rights = testkit::postgres::psql(new_url.trim(), "delete from payments");
+    assert!(rights.is_err(), "the gateway's rights and no more");
+
+    let foreign = cli.run(&["logins", "retire", "postgres", "--reason", "x", "--yes"])?;
+    assert!(
+        foreign.code == 2 && foreign.stderr.contains("no login of a service"),
+        "{foreign:?}"
+    );
+    assert_eq!(
+        cli.json(&["logins", "retire", old, "--reason", "yearly", "--yes"])?["retired"],
+        true
+    );
+    assert!(
+        testkit::postgres::psql(&old_url, "select 1").is_err(),
+        "the old password is refused"
+    );
+    assert_eq!(testkit::postgres::psql(new_url.trim(), "select 1")?.trim(), "1");
+    let said = database.sql("select string_agg(act, ' ' order by id) from audit_log")?;
+    assert_eq!(said, "logins.rotate logins.retire");
+    assert!(
+        url_as(&new_url, new, "wrong").is_ok_and(|url| testkit::postgres::psql(&url, "select 1").is_err())
+    );
+    database.sql(&format!("drop owned by {new}; drop role {new}"))?;
     Ok(())
 }

@@ -6,7 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::StorageError;
 use crate::pool::Client;
-use crate::session::query_one;
+use crate::row::Reader;
+use crate::session::{Session, query_one};
 
 const SHORTEST_PASSWORD: usize = 16;
 
@@ -50,7 +51,43 @@ statements! {
     // CREATE ROLE takes no parameters: the server itself quotes the name and the verifier.
     CREATE = "select format('create role %I login inherit password %L', $1::text, $2::text) as sql";
     ALTER = "select format('alter role %I login inherit password %L', $1::text, $2::text) as sql";
+    IS_MEMBER = "\
+select exists (select from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member
+               where u.rolname = $1 and r.rolname = $2) as found";
+    IS_SERVICES = "\
+select coalesce(bool_and(r.rolname in ('fiatrails_gateway', 'fiatrails_callback', 'fiatrails_executor',
+                                       'fiatrails_ops')), false) as found
+from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member
+where u.rolname = $1 and not u.rolsuper";
+    SESSIONS = "select count(*) as sessions from pg_stat_activity where usename = $1";
+    DISABLE = "select format('alter role %I nologin password null', $1::text) as sql";
     GRANT = "select format('grant %I to %I', $1::text, $2::text) as sql";
+}
+
+/// Whether a login has a service's rights.
+pub async fn is_member(session: &impl Session, login: &str, role: &str) -> Result<bool, StorageError> {
+    Ok(query_one(session, IS_MEMBER, &[&login, &role])
+        .await?
+        .try_get("found")?)
+}
+
+/// Whether a login belongs to services and to nothing else.
+pub async fn is_services(session: &impl Session, login: &str) -> Result<bool, StorageError> {
+    Ok(query_one(session, IS_SERVICES, &[&login])
+        .await?
+        .try_get("found")?)
+}
+
+/// Connections that were made with a login.
+pub async fn sessions(session: &impl Session, login: &str) -> Result<u64, StorageError> {
+    let row = query_one(session, SESSIONS, &[&login]).await?;
+    Reader::new(&row, "pg_stat_activity", login).unsigned("sessions")
+}
+
+/// The login is refused from now on; connections it has go on.
+pub async fn disable(client: &Client, login: &str) -> Result<(), StorageError> {
+    let sql: String = query_one(client, DISABLE, &[&login]).await?.try_get("sql")?;
+    Ok(client.batch_execute(&sql).await?)
 }
 
 /// Creates what is missing and sets every password, all or nothing.
