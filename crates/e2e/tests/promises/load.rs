@@ -1,0 +1,131 @@
+//! Honest clients that never pause: each creates an intent, asks again, and pays. Every answer that is not the promised one
+//! is kept.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use testkit::Client;
+use testkit::client::{fresh_key, intent_body, paid_body};
+use testkit::eventually;
+use tokio::task::JoinHandle;
+
+use crate::PATIENCE;
+
+/// Between two turns of one client: load, not a flood, on a machine that also runs everything else.
+const PACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Shared {
+    client: RwLock<Client>,
+    user: String,
+    prefix: &'static str,
+    next: AtomicUsize,
+    stop: AtomicBool,
+    /// Turns finished, by client.
+    turns: Vec<AtomicUsize>,
+    refused: Mutex<Vec<String>>,
+}
+
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    pub fn start(client: Client, user: &str, prefix: &'static str, clients: usize) -> Self {
+        let shared = Arc::new(Shared {
+            client: RwLock::new(client),
+            user: user.to_owned(),
+            prefix,
+            next: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            turns: (0..clients).map(|_| AtomicUsize::new(0)).collect(),
+            refused: Mutex::default(),
+        });
+        let clients = (0..clients)
+            .map(|who| tokio::spawn(turns(shared.clone(), who)))
+            .collect();
+        Self { shared, clients }
+    }
+
+    /// From their next turn on the clients use other secrets; returns once every one of them does.
+    pub async fn switch(&self, change: impl FnOnce(&mut Client)) -> Result<()> {
+        change(&mut self.shared.client.write().unwrap_or_else(PoisonError::into_inner));
+        self.more_turns(2).await
+    }
+
+    /// Waits until every client has finished so many more turns.
+    pub async fn more_turns(&self, more: usize) -> Result<()> {
+        let now = || -> Vec<usize> {
+            self.shared
+                .turns
+                .iter()
+                .map(|n| n.load(Ordering::SeqCst))
+                .collect()
+        };
+        let wanted: Vec<usize> = now().into_iter().map(|n| n + more).collect();
+        eventually(PATIENCE, "the clients go on", async || {
+            Ok(now()
+                .iter()
+                .zip(&wanted)
+                .all(|(n, wanted)| n >= wanted)
+                .then_some(()))
+        })
+        .await
+    }
+
+    /// Intents that were accepted and paid, and every answer that should have been another.
+    pub async fn end(self) -> Result<(usize, Vec<String>)> {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for client in self.clients {
+            client.await.context("a client of the load panicked")?;
+        }
+        let refused = self
+            .shared
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Ok((self.shared.next.load(Ordering::SeqCst), refused))
+    }
+}
+
+async fn turns(shared: Arc<Shared>, who: usize) {
+    let mut pace = tokio::time::interval(PACE);
+    while !shared.stop.load(Ordering::SeqCst) {
+        pace.tick().await;
+        let client = shared
+            .client
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let number = shared.next.fetch_add(1, Ordering::SeqCst);
+        let tx_ref = format!("{}{number}", shared.prefix);
+        if let Err(error) = turn(&client, &shared, number, &tx_ref).await {
+            let mut refused = shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.push(format!("{tx_ref}: {error:#}"));
+        }
+        shared.turns[who].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+async fn turn(client: &Client, shared: &Shared, number: usize, tx_ref: &str) -> Result<()> {
+    let (key, body) = (fresh_key()?, intent_body(&shared.user, 1, tx_ref));
+    let first = client.create(&key, &body).await?;
+    anyhow::ensure!(first.status == 201, "create: {} {:?}", first.status, first.code());
+    let again = client.create(&key, &body).await?;
+    let same = again.status == 201 && again.body == first.body;
+    anyhow::ensure!(
+        same,
+        "the same request again: {} {:?}",
+        again.status,
+        again.code()
+    );
+    let report = paid_body(tx_ref, 1, &format!("{:.4}{number:06}", shared.prefix))?;
+    let paid = client.callback(&report).await?;
+    anyhow::ensure!(paid.status == 200, "callback: {} {:?}", paid.status, paid.code());
+    Ok(())
+}
