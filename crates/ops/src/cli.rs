@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     audit, compliance, dlq, exceptions, halt, intent, keys, migrate, payments, reconcile, restore, sign,
-    topology,
+    signer, topology,
 };
 use crate::output::Color;
 
@@ -64,6 +64,8 @@ pub enum Command {
     Dlq(dlq::Dlq),
     #[command(subcommand)]
     Keys(keys::Keys),
+    #[command(subcommand)]
+    Signer(signer::Signer),
     #[command(subcommand)]
     Compliance(compliance::Compliance),
     Reconcile(reconcile::Reconcile),

@@ -218,12 +218,12 @@ impl World {
 
     /// Gives (or takes) a key the role to execute.
     pub async fn turn_role(&self, chain: &Chain, signer: &Address, on: bool) -> Result<()> {
-        // grantRole or revokeRole (bytes32, address), with keccak256("EXECUTOR_ROLE").
-        let selector = if on { "2f2ff15d" } else { "d547741f" };
-        let role = "d8aa0f3194971a2a116679f7c2090f6939c8d4e01a2a8d7e41d55e5351469e63";
-        let signer = hex::encode(signer.as_bytes());
-        self.as_admin(chain, &hex::decode(format!("{selector}{role}{signer:0>64}"))?)
-            .await
+        let call = if on {
+            chain::roles::grant_executor(signer)
+        } else {
+            chain::roles::revoke_executor(signer)
+        };
+        self.as_admin(chain, &call).await
     }
 
     pub async fn fund(&self, account: &Address, wei: u128) -> Result<()> {

@@ -9,6 +9,7 @@ pub mod logins;
 pub mod reconcile;
 pub mod reports;
 pub mod restore;
+pub mod signers;
 
 /// Every statement of this room, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
@@ -20,4 +21,5 @@ pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     reconcile::STATEMENTS,
     reports::STATEMENTS,
     restore::STATEMENTS,
+    signers::STATEMENTS,
 ];
