@@ -153,7 +153,7 @@ impl Chain {
         Ok(Self::over(transport, escrow))
     }
 
-    fn over(transport: Transport, escrow: Address) -> Self {
+    pub(crate) fn over(transport: Transport, escrow: Address) -> Self {
         let provider = Arc::new(Provider::new(transport.clone()));
         Self {
             transport,
@@ -170,6 +170,10 @@ impl Chain {
 
     pub fn escrow(&self) -> Address {
         self.escrow
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     pub(crate) fn provider(&self) -> &Provider<Transport> {

@@ -99,7 +99,8 @@ impl Follower {
             self.go_back(ctx, lease).await?;
             return Ok(());
         }
-        if ctx.head.borrow().is_none() {
+        // Nothing is built on an older block, whose state knows less than our rows.
+        if tip.number == head.number && ctx.head.borrow().is_none() {
             ctx.head.send_replace(Some(*head));
             ctx.wake();
         }

@@ -82,16 +82,22 @@ impl World {
     }
 
     pub fn executor_through(&self, rpc: &str) -> Result<Rig> {
-        self.executor_of(rpc, &[EXECUTOR_PRIVATE_KEY])
+        self.executor_of(&[rpc.to_owned()], &[EXECUTOR_PRIVATE_KEY])
+    }
+
+    /// One that asks several nodes, the first one first.
+    pub fn executor_over(&self, rpcs: &[String]) -> Result<Rig> {
+        self.executor_of(rpcs, &[EXECUTOR_PRIVATE_KEY])
     }
 
     /// One that holds these keys.
     pub fn executor_with(&self, keys: &[&str]) -> Result<Rig> {
-        self.executor_of(&self.node.url(), keys)
+        self.executor_of(&[self.node.url()], keys)
     }
 
-    fn executor_of(&self, rpc: &str, private_keys: &[&str]) -> Result<Rig> {
-        let rpc = RpcConfig::new(vec![rpc.into()], Duration::from_millis(1500));
+    fn executor_of(&self, rpcs: &[String], private_keys: &[&str]) -> Result<Rig> {
+        let urls = rpcs.iter().map(|url| url.as_str().into()).collect();
+        let rpc = RpcConfig::new(urls, Duration::from_millis(1500));
         let escrow: Address = self.at.escrow.parse()?;
         let keys = KeyDirectory::open(&DevKeys::generate(self.keys.path())?.dir("mint-executor"))?;
         let broker = Broker::new(BrokerConfig {
