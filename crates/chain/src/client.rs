@@ -40,6 +40,8 @@ impl RpcConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     Latest,
+    /// What the chain itself calls final.
+    Finalized,
     Number(u64),
     Block(BlockHash),
 }
@@ -48,6 +50,7 @@ impl At {
     pub(crate) fn block_id(self) -> BlockId {
         match self {
             Self::Latest => BlockId::Number(BlockNumber::Latest),
+            Self::Finalized => BlockId::Number(BlockNumber::Finalized),
             Self::Number(number) => BlockId::Number(number.into()),
             Self::Block(hash) => to_block_id(hash),
         }

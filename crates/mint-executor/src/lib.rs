@@ -14,6 +14,7 @@ pub mod confirm;
 pub mod context;
 pub mod decide;
 pub mod endpoints;
+pub mod finality;
 pub mod heartbeat;
 pub mod key;
 pub mod lease;

@@ -20,6 +20,8 @@ pub struct Follower {
     pace: Pace,
     resender: Resender,
     seen: Option<Instant>,
+    /// As of the last block taken in here.
+    final_block: Option<u64>,
 }
 
 impl Follower {
@@ -109,7 +111,7 @@ impl Follower {
 
     /// To the last block both have; what the fork held is broadcast again at once.
     async fn go_back(&mut self, ctx: &Context, lease: &Following) -> Result<(), WorkError> {
-        self.tip = Some(reorg::follow(ctx, lease).await?);
+        self.tip = Some(reorg::follow(ctx, lease, self.final_block).await?);
         self.resender = Resender::default();
         Ok(())
     }
@@ -122,6 +124,7 @@ impl Follower {
         at_head: bool,
     ) -> Result<(), WorkError> {
         let facts = gather::gather(ctx, header, (&self.resender, at_head)).await?;
+        self.final_block = facts.final_block;
         apply::apply(ctx, lease, facts).await?;
         self.tip = Some(row_of(header));
         if at_head {

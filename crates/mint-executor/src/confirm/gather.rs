@@ -11,6 +11,7 @@ use storage::executor::attempts::{self, AttemptItem, AttemptRow};
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
 use crate::decide::{Ending, Record, can_never_succeed};
+use crate::finality::final_block;
 
 /// Read before the transaction that settles them.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub async fn gather(
     (resender, at_head): (&Resender, bool),
 ) -> Result<Facts, WorkError> {
     let logs = ctx.chain.escrow_logs(header.hash).await?;
-    let final_block = header.number.checked_sub(ctx.policy.chain.confirmations);
+    let final_block = final_block(ctx, header).await?;
     let (open, refused) = {
         let client = ctx.pool.get().await?;
         let open = attempts::open(&client).await?;

@@ -82,20 +82,30 @@ impl World {
     }
 
     pub fn executor_through(&self, rpc: &str) -> Result<Rig> {
-        self.executor_of(&[rpc.to_owned()], &[EXECUTOR_PRIVATE_KEY])
+        self.executor_of(&[rpc.to_owned()], &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
     }
 
     /// One that asks several nodes, the first one first.
     pub fn executor_over(&self, rpcs: &[String]) -> Result<Rig> {
-        self.executor_of(rpcs, &[EXECUTOR_PRIVATE_KEY])
+        self.executor_of(rpcs, &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
+    }
+
+    /// One that takes the chain's own word for what is final.
+    pub fn executor_by_tag(&self) -> Result<Rig> {
+        let by_tag = (
+            "FIATRAILS_POLICY_CHAIN_FINALITY".to_owned(),
+            "finalizedTag".to_owned(),
+        );
+        let policy = Policy::load(include_str!("../../../../deploy/policy.json"), [by_tag])?;
+        self.executor_of(&[self.node.url()], &[EXECUTOR_PRIVATE_KEY], policy)
     }
 
     /// One that holds these keys.
     pub fn executor_with(&self, keys: &[&str]) -> Result<Rig> {
-        self.executor_of(&[self.node.url()], keys)
+        self.executor_of(&[self.node.url()], keys, Self::policy()?)
     }
 
-    fn executor_of(&self, rpcs: &[String], private_keys: &[&str]) -> Result<Rig> {
+    fn executor_of(&self, rpcs: &[String], private_keys: &[&str], policy: Policy) -> Result<Rig> {
         let urls = rpcs.iter().map(|url| url.as_str().into()).collect();
         let rpc = RpcConfig::new(urls, Duration::from_millis(1500));
         let escrow: Address = self.at.escrow.parse()?;
@@ -110,7 +120,6 @@ impl World {
             .iter()
             .map(|key| Ok(Arc::new(Key::new(Arc::new(key.parse::<LocalKey>()?)))))
             .collect::<Result<Vec<_>>>()?;
-        let policy = Self::policy()?;
         let ctx = Context::new(Shared {
             instance: System.uuid(),
             pool: Pool::new(&PoolConfig::new(self.db_url.clone().into(), "test"))?,
