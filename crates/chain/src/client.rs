@@ -40,6 +40,8 @@ impl RpcConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     Latest,
+    /// What the chain itself calls final.
+    Finalized,
     Number(u64),
     Block(BlockHash),
 }
@@ -48,6 +50,7 @@ impl At {
     pub(crate) fn block_id(self) -> BlockId {
         match self {
             Self::Latest => BlockId::Number(BlockNumber::Latest),
+            Self::Finalized => BlockId::Number(BlockNumber::Finalized),
             Self::Number(number) => BlockId::Number(number.into()),
             Self::Block(hash) => to_block_id(hash),
         }
@@ -153,7 +156,7 @@ impl Chain {
         Ok(Self::over(transport, escrow))
     }
 
-    fn over(transport: Transport, escrow: Address) -> Self {
+    pub(crate) fn over(transport: Transport, escrow: Address) -> Self {
         let provider = Arc::new(Provider::new(transport.clone()));
         Self {
             transport,
@@ -170,6 +173,10 @@ impl Chain {
 
     pub fn escrow(&self) -> Address {
         self.escrow
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     pub(crate) fn provider(&self) -> &Provider<Transport> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use meter::{Counter, Histogram, label};
+use meter::{Counter, Gauge, Histogram, label, named};
+
+use crate::transport::Standing;
 
 /// Every method that is called anywhere in this room.
 const METHODS: &[&str] = &[
@@ -41,6 +43,9 @@ meter::declare! {
     FAILOVERS: Counter<1> = Counter::new(
         "fiatrails_rpc_failovers_total", "JSON-RPC requests that went on to another endpoint.",
         [label("method", METHODS)]);
+    LEVEL: Gauge<1> = Gauge::new(
+        "fiatrails_rpc_endpoint_level", "1 while the endpoint is level with the others; 0 while it lags or tells another story.",
+        [named("endpoint", "endpoints", 8)]);
 }
 
 /// One request to one endpoint; `error` is `None` when the node answered with a result.
@@ -50,6 +55,17 @@ pub(crate) fn request(method: &str, elapsed: Duration, error: Option<&'static st
     SECONDS.record([method], elapsed.as_secs_f64());
     if let Some(kind) = error {
         FAILED.one([method, kind]);
+    }
+}
+
+pub(crate) fn standing(endpoint: &str, standing: Standing, changed: bool) {
+    let level = standing == Standing::Level;
+    let value = if level { 1.0 } else { 0.0 };
+    LEVEL.set([endpoint], value);
+    if changed && level {
+        tracing::info!(endpoint, "the RPC endpoint is level again");
+    } else if changed {
+        tracing::error!(endpoint, ?standing, "the RPC endpoint is left");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who signs. A key never leaves its signer and is never printed.
 
+pub mod pkcs11;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -18,6 +20,8 @@ pub enum SignerError {
     BadKey,
     #[error("the signer is unavailable: {0}")]
     Unavailable(String),
+    #[error("the key is unfit: {0}")]
+    Unfit(String),
 }
 
 /// A secp256k1 signature with its recovery bit.

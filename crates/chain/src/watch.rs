@@ -59,6 +59,11 @@ impl Chain {
         header.ok_or_else(|| ChainError::bad_answer("eth_getBlockByNumber", "there is no latest block"))
     }
 
+    /// The block that the chain calls final; `None` while there is none.
+    pub async fn finalized_header(&self) -> Result<Option<Header>, ChainError> {
+        self.header_of(At::Finalized).await
+    }
+
     /// `None` past the head.
     pub async fn header(&self, number: u64) -> Result<Option<Header>, ChainError> {
         let header = self.header_of(At::Number(number)).await?;

@@ -408,3 +408,39 @@ async fn gas_per_item_stays_within_what_batches_are_sized_by() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn bytes_go_to_every_endpoint() -> Result<()> {
+    let (first, at) = Anvil::deployed(Mining::Manual).await?;
+    let (second, _) = Anvil::deployed(Mining::Manual).await?;
+    let urls = vec![first.url().as_str().into(), second.url().as_str().into()];
+    let chain = Chain::new(&RpcConfig::new(urls, Duration::from_secs(5)), at.escrow.parse()?)?;
+    let key: LocalKey = EXECUTOR_PRIVATE_KEY.parse()?;
+    let head = chain.latest_header().await?;
+    let fees = Fees {
+        max: head.base_fee * 2 + 1_000_000_000,
+        priority: 1_000_000_000,
+    };
+    let nonce = chain.nonce(&key.address(), At::Latest).await?;
+    let signed = Transaction::cancel(31430, nonce, key.address(), fees)
+        .sign(&key)
+        .await?;
+    let sent = chain.send_everywhere(&signed.raw, signed.hash).await;
+    assert!(
+        matches!(sent, SendOutcome::Accepted | SendOutcome::AlreadyKnown),
+        "{sent:?}"
+    );
+    for node in [&first, &second] {
+        testkit::eventually(Duration::from_secs(10), "the node has it", async || {
+            let found = node
+                .rpc(
+                    "eth_getTransactionByHash",
+                    serde_json::json!([signed.hash.to_string()]),
+                )
+                .await?;
+            Ok((!found.is_null()).then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}

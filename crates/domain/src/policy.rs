@@ -28,12 +28,25 @@ pub struct ChainPolicy {
     pub chain_id: u64,
     /// Expected time between blocks, ms.
     pub block_time_ms: u64,
-    /// A block is final when head - block >= confirmations (SPEC section 2).
+    /// Who says that a block is final.
+    #[serde(default)]
+    pub finality: FinalityRule,
+    /// By depth, a block is final when head - block >= confirmations.
     pub confirmations: u64,
     /// How long final blocks are still watched for a deeper reorganisation, blocks.
     pub watch_blocks_past_final: u64,
     /// Time-out of one RPC call, ms.
     pub rpc_timeout_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FinalityRule {
+    /// So many blocks upon it.
+    #[default]
+    Confirmations,
+    /// The chain's own word: its `finalized` block.
+    FinalizedTag,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -20,7 +20,7 @@ use crate::context::{Context, Problem, Shared};
 use crate::key::Key;
 use crate::settings::ExecutorSettings;
 use crate::verify::Verifier;
-use crate::{check, heartbeat, lease, observe, park, redrive, submit};
+use crate::{check, endpoints, heartbeat, lease, observe, park, redrive, submit};
 
 const INBOX_DAYS: u32 = 14;
 
@@ -103,6 +103,7 @@ impl App {
             );
             tasks.spawn("nonces", nonces::run(ctx.clone(), key.clone(), stop.clone()));
         }
+        tasks.spawn("endpoints", endpoints::run(ctx.clone(), stop.clone()));
         tasks.spawn("confirm", confirm::run(ctx.clone(), stop.clone()));
         tasks.spawn("park", park::run(ctx.clone(), stop.clone()));
         tasks.spawn("redrive", redrive::run(ctx.clone(), stop.clone()));

@@ -13,6 +13,8 @@ pub mod collect;
 pub mod confirm;
 pub mod context;
 pub mod decide;
+pub mod endpoints;
+pub mod finality;
 pub mod heartbeat;
 pub mod key;
 pub mod lease;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chain::fees::FeePolicy;
+use chain::signer::pkcs11::{Token, TokenConfig};
 use chain::{LocalKey, RpcConfig, Signer};
 use domain::address::Address;
 use runtime::{Environment, SettingError, Settings};
@@ -84,14 +85,14 @@ impl ExecutorSettings {
     }
 }
 
-/// `EXECUTOR_PRIVATE_KEY`: one key, or several with white space between them.
+const LOCAL: &str = "EXECUTOR_PRIVATE_KEY";
+const IN_TOKEN: &str = "EXECUTOR_PKCS11_KEYS";
+
+/// Keys of both kinds work side by side: during a rotation from memory to an HSM, both do.
 fn signers(environment: &Environment) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
-    const LOCAL: &str = "EXECUTOR_PRIVATE_KEY";
-    let text = environment.required_secret(LOCAL)?;
-    let mut signers: Vec<Arc<dyn Signer>> = Vec::new();
-    for one in text.expose_secret().split_whitespace() {
-        let key = LocalKey::from_hex(&one.into()).map_err(|error| SettingError::invalid(LOCAL, error))?;
-        signers.push(Arc::new(key));
+    let mut signers = in_token(environment)?;
+    if signers.is_empty() || environment.secret(LOCAL)?.is_some() {
+        signers.extend(local(environment)?);
     }
     let mut addresses: Vec<Address> = signers.iter().map(|signer| signer.address()).collect();
     addresses.sort_unstable();
@@ -100,6 +101,40 @@ fn signers(environment: &Environment) -> Result<Vec<Arc<dyn Signer>>, SettingErr
         return Err(SettingError::invalid(LOCAL, "no key, or the same key twice"));
     }
     Ok(signers)
+}
+
+/// `EXECUTOR_PRIVATE_KEY`: one key, or several with white space between them.
+fn local(environment: &Environment) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
+    let text = environment.required_secret(LOCAL)?;
+    let keys = text.expose_secret().split_whitespace().map(|one| {
+        let key = LocalKey::from_hex(&one.into()).map_err(|error| SettingError::invalid(LOCAL, error))?;
+        Ok(Arc::new(key) as Arc<dyn Signer>)
+    });
+    keys.collect()
+}
+
+/// `EXECUTOR_PKCS11_KEYS`: labels of keys in a token, with white space or commas between them.
+fn in_token(environment: &Environment) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
+    let labels = environment.text(IN_TOKEN).unwrap_or_default();
+    let labels: Vec<&str> = labels
+        .split([',', ' ', '\n', '\t'])
+        .filter(|label| !label.is_empty())
+        .collect();
+    if labels.is_empty() {
+        return Ok(Vec::new());
+    }
+    let config = TokenConfig {
+        module: environment.required("EXECUTOR_PKCS11_MODULE")?.into(),
+        label: environment.required("EXECUTOR_PKCS11_TOKEN")?.to_owned(),
+        pin: environment.required_secret("EXECUTOR_PKCS11_PIN")?,
+    };
+    let unfit = |error| SettingError::invalid(IN_TOKEN, error);
+    let token = Token::open(config).map_err(unfit)?;
+    let keys = labels.into_iter().map(|label| {
+        let key = token.key(label).map_err(unfit)?;
+        Ok(Arc::new(key) as Arc<dyn Signer>)
+    });
+    keys.collect()
 }
 
 fn tuning(environment: &Environment) -> Result<Tuning, SettingError> {

@@ -24,9 +24,9 @@ pub type Wanted = (Option<MessageId>, IntentId);
 /// Asks the chain, then settles items and legs in one transaction.
 pub async fn run(ctx: &Context, lease: &Lease, wanted: &[Wanted]) -> Result<(), WorkError> {
     let ids: Vec<IntentId> = wanted.iter().map(|(_, id)| *id).collect();
-    let asked = ctx.chain.pinned();
-    let head = asked.latest_header().await?;
-    let records = asked.intents(&ids, At::Block(head.hash)).await?;
+    // Of the block that is taken in: an endpoint without it has no say about what is not there.
+    let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
+    let records = ctx.chain.intents(&ids, At::Block(head.hash)).await?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     audit, compliance, dlq, exceptions, halt, intent, keys, logins, migrate, payments, reconcile, restore,
-    sign, topology,
+    sign, signer, topology,
 };
 use crate::output::Color;
 
@@ -66,6 +66,8 @@ pub enum Command {
     Keys(keys::Keys),
     #[command(subcommand)]
     Logins(logins::Logins),
+    #[command(subcommand)]
+    Signer(signer::Signer),
     #[command(subcommand)]
     Compliance(compliance::Compliance),
     Reconcile(reconcile::Reconcile),

@@ -28,10 +28,22 @@ pub struct Endpoint {
     health: Mutex<Health>,
 }
 
+/// How an endpoint stands against the others; the lesser is asked first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    #[default]
+    Level,
+    /// Its head is far below the best, or does not move.
+    Behind,
+    /// Another chain, or another block where ours is as good as final.
+    Foreign,
+}
+
 #[derive(Default)]
 struct Health {
     failures: u32,
     down_until: Option<Instant>,
+    standing: Standing,
 }
 
 #[derive(Serialize)]
@@ -79,8 +91,24 @@ impl Endpoint {
             .unwrap_or_default()
     }
 
+    pub fn standing(&self) -> Standing {
+        self.health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .standing
+    }
+
+    /// True when that is news.
+    pub fn stand(&self, standing: Standing) -> bool {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut health.standing, standing) != standing
+    }
+
+    /// It answers; what it answers is judged elsewhere.
     pub fn worked(&self) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.failures = 0;
+        health.down_until = None;
     }
 
     pub fn failed(&self, now: Instant) {

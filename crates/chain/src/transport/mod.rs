@@ -1,4 +1,4 @@
-//! JSON-RPC over HTTP with several endpoints: the first healthy one is asked, the next when it fails.
+//! JSON-RPC over HTTP with several endpoints: the first one that is level and healthy is asked, the next when it fails.
 //!
 //! Every request of ours may be sent twice (reads, and raw transactions whose nonce is inside them), so going
 //! on to another endpoint is always safe. A JSON-RPC error is an answer, not a failure of the endpoint.
@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+pub use endpoint::Standing;
 use endpoint::{Endpoint, Limits};
 pub use error::{EndpointFailure, TransportError};
 
@@ -95,14 +96,51 @@ impl Transport {
         }
     }
 
-    /// Healthy endpoints in their configured order, then the others, soonest to recover first.
+    pub fn count(&self) -> usize {
+        self.shared.endpoints.len()
+    }
+
+    pub fn only(&self, index: usize) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            pinned: Some(index),
+        }
+    }
+
+    /// Each endpoint by itself: those that can be asked now, or all where there is none.
+    pub fn each(&self) -> Vec<Self> {
+        let now = Instant::now();
+        let able = |index: &usize| {
+            let endpoint = &self.shared.endpoints[*index];
+            endpoint.down_for(now).is_zero() && endpoint.standing() != Standing::Foreign
+        };
+        let order = self.order();
+        let mut indexes: Vec<usize> = order.iter().copied().filter(able).collect();
+        if indexes.is_empty() {
+            indexes = order;
+        }
+        indexes.into_iter().map(|index| self.only(index)).collect()
+    }
+
+    /// Takes note of how the endpoints stand: name, whether that is news, standing.
+    pub fn stand(&self, standings: &[Standing]) -> Vec<(String, bool, Standing)> {
+        let endpoints = self.shared.endpoints.iter().zip(standings);
+        endpoints
+            .map(|(endpoint, standing)| (endpoint.name().to_owned(), endpoint.stand(*standing), *standing))
+            .collect()
+    }
+
+    /// Level and healthy endpoints in their configured order, then the others, soonest to recover first.
     fn order(&self) -> Vec<usize> {
         if let Some(only) = self.pinned {
             return vec![only];
         }
         let now = Instant::now();
         let mut order: Vec<_> = (0..self.shared.endpoints.len()).collect();
-        order.sort_by_key(|index| self.shared.endpoints[*index].down_for(now));
+        order.sort_by_key(|index| {
+            let endpoint = &self.shared.endpoints[*index];
+            (endpoint.standing(), endpoint.down_for(now))
+        });
         order
     }
 

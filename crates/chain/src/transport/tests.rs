@@ -150,6 +150,22 @@ async fn an_endless_answer_and_a_silent_node_are_given_up() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_answers_but_lags_is_asked_last() {
+    let (lags, asked) = server(good);
+    let (well, _) = server(good);
+    let transport = transport(&[&lags, &well], 1000);
+    transport.stand(&[Standing::Behind, Standing::Level]);
+    chain_id(&transport).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    assert_eq!(transport.each().len(), 2, "it may still be asked by itself");
+    transport.stand(&[Standing::Foreign, Standing::Level]);
+    assert_eq!(transport.each().len(), 1, "one that tells another story may not");
+    transport.stand(&[Standing::Level, Standing::Level]);
+    chain_id(&transport).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "it has caught up");
+}
+
+#[tokio::test]
 async fn a_pinned_transport_stays_with_its_endpoint() {
     let (well, _) = server(good);
     let pinned = transport(&["http://127.0.0.1:1", &well], 1000).pinned();

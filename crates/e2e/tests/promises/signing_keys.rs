@@ -1,15 +1,152 @@
-//! Keys that sign: taken over by a standby.
+//! Keys that sign: in an HSM, rotated with intents in flight, taken over by a standby.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use e2e::{SHILLING, ledger};
-use testkit::app::App;
+use serde_json::{Value, json};
+use testkit::app::{App, Options};
 use testkit::client::fresh_address;
-use testkit::eventually;
+use testkit::evm::{self, OFFICER};
 use testkit::wiring::EXECUTOR;
+use testkit::{ChildService, SoftHsm, eventually, http, softhsm};
 
 use crate::PATIENCE;
+
+const REASON: [&str; 2] = ["--reason", "test of the rotation"];
+
+async fn fiatrails(app: &App, args: &[&str]) -> Result<Value> {
+    let text = app
+        .wiring
+        .fiatrails(&[&["--json"], args, &REASON].concat())
+        .await?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// A key in the token, funded, with the role that `fiatrails` asked an admin to grant it.
+async fn new_key_in(app: &mut App, hsm: &SoftHsm, label: &str) -> Result<String> {
+    app.wiring.extra.extend(hsm.env());
+    let made = fiatrails(app, &["signer", "create", "--label", label]).await?;
+    let address = made["address"].as_str().context("an address")?.to_owned();
+    let fund = json!([address, "0x56bc75e2d63100000"]);
+    http::rpc(&app.chain.url(), "anvil_setBalance", fund).await?;
+    as_admin(app, &["signer", "add", &address]).await?;
+    fiatrails(app, &["signer", "add", &address]).await?;
+    Ok(address)
+}
+
+/// What an admin does when a command is refused with the call that it needs.
+async fn as_admin(app: &App, command: &[&str]) -> Result<()> {
+    let refused = fiatrails(app, command).await;
+    let refused = format!("{:#}", refused.err().context("refused without the admin's call")?);
+    let (_, call) = refused.split_once("with 0x").context(refused.clone())?;
+    let call: String = call.chars().take_while(char::is_ascii_hexdigit).collect();
+    evm::send(
+        &app.chain.url(),
+        OFFICER,
+        &app.addresses.escrow,
+        &format!("0x{call}"),
+    )
+    .await
+}
+
+/// An executor that holds that key of the token and no other.
+async fn executor_with(app: &App, label: &str) -> Result<ChildService> {
+    let mut env = app.wiring.env(EXECUTOR)?;
+    env.retain(|(name, _)| name != "EXECUTOR_PRIVATE_KEY");
+    env.push(("EXECUTOR_PKCS11_KEYS".into(), label.into()));
+    ChildService::start(EXECUTOR, env).await
+}
+
+fn signer_of(app: &App, tx_ref: &str) -> Result<String> {
+    let sql = format!("select '0x' || encode(signer, 'hex') from chain_legs where tx_ref = '{tx_ref}'");
+    Ok(app.database.sql(&sql)?.trim().to_owned())
+}
+
+async fn executed(app: &App, ids: &[String]) -> Result<()> {
+    for id in ids {
+        app.until_status(id, "executed", PATIENCE).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_in_an_hsm_mints_and_never_leaves_it() -> Result<()> {
+    let hsm = SoftHsm::start()?;
+    let options = Options {
+        without: vec![EXECUTOR],
+        ..Options::default()
+    };
+    let mut app = App::start_with(options).await?;
+    let address = new_key_in(&mut app, &hsm, "executor-hsm").await?;
+    let executor = executor_with(&app, "executor-hsm").await?;
+    let user = fresh_address()?;
+    app.allow(&user).await?;
+    let id = app.accept(&user, 150, "HSM-1").await?;
+    app.pay("HSM-1", 150, "RCPTHSM001").await?;
+    app.until_status(&id, "executed", PATIENCE).await?;
+    assert_eq!(app.tokens_of(&user).await?, 150 * SHILLING);
+    assert_eq!(signer_of(&app, "HSM-1")?, address.to_lowercase());
+
+    let private = hsm.look(&["--list-objects", "--type", "privkey"])?;
+    assert!(
+        private.contains("executor-hsm") && private.contains("always sensitive, never extractable, local"),
+        "{private}"
+    );
+    // The tool says so on its error output, and succeeds with nothing.
+    let export = hsm.look(&["--read-object", "--type", "privkey", "--label", "executor-hsm"]);
+    assert_eq!(export.unwrap_or_default(), "", "it could be read");
+    assert!(!executor.log().contains(softhsm::PIN), "the PIN is in the log");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rotation_with_intents_in_flight_strands_none() -> Result<()> {
+    let hsm = SoftHsm::start()?;
+    let mut app = App::start().await?;
+    let user = fresh_address()?;
+    app.allow(&user).await?;
+    let before = ledger::minted(&app).await?;
+    let mut ids = Vec::new();
+    for n in 0..12 {
+        ids.push(app.accept(&user, 10, &format!("TURN-{n}")).await?);
+    }
+    for id in &ids {
+        app.until(id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+            .await?;
+    }
+    let old = signer_of(&app, "TURN-0")?;
+    for n in 0..4 {
+        app.pay(&format!("TURN-{n}"), 10, &format!("RCPTTURN{n:02}"))
+            .await?;
+    }
+
+    let new = new_key_in(&mut app, &hsm, "executor-next").await?;
+    let _next = executor_with(&app, "executor-next").await?;
+    ensure!(
+        fiatrails(&app, &["signer", "retire", &old]).await.is_err(),
+        "it is not drained"
+    );
+    let drained = fiatrails(&app, &["signer", "drain", &old, "--wait", "60"]).await?;
+    assert_eq!(drained["drained"], true, "{drained}");
+    as_admin(&app, &["signer", "retire", &old]).await?;
+    fiatrails(&app, &["signer", "retire", &old]).await?;
+    let mut first = app.executor.take().context("the first executor runs")?;
+    first.kill9()?;
+
+    for n in 4..12 {
+        app.pay(&format!("TURN-{n}"), 10, &format!("RCPTTURN{n:02}"))
+            .await?;
+    }
+    ids.push(app.accept(&user, 10, "TURN-LAST").await?);
+    app.pay("TURN-LAST", 10, "RCPTTURNXX").await?;
+    executed(&app, &ids).await?;
+    for tx_ref in ["TURN-11", "TURN-LAST"] {
+        assert_eq!(signer_of(&app, tx_ref)?, new.to_lowercase(), "{tx_ref}");
+    }
+    assert_eq!(app.tokens_of(&user).await?, 130 * SHILLING);
+    ledger::balances(&app, before).await
+}
 
 #[tokio::test]
 async fn a_standby_takes_a_key_over_within_ten_seconds_and_finishes_the_mint() -> Result<()> {
@@ -23,18 +160,14 @@ async fn a_standby_takes_a_key_over_within_ten_seconds_and_finishes_the_mint() -
     let _standby = app.start_service(EXECUTOR).await?;
     let first = app.database.sql("select lease_holder from signers")?;
     // No block is mined from here on: what the holder signs dies with it, signed and not mined.
-    app.chain
-        .rpc("evm_setIntervalMining", serde_json::json!([0]))
-        .await?;
+    app.chain.rpc("evm_setIntervalMining", json!([0])).await?;
     app.pay("STANDBY-1", 10, "RCPTSTAND1").await?;
     let signed = "select count(*) from attempts where command = 'execute' and state = 'signed'";
     eventually(PATIENCE, "the mint is signed", async || {
         Ok((app.database.sql(signed)? == "1").then_some(()))
     })
     .await?;
-    app.chain
-        .rpc("anvil_dropAllTransactions", serde_json::json!([]))
-        .await?;
+    app.chain.rpc("anvil_dropAllTransactions", json!([])).await?;
     app.executor
         .as_mut()
         .context("the first executor runs")?
@@ -48,9 +181,7 @@ async fn a_standby_takes_a_key_over_within_ten_seconds_and_finishes_the_mint() -
     let took = killed.elapsed();
     println!("taken over after {took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
-    app.chain
-        .rpc("evm_setIntervalMining", serde_json::json!([1]))
-        .await?;
+    app.chain.rpc("evm_setIntervalMining", json!([1])).await?;
     app.until_status(&id, "executed", PATIENCE).await?;
     assert_eq!(app.tokens_of(&user).await?, 10 * SHILLING);
     let attempts = "select count(*) from attempts where command = 'execute'";

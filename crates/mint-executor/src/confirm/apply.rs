@@ -57,8 +57,10 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
     for (signer, next) in &facts.next_nonces {
         signers::raise_nonce(&tx, signer, *next).await?;
     }
-    let watched = ctx.policy.chain.confirmations + ctx.policy.chain.watch_blocks_past_final;
-    blocks::prune(&tx, facts.header.number.saturating_sub(watched)).await?;
+    if let Some(block) = facts.final_block {
+        let watched = block.saturating_sub(ctx.policy.chain.watch_blocks_past_final);
+        blocks::prune(&tx, watched).await?;
+    }
     tx.commit().await?;
     for (signer, refusal) in trips {
         ctx.refused(&signer, refusal);

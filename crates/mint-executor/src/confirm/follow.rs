@@ -20,6 +20,8 @@ pub struct Follower {
     pace: Pace,
     resender: Resender,
     seen: Option<Instant>,
+    /// As of the last block taken in here.
+    final_block: Option<u64>,
 }
 
 impl Follower {
@@ -99,7 +101,8 @@ impl Follower {
             self.go_back(ctx, lease).await?;
             return Ok(());
         }
-        if ctx.head.borrow().is_none() {
+        // Nothing is built on an older block, whose state knows less than our rows.
+        if tip.number == head.number && ctx.head.borrow().is_none() {
             ctx.head.send_replace(Some(*head));
             ctx.wake();
         }
@@ -108,7 +111,7 @@ impl Follower {
 
     /// To the last block both have; what the fork held is broadcast again at once.
     async fn go_back(&mut self, ctx: &Context, lease: &Following) -> Result<(), WorkError> {
-        self.tip = Some(reorg::follow(ctx, lease).await?);
+        self.tip = Some(reorg::follow(ctx, lease, self.final_block).await?);
         self.resender = Resender::default();
         Ok(())
     }
@@ -121,6 +124,7 @@ impl Follower {
         at_head: bool,
     ) -> Result<(), WorkError> {
         let facts = gather::gather(ctx, header, (&self.resender, at_head)).await?;
+        self.final_block = facts.final_block;
         apply::apply(ctx, lease, facts).await?;
         self.tip = Some(row_of(header));
         if at_head {

@@ -11,6 +11,7 @@ use storage::executor::attempts::{self, AttemptItem, AttemptRow};
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
 use crate::decide::{Ending, Record, can_never_succeed};
+use crate::finality::final_block;
 
 /// Read before the transaction that settles them.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub async fn gather(
     (resender, at_head): (&Resender, bool),
 ) -> Result<Facts, WorkError> {
     let logs = ctx.chain.escrow_logs(header.hash).await?;
-    let final_block = header.number.checked_sub(ctx.policy.chain.confirmations);
+    let final_block = final_block(ctx, header).await?;
     let (open, refused) = {
         let client = ctx.pool.get().await?;
         let open = attempts::open(&client).await?;
@@ -120,21 +121,50 @@ async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<
     if passed.is_empty() {
         return Ok(Vec::new());
     }
-    // One view of the chain for receipts and nonce: "not there" must not come from a node that lags.
-    let one = ctx.chain.pinned();
-    let level = one.latest_header().await?.number >= facts.header.number;
+    // "Not there" must not come from a node that lags, nor from one alone where another knows better.
+    let level = level(ctx, &facts.header).await?;
     let mut quiet = Vec::new();
     for attempt in &passed {
-        let ending = match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await? {
-            Some(receipt) if receipt.block_number > facts.header.number => None,
-            Some(receipt) if receipt.succeeded => Some(Ending::Silent),
-            Some(receipt) => Some(reverted(ctx, &attempt.signer, receipt.block_number).await?),
-            None if level && is_gone(ctx, &one, facts, attempt).await? => Some(Ending::Gone),
-            None => None,
-        };
+        let ending = ending(ctx, &level, facts, attempt).await?;
         quiet.extend(ending.map(|ending| (attempt.id, ending)));
     }
     Ok(quiet)
+}
+
+/// Endpoints that have the very block we look at.
+async fn level(ctx: &Context, header: &Header) -> Result<Vec<Chain>, WorkError> {
+    let mut level = Vec::new();
+    let mut silent = None;
+    for one in ctx.chain.each() {
+        match one.header(header.number).await {
+            Ok(Some(there)) if there.hash == header.hash => level.push(one),
+            Ok(_) => {}
+            Err(error) => silent = Some(error),
+        }
+    }
+    match silent {
+        Some(error) if level.is_empty() => Err(error.into()),
+        _ => Ok(level),
+    }
+}
+
+/// One endpoint's receipt is enough to say that it is there; that it is not, all of them must say.
+async fn ending(
+    ctx: &Context,
+    level: &[Chain],
+    facts: &Facts,
+    attempt: &AttemptRow,
+) -> Result<Option<Ending>, WorkError> {
+    let mut gone = !level.is_empty();
+    for one in level {
+        match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await? {
+            Some(receipt) if receipt.block_number > facts.header.number => return Ok(None),
+            Some(receipt) if receipt.succeeded => return Ok(Some(Ending::Silent)),
+            Some(receipt) => return Ok(Some(reverted(ctx, &attempt.signer, receipt.block_number).await?)),
+            None => gone = gone && is_gone(ctx, one, facts, attempt).await?,
+        }
+    }
+    Ok(gone.then_some(Ending::Gone))
 }
 
 /// A reverted transaction says nothing about its items when the signer's role was taken away. The role is read at that

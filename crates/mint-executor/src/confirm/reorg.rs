@@ -27,7 +27,11 @@ pub async fn differs(ctx: &Context, head: &Header) -> Result<bool, WorkError> {
 }
 
 /// Goes back to the last block that both have; gives it.
-pub async fn follow(ctx: &Context, lease: &Following) -> Result<BlockRow, WorkError> {
+pub async fn follow(
+    ctx: &Context,
+    lease: &Following,
+    final_block: Option<u64>,
+) -> Result<BlockRow, WorkError> {
     let one = ctx.chain.pinned();
     let known = known(ctx).await?;
     let head = one.latest_header().await?;
@@ -52,7 +56,8 @@ pub async fn follow(ctx: &Context, lease: &Following) -> Result<BlockRow, WorkEr
     let touched = blocks::intents_after(&ctx.pool.get().await?, ancestor.number).await?;
     let records = records(ctx, &one, &ancestor, touched).await?;
     go_back(ctx, lease, &ancestor, &records).await?;
-    let past_final = from.saturating_sub(ancestor.number + 1) >= ctx.policy.chain.confirmations;
+    let final_block = final_block.or_else(|| from.checked_sub(ctx.policy.chain.confirmations));
+    let past_final = final_block.is_some_and(|block| ancestor.number < block);
     observe::reorg(from, ancestor.number, past_final);
     Ok(ancestor)
 }
@@ -108,9 +113,8 @@ fn after_event(kind: Option<&str>) -> Record {
 }
 
 async fn known(ctx: &Context) -> Result<Vec<BlockRow>, WorkError> {
-    let watched = ctx.policy.chain.confirmations + ctx.policy.chain.watch_blocks_past_final + 1;
-    let limit = u32::try_from(watched).unwrap_or(u32::MAX);
-    Ok(blocks::recent(&ctx.pool.get().await?, limit).await?)
+    // All that we keep: older ones are pruned.
+    Ok(blocks::recent(&ctx.pool.get().await?, u32::MAX).await?)
 }
 
 async fn go_back(

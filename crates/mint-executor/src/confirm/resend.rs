@@ -90,7 +90,7 @@ pub async fn send(ctx: &Context, attempt: &AttemptRow) {
         return;
     }
     let hash = TxHash::from_bytes(attempt.tx_hash);
-    let outcome = ctx.chain.send_raw(&attempt.raw, hash).await;
+    let outcome = ctx.chain.send_everywhere(&attempt.raw, hash).await;
     note_sent(ctx, &attempt.signer, hash, &outcome);
 }
 

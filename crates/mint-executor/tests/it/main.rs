@@ -1,6 +1,7 @@
 //! The executor against a real database and a real node. Most tests drive its steps one by one, so that a crash or a
 //! lost answer happens exactly where it is meant to; `process` runs the whole of it with a real broker.
 
+mod endpoints;
 mod forgery;
 mod happy;
 mod keys;

@@ -444,3 +444,40 @@ async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the
     .await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn what_the_chain_itself_calls_final_is_final() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor_by_tag()?;
+    let intent = world.good_intent(1, &rig.ctx.chain).await?;
+    rig.lead().await?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    rig.execute(&intent).await?;
+    rig.send(WorkCommand::Execute, 1).await?;
+    rig.mine(&world, 1).await?;
+    let mined = rig.leg_row(&intent.intent_id()).await?.block_number;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
+    for _ in 0..6 {
+        let told = rig
+            .ctx
+            .chain
+            .finalized_header()
+            .await?
+            .map(|header| header.number);
+        if told >= mined {
+            break;
+        }
+        assert_eq!(
+            rig.leg(&intent).await?,
+            ChainLeg::Executed(Finality::Mined),
+            "{told:?}"
+        );
+        rig.mine(&world, 1).await?;
+    }
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Final));
+    let depth = world.count("select max(number) from blocks")? - mined.unwrap_or_default();
+    assert!(depth < 6, "sooner than by depth: {depth}");
+    Ok(())
+}

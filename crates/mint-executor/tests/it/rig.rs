@@ -82,16 +82,32 @@ impl World {
     }
 
     pub fn executor_through(&self, rpc: &str) -> Result<Rig> {
-        self.executor_of(rpc, &[EXECUTOR_PRIVATE_KEY])
+        self.executor_of(&[rpc.to_owned()], &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
+    }
+
+    /// One that asks several nodes, the first one first.
+    pub fn executor_over(&self, rpcs: &[String]) -> Result<Rig> {
+        self.executor_of(rpcs, &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
+    }
+
+    /// One that takes the chain's own word for what is final.
+    pub fn executor_by_tag(&self) -> Result<Rig> {
+        let by_tag = (
+            "FIATRAILS_POLICY_CHAIN_FINALITY".to_owned(),
+            "finalizedTag".to_owned(),
+        );
+        let policy = Policy::load(include_str!("../../../../deploy/policy.json"), [by_tag])?;
+        self.executor_of(&[self.node.url()], &[EXECUTOR_PRIVATE_KEY], policy)
     }
 
     /// One that holds these keys.
     pub fn executor_with(&self, keys: &[&str]) -> Result<Rig> {
-        self.executor_of(&self.node.url(), keys)
+        self.executor_of(&[self.node.url()], keys, Self::policy()?)
     }
 
-    fn executor_of(&self, rpc: &str, private_keys: &[&str]) -> Result<Rig> {
-        let rpc = RpcConfig::new(vec![rpc.into()], Duration::from_millis(1500));
+    fn executor_of(&self, rpcs: &[String], private_keys: &[&str], policy: Policy) -> Result<Rig> {
+        let urls = rpcs.iter().map(|url| url.as_str().into()).collect();
+        let rpc = RpcConfig::new(urls, Duration::from_millis(1500));
         let escrow: Address = self.at.escrow.parse()?;
         let keys = KeyDirectory::open(&DevKeys::generate(self.keys.path())?.dir("mint-executor"))?;
         let broker = Broker::new(BrokerConfig {
@@ -104,7 +120,6 @@ impl World {
             .iter()
             .map(|key| Ok(Arc::new(Key::new(Arc::new(key.parse::<LocalKey>()?)))))
             .collect::<Result<Vec<_>>>()?;
-        let policy = Self::policy()?;
         let ctx = Context::new(Shared {
             instance: System.uuid(),
             pool: Pool::new(&PoolConfig::new(self.db_url.clone().into(), "test"))?,
@@ -218,12 +233,12 @@ impl World {
 
     /// Gives (or takes) a key the role to execute.
     pub async fn turn_role(&self, chain: &Chain, signer: &Address, on: bool) -> Result<()> {
-        // grantRole or revokeRole (bytes32, address), with keccak256("EXECUTOR_ROLE").
-        let selector = if on { "2f2ff15d" } else { "d547741f" };
-        let role = "d8aa0f3194971a2a116679f7c2090f6939c8d4e01a2a8d7e41d55e5351469e63";
-        let signer = hex::encode(signer.as_bytes());
-        self.as_admin(chain, &hex::decode(format!("{selector}{role}{signer:0>64}"))?)
-            .await
+        let call = if on {
+            chain::roles::grant_executor(signer)
+        } else {
+            chain::roles::revoke_executor(signer)
+        };
+        self.as_admin(chain, &call).await
     }
 
     pub async fn fund(&self, account: &Address, wei: u128) -> Result<()> {

@@ -13,6 +13,7 @@ pub mod payments;
 pub mod reconcile;
 pub mod restore;
 pub mod sign;
+pub mod signer;
 pub mod topology;
 
 use anyhow::Result;
@@ -30,6 +31,7 @@ pub async fn run(context: &Context, out: &mut Output, command: Command) -> Resul
         Command::Dlq(args) => dlq::run(context, out, &args).await,
         Command::Keys(args) => keys::run(context, out, &args).await,
         Command::Logins(args) => logins::run(context, out, &args).await,
+        Command::Signer(args) => signer::run(context, out, &args).await,
         Command::Compliance(args) => compliance::run(context, out, &args).await,
         Command::Reconcile(args) => reconcile::run(context, out, &args).await,
         Command::Restore(args) => restore::run(context, out, &args).await,

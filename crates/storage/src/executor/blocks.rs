@@ -8,10 +8,11 @@ use super::legs::signed;
 use crate::error::StorageError;
 use crate::pool::Transaction;
 use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::session::{Session, execute, query, query_opt};
 
 statements! {
     RECENT = "select number, hash, parent_hash from blocks order by number desc limit $1";
+    HASH = "select hash from blocks where number = $1";
     INSERT =
         "insert into blocks (number, hash, parent_hash, at) values ($1, $2, $3, to_timestamp($4::float8))";
     DROP_AFTER = "delete from blocks where number > $1";
@@ -63,6 +64,13 @@ pub async fn recent(session: &impl Session, limit: u32) -> Result<Vec<BlockRow>,
             })
         })
         .collect()
+}
+
+/// Of a block that we took in and still keep.
+pub async fn hash(session: &impl Session, number: u64) -> Result<Option<[u8; 32]>, StorageError> {
+    let row = query_opt(session, HASH, &[&signed(number)?]).await?;
+    row.map(|row| Reader::new(&row, "blocks", number).bytes("hash"))
+        .transpose()
 }
 
 /// The next block and its events.

@@ -12,6 +12,7 @@ pub mod reconcile;
 pub mod reports;
 pub mod restore;
 pub mod statement;
+pub mod signers;
 
 /// Every statement of this room, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
@@ -26,4 +27,5 @@ pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     reports::STATEMENTS,
     restore::STATEMENTS,
     statement::STATEMENTS,
+    signers::STATEMENTS,
 ];

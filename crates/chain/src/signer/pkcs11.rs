@@ -1,0 +1,332 @@
+//! Keys in a hardware security module, by PKCS#11. A key is made inside the token and never leaves it; one that could
+//! leave is refused.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
+use domain::address::Address;
+use ethers::types::{H256, U256};
+use ethers::utils::keccak256;
+use secrecy::SecretString;
+
+use super::{RawSignature, Signer, SignerError};
+use crate::convert::from_h160;
+
+/// The object identifier of secp256k1, 1.3.132.0.10, in DER.
+const SECP256K1: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
+/// An uncompressed point, and the DER header of the octet string around it.
+const POINT: usize = 65;
+const OCTETS: [u8; 2] = [0x04, 0x41];
+
+/// Which token of which module, and how to open it.
+#[derive(Clone, Debug)]
+pub struct TokenConfig {
+    /// The vendor's shared library.
+    pub module: PathBuf,
+    pub label: String,
+    pub pin: SecretString,
+}
+
+/// An open token; keys share its session.
+pub struct Token {
+    module: Pkcs11,
+    slot: Slot,
+    config: TokenConfig,
+    session: Mutex<Option<Session>>,
+}
+
+impl Token {
+    /// Loads the module and logs in once, so that a wrong PIN shows at the start.
+    pub fn open(config: TokenConfig) -> Result<Arc<Self>, SignerError> {
+        let module = Pkcs11::new(&config.module).map_err(|error| {
+            SignerError::Unavailable(format!("{} cannot be loaded: {error}", config.module.display()))
+        })?;
+        let options = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+        match module.initialize(options) {
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+            Err(error) => return Err(unavailable(&error)),
+        }
+        let slot = slot_of(&module, &config.label)?;
+        let token = Arc::new(Self {
+            module,
+            slot,
+            config,
+            session: Mutex::new(None),
+        });
+        token.with_session(|_| Ok(()))?;
+        Ok(token)
+    }
+
+    /// Makes a key that can never leave the token.
+    pub fn generate(self: &Arc<Self>, label: &str) -> Result<TokenKey, SignerError> {
+        let taken = self.with_session(|session| session.find_objects(&[Attribute::Label(label.into())]))?;
+        if !taken.is_empty() {
+            return Err(SignerError::Unfit(format!("the token has a {label:?} already")));
+        }
+        let public = [
+            Attribute::Token(true),
+            Attribute::Private(false),
+            Attribute::Verify(true),
+            Attribute::Label(label.into()),
+            Attribute::Id(label.into()),
+            Attribute::EcParams(SECP256K1.to_vec()),
+        ];
+        let private = [
+            Attribute::Token(true),
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Sign(true),
+            Attribute::Label(label.into()),
+            Attribute::Id(label.into()),
+        ];
+        let session = self.log_in(true)?;
+        session
+            .generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private)
+            .map_err(|error| unavailable(&error))?;
+        self.key(label)
+    }
+
+    /// The key of that label.
+    pub fn key(self: &Arc<Self>, label: &str) -> Result<TokenKey, SignerError> {
+        let (point, can_leave) = self.with_session(|session| {
+            let private = only(session, ObjectClass::PRIVATE_KEY, label)?;
+            let public = only(session, ObjectClass::PUBLIC_KEY, label)?;
+            let (Some(private), Some(public)) = (private, public) else {
+                return Ok((None, false));
+            };
+            let kept =
+                session.get_attributes(private, &[AttributeType::Sensitive, AttributeType::Extractable])?;
+            let safe =
+                kept.contains(&Attribute::Sensitive(true)) && kept.contains(&Attribute::Extractable(false));
+            let point = session.get_attributes(public, &[AttributeType::EcPoint])?;
+            let point = point.into_iter().find_map(|attribute| match attribute {
+                Attribute::EcPoint(bytes) => Some(bytes),
+                _ => None,
+            });
+            Ok((point, !safe))
+        })?;
+        let unfit = |why: &str| SignerError::Unfit(format!("{label:?} {why}"));
+        let point = point.ok_or_else(|| unfit("is not exactly one key pair of the token"))?;
+        if can_leave {
+            return Err(unfit("can leave the token"));
+        }
+        let address = address_of(&point).ok_or_else(|| unfit("is no secp256k1 key"))?;
+        Ok(TokenKey {
+            token: self.clone(),
+            label: label.to_owned(),
+            address,
+        })
+    }
+
+    fn sign(&self, label: &str, digest: [u8; 32]) -> Result<Option<Vec<u8>>, SignerError> {
+        self.with_session(|session| {
+            only(session, ObjectClass::PRIVATE_KEY, label)?
+                .map(|key| session.sign(&Mechanism::Ecdsa, key, &digest))
+                .transpose()
+        })
+    }
+
+    /// A session of before may have ended with the token's connection: then once more with a new one.
+    fn with_session<R>(&self, act: impl Fn(&Session) -> Result<R, Error>) -> Result<R, SignerError> {
+        let mut held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = held.take()
+            && let Ok(done) = act(&session)
+        {
+            *held = Some(session);
+            return Ok(done);
+        }
+        let session = self.log_in(false)?;
+        let done = act(&session).map_err(|error| unavailable(&error))?;
+        *held = Some(session);
+        Ok(done)
+    }
+
+    fn log_in(&self, to_write: bool) -> Result<Session, SignerError> {
+        let session = if to_write {
+            self.module.open_rw_session(self.slot)
+        } else {
+            self.module.open_ro_session(self.slot)
+        };
+        let session = session.map_err(|error| unavailable(&error))?;
+        match session.login(UserType::User, Some(&self.config.pin)) {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({})", self.config.label)
+    }
+}
+
+/// One key of a token.
+#[derive(Debug)]
+pub struct TokenKey {
+    token: Arc<Token>,
+    label: String,
+    address: Address,
+}
+
+#[async_trait]
+impl Signer for TokenKey {
+    fn address(&self) -> Address {
+        self.address
+    }
+
+    async fn sign(&self, digest: [u8; 32]) -> Result<RawSignature, SignerError> {
+        let (token, label) = (self.token.clone(), self.label.clone());
+        let signed = tokio::task::spawn_blocking(move || token.sign(&label, digest)).await;
+        let signed = signed.map_err(|error| SignerError::Unavailable(error.to_string()))??;
+        let gone = || SignerError::Unavailable(format!("{:?} is gone from the token", self.label));
+        recoverable(&signed.ok_or_else(gone)?, digest, &self.address)
+            .ok_or_else(|| SignerError::Unavailable("the token signed with another key".to_owned()))
+    }
+}
+
+/// What a token gives, r and s, as the chain wants it: s in the lower half, and the bit by which the signer is found.
+fn recoverable(pair: &[u8], digest: [u8; 32], address: &Address) -> Option<RawSignature> {
+    let (r, s) = pair.split_at_checked(32)?;
+    let (mut low, order) = ([0; 32], order());
+    let s = (s.len() == 32).then(|| U256::from_big_endian(s))?;
+    let s = if s > order / 2 { order.checked_sub(s)? } else { s };
+    s.to_big_endian(&mut low);
+    let signature = |odd_y| RawSignature {
+        r: r.try_into().unwrap_or_default(),
+        s: low,
+        odd_y,
+    };
+    let is_ours = |signature: &RawSignature| {
+        let signer = signature.to_ethers().recover(H256(digest));
+        signer.ok().and_then(from_h160) == Some(*address)
+    };
+    [signature(false), signature(true)].into_iter().find(is_ours)
+}
+
+/// How many points secp256k1 has.
+fn order() -> U256 {
+    U256([
+        0xbfd2_5e8c_d036_4141,
+        0xbaae_dce6_af48_a03b,
+        0xffff_ffff_ffff_fffe,
+        0xffff_ffff_ffff_ffff,
+    ])
+}
+
+/// The account of a public point; tokens give it bare or in a DER octet string.
+fn address_of(point: &[u8]) -> Option<Address> {
+    let point = match point.strip_prefix(&OCTETS) {
+        Some(inner) if inner.len() == POINT => inner,
+        _ => point,
+    };
+    let coordinates = point
+        .strip_prefix(&[0x04])
+        .filter(|rest| rest.len() + 1 == POINT)?;
+    let hash = keccak256(coordinates);
+    Address::from_bytes(hash[12..].try_into().ok()?).ok()
+}
+
+fn slot_of(module: &Pkcs11, label: &str) -> Result<Slot, SignerError> {
+    let slots = module
+        .get_slots_with_token()
+        .map_err(|error| unavailable(&error))?;
+    let mut found = slots.into_iter().filter(|slot| {
+        let token = module.get_token_info(*slot);
+        token.is_ok_and(|token| token.label() == label)
+    });
+    match (found.next(), found.next()) {
+        (Some(slot), None) => Ok(slot),
+        (None, _) => Err(SignerError::Unavailable(format!("there is no token {label:?}"))),
+        (Some(_), Some(_)) => Err(SignerError::Unavailable(format!(
+            "two tokens are called {label:?}"
+        ))),
+    }
+}
+
+/// The elliptic-curve key object of that label, if there is exactly one.
+fn only(session: &Session, class: ObjectClass, label: &str) -> Result<Option<ObjectHandle>, Error> {
+    let found = session.find_objects(&[
+        Attribute::Class(class),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::Label(label.into()),
+    ])?;
+    Ok(match found.as_slice() {
+        [one] => Some(*one),
+        _ => None,
+    })
+}
+
+/// The code, not its page of explanation.
+fn unavailable(error: &Error) -> SignerError {
+    SignerError::Unavailable(match error {
+        Error::Pkcs11(code, function) => format!("{function:?}: {code:?}"),
+        other => other.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LocalKey;
+
+    fn key() -> LocalKey {
+        "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
+            .parse()
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_high_s_becomes_the_low_one_and_the_recovery_bit_is_found() {
+        for n in 0..20 {
+            let digest = keccak256([n]);
+            let wanted = key().sign(digest).await.unwrap();
+            let mut high = [0; 32];
+            (order() - U256::from_big_endian(&wanted.s)).to_big_endian(&mut high);
+            for s in [wanted.s, high] {
+                let pair = [wanted.r, s].concat();
+                assert!(
+                    recoverable(&pair, digest, &key().address()) == Some(wanted),
+                    "{n}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signature_of_another_key_or_another_length_is_refused() {
+        let digest = [7; 32];
+        let signed = key().sign(digest).await.unwrap();
+        let pair = [signed.r, signed.s].concat();
+        let other: Address = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC".parse().unwrap();
+        assert!(recoverable(&pair, digest, &other).is_none());
+        assert!(recoverable(&pair, [8; 32], &key().address()).is_none());
+        assert!(recoverable(&pair[..63], digest, &key().address()).is_none());
+        assert!(recoverable(&[], digest, &key().address()).is_none());
+    }
+
+    #[test]
+    fn the_address_of_a_point_bare_or_wrapped() {
+        // The public key of the private key 1: the generator.
+        let x = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+        let y = "483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8";
+        let bare = hex::decode(format!("04{x}{y}")).unwrap();
+        let wanted: Address = "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf".parse().unwrap();
+        assert_eq!(address_of(&bare), Some(wanted));
+        assert_eq!(
+            address_of(&[OCTETS.to_vec(), bare.clone()].concat()),
+            Some(wanted)
+        );
+        assert_eq!(address_of(&bare[..64]), None);
+        assert_eq!(address_of(&[]), None);
+    }
+}

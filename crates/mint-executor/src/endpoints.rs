@@ -1,0 +1,34 @@
+//! Compares the RPC endpoints from time to time, where there are several.
+
+use std::time::Duration;
+
+use chain::{BlockHash, Standing};
+use runtime::Stop;
+use storage::executor::blocks;
+
+use crate::context::{Context, WorkError};
+
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(5);
+
+pub async fn run(ctx: Context, stop: Stop) {
+    if ctx.chain.is_alone() {
+        return stop.requested().await;
+    }
+    let every = Duration::from_millis(ctx.policy.chain.block_time_ms).clamp(SHORTEST, LONGEST);
+    while stop.sleep(every).await {
+        if let Err(error) = look(&ctx).await {
+            tracing::debug!(error = %runtime::chain(&error), "the endpoints were not compared");
+        }
+    }
+}
+
+/// One comparison, at the last block that is final by depth.
+pub async fn look(ctx: &Context) -> Result<Vec<Standing>, WorkError> {
+    let depth = u32::try_from(ctx.policy.chain.confirmations).unwrap_or(u32::MAX);
+    let recent = blocks::recent(&ctx.pool.get().await?, depth.saturating_add(1)).await?;
+    let known = recent
+        .last()
+        .map(|block| (block.number, BlockHash::from_bytes(block.hash)));
+    Ok(ctx.chain.survey(ctx.policy.chain.chain_id, known).await)
+}

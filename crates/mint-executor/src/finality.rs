@@ -1,0 +1,25 @@
+//! Which block is final, seen from a head: by depth, or by the chain's own word.
+
+use chain::watch::Header;
+use domain::policy::FinalityRule;
+use storage::executor::blocks;
+
+use crate::context::{Context, WorkError};
+
+/// The deepest final block; `None` while nothing is.
+pub async fn final_block(ctx: &Context, head: &Header) -> Result<Option<u64>, WorkError> {
+    match ctx.policy.chain.finality {
+        FinalityRule::Confirmations => Ok(head.number.checked_sub(ctx.policy.chain.confirmations)),
+        FinalityRule::FinalizedTag => by_tag(ctx, head).await,
+    }
+}
+
+/// The tag counts only for a block that we took in ourselves: another one is another story.
+async fn by_tag(ctx: &Context, head: &Header) -> Result<Option<u64>, WorkError> {
+    let Some(told) = ctx.chain.finalized_header().await? else {
+        return Ok(None);
+    };
+    let ours = blocks::hash(&ctx.pool.get().await?, told.number).await?;
+    let same = ours == Some(*told.hash.as_bytes()) && told.number < head.number;
+    Ok(same.then_some(told.number))
+}

@@ -1,0 +1,244 @@
+//! What is ordered for a key: active, draining, retired. An order holds work back or lets it go to another key; it gives no
+//! key a right that the chain does not give it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use chain::{At, Chain, roles};
+use clap::Args;
+use domain::address::Address;
+use serde_json::json;
+use storage::Client;
+use storage::ops::audit::{self, Act};
+use storage::ops::signers::{self, Order, SignerRow};
+
+use crate::Verdict;
+use crate::context::Context;
+use crate::output::{Output, Style};
+use crate::problem::problem;
+
+/// Let a key work, once the chain allows it
+///
+/// Refused while the key lacks EXECUTOR_ROLE or has no gas. A drained key may be added again; a retired one never.
+#[derive(Args)]
+#[command(after_long_help = "Environment:\n  \
+    DATABASE_URL                    the order, and the audit log\n  \
+    RPC_URLS, ESCROW_ADDRESS        where role and balance are looked up\n\n\
+    Examples:\n  fiatrails signer add 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --reason 'yearly rotation'")]
+pub struct Add {
+    /// The key's address
+    address: Address,
+    /// Why, for the audit log
+    #[arg(long)]
+    reason: String,
+}
+
+/// Let a key sign nothing new; its intents go to the other keys once its nonces are final
+///
+/// What it signed goes on, also when no executor holds the key any more.
+#[derive(Args)]
+#[command(after_long_help = "Environment:\n  \
+    DATABASE_URL                    the order, and the audit log\n\n\
+    Examples:\n  \
+    fiatrails signer drain 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --reason 'yearly rotation' --wait 120")]
+pub struct Drain {
+    /// The key's address
+    address: Address,
+    /// Why, for the audit log
+    #[arg(long)]
+    reason: String,
+    /// Wait so many seconds for its nonces to be final; exit code 1 if they are not
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86400))]
+    wait: u64,
+}
+
+/// Never use a key again, once it is drained and the chain does not trust it any more
+///
+/// Refused while anything that it signed is not final, and while it holds EXECUTOR_ROLE.
+#[derive(Args)]
+#[command(after_long_help = "Environment:\n  \
+    DATABASE_URL                    the order, and the audit log\n  \
+    RPC_URLS, ESCROW_ADDRESS        where the role is looked up\n\n\
+    Examples:\n  fiatrails signer retire 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --reason 'yearly rotation'")]
+pub struct Retire {
+    /// The key's address
+    address: Address,
+    /// Why, for the audit log
+    #[arg(long)]
+    reason: String,
+}
+
+pub async fn add(context: &Context, out: &mut Output, args: &Add) -> Result<Verdict> {
+    let chain = chain(context)?;
+    let standing = chain.standing(&args.address).await?;
+    if !standing.may_execute {
+        let data = hex::encode(roles::grant_executor(&args.address));
+        return Err(problem(
+            format!("{} lacks EXECUTOR_ROLE", args.address),
+            format!("have an admin call the escrow {} with 0x{data}", chain.escrow()),
+        ));
+    }
+    if standing.balance == 0 {
+        let fix = "send it native coin; see `fiatrails signer list` for the balances";
+        return Err(problem(format!("{} cannot pay for gas", args.address), fix));
+    }
+    turn(context, (&args.address, Order::Active), &args.reason).await?;
+    say(out, &args.address, Order::Active, None)
+}
+
+pub async fn drain(context: &Context, out: &mut Output, args: &Drain) -> Result<Verdict> {
+    turn(context, (&args.address, Order::Draining), &args.reason).await?;
+    let client = context.client().await?;
+    let mut row = read(&client, &args.address).await?;
+    let until = tokio::time::Instant::now() + Duration::from_secs(args.wait);
+    while !row.is_drained() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        row = read(&client, &args.address).await?;
+    }
+    let drained = row.is_drained();
+    say(out, &args.address, Order::Draining, Some(row))?;
+    Ok(if drained || args.wait == 0 {
+        Verdict::Yes
+    } else {
+        Verdict::No
+    })
+}
+
+pub async fn retire(context: &Context, out: &mut Output, args: &Retire) -> Result<Verdict> {
+    let chain = chain(context)?;
+    if chain.may_execute(&args.address, At::Latest).await? {
+        let data = hex::encode(roles::revoke_executor(&args.address));
+        return Err(problem(
+            format!("{} holds EXECUTOR_ROLE", args.address),
+            format!("have an admin call the escrow {} with 0x{data}", chain.escrow()),
+        ));
+    }
+    turn(context, (&args.address, Order::Retired), &args.reason).await?;
+    say(out, &args.address, Order::Retired, None)
+}
+
+fn chain(context: &Context) -> Result<Chain> {
+    context.chain(context.environment.contracts()?.escrow)
+}
+
+async fn read(client: &Client, address: &Address) -> Result<SignerRow> {
+    let row = signers::list(client, Some(address.as_bytes())).await?.pop();
+    row.ok_or_else(|| {
+        problem(
+            format!("no key {address} is known"),
+            "see `fiatrails signer list`",
+        )
+    })
+}
+
+/// Writes the order and its audit row together, if it may follow the one before.
+async fn turn(context: &Context, (address, order): (&Address, Order), reason: &str) -> Result<()> {
+    let (who, why) = (context.who()?, crate::context::reason("--reason", reason)?);
+    let mut client = context.client().await?;
+    let tx = client.begin().await?;
+    let before = signers::lock(&tx, address.as_bytes()).await?;
+    let known = signers::list(&tx, Some(address.as_bytes())).await?.pop();
+    if let Err((what, fix)) = may_follow(before, order, known.as_ref()) {
+        return Err(problem(format!("{address} {what}"), fix));
+    }
+    signers::set(&tx, address.as_bytes(), order, (why, who)).await?;
+    let target = address.to_string();
+    let act = Act {
+        who,
+        act: match order {
+            Order::Active => "signer.add",
+            Order::Draining => "signer.drain",
+            Order::Retired => "signer.retire",
+        },
+        target: &target,
+        why,
+        detail: json!({ "before": before.map(Order::name) }),
+    };
+    audit::record(&tx, &act).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// What is wrong, and what to do about it. Pure.
+fn may_follow(
+    before: Option<Order>,
+    order: Order,
+    known: Option<&SignerRow>,
+) -> Result<(), (&'static str, &'static str)> {
+    match (before, order) {
+        (Some(Order::Retired), Order::Active | Order::Draining) => {
+            Err(("is retired", "a retired key never comes back: add another one"))
+        }
+        (_, Order::Draining) if known.is_none() => Err(("is not known", "see `fiatrails signer list`")),
+        (None | Some(Order::Active), Order::Retired) => {
+            Err(("is not draining", "drain it first: `fiatrails signer drain`"))
+        }
+        (Some(Order::Draining), Order::Retired) if known.is_some_and(|row| !row.is_drained()) => Err((
+            "has signed what is not final yet",
+            "wait: `fiatrails signer drain --wait 120`, or see `fiatrails signer list`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn say(out: &mut Output, address: &Address, order: Order, row: Option<SignerRow>) -> Result<Verdict> {
+    let value = json!({
+        "address": address.to_string(),
+        "order": order.name(),
+        "inFlight": row.as_ref().map(|row| row.in_flight),
+        "notFinal": row.as_ref().map(|row| row.not_final),
+        "intents": row.as_ref().map(|row| row.intents),
+        "drained": row.as_ref().map(SignerRow::is_drained),
+    });
+    out.show(&value, |page| {
+        page.styled(Style::Good, format!("{address} is {order} from now on"));
+        if let Some(row) = &row {
+            let (open, intents) = (row.in_flight + row.not_final, row.intents);
+            page.line(format!(
+                "{open} of its transactions are not final; {intents} intents are with it"
+            ));
+        }
+    })?;
+    Ok(Verdict::Yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_order_may_follow_which() {
+        let row = |not_final| SignerRow {
+            address: [1; 20],
+            order: Order::Draining,
+            reason: None,
+            held: true,
+            next_nonce: Some(1),
+            in_flight: 0,
+            not_final,
+            intents: 0,
+        };
+        let (quiet, busy) = (row(0), row(1));
+        let table = [
+            (None, Order::Active, None, true),
+            (None, Order::Draining, None, false),
+            (None, Order::Draining, Some(&busy), true),
+            (None, Order::Retired, Some(&quiet), false),
+            (Some(Order::Active), Order::Retired, Some(&quiet), false),
+            (Some(Order::Active), Order::Draining, Some(&busy), true),
+            (Some(Order::Draining), Order::Active, Some(&busy), true),
+            (Some(Order::Draining), Order::Retired, Some(&busy), false),
+            (Some(Order::Draining), Order::Retired, Some(&quiet), true),
+            (Some(Order::Retired), Order::Retired, Some(&quiet), true),
+            (Some(Order::Retired), Order::Active, Some(&quiet), false),
+            (Some(Order::Retired), Order::Draining, Some(&quiet), false),
+        ];
+        for (before, order, known, expected) in table {
+            assert_eq!(
+                may_follow(before, order, known).is_ok(),
+                expected,
+                "{before:?} {order:?} {known:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Signing keys as an operator sees them, and what is ordered for each: `signer_orders`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::StorageError;
+use crate::pool::Transaction;
+use crate::row::Reader;
+use crate::session::{Session, execute, query, query_opt};
+
+/// What an operator wants of a key. A key without an order is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Active,
+    /// Signs nothing new; its intents go to other keys once its nonces are final.
+    Draining,
+    /// Never used again, whoever has it.
+    Retired,
+}
+
+impl Order {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no order is called that")]
+pub struct UnknownOrder;
+
+impl FromStr for Order {
+    type Err = UnknownOrder;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Active, Self::Draining, Self::Retired]
+            .into_iter()
+            .find(|order| order.name() == text)
+            .ok_or(UnknownOrder)
+    }
+}
+
+/// One key: one that signed, one of which something is ordered, or both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignerRow {
+    pub address: [u8; 20],
+    pub order: Order,
+    pub reason: Option<String>,
+    /// An executor holds its lease now.
+    pub held: bool,
+    /// `None` for a key that no executor ever held.
+    pub next_nonce: Option<u64>,
+    /// Transactions without a block.
+    pub in_flight: u64,
+    /// Transactions in a block that is not final.
+    pub not_final: u64,
+    /// Intents on their way that stay with it until its nonces are final.
+    pub intents: u64,
+}
+
+impl SignerRow {
+    /// Nothing that it signed can still be mined, or mined again after a fork.
+    pub const fn is_drained(&self) -> bool {
+        self.in_flight == 0 && self.not_final == 0
+    }
+}
+
+statements! {
+    LIST = "\
+select coalesce(s.address, o.address) as address, coalesce(o.state, 'active') as state, o.reason,
+    coalesce(s.lease_until >= clock_timestamp(), false) as held, s.next_nonce,
+    (select count(distinct nonce) from attempts a where a.signer = s.address and a.state = 'signed') as in_flight,
+    (select count(*) from attempts a where a.signer = s.address and a.state = 'mined') as not_final,
+    (select count(*) from chain_legs l where l.signer = s.address
+        and l.leg in ('submitting', 'escrowed', 'executing', 'refunding')) as intents
+from signers s full join signer_orders o on o.address = s.address
+where $1::bytea is null or coalesce(s.address, o.address) = $1
+order by 1";
+    LOCK = "select state from signer_orders where address = $1 for update";
+    SET = "\
+insert into signer_orders (address, state, reason, changed_by) values ($1, $2, $3, $4)
+on conflict (address) do update set state = excluded.state, reason = excluded.reason,
+    changed_by = excluded.changed_by, changed_at = now()";
+}
+
+/// Every known key, or one.
+pub async fn list(session: &impl Session, only: Option<&[u8; 20]>) -> Result<Vec<SignerRow>, StorageError> {
+    let only = only.map(<[u8; 20]>::as_slice);
+    let rows = query(session, LIST, &[&only]).await?;
+    let read = |row| {
+        let reader = Reader::new(row, "signers", "list");
+        let next: Option<i64> = reader.get("next_nonce")?;
+        Ok(SignerRow {
+            address: reader.bytes("address")?,
+            order: reader.parse("state")?,
+            reason: reader.get("reason")?,
+            held: reader.get("held")?,
+            next_nonce: next.and_then(|nonce| u64::try_from(nonce).ok()),
+            in_flight: reader.unsigned("in_flight")?,
+            not_final: reader.unsigned("not_final")?,
+            intents: reader.unsigned("intents")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// What is ordered now, locked; `None` without an order.
+pub async fn lock(tx: &Transaction<'_>, address: &[u8; 20]) -> Result<Option<Order>, StorageError> {
+    let row = query_opt(tx, LOCK, &[&address.as_slice()]).await?;
+    row.map(|row| Reader::new(&row, "signer_orders", "state").parse("state"))
+        .transpose()
+}
+
+pub async fn set(
+    tx: &Transaction<'_>,
+    address: &[u8; 20],
+    order: Order,
+    (reason, by): (&str, &str),
+) -> Result<(), StorageError> {
+    execute(tx, SET, &[&address.as_slice(), &order.name(), &reason, &by]).await?;
+    Ok(())
+}
