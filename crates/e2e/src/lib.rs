@@ -3,6 +3,7 @@
 
 pub mod chaos;
 pub mod ledger;
+pub mod manual;
 
 /// 18 decimals.
 pub const SHILLING: u128 = 1_000_000_000_000_000_000;
