@@ -18,7 +18,7 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
-.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore flood chaos chaos-slice
+.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore rehearse-alerts dashboard-pictures flood chaos chaos-slice
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,20 @@ rehearse-restore: tools build ## Lose a database and a broker, restore them from
 flood: tools ## Park 100,000 dead letters, list, count and replay them in bounded time and memory (minutes)
 	@cargo build --quiet --package testkit --bin stack
 	@$(stack) services run -- cargo nextest run --package ops --ignore-default-filter -E 'test(/a_flood_of_/)' --no-capture
+
+rehearse-alerts: tools build ## Kill each dependency under load: its alert, its runbook, the money (20 minutes). REHEARSE_ARGS=--list
+	@$(bin_dir)/rehearse $(REHEARSE_ARGS)
+
+# Of which the last two and a half minutes are drawn.
+PICTURES ?= .stack/pictures
+dashboard-pictures: tools build .stack/drawing/bin/python ## Draw the dashboards from a stack under load, into .stack/pictures
+	@$(bin_dir)/rehearse --none --calm 150 --then \
+		'.stack/drawing/bin/python scripts/draw-dashboards $$PROMETHEUS_URL $(PICTURES) --minutes 2.5 --interval 15s'
+
+.stack/drawing/bin/python: scripts/draw-dashboards.requirements
+	@scripts/install-tools contracts >&2
+	@python3 -m venv --clear .stack/drawing
+	@.stack/drawing/bin/pip install --quiet --disable-pip-version-check --requirement $<
 
 tools:
 	@scripts/install-tools >&2

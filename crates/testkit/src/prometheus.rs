@@ -69,6 +69,12 @@ impl Prometheus {
         Ok(rules.flatten().cloned().collect())
     }
 
+    /// Every alert that waits or fires.
+    pub async fn alerts(&self) -> Result<Vec<Value>> {
+        let data = self.get("alerts", &[]).await?;
+        Ok(data["alerts"].as_array().context("no alerts")?.clone())
+    }
+
     async fn get(&self, what: &str, params: &[(&str, &str)]) -> Result<Value> {
         let url = Url::parse_with_params(&format!("{}/api/v1/{what}", self.url()), params)?;
         let mut answer: Value = self.http.get(url).send().await?.json().await?;

@@ -72,10 +72,15 @@ impl Customers {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many customers, `at_once` of them at a time, each when `door` lets them in.
-    pub async fn come(&self, count: usize, at_once: usize, door: impl AsyncFn(usize)) -> Result<()> {
+    /// These customers, `at_once` of them at a time, each when `door` lets them in.
+    pub async fn come(
+        &self,
+        numbers: impl Iterator<Item = usize>,
+        at_once: usize,
+        door: impl AsyncFn(usize),
+    ) -> Result<()> {
         let door = &door;
-        stream::iter((0..count).map(Ok))
+        stream::iter(numbers.map(Ok))
             .try_for_each_concurrent(at_once, |number| async move {
                 door(number).await;
                 let story = Story::of(self.seed, &self.run, number, &self.mix);

@@ -14,7 +14,9 @@ mod stage;
 mod story;
 mod watch;
 
+pub use customers::{Customers, users};
 pub use report::{Row, table};
 pub use run::{Params, play};
 pub use scenarios::{ALL, Scenario, by_name};
-pub use stage::{Ground, Stage};
+pub use stage::{Ground, Setup, Stage};
+pub use story::Mix;

@@ -15,7 +15,7 @@ use super::scenarios::Scenario;
 use super::schedule::Schedule;
 use super::stage::{Ground, Stage};
 use super::watch::Watch;
-use crate::ledger::{self, Facts, Sort, Verdict, Violation, audit};
+use crate::ledger::{self, Facts, Sort, Verdict, Violation};
 
 /// Enough blocks that no fork reaches what was set up before the story.
 const BLOCKS_BEFORE: u64 = 10;
@@ -23,7 +23,7 @@ const USERS: u64 = 16;
 /// Nothing moved for so long after the last fault: it never will.
 const STUCK: Duration = Duration::from_secs(150);
 /// What an outage held up is through so soon after it.
-const DRAINED_WITHIN: Duration = Duration::from_secs(120);
+const DRAINED_WITHIN: Duration = Duration::from_mins(2);
 /// What may still be on its way when the last intent has settled: outcomes, acknowledgements, empty transactions.
 const TIDY_WITHIN: Duration = Duration::from_secs(90);
 
@@ -79,7 +79,14 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
             let text = format!("took {:?}, at most {DRAINED_WITHIN:?}", told.drained);
             told.violations.push(story_violation("draining", &text));
         }
-        verdict(&stage, scenario, &customers, before).await
+        let gather = async || {
+            let sent = customers.notes().sent.clone();
+            let mut facts = Facts::gather(&stage.app, sent, before).await?;
+            facts.retried = stage.retried();
+            facts.only_outages = scenario.only_outages;
+            Ok(facts)
+        };
+        ledger::settled(TIDY_WITHIN, gather).await
     };
     let verdict = tokio::select! {
         verdict = story => verdict,
@@ -133,7 +140,7 @@ async fn perform(
         at_once,
         pace,
     } = shop;
-    let shop = customers.come(intents, at_once, async |number| {
+    let shop = customers.come(0..intents, at_once, async |number| {
         let mut admitted = admitted.clone();
         // The sender lives as long as the faults; after them everybody may come.
         drop(admitted.wait_for(|done| number < schedule.admits(*done)).await);
@@ -204,29 +211,6 @@ async fn settle(
         ));
     }
     Ok(())
-}
-
-/// Looks until what trails behind has arrived; what is wrong after that is wrong.
-async fn verdict(stage: &Stage, scenario: &Scenario, customers: &Customers, before: u128) -> Result<Verdict> {
-    let end = tokio::time::Instant::now() + TIDY_WITHIN;
-    loop {
-        let sent = customers.notes().sent.clone();
-        let mut facts = Facts::gather(&stage.app, sent, before).await?;
-        facts.retried = stage.retried();
-        facts.only_outages = scenario.only_outages;
-        let verdict = audit(&facts);
-        let trails = |sort| {
-            matches!(
-                sort,
-                Sort::LeftOver | Sort::OutcomeLost | Sort::NonceGap | Sort::ReportLost
-            )
-        };
-        let finished = verdict.pending == 0 && verdict.count(trails) == 0;
-        if finished || tokio::time::Instant::now() > end {
-            return Ok(verdict);
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
 }
 
 fn rpc_faults(stage: &Stage) -> Vec<(&'static str, u64)> {

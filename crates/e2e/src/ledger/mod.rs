@@ -5,6 +5,8 @@ mod audit;
 mod facts;
 mod violation;
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use testkit::{App, evm};
 
@@ -33,6 +35,25 @@ pub async fn balances(app: &App, supply_before: u128) -> Result<()> {
         "paid {paid} shillings, but minted {minted}, owed {owed}, held {held}"
     );
     Ok(())
+}
+
+/// Looks until what trails behind has arrived; what is wrong after that is wrong.
+pub async fn settled(within: Duration, gather: impl AsyncFn() -> Result<Facts>) -> Result<Verdict> {
+    let end = tokio::time::Instant::now() + within;
+    loop {
+        let verdict = audit(&gather().await?);
+        let trails = |sort| {
+            matches!(
+                sort,
+                Sort::LeftOver | Sort::OutcomeLost | Sort::NonceGap | Sort::ReportLost
+            )
+        };
+        let finished = verdict.pending == 0 && verdict.count(trails) == 0;
+        if finished || tokio::time::Instant::now() > end {
+            return Ok(verdict);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Supply of the country token, base units.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use e2e::manual::kebab;
 use serde_json::Value;
 use storage::callback::exceptions::Kind;
 use testkit::Prometheus;
@@ -65,18 +66,6 @@ fn tested() -> Result<BTreeMap<String, (bool, bool)>> {
         }
     }
     Ok(tested)
-}
-
-/// A name in kebab case: `RpcDown` is `rpc-down`.
-fn kebab(name: &str) -> String {
-    let mut out = String::new();
-    for (at, letter) in name.chars().enumerate() {
-        if letter.is_ascii_uppercase() && at > 0 {
-            out.push('-');
-        }
-        out.push(letter.to_ascii_lowercase());
-    }
-    out
 }
 
 #[tokio::test]

@@ -69,6 +69,26 @@ fn every_panel_asks_for_metrics_that_exist() -> Result<()> {
     Ok(())
 }
 
+/// Whoever is woken at night has never seen these: each says what it shows, in which unit, and which line is which.
+#[test]
+fn every_panel_explains_itself() -> Result<()> {
+    for (name, dashboard) in dashboards()? {
+        let panels = dashboard["panels"].as_array().context("no panels")?;
+        for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+            let place = format!("{name}: {}", panel["title"]);
+            let said = |text: &Value| text.as_str().is_some_and(|text| !text.is_empty());
+            assert!(said(&panel["description"]), "{place} has no description");
+            let unit = &panel["fieldConfig"]["defaults"]["unit"];
+            assert!(said(unit), "{place} has no unit");
+            let targets = panel["targets"].as_array().context("no targets")?;
+            for target in targets.iter().filter(|_| panel["type"] != "stat") {
+                assert!(said(&target["legendFormat"]), "{place} has no legend");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Intents and payments, some of them refused, for so long.
 async fn work(app: &App, time: Duration) -> Result<()> {
     let (client, user) = (app.client()?, fresh_address()?);

@@ -1,24 +1,14 @@
 //! docs/OPERATIONS.md, as an operator would paste it: every block marked as tested, in order, against a running stack.
 
-use std::process::Command;
-
 use anyhow::{Result, ensure};
+use e2e::manual;
 use testkit::app::App;
 use testkit::client::fresh_address;
-use testkit::dirs;
+use testkit::eventually;
 
 use crate::PATIENCE;
 
 const OPERATIONS: &str = include_str!("../../../../docs/OPERATIONS.md");
-
-/// The code behind each marker.
-fn blocks() -> Vec<&'static str> {
-    let marked = OPERATIONS.split("<!-- tested").skip(1);
-    marked
-        .filter_map(|text| text.split_once("```bash\n")?.1.split_once("```"))
-        .map(|(block, _)| block)
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_marked_block_of_the_operations_manual_works_as_written() -> Result<()> {
@@ -29,30 +19,10 @@ async fn every_marked_block_of_the_operations_manual_works_as_written() -> Resul
     app.pay("MANUAL-1", 10, "RCPTMANUAL1").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
 
-    let blocks = blocks();
+    let blocks = manual::blocks(OPERATIONS);
     ensure!(blocks.len() >= 8, "only {} blocks are marked", blocks.len());
-    let fiatrails = dirs::binary("fiatrails")?;
-    let path = format!(
-        "{}:{}",
-        fiatrails.parent().unwrap_or(&fiatrails).display(),
-        std::env::var("PATH")?
-    );
-    let keys_root = app.keys.dir("ops");
-    for block in blocks {
-        let out = Command::new("timeout")
-            .args(["90", "bash", "-euc", block])
-            .env_clear()
-            .envs(app.wiring.operator_env())
-            .env("FIATRAILS_KEYS_ROOT", keys_root.parent().unwrap_or(&keys_root))
-            .env("PATH", &path)
-            .current_dir(dirs::workspace())
-            .output()?;
-        ensure!(
-            out.status.success(),
-            "{block}\n{}{}",
-            String::from_utf8_lossy(&out.stdout),
-            String::from_utf8_lossy(&out.stderr)
-        );
+    for block in &blocks {
+        manual::run(&app, block)?;
     }
     // The manual leaves everything running, and the rotated integrator on its new key.
     assert_eq!(app.database.sql("select count(*) from halts where halted")?, "0");
@@ -61,5 +31,46 @@ async fn every_marked_block_of_the_operations_manual_works_as_written() -> Resul
             .sql("select state from api_keys where key_id = 'ik_dev_0001'")?,
         "revoked"
     );
+    Ok(())
+}
+
+const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
+
+/// What somebody sees at three in the morning: every section's commands do what it says, with something to see.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_marked_block_of_the_runbook_works_as_written() -> Result<()> {
+    let app = App::start().await?;
+    let user = fresh_address()?;
+    app.allow(&user).await?;
+    let id = app.accept(&user, 10, "NIGHT-1").await?;
+    app.pay("NIGHT-1", 10, "RCPTNIGHT01").await?;
+    app.until_status(&id, "executed", PATIENCE).await?;
+    // Nobody may mint for this one, so the payer is owed.
+    let refused = app.accept(&fresh_address()?, 10, "NIGHT-2").await?;
+    app.pay("NIGHT-2", 10, "RCPTNIGHT02").await?;
+    app.until_status(&refused, "refunded", PATIENCE).await?;
+
+    let blocks = manual::blocks(RUNBOOK);
+    ensure!(blocks.len() >= 20, "only {} blocks are marked", blocks.len());
+    let owed = eventually(PATIENCE, "the payer is owed", async || {
+        let open = app
+            .database
+            .sql("select count(*) from exceptions where kind = 'owed_to_payer'")?;
+        Ok((open == "1").then_some(()))
+    });
+    owed.await?;
+    for block in &blocks {
+        let said = manual::run(&app, block)?;
+        let seen = match block.section {
+            "exceptions-wait" => "NIGHT-2",
+            "key-expires-soon" => "ik_dev_next",
+            "halted" => "deposit",
+            "nonce-gap" => "fiatrails_sends_total",
+            "paid-to-mined-burns-fast" => "fiatrails_signer_nonce_gap",
+            _ => "",
+        };
+        ensure!(said.contains(seen), "{}: {said}", block.section);
+    }
+    assert_eq!(app.database.sql("select count(*) from halts where halted")?, "0");
     Ok(())
 }
