@@ -1,4 +1,4 @@
-//! Follows the file that holds the database's URL: a new login is taken up without a restart (ADR 0014).
+//! Follows the file that holds the database's URL: a new login is taken up without a restart (ADR 0012).
 
 use std::path::PathBuf;
 use std::time::Duration;

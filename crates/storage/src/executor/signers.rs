@@ -1,6 +1,6 @@
 //! One row per signing key: its next nonce, and who may use it now. The lease runs on the database's clock; every
 //! writer checks it inside its own transaction. Keys that hold a lease, and that no operator drains, are the ring:
-//! each works on its share of the intents (ADR 0011).
+//! each works on its share of the intents (ADR 0009).
 
 use std::collections::HashSet;
 use std::time::Duration;
