@@ -22,7 +22,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "mint-executor",
         &["domain", "meter", "storage", "messaging", "chain", "runtime"],
     ),
-    ("ops", &["domain", "storage", "messaging", "chain", "runtime"]),
+    (
+        "ops",
+        &["domain", "meter", "storage", "messaging", "chain", "runtime"],
+    ),
     ("testkit", &["domain", "storage", "messaging", "chain"]),
     ("e2e", &["testkit"]),
     ("bench", &["domain", "storage", "messaging", "chain", "testkit"]),

@@ -11,8 +11,8 @@ pub mod logins;
 pub mod reconcile;
 pub mod reports;
 pub mod restore;
-pub mod statement;
 pub mod signers;
+pub mod statement;
 
 /// Every statement of this room, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
