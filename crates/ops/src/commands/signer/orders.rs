@@ -96,7 +96,7 @@ pub async fn drain(context: &Context, out: &mut Output, args: &Drain) -> Result<
         row = read(&client, &args.address).await?;
     }
     let drained = row.is_drained();
-    say(out, &args.address, Order::Draining, Some(row))?;
+    say(out, &args.address, Order::Draining, Some(&row))?;
     Ok(if drained || args.wait == 0 {
         Verdict::Yes
     } else {
@@ -181,18 +181,18 @@ fn may_follow(
     }
 }
 
-fn say(out: &mut Output, address: &Address, order: Order, row: Option<SignerRow>) -> Result<Verdict> {
+fn say(out: &mut Output, address: &Address, order: Order, row: Option<&SignerRow>) -> Result<Verdict> {
     let value = json!({
         "address": address.to_string(),
         "order": order.name(),
-        "inFlight": row.as_ref().map(|row| row.in_flight),
-        "notFinal": row.as_ref().map(|row| row.not_final),
-        "intents": row.as_ref().map(|row| row.intents),
-        "drained": row.as_ref().map(SignerRow::is_drained),
+        "inFlight": row.map(|row| row.in_flight),
+        "notFinal": row.map(|row| row.not_final),
+        "intents": row.map(|row| row.intents),
+        "drained": row.map(SignerRow::is_drained),
     });
     out.show(&value, |page| {
         page.styled(Style::Good, format!("{address} is {order} from now on"));
-        if let Some(row) = &row {
+        if let Some(row) = row {
             let (open, intents) = (row.in_flight + row.not_final, row.intents);
             page.line(format!(
                 "{open} of its transactions are not final; {intents} intents are with it"
