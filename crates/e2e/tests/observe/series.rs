@@ -7,9 +7,13 @@ use meter::{OTHER, Values};
 use serde_json::json;
 use testkit::app::App;
 use testkit::client::{Client, fresh_address, fresh_key, fresh_tx_ref};
+use testkit::eventually;
 use testkit::keys::random_hex;
 
 use crate::{PATIENCE, declared};
+
+/// Of the integrator's key and M-Pesa's; written by a sweep.
+const LAST_USE: &str = "fiatrails_key_last_use_timestamp_seconds";
 
 /// Every series of a service, as `name{labels}`.
 async fn scrape(admin_url: &str) -> Result<BTreeSet<String>> {
@@ -122,7 +126,13 @@ async fn odd_requests_add_no_series_and_every_series_is_declared() -> Result<()>
     let gateway = app.gateway.as_ref().context("the gateway runs")?.admin_url()?;
 
     flood(&client, 5).await?;
-    let before = scrape(&gateway).await?;
+    // What is shown only now and then must be there before the count begins.
+    let before = eventually(PATIENCE, "each key's last use is shown", async || {
+        let series = scrape(&gateway).await?;
+        let used = series.iter().filter(|one| one.starts_with(LAST_USE)).count();
+        Ok((used == 2).then_some(series))
+    })
+    .await?;
     assert!(
         before.iter().any(|one| one.contains(r#"route="other""#)),
         "the flood was not seen"

@@ -50,7 +50,9 @@ async fn every_marked_block_of_the_runbook_works_as_written() -> Result<()> {
     app.pay("NIGHT-2", 10, "RCPTNIGHT02").await?;
     app.until_status(&refused, "refunded", PATIENCE).await?;
 
-    let blocks = manual::blocks(RUNBOOK);
+    let mut blocks = manual::blocks(RUNBOOK);
+    // A drill that names its own test is run there, on what it asks for.
+    blocks.retain(|block| !block.mark.contains(".rs"));
     ensure!(blocks.len() >= 20, "only {} blocks are marked", blocks.len());
     let owed = eventually(PATIENCE, "the payer is owed", async || {
         let open = app
