@@ -16,7 +16,8 @@ const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
 /// The block behind the marker, as a newcomer would paste it.
 fn drill() -> Result<&'static str> {
-    let (_, after) = RUNBOOK.split_once("<!-- tested").context("the marker is gone")?;
+    let mark = "<!-- tested: crates/e2e/tests/promises/on_call.rs";
+    let (_, after) = RUNBOOK.split_once(mark).context("the marker is gone")?;
     let (_, block) = after
         .split_once("```bash\n")
         .context("no block behind the marker")?;
