@@ -7,7 +7,7 @@ mod gather;
 pub mod nonces;
 mod pace;
 mod reorg;
-mod replace;
+pub mod replace;
 mod resend;
 mod watch;
 

@@ -1,9 +1,11 @@
 //! Several keys: each works on its share, an intent stays with its key, and nothing is stranded when a key goes.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use domain::ids::Preimage;
 use domain::intent::{ChainLeg, Finality};
+use mint_executor::confirm::replace;
 use mint_executor::submit::Built;
+use storage::executor::attempts;
 use storage::executor::items::WorkCommand;
 use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
 
@@ -237,6 +239,57 @@ async fn a_retired_key_is_led_by_nobody() -> Result<()> {
     assert_eq!(
         mint_executor::lease::acquire(&again.ctx, again.key()).await?,
         None
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_nonce_that_a_block_has_decided_meanwhile_is_not_signed_for_again() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    let intent = world.good_intent(1, &rig.ctx.chain).await?;
+    rig.lead().await?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    let head = rig.ctx.chain.latest_header().await?;
+    let (lease, client) = (rig.lease()?, rig.ctx.pool.get().await?);
+    let waiting = attempts::open(&client).await?.pop().context("an attempt")?;
+    drop(client);
+    // What waits is no gap.
+    let filled = replace::fill_gap(&rig.ctx, (rig.key(), &lease), &head, waiting.nonce).await?;
+    assert_eq!(filled, None);
+    // The keeper has read what waits, and the follower is faster.
+    rig.mine(&world, 1).await?;
+    let dearer = replace::dearer(&rig.ctx, (rig.key(), &lease), &head, &waiting).await?;
+    assert_eq!(dearer, None);
+    let filled = replace::fill_gap(&rig.ctx, (rig.key(), &lease), &head, waiting.nonce).await?;
+    assert_eq!(filled, None);
+    assert_eq!(
+        world.db.sql("select string_agg(state, ' ') from attempts")?,
+        "mined"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_waits_beside_a_final_attempt_of_its_nonce_is_out_of_the_race() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    let intent = world.good_intent(1, &rig.ctx.chain).await?;
+    rig.lead().await?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    world.db.sql(
+        "insert into attempts (signer, nonce, tx_hash, raw, command, state, replaces, fencing_token) \
+         select signer, nonce, sha256(tx_hash), raw, command, 'signed', id, fencing_token from attempts",
+    )?;
+    rig.mine(&world, 6).await?;
+    assert_eq!(
+        world
+            .db
+            .sql("select string_agg(state, ' ' order by id) from attempts")?,
+        "final superseded"
     );
     Ok(())
 }

@@ -56,9 +56,16 @@ statements! {
         "update attempts set state = 'signed' where state = 'superseded' \
          and (signer, nonce) in (select signer, nonce from attempts where id = any($1::bigint[]))";
     OF_NONCE = "select tx_hash from attempts where signer = $1 and nonce = $2 order by id";
-    HAS_BLOCK =
-        "select exists (select from attempts where signer = $1 and nonce = $2 and state in ('mined', 'final')) as found";
-    FINAL = "update attempts set state = 'final' where state = 'mined' and block_number <= $1";
+    // Once more in place of an attempt that waits, or of nothing at all; never beside what a block holds.
+    IS_FREE =
+        "select not exists (select from attempts where signer = $1 and nonce = $2 \
+                            and (state in ('mined', 'final') or state = 'signed' and $3::bigint is null)) \
+         and ($3 is null or exists (select from attempts where id = $3 and state = 'signed')) as free";
+    FINAL =
+        "with settled as (update attempts set state = 'final' where state = 'mined' and block_number <= $1 \
+                          returning signer, nonce) \
+         update attempts a set state = 'superseded' from settled s \
+         where a.signer = s.signer and a.nonce = s.nonce and a.state = 'signed'";
     ORPHANED =
         "update attempts set state = 'signed', block_number = null, block_hash = null \
          where state in ('mined', 'final') and block_number > $1 returning id";
@@ -233,15 +240,22 @@ pub async fn mark_superseded(tx: &Transaction<'_>, ids: &[i64]) -> Result<(), St
     Ok(())
 }
 
+/// What else was signed for those nonces can never be mined.
 pub async fn mark_final(tx: &Transaction<'_>, final_block: u64) -> Result<(), StorageError> {
     execute(tx, FINAL, &[&signed(final_block)?]).await?;
     Ok(())
 }
 
-/// Whether an attempt of this nonce is in a block, as far as we know.
-pub async fn has_block(session: &impl Session, signer: &[u8; 20], nonce: u64) -> Result<bool, StorageError> {
-    let row = query_one(session, HAS_BLOCK, &[&signer.as_slice(), &signed(nonce)?]).await?;
-    Ok(row.try_get("found")?)
+/// Whether a nonce may be signed for once more, in place of that attempt or of none. The lock of the signer keeps the
+/// answer true until the transaction ends.
+pub async fn is_free(
+    tx: &Transaction<'_>,
+    signer: &[u8; 20],
+    nonce: u64,
+    replaces: Option<i64>,
+) -> Result<bool, StorageError> {
+    let row = query_one(tx, IS_FREE, &[&signer.as_slice(), &signed(nonce)?, &replaces]).await?;
+    Ok(row.try_get("free")?)
 }
 
 /// Hashes of everything we ever signed for a nonce.
