@@ -104,7 +104,7 @@ impl Context {
     pub fn refused(&self, signer: &[u8; 20], (command, why, amount): (WorkCommand, &'static str, u128)) {
         match why {
             FORBIDDEN | RATE_LIMITED => {
-                // Another executor's key looks after itself.
+                // Another executor's key hears of it there (`confirm::watch`).
                 let Some(key) = self.key(signer) else { return };
                 if why == FORBIDDEN {
                     key.breaker.trip("the signer lacks EXECUTOR_ROLE");

@@ -3,13 +3,13 @@
 use anyhow::{Context as _, Result};
 use domain::ids::Preimage;
 use domain::intent::{ChainLeg, Finality};
-use mint_executor::confirm::replace;
+use mint_executor::confirm::{replace, watch::Watcher};
 use mint_executor::submit::Built;
 use storage::executor::attempts;
 use storage::executor::items::WorkCommand;
 use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
 
-use crate::rig::{Rig, World};
+use crate::rig::{PAUSE, Rig, World};
 
 const SECOND_KEY: &str = DEV_PRIVATE_KEYS[3];
 
@@ -291,5 +291,29 @@ async fn what_waits_beside_a_final_attempt_of_its_nonce_is_out_of_the_race() -> 
             .sql("select string_agg(state, ' ' order by id) from attempts")?,
         "final superseded"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_hears_what_was_refused_though_another_executor_takes_in_the_blocks() -> Result<()> {
+    let world = World::new().await?;
+    let mut follower = world.executor()?;
+    follower.lead().await?;
+    let other = world.executor_with(&[SECOND_KEY])?;
+    world
+        .turn_role(&other.ctx.chain, &other.key().address(), true)
+        .await?;
+    follower.look().await?;
+    other.take(other.key()).await?;
+    let mut watcher = Watcher::default();
+    submit_all(&follower, &world, 20).await?;
+    world.as_admin(&other.ctx.chain, &PAUSE).await?;
+    follower.look().await?;
+    watcher.look(&other.ctx).await?;
+    assert!(items(&other.round(WorkCommand::Submit).await?) > 0);
+    follower.mine(&world, 1).await?;
+    watcher.look(&other.ctx).await?;
+    assert!(other.ctx.breakers.deposit.is_open(), "the escrow is paused");
+    assert!(!other.ctx.breakers.execute.is_open() && !other.key().breaker.is_open());
     Ok(())
 }

@@ -74,6 +74,12 @@ statements! {
     IN_RACE =
         "select distinct i.intent_id from attempt_items i join attempts a on a.id = i.attempt_id \
          where i.intent_id = any($1::bytea[]) and a.state in ('signed', 'mined')";
+    REFUSALS =
+        "select distinct on (a.signer, a.command, i.outcome) a.signer, a.command, i.outcome, i.intent_id \
+         from attempts a join attempt_items i on i.attempt_id = a.id \
+         where a.state in ('mined', 'final') and a.block_number > $2 and a.signer = any($1::bytea[]) \
+         and i.outcome = any($3::text[]) \
+         order by a.signer, a.command, i.outcome, a.id desc, i.position";
     REFUSED =
         "select i.attempt_id, i.message_id, i.intent_id, i.outcome from attempt_items i \
          join attempts a on a.id = i.attempt_id join work_items w on w.message_id = i.message_id \
@@ -296,6 +302,37 @@ pub async fn mark_broadcast(session: &impl Session, ids: &[i64]) -> Result<(), S
         execute(session, BROADCAST, &[&ids]).await?;
     }
     Ok(())
+}
+
+/// What a block answered to the items of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub signer: [u8; 20],
+    pub command: String,
+    pub outcome: String,
+    /// One of those refused.
+    pub intent_id: IntentId,
+}
+
+/// Each refusal of a command of these keys after that block, once, where its outcome is one of `outcomes`.
+pub async fn refusals(
+    session: &impl Session,
+    signers: &[[u8; 20]],
+    (after, outcomes): (u64, &[&str]),
+) -> Result<Vec<Refusal>, StorageError> {
+    let signers: Vec<&[u8]> = signers.iter().map(<[u8; 20]>::as_slice).collect();
+    let rows = query(session, REFUSALS, &[&signers, &signed(after)?, &outcomes]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "attempt_items", "refusals");
+            Ok(Refusal {
+                signer: reader.bytes("signer")?,
+                command: reader.get("command")?,
+                outcome: reader.get("outcome")?,
+                intent_id: super::legs::intent_id(&reader)?,
+            })
+        })
+        .collect()
 }
 
 /// Items whose outcome lies in a final block and is one of `outcomes`, not settled yet.
