@@ -4,10 +4,13 @@ use anyhow::{Context as _, Result};
 use domain::ids::Preimage;
 use domain::intent::{ChainLeg, Finality};
 use mint_executor::confirm::{replace, watch::Watcher};
+use mint_executor::lease::{Turn, keep_following};
 use mint_executor::submit::Built;
 use storage::executor::attempts;
+use storage::executor::heartbeat::{self, Beat};
 use storage::executor::items::WorkCommand;
 use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
+use tokio::time::Instant;
 
 use crate::rig::{PAUSE, Rig, World};
 
@@ -315,5 +318,33 @@ async fn a_key_hears_what_was_refused_though_another_executor_takes_in_the_block
     watcher.look(&other.ctx).await?;
     assert!(other.ctx.breakers.deposit.is_open(), "the escrow is paused");
     assert!(!other.ctx.breakers.execute.is_open() && !other.key().breaker.is_open());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_follower_whose_node_stands_still_makes_way_for_another_executor() -> Result<()> {
+    let world = World::new().await?;
+    let (one, other) = (world.executor()?, world.executor()?);
+    let (hold, now) = (one.ctx.tuning.lease, Instant::now());
+    let mut turn = Turn::new(now);
+    keep_following(&one.ctx, &mut turn, now).await?;
+    assert!(one.ctx.following_now().is_some());
+    // Nobody sees more: it stays.
+    keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
+    assert!(one.ctx.following_now().is_some());
+    let beat = Beat {
+        rpc_connected: true,
+        head: Some(7),
+        ..Beat::default()
+    };
+    heartbeat::beat(&other.ctx.pool.get().await?, other.ctx.instance, &beat).await?;
+    keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
+    assert_eq!(one.ctx.following_now(), None);
+    keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
+    assert_eq!(one.ctx.following_now(), None, "it is another's turn");
+    keep_following(&other.ctx, &mut Turn::new(now), now).await?;
+    assert!(other.ctx.following_now().is_some());
+    keep_following(&one.ctx, &mut turn, now + hold * 6).await?;
+    assert_eq!(one.ctx.following_now(), None);
     Ok(())
 }
