@@ -47,6 +47,9 @@ pub async fn run(ctx: Context, stop: Stop) {
                         follower.wait(ctx.tuning.poll)
                     }
                     Err(error) => {
+                        if matches!(error, WorkError::NoLease) {
+                            ctx.lost_following_of(&held);
+                        }
                         failed(&ctx, &error);
                         follower.forget();
                         AFTER_FAILURE
@@ -63,7 +66,6 @@ pub async fn run(ctx: Context, stop: Stop) {
 fn failed(ctx: &Context, error: &WorkError) {
     observe::round_failed("confirm", error);
     match error {
-        WorkError::NoLease => ctx.lost_following(),
         WorkError::Chain(_) => ctx.breakers.rpc.failure("the chain does not answer"),
         WorkError::TooDeep(_) => {
             ctx.problem.send_replace(Some(Problem::Wrong(error.to_string())));

@@ -29,7 +29,7 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
                 if let Err(error) = keeper.look(&ctx, (&key, &lease), &head).await {
                     observe::round_failed("nonces", &error);
                     if matches!(error, WorkError::NoLease) {
-                        key.lost_lease();
+                        key.lost(&lease);
                     }
                 }
             }
