@@ -247,6 +247,24 @@ async fn a_retired_key_is_led_by_nobody() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_retired_key_still_sees_to_what_it_signed_and_signs_nothing_new() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intents = submit_all(&rig, &world, 1).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    order(&world, &rig, 0, "retired")?;
+    world.let_the_leases_end()?;
+    let mut again = world.executor()?;
+    again.lead().await?;
+    submit_all(&again, &world, 2).await?;
+    assert_eq!(again.round(WorkCommand::Submit).await?, Built::Nothing);
+    again.mine(&world, 1).await?;
+    assert_eq!(again.leg(&intents[0]).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_nonce_that_a_block_has_decided_meanwhile_is_not_signed_for_again() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
