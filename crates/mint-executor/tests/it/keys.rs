@@ -214,6 +214,11 @@ async fn a_key_that_was_simply_taken_away_strands_nothing() -> Result<()> {
     world.let_the_leases_end()?;
 
     let mut new = world.executor_with(&[SECOND_KEY])?;
+    let open = attempts::open_summary(&new.ctx.pool.get().await?).await?;
+    assert_eq!(
+        open.iter().map(|of| (of.signer, of.nonces)).collect::<Vec<_>>(),
+        [(lease.signer, 1)]
+    );
     new.lead().await?;
     new.mine(&world, 1).await?;
     assert_eq!(

@@ -29,9 +29,9 @@ statements! {
     OPEN_COUNT =
         "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed'";
     OPEN_SUMMARY =
-        "select count(distinct nonce) as open, \
-         coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest \
-         from attempts where signer = $1 and state = 'signed'";
+        "select s.address as signer, count(distinct t.nonce) as open, \
+         coalesce(extract(epoch from clock_timestamp() - min(t.created_at)), 0)::float8 as oldest \
+         from signers s left join attempts t on t.signer = s.address and t.state = 'signed' group by s.address";
     BY_HASH =
         "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
          where tx_hash = any($1::bytea[]) order by signer, nonce, id for update";
@@ -171,18 +171,25 @@ pub async fn open_count(session: &impl Session, signer: &[u8; 20]) -> Result<u64
 /// The transactions of a signer that no block holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OpenAttempts {
+    pub signer: [u8; 20],
     pub nonces: u64,
     /// 0 where there is none.
     pub oldest_seconds: f64,
 }
 
-pub async fn open_summary(session: &impl Session, signer: &[u8; 20]) -> Result<OpenAttempts, StorageError> {
-    let row = query_one(session, OPEN_SUMMARY, &[&signer.as_slice()]).await?;
-    let reader = Reader::new(&row, "attempts", "summary");
-    Ok(OpenAttempts {
-        nonces: reader.unsigned("open")?,
-        oldest_seconds: reader.get("oldest")?,
-    })
+/// Of every key, also of one that nobody holds any more.
+pub async fn open_summary(session: &impl Session) -> Result<Vec<OpenAttempts>, StorageError> {
+    let rows = query(session, OPEN_SUMMARY, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "attempts", "summary");
+            Ok(OpenAttempts {
+                signer: reader.bytes("signer")?,
+                nonces: reader.unsigned("open")?,
+                oldest_seconds: reader.get("oldest")?,
+            })
+        })
+        .collect()
 }
 
 pub async fn lock_by_hash(
