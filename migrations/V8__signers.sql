@@ -12,8 +12,10 @@ GRANT SELECT, UPDATE ON follower TO fiatrails_executor;
 GRANT SELECT ON follower TO fiatrails_ops;
 
 -- The ring of keys that hold a lease decides who works on what; a number per process is needed no longer.
-ALTER TABLE signers ALTER COLUMN shard DROP NOT NULL;
-ALTER TABLE signers DROP CONSTRAINT signers_shard_key;
+-- An executor of before, which takes in blocks under a signer's lease, must not do so beside the follower: without the
+-- column it cannot win a lease, and the one it has ends here.
+ALTER TABLE signers DROP COLUMN shard;
+UPDATE signers SET lease_until = NULL, fencing_token = fencing_token + 1;
 
 -- What operators want of a key: a key without a row is active. It can hold work back or let it go to another key;
 -- it signs nothing, and gives no key a right that it does not have on chain.

@@ -100,11 +100,18 @@ impl Context {
         self.following.send_if_modified(|lease| lease.take().is_some());
     }
 
+    /// Blocks could not be taken in under that lease. One won since stays.
+    pub fn lost_following_of(&self, old: &Following) {
+        if self.following_now() == Some(*old) {
+            self.lost_following();
+        }
+    }
+
     /// The chain refused a command of `signer` for now; `amount` is what one item of it needed.
     pub fn refused(&self, signer: &[u8; 20], (command, why, amount): (WorkCommand, &'static str, u128)) {
         match why {
             FORBIDDEN | RATE_LIMITED => {
-                // Another executor's key looks after itself.
+                // Another executor's key hears of it there (`confirm::watch`).
                 let Some(key) = self.key(signer) else { return };
                 if why == FORBIDDEN {
                     key.breaker.trip("the signer lacks EXECUTOR_ROLE");

@@ -136,6 +136,16 @@ pub const fn can_never_succeed(outcome: ItemOutcome) -> bool {
     )
 }
 
+/// Names of the endings after which a breaker holds the command back, or the key.
+pub const HOLDING: [&str; 6] = [
+    ItemOutcome::CompliancePaused.name(),
+    ItemOutcome::EscrowPaused.name(),
+    ItemOutcome::TokenPaused.name(),
+    ItemOutcome::RateLimited.name(),
+    ItemOutcome::TransferFailed.name(),
+    Ending::Forbidden.name(),
+];
+
 /// What storage on chain says about a leg.
 pub const fn leg_of(record: Record) -> Option<ChainLeg> {
     match record {
@@ -423,5 +433,21 @@ mod tests {
         assert_eq!(waiting_legs(Execute), [L::Queued, L::Submitting]);
         assert_eq!(waiting_legs(Refund), [L::Submitting, L::Executing]);
         assert!(waiting_legs(Submit).is_empty());
+    }
+
+    #[test]
+    fn the_endings_that_open_a_breaker_are_those_that_a_key_elsewhere_listens_for() {
+        let endings = ItemOutcome::ALL.into_iter().map(Ending::Told);
+        let more = [Ending::Reverted, Ending::Forbidden, Ending::Silent, Ending::Gone];
+        for ending in endings.chain(more) {
+            let step = after(ItemFacts {
+                command: WorkCommand::Submit,
+                ending,
+                record: Record::Absent,
+                batch: 2,
+            });
+            let holds = step == Step::Again(Hold::Breaker(ending.name()));
+            assert_eq!(HOLDING.contains(&ending.name()), holds, "{ending:?}");
+        }
     }
 }

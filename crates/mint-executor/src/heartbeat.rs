@@ -94,9 +94,8 @@ async fn measure(ctx: &Context) {
     }
     let counted = async {
         let client = ctx.pool.get().await?;
-        for key in &ctx.keys {
-            let open = attempts::open_summary(&client, &key.bytes()).await?;
-            observe::in_flight(&key.address(), &open);
+        for open in attempts::open_summary(&client).await? {
+            observe::in_flight(&open);
         }
         items::open_counts(&client).await
     };

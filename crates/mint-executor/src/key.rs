@@ -58,6 +58,12 @@ impl Key {
         self.lease.send_if_modified(|lease| lease.take().is_some());
     }
 
+    /// A round under that lease was refused. One won since stays.
+    pub fn lost(&self, old: &Lease) {
+        self.lease
+            .send_if_modified(|lease| lease.take_if(|lease| lease == old).is_some());
+    }
+
     /// The chain let a mint of so much wait for the next hour.
     pub fn rationed(&self, why: &str, amount: u128) {
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = amount;
@@ -104,6 +110,8 @@ pub fn judge_ration(now: &Standing, needed: u128) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use chain::LocalKey;
+
     use super::*;
 
     #[test]
@@ -136,5 +144,26 @@ mod tests {
             let found = [judge(&standing, 10).is_ok(), judge_ration(&standing, 50).is_ok()];
             assert_eq!(found, expected, "{standing:?}");
         }
+    }
+
+    #[test]
+    fn a_round_under_an_old_lease_loses_no_newer_one() {
+        let key = Key::new(Arc::new(
+            LocalKey::from_hex(&"11".repeat(32).into()).expect("a key"),
+        ));
+        let old = Lease {
+            signer: key.bytes(),
+            holder: uuid::Uuid::from_u128(1),
+            fencing_token: 1,
+        };
+        let new = Lease {
+            fencing_token: 2,
+            ..old
+        };
+        key.lease.send_replace(Some(new));
+        key.lost(&old);
+        assert_eq!(key.lease_now(), Some(new));
+        key.lost(&new);
+        assert_eq!(key.lease_now(), None);
     }
 }

@@ -1,15 +1,20 @@
 //! Who may use a key, and who takes in blocks: leases on the database's clock. A second executor waits for them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtime::Stop;
-use storage::executor::follower;
 use storage::executor::signers::{self, Lease};
+use storage::executor::{blocks, follower, heartbeat};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::context::{Context, WorkError};
 use crate::key::Key;
 use crate::observe;
+
+/// Leases for which a follower may take in nothing while another executor sees more.
+const STANDS_STILL: u32 = 3;
 
 /// Wins, keeps and finally gives back the lease of a key. The key works only while it is held.
 pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
@@ -25,7 +30,9 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
 
 /// The same for the right to take in blocks.
 pub async fn follow(ctx: Context, stop: Stop) {
-    hold(&ctx, &stop, || keep_following(&ctx), || ctx.lost_following()).await;
+    let turn = Mutex::new(Turn::new(Instant::now()));
+    let keep = async || keep_following(&ctx, &mut *turn.lock().await, Instant::now()).await;
+    hold(&ctx, &stop, keep, || ctx.lost_following()).await;
     let Some(lease) = ctx.following_now() else { return };
     ctx.lost_following();
     let released = async { follower::release(&ctx.pool.get().await?, &lease).await };
@@ -83,16 +90,63 @@ async fn keep(ctx: &Context, key: &Key) -> Result<(), WorkError> {
     Ok(())
 }
 
-async fn keep_following(ctx: &Context) -> Result<(), WorkError> {
-    let client = ctx.pool.get().await?;
+/// How the one who takes in blocks gets on.
+#[derive(Debug)]
+pub struct Turn {
+    /// The last block taken in, and since when it is the last.
+    tip: Option<u64>,
+    since: Instant,
+    /// Until then it is the others' turn.
+    aside: Instant,
+}
+
+impl Turn {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            tip: None,
+            since: now,
+            aside: now,
+        }
+    }
+
+    /// Whether nothing was taken in for so long.
+    fn stands_still(&mut self, tip: Option<u64>, now: Instant, patience: Duration) -> bool {
+        if self.tip != tip {
+            (self.tip, self.since) = (tip, now);
+        }
+        now - self.since >= patience
+    }
+}
+
+/// A node that is dead or frozen must not hold up every key: when another executor's node goes on without ours, it is
+/// that executor's turn.
+pub async fn keep_following(ctx: &Context, turn: &mut Turn, now: Instant) -> Result<(), WorkError> {
+    let (client, hold) = (ctx.pool.get().await?, ctx.tuning.lease);
     if let Some(lease) = ctx.following_now() {
-        if follower::renew(&client, &lease, ctx.tuning.lease).await? {
+        let tip = blocks::recent(&client, 1).await?.pop().map(|tip| tip.number);
+        if turn.stands_still(tip, now, hold * STANDS_STILL)
+            && heartbeat::another_sees_past(&client, ctx.instance, tip.unwrap_or_default()).await?
+        {
+            tracing::error!(
+                tip,
+                "our node stands still and another's does not: we take in no blocks for now"
+            );
+            *turn = Turn::new(now + hold);
+            follower::release(&client, &lease).await?;
+            ctx.lost_following();
+            return Ok(());
+        }
+        if follower::renew(&client, &lease, hold).await? {
             return Ok(());
         }
         ctx.lost_following();
     }
-    if let Some(lease) = follower::acquire(&client, ctx.instance, ctx.tuning.lease).await? {
+    if now < turn.aside {
+        return Ok(());
+    }
+    if let Some(lease) = follower::acquire(&client, ctx.instance, hold).await? {
         tracing::info!(fencing_token = lease.fencing_token, "we take in the blocks");
+        *turn = Turn::new(now);
         ctx.following.send_replace(Some(lease));
     }
     Ok(())

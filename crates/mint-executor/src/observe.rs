@@ -372,9 +372,14 @@ pub fn signer_balance(signer: &Address, balance: u128, minimum: u128) {
     SIGNER_MINIMUM.set([], wei(minimum));
 }
 
-pub fn in_flight(signer: &Address, open: &OpenAttempts) {
-    NONCE_GAP.set([&signer.to_string()], float(open.nonces));
-    OLDEST_ATTEMPT.set([&signer.to_string()], open.oldest_seconds);
+/// Of any key, ours or not: somebody must hear of one that nobody holds any more.
+pub fn in_flight(open: &OpenAttempts) {
+    let Ok(signer) = Address::from_bytes(open.signer) else {
+        return;
+    };
+    let signer = signer.to_string();
+    NONCE_GAP.set([&signer], float(open.nonces));
+    OLDEST_ATTEMPT.set([&signer], open.oldest_seconds);
 }
 
 pub fn backlog(items: &[(String, u64)]) {

@@ -122,7 +122,7 @@ impl Lane {
                 Ok(Built::Nothing) => return Ok(None),
                 Err(error) => {
                     if matches!(error, WorkError::NoLease) {
-                        self.key.lost_lease();
+                        self.key.lost(&lease);
                     }
                     return Err(error);
                 }

@@ -185,7 +185,7 @@ fn attempted(rig: &Rig, id: domain::ids::IntentId) {
     let id = id.to_string().replace("0x", "\\x");
     rig.database
         .sql(&format!(
-            "insert into signers (address, shard, next_nonce) values (decode(repeat('11', 20), 'hex'), 0, 1); \
+            "insert into signers (address, next_nonce) values (decode(repeat('11', 20), 'hex'), 1); \
              insert into work_items (message_id, intent_id, command, state, envelope) \
              values (gen_random_uuid(), '{id}', 'submit', 'in_attempt', ''); \
              insert into attempts (signer, nonce, tx_hash, raw, command, state, fencing_token) \

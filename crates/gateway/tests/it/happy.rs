@@ -191,8 +191,8 @@ async fn health_tells_each_dependency_apart() {
 async fn an_executor_that_refuses_beside_a_healthy_lease_holder_changes_nothing() {
     let rig = Rig::new().await;
     rig.sql(
-        "insert into signers (address, shard, next_nonce, lease_holder, lease_until) \
-         select decode(repeat('11', 20), 'hex'), 0, 0, gen_random_uuid(), now() + interval '1 hour'; \
+        "insert into signers (address, next_nonce, lease_holder, lease_until) \
+         select decode(repeat('11', 20), 'hex'), 0, gen_random_uuid(), now() + interval '1 hour'; \
          insert into executor_heartbeats (instance, at, rpc_connected) \
          select lease_holder, now() + interval '1 hour' - interval '1 second', true from signers; \
          insert into executor_heartbeats (instance, at, rpc_connected, problem) \

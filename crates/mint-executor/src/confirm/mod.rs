@@ -7,15 +7,16 @@ mod gather;
 pub mod nonces;
 mod pace;
 mod reorg;
-mod replace;
+pub mod replace;
 mod resend;
-mod watch;
+pub mod watch;
 
 use std::time::Duration;
 
 use runtime::Stop;
 
 pub use follow::Follower;
+use watch::Watcher;
 
 use crate::context::{Context, Problem, WorkError};
 use crate::observe;
@@ -26,28 +27,35 @@ const AFTER_FAILURE: Duration = Duration::from_millis(300);
 /// Follows the chain until the stop: by itself while that is ours to do, else by what the follower took in.
 pub async fn run(ctx: Context, stop: Stop) {
     let mut follower = Follower::default();
+    let mut watcher = Watcher::default();
     loop {
         let wait = match ctx.following_now() {
             None => {
                 follower = Follower::default();
                 if ctx.keys.iter().any(|key| key.lease_now().is_some())
-                    && let Err(error) = watch::look(&ctx).await
+                    && let Err(error) = watcher.look(&ctx).await
                 {
                     failed(&ctx, &error);
                 }
                 ctx.tuning.poll.max(NOT_OURS)
             }
-            Some(held) => match follower.look(&ctx, &held).await {
-                Ok(()) => {
-                    ctx.breakers.rpc.success();
-                    follower.wait(ctx.tuning.poll)
+            Some(held) => {
+                watcher = Watcher::default();
+                match follower.look(&ctx, &held).await {
+                    Ok(()) => {
+                        ctx.breakers.rpc.success();
+                        follower.wait(ctx.tuning.poll)
+                    }
+                    Err(error) => {
+                        if matches!(error, WorkError::NoLease) {
+                            ctx.lost_following_of(&held);
+                        }
+                        failed(&ctx, &error);
+                        follower.forget();
+                        AFTER_FAILURE
+                    }
                 }
-                Err(error) => {
-                    failed(&ctx, &error);
-                    follower.forget();
-                    AFTER_FAILURE
-                }
-            },
+            }
         };
         if !stop.sleep(wait).await {
             return;
@@ -58,7 +66,6 @@ pub async fn run(ctx: Context, stop: Stop) {
 fn failed(ctx: &Context, error: &WorkError) {
     observe::round_failed("confirm", error);
     match error {
-        WorkError::NoLease => ctx.lost_following(),
         WorkError::Chain(_) => ctx.breakers.rpc.failure("the chain does not answer"),
         WorkError::TooDeep(_) => {
             ctx.problem.send_replace(Some(Problem::Wrong(error.to_string())));

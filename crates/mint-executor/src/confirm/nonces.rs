@@ -29,7 +29,7 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
                 if let Err(error) = keeper.look(&ctx, (&key, &lease), &head).await {
                     observe::round_failed("nonces", &error);
                     if matches!(error, WorkError::NoLease) {
-                        key.lost_lease();
+                        key.lost(&lease);
                     }
                 }
             }
@@ -87,16 +87,15 @@ impl Keeper {
     ) -> Result<(), WorkError> {
         let bounded = missing.start..missing.end.min(missing.start.saturating_add(GAPS_AT_ONCE));
         for nonce in bounded {
-            // A fork that is not followed yet.
-            if attempts::has_block(&ctx.pool.get().await?, &lease.signer, nonce).await? {
-                return Ok(());
-            }
             let attempt = match replace::fill_gap(ctx, (key, lease), head, nonce).await {
                 Err(WorkError::TooDear(too_dear)) => {
                     observe::fee_capped(nonce, &too_dear);
                     return Ok(());
                 }
-                filled => filled?,
+                // A fork that is not followed yet, or just was.
+                Ok(None) => return Ok(()),
+                Ok(Some(filled)) => filled,
+                Err(error) => return Err(error),
             };
             self.waits.note(attempt.id, head.number);
             send(ctx, &attempt).await;

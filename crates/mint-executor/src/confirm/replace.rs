@@ -37,7 +37,8 @@ pub fn genuine(attempt: &AttemptRow) -> Option<Recovered> {
     read
 }
 
-/// The call of `stuck` once more, its fees raised and nothing else; `None` when its bytes are not ours.
+/// The call of `stuck` once more, its fees raised and nothing else; `None` when its bytes are not ours, or it waits no
+/// longer.
 pub async fn dearer(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
@@ -56,34 +57,44 @@ pub async fn dearer(
         ..read.transaction
     };
     let row = store(ctx, (key, lease), &transaction, (&stuck.command, Some(stuck))).await?;
-    observe::replaced(row.nonce, &TxHash::from_bytes(row.tx_hash), fees.max);
-    Ok(Some(row))
+    if let Some(row) = &row {
+        observe::replaced(row.nonce, &TxHash::from_bytes(row.tx_hash), fees.max);
+    }
+    Ok(row)
 }
 
-/// An empty transfer to ourselves in place of a transaction that is nobody's any more.
+/// An empty transfer to ourselves in place of a transaction that is nobody's any more; `None` when the nonce is not
+/// missing after all.
 pub async fn fill_gap(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
     head: &Header,
     nonce: u64,
-) -> Result<AttemptRow, WorkError> {
+) -> Result<Option<AttemptRow>, WorkError> {
     let fees = ctx.tuning.fees.market(head.base_fee)?;
     let transaction = Transaction::cancel(ctx.policy.chain.chain_id, nonce, key.address(), fees);
     let row = store(ctx, (key, lease), &transaction, (CANCEL, None)).await?;
-    observe::gap_filled(nonce, &TxHash::from_bytes(row.tx_hash));
+    if let Some(row) = &row {
+        observe::gap_filled(nonce, &TxHash::from_bytes(row.tx_hash));
+    }
     Ok(row)
 }
 
+/// `None` when a block that was taken in meanwhile decided the nonce.
 async fn store(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
     transaction: &Transaction,
     (command, replaces): (&str, Option<&AttemptRow>),
-) -> Result<AttemptRow, WorkError> {
-    let signed = transaction.sign(key.signer.as_ref()).await?;
+) -> Result<Option<AttemptRow>, WorkError> {
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
+    let replaced = replaces.map(|replaced| replaced.id);
+    if !attempts::is_free(&tx, &lease.signer, transaction.nonce, replaced).await? {
+        return Ok(None);
+    }
+    let signed = transaction.sign(key.signer.as_ref()).await?;
     let items = match replaces {
         Some(replaced) => members(replaced, &tx).await?,
         None => Vec::new(),
@@ -93,12 +104,12 @@ async fn store(
         tx_hash: *signed.hash.as_bytes(),
         raw: &signed.raw,
         command,
-        replaces: replaces.map(|replaced| replaced.id),
+        replaces: replaced,
         items: &items,
     };
     let id = attempts::insert(&tx, lease, &new).await?;
     tx.commit().await?;
-    Ok(AttemptRow {
+    Ok(Some(AttemptRow {
         id,
         signer: lease.signer,
         nonce: transaction.nonce,
@@ -106,7 +117,7 @@ async fn store(
         raw: signed.raw,
         command: command.to_owned(),
         block_number: None,
-    })
+    }))
 }
 
 /// The rows of the replaced attempt that its signed bytes confirm.

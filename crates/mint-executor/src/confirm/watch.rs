@@ -2,36 +2,71 @@
 //! once our own node has it too.
 
 use chain::watch::Header;
-use storage::executor::blocks;
+use storage::executor::items::WorkCommand;
+use storage::executor::{attempts, blocks, legs};
 use tokio::time::Instant;
 
 use crate::context::{Context, Seen, WorkError};
+use crate::decide::HOLDING;
 
-/// Shows the follower's last block to the keys, or that somebody catches up.
-pub async fn look(ctx: &Context) -> Result<(), WorkError> {
-    let asked = Instant::now();
-    let newest = ctx.chain.latest_header().await?;
-    ctx.seen.send_replace(Some(Seen {
-        at: Instant::now(),
-        latency: asked.elapsed(),
-        head: newest.number,
-    }));
-    let tip = blocks::recent(&ctx.pool.get().await?, 1).await?.pop();
-    let head = match tip {
-        Some(tip) if tip.number == newest.number => Some(newest),
-        Some(tip) if tip.number + 1 == newest.number => ctx.chain.header(tip.number).await?,
-        _ => None,
-    };
-    let head = head.filter(|head| tip.is_some_and(|tip| tip.hash == *head.hash.as_bytes()));
-    let news = ctx.head.send_if_modified(|known| {
-        let changed = hash(*known) != hash(head);
-        *known = head;
-        changed
-    });
-    if news && head.is_some() {
-        ctx.wake();
+#[derive(Debug, Default)]
+pub struct Watcher {
+    /// The last block whose refusals of our keys we know.
+    heard: Option<u64>,
+}
+
+impl Watcher {
+    /// Shows the follower's last block to the keys, or that somebody catches up.
+    pub async fn look(&mut self, ctx: &Context) -> Result<(), WorkError> {
+        let asked = Instant::now();
+        let newest = ctx.chain.latest_header().await?;
+        ctx.seen.send_replace(Some(Seen {
+            at: Instant::now(),
+            latency: asked.elapsed(),
+            head: newest.number,
+        }));
+        let tip = blocks::recent(&ctx.pool.get().await?, 1).await?.pop();
+        if let Some(tip) = tip {
+            self.hear(ctx, tip.number).await?;
+        }
+        let head = match tip {
+            Some(tip) if tip.number == newest.number => Some(newest),
+            Some(tip) if tip.number + 1 == newest.number => ctx.chain.header(tip.number).await?,
+            _ => None,
+        };
+        let head = head.filter(|head| tip.is_some_and(|tip| tip.hash == *head.hash.as_bytes()));
+        let news = ctx.head.send_if_modified(|known| {
+            let changed = hash(*known) != hash(head);
+            *known = head;
+            changed
+        });
+        if news && head.is_some() {
+            ctx.wake();
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// What the chain refused our keys: the follower settles it, but its breakers hold back nobody here, and what is
+    /// ready again would be signed again in each block.
+    async fn hear(&mut self, ctx: &Context, tip: u64) -> Result<(), WorkError> {
+        // Of the time before we looked the last block is enough: what still stands in the way refuses again.
+        let after = self.heard.unwrap_or(tip.saturating_sub(1));
+        if after != tip {
+            let own: Vec<[u8; 20]> = ctx.keys.iter().map(|key| key.bytes()).collect();
+            let client = ctx.pool.get().await?;
+            for refusal in attempts::refusals(&client, &own, (after, &HOLDING)).await? {
+                let why = HOLDING.into_iter().find(|name| *name == refusal.outcome);
+                let (Some(why), Some(command)) = (why, WorkCommand::from_stored(&refusal.command)) else {
+                    continue;
+                };
+                let leg = legs::read(&client, &[refusal.intent_id]).await?.pop();
+                let amount = leg.and_then(|leg| leg.preimage).map_or(1, |p| p.amount.get());
+                ctx.refused(&refusal.signer, (command, why, amount));
+            }
+        }
+        self.heard = Some(tip);
+        Ok(())
+    }
 }
 
 fn hash(header: Option<Header>) -> Option<chain::BlockHash> {

@@ -1,13 +1,18 @@
 //! Several keys: each works on its share, an intent stays with its key, and nothing is stranded when a key goes.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use domain::ids::Preimage;
 use domain::intent::{ChainLeg, Finality};
+use mint_executor::confirm::{replace, watch::Watcher};
+use mint_executor::lease::{Turn, keep_following};
 use mint_executor::submit::Built;
+use storage::executor::attempts;
+use storage::executor::heartbeat::{self, Beat};
 use storage::executor::items::WorkCommand;
 use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
+use tokio::time::Instant;
 
-use crate::rig::{Rig, World};
+use crate::rig::{PAUSE, Rig, World};
 
 const SECOND_KEY: &str = DEV_PRIVATE_KEYS[3];
 
@@ -209,6 +214,11 @@ async fn a_key_that_was_simply_taken_away_strands_nothing() -> Result<()> {
     world.let_the_leases_end()?;
 
     let mut new = world.executor_with(&[SECOND_KEY])?;
+    let open = attempts::open_summary(&new.ctx.pool.get().await?).await?;
+    assert_eq!(
+        open.iter().map(|of| (of.signer, of.nonces)).collect::<Vec<_>>(),
+        [(lease.signer, 1)]
+    );
     new.lead().await?;
     new.mine(&world, 1).await?;
     assert_eq!(
@@ -238,5 +248,126 @@ async fn a_retired_key_is_led_by_nobody() -> Result<()> {
         mint_executor::lease::acquire(&again.ctx, again.key()).await?,
         None
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retired_key_still_sees_to_what_it_signed_and_signs_nothing_new() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intents = submit_all(&rig, &world, 1).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    order(&world, &rig, 0, "retired")?;
+    world.let_the_leases_end()?;
+    let mut again = world.executor()?;
+    again.lead().await?;
+    submit_all(&again, &world, 2).await?;
+    assert_eq!(again.round(WorkCommand::Submit).await?, Built::Nothing);
+    again.mine(&world, 1).await?;
+    assert_eq!(again.leg(&intents[0]).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_nonce_that_a_block_has_decided_meanwhile_is_not_signed_for_again() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    let intent = world.good_intent(1, &rig.ctx.chain).await?;
+    rig.lead().await?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    let head = rig.ctx.chain.latest_header().await?;
+    let (lease, client) = (rig.lease()?, rig.ctx.pool.get().await?);
+    let waiting = attempts::open(&client).await?.pop().context("an attempt")?;
+    drop(client);
+    // What waits is no gap.
+    let filled = replace::fill_gap(&rig.ctx, (rig.key(), &lease), &head, waiting.nonce).await?;
+    assert_eq!(filled, None);
+    // The keeper has read what waits, and the follower is faster.
+    rig.mine(&world, 1).await?;
+    let dearer = replace::dearer(&rig.ctx, (rig.key(), &lease), &head, &waiting).await?;
+    assert_eq!(dearer, None);
+    let filled = replace::fill_gap(&rig.ctx, (rig.key(), &lease), &head, waiting.nonce).await?;
+    assert_eq!(filled, None);
+    assert_eq!(
+        world.db.sql("select string_agg(state, ' ') from attempts")?,
+        "mined"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_waits_beside_a_final_attempt_of_its_nonce_is_out_of_the_race() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    let intent = world.good_intent(1, &rig.ctx.chain).await?;
+    rig.lead().await?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    world.db.sql(
+        "insert into attempts (signer, nonce, tx_hash, raw, command, state, replaces, fencing_token) \
+         select signer, nonce, sha256(tx_hash), raw, command, 'signed', id, fencing_token from attempts",
+    )?;
+    rig.mine(&world, 6).await?;
+    assert_eq!(
+        world
+            .db
+            .sql("select string_agg(state, ' ' order by id) from attempts")?,
+        "final superseded"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_hears_what_was_refused_though_another_executor_takes_in_the_blocks() -> Result<()> {
+    let world = World::new().await?;
+    let mut follower = world.executor()?;
+    follower.lead().await?;
+    let other = world.executor_with(&[SECOND_KEY])?;
+    world
+        .turn_role(&other.ctx.chain, &other.key().address(), true)
+        .await?;
+    follower.look().await?;
+    other.take(other.key()).await?;
+    let mut watcher = Watcher::default();
+    submit_all(&follower, &world, 20).await?;
+    world.as_admin(&other.ctx.chain, &PAUSE).await?;
+    follower.look().await?;
+    watcher.look(&other.ctx).await?;
+    assert!(items(&other.round(WorkCommand::Submit).await?) > 0);
+    follower.mine(&world, 1).await?;
+    watcher.look(&other.ctx).await?;
+    assert!(other.ctx.breakers.deposit.is_open(), "the escrow is paused");
+    assert!(!other.ctx.breakers.execute.is_open() && !other.key().breaker.is_open());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_follower_whose_node_stands_still_makes_way_for_another_executor() -> Result<()> {
+    let world = World::new().await?;
+    let (one, other) = (world.executor()?, world.executor()?);
+    let (hold, now) = (one.ctx.tuning.lease, Instant::now());
+    let mut turn = Turn::new(now);
+    keep_following(&one.ctx, &mut turn, now).await?;
+    assert!(one.ctx.following_now().is_some());
+    // Nobody sees more: it stays.
+    keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
+    assert!(one.ctx.following_now().is_some());
+    let beat = Beat {
+        rpc_connected: true,
+        head: Some(7),
+        ..Beat::default()
+    };
+    heartbeat::beat(&other.ctx.pool.get().await?, other.ctx.instance, &beat).await?;
+    keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
+    assert_eq!(one.ctx.following_now(), None);
+    keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
+    assert_eq!(one.ctx.following_now(), None, "it is another's turn");
+    keep_following(&other.ctx, &mut Turn::new(now), now).await?;
+    assert!(other.ctx.following_now().is_some());
+    keep_following(&one.ctx, &mut turn, now + hold * 6).await?;
+    assert_eq!(one.ctx.following_now(), None);
     Ok(())
 }

@@ -29,9 +29,9 @@ statements! {
     OPEN_COUNT =
         "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed'";
     OPEN_SUMMARY =
-        "select count(distinct nonce) as open, \
-         coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest \
-         from attempts where signer = $1 and state = 'signed'";
+        "select s.address as signer, count(distinct t.nonce) as open, \
+         coalesce(extract(epoch from clock_timestamp() - min(t.created_at)), 0)::float8 as oldest \
+         from signers s left join attempts t on t.signer = s.address and t.state = 'signed' group by s.address";
     BY_HASH =
         "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
          where tx_hash = any($1::bytea[]) order by signer, nonce, id for update";
@@ -56,9 +56,16 @@ statements! {
         "update attempts set state = 'signed' where state = 'superseded' \
          and (signer, nonce) in (select signer, nonce from attempts where id = any($1::bigint[]))";
     OF_NONCE = "select tx_hash from attempts where signer = $1 and nonce = $2 order by id";
-    HAS_BLOCK =
-        "select exists (select from attempts where signer = $1 and nonce = $2 and state in ('mined', 'final')) as found";
-    FINAL = "update attempts set state = 'final' where state = 'mined' and block_number <= $1";
+    // Once more in place of an attempt that waits, or of nothing at all; never beside what a block holds.
+    IS_FREE =
+        "select not exists (select from attempts where signer = $1 and nonce = $2 \
+                            and (state in ('mined', 'final') or state = 'signed' and $3::bigint is null)) \
+         and ($3 is null or exists (select from attempts where id = $3 and state = 'signed')) as free";
+    FINAL =
+        "with settled as (update attempts set state = 'final' where state = 'mined' and block_number <= $1 \
+                          returning signer, nonce) \
+         update attempts a set state = 'superseded' from settled s \
+         where a.signer = s.signer and a.nonce = s.nonce and a.state = 'signed'";
     ORPHANED =
         "update attempts set state = 'signed', block_number = null, block_hash = null \
          where state in ('mined', 'final') and block_number > $1 returning id";
@@ -67,6 +74,12 @@ statements! {
     IN_RACE =
         "select distinct i.intent_id from attempt_items i join attempts a on a.id = i.attempt_id \
          where i.intent_id = any($1::bytea[]) and a.state in ('signed', 'mined')";
+    REFUSALS =
+        "select distinct on (a.signer, a.command, i.outcome) a.signer, a.command, i.outcome, i.intent_id \
+         from attempts a join attempt_items i on i.attempt_id = a.id \
+         where a.state in ('mined', 'final') and a.block_number > $2 and a.signer = any($1::bytea[]) \
+         and i.outcome = any($3::text[]) \
+         order by a.signer, a.command, i.outcome, a.id desc, i.position";
     REFUSED =
         "select i.attempt_id, i.message_id, i.intent_id, i.outcome from attempt_items i \
          join attempts a on a.id = i.attempt_id join work_items w on w.message_id = i.message_id \
@@ -158,18 +171,25 @@ pub async fn open_count(session: &impl Session, signer: &[u8; 20]) -> Result<u64
 /// The transactions of a signer that no block holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OpenAttempts {
+    pub signer: [u8; 20],
     pub nonces: u64,
     /// 0 where there is none.
     pub oldest_seconds: f64,
 }
 
-pub async fn open_summary(session: &impl Session, signer: &[u8; 20]) -> Result<OpenAttempts, StorageError> {
-    let row = query_one(session, OPEN_SUMMARY, &[&signer.as_slice()]).await?;
-    let reader = Reader::new(&row, "attempts", "summary");
-    Ok(OpenAttempts {
-        nonces: reader.unsigned("open")?,
-        oldest_seconds: reader.get("oldest")?,
-    })
+/// Of every key, also of one that nobody holds any more.
+pub async fn open_summary(session: &impl Session) -> Result<Vec<OpenAttempts>, StorageError> {
+    let rows = query(session, OPEN_SUMMARY, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "attempts", "summary");
+            Ok(OpenAttempts {
+                signer: reader.bytes("signer")?,
+                nonces: reader.unsigned("open")?,
+                oldest_seconds: reader.get("oldest")?,
+            })
+        })
+        .collect()
 }
 
 pub async fn lock_by_hash(
@@ -233,15 +253,22 @@ pub async fn mark_superseded(tx: &Transaction<'_>, ids: &[i64]) -> Result<(), St
     Ok(())
 }
 
+/// What else was signed for those nonces can never be mined.
 pub async fn mark_final(tx: &Transaction<'_>, final_block: u64) -> Result<(), StorageError> {
     execute(tx, FINAL, &[&signed(final_block)?]).await?;
     Ok(())
 }
 
-/// Whether an attempt of this nonce is in a block, as far as we know.
-pub async fn has_block(session: &impl Session, signer: &[u8; 20], nonce: u64) -> Result<bool, StorageError> {
-    let row = query_one(session, HAS_BLOCK, &[&signer.as_slice(), &signed(nonce)?]).await?;
-    Ok(row.try_get("found")?)
+/// Whether a nonce may be signed for once more, in place of that attempt or of none. The lock of the signer keeps the
+/// answer true until the transaction ends.
+pub async fn is_free(
+    tx: &Transaction<'_>,
+    signer: &[u8; 20],
+    nonce: u64,
+    replaces: Option<i64>,
+) -> Result<bool, StorageError> {
+    let row = query_one(tx, IS_FREE, &[&signer.as_slice(), &signed(nonce)?, &replaces]).await?;
+    Ok(row.try_get("free")?)
 }
 
 /// Hashes of everything we ever signed for a nonce.
@@ -282,6 +309,37 @@ pub async fn mark_broadcast(session: &impl Session, ids: &[i64]) -> Result<(), S
         execute(session, BROADCAST, &[&ids]).await?;
     }
     Ok(())
+}
+
+/// What a block answered to the items of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub signer: [u8; 20],
+    pub command: String,
+    pub outcome: String,
+    /// One of those refused.
+    pub intent_id: IntentId,
+}
+
+/// Each refusal of a command of these keys after that block, once, where its outcome is one of `outcomes`.
+pub async fn refusals(
+    session: &impl Session,
+    signers: &[[u8; 20]],
+    (after, outcomes): (u64, &[&str]),
+) -> Result<Vec<Refusal>, StorageError> {
+    let signers: Vec<&[u8]> = signers.iter().map(<[u8; 20]>::as_slice).collect();
+    let rows = query(session, REFUSALS, &[&signers, &signed(after)?, &outcomes]).await?;
+    rows.iter()
+        .map(|row| {
+            let reader = Reader::new(row, "attempt_items", "refusals");
+            Ok(Refusal {
+                signer: reader.bytes("signer")?,
+                command: reader.get("command")?,
+                outcome: reader.get("outcome")?,
+                intent_id: super::legs::intent_id(&reader)?,
+            })
+        })
+        .collect()
 }
 
 /// Items whose outcome lies in a final block and is one of `outcomes`, not settled yet.

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::legs::signed;
 use crate::error::StorageError;
-use crate::session::{Session, execute};
+use crate::session::{Session, execute, query_one};
 
 statements! {
     BEAT =
@@ -13,6 +13,9 @@ statements! {
          at = excluded.at, rpc_connected = excluded.rpc_connected, rpc_latency_ms = excluded.rpc_latency_ms, \
          head = excluded.head, problem = excluded.problem";
     SWEEP = "delete from executor_heartbeats where at < clock_timestamp() - interval '10 minutes'";
+    SEES_FURTHER =
+        "select exists (select from executor_heartbeats where instance <> $1 and rpc_connected and problem is null \
+                        and head > $2 and at > clock_timestamp() - interval '10 seconds') as found";
     LEAVE = "delete from executor_heartbeats where instance = $1";
 }
 
@@ -38,6 +41,16 @@ pub async fn beat(session: &impl Session, instance: Uuid, beat: &Beat) -> Result
     .await?;
     execute(session, SWEEP, &[]).await?;
     Ok(())
+}
+
+/// Whether another executor, heard of just now, knows a block after this one.
+pub async fn another_sees_past(
+    session: &impl Session,
+    instance: Uuid,
+    block: u64,
+) -> Result<bool, StorageError> {
+    let row = query_one(session, SEES_FURTHER, &[&instance, &signed(block)?]).await?;
+    Ok(row.try_get("found")?)
 }
 
 /// An executor that ends takes its row along.

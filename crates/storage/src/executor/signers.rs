@@ -19,7 +19,8 @@ statements! {
         "update signers set lease_holder = $2, lease_until = clock_timestamp() + $3::float8 * interval '1 second', \
          fencing_token = fencing_token + 1 \
          where address = $1 and (lease_until is null or lease_until < clock_timestamp() or lease_holder = $2) \
-         and not exists (select from signer_orders o where o.address = $1 and o.state = 'retired') \
+         and (not exists (select from signer_orders o where o.address = $1 and o.state = 'retired') \
+              or exists (select from attempts t where t.signer = $1 and t.state = 'signed')) \
          returning fencing_token";
     RENEW =
         "update signers set lease_until = clock_timestamp() + $4::float8 * interval '1 second' \
@@ -54,7 +55,7 @@ pub async fn ensure(session: &impl Session, signer: &[u8; 20], nonce: u64) -> Re
     Ok(())
 }
 
-/// Takes the lease if nobody else holds it; nobody takes a retired key's.
+/// Takes the lease if nobody else holds it; a retired key's only to see to what it signed: the ring is without it.
 pub async fn acquire(
     session: &impl Session,
     signer: &[u8; 20],
