@@ -126,11 +126,12 @@ async fn odd_requests_add_no_series_and_every_series_is_declared() -> Result<()>
     let gateway = app.gateway.as_ref().context("the gateway runs")?.admin_url()?;
 
     flood(&client, 5).await?;
-    // What is shown only now and then must be there before the count begins.
+    // What is shown only now and then must be there before the count begins: the integrator's key, M-Pesa's, and the one
+    // that protects stored answers.
     let before = eventually(PATIENCE, "each key's last use is shown", async || {
         let series = scrape(&gateway).await?;
         let used = series.iter().filter(|one| one.starts_with(LAST_USE)).count();
-        Ok((used == 2).then_some(series))
+        Ok((used == 3).then_some(series))
     })
     .await?;
     assert!(
