@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use chain::inspect::Standing;
 use runtime::Stop;
+use storage::executor::attempts::{self, OpenAttempts};
 use storage::executor::heartbeat::{self, Beat};
-use storage::executor::{attempts, items};
+use storage::executor::items;
 use tokio::time::Instant;
 
 use crate::context::{Context, Problem, Seen};
@@ -94,8 +95,12 @@ async fn measure(ctx: &Context) {
     }
     let counted = async {
         let client = ctx.pool.get().await?;
-        for open in attempts::open_summary(&client).await? {
-            observe::in_flight(&open);
+        let open = attempts::open_summary(&client).await?;
+        // A key that has no row yet has nothing open, and its series is there from the start.
+        let fresh = ctx.keys.iter().map(|key| key.bytes());
+        let fresh = fresh.filter(|key| open.iter().all(|one| one.signer != *key));
+        for one in open.iter().copied().chain(fresh.map(OpenAttempts::none)) {
+            observe::in_flight(&one);
         }
         items::open_counts(&client).await
     };

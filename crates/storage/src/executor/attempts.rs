@@ -177,6 +177,16 @@ pub struct OpenAttempts {
     pub oldest_seconds: f64,
 }
 
+impl OpenAttempts {
+    pub fn none(signer: [u8; 20]) -> Self {
+        Self {
+            signer,
+            nonces: 0,
+            oldest_seconds: 0.0,
+        }
+    }
+}
+
 /// Of every key, also of one that nobody holds any more.
 pub async fn open_summary(session: &impl Session) -> Result<Vec<OpenAttempts>, StorageError> {
     let rows = query(session, OPEN_SUMMARY, &[]).await?;
