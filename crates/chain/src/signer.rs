@@ -116,16 +116,22 @@ impl fmt::Debug for RawSignature {
     }
 }
 
+/// A public test vector.
+#[cfg(test)]
+const TEST_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+
+#[cfg(test)]
+pub(crate) fn test_key() -> LocalKey {
+    TEST_KEY.parse().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A public test vector.
-    const KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
-
     #[test]
     fn the_address_follows_from_the_key_and_the_key_is_not_printed() {
-        let key: LocalKey = KEY.parse().unwrap();
+        let key = test_key();
         assert_eq!(
             key.address().to_string(),
             "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -134,7 +140,7 @@ mod tests {
             format!("{key:?}"),
             "LocalKey(0x70997970C51812dc3A010C7d01b50e0d17dc79C8)"
         );
-        assert!(format!("\n{}\n", &KEY[2..]).parse::<LocalKey>().is_ok());
+        assert!(format!("\n{}\n", &TEST_KEY[2..]).parse::<LocalKey>().is_ok());
     }
 
     #[test]

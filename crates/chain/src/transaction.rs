@@ -142,14 +142,8 @@ fn read(typed: &TypedTransaction) -> Option<Transaction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signer::LocalKey;
+    use crate::signer::test_key as key;
     use proptest::prelude::*;
-
-    fn key() -> LocalKey {
-        "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
-            .parse()
-            .unwrap()
-    }
 
     fn transaction(nonce: u64, data: Vec<u8>) -> Transaction {
         Transaction {

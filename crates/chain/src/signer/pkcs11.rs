@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -16,6 +17,8 @@ use domain::address::Address;
 use ethers::types::{H256, U256};
 use ethers::utils::keccak256;
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::{RawSignature, Signer, SignerError};
 use crate::convert::from_h160;
@@ -25,6 +28,8 @@ const SECP256K1: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
 /// An uncompressed point, and the DER header of the octet string around it.
 const POINT: usize = 65;
 const OCTETS: [u8; 2] = [0x04, 0x41];
+/// Bound of one signature, waiting for the token included: the signer's lease, and what waits for its row, outlast it.
+const SIGN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which token of which module, and how to open it.
 #[derive(Clone, Debug)]
@@ -41,6 +46,7 @@ pub struct Token {
     slot: Slot,
     config: TokenConfig,
     session: Mutex<Option<Session>>,
+    turn: Arc<Semaphore>,
 }
 
 impl Token {
@@ -60,6 +66,7 @@ impl Token {
             slot,
             config,
             session: Mutex::new(None),
+            turn: Arc::new(Semaphore::new(1)),
         });
         token.with_session(|_| Ok(()))?;
         Ok(token)
@@ -186,12 +193,33 @@ impl Signer for TokenKey {
 
     async fn sign(&self, digest: [u8; 32]) -> Result<RawSignature, SignerError> {
         let (token, label) = (self.token.clone(), self.label.clone());
-        let signed = tokio::task::spawn_blocking(move || token.sign(&label, digest)).await;
-        let signed = signed.map_err(|error| SignerError::Unavailable(error.to_string()))??;
+        let sign = move || token.sign(&label, digest);
+        let signed = apart(&self.token.turn, SIGN_WITHIN, sign).await??;
         let gone = || SignerError::Unavailable(format!("{:?} is gone from the token", self.label));
         recoverable(&signed.ok_or_else(gone)?, digest, &self.address)
             .ok_or_else(|| SignerError::Unavailable("the token signed with another key".to_owned()))
     }
+}
+
+/// Runs what may block for ever on a thread of its own, one at a time: a token that hangs holds up that one thread, and
+/// everybody else is told within the bound.
+async fn apart<R: Send + 'static>(
+    turn: &Arc<Semaphore>,
+    within: Duration,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, SignerError> {
+    let gone = |error: String| SignerError::Unavailable(error);
+    let done = timeout(within, async {
+        let turn = turn.clone().acquire_owned().await;
+        let turn = turn.map_err(|error| gone(error.to_string()))?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.map_err(|error| gone(error.to_string()))
+    });
+    done.await
+        .unwrap_or_else(|_| Err(gone(format!("the token gave no answer within {within:?}"))))
 }
 
 /// What a token gives, r and s, as the chain wants it: s in the lower half, and the bit by which the signer is found.
@@ -277,12 +305,22 @@ fn unavailable(error: &Error) -> SignerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LocalKey;
+    use crate::signer::test_key as key;
 
-    fn key() -> LocalKey {
-        "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
-            .parse()
-            .unwrap()
+    #[tokio::test]
+    async fn a_token_that_hangs_is_given_up_and_holds_one_thread() {
+        let (turn, within) = (Arc::new(Semaphore::new(1)), Duration::from_millis(50));
+        let (let_go, hangs) = std::sync::mpsc::channel::<()>();
+        let hung = apart(&turn, within, move || hangs.recv().is_ok()).await;
+        assert!(matches!(hung, Err(SignerError::Unavailable(_))), "{hung:?}");
+        let second = Arc::new(Mutex::new(false));
+        let begun = second.clone();
+        let waited = apart(&turn, within, move || *begun.lock().unwrap() = true).await;
+        assert!(matches!(waited, Err(SignerError::Unavailable(_))), "{waited:?}");
+        drop(let_go);
+        let minute = Duration::from_mins(1);
+        assert_eq!(apart(&turn, minute, || 7).await, Ok(7), "it answers again");
+        assert!(!*second.lock().unwrap(), "a second thread waited for the token");
     }
 
     #[tokio::test]

@@ -87,6 +87,8 @@ async fn store(
     transaction: &Transaction,
     (command, replaces): (&str, Option<&AttemptRow>),
 ) -> Result<Option<AttemptRow>, WorkError> {
+    // Signed in vain at worst: nobody waits for the signer with a row locked, and nothing unstored leaves.
+    let signed = transaction.sign(key.signer.as_ref()).await?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
@@ -94,7 +96,6 @@ async fn store(
     if !attempts::is_free(&tx, &lease.signer, transaction.nonce, replaced).await? {
         return Ok(None);
     }
-    let signed = transaction.sign(key.signer.as_ref()).await?;
     let items = match replaces {
         Some(replaced) => members(replaced, &tx).await?,
         None => Vec::new(),
