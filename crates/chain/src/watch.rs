@@ -3,6 +3,7 @@
 use domain::address::Address;
 use domain::ids::IntentId;
 use domain::money::BaseUnits;
+use domain::policy::{ChainPolicy, FinalityRule};
 use ethers::providers::Middleware;
 use ethers::types as eth;
 
@@ -62,6 +63,14 @@ impl Chain {
     /// The block that the chain calls final; `None` while there is none.
     pub async fn finalized_header(&self) -> Result<Option<Header>, ChainError> {
         self.header_of(At::Finalized).await
+    }
+
+    /// The last block that the policy calls final, seen from that head; `None` while nothing is.
+    pub async fn final_number(&self, policy: &ChainPolicy, head: u64) -> Result<Option<u64>, ChainError> {
+        match policy.finality {
+            FinalityRule::Confirmations => Ok(head.checked_sub(policy.confirmations)),
+            FinalityRule::FinalizedTag => Ok(self.finalized_header().await?.map(|header| header.number)),
+        }
     }
 
     /// `None` past the head.

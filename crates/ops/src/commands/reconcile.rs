@@ -43,7 +43,7 @@ const PAGE: i64 = 1000;
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
     DATABASE_URL, RPC_URLS (or RPC_URL), ESCROW_ADDRESS, TREASURY_ADDRESS;\n  \
-    FIATRAILS_POLICY_FILE           for the confirmations\n\n\
+    FIATRAILS_POLICY_FILE           for what is final\n\n\
     Examples:\n  \
     fiatrails reconcile\n  \
     fiatrails reconcile --from-block 120000 --json | jq .differences\n  \
@@ -136,10 +136,14 @@ async fn survey(context: &Context, args: &Range) -> Result<Report> {
     let chain = context.chain(contracts.escrow)?.pinned();
     context.check_chain_id(&chain).await?;
     let head = chain.latest_header().await?.number;
-    let behind = policy.chain.confirmations.saturating_add(args.lag);
-    let Some(to_block) = head.checked_sub(behind).filter(|to| *to >= args.from_block) else {
+    let final_block = chain.final_number(&policy.chain, head).await?;
+    let settled = final_block.and_then(|block| block.checked_sub(args.lag));
+    let Some(to_block) = settled.filter(|to| *to >= args.from_block) else {
         return Err(problem(
-            format!("the chain has {head} blocks: nothing is final {behind} blocks deep yet"),
+            format!(
+                "the chain has {head} blocks: nothing is final {} blocks ago yet",
+                args.lag
+            ),
             "wait for more blocks, or lower --lag or --from-block",
         ));
     };

@@ -223,6 +223,16 @@ async fn what_is_done_on_chain_is_closed_with_the_reason_and_not_sent() -> Resul
         "mined, not final: {early}"
     );
     rig.node.mine(20).await?;
+    // What is final is for the policy to say: by a depth that is not reached, or by the chain's own word.
+    let deep = rig.cli.clone().with("FIATRAILS_POLICY_CHAIN_CONFIRMATIONS", "90");
+    let tagged = deep
+        .clone()
+        .with("FIATRAILS_POLICY_CHAIN_FINALITY", "finalizedTag");
+    for (cli, act) in [(deep, "keep"), (tagged, "close")] {
+        let ran = cli.run(&[&replay[..], &["--dry-run"]].concat())?;
+        let told: Value = serde_json::from_str(&ran.stdout).with_context(|| format!("{ran:?}"))?;
+        assert_eq!(column(&told["entries"], "act"), [act, "replay"], "{told}");
+    }
     let blind = rig.cli.clone().with("RPC_URL", "").run(&replay)?;
     assert!(
         blind.code == 2 && blind.stderr.contains("--without-chain"),
@@ -305,8 +315,9 @@ async fn entries_are_found_by_reference_age_and_text_and_counted_and_exported() 
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0]["payload"]["body"]["intent"]["txRef"], lines[0]["txRef"]);
     assert_eq!(
-        rig.database.sql("select act || ' ' || why from audit_log")?,
-        "dlq.export INC-42"
+        rig.database
+            .sql("select act || ' ' || why from audit_log order by id")?,
+        "dlq.export INC-42\ndlq.export.done INC-42"
     );
     assert_eq!(count(&[])?, 4, "looking takes nothing away");
     Ok(())

@@ -41,12 +41,24 @@ pub async fn run(context: &Context, out: &mut Output, args: &Export) -> Result<V
     let (dead, client) = (dead_letters(context)?, context.client().await?);
     let filter = args.which.filter(context.clock.now())?;
     let path = args.out.display().to_string();
+    let audited = async |act, entries: Option<u64>| {
+        let act = audit::Act {
+            who,
+            act,
+            target: &path,
+            why,
+            detail: json!({ "selection": args.which.document(None), "entries": entries }),
+        };
+        audit::record(&client, &act).await
+    };
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&args.out)
         .with_context(|| format!("make {path}"))?;
+    // Before the first payer is in the file: an export that dies half-way is on record.
+    audited("dlq.export", None).await?;
     let mut writer = BufWriter::new(file);
     let mut count = 0_u64;
     look(&dead, &args.which.queues(), |entry| {
@@ -65,14 +77,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Export) -> Result<V
     writer.flush().with_context(|| format!("write {path}"))?;
     writer.get_ref().sync_all()?;
     dead.broker.close().await;
-    let act = audit::Act {
-        who,
-        act: "dlq.export",
-        target: &path,
-        why,
-        detail: json!({ "selection": args.which.document(None), "entries": count }),
-    };
-    audit::record(&client, &act).await?;
+    audited("dlq.export.done", Some(count)).await?;
     out.show(&json!({ "file": path, "entries": count }), |page| {
         page.styled(Style::Good, format!("{count} entries in {path}"));
     })?;

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use chain::{At, Chain};
 use domain::ids::{IntentId, ReportId};
+use domain::policy::ChainPolicy;
 use messaging::dead_letters::DeadLetter;
 use messaging::seal::Opened;
 use messaging::wire::{Body, MintExecute, MintOutcome, MintRefund, MintSubmit, MpesaResult};
@@ -25,7 +26,7 @@ pub struct Sources<'a> {
 
 struct View {
     chain: Chain,
-    confirmations: u64,
+    policy: ChainPolicy,
 }
 
 /// What a verified entry is about.
@@ -128,7 +129,7 @@ impl<'a> Sources<'a> {
         let view = self.chain.get_or_try_init(|| self.open_chain()).await?;
         let head = view.chain.latest_header().await?;
         let latest = view.chain.intents(ids, At::Block(head.hash)).await?;
-        let settled = match head.number.checked_sub(view.confirmations) {
+        let settled = match view.chain.final_number(&view.policy, head.number).await? {
             Some(number) => view.chain.intents(ids, At::Number(number)).await?,
             None => vec![None; ids.len()],
         };
@@ -148,8 +149,8 @@ impl<'a> Sources<'a> {
             let contracts = self.context.environment.contracts()?;
             let chain = self.context.chain(contracts.escrow)?.pinned();
             self.context.check_chain_id(&chain).await?;
-            let confirmations = self.context.policy()?.chain.confirmations;
-            anyhow::Ok(View { chain, confirmations })
+            let policy = self.context.policy()?.chain;
+            anyhow::Ok(View { chain, policy })
         };
         opened.await.context(
             "the chain is asked before a command is replayed (--without-chain trusts the executor's rows)",
