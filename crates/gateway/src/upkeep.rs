@@ -1,7 +1,7 @@
 //! What runs beside the requests: keys and their rows kept fresh, last uses written down, old rows forgotten,
 //! queue depths looked up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,10 +76,12 @@ async fn read_rows(pool: &Pool) -> Result<Rows, StorageError> {
 /// Writes down when each key was last used: during a rotation that tells when the old one may go.
 pub async fn record_uses(keys: Arc<Keys>, clock: Arc<dyn Clock>, pool: Pool, stop: Stop) {
     let mut written = clock.unix_seconds();
+    let mut answered = BTreeMap::new();
     while stop.sleep(USES_POLL).await {
         let now = clock.unix_seconds();
+        answered.extend(keys.take_answered().into_iter().map(|kid| (kid, clock.now())));
         let mut uses = keys.used_since(written);
-        uses.extend(keys.take_answered().into_iter().map(|kid| (kid, clock.now())));
+        uses.extend(answered.clone());
         uses.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         if uses.is_empty() {
             continue;
@@ -89,7 +91,10 @@ pub async fn record_uses(keys: Arc<Keys>, clock: Arc<dyn Clock>, pool: Pool, sto
         }
         let result = async { key_rows::record_uses(&pool.get().await?, &uses).await };
         match result.await {
-            Ok(_) => written = now,
+            Ok(_) => {
+                written = now;
+                answered.clear();
+            }
             Err(error) => tracing::warn!(error = %runtime::chain(&error), "last uses cannot be written"),
         }
     }

@@ -82,7 +82,7 @@ pub async fn run(context: &Context, out: &mut Output, command: &Dlq) -> Result<V
 }
 
 /// The operator's hand on the dead queues, with whatever pipeline keys are mounted here.
-fn dead_letters(context: &Context) -> Result<DeadLetters> {
+pub(super) fn dead_letters(context: &Context) -> Result<DeadLetters> {
     let broker = context.broker()?;
     let keys = match context.environment.text("FIATRAILS_KEYS_DIR") {
         Some(dir) => KeyDirectory::open(dir.as_ref())?.pipeline(),

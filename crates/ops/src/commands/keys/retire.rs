@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use domain::signature::KeyId;
 use messaging::dead_letters::DeadLetters;
-use messaging::{Opener, Sealer, WorkQueue, topology};
-use runtime::KeyDirectory;
+use messaging::{WorkQueue, topology};
 use serde_json::json;
 use storage::ops::audit::{self, Act};
 use storage::ops::keys;
 use tokio::time::{Instant, sleep};
 
 use crate::Verdict;
+use crate::commands::dlq;
 use crate::confirm::confirm;
 use crate::context::Context;
 use crate::key_files::{KeyFiles, Place};
@@ -197,16 +197,9 @@ async fn of_pipeline(
     args: &Retire,
     queue: WorkQueue,
 ) -> Result<Sealed> {
-    let dir = context.environment.required("FIATRAILS_KEYS_DIR")?;
-    let pipeline = KeyDirectory::open(dir.as_ref())?.pipeline();
-    let broker = context.broker()?;
-    let dead = DeadLetters {
-        publisher: broker.publisher(),
-        broker,
-        opener: Opener::new(pipeline.clone()),
-        sealer: Sealer::new(pipeline),
-        clock: context.clock.clone(),
-    };
+    // Without its keys nothing would verify, and so nothing count.
+    context.environment.required("FIATRAILS_KEYS_DIR")?;
+    let dead = dlq::dead_letters(context)?;
     let found = look_everywhere(client, args, queue, &dead).await;
     dead.broker.close().await;
     found

@@ -19,7 +19,7 @@ use crate::output::{Output, Page, Style};
 use crate::problem::problem;
 use crate::text::moment;
 use file::Row;
-use judge::{Difference, judge, lacking};
+use judge::{Difference, judge, lacking, shillings};
 
 /// Rows, and payments, looked up at once.
 const PAGE: usize = 1000;
@@ -166,7 +166,6 @@ async fn missing(
 }
 
 fn describe(page: &mut Page, report: &Report) {
-    let shillings = |cents: u64| format!("{}.{:02} KES", cents / 100, cents % 100);
     page.field("statement", &report.file);
     page.field_opt("from", report.from.as_ref());
     page.field_opt("to", report.to.as_ref());

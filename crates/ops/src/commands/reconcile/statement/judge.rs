@@ -115,7 +115,7 @@ pub fn lacking(
     })
 }
 
-fn shillings(cents: u64) -> String {
+pub fn shillings(cents: u64) -> String {
     format!("{}.{:02} KES", cents / 100, cents % 100)
 }
 
