@@ -1,5 +1,7 @@
 //! What happens here, as events that count and log. Labels are bounded: commands, outcomes, kinds.
 
+mod spans;
+
 use std::time::Duration;
 
 use chain::fees::TooDear;
@@ -7,7 +9,6 @@ use chain::inspect::Condition;
 use chain::{ItemOutcome, SendOutcome, TxHash};
 use domain::address::Address;
 use domain::ids::{IntentId, MessageId};
-use messaging::Delivery;
 use messaging::wire::Outcome;
 use meter::{Counter, Gauge, Histogram, Label, label, named};
 use runtime::telemetry;
@@ -15,15 +16,15 @@ use storage::StorageError;
 use storage::executor::attempts::OpenAttempts;
 use storage::executor::heartbeat::Beat;
 use storage::executor::items::{ItemRow, WorkCommand};
-use storage::executor::legs::LegRow;
 use storage::executor::signers::Lease;
 use tracing::Span;
 
-use crate::collect::Command;
 use crate::context::WorkError;
 use crate::decide::Ending;
 use crate::story::Story;
-use crate::verify::{Verified, queue_of};
+use crate::verify::queue_of;
+
+pub use spans::{collecting, signing, telling};
 
 const COMMANDS: &[&str] = meter::names!(WorkCommand);
 const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
@@ -143,51 +144,6 @@ pub fn collected(command: WorkCommand, count: usize) {
 
 pub fn not_collected(command: WorkCommand, error: &StorageError) {
     tracing::warn!(command = command.name(), error = %runtime::chain(error), "commands not stored; they stay queued");
-}
-
-/// A command on its way from its queue into our rows.
-pub fn collecting<B: Command>(delivery: &Delivery<B>) -> Span {
-    let intent = delivery.body.intent();
-    let span = tracing::info_span!(
-        "executor.collect",
-        otel.kind = "consumer",
-        command = B::COMMAND.name(),
-        tx_ref = %intent.tx_ref,
-        intent_id = %intent.intent_id(),
-        message_id = %delivery.message_id,
-        trace_id = tracing::field::Empty,
-    );
-    telemetry::continue_trace(&span, delivery.traceparent.as_deref());
-    span
-}
-
-/// One member of a batch, until the batch is signed and stored.
-pub fn signing(command: WorkCommand, message: MessageId, member: &Verified) -> Span {
-    let span = tracing::info_span!(
-        "executor.sign",
-        command = command.name(),
-        tx_ref = %member.intent.tx_ref,
-        intent_id = %member.intent.intent_id(),
-        message_id = %message,
-        tx_hash = tracing::field::Empty,
-        trace_id = tracing::field::Empty,
-    );
-    telemetry::continue_trace(&span, member.traceparent.as_deref());
-    span
-}
-
-/// The decider is told what became of a leg.
-pub fn telling(leg: &LegRow, outcome: Outcome) -> Span {
-    let span = tracing::info_span!(
-        "executor.outcome",
-        otel.kind = "producer",
-        outcome = outcome.name(),
-        tx_ref = leg.tx_ref,
-        intent_id = %leg.intent_id,
-        trace_id = tracing::field::Empty,
-    );
-    telemetry::continue_trace(&span, leg.trace_parent.as_deref());
-    span
 }
 
 /// `spans`: of the members.

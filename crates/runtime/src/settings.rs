@@ -1,5 +1,7 @@
 //! Settings from the environment, typed. Every error names its variable and never quotes a secret.
 
+mod trace;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -9,7 +11,9 @@ use std::time::Duration;
 
 use domain::address::Address;
 use domain::policy::{OVERRIDE_PREFIX, Policy};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
+
+pub use trace::TraceSettings;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SettingError {
@@ -213,59 +217,6 @@ pub struct LogSettings {
     pub filter: Option<String>,
 }
 
-/// Where spans go.
-#[derive(Clone, Debug)]
-pub struct TraceSettings {
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
-    pub endpoint: String,
-    /// `OTEL_EXPORTER_OTLP_HEADERS`: often a token.
-    pub headers: Vec<(String, SecretString)>,
-    /// `OTEL_TRACES_SAMPLER_ARG`: the share of traces kept that begin with us.
-    pub share: f64,
-}
-
-impl TraceSettings {
-    /// `None`: no collector is named.
-    fn read(environment: &Environment) -> Result<Option<Self>, SettingError> {
-        const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-        const SHARE: &str = "OTEL_TRACES_SAMPLER_ARG";
-        let Some(endpoint) = environment.text(ENDPOINT) else {
-            return Ok(None);
-        };
-        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-            return Err(SettingError::invalid(
-                ENDPOINT,
-                "write http://host:port or https://...",
-            ));
-        }
-        let share = environment.parsed_or(SHARE, 1.0)?;
-        if !(0.0..=1.0).contains(&share) {
-            return Err(SettingError::invalid(SHARE, "write a share between 0 and 1"));
-        }
-        Ok(Some(Self {
-            endpoint: endpoint.to_owned(),
-            headers: otlp_headers(environment)?,
-            share,
-        }))
-    }
-}
-
-fn otlp_headers(environment: &Environment) -> Result<Vec<(String, SecretString)>, SettingError> {
-    const NAME: &str = "OTEL_EXPORTER_OTLP_HEADERS";
-    let Some(text) = environment.secret(NAME)? else {
-        return Ok(Vec::new());
-    };
-    let pairs = text.expose_secret().split(',');
-    pairs
-        .map(|pair| {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| SettingError::invalid(NAME, "write name=value,name=value"))?;
-            Ok((name.trim().to_owned(), value.trim().into()))
-        })
-        .collect()
-}
-
 /// What every service needs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -312,6 +263,8 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     fn policy_file() -> String {
@@ -368,27 +321,6 @@ mod tests {
             read(&[("AMQP_URL_FILE", path.to_str().unwrap())]),
             Err(SettingError::Twice { .. })
         ));
-    }
-
-    #[test]
-    fn spans_stay_here_unless_a_collector_is_named() {
-        assert!(read(&[]).unwrap().trace.is_none());
-        let named = [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer canary, x=y"),
-            ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
-        ];
-        let settings = read(&named).unwrap();
-        let trace = settings.trace.as_ref().unwrap();
-        assert_eq!((trace.headers.len(), trace.share), (2, 0.25));
-        assert!(!format!("{settings:?}").contains("canary"));
-        for (name, value) in [
-            ("OTEL_EXPORTER_OTLP_HEADERS", "canary"),
-            ("OTEL_TRACES_SAMPLER_ARG", "2"),
-        ] {
-            let text = read(&[named[0], (name, value)]).unwrap_err().to_string();
-            assert!(text.contains(name) && !text.contains("canary"), "{text}");
-        }
     }
 
     #[test]

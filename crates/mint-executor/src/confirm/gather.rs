@@ -31,6 +31,15 @@ pub struct Facts {
     pub records: Option<HashMap<IntentId, Record>>,
 }
 
+impl Facts {
+    /// The block has a log of this attempt.
+    fn tell_of(&self, attempt: &AttemptRow) -> bool {
+        self.logs
+            .iter()
+            .any(|log| *log.tx_hash.as_bytes() == attempt.tx_hash)
+    }
+}
+
 /// `at_head`: nothing is known above this block. Only then is a signer's count asked for: full nodes drop the
 /// state of older blocks, and a count of long ago proves nothing about what was sent since.
 pub async fn gather(
@@ -58,13 +67,8 @@ pub async fn gather(
         refused,
         records: Some(HashMap::new()),
     };
-    let silent = |attempt: &AttemptRow| {
-        !facts
-            .logs
-            .iter()
-            .any(|log| *log.tx_hash.as_bytes() == attempt.tx_hash)
-    };
-    let overdue = |attempt: &AttemptRow| silent(attempt) && resender.is_overdue(attempt.id, header.number);
+    let overdue =
+        |attempt: &AttemptRow| !facts.tell_of(attempt) && resender.is_overdue(attempt.id, header.number);
     if at_head {
         let late: HashSet<[u8; 20]> = open.iter().filter(|a| overdue(a)).map(|a| a.signer).collect();
         for signer in late {
@@ -102,12 +106,6 @@ fn hopeless() -> Vec<&'static str> {
 
 /// Attempts past whose nonce the chain is, without a word of them in this block.
 async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<(i64, Ending)>, WorkError> {
-    let told = |attempt: &AttemptRow| {
-        facts
-            .logs
-            .iter()
-            .any(|log| *log.tx_hash.as_bytes() == attempt.tx_hash)
-    };
     let passed: Vec<&AttemptRow> = open
         .iter()
         .filter(|attempt| {
@@ -116,7 +114,7 @@ async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<
                 .get(&attempt.signer)
                 .is_some_and(|next| attempt.nonce < *next)
         })
-        .filter(|attempt| !told(attempt))
+        .filter(|attempt| !facts.tell_of(attempt))
         .collect();
     if passed.is_empty() {
         return Ok(Vec::new());

@@ -1,0 +1,57 @@
+//! The executor's spans: each goes on with the trace of whatever it works on.
+
+use domain::ids::MessageId;
+use messaging::Delivery;
+use messaging::wire::Outcome;
+use runtime::telemetry;
+use storage::executor::items::WorkCommand;
+use storage::executor::legs::LegRow;
+use tracing::Span;
+
+use crate::collect::Command;
+use crate::verify::Verified;
+
+/// A command on its way from its queue into our rows.
+pub fn collecting<B: Command>(delivery: &Delivery<B>) -> Span {
+    let intent = delivery.body.intent();
+    let span = tracing::info_span!(
+        "executor.collect",
+        otel.kind = "consumer",
+        command = B::COMMAND.name(),
+        tx_ref = %intent.tx_ref,
+        intent_id = %intent.intent_id(),
+        message_id = %delivery.message_id,
+        trace_id = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, delivery.traceparent.as_deref());
+    span
+}
+
+/// One member of a batch, until the batch is signed and stored.
+pub fn signing(command: WorkCommand, message: MessageId, member: &Verified) -> Span {
+    let span = tracing::info_span!(
+        "executor.sign",
+        command = command.name(),
+        tx_ref = %member.intent.tx_ref,
+        intent_id = %member.intent.intent_id(),
+        message_id = %message,
+        tx_hash = tracing::field::Empty,
+        trace_id = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, member.traceparent.as_deref());
+    span
+}
+
+/// The decider is told what became of a leg.
+pub fn telling(leg: &LegRow, outcome: Outcome) -> Span {
+    let span = tracing::info_span!(
+        "executor.outcome",
+        otel.kind = "producer",
+        outcome = outcome.name(),
+        tx_ref = leg.tx_ref,
+        intent_id = %leg.intent_id,
+        trace_id = tracing::field::Empty,
+    );
+    telemetry::continue_trace(&span, leg.trace_parent.as_deref());
+    span
+}
