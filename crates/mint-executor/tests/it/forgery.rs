@@ -58,9 +58,7 @@ async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
     rig.lead().await?;
     let mut intent = world.intent(1)?;
     intent.depositor = intent.user;
-    rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
-    rig.mine(&world, 1).await?;
+    rig.deposit(&world, &intent).await?;
     assert_eq!(parked_classes(&world)?, "depositor_not_allowed");
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
     Ok(())

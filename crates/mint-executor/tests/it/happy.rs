@@ -84,6 +84,25 @@ async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<
     Ok(())
 }
 
+/// The rows' own key stops a repetition too, but only while the row is there.
+#[tokio::test]
+async fn a_message_whose_item_is_gone_is_not_taken_again() -> Result<()> {
+    let world = World::new().await?;
+    let rig = world.executor()?;
+    let delivery = rig.delivery(messaging::wire::MintSubmit {
+        intent: world.intent(1)?,
+        integrator: "dev".parse()?,
+        accepted_at: 4_000_000_000,
+    })?;
+    let take = async || mint_executor::collect::collect(rig.ctx.clone(), vec![delivery.clone()]).await;
+    take().await;
+    assert_eq!(world.count("select count(*) from work_items")?, 1);
+    world.db.sql("delete from work_items")?;
+    take().await;
+    assert_eq!(world.count("select count(*) from work_items")?, 0);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_message_that_comes_again_changes_nothing() -> Result<()> {
     let world = World::new().await?;

@@ -42,6 +42,16 @@ async fn two_keys(world: &World) -> Result<Rig> {
     Ok(rig)
 }
 
+/// The first key at work, its successor known to the chain, and an intent that may be minted.
+async fn before_a_rotation(world: &World) -> Result<(Rig, Preimage)> {
+    let mut old = world.executor()?;
+    let next = world.executor_with(&[SECOND_KEY])?.key().address();
+    world.turn_role(&old.ctx.chain, &next, true).await?;
+    let intent = world.good_intent(1, &old.ctx.chain).await?;
+    old.lead().await?;
+    Ok((old, intent))
+}
+
 async fn submit_all(rig: &Rig, world: &World, count: u64) -> Result<Vec<Preimage>> {
     let mut intents = Vec::new();
     for n in 0..count {
@@ -154,14 +164,8 @@ async fn a_key_without_gas_holds_back_its_own_share_until_it_is_paid_for() -> Re
 #[tokio::test]
 async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_are_final() -> Result<()> {
     let world = World::new().await?;
-    let mut old = world.executor()?;
-    let new_key = world.executor_with(&[SECOND_KEY])?.ctx.keys[0].address();
-    world.turn_role(&old.ctx.chain, &new_key, true).await?;
-    let intent = world.good_intent(1, &old.ctx.chain).await?;
-    old.lead().await?;
-    old.submit(&intent).await?;
-    old.send(WorkCommand::Submit, 1).await?;
-    old.mine(&world, 1).await?;
+    let (mut old, intent) = before_a_rotation(&world).await?;
+    old.deposit(&world, &intent).await?;
     assert_eq!(old.leg(&intent).await?, ChainLeg::Escrowed);
     order(&world, &old, 0, "draining")?;
     old.execute(&intent).await?;
@@ -200,11 +204,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
 #[tokio::test]
 async fn a_key_that_was_simply_taken_away_strands_nothing() -> Result<()> {
     let world = World::new().await?;
-    let mut old = world.executor()?;
-    let new_key = world.executor_with(&[SECOND_KEY])?.ctx.keys[0].address();
-    world.turn_role(&old.ctx.chain, &new_key, true).await?;
-    let intent = world.good_intent(1, &old.ctx.chain).await?;
-    old.lead().await?;
+    let (old, intent) = before_a_rotation(&world).await?;
     old.submit(&intent).await?;
     // Signed and stored, never sent by the old process.
     let head = old.ctx.chain.latest_header().await?;
@@ -303,9 +303,7 @@ async fn what_waits_beside_a_final_attempt_of_its_nonce_is_out_of_the_race() -> 
     let mut rig = world.executor()?;
     let intent = world.good_intent(1, &rig.ctx.chain).await?;
     rig.lead().await?;
-    rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
-    rig.mine(&world, 1).await?;
+    rig.deposit(&world, &intent).await?;
     world.db.sql(
         "insert into attempts (signer, nonce, tx_hash, raw, command, state, replaces, fencing_token) \
          select signer, nonce, sha256(tx_hash), raw, command, 'signed', id, fencing_token from attempts",

@@ -18,9 +18,7 @@ async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> R
     rig.lead().await?;
     let intent = world.intent(1)?;
     let id = intent.intent_id();
-    rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
-    rig.mine(&world, 1).await?;
+    rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
     rig.send(WorkCommand::Execute, 1).await?;
     rig.mine(&world, 1).await?;
@@ -188,9 +186,7 @@ async fn an_outcome_nobody_heard_is_told_again() -> Result<()> {
     let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
-    rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
-    rig.mine(&world, 1).await?;
+    rig.deposit(&world, &intent).await?;
     assert_eq!(rig.told().await?.len(), 1);
     // The queue was purged; the decider has no copy.
     mint_executor::redrive::round(&rig.ctx, Duration::ZERO).await?;
@@ -213,9 +209,7 @@ async fn a_leg_that_nobody_listens_to_is_told_ever_more_rarely() -> Result<()> {
     let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
-    rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
-    rig.mine(&world, 1).await?;
+    rig.deposit(&world, &intent).await?;
     rig.told().await?;
     let quiet = Duration::from_mins(2);
     let passed = |seconds: u32| {

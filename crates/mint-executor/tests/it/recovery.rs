@@ -231,9 +231,7 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
     let mut first = world.executor()?;
     first.lead().await?;
     let intent = world.intent(1)?;
-    first.submit(&intent).await?;
-    first.send(WorkCommand::Submit, 1).await?;
-    first.mine(&world, 1).await?;
+    first.deposit(&world, &intent).await?;
     first.execute(&intent).await?;
     first.send(WorkCommand::Execute, 1).await?;
     first.told().await?;
@@ -270,9 +268,7 @@ async fn a_transaction_too_cheap_for_the_market_is_signed_again_dearer_and_mints
     let mut rig = world.executor()?;
     let intent = world.good_intent(1, &rig.ctx.chain).await?;
     rig.lead().await?;
-    rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
-    rig.mine(&world, 1).await?;
+    rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
     let cheap = rig.send(WorkCommand::Execute, 1).await?;
     for _ in 0..rig.ctx.tuning.replace_after + 3 {
@@ -370,9 +366,7 @@ async fn a_refused_deposit_fails_though_the_state_of_its_final_block_is_gone() -
         amount: domain::money::BaseUnits::new(1),
         ..world.intent(1)?
     };
-    first.submit(&intent).await?;
-    first.send(WorkCommand::Submit, 1).await?;
-    first.mine(&world, 1).await?;
+    first.deposit(&world, &intent).await?;
     world.node.mine(12).await?;
     drop(first);
     world.let_the_leases_end()?;
@@ -391,9 +385,7 @@ async fn a_tip_that_was_abandoned_long_ago_is_left_by_what_the_events_say() -> R
     first.lead().await?;
     first.mine(&world, 2).await?;
     let intent = world.intent(1)?;
-    first.submit(&intent).await?;
-    first.send(WorkCommand::Submit, 1).await?;
-    first.mine(&world, 1).await?;
+    first.deposit(&world, &intent).await?;
     assert_eq!(first.leg(&intent).await?, ChainLeg::Escrowed);
     world.node.rpc("anvil_reorg", json!([1, []])).await?;
     world.node.mine(3).await?;
@@ -451,9 +443,7 @@ async fn what_the_chain_itself_calls_final_is_final() -> Result<()> {
     let mut rig = world.executor_by_tag()?;
     let intent = world.good_intent(1, &rig.ctx.chain).await?;
     rig.lead().await?;
-    rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
-    rig.mine(&world, 1).await?;
+    rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
     rig.send(WorkCommand::Execute, 1).await?;
     rig.mine(&world, 1).await?;

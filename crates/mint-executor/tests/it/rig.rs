@@ -355,6 +355,13 @@ impl Rig {
         }
     }
 
+    /// The intent's deposit, alone in its batch and its block.
+    pub async fn deposit(&mut self, world: &World, intent: &Preimage) -> Result<()> {
+        self.submit(intent).await?;
+        self.send(WorkCommand::Submit, 1).await?;
+        self.mine(world, 1).await
+    }
+
     /// A message of that body, as the consumer would hand it over.
     pub fn delivery<B: Body>(&self, body: B) -> Result<Delivery<B>> {
         let stamp = Stamp {

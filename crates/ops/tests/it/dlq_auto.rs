@@ -9,6 +9,8 @@ use testkit::eventually;
 use crate::dlq_rig::{Rig, column};
 
 const SOON: Duration = Duration::from_mins(1);
+const AUTO: [&str; 6] = ["dlq", "auto", "--class", "unavailable", "--rate", "100"];
+const WITHOUT_REST: [&str; 2] = ["--cool-down", "0s"];
 
 impl Rig {
     async fn work_depth(&self) -> Result<u64> {
@@ -33,10 +35,7 @@ async fn the_automatic_replay_keeps_to_classes_budget_and_rest() -> Result<()> {
     rig.park_many(0, 5, "unavailable").await?;
     rig.park(&rig.message("OTHER")?.bytes, "contention").await?;
     rig.park(b"not an envelope", "unavailable").await?;
-    let auto = |more: &[&str]| -> Result<Value> {
-        let base = ["dlq", "auto", "--class", "unavailable", "--rate", "100", "--once"];
-        rig.cli.json(&[&base[..], more].concat())
-    };
+    let auto = |more: &[&str]| -> Result<Value> { rig.cli.json(&[&AUTO[..], &["--once"], more].concat()) };
     assert_eq!(auto(&[])?["replayed"], 0, "everything is fresh: it rests first");
     assert_eq!(auto(&["--cool-down", "0s", "--dry-run"])?["replayed"], 5);
     assert!(rig.work().await?.is_empty(), "a dry run does nothing");
@@ -70,19 +69,8 @@ async fn the_automatic_replay_gives_a_message_up_and_stops_when_nothing_helps() 
     let rig = Rig::start().await?;
     rig.park_many(0, 4, "unavailable").await?;
     let auto = |least: &str| -> Result<Value> {
-        rig.cli.json(&[
-            "dlq",
-            "auto",
-            "--class",
-            "unavailable",
-            "--cool-down",
-            "0s",
-            "--rate",
-            "100",
-            "--breaker-least",
-            least,
-            "--once",
-        ])
+        let args = ["--breaker-least", least, "--once"];
+        rig.cli.json(&[&AUTO[..], &WITHOUT_REST, &args].concat())
     };
     assert_eq!(auto("5")?["replayed"], 4);
     assert_eq!(rig.fail_again().await?, 4);
@@ -118,20 +106,8 @@ async fn the_automatic_replay_runs_until_stopped_and_shows_its_decisions() -> Re
     rig.park(&rig.message("OTHER")?.bytes, "contention").await?;
     let port = testkit::free_port()?;
     let addr = format!("127.0.0.1:{port}");
-    let running = rig.cli.spawn(&[
-        "dlq",
-        "auto",
-        "--class",
-        "unavailable",
-        "--cool-down",
-        "0s",
-        "--rate",
-        "100",
-        "--every",
-        "1s",
-        "--admin-addr",
-        &addr,
-    ])?;
+    let args = ["--every", "1s", "--admin-addr", &addr];
+    let running = rig.cli.spawn(&[&AUTO[..], &WITHOUT_REST, &args].concat())?;
     let http = testkit::http::client()?;
     let metrics = eventually(SOON, "its decisions are counted", async || {
         let text = http

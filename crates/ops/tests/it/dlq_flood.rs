@@ -54,36 +54,16 @@ async fn a_flood_of_100_000_entries_leaves_listing_and_replay_usable() -> Result
     let count = |at: usize| stats[at]["count"].as_u64().unwrap_or_default();
     assert_eq!((count(0), count(1)), (1, u64::from(FLOOD)), "{stats}");
 
-    let some = rig.cli.measure(&[
-        "dlq",
-        "replay",
-        "--class",
-        "unavailable",
-        "--max",
-        "100",
-        "--rate",
-        "0",
-        "--reason",
-        "drill",
-        "--yes",
-        "--json",
-    ])?;
-    let some = figures("replay 100, the chain asked", &some, soon)?;
+    let replay = |max: &str| {
+        let args = [
+            "--max", max, "--rate", "0", "--reason", "drill", "--yes", "--json",
+        ];
+        let which = ["dlq", "replay", "--class", "unavailable"];
+        rig.cli.measure(&[&which[..], &args].concat())
+    };
+    let some = figures("replay 100, the chain asked", &replay("100")?, soon)?;
     assert_eq!(some["counts"]["replayed"], 100, "{some}");
-    let rest = rig.cli.measure(&[
-        "dlq",
-        "replay",
-        "--class",
-        "unavailable",
-        "--max",
-        "1000000",
-        "--rate",
-        "0",
-        "--reason",
-        "drill",
-        "--yes",
-        "--json",
-    ])?;
+    let rest = replay("1000000")?;
     let rest = figures("replay the rest, the chain asked", &rest, Duration::from_mins(20))?;
     assert_eq!(rest["counts"]["replayed"], FLOOD - 100, "{}", rest["counts"]);
     let left = rig.cli.json(&["dlq", "list"])?;
