@@ -70,11 +70,11 @@ impl Chain {
         to_u64(id).ok_or_else(|| ChainError::bad_answer(method, "a chain id past 2^64"))
     }
 
-    pub async fn has_code(&self, account: &Address) -> Result<bool, ChainError> {
+    pub async fn has_code(&self, account: &Address, at: At) -> Result<bool, ChainError> {
         let method = "eth_getCode";
         let code = self
             .provider()
-            .get_code(to_h160(account), Some(At::Latest.block_id()))
+            .get_code(to_h160(account), Some(at.block_id()))
             .await;
         Ok(!code.map_err(|error| ChainError::of(method, &error))?.is_empty())
     }

@@ -128,8 +128,10 @@ async fn the_deployment_reads_as_it_was_made() -> Result<()> {
             .may_execute(&world.admin.address(), chain::At::Latest)
             .await?
     );
-    assert!(world.chain.has_code(&world.chain.escrow()).await?);
-    assert!(!world.chain.has_code(&world.admin.address()).await?);
+    let (latest, first) = (chain::At::Latest, chain::At::Number(0));
+    assert!(world.chain.has_code(&world.chain.escrow(), latest).await?);
+    assert!(!world.chain.has_code(&world.chain.escrow(), first).await?);
+    assert!(!world.chain.has_code(&world.admin.address(), latest).await?);
     let condition = world.chain.condition(&found).await?;
     assert!(!condition.escrow_paused && !condition.token_paused);
     assert_eq!(condition.compliance_paused, Some(false));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chain::ChainError;
+use chain::{At, ChainError};
 use chain::inspect::Deployment;
 use domain::address::Address;
 use domain::policy::Policy;
@@ -47,7 +47,7 @@ async fn look(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainErro
             ctx.policy.chain.chain_id
         )]);
     }
-    if !ctx.chain.has_code(&ctx.chain.escrow()).await? {
+    if !ctx.chain.has_code(&ctx.chain.escrow(), At::Latest).await? {
         return Ok(vec![format!(
             "there is no contract at ESCROW_ADDRESS {}",
             ctx.chain.escrow()

@@ -65,7 +65,7 @@ pub async fn deploy(node: &Anvil) -> Result<Addresses> {
 /// Deploying takes seconds and gives the same chain each time, so the last one is kept in the clone.
 pub async fn snapshot(state: &Path) -> Result<Addresses> {
     let cache = dirs::workspace().join(".stack/cache");
-    let kept = cache.join(format!("chain-{}.json", sources_hash()?));
+    let kept = cache.join(snapshot_name()?);
     if !kept.is_file() {
         std::fs::create_dir_all(&cache)?;
         // Renamed when whole: two runs may be making it at once.
@@ -86,8 +86,14 @@ pub fn beside(state: &Path) -> PathBuf {
 }
 
 async fn deploy_and_dump(state: &Path) -> Result<()> {
+    // How many blocks the deployment fills depends on the machine's pace. Without their states, what a test
+    // may ask about the past would, too.
     let dumping = Options {
-        extra: vec!["--dump-state".into(), state.to_string_lossy().into_owned()],
+        extra: vec![
+            "--preserve-historical-states".into(),
+            "--dump-state".into(),
+            state.to_string_lossy().into_owned(),
+        ],
         ..Options::default()
     };
     let mut node = Anvil::start_with(dumping).await?;
@@ -96,7 +102,11 @@ async fn deploy_and_dump(state: &Path) -> Result<()> {
 }
 
 /// Changes with whatever the deployed code is made from.
-pub fn sources_hash() -> Result<String> {
+pub fn snapshot_name() -> Result<String> {
+    Ok(format!("chain-with-history-{}.json", sources_hash()?))
+}
+
+fn sources_hash() -> Result<String> {
     let root = dirs::workspace().join("contracts");
     let mut files = vec![
         root.join("deploy.sh"),

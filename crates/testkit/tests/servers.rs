@@ -165,5 +165,7 @@ async fn a_deployed_chain_is_there_at_once() {
         .await
         .unwrap();
     assert!(code.as_str().unwrap().len() > 10);
+    let before = node.rpc("eth_getCode", json!([addresses.escrow, "0x0"])).await;
+    assert_eq!(before.unwrap(), "0x", "it has the states of its past");
     assert!(started.elapsed() < Duration::from_secs(5));
 }

@@ -257,6 +257,27 @@ async fn what_is_done_on_chain_is_closed_with_the_reason_and_not_sent() -> Resul
 }
 
 #[tokio::test]
+async fn a_command_is_replayed_while_the_deployment_is_not_final_yet() -> Result<()> {
+    let rig = Rig::start().await?;
+    rig.park(&rig.message("TX1")?.bytes, "unavailable").await?;
+    let head = testkit::evm::block_number(&rig.node.url()).await?;
+    let replay = [
+        "dlq",
+        "replay",
+        "--queue",
+        "mint.refund",
+        "--reason",
+        "drill",
+        "--yes",
+    ];
+    let cli = rig.cli.clone();
+    let cli = cli.with("FIATRAILS_POLICY_CHAIN_CONFIRMATIONS", head.to_string());
+    assert_eq!(cli.json(&replay)?["counts"]["replayed"], 1);
+    assert_eq!(rig.work().await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn entries_are_found_by_reference_age_and_text_and_counted_and_exported() -> Result<()> {
     let rig = Rig::start().await?;
     rig.park_many(0, 3, "unavailable").await?;

@@ -29,6 +29,18 @@ struct View {
     policy: ChainPolicy,
 }
 
+impl View {
+    /// The last final state, once the escrow is in it: right after a deployment nothing of ours is final.
+    async fn last_final(&self, head: u64) -> Result<Option<At>> {
+        let Some(number) = self.chain.final_number(&self.policy, head).await? else {
+            return Ok(None);
+        };
+        let at = At::Number(number);
+        let deployed = self.chain.has_code(&self.chain.escrow(), at).await?;
+        Ok(deployed.then_some(at))
+    }
+}
+
 /// What a verified entry is about.
 enum Subject {
     Command(IntentId),
@@ -50,7 +62,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// One for each entry, in order. At most two questions to the chain and three to the database.
+    /// One for each entry, in order. At most four questions to the chain and three to the database.
     pub async fn of(&self, client: &Client, entries: &[&DeadLetter]) -> Result<Vec<Facts>> {
         let subjects: Vec<Result<Subject, OpenError>> =
             entries.iter().map(|entry| self.subject(entry)).collect();
@@ -129,8 +141,8 @@ impl<'a> Sources<'a> {
         let view = self.chain.get_or_try_init(|| self.open_chain()).await?;
         let head = view.chain.latest_header().await?;
         let latest = view.chain.intents(ids, At::Block(head.hash)).await?;
-        let settled = match view.chain.final_number(&view.policy, head.number).await? {
-            Some(number) => view.chain.intents(ids, At::Number(number)).await?,
+        let settled = match view.last_final(head.number).await? {
+            Some(at) => view.chain.intents(ids, at).await?,
             None => vec![None; ids.len()],
         };
         let status = |found: Option<chain::watch::IntentOnChain>| found.map(|intent| intent.status);

@@ -138,7 +138,7 @@ async fn chain_snapshot(dir: &Path) -> Result<Option<PathBuf>> {
         eprintln!("no contracts/deploy.sh: tests that need a deployed chain will not run");
         return Ok(None);
     }
-    let state = dir.join(format!("chain-{}.json", contracts::sources_hash()?));
+    let state = dir.join(contracts::snapshot_name()?);
     if !state.is_file() {
         contracts::snapshot(&state).await?;
     }
