@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use chain::{At, ChainError};
 use chain::inspect::Deployment;
+use chain::{At, ChainError};
 use domain::address::Address;
 use domain::policy::Policy;
 use runtime::Stop;
