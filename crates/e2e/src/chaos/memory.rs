@@ -5,14 +5,26 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// A shorter life says nothing about growth.
+/// A shorter life has no slope.
 const LONG_ENOUGH: Duration = Duration::from_mins(1);
+/// In a shorter life caches and pools may still be filling.
+const LONG_ENOUGH_TO_BE_FLAT: Duration = Duration::from_mins(5);
+/// KiB per minute. Noise and fragmentation stay below; what is kept of every intent would not.
+const FLAT: f64 = 512.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Memory {
     pub peak_kib: u64,
     /// Over the longest life of the process, its first third aside; `None` if it was short.
     pub kib_per_minute: Option<f64>,
+    pub longest_life_seconds: f64,
+}
+
+impl Memory {
+    pub fn grows(&self) -> bool {
+        self.longest_life_seconds >= LONG_ENOUGH_TO_BE_FLAT.as_secs_f64()
+            && self.kib_per_minute.is_some_and(|slope| slope > FLAT)
+    }
 }
 
 /// Samples of one service, one list for each life of it.
@@ -38,6 +50,7 @@ impl Samples {
             kib_per_minute: longest
                 .filter(|life| length(life) >= LONG_ENOUGH)
                 .and_then(|life| slope(life)),
+            longest_life_seconds: longest.as_ref().map_or(0.0, |life| length(life).as_secs_f64()),
         }
     }
 }
@@ -95,6 +108,8 @@ mod tests {
         };
         let grows = life(10, 600).summary().kib_per_minute.unwrap();
         assert!((590.0..610.0).contains(&grows), "{grows}");
+        let judged = [life(10, 600), life(10, 400), life(4, 600)].map(|life| life.summary().grows());
+        assert_eq!(judged, [true, false, false], "much, little, too short to say");
         let flat = life(10, 0).summary().kib_per_minute.unwrap();
         assert!(flat.abs() < 1.0, "{flat}");
         assert_eq!(life(0, 600).summary().kib_per_minute, None);

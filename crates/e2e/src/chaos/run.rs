@@ -242,6 +242,10 @@ fn row(
         counts.insert("repeated reports", repeated as u64);
     }
     violations.extend(verdict.violations);
+    let memory = watch.memory();
+    for (service, _) in memory.iter().filter(|(_, memory)| memory.grows()) {
+        violations.push(story_violation("memory", &format!("{service} grows")));
+    }
     let mut row = Row {
         scenario: scenario.name,
         seed: params.seed,
@@ -258,7 +262,7 @@ fn row(
         drained_seconds: told.drained.as_secs_f64(),
         longest_stall_seconds: watch.longest_stall().as_secs_f64(),
         took_seconds: watch.took().as_secs_f64(),
-        memory: watch.memory(),
+        memory,
     };
     row.duplicates = row.count(Sort::is_duplicate);
     row.losses = row.count(Sort::is_loss);

@@ -63,7 +63,13 @@ const PLAIN: Scenario = Scenario {
     faults: |_, _| Vec::new(),
 };
 
-pub static ALL: [Scenario; 18] = [
+pub static ALL: [Scenario; 19] = [
+    Scenario {
+        name: "steady",
+        about: "nothing breaks: what comes and goes for long leaves nothing in memory",
+        pace: Duration::from_millis(20),
+        ..PLAIN
+    },
     Scenario {
         name: "callback-storm",
         about: "every report comes 50 times at once",
