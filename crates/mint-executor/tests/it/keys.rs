@@ -1,18 +1,24 @@
 //! Several keys: each works on its share, an intent stays with its key, and nothing is stranded when a key goes.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use domain::ids::Preimage;
-use domain::intent::{ChainLeg, Finality};
+use domain::intent::{Cause, ChainLeg, Finality};
 use mint_executor::confirm::{replace, watch::Watcher};
+use mint_executor::key::Key;
 use mint_executor::lease::{Turn, keep_following};
 use mint_executor::submit::Built;
 use storage::executor::attempts;
 use storage::executor::heartbeat::{self, Beat};
 use storage::executor::items::WorkCommand;
+use storage::executor::legs::{self, Because};
 use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
 use tokio::time::Instant;
 
 use crate::rig::{PAUSE, Rig, World};
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const SECOND_KEY: &str = DEV_PRIVATE_KEYS[3];
 
@@ -31,6 +37,12 @@ fn items(built: &Built) -> usize {
         Built::Attempt { items, .. } => *items,
         _ => 0,
     }
+}
+
+fn end_lease(world: &World, key: &Key) -> Result<()> {
+    let address = hex::encode(key.bytes());
+    let end = format!("update signers set lease_until = now() where address = '\\x{address}'");
+    world.db.sql(&end).map(drop)
 }
 
 async fn two_keys(world: &World) -> Result<Rig> {
@@ -181,12 +193,11 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     new.ctx.head.send_replace(head);
     assert_eq!(
         new.round(WorkCommand::Execute).await?,
-        Built::Settled,
-        "it rests: the old key's deposit is not final"
+        Built::Nothing,
+        "it waits: the old key's deposit is not final"
     );
     assert_eq!(world.count("select count(*) from attempts")?, 1);
     old.mine(&world, 6).await?;
-    world.let_items_wake()?;
     let head = *old.ctx.head.borrow();
     new.ctx.head.send_replace(head);
     assert_eq!(items(&new.round(WorkCommand::Execute).await?), 1);
@@ -198,6 +209,98 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
         world.minted(&old.ctx.chain, &intent.user).await?,
         intent.amount.get()
     );
+    Ok(())
+}
+
+/// A key's round that has read an item and waits for its leg, while the other key takes that.
+async fn round_outrun_by(rig: &Rig, world: &World, (own, other): (&Key, &Key), n: u64) -> Result<Built> {
+    let intent = world.intent(n)?;
+    rig.submit(&intent).await?;
+    let mut client = rig.ctx.pool.get().await?;
+    let taking = client.begin().await?;
+    let mut taken = legs::lock(&taking, &[intent.intent_id()]).await?;
+    let take = async {
+        let waits = "select count(*) from pg_stat_activity \
+                     where datname = current_database() and wait_event_type = 'Lock'";
+        let waiting = testkit::eventually(PATIENCE, "the key waits", async || {
+            Ok((world.count(waits)? > 0).then_some(()))
+        });
+        waiting.await?;
+        taken[0].signer = Some(other.bytes());
+        let because = Because {
+            why: "signed",
+            tx_hash: None,
+            message_id: None,
+        };
+        taken[0].advance(ChainLeg::Submitting, Cause::Wish, because)?;
+        legs::save(&taking, &taken).await?;
+        anyhow::Ok(taking.commit().await?)
+    };
+    let (built, taken) = tokio::join!(rig.round_of(own, WorkCommand::Submit), take);
+    taken?;
+    built
+}
+
+#[tokio::test]
+async fn an_intent_that_another_key_took_meanwhile_is_left_to_it() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = two_keys(&world).await?;
+    let mut ring = rig.ctx.keys.clone();
+    ring.sort_by_key(|key| key.bytes());
+    let id = world.intent(1)?.intent_id();
+    let place = usize::from(u16::from_be_bytes([id.as_bytes()[0], id.as_bytes()[1]]) % 2);
+    // One that works, and lets go of nothing.
+    let (own, other) = (&ring[place], &ring[1 - place]);
+    assert_eq!(
+        round_outrun_by(&rig, &world, (own, other), 1).await?,
+        Built::Settled
+    );
+    assert_eq!(world.count("select count(*) from attempts")?, 0);
+    world.let_items_wake()?;
+    assert_eq!(items(&rig.round_of(own, WorkCommand::Submit).await?), 0);
+    assert_eq!(
+        items(&rig.round_of(other, WorkCommand::Submit).await?),
+        1,
+        "its own"
+    );
+    // One that is gone, and whose deposit is mined and not final.
+    rig.mine(&world, 1).await?;
+    end_lease(&world, other)?;
+    assert_eq!(
+        round_outrun_by(&rig, &world, (own, other), 2).await?,
+        Built::Settled
+    );
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_waits_for_another_key_fills_no_batch() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = two_keys(&world).await?;
+    let (gone, left) = (rig.ctx.keys[0].clone(), rig.ctx.keys[1].clone());
+    let intents = submit_all(&rig, &world, 40).await?;
+    let share = items(&rig.round_of(&gone, WorkCommand::Submit).await?);
+    rig.round_of(&left, WorkCommand::Submit).await?;
+    rig.mine(&world, 1).await?;
+    // Those of the key that goes come first. Its deposits are not final: it lets go of nothing.
+    for key in [&gone, &left] {
+        for intent in &intents {
+            if rig.leg_row(&intent.intent_id()).await?.signer == Some(key.bytes()) {
+                rig.execute(intent).await?;
+            }
+        }
+    }
+    end_lease(&world, &gone)?;
+    rig.ctx.head.send_modify(|head| {
+        if let Some(head) = head {
+            head.gas_limit = 1_000_000;
+        }
+    });
+    let sent = items(&rig.round_of(&left, WorkCommand::Execute).await?);
+    assert!((1..share).contains(&sent), "{sent} of its own, past {share}");
+    let touched = "select count(*) from work_items where command = 'execute' and reason is not null";
+    assert_eq!(world.count(touched)?, 0, "what waits is not even looked at");
     Ok(())
 }
 
@@ -227,9 +330,8 @@ async fn a_key_that_was_simply_taken_away_strands_nothing() -> Result<()> {
         "the old key's bytes went out without the key"
     );
     new.execute(&intent).await?;
-    assert_eq!(new.round(WorkCommand::Execute).await?, Built::Settled);
+    assert_eq!(new.round(WorkCommand::Execute).await?, Built::Nothing);
     new.mine(&world, 6).await?;
-    world.let_items_wake()?;
     new.send(WorkCommand::Execute, 1).await?;
     new.mine(&world, 1).await?;
     assert_eq!(new.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));

@@ -42,19 +42,21 @@ statements! {
          select t.message_id, t.intent_id, $1, 'ready', t.envelope \
          from unnest($2::uuid[], $3::bytea[], $4::bytea[]) as t(message_id, intent_id, envelope) \
          on conflict (message_id) do nothing";
-    // A share of the intents that have no signer yet, or one outside the ring; and the key's own.
+    // A share of the intents that have no signer yet, or one that let go of them (see `signers::released`); and the
+    // key's own. What waits for another key is passed over: it would fill the page again and again.
     READY =
         "with ring as materialized \
          (select s.address, row_number() over (order by s.address) - 1 as place, count(*) over () as size \
           from signers s left join signer_orders o on o.address = s.address \
-          where s.lease_until >= clock_timestamp() and coalesce(o.state, 'active') = 'active') \
+          where s.lease_until >= clock_timestamp() and coalesce(o.state, 'active') = 'active'), \
+         held as materialized (select distinct signer from attempts where state in ('signed', 'mined')) \
          select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.batch_limit, \
          extract(epoch from clock_timestamp())::float8 as db_now \
          from ring r, work_items w join chain_legs l on l.intent_id = w.intent_id \
          where r.address = $4 and w.command = $1 and w.state = 'ready' and w.not_before <= clock_timestamp() \
          and not (l.leg = any($2::text[])) \
          and (l.signer = $4 or (get_byte(l.intent_id, 0) * 256 + get_byte(l.intent_id, 1)) % r.size = r.place \
-              and (l.signer is null or l.signer not in (select address from ring))) \
+              and (l.signer is null or l.signer not in (select address from ring) and l.signer not in (select signer from held))) \
          order by w.created_at, w.message_id limit $3 for update of w skip locked";
     LOCK =
         "select message_id, intent_id, command, state, envelope, batch_limit, \
