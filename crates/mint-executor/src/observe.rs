@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chain::fees::TooDear;
 use chain::inspect::Condition;
+use chain::watch::Header;
 use chain::{ItemOutcome, SendOutcome, TxHash};
 use domain::address::Address;
 use domain::ids::{IntentId, MessageId};
@@ -122,6 +123,8 @@ meter::declare! {
     FEE_CAPPED: Gauge<0> = Gauge::new(
         "fiatrails_fee_cap_reached", "1 while a transaction waits because its price may not rise further.", []);
     HEAD: Gauge<0> = Gauge::new("fiatrails_head_block", "Last block taken in.", []);
+    HEAD_TIME: Gauge<0> = Gauge::new(
+        "fiatrails_head_timestamp_seconds", "Unix time in the header of the last block taken in.", []);
     SIGNER_BALANCE: Gauge<1> = Gauge::new(
         "fiatrails_signer_balance_wei", "Native balance of a signer, in wei.", [signer()]);
     SIGNER_MINIMUM: Gauge<0> = Gauge::new(
@@ -257,8 +260,9 @@ pub fn outcome(outcome: Outcome) {
 }
 
 /// Block time to now, by our clock.
-pub fn block(number: u64, seen_after: f64) {
-    HEAD.set([], float(number));
+pub fn block(header: &Header, seen_after: f64) {
+    HEAD.set([], float(header.number));
+    HEAD_TIME.set([], float(header.timestamp));
     BLOCK_SEEN.record([], seen_after.max(0.0));
 }
 

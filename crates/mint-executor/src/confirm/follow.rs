@@ -135,7 +135,7 @@ impl Follower {
         let now = ctx.clock.now().unix_timestamp_nanos() / 1_000_000;
         let behind = now - i128::from(header.timestamp) * 1000;
         let millis = i32::try_from(behind.clamp(0, i128::from(i32::MAX))).unwrap_or(i32::MAX);
-        observe::block(header.number, f64::from(millis) / 1000.0);
+        observe::block(header, f64::from(millis) / 1000.0);
         Ok(())
     }
 
