@@ -177,12 +177,12 @@ impl Scene<'_> {
     }
 
     async fn hang_past_lease(&mut self) -> Result<()> {
-        let held = |stage: &Stage| stage.app.database.sql("select max(fencing_token) from signers");
+        let held = |stage: &Stage| stage.app.database.sql("select min(fencing_token) from signers");
         let before = held(self.stage)?;
         self.stage.app.service(EXECUTOR)?.pause()?;
         self.stage.start_second_executor().await?;
         let stage = &*self.stage;
-        let taken = eventually(PATIENCE, "the second executor takes the lease", async || {
+        let taken = eventually(PATIENCE, "the second executor takes the leases", async || {
             Ok((held(stage)? != before).then_some(()))
         });
         taken.await?;

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use testkit::anvil::DEV_PRIVATE_KEYS;
 use testkit::app::Options;
 use testkit::rpc_proxy::{Reach, Troubles};
 use testkit::wiring::{EXECUTOR, SERVICES};
 use testkit::{
     Addresses, App, Broker, ChaosProxy, ChildService, PostgresServer, RpcProxy, Servers, contracts, dirs,
 };
+
+/// The executor's keys: each has its share of the intents, its own nonces, and its own lease.
+const KEYS: &[&str] = DEV_PRIVATE_KEYS.split_at(1).1.split_at(3).0;
 
 /// Which of a service's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +74,7 @@ pub struct Stage {
     pub app: App,
     pub rpc: RpcProxy,
     wires: BTreeMap<(&'static str, Wire), ChaosProxy>,
-    /// A second executor on the first one's key.
+    /// A second executor on the first one's keys.
     pub second: Option<ChildService>,
     /// Services that ended though nobody ended them.
     pub fallen: Vec<String>,
@@ -133,7 +137,12 @@ impl Stage {
         wiring.database_url = self.wire(service, Wire::Database).through(&wiring.database_url)?;
         wiring.amqp_url = self.wire(service, Wire::Broker).through(&wiring.amqp_url)?;
         wiring.rpc_url = self.rpc.url();
-        ChildService::start(service, wiring.env(service)?).await
+        let mut env = wiring.env(service)?;
+        if service == EXECUTOR {
+            env.retain(|(name, _)| name != "EXECUTOR_PRIVATE_KEY");
+            env.push(("EXECUTOR_PRIVATE_KEY".into(), KEYS.join(" ")));
+        }
+        ChildService::start(service, env).await
     }
 
     /// Writes the services' logs into a directory that stays; where.
