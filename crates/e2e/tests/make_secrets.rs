@@ -12,6 +12,30 @@ fn make_secrets(dir: &Path) {
 }
 
 #[test]
+fn a_rotated_database_login_is_not_set_back() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    make_secrets(dir);
+    let url = dir.join("database/gateway/url");
+    let first = fs::read_to_string(&url).unwrap();
+    assert!(first.starts_with("postgres://gateway:"), "{first}");
+
+    // A new password for the login of the first day is written down for the service too.
+    fs::write(dir.join("gateway_password"), "a new password").unwrap();
+    make_secrets(dir);
+    let second = fs::read_to_string(&url).unwrap();
+    assert_eq!(
+        second,
+        "postgres://gateway:a new password@postgres:5432/fiatrails"
+    );
+
+    let rotated = "postgres://gateway_1767225600:other@postgres:5432/fiatrails\n";
+    fs::write(&url, rotated).unwrap();
+    make_secrets(dir);
+    assert_eq!(fs::read_to_string(&url).unwrap(), rotated);
+}
+
+#[test]
 fn a_secret_is_made_once_and_an_agreed_one_is_handed_out() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();

@@ -29,7 +29,7 @@ pub struct Migrate {
     #[arg(long)]
     dry_run: bool,
     /// Also create the users gateway, callback, executor and ops, each with only its service's rights; existing
-    /// users get the password anew
+    /// users get the password anew, but one that `logins retire` ended stays ended
     #[arg(long, conflicts_with = "dry_run")]
     login_roles: bool,
     /// Put this before the users' names, where several databases share a server
@@ -51,6 +51,7 @@ struct Report {
     dry_run: bool,
     migrations: Vec<Step>,
     logins: Vec<String>,
+    retired: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -72,9 +73,11 @@ pub async fn run(context: &Context, out: &mut Output, args: &Migrate) -> Result<
     } else {
         storage::migrate::migrate(&config).await?
     };
-    if !logins.is_empty() {
-        logins::ensure(&mut context.client().await?, &logins).await?;
-    }
+    let retired = if logins.is_empty() {
+        Vec::new()
+    } else {
+        logins::ensure(&mut context.client().await?, &logins).await?
+    };
     let report = Report {
         dry_run: args.dry_run,
         migrations: steps
@@ -84,7 +87,12 @@ pub async fn run(context: &Context, out: &mut Output, args: &Migrate) -> Result<
                 name: m.name,
             })
             .collect(),
-        logins: logins.into_iter().map(|login| login.name).collect(),
+        logins: logins
+            .into_iter()
+            .map(|login| login.name)
+            .filter(|name| !retired.contains(name))
+            .collect(),
+        retired,
     };
     out.show(&report, |page| {
         let verb = if report.dry_run { "would apply" } else { "applied" };
@@ -96,6 +104,9 @@ pub async fn run(context: &Context, out: &mut Output, args: &Migrate) -> Result<
         }
         for login in &report.logins {
             page.styled(Style::Good, format!("login {login} is ready"));
+        }
+        for login in &report.retired {
+            page.line(format!("login {login} was retired and stays so"));
         }
     })?;
     Ok(Verdict::Yes)

@@ -62,6 +62,21 @@ async fn migrate_makes_the_schema_and_logins_that_can_do_only_their_service() ->
         "select rolpassword from pg_authid where rolname = '{prefix}gateway'"
     ))?;
     assert!(stored.starts_with("SCRAM-SHA-256$"), "{stored}");
+    // Every deployment migrates anew, with the passwords of the first day.
+    let retired = format!("{prefix}gateway");
+    cli.ok(&["logins", "retire", &retired, "--reason", "rotated", "--yes"])?;
+    let later = cli.ok(&args)?;
+    assert!(
+        later.contains(&format!("login {retired} was retired and stays so"))
+            && later.contains(&format!("login {prefix}ops is ready"))
+            && !later.contains(&format!("login {retired} is ready")),
+        "{later}"
+    );
+    let old = testkit::database::url_as(&database.url(), &retired, "canary-password-0123456789")?;
+    assert!(
+        testkit::postgres::psql(&old, "select 1").is_err(),
+        "a retired login came back"
+    );
     for service in ["gateway", "callback", "executor", "ops"] {
         database.sql(&format!("drop role {prefix}{service}"))?;
     }

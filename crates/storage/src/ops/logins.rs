@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::error::StorageError;
 use crate::pool::Client;
 use crate::row::Reader;
-use crate::session::{Session, query_one};
+use crate::session::{Session, query_one, query_opt};
 
 const SHORTEST_PASSWORD: usize = 16;
 
@@ -47,7 +47,7 @@ impl fmt::Debug for Login {
 }
 
 statements! {
-    EXISTS = "select exists (select from pg_roles where rolname = $1) as found";
+    MAY_LOG_IN = "select rolcanlogin as may from pg_roles where rolname = $1";
     // CREATE ROLE takes no parameters: the server itself quotes the name and the verifier.
     CREATE = "select format('create role %I login inherit password %L', $1::text, $2::text) as sql";
     ALTER = "select format('alter role %I login inherit password %L', $1::text, $2::text) as sql";
@@ -90,12 +90,19 @@ pub async fn disable(client: &Client, login: &str) -> Result<(), StorageError> {
     Ok(client.batch_execute(&sql).await?)
 }
 
-/// Creates what is missing and sets every password, all or nothing.
-pub async fn ensure(client: &mut Client, logins: &[Login]) -> Result<(), StorageError> {
+/// Creates what is missing and sets every password, all or nothing; what `disable` ended stays as it is. Returns the
+/// names of those.
+pub async fn ensure(client: &mut Client, logins: &[Login]) -> Result<Vec<String>, StorageError> {
+    let mut ended = Vec::new();
     let tx = client.begin().await?;
     for login in logins {
-        let known: bool = query_one(&tx, EXISTS, &[&login.name]).await?.try_get("found")?;
-        let change = if known { ALTER } else { CREATE };
+        let known = query_opt(&tx, MAY_LOG_IN, &[&login.name]).await?;
+        let may = known.map(|row| row.try_get::<_, bool>("may")).transpose()?;
+        if may == Some(false) {
+            ended.push(login.name.clone());
+            continue;
+        }
+        let change = if may.is_some() { ALTER } else { CREATE };
         let verifier = login.verifier.expose_secret();
         let sql: String = query_one(&tx, change, &[&login.name, &verifier])
             .await?
@@ -106,5 +113,6 @@ pub async fn ensure(client: &mut Client, logins: &[Login]) -> Result<(), Storage
             .try_get("sql")?;
         tx.batch_execute(&sql).await?;
     }
-    tx.commit().await
+    tx.commit().await?;
+    Ok(ended)
 }
