@@ -21,7 +21,7 @@ struct Asked {
     query: String,
 }
 
-fn dashboards() -> Result<Vec<(String, Value)>> {
+pub fn dashboards() -> Result<Vec<(String, Value)>> {
     let dir = testkit::dirs::workspace().join("deploy/grafana/dashboards");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(&dir)? {

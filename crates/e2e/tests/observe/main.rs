@@ -8,6 +8,7 @@ mod logs;
 mod otlp;
 mod series;
 mod traces;
+mod watchers;
 
 use std::time::Duration;
 
