@@ -173,3 +173,42 @@ async fn evidence_and_history_are_append_only() {
         }
     }
 }
+
+/// What no service may do whatever its tables: make or change structure, become somebody else, reach the server's files.
+const ELSEWHERE: &str = r"
+with fixed (statement) as (values
+    ('create table planted ()'), ('create schema planted'), ('create role planted'), ('create extension pgcrypto'),
+    ('create function planted() returns int language sql as ''select 1'''), ('select pg_read_file(''/etc/passwd'')'),
+    ('copy (select 1) to ''/tmp/planted'''), ('copy (select 1) to program ''true'''),
+    ('select rolpassword from pg_authid'), ('select pg_reload_conf()'),
+    ('alter role fiatrails_gateway createrole'), ('grant fiatrails_callback to fiatrails_gateway')
+), tables as (
+    select format('%I', c.relname) as tab from pg_class c
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+), tries as (
+    select statement from fixed
+    union all select format(s, tab) from tables, (values
+        ('alter table %s add column planted int'), ('drop table %s cascade'), ('alter table %s disable trigger all'),
+        ('alter table %s owner to fiatrails_ops'), ('create trigger planted before update on %s for each row execute function
+          pg_catalog.suppress_redundant_updates_trigger()')) as t (s)
+    union all select format('select setval(%L, 1)', c.oid::regclass) from pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relkind = 'S'
+), roles (role) as (values ('fiatrails_gateway'), ('fiatrails_callback'), ('fiatrails_executor'), ('fiatrails_ops'))
+select role, replace(statement, chr(10), ' '), pg_temp.may(role, statement) from tries cross join roles";
+
+#[tokio::test]
+async fn no_role_can_change_structure_become_another_or_leave_the_database() {
+    let database = Servers::shared().unwrap().database().await.unwrap();
+    let (may, _) = TRIES.split_once("with roles").unwrap();
+    let tried = database.sql(&format!("{may}{ELSEWHERE}")).unwrap();
+    let tried: Vec<Vec<&str>> = rows(&tried).collect();
+    assert!(tried.len() > 400, "{} tries", tried.len());
+    let allowed: Vec<_> = tried.iter().filter(|row| row.last() != Some(&"f")).collect();
+    assert!(allowed.is_empty(), "{allowed:?}");
+    let members = database.sql(
+        "select m.rolname, r.rolname from pg_auth_members g join pg_roles r on r.oid = g.roleid \
+         join pg_roles m on m.oid = g.member \
+         where m.rolname in ('fiatrails_gateway', 'fiatrails_callback', 'fiatrails_executor', 'fiatrails_ops')",
+    );
+    assert_eq!(members.unwrap(), "", "a role has another's rights");
+}
