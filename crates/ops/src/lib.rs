@@ -68,6 +68,15 @@ fn command() -> clap::Command {
     Cli::command().term_width(100)
 }
 
+/// Whether these words after the program's name are a command line of ours: every command of the manuals is.
+///
+/// # Errors
+/// What the person who typed them would be told.
+pub fn understands(words: &[String]) -> Result<(), clap::Error> {
+    let line = std::iter::once("fiatrails").chain(words.iter().map(String::as_str));
+    command().try_get_matches_from(line).map(drop)
+}
+
 /// Every command's help in one document; `docs/CLI.md` is compared with it.
 pub fn reference() -> String {
     let mut text = String::from(

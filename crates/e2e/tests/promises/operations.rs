@@ -51,6 +51,10 @@ async fn every_marked_block_of_the_runbook_works_as_written() -> Result<()> {
     app.until_status(&refused, "refunded", PATIENCE).await?;
 
     let mut blocks = manual::blocks(RUNBOOK);
+    ensure!(
+        blocks.len() == RUNBOOK.matches("```bash").count(),
+        "a block of the runbook is not marked, so nobody has run it"
+    );
     // A drill that names its own test is run there, on what it asks for.
     blocks.retain(|block| !block.mark.contains(".rs"));
     ensure!(blocks.len() >= 20, "only {} blocks are marked", blocks.len());
