@@ -1,8 +1,9 @@
-//! No request, however odd, adds a series.
+//! No request and no message, however odd, adds a series.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
+use messaging::WorkQueue;
 use meter::{OTHER, Values};
 use serde_json::json;
 use testkit::app::App;
@@ -12,6 +13,8 @@ use testkit::keys::random_hex;
 
 use crate::{PATIENCE, declared};
 
+/// Odd messages on every queue.
+const MESSAGES: usize = 10;
 /// Of the integrator's key and M-Pesa's; written by a sweep.
 const LAST_USE: &str = "fiatrails_key_last_use_timestamp_seconds";
 
@@ -80,10 +83,44 @@ fn all_declared(service: &str, series: &BTreeSet<String>) {
     );
 }
 
-async fn flood(client: &Client, rounds: usize) -> Result<()> {
+/// Messages as nobody of ours writes them, on every queue, until each is parked. The words in them.
+async fn flood_queues(app: &App) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    for queue in WorkQueue::ALL {
+        for turn in 0..MESSAGES {
+            let word = random_hex::<6>()?;
+            let odd = if turn % 2 == 0 {
+                word.clone()
+            } else {
+                json!({ "version": &word, "type": &word, "kid": &word, &word: &word }).to_string()
+            };
+            let headers =
+                json!({ "x-fr-class": &word, "x-fr-attempt": &word, "traceparent": &word, &word: &word });
+            let message = json!({
+                "properties": { "delivery_mode": 2, "message_id": &word, "type": &word, "headers": headers },
+                "routing_key": queue.name(), "payload": odd, "payload_encoding": "string",
+            });
+            let path = format!("exchanges/{}/fiatrails.work/publish", app.vhost.name());
+            app.vhost.management().post(&path, &message).await?;
+            words.push(word);
+        }
+    }
+    for queue in WorkQueue::ALL.map(WorkQueue::dead_name) {
+        eventually(PATIENCE, &format!("{queue} has them all"), async || {
+            Ok((app.vhost.peek(queue, 100).await?.len() == MESSAGES).then_some(()))
+        })
+        .await?;
+    }
+    Ok(words)
+}
+
+/// Requests of all kinds, so often. The words in them.
+async fn flood(client: &Client, rounds: usize) -> Result<Vec<String>> {
     let http = testkit::http::client()?;
+    let mut words = Vec::new();
     for _ in 0..rounds {
         let word = random_hex::<6>()?;
+        words.push(word.clone());
         let method = reqwest::Method::from_bytes(word.to_uppercase().as_bytes())?;
         let odd = [
             http.get(format!("{}/{word}", client.base())),
@@ -112,11 +149,11 @@ async fn flood(client: &Client, rounds: usize) -> Result<()> {
         client.create(&fresh_key()?, &body).await?;
         client.create(&word, &json!({ &word: &country })).await?;
     }
-    Ok(())
+    Ok(words)
 }
 
 #[tokio::test]
-async fn odd_requests_add_no_series_and_every_series_is_declared() -> Result<()> {
+async fn odd_requests_and_messages_add_no_series_and_every_series_is_declared() -> Result<()> {
     let app = App::start().await?;
     let (client, user) = (app.client()?, fresh_address()?);
     app.allow(&user).await?;
@@ -138,14 +175,22 @@ async fn odd_requests_add_no_series_and_every_series_is_declared() -> Result<()>
         before.iter().any(|one| one.contains(r#"route="other""#)),
         "the flood was not seen"
     );
-    flood(&client, 40).await?;
+    let mut words = flood(&client, 40).await?;
     let after = scrape(&gateway).await?;
     let new: Vec<_> = after.difference(&before).collect();
     assert!(new.is_empty(), "{new:?}");
 
+    words.extend(flood_queues(&app).await?);
     for service in [&app.gateway, &app.executor, &app.callback] {
         let service = service.as_ref().context("the service runs")?;
-        all_declared(service.name(), &scrape(&service.admin_url()?).await?);
+        let shown = scrape(&service.admin_url()?).await?;
+        all_declared(service.name(), &shown);
+        let from_outside = |one: &&String| {
+            let one = one.to_lowercase();
+            words.iter().any(|word| one.contains(word.as_str()))
+        };
+        let from_outside: Vec<_> = shown.iter().filter(from_outside).collect();
+        assert!(from_outside.is_empty(), "{}: {from_outside:?}", service.name());
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
+use messaging::WorkQueue;
 use serde_json::{Value, json};
 use testkit::app::App;
 use testkit::client::{fresh_address, fresh_key, intent_body};
@@ -112,6 +113,15 @@ async fn lose_and_restore(app: &App, backup: &Path) -> Result<()> {
         script(app, "restore", backup).map(Some)
     })
     .await?;
+    // The broker's definitions came out of the backup: each queue is there before anybody declares it.
+    for queue in WorkQueue::ALL {
+        for queue in [queue.name(), queue.dead_name()] {
+            ensure!(
+                app.vhost.peek(queue, 1).await?.is_empty(),
+                "{queue} has a message"
+            );
+        }
+    }
     let done = fiatrails(app, &["topology", "declare", "--users"])?;
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     Ok(())
