@@ -92,7 +92,7 @@ impl ItemOutcome {
         Self::Unknown,
     ];
 
-    fn from_code(code: u8) -> Self {
+    pub(crate) fn from_code(code: u8) -> Self {
         Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Unknown)
     }
 

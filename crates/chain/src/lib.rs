@@ -16,6 +16,7 @@ mod hash;
 pub mod history;
 pub mod inspect;
 pub mod observe;
+pub mod rehearse;
 pub mod roles;
 pub mod send;
 pub mod signer;

@@ -23,6 +23,7 @@ use tracing::Span;
 use crate::context::WorkError;
 use crate::decide::Ending;
 use crate::story::Story;
+use crate::submit::Advice;
 use crate::verify::queue_of;
 
 pub use spans::{collecting, signing, telling};
@@ -94,6 +95,12 @@ meter::declare! {
         "fiatrails_batch_size", "Items per transaction.", [label("command", COMMANDS)]);
     SENT: Counter<1> = Counter::new(
         "fiatrails_sends_total", "Broadcasts, by the node's answer.", [label("result", SENDS)]);
+    REHEARSALS: Counter<2> = Counter::new(
+        "fiatrails_rehearsals_total", "Batches put to a node before they are signed; unknown ones go as they are.",
+        [label("command", COMMANDS), label("result", &["clean", "refusing", "unknown"])]);
+    REHEARSED: Counter<2> = Counter::new(
+        "fiatrails_rehearsal_refusals_total", "Items kept out of a batch, by what the chain would have answered.",
+        [label("command", COMMANDS), label("ending", ENDINGS)]);
     SETTLED: Counter<2> = Counter::new(
         "fiatrails_items_settled_total", "Items whose block was taken in.",
         [label("command", COMMANDS), label("ending", ENDINGS)]);
@@ -158,6 +165,24 @@ pub fn signed(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
     ATTEMPTS.one([command.name()]);
     BATCH_SIZE.record([command.name()], float(wide(items)));
     tracing::info!(command = command.name(), items, nonce, tx_hash = %hash, "attempt stored");
+}
+
+/// `heard`: of each item of a batch.
+pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Advice>) {
+    let mut result = "clean";
+    for advice in heard {
+        let (Advice::Settle { ending, .. } | Advice::Wait(ending)) = advice else {
+            continue;
+        };
+        result = "refusing";
+        REHEARSED.one([command.name(), ending.name()]);
+    }
+    REHEARSALS.one([command.name(), result]);
+}
+
+pub fn not_rehearsed(command: WorkCommand, error: &(dyn std::error::Error + 'static)) {
+    REHEARSALS.one([command.name(), "unknown"]);
+    tracing::warn!(command = command.name(), error = %runtime::chain(error), "not rehearsed; the batch goes as it is");
 }
 
 pub fn replaced(nonce: u64, hash: &TxHash, max_fee: u128) {
@@ -231,7 +256,8 @@ pub fn settled(item: &Settled) {
     });
 }
 
-fn compliance(ending: Ending) {
+/// Of a mint.
+pub fn compliance(ending: Ending) {
     let result = match ending {
         Ending::Told(ItemOutcome::Done) => "compliant",
         Ending::Told(ItemOutcome::NotCompliant) => "not_compliant",

@@ -1,33 +1,30 @@
 //! Signing and sending: one SQL commit binds nonce, signed bytes, members and fencing token; only then are the
 //! bytes broadcast. A lost answer changes nothing here: `confirm` broadcasts the same bytes again.
 
+mod build;
 mod plan;
+mod refuse;
+mod rehearsal;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::transaction::{SignedTransaction, Transaction};
-use chain::watch::Header;
-use chain::{SendOutcome, TxHash, calls};
-use domain::ids::{IntentId, MessageId, Preimage};
+use chain::transaction::SignedTransaction;
+use chain::{SendOutcome, TxHash};
 use runtime::Stop;
 use runtime::halts::Halts;
-use storage::executor::attempts::NewAttempt;
-use storage::executor::items::{WorkCommand, ready};
+use storage::executor::attempts;
+use storage::executor::items::WorkCommand;
 use storage::executor::signers::Lease;
-use storage::executor::{attempts, items, legs, signers};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::Span;
 
-use crate::batch;
+pub use self::build::build;
+pub use self::rehearsal::{Advice, Rehearsal, rehearse};
+
 use crate::context::{Context, WorkError};
-use crate::decide::waiting_legs;
 use crate::key::Key;
-use crate::observe;
-use crate::submit::plan::{Plan, Standing};
-use crate::undo::{self, Wanted};
-use crate::verify::{Order, Verified};
+use crate::{observe, undo};
 
 const TICK: Duration = Duration::from_millis(250);
 /// Rounds without a transaction that a command may have in a row.
@@ -131,7 +128,7 @@ impl Lane {
     }
 }
 
-/// One batch of a command: build, commit, broadcast.
+/// One batch of a command: rehearse, build, commit, broadcast.
 pub async fn round(
     ctx: &Context,
     key: &Key,
@@ -139,7 +136,10 @@ pub async fn round(
     command: WorkCommand,
 ) -> Result<Built, WorkError> {
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
-    let (built, rest) = build(ctx, (key, lease), command, &head).await?;
+    let Some(rehearsal) = rehearse(ctx, (key, lease), command, &head).await? else {
+        return Ok(Built::Nothing);
+    };
+    let (built, rest) = build(ctx, (key, lease), command, (&head, &rehearsal)).await?;
     if let Built::Attempt { id, signed, .. } = &built {
         broadcast(ctx, *id, (&lease.signer, signed)).await;
     }
@@ -152,120 +152,6 @@ pub async fn round(
     } else {
         built
     })
-}
-
-/// Everything up to the commit. Nothing has left the process when it returns.
-pub async fn build(
-    ctx: &Context,
-    (key, lease): (&Key, &Lease),
-    command: WorkCommand,
-    head: &Header,
-) -> Result<(Built, Vec<Wanted>), WorkError> {
-    let fees = ctx.tuning.fees.market(head.base_fee)?;
-    let mut client = ctx.pool.get().await?;
-    let tx = client.begin().await?;
-    let nonce = signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
-    if attempts::open_count(&tx, &lease.signer).await? >= ctx.tuning.max_in_flight {
-        return Ok((Built::Nothing, Vec::new()));
-    }
-    let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);
-    let found = ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;
-    if found.is_empty() {
-        return Ok((Built::Nothing, Vec::new()));
-    }
-    let ids: Vec<IntentId> = found.iter().map(|item| item.intent_id).collect();
-    let mut legs = legs::lock(&tx, &ids).await?;
-    let others = legs
-        .iter()
-        .filter_map(|leg| leg.signer)
-        .filter(|other| *other != lease.signer);
-    let standing = Standing {
-        own: lease.signer,
-        busy: items::under_way(&tx, &ids).await?,
-        released: signers::released(&tx, &others.collect::<Vec<_>>()).await?,
-    };
-    let plan = plan::make(ctx, command, &found, (legs.as_mut_slice(), &standing))?;
-    let spans: Vec<Span> = plan
-        .members
-        .iter()
-        .map(|(id, member)| observe::signing(command, *id, member))
-        .collect();
-    items::update(&tx, &plan.changes).await?;
-    let Some(data) = calldata(&plan) else {
-        legs::save(&tx, &legs).await?;
-        tx.commit().await?;
-        let built = if plan.changes.is_empty() {
-            Built::Nothing
-        } else {
-            Built::Settled
-        };
-        return Ok((built, plan.undo));
-    };
-    let transaction = Transaction {
-        chain_id: ctx.policy.chain.chain_id,
-        nonce,
-        to: ctx.chain.escrow(),
-        gas_limit: batch::gas_limit(command, plan.members.len()),
-        fees,
-        data,
-    };
-    let signed = transaction.sign(key.signer.as_ref()).await?;
-    for leg in &mut legs {
-        if plan
-            .members
-            .iter()
-            .any(|(_, member)| member.intent.intent_id() == leg.intent_id)
-        {
-            leg.tx_hash = Some(*signed.hash.as_bytes());
-        }
-    }
-    let members: Vec<(MessageId, IntentId)> = plan
-        .members
-        .iter()
-        .map(|(id, member)| (*id, member.intent.intent_id()))
-        .collect();
-    let new = NewAttempt {
-        nonce,
-        tx_hash: *signed.hash.as_bytes(),
-        raw: &signed.raw,
-        command: command.name(),
-        replaces: None,
-        items: &members,
-    };
-    let id = attempts::insert(&tx, lease, &new).await?;
-    legs::save(&tx, &legs).await?;
-    signers::raise_nonce(&tx, &lease.signer, nonce + 1).await?;
-    tx.commit().await?;
-    observe::signed(command, &spans, nonce, &signed.hash);
-    let built = Built::Attempt {
-        id,
-        signed,
-        items: members.len(),
-        full: members.len() >= room,
-    };
-    Ok((built, plan.undo))
-}
-
-/// `None` when no item may go.
-fn calldata(plan: &Plan) -> Option<Vec<u8>> {
-    let intents = plan.members.iter().map(|(_, member)| &member.intent);
-    match plan.members.first()?.1 {
-        Verified {
-            order: Order::Submit { .. },
-            ..
-        } => Some(calls::submit_intents(intents)),
-        Verified {
-            order: Order::Execute,
-            ..
-        } => Some(calls::execute_mints(intents.map(Preimage::intent_id))),
-        Verified {
-            order: Order::Refund { reason },
-            ..
-        } => Some(calls::refund_intents(
-            intents.map(Preimage::intent_id),
-            reason.as_str(),
-        )),
-    }
 }
 
 /// Hands stored bytes to the network. Whatever the answer, the rows stay as they are.

@@ -115,7 +115,12 @@ impl Effects {
             Step::Refused => {
                 self.items.push(item(ItemState::Done).because(REFUSED));
                 if let Some(leg) = self.legs.get_mut(id) {
-                    leg.reason = Some(REFUSED.to_owned());
+                    let because = Because {
+                        why: "refused",
+                        tx_hash: None,
+                        message_id: Some(message_id),
+                    };
+                    leg.note(REFUSED, because);
                 }
                 self.told.push((*id, Outcome::Refused));
             }
@@ -152,7 +157,7 @@ impl Effects {
         Ok(())
     }
 
-    /// A refusal for good whose block is final now.
+    /// A refusal for good: its block is final, or nothing was ever sent and a final block would refuse it.
     pub fn reject(
         &mut self,
         message_id: MessageId,
@@ -173,7 +178,7 @@ impl Effects {
         let Some(leg) = self.legs.get_mut(id) else {
             return Ok(());
         };
-        if leg.leg == ChainLeg::Submitting {
+        if matches!(leg.leg, ChainLeg::Queued | ChainLeg::Submitting) {
             leg.reason = Some(why.to_owned());
             leg.advance(
                 ChainLeg::Rejected,

@@ -1,7 +1,7 @@
 //! Following the chain: once per block gather facts, decide, and settle in one transaction; between blocks nothing.
 
 mod apply;
-mod effects;
+pub mod effects;
 mod follow;
 mod gather;
 pub mod nonces;

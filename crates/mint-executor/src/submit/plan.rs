@@ -5,39 +5,61 @@ use std::time::Duration;
 
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, IllegalTransition};
-use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
+use storage::executor::items::{self, ItemChange, ItemRow, ItemState, WorkCommand};
 use storage::executor::legs::{Because, LegRow};
+use storage::executor::signers::{self, Lease};
+use storage::{Session, StorageError};
 
+use super::rehearsal::{Advice, Rehearsal};
 use crate::context::Context;
 use crate::decide::{Fit, fits};
-use crate::observe;
 use crate::undo::Wanted;
 use crate::verify::{Order, Unfit, Verified};
 
 /// How long an item rests whose secret is not mounted here, or whose signer has not let go of it.
 const KEY_WAIT: Duration = Duration::from_secs(5);
 
+/// An item that goes.
+pub type Member = (MessageId, Verified);
+
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Verified just now, in the order of the batch.
-    pub members: Vec<(MessageId, Verified)>,
+    pub members: Vec<Member>,
     pub changes: Vec<ItemChange>,
     /// Items whose intent is to be dropped if the chain knows nothing of it.
     pub undo: Vec<Wanted>,
+    /// Items that could go, but for what the rehearsal said of them.
+    pub refused: Vec<(ItemRow, Advice)>,
+    /// Item, class and text, to be told once it is done.
+    pub parked: Vec<(ItemRow, &'static str, String)>,
 }
 
 /// What rows say about the key and the intents, read once the legs are locked.
 #[derive(Debug)]
 pub struct Standing {
     /// The key that would sign.
-    pub own: [u8; 20],
+    own: [u8; 20],
     /// Intents with an item in an attempt.
-    pub busy: HashSet<IntentId>,
+    busy: HashSet<IntentId>,
     /// Keys that let go of their intents.
-    pub released: HashSet<[u8; 20]>,
+    released: HashSet<[u8; 20]>,
 }
 
 impl Standing {
+    pub async fn read(session: &impl Session, lease: &Lease, legs: &[LegRow]) -> Result<Self, StorageError> {
+        let ids: Vec<IntentId> = legs.iter().map(|leg| leg.intent_id).collect();
+        let others = legs
+            .iter()
+            .filter_map(|leg| leg.signer)
+            .filter(|other| *other != lease.signer);
+        Ok(Self {
+            own: lease.signer,
+            busy: items::under_way(session, &ids).await?,
+            released: signers::released(session, &others.collect::<Vec<_>>()).await?,
+        })
+    }
+
     /// An intent stays with the key of its first attempt until that key's nonces are final.
     fn is_foreign(&self, leg: &LegRow) -> bool {
         leg.signer
@@ -45,12 +67,12 @@ impl Standing {
     }
 }
 
-/// Verifies each item and moves the legs of the members.
+/// Verifies each item and moves the legs of the members: of those that could go, and that the rehearsal does not refuse.
 pub fn make(
     ctx: &Context,
-    command: WorkCommand,
-    items: &[ItemRow],
+    (command, items): (WorkCommand, &[ItemRow]),
     (legs, standing): (&mut [LegRow], &Standing),
+    rehearsal: &Rehearsal,
 ) -> Result<Plan, IllegalTransition> {
     let mut plan = Plan::default();
     let mut taken = HashSet::new();
@@ -82,10 +104,15 @@ pub fn make(
             Fit::Go if standing.is_foreign(leg) => plan.rest(item, "the intent belongs to another signer"),
             Fit::Go if !taken.insert(item.intent_id) => plan.close(item, leg.leg),
             Fit::Go if !plan.takes(item, &verified, limit) => {}
-            Fit::Go => {
-                start(standing.own, command, leg, item.message_id)?;
-                plan.go(item, verified);
-            }
+            Fit::Go => match rehearsal.of(item.message_id) {
+                Some(Advice::Send) => {
+                    start(standing.own, command, leg, item.message_id)?;
+                    plan.go(item, verified);
+                }
+                Some(advice) => plan.refused.push((item.clone(), advice)),
+                // It came since; the next round asks.
+                None => {}
+            },
         }
     }
     Ok(plan)
@@ -162,7 +189,7 @@ impl Plan {
     }
 
     fn park(&mut self, item: &ItemRow, class: &'static str, text: &str) {
-        observe::parked(item, class, text);
+        self.parked.push((item.clone(), class, text.to_owned()));
         self.changes.push(ItemChange::park(item.message_id, class, text));
     }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use domain::intent::ChainLeg;
 use messaging::wire::{MintExecute, MintSubmit};
-use mint_executor::submit::Built;
+use mint_executor::submit::{Built, Rehearsal};
 use storage::executor::items::WorkCommand;
 
 use crate::rig::{Rig, World, paid_body};
@@ -109,7 +109,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
         &rig.ctx,
         (rig.key(), &rig.lease()?),
         WorkCommand::Execute,
-        &rig.ctx.chain.latest_header().await?,
+        (&rig.ctx.chain.latest_header().await?, &Rehearsal::skipped()),
     )
     .await?;
     let Built::Attempt { id, signed, .. } = built else {

@@ -8,7 +8,7 @@ use domain::intent::{Cause, ChainLeg, Finality};
 use mint_executor::confirm::{replace, watch::Watcher};
 use mint_executor::key::Key;
 use mint_executor::lease::{Turn, keep_following};
-use mint_executor::submit::Built;
+use mint_executor::submit::{Built, Rehearsal};
 use storage::executor::attempts;
 use storage::executor::heartbeat::{self, Beat};
 use storage::executor::items::WorkCommand;
@@ -297,7 +297,7 @@ async fn what_waits_for_another_key_fills_no_batch() -> Result<()> {
             head.gas_limit = 1_000_000;
         }
     });
-    let sent = items(&rig.round_of(&left, WorkCommand::Execute).await?);
+    let sent = items(&rig.unrehearsed(&left, WorkCommand::Execute).await?);
     assert!((1..share).contains(&sent), "{sent} of its own, past {share}");
     let touched = "select count(*) from work_items where command = 'execute' and reason is not null";
     assert_eq!(world.count(touched)?, 0, "what waits is not even looked at");
@@ -312,7 +312,13 @@ async fn a_key_that_was_simply_taken_away_strands_nothing() -> Result<()> {
     // Signed and stored, never sent by the old process.
     let head = old.ctx.chain.latest_header().await?;
     let lease = old.lease()?;
-    mint_executor::submit::build(&old.ctx, (old.key(), &lease), WorkCommand::Submit, &head).await?;
+    mint_executor::submit::build(
+        &old.ctx,
+        (old.key(), &lease),
+        WorkCommand::Submit,
+        (&head, &Rehearsal::skipped()),
+    )
+    .await?;
     drop(old);
     world.let_the_leases_end()?;
 
@@ -436,7 +442,7 @@ async fn a_key_hears_what_was_refused_though_another_executor_takes_in_the_block
     world.as_admin(&other.ctx.chain, &PAUSE).await?;
     follower.look().await?;
     watcher.look(&other.ctx).await?;
-    assert!(items(&other.round(WorkCommand::Submit).await?) > 0);
+    assert!(items(&other.unrehearsed(other.key(), WorkCommand::Submit).await?) > 0);
     follower.mine(&world, 1).await?;
     watcher.look(&other.ctx).await?;
     assert!(other.ctx.breakers.deposit.is_open(), "the escrow is paused");

@@ -2,10 +2,12 @@
 //! lost answer happens exactly where it is meant to; `process` runs the whole of it with a real broker.
 
 mod endpoints;
+mod faulty;
 mod forgery;
 mod happy;
 mod keys;
 mod outcomes;
 mod process;
 mod recovery;
+mod rehearsal;
 mod rig;

@@ -20,7 +20,7 @@ async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> R
     let id = intent.intent_id();
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
-    rig.send(WorkCommand::Execute, 1).await?;
+    rig.send_unrehearsed(WorkCommand::Execute, 1).await?;
     rig.mine(&world, 1).await?;
     let row = rig.leg_row(&id).await?;
     assert_eq!(
@@ -52,7 +52,7 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
     rig.submit(&intent).await?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
     rig.look().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert!(rig.ctx.breakers.deposit.is_open());
     assert!(
@@ -85,7 +85,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     let signer = rig.key().address();
     world.turn_role(&rig.ctx.chain, &signer, false).await?;
     rig.look().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
     // Reverted as a whole, so without a log: it is asked about once it is overdue.
     rig.mine(&world, 4).await?;
     assert!(rig.key().breaker.is_open());
@@ -167,7 +167,7 @@ async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Res
         ..world.intent(1)?
     };
     rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 6).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
     rig.mine(&world, 1).await?;
@@ -246,7 +246,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
     let mut refused = world.intent(1)?;
     refused.depositor = refused.user;
     rig.submit(&refused).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
     let unsent = world.intent(2)?;
     rig.submit(&unsent).await?;
     world

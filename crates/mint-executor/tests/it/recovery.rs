@@ -5,7 +5,7 @@ use domain::clock::{Clock, System};
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
-use mint_executor::submit::{self, Built};
+use mint_executor::submit::{self, Built, Rehearsal};
 use serde_json::json;
 use storage::executor::items::WorkCommand;
 use testkit::ChaosProxy;
@@ -24,7 +24,7 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
         &first.ctx,
         (first.key(), &first.lease()?),
         WorkCommand::Submit,
-        &head,
+        (&head, &Rehearsal::skipped()),
     )
     .await?;
     let Built::Attempt { signed, .. } = built else {
@@ -61,7 +61,13 @@ async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     let head = rig.ctx.chain.latest_header().await?;
-    let (built, _) = submit::build(&rig.ctx, (rig.key(), &rig.lease()?), WorkCommand::Submit, &head).await?;
+    let (built, _) = submit::build(
+        &rig.ctx,
+        (rig.key(), &rig.lease()?),
+        WorkCommand::Submit,
+        (&head, &Rehearsal::skipped()),
+    )
+    .await?;
     let Built::Attempt { id, signed, .. } = built else {
         panic!("{built:?}")
     };
@@ -233,7 +239,7 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
     let intent = world.intent(1)?;
     first.deposit(&world, &intent).await?;
     first.execute(&intent).await?;
-    first.send(WorkCommand::Execute, 1).await?;
+    first.send_unrehearsed(WorkCommand::Execute, 1).await?;
     first.told().await?;
     world.node.mine(3).await?;
     drop(first);
@@ -366,7 +372,9 @@ async fn a_refused_deposit_fails_though_the_state_of_its_final_block_is_gone() -
         amount: domain::money::BaseUnits::new(1),
         ..world.intent(1)?
     };
-    first.deposit(&world, &intent).await?;
+    first.submit(&intent).await?;
+    first.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    first.mine(&world, 1).await?;
     world.node.mine(12).await?;
     drop(first);
     world.let_the_leases_end()?;
@@ -413,7 +421,7 @@ async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the
     rig.look().await?;
     let almost_over = System.unix_seconds() - 3597;
     rig.submit_accepted(&intent, almost_over).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     let over = || async { Ok((System.unix_seconds() > almost_over + 3601).then_some(())) };
     testkit::eventually(std::time::Duration::from_secs(10), "the window is over", over).await?;

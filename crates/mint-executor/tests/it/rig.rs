@@ -25,7 +25,7 @@ use mint_executor::context::{Context, Shared};
 use mint_executor::key::Key;
 use mint_executor::lease;
 use mint_executor::settings::Tuning;
-use mint_executor::submit::{self, Built};
+use mint_executor::submit::{self, Built, Rehearsal};
 use mint_executor::verify::Verifier;
 use runtime::KeyDirectory;
 use serde_json::json;
@@ -105,9 +105,19 @@ impl World {
         self.executor_of(&[self.node.url()], keys, Self::policy()?)
     }
 
+    /// One that waits so long for each answer of its node.
+    pub fn executor_patient(&self, rpc: &str, timeout: Duration) -> Result<Rig> {
+        let rpc = RpcConfig::new(vec![rpc.into()], timeout);
+        self.executor_by(&rpc, &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
+    }
+
     fn executor_of(&self, rpcs: &[String], private_keys: &[&str], policy: Policy) -> Result<Rig> {
         let urls = rpcs.iter().map(|url| url.as_str().into()).collect();
         let rpc = RpcConfig::new(urls, Duration::from_millis(1500));
+        self.executor_by(&rpc, private_keys, policy)
+    }
+
+    fn executor_by(&self, rpc: &RpcConfig, private_keys: &[&str], policy: Policy) -> Result<Rig> {
         let escrow: Address = self.at.escrow.parse()?;
         let keys = KeyDirectory::open(&DevKeys::generate(self.keys.path())?.dir("mint-executor"))?;
         let broker = Broker::new(BrokerConfig {
@@ -123,7 +133,7 @@ impl World {
         let ctx = Context::new(Shared {
             instance: System.uuid(),
             pool: Pool::new(&PoolConfig::new(self.db_url.clone().into(), "test"))?,
-            chain: Chain::new(&rpc, escrow)?,
+            chain: Chain::new(rpc, escrow)?,
             keys: signing,
             tuning: Tuning {
                 lease: Duration::from_mins(1),
@@ -346,13 +356,7 @@ impl Rig {
 
     /// One batch of exactly so many items is signed and sent.
     pub async fn send(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
-        match self.round(command).await? {
-            Built::Attempt { signed, items, .. } => {
-                ensure!(items == expected, "{items} items");
-                Ok(signed.hash)
-            }
-            other => bail!("{other:?}"),
-        }
+        sent(self.round(command).await?, expected)
     }
 
     /// The intent's deposit, alone in its batch and its block.
@@ -360,6 +364,23 @@ impl Rig {
         self.submit(intent).await?;
         self.send(WorkCommand::Submit, 1).await?;
         self.mine(world, 1).await
+    }
+
+    /// A round on nobody's advice: what the chain says of it is what counts.
+    pub async fn unrehearsed(&self, key: &Key, command: WorkCommand) -> Result<Built> {
+        let head = (*self.ctx.head.borrow()).context("a head")?;
+        let lease = key.lease_now().context("the lease is held")?;
+        let unasked = Rehearsal::skipped();
+        let (built, _) = submit::build(&self.ctx, (key, &lease), command, (&head, &unasked)).await?;
+        if let Built::Attempt { id, signed, .. } = &built {
+            submit::broadcast(&self.ctx, *id, (&lease.signer, signed)).await;
+        }
+        Ok(built)
+    }
+
+    /// One batch of exactly so many items, unrehearsed.
+    pub async fn send_unrehearsed(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
+        sent(self.unrehearsed(self.key(), command).await?, expected)
     }
 
     /// A message of that body, as the consumer would hand it over.
@@ -517,4 +538,14 @@ pub fn paid_body(intent: &Preimage, shillings: &str) -> String {
         r#"{{"txRef":"{}","amount":"{shillings}","phone":"254708374149","timestamp":1767225600,"receipt":"R{}","resultCode":0}}"#,
         intent.tx_ref, intent.tx_ref
     )
+}
+
+fn sent(built: Built, expected: usize) -> Result<TxHash> {
+    match built {
+        Built::Attempt { signed, items, .. } => {
+            ensure!(items == expected, "{items} items");
+            Ok(signed.hash)
+        }
+        other => bail!("{other:?}"),
+    }
 }

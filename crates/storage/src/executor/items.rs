@@ -196,9 +196,9 @@ pub async fn insert(
 }
 
 /// The oldest items of a command that a key may work on now: those of its shard whose intent's leg is none of
-/// `waiting`. Locked; items that somebody else holds are passed over.
+/// `waiting`. Locked while a transaction lasts; items that somebody else holds are passed over.
 pub async fn ready(
-    tx: &Transaction<'_>,
+    session: &impl Session,
     (command, waiting): (WorkCommand, &[ChainLeg]),
     signer: &[u8; 20],
     limit: usize,
@@ -206,7 +206,7 @@ pub async fn ready(
     let waiting: Vec<&str> = waiting.iter().map(|leg| leg.name()).collect();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     query(
-        tx,
+        session,
         READY,
         &[&command.name(), &waiting, &limit, &signer.as_slice()],
     )

@@ -103,6 +103,20 @@ impl LegRow {
         Ok(true)
     }
 
+    /// Something is known of the leg where it stands: written with whatever moved it, or as a change of its own.
+    pub fn note(&mut self, reason: impl Into<String>, because: Because) {
+        self.reason = Some(reason.into());
+        if self.is_changed() {
+            return;
+        }
+        let here = history_name(self.leg);
+        self.steps.push(Step {
+            from: here,
+            to: here,
+            because,
+        });
+    }
+
     /// The row's version once this is saved: larger than at any time before.
     pub fn sequence(&self) -> u64 {
         u64::try_from(self.version).unwrap_or_default() + u64::from(self.is_changed())

@@ -1,0 +1,43 @@
+//! What a batch would come to, asked of a node before anything is signed: nothing is sent, and no gas is paid.
+
+use domain::address::Address;
+use ethers::abi::AbiDecode;
+use ethers::providers::Middleware;
+use ethers::types::Eip1559TransactionRequest;
+use ethers::types::transaction::eip2718::TypedTransaction;
+
+use crate::bindings::mint_escrow::ExecuteMintsReturn;
+use crate::client::{At, Chain, ChainError};
+use crate::convert::to_h160;
+use crate::events::ItemOutcome;
+
+const METHOD: &str = "eth_call";
+
+impl Chain {
+    /// The outcome of each of so many items, had `signer` sent this call with that gas in the next block.
+    pub async fn rehearse(
+        &self,
+        signer: &Address,
+        (data, gas_limit): (Vec<u8>, u64),
+        items: usize,
+        at: At,
+    ) -> Result<Vec<ItemOutcome>, ChainError> {
+        let request = Eip1559TransactionRequest::new()
+            .from(to_h160(signer))
+            .to(to_h160(&self.escrow()))
+            .gas(gas_limit)
+            .data(data);
+        let answer = self
+            .provider()
+            .call(&TypedTransaction::Eip1559(request), Some(at.block_id()))
+            .await
+            .map_err(|error| ChainError::of(METHOD, &error))?;
+        // The three batch commands answer alike.
+        let answer =
+            ExecuteMintsReturn::decode(answer).map_err(|error| ChainError::bad_answer(METHOD, error))?;
+        if answer.outcomes.len() != items {
+            return Err(ChainError::bad_answer(METHOD, "another number of outcomes"));
+        }
+        Ok(answer.outcomes.into_iter().map(ItemOutcome::from_code).collect())
+    }
+}

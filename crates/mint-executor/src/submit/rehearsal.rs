@@ -1,0 +1,202 @@
+//! What a batch would come to, asked of a node at the block we build on before anything is signed: one question for a
+//! whole batch, and what the chain would refuse costs no gas. It is advice: an answer that does not come changes nothing.
+
+mod judge;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chain::watch::Header;
+use chain::{At, BlockHash, Chain, ChainError};
+use domain::ids::{IntentId, MessageId};
+use storage::executor::items::WorkCommand;
+use storage::executor::signers::Lease;
+use storage::executor::{attempts, blocks, items, legs};
+use tokio::time::timeout;
+
+pub use self::judge::Advice;
+use self::judge::{AtFinal, lasts};
+use super::build::calldata;
+use super::plan::{self, Plan, Standing};
+use crate::context::{Context, WorkError};
+use crate::decide::{Ending, ItemFacts, Record, waiting_legs};
+use crate::finality::final_block;
+use crate::key::Key;
+use crate::{batch, observe};
+
+/// Work waits no longer than this for advice.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What was heard of the items of a batch.
+#[derive(Debug)]
+pub struct Rehearsal(Option<HashMap<MessageId, Advice>>);
+
+impl Rehearsal {
+    /// Nobody could say: the batch goes as it is, and the chain says it.
+    pub const fn skipped() -> Self {
+        Self(None)
+    }
+
+    /// `None` for an item that was not among those asked about.
+    pub fn of(&self, item: MessageId) -> Option<Advice> {
+        match &self.0 {
+            None => Some(Advice::Send),
+            Some(heard) => heard.get(&item).copied(),
+        }
+    }
+}
+
+/// Plans the batch that could go now, and asks; `None` when nothing is ready. No row is locked meanwhile.
+pub async fn rehearse(
+    ctx: &Context,
+    (key, lease): (&Key, &Lease),
+    command: WorkCommand,
+    head: &Header,
+) -> Result<Option<Rehearsal>, WorkError> {
+    let Some(plan) = first_look(ctx, lease, command, head).await? else {
+        return Ok(None);
+    };
+    if plan.members.is_empty() {
+        return Ok(Some(Rehearsal(Some(HashMap::new()))));
+    }
+    let asked = Asked {
+        chain: ctx.chain.pinned(),
+        key,
+        command,
+        members: plan.members,
+    };
+    let rehearsal = match timeout(PATIENCE, asked.advice(ctx, head)).await {
+        Ok(Ok(heard)) => {
+            observe::rehearsed(command, heard.values());
+            Rehearsal(Some(heard))
+        }
+        Ok(Err(WorkError::Chain(error))) => {
+            observe::not_rehearsed(command, &error);
+            Rehearsal::skipped()
+        }
+        Ok(Err(error)) => return Err(error),
+        Err(late) => {
+            observe::not_rehearsed(command, &late);
+            Rehearsal::skipped()
+        }
+    };
+    Ok(Some(rehearsal))
+}
+
+/// Whatever changes until the batch is built is seen there, under locks.
+async fn first_look(
+    ctx: &Context,
+    lease: &Lease,
+    command: WorkCommand,
+    head: &Header,
+) -> Result<Option<Plan>, WorkError> {
+    let client = ctx.pool.get().await?;
+    // Nothing could go, so nothing is asked.
+    if attempts::open_count(&client, &lease.signer).await? >= ctx.tuning.max_in_flight {
+        return Ok(None);
+    }
+    let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);
+    let found = items::ready(&client, (command, &waiting_legs(command)), &lease.signer, room).await?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let ids: Vec<IntentId> = found.iter().map(|item| item.intent_id).collect();
+    let mut legs = legs::read(&client, &ids).await?;
+    let standing = Standing::read(&client, lease, &legs).await?;
+    let unasked = Rehearsal::skipped();
+    Ok(Some(plan::make(
+        ctx,
+        (command, &found),
+        (&mut legs, &standing),
+        &unasked,
+    )?))
+}
+
+/// A batch, and the endpoint that is asked: its answers belong together.
+struct Asked<'a> {
+    chain: Chain,
+    key: &'a Key,
+    command: WorkCommand,
+    members: Vec<plan::Member>,
+}
+
+impl Asked<'_> {
+    async fn advice(&self, ctx: &Context, head: &Header) -> Result<HashMap<MessageId, Advice>, WorkError> {
+        let all: Vec<&plan::Member> = self.members.iter().collect();
+        let endings = self.endings(&all, At::Block(head.hash)).await?;
+        let batch = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let facts = |ending| ItemFacts {
+            command: self.command,
+            ending,
+            record: Record::NotAsked,
+            batch,
+        };
+        let grave: Vec<&plan::Member> = all
+            .iter()
+            .zip(&endings)
+            .filter(|(_, ending)| lasts(facts(**ending)))
+            .map(|(member, _)| *member)
+            .collect();
+        let at_final = self.at_final(ctx, head, &grave).await?;
+        let advice = all.iter().zip(endings).map(|((id, _), ending)| {
+            let said = judge::advice(facts(ending), at_final.get(id).copied());
+            (*id, said)
+        });
+        Ok(advice.collect())
+    }
+
+    async fn endings(&self, members: &[&plan::Member], at: At) -> Result<Vec<Ending>, ChainError> {
+        let Some(data) = calldata(members.iter().map(|(_, member)| member)) else {
+            return Ok(Vec::new());
+        };
+        let call = (data, batch::gas_limit(self.command, members.len()));
+        let signer = self.key.address();
+        match self.chain.rehearse(&signer, call, members.len(), at).await {
+            Ok(outcomes) => Ok(outcomes.into_iter().map(Ending::Told).collect()),
+            // Because of the signer, or of an item that nobody foresaw.
+            Err(ChainError::Reverted(_)) => {
+                let may = self.chain.may_execute(&signer, at).await?;
+                let ending = if may { Ending::Reverted } else { Ending::Forbidden };
+                Ok(vec![ending; members.len()])
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a final block says of those that the head would settle. Of a node that holds its state no longer: nothing.
+    async fn at_final(
+        &self,
+        ctx: &Context,
+        head: &Header,
+        grave: &[&plan::Member],
+    ) -> Result<HashMap<MessageId, AtFinal>, WorkError> {
+        if grave.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let Some(number) = final_block(ctx, head).await? else {
+            return Ok(HashMap::new());
+        };
+        // By our own record of it: another story's block of that number says nothing.
+        let Some(hash) = blocks::hash(&ctx.pool.get().await?, number).await? else {
+            return Ok(HashMap::new());
+        };
+        let at = At::Block(BlockHash::from_bytes(hash));
+        let ids: Vec<IntentId> = grave
+            .iter()
+            .map(|(_, member)| member.intent.intent_id())
+            .collect();
+        let asked = async {
+            let endings = self.endings(grave, at).await?;
+            Ok::<_, ChainError>((endings, self.chain.intents(&ids, at).await?))
+        };
+        let Ok((endings, records)) = asked.await else {
+            return Ok(HashMap::new());
+        };
+        let told = grave.iter().zip(endings).zip(records);
+        let told = told.map(|(((id, _), ending), found)| {
+            let record = found.map_or(Record::Absent, |found| Record::Present(found.status));
+            (*id, AtFinal { ending, record })
+        });
+        Ok(told.collect())
+    }
+}

@@ -1,0 +1,194 @@
+//! What a rehearsal may decide. What passes by itself (a breaker, a smaller batch) it may decide alone; what lasts only
+//! together with a final block; what it cannot know goes to the chain. Pure.
+
+use crate::decide::{Ending, Hold, ItemFacts, Record, Step, after};
+
+/// What becomes of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Into the batch.
+    Send,
+    /// As if the chain had refused it so, without the gas.
+    Settle {
+        ending: Ending,
+        record: Record,
+        step: Step,
+    },
+    /// Refused at the head only, which a fork may take back: asked again soon.
+    Wait(Ending),
+}
+
+/// The same question at a final block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtFinal {
+    pub ending: Ending,
+    pub record: Record,
+}
+
+/// Whether such a step would settle an item, or send it to a person: a head alone is no reason for that.
+pub fn lasts(head: ItemFacts) -> bool {
+    // A reverted call, or one without gas, may be the node's own trouble: alone in its batch the chain itself says it.
+    matches!(head.ending, Ending::Told(outcome) if outcome != chain::ItemOutcome::OutOfGas)
+        && head.ending != Ending::Told(chain::ItemOutcome::Done)
+        && matches!(
+            after(head),
+            Step::Done | Step::Refused | Step::Reject | Step::Park(_)
+        )
+}
+
+/// `head`: what the batch's call came to, and no record.
+pub fn advice(head: ItemFacts, at_final: Option<AtFinal>) -> Advice {
+    let settle = |record, step| Advice::Settle {
+        ending: head.ending,
+        record,
+        step,
+    };
+    if !lasts(head) {
+        return match after(head) {
+            step @ (Step::Again(Hold::Breaker(_)) | Step::Smaller(_)) => settle(Record::NotAsked, step),
+            _ => Advice::Send,
+        };
+    }
+    match at_final {
+        None => Advice::Send,
+        Some(there) if there.ending != head.ending => Advice::Wait(head.ending),
+        Some(there) => {
+            let step = after(ItemFacts {
+                record: there.record,
+                ..head
+            });
+            settle(there.record, step)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chain::ItemOutcome as O;
+    use chain::watch::IntentStatus;
+    use storage::executor::items::WorkCommand::{self, Execute, Refund, Submit};
+
+    use super::*;
+
+    fn facts(command: WorkCommand, ending: Ending, batch: u32) -> ItemFacts {
+        ItemFacts {
+            command,
+            ending,
+            record: Record::NotAsked,
+            batch,
+        }
+    }
+
+    #[test]
+    fn nothing_that_lasts_is_decided_by_a_head_alone() {
+        for command in WorkCommand::ALL {
+            let told = O::ALL.map(Ending::Told);
+            for ending in told.into_iter().chain([Ending::Reverted, Ending::Forbidden]) {
+                for batch in [1, 8] {
+                    let head = facts(command, ending, batch);
+                    for at_final in [
+                        None,
+                        Some(AtFinal {
+                            ending: Ending::Told(O::Done),
+                            record: Record::Absent,
+                        }),
+                    ] {
+                        if let Advice::Settle { step, .. } = advice(head, at_final) {
+                            assert!(
+                                matches!(step, Step::Again(Hold::Breaker(_)) | Step::Smaller(_)),
+                                "{head:?} {at_final:?}: {step:?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_answer_has_one_advice() {
+        let pending = Record::Present(IntentStatus::Pending);
+        let settled = |ending, record, step| Advice::Settle { ending, record, step };
+        let final_says = |ending, record| Some(AtFinal { ending, record });
+        let told = Ending::Told;
+        let breaker = |ending: Ending| {
+            let step = Step::Again(Hold::Breaker(ending.name()));
+            settled(ending, Record::NotAsked, step)
+        };
+        let table = [
+            (Submit, told(O::Done), None, Advice::Send),
+            // What passes needs no final block.
+            (
+                Submit,
+                told(O::EscrowPaused),
+                None,
+                breaker(told(O::EscrowPaused)),
+            ),
+            (Execute, told(O::RateLimited), None, breaker(told(O::RateLimited))),
+            (Execute, Ending::Forbidden, None, breaker(Ending::Forbidden)),
+            (
+                Submit,
+                told(O::OutOfGas),
+                None,
+                settled(told(O::OutOfGas), Record::NotAsked, Step::Smaller(4)),
+            ),
+            (
+                Submit,
+                Ending::Reverted,
+                None,
+                settled(Ending::Reverted, Record::NotAsked, Step::Smaller(4)),
+            ),
+            // What lasts does, and where no final block can be asked, the chain says it.
+            (Submit, told(O::InvalidAmount), None, Advice::Send),
+            (
+                Submit,
+                told(O::InvalidAmount),
+                final_says(told(O::InvalidAmount), Record::Absent),
+                settled(told(O::InvalidAmount), Record::Absent, Step::Reject),
+            ),
+            (
+                Submit,
+                told(O::DailyLimitExceeded),
+                final_says(told(O::Done), Record::Absent),
+                Advice::Wait(told(O::DailyLimitExceeded)),
+            ),
+            (
+                Submit,
+                told(O::AlreadyExists),
+                final_says(told(O::AlreadyExists), pending),
+                settled(told(O::AlreadyExists), pending, Step::Done),
+            ),
+            (
+                Execute,
+                told(O::NotCompliant),
+                final_says(told(O::NotFound), Record::Absent),
+                Advice::Wait(told(O::NotCompliant)),
+            ),
+            (
+                Execute,
+                told(O::NotCompliant),
+                final_says(told(O::NotCompliant), pending),
+                settled(told(O::NotCompliant), pending, Step::Refused),
+            ),
+            (
+                Refund,
+                told(O::Expired),
+                final_says(told(O::Expired), pending),
+                settled(told(O::Expired), pending, Step::Park("expired")),
+            ),
+            // The legs saw every log: a head that knows no deposit contradicts them, and the chain decides.
+            (Execute, told(O::NotFound), None, Advice::Send),
+        ];
+        for (command, ending, at_final, expected) in table {
+            let found = advice(facts(command, ending, 8), at_final);
+            assert_eq!(found, expected, "{command:?} {ending:?} {at_final:?}");
+        }
+    }
+
+    #[test]
+    fn an_item_alone_that_would_revert_is_the_chains_to_judge() {
+        for ending in [Ending::Reverted, Ending::Told(O::OutOfGas)] {
+            assert_eq!(advice(facts(Submit, ending, 1), None), Advice::Send);
+        }
+    }
+}

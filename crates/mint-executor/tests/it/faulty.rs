@@ -1,0 +1,71 @@
+//! A node with one fault: a method that it answers wrongly, or never. Everything else is its node's.
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Always this.
+    Answer(Result<Value, &'static str>),
+    /// The question is taken, and nothing comes.
+    Silence,
+}
+
+/// Its address.
+pub async fn faulty(node: String, method: &'static str, fault: Fault) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, node.clone(), (method, fault.clone())));
+        }
+    });
+    Ok(url)
+}
+
+async fn answer(mut stream: TcpStream, node: String, (bad, fault): (&str, Fault)) -> Result<()> {
+    let mut text = Vec::new();
+    let body = loop {
+        let mut chunk = [0; 16 * 1024];
+        let read = stream.read(&mut chunk).await?;
+        anyhow::ensure!(read > 0, "closed");
+        text.extend_from_slice(&chunk[..read]);
+        if let Some(body) = whole_body(&text) {
+            break body;
+        }
+    };
+    let request: Value = serde_json::from_slice(&body)?;
+    let method = request["method"].as_str().context("a method")?;
+    let result = match fault {
+        Fault::Answer(reply) if method == bad => reply.map_err(anyhow::Error::msg),
+        Fault::Silence if method == bad => std::future::pending().await,
+        _ => testkit::http::rpc(&node, method, request["params"].clone()).await,
+    };
+    let reply = match result {
+        Ok(result) => json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }),
+        Err(error) => {
+            let error = json!({ "code": -32000, "message": format!("{error:#}") });
+            json!({ "jsonrpc": "2.0", "id": request["id"], "error": error })
+        }
+    }
+    .to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        reply.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(reply.as_bytes()).await?;
+    Ok(())
+}
+
+fn whole_body(text: &[u8]) -> Option<Vec<u8>> {
+    let split = text.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&text[..split]).to_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"))?;
+    let body = &text[split + 4..];
+    (body.len() >= length.trim().parse::<usize>().ok()?).then(|| body.to_vec())
+}

@@ -1,0 +1,242 @@
+//! What the chain would refuse is found out before anything is signed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use domain::ids::Preimage;
+use domain::intent::{ChainLeg, Finality};
+use domain::money::BaseUnits;
+use messaging::wire::Outcome;
+use mint_executor::submit::Built;
+use storage::executor::items::WorkCommand;
+use testkit::Anvil;
+use testkit::anvil::Mining;
+
+use crate::faulty::{Fault, faulty};
+use crate::rig::{PAUSE, Rig, UNPAUSE, World};
+
+#[tokio::test]
+async fn a_doomed_deposit_costs_no_gas_and_its_company_goes() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    rig.mine(&world, 7).await?;
+    let (good, other) = (world.intent(1)?, world.intent(2)?);
+    // Below the contract's smallest mint.
+    let poison = Preimage {
+        amount: BaseUnits::new(1),
+        ..world.intent(3)?
+    };
+    for intent in [&good, &poison, &other] {
+        rig.submit(intent).await?;
+    }
+    rig.send(WorkCommand::Submit, 2).await?;
+    let row = rig.leg_row(&poison.intent_id()).await?;
+    assert_eq!(
+        (row.leg, row.reason.as_deref()),
+        (ChainLeg::Rejected, Some("invalid_amount")),
+        "a final block would refuse it too, and nothing was sent"
+    );
+    assert_eq!(rig.told().await?, [(poison.intent_id(), Outcome::Rejected, true)]);
+    rig.mine(&world, 1).await?;
+    for intent in [&good, &other] {
+        assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed);
+    }
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    assert_eq!(world.count("select count(*) from attempt_items")?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    let good = world.good_intent(2, &rig.ctx.chain).await?;
+    rig.lead().await?;
+    rig.mine(&world, 7).await?;
+    let bad = world.intent(1)?;
+    for intent in [&bad, &good] {
+        rig.submit(intent).await?;
+    }
+    rig.send(WorkCommand::Submit, 2).await?;
+    rig.mine(&world, 1).await?;
+    rig.told().await?;
+    for intent in [&bad, &good] {
+        rig.execute(intent).await?;
+    }
+    rig.send(WorkCommand::Execute, 1).await?;
+    assert_eq!(rig.told().await?, [], "the head alone refuses nobody");
+    rig.mine(&world, 6).await?;
+    world.let_items_wake()?;
+    assert_eq!(rig.round(WorkCommand::Execute).await?, Built::Settled);
+    assert_eq!(rig.told().await?, [(bad.intent_id(), Outcome::Refused, false)]);
+    let row = rig.leg_row(&bad.intent_id()).await?;
+    assert_eq!(
+        (row.leg, row.reason.as_deref()),
+        (ChainLeg::Escrowed, Some("not_compliant"))
+    );
+    assert_eq!(rig.leg(&good).await?, ChainLeg::Executed(Finality::Mined));
+    assert_eq!(world.count("select count(*) from attempts")?, 2);
+    rig.refund(&bad).await?;
+    rig.send(WorkCommand::Refund, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&bad).await?, ChainLeg::Refunded(Finality::Mined));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    world.as_admin(&rig.ctx.chain, &PAUSE).await?;
+    rig.look().await?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert!(rig.ctx.breakers.deposit.is_open() && !rig.ctx.breakers.execute.is_open());
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
+    assert_eq!(world.count("select count(*) from attempts")?, 0);
+    world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_chain_has_already_is_not_sent_again() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.deposit(&world, &intent).await?;
+    rig.mine(&world, 6).await?;
+    // As after a restore of an old copy: the row knows nothing of the deposit.
+    world
+        .db
+        .sql("update chain_legs set leg = 'queued', signer = null")?;
+    world.db.sql("delete from attempt_items")?;
+    rig.submit(&intent).await?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(
+        rig.leg(&intent).await?,
+        ChainLeg::Escrowed,
+        "storage on chain says so"
+    );
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_only_the_head_would_refuse_for_good_waits_for_a_final_block() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    rig.mine(&world, 7).await?;
+    // One user: twenty of the largest are the contract's limit of a day.
+    let largest = |n: u64| -> Result<Preimage> {
+        Ok(Preimage {
+            amount: "1000000000000000000000".parse()?,
+            tx_ref: format!("LARGE{n}").parse()?,
+            ..world.intent(1)?
+        })
+    };
+    for n in 0..20 {
+        rig.submit(&largest(n)?).await?;
+    }
+    rig.send(WorkCommand::Submit, 20).await?;
+    rig.mine(&world, 1).await?;
+    let over = largest(20)?;
+    rig.submit(&over).await?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(
+        rig.leg(&over).await?,
+        ChainLeg::Queued,
+        "a fork may still make room"
+    );
+    rig.mine(&world, 6).await?;
+    world.let_items_wake()?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    let row = rig.leg_row(&over.intent_id()).await?;
+    assert_eq!(
+        (row.leg, row.reason.as_deref()),
+        (ChainLeg::Rejected, Some("daily_limit_exceeded"))
+    );
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    Ok(())
+}
+
+/// Below the contract's smallest mint, and a chain on which that is final.
+async fn poisoned(world: &World, rig: &mut Rig) -> Result<Preimage> {
+    rig.lead().await?;
+    rig.mine(world, 7).await?;
+    let poison = Preimage {
+        amount: BaseUnits::new(1),
+        ..world.intent(3)?
+    };
+    rig.submit(&poison).await?;
+    Ok(poison)
+}
+
+#[tokio::test]
+async fn a_rehearsal_without_an_answer_fails_nothing_and_holds_nothing_up() -> Result<()> {
+    let (refused, silent) = (Fault::Answer(Err("the method is not available")), Fault::Silence);
+    for fault in [refused, silent] {
+        let world = World::new().await?;
+        let mut rig = world.executor()?;
+        let poison = poisoned(&world, &mut rig).await?;
+        let deaf = faulty(world.node.url(), "eth_call", fault).await?;
+        let through = world.executor_patient(&deaf, Duration::from_mins(1))?;
+        through.key().lease.send_replace(rig.key().lease_now());
+        through.ctx.head.send_replace(*rig.ctx.head.borrow());
+        let began = Instant::now();
+        through.send(WorkCommand::Submit, 1).await?;
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        assert_eq!(
+            rig.leg(&poison).await?,
+            ChainLeg::Submitting,
+            "the chain is to say it"
+        );
+        assert_eq!(rig.told().await?, []);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_lags_says_nothing() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    rig.mine(&world, 1).await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    // The same chain, some blocks ago, when it was paused.
+    let (lagging, _) = Anvil::deployed(Mining::Automine).await?;
+    let through = world.executor_through(&lagging.url())?;
+    let (chain, limit) = (&through.ctx.chain, Duration::from_secs(5));
+    chain
+        .transact(&world.admin, &chain.escrow(), PAUSE.to_vec(), limit)
+        .await?;
+    through.key().lease.send_replace(rig.key().lease_now());
+    through.ctx.head.send_replace(*rig.ctx.head.borrow());
+    through.send(WorkCommand::Submit, 1).await?;
+    assert!(!through.ctx.breakers.deposit.is_open());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_may_still_be_mined_decides_before_a_rehearsal_does() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    let poison = poisoned(&world, &mut rig).await?;
+    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    // As after a fork that took its refusal back: the item is ready again, its transaction may be mined yet.
+    world.db.sql("update work_items set state = 'ready'")?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.leg(&poison).await?, ChainLeg::Submitting);
+    assert_eq!(rig.told().await?, []);
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
+    Ok(())
+}
