@@ -1,6 +1,7 @@
 //! One signing key of this process: who may use it now, what holds it back, and what wakes it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chain::Signer;
@@ -12,6 +13,7 @@ use storage::executor::signers::Lease;
 use tokio::sync::{Notify, watch};
 
 use crate::breakers::POLICY;
+use crate::window;
 
 pub struct Key {
     pub signer: Arc<dyn Signer>,
@@ -23,6 +25,8 @@ pub struct Key {
     pub ration: Breaker,
     /// What a mint could not have of that ration of late, base units: the probe waits until there is as much.
     missing: Mutex<u128>,
+    /// How many of its transactions may wait for a block at once; bounded by the setting.
+    window: AtomicU64,
     /// Wakes its submitter: something may be ready.
     pub work: Notify,
 }
@@ -35,6 +39,7 @@ impl Key {
             breaker: Breaker::new(format!("signer {address}"), POLICY),
             ration: Breaker::new(format!("mint limit of {address}"), POLICY),
             missing: Mutex::default(),
+            window: AtomicU64::new(u64::MAX),
             work: Notify::new(),
             signer,
         }
@@ -72,6 +77,16 @@ impl Key {
 
     pub fn missing(&self) -> u128 {
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn window(&self, most: u64) -> u64 {
+        self.window.load(Ordering::Relaxed).min(most.max(1))
+    }
+
+    /// One more head was seen.
+    pub fn breathe(&self, most: u64, late: bool) {
+        let next = window::next(self.window.load(Ordering::Relaxed), most, late);
+        self.window.store(next, Ordering::Relaxed);
     }
 
     /// Breakers of its own that a command waits for.

@@ -27,3 +27,4 @@ pub mod story;
 pub mod submit;
 pub mod undo;
 pub mod verify;
+pub mod window;

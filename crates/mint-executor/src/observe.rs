@@ -140,6 +140,8 @@ meter::declare! {
         "fiatrails_signer_nonce_gap", "Nonces signed for that no block has used.", [signer()]);
     OLDEST_ATTEMPT: Gauge<1> = Gauge::new(
         "fiatrails_attempt_oldest_seconds", "Age of a signer's oldest transaction that no block holds.", [signer()]);
+    WINDOW: Gauge<1> = Gauge::new(
+        "fiatrails_signer_window", "Transactions that a signer may have without a block at once.", [signer()]);
     OPEN_ITEMS: Gauge<1> = Gauge::new(
         "fiatrails_work_items_open", "Commands not settled.", [label("command", COMMANDS)]);
     TREASURY: Gauge<0> = Gauge::new(
@@ -366,6 +368,11 @@ pub fn in_flight(open: &OpenAttempts) {
     let signer = signer.to_string();
     NONCE_GAP.set([&signer], float(open.nonces));
     OLDEST_ATTEMPT.set([&signer], open.oldest_seconds);
+}
+
+/// Of a key of ours.
+pub fn window(signer: &Address, transactions: u64) {
+    WINDOW.set([&signer.to_string()], float(transactions));
 }
 
 pub fn backlog(items: &[(String, u64)]) {

@@ -23,7 +23,7 @@ pub struct Tuning {
     pub linger: Duration,
     /// Least distance between two batches of a command that are not full.
     pub spacing: Duration,
-    /// Transactions without a block at once.
+    /// Most transactions of a key without a block at once; fewer while the chain does not keep up.
     pub max_in_flight: u64,
     /// Blocks that a transaction may wait for its block before it is signed again at a higher price.
     pub replace_after: u64,

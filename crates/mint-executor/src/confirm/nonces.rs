@@ -65,6 +65,8 @@ impl Keeper {
         let late = open
             .iter()
             .any(|attempt| self.waits.is_late(attempt.id, head.number));
+        key.breathe(ctx.tuning.max_in_flight, late);
+        observe::window(&key.address(), key.window(ctx.tuning.max_in_flight));
         let (Some(lowest), true) = (open.first(), late) else {
             self.uncapped();
             return Ok(());

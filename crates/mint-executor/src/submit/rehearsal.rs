@@ -53,7 +53,7 @@ pub async fn rehearse(
     command: WorkCommand,
     head: &Header,
 ) -> Result<Option<Rehearsal>, WorkError> {
-    let Some(plan) = first_look(ctx, lease, command, head).await? else {
+    let Some(plan) = first_look(ctx, (key, lease), command, head).await? else {
         return Ok(None);
     };
     if plan.members.is_empty() {
@@ -86,13 +86,13 @@ pub async fn rehearse(
 /// Whatever changes until the batch is built is seen there, under locks.
 async fn first_look(
     ctx: &Context,
-    lease: &Lease,
+    (key, lease): (&Key, &Lease),
     command: WorkCommand,
     head: &Header,
 ) -> Result<Option<Plan>, WorkError> {
     let client = ctx.pool.get().await?;
     // Nothing could go, so nothing is asked.
-    if attempts::open_count(&client, &lease.signer).await? >= ctx.tuning.max_in_flight {
+    if attempts::open_count(&client, &lease.signer).await? >= key.window(ctx.tuning.max_in_flight) {
         return Ok(None);
     }
     let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);

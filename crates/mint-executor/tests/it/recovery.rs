@@ -479,3 +479,33 @@ async fn what_the_chain_itself_calls_final_is_final() -> Result<()> {
     assert!(depth < 6, "sooner than by depth: {depth}");
     Ok(())
 }
+
+#[tokio::test]
+async fn while_the_chain_does_not_keep_up_less_is_sent_at_once() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let (first, second) = (world.intent(1)?, world.intent(2)?);
+    rig.submit(&first).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    let dear = u64::try_from(rig.ctx.tuning.fees.cap)? * 2;
+    for _ in 0..9 {
+        dear_block(&world, dear).await?;
+        rig.look().await?;
+    }
+    rig.submit(&second).await?;
+    dear_block(&world, 1_000_000_000).await?;
+    rig.look().await?;
+    assert_eq!(
+        rig.round(WorkCommand::Submit).await?,
+        Built::Nothing,
+        "one is under way, and one is what may be"
+    );
+    for _ in 0..3 {
+        dear_block(&world, 1_000_000_000).await?;
+        rig.look().await?;
+    }
+    assert_eq!(rig.leg(&first).await?, ChainLeg::Escrowed);
+    rig.send(WorkCommand::Submit, 1).await?;
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! How many transactions of a key may wait for a block at once. It shrinks fast while the chain does not keep up, so that a
+//! dear hour holds few of them, and grows slowly again. Pure.
+
+/// The window after one more head, at least one and at most `most`. `late`: a transaction should have had a block by now.
+pub fn next(window: u64, most: u64, late: bool) -> u64 {
+    let most = most.max(1);
+    let window = window.clamp(1, most);
+    if late {
+        (window / 2).max(1)
+    } else {
+        window.saturating_add((window / 4).max(1)).min(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_halves_while_something_is_late_and_grows_by_a_quarter_while_nothing_is() {
+        let table = [
+            (32, 32, true, 16),
+            (3, 32, true, 1),
+            (1, 32, true, 1),
+            (1, 32, false, 2),
+            (16, 32, false, 20),
+            (30, 32, false, 32),
+            (32, 32, false, 32),
+            // An operator's bound is a bound, also when it was another one before.
+            (u64::MAX, 32, false, 32),
+            (u64::MAX, 32, true, 16),
+            (0, 32, true, 1),
+            (7, 0, false, 1),
+        ];
+        for (window, most, late, expected) in table {
+            assert_eq!(
+                next(window, most, late),
+                expected,
+                "{window} of {most}, late: {late}"
+            );
+        }
+    }
+
+    #[test]
+    fn it_is_down_within_five_bad_blocks_and_back_within_a_score_of_good_ones() {
+        let after = |window, late, heads| (0..heads).fold(window, |window, _| next(window, 32, late));
+        assert_eq!(after(32, true, 5), 1);
+        assert_eq!(after(1, false, 20), 32);
+    }
+}
