@@ -11,7 +11,7 @@ use testkit::{eventually, upgrade};
 use super::customers::Customers;
 use super::points::{self, Point};
 use super::rotation;
-use super::stage::{Ground, Stage, Wire};
+use super::stage::{Ground, KEYS, Stage, Wire};
 
 const WORK_QUEUES: [&str; 5] = [
     "mint.submit.v1",
@@ -145,14 +145,18 @@ impl Scene<'_> {
 
     async fn chain_trouble(&mut self, fault: Fault) -> Result<Skipped> {
         let chain = &self.stage.app.chain;
-        let signer = signer(&self.stage.app)?;
+        let signers = signers(&self.stage.app)?;
         match fault {
             Fault::Reorg(depth) => chain.reorg(depth).await?,
             Fault::BaseFee(gwei) => chain.base_fee(gwei).await?,
-            Fault::StealNonce => drop(chain.steal_nonce(&signer).await?),
+            Fault::StealNonce => drop(chain.steal_nonce(&signers[0]).await?),
             _ => {
                 let forgot = eventually(Duration::from_secs(10), "a transaction that waits", async || {
-                    Ok(Some(chain.forget_waiting(&signer).await?).filter(|forgot| *forgot > 0))
+                    let mut forgot = 0;
+                    for signer in &signers {
+                        forgot += chain.forget_waiting(signer).await?;
+                    }
+                    Ok(Some(forgot).filter(|forgot| *forgot > 0))
                 });
                 if forgot.await.is_err() {
                     return Ok(Some("no transaction waited for a block".into()));
@@ -177,13 +181,17 @@ impl Scene<'_> {
     }
 
     async fn hang_past_lease(&mut self) -> Result<()> {
-        let held = |stage: &Stage| stage.app.database.sql("select min(fencing_token) from signers");
-        let before = held(self.stage)?;
+        let held = |stage: &Stage| -> Result<usize> {
+            let sum = "select coalesce(sum(fencing_token), 0)::bigint from signers";
+            Ok(stage.app.database.sql(sum)?.parse()?)
+        };
+        // Each key changes hands once.
+        let wanted = held(self.stage)? + KEYS.len();
         self.stage.app.service(EXECUTOR)?.pause()?;
         self.stage.start_second_executor().await?;
         let stage = &*self.stage;
         let taken = eventually(PATIENCE, "the second executor takes the leases", async || {
-            Ok((held(stage)? != before).then_some(()))
+            Ok((held(stage)? >= wanted).then_some(()))
         });
         taken.await?;
         tokio::time::sleep(PAST_THE_LEASE).await;
@@ -213,14 +221,14 @@ impl Scene<'_> {
     }
 }
 
-/// The executor's account.
-fn signer(app: &testkit::App) -> Result<String> {
-    let address = app
-        .database
-        .sql("select '0x' || encode(address, 'hex') from signers order by address limit 1")?;
-    (address.len() == 42)
-        .then_some(address)
-        .context("no executor has begun")
+/// The executor's accounts, the busiest first; at least one.
+fn signers(app: &testkit::App) -> Result<Vec<String>> {
+    let told = app.database.sql(
+        "select string_agg('0x' || encode(address, 'hex'), ' ' order by next_nonce desc, address) from signers",
+    )?;
+    let signers: Vec<String> = told.split_whitespace().map(str::to_owned).collect();
+    anyhow::ensure!(!signers.is_empty(), "no executor has begun");
+    Ok(signers)
 }
 
 /// Services in the order in which faults go round.

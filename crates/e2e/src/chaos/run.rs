@@ -24,6 +24,8 @@ const USERS: u64 = 16;
 const STUCK: Duration = Duration::from_secs(150);
 /// What an outage held up is through so soon after it.
 const DRAINED_WITHIN: Duration = Duration::from_mins(2);
+/// So many intents leave no key without a share.
+const SHARED_FROM: usize = 60;
 /// What may still be on its way when the last intent has settled: outcomes, acknowledgements, empty transactions.
 const TIDY_WITHIN: Duration = Duration::from_secs(90);
 
@@ -78,6 +80,11 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
         if scenario.only_outages && told.drained > DRAINED_WITHIN {
             let text = format!("took {:?}, at most {DRAINED_WITHIN:?}", told.drained);
             told.violations.push(story_violation("draining", &text));
+        }
+        let idle = stage.idle_keys()?;
+        if idle > 0 && intents >= SHARED_FROM {
+            let text = format!("{idle} of the executor's keys signed nothing");
+            told.violations.push(story_violation("sharing", &text));
         }
         let gather = async || {
             let sent = customers.notes().sent.clone();

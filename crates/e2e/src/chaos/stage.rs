@@ -12,7 +12,7 @@ use testkit::{
 };
 
 /// The executor's keys: each has its share of the intents, its own nonces, and its own lease.
-const KEYS: &[&str] = DEV_PRIVATE_KEYS.split_at(1).1.split_at(3).0;
+pub const KEYS: &[&str] = DEV_PRIVATE_KEYS.split_at(1).1.split_at(3).0;
 
 /// Which of a service's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,6 +158,15 @@ impl Stage {
     pub async fn start_second_executor(&mut self) -> Result<()> {
         self.second = Some(self.start(EXECUTOR).await?);
         Ok(())
+    }
+
+    /// Keys that signed nothing, which is to say: had no share of the work.
+    pub fn idle_keys(&self) -> Result<usize> {
+        let busy = self
+            .app
+            .database
+            .sql("select count(distinct signer) from attempts")?;
+        Ok(KEYS.len().saturating_sub(busy.parse()?))
     }
 
     pub fn wire(&self, service: &'static str, wire: Wire) -> &ChaosProxy {

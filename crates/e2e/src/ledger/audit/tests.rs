@@ -245,3 +245,22 @@ fn what_a_person_settled_is_accounted_for() {
     assert_eq!(verdict.violations, []);
     assert_eq!(verdict.totals.settled, 6);
 }
+
+#[test]
+fn each_key_has_its_own_nonces_and_its_own_leases() {
+    let mut facts = good();
+    facts.signers.push(Signer {
+        address: "0x52".into(),
+        next_nonce: 9,
+        used: 8,
+    });
+    // Older than the other key's token, and its own newest.
+    facts.attempts.push(Attempt {
+        signer: "0x52".into(),
+        ..attempt(3, 8, 1)
+    });
+    let verdict = audit(&facts);
+    let found = verdict.violations.iter();
+    let found: Vec<_> = found.map(|found| (found.sort, found.subject.as_str())).collect();
+    assert_eq!(found, [(Sort::NonceGap, "0x52")]);
+}
