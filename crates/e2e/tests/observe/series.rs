@@ -15,8 +15,8 @@ use crate::{PATIENCE, declared};
 
 /// Odd messages on every queue.
 const MESSAGES: usize = 10;
-/// Of the integrator's key and M-Pesa's; written by a sweep.
-const LAST_USE: &str = "fiatrails_key_last_use_timestamp_seconds";
+/// Of keys of all kinds; written by a sweep.
+const LAST_USE: &str = "key_last_use_timestamp_seconds";
 
 /// Every series of a service, as `name{labels}`.
 async fn scrape(admin_url: &str) -> Result<BTreeSet<String>> {
@@ -163,12 +163,12 @@ async fn odd_requests_and_messages_add_no_series_and_every_series_is_declared() 
     let gateway = app.gateway.as_ref().context("the gateway runs")?.admin_url()?;
 
     flood(&client, 5).await?;
-    // What is shown only now and then must be there before the count begins: the integrator's key, M-Pesa's, and the one
-    // that protects stored answers.
+    // What is shown only now and then must be there before the count begins: the integrator's key, M-Pesa's, the one
+    // that protects stored answers, and those that seal what goes to two queues.
     let before = eventually(PATIENCE, "each key's last use is shown", async || {
         let series = scrape(&gateway).await?;
-        let used = series.iter().filter(|one| one.starts_with(LAST_USE)).count();
-        Ok((used == 3).then_some(series))
+        let used = series.iter().filter(|one| one.contains(LAST_USE)).count();
+        Ok((used == 5).then_some(series))
     })
     .await?;
     assert!(
