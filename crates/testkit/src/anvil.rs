@@ -139,6 +139,10 @@ impl Anvil {
         })
     }
 
+    pub fn mining(&self) -> Mining {
+        self.options.mining
+    }
+
     pub fn url(&self) -> String {
         url(self.port.number())
     }

@@ -3,15 +3,41 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::json;
 
+use crate::anvil::Mining;
 use crate::{Anvil, evm, wait::eventually};
 
 impl Anvil {
     /// The last `depth` blocks are replaced by as many empty ones; their transactions are gone.
     pub async fn reorg(&self, depth: u64) -> Result<()> {
-        self.rpc("anvil_reorg", json!([depth, []])).await.map(drop)
+        // A block that the clock mines meanwhile would leave the node without the blocks between.
+        let pace = match self.mining() {
+            Mining::Every(seconds) => Some(Duration::from_secs_f64(seconds).as_secs().max(1)),
+            Mining::Automine | Mining::Manual => None,
+        };
+        let mine_every = async |seconds: u64| self.rpc("evm_setIntervalMining", json!([seconds])).await;
+        if pace.is_some() {
+            mine_every(0).await?;
+        }
+        let done = self.rpc("anvil_reorg", json!([depth, []])).await;
+        if let Some(seconds) = pace {
+            mine_every(seconds).await?;
+        }
+        done?;
+        self.is_whole(depth).await
+    }
+
+    /// A node that lost blocks would be taken for a fault of whoever follows it.
+    async fn is_whole(&self, depth: u64) -> Result<()> {
+        let head = evm::block_number(&self.url()).await?;
+        for number in head.saturating_sub(depth + 2)..=head {
+            let at = json!([format!("{number:#x}"), false]);
+            let block = self.rpc("eth_getBlockByNumber", at).await?;
+            ensure!(!block.is_null(), "the node of the test lost its block {number}");
+        }
+        Ok(())
     }
 
     /// Whatever of this sender waits for a block.

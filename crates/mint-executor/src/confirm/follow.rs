@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chain::ChainError;
 use chain::watch::Header;
 use storage::executor::blocks::{self, BlockRow};
 use storage::executor::follower::Following;
@@ -51,7 +52,9 @@ impl Follower {
             } else {
                 ctx.chain.header(next).await?
             };
-            let Some(header) = header else { break };
+            let Some(header) = header else {
+                return Err(hole(&head, next).into());
+            };
             if tip.is_some_and(|tip| tip.hash != *header.parent.as_bytes()) {
                 self.go_back(ctx, lease).await?;
                 // The head we hold may be of the abandoned fork: look again.
@@ -146,6 +149,14 @@ impl Follower {
         }
         self.seen = Some(now);
     }
+}
+
+/// A node that has more than one store behind it, or that lost some of its blocks.
+fn hole(head: &Header, number: u64) -> ChainError {
+    ChainError::Unavailable(format!(
+        "the node's head is block {}, and it knows no block {number}",
+        head.number
+    ))
 }
 
 pub fn row_of(header: &Header) -> BlockRow {

@@ -74,3 +74,22 @@ async fn a_node_that_has_lost_its_receipts_makes_nothing_go_out_again() -> Resul
     assert_eq!(world.db.sql("select state from attempts")?, "final");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_node_without_one_of_its_blocks_is_an_error_that_names_it() -> Result<()> {
+    let world = World::new().await?;
+    let missing = testkit::evm::block_number(&world.node.url()).await? + 1;
+    let hole = Fault::Hole(format!("{missing:#x}"));
+    let holed = faulty(world.node.url(), "eth_getBlockByNumber", hole).await?;
+    let mut rig = world.executor_through(&holed)?;
+    rig.lead().await?;
+    world.node.mine(2).await?;
+    let error = rig.look().await.err().map(|error| error.to_string());
+    assert!(
+        error
+            .as_ref()
+            .is_some_and(|error| error.contains(&format!("no block {missing}"))),
+        "{error:?}"
+    );
+    Ok(())
+}
