@@ -74,7 +74,8 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
     Ok(())
 }
 
-async fn write(ctx: &Context, tx: &Transaction<'_>, effects: Effects) -> Result<Vec<Trip>, WorkError> {
+/// All that the effects change, in the transaction that locked it; the trips are for after its commit.
+pub async fn write(ctx: &Context, tx: &Transaction<'_>, effects: Effects) -> Result<Vec<Trip>, WorkError> {
     items::update(tx, &effects.items).await?;
     attempts::set_outcomes(tx, &effects.endings).await?;
     let told: Vec<(&LegRow, Outcome)> = effects

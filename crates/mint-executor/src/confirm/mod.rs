@@ -1,7 +1,7 @@
 //! Following the chain: once per block gather facts, decide, and settle in one transaction; between blocks nothing.
 
 mod apply;
-pub mod effects;
+pub(crate) mod effects;
 mod follow;
 mod gather;
 pub mod nonces;
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use runtime::Stop;
 
+pub(crate) use apply::write;
 pub use follow::Follower;
 use watch::Watcher;
 

@@ -13,7 +13,7 @@ use tracing::Span;
 
 use super::Built;
 use super::plan::{self, Member, Plan, Standing};
-use super::refuse::refuse;
+use super::refuse::{Refused, refuse};
 use super::rehearsal::Rehearsal;
 use crate::context::{Context, WorkError};
 use crate::decide::waiting_legs;
@@ -51,7 +51,7 @@ pub async fn build(
         .map(|(id, member)| observe::signing(command, *id, member))
         .collect();
     items::update(&tx, &plan.changes).await?;
-    let (mut legs, trips) = refuse(ctx, &tx, (lease, head), legs, &plan.refused).await?;
+    let refused = refuse(ctx, &tx, (lease, head), &mut legs, &plan.refused).await?;
     let mut built = if plan.changes.is_empty() && plan.refused.is_empty() {
         Built::Nothing
     } else {
@@ -80,7 +80,7 @@ pub async fn build(
     if let Built::Attempt { signed, .. } = &built {
         observe::signed(command, &spans, nonce, &signed.hash);
     }
-    tell(ctx, &plan, trips);
+    tell(ctx, &plan, refused);
     Ok((built, plan.undo))
 }
 
@@ -115,13 +115,11 @@ async fn store(
 }
 
 /// What is told of a round once it is committed.
-fn tell(ctx: &Context, plan: &Plan, trips: Vec<crate::confirm::effects::Trip>) {
+fn tell(ctx: &Context, plan: &Plan, refused: Refused) {
     for (item, class, text) in &plan.parked {
         observe::parked(item, class, text);
     }
-    for (signer, refusal) in trips {
-        ctx.refused(&signer, refusal);
-    }
+    refused.tell(ctx);
     if !plan.refused.is_empty() {
         ctx.relay.now();
     }

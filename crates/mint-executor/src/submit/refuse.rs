@@ -4,36 +4,60 @@ use std::time::Duration;
 
 use chain::watch::Header;
 use domain::ids::IntentId;
-use messaging::wire::Outcome;
 use storage::Transaction;
+use storage::executor::attempts;
 use storage::executor::items::{ItemChange, ItemRow, ItemState};
 use storage::executor::legs::LegRow;
 use storage::executor::signers::Lease;
-use storage::executor::{attempts, items};
 
 use super::rehearsal::Advice;
 use crate::confirm::effects::{Effects, NEEDS_A_PERSON, Trip};
+use crate::confirm::write;
 use crate::context::{Context, WorkError};
-use crate::decide::Step;
-use crate::{observe, outcome};
+use crate::decide::{Ending, Step};
+use crate::observe;
 
 /// How long an item rests that the head would refuse for good, and a final block not yet.
 const REFUSED_WAIT: Duration = Duration::from_secs(2);
 
-/// In the transaction that locked the items and their legs.
+/// What was refused, to be told once it is committed.
+#[derive(Debug, Default)]
+pub struct Refused {
+    settled: Vec<(ItemRow, Ending, Step)>,
+    trips: Vec<Trip>,
+}
+
+impl Refused {
+    pub fn tell(self, ctx: &Context) {
+        for (item, ending, step) in &self.settled {
+            match step {
+                Step::Park(class) => observe::parked(item, class, NEEDS_A_PERSON),
+                Step::Refused => observe::compliance(*ending),
+                _ => {}
+            }
+        }
+        for (signer, refusal) in self.trips {
+            ctx.refused(&signer, refusal);
+        }
+    }
+}
+
+/// In the transaction that locked the items and their legs. The legs of the refused are taken out of `legs`, and saved.
 pub async fn refuse(
     ctx: &Context,
     tx: &Transaction<'_>,
     (lease, head): (&Lease, &Header),
-    legs: Vec<LegRow>,
+    legs: &mut Vec<LegRow>,
     refused: &[(ItemRow, Advice)],
-) -> Result<(Vec<LegRow>, Vec<Trip>), WorkError> {
+) -> Result<Refused, WorkError> {
     if refused.is_empty() {
-        return Ok((legs, Vec::new()));
+        return Ok(Refused::default());
     }
     let ids: Vec<IntentId> = refused.iter().map(|(item, _)| item.intent_id).collect();
     let in_race = attempts::in_race(tx, &ids).await?;
-    let mut effects = Effects::new(head.number, legs);
+    let theirs = legs.extract_if(.., |leg| ids.contains(&leg.intent_id)).collect();
+    let mut effects = Effects::new(head.number, theirs);
+    let mut settled = Vec::new();
     for (item, advice) in refused {
         match *advice {
             Advice::Send => {}
@@ -46,25 +70,14 @@ pub async fn refuse(
                     effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?;
                 }
                 step => {
-                    match step {
-                        Step::Park(class) => observe::parked(item, class, NEEDS_A_PERSON),
-                        Step::Refused => observe::compliance(ending),
-                        _ => {}
-                    }
                     effects.step((item, &lease.signer), (step, record))?;
+                    settled.push((item.clone(), ending, step));
                 }
             },
         }
     }
-    items::update(tx, &effects.items).await?;
-    let told: Vec<(&LegRow, Outcome)> = effects
-        .told
-        .iter()
-        .filter_map(|(id, outcome)| Some((effects.leg(id)?, *outcome)))
-        .collect();
-    outcome::push(ctx, tx, &told).await?;
-    let trips = effects.trips.clone();
-    Ok((effects.into_legs(), trips))
+    let trips = write(ctx, tx, effects).await?;
+    Ok(Refused { settled, trips })
 }
 
 fn rest(item: &ItemRow, why: &str) -> ItemChange {

@@ -11,6 +11,16 @@ use serde_json::Value;
 
 use crate::dlq_rig::{QUEUE, Rig, column};
 
+const REPLAY: [&str; 7] = [
+    "dlq",
+    "replay",
+    "--queue",
+    "mint.refund",
+    "--reason",
+    "drill",
+    "--yes",
+];
+
 #[tokio::test]
 async fn an_entry_tells_its_story_and_is_replayed_as_a_new_sealed_message() -> Result<()> {
     let rig = Rig::start().await?;
@@ -102,17 +112,7 @@ async fn what_is_not_sealed_by_us_is_never_replayed_but_can_be_discarded() -> Re
         listed.contains("INVALID") && listed.contains("sha256:") && !listed.contains('\u{1b}'),
         "{listed}"
     );
-    let all = [
-        "dlq",
-        "replay",
-        "--queue",
-        "mint.refund",
-        "--reason",
-        "drill",
-        "--yes",
-        "--json",
-    ];
-    let ran = rig.cli.run(&all)?;
+    let ran = rig.cli.run(&[&REPLAY[..], &["--json"]].concat())?;
     assert_eq!(ran.code, 1, "{ran:?}");
     let told: Value = serde_json::from_str(&ran.stdout)?;
     assert_eq!(
@@ -261,18 +261,9 @@ async fn a_command_is_replayed_while_the_deployment_is_not_final_yet() -> Result
     let rig = Rig::start().await?;
     rig.park(&rig.message("TX1")?.bytes, "unavailable").await?;
     let head = testkit::evm::block_number(&rig.node.url()).await?;
-    let replay = [
-        "dlq",
-        "replay",
-        "--queue",
-        "mint.refund",
-        "--reason",
-        "drill",
-        "--yes",
-    ];
     let cli = rig.cli.clone();
     let cli = cli.with("FIATRAILS_POLICY_CHAIN_CONFIRMATIONS", head.to_string());
-    assert_eq!(cli.json(&replay)?["counts"]["replayed"], 1);
+    assert_eq!(cli.json(&REPLAY)?["counts"]["replayed"], 1);
     assert_eq!(rig.work().await?.len(), 1);
     Ok(())
 }
