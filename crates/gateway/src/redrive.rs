@@ -24,8 +24,10 @@ use crate::answers;
 use crate::observe;
 use crate::routes::mpesa::on_the_wire;
 
-/// Most messages of one kind in one pass.
-const LIMIT: i64 = 500;
+/// Messages in one statement: what a large one needs, its connection keeps for as long as it lives.
+const PAGE: i64 = 64;
+/// Most pages of one kind in one pass.
+const PAGES: u32 = 8;
 
 /// What the pass needs.
 pub struct Redrive {
@@ -46,6 +48,22 @@ enum RedriveError {
     Storage(#[from] StorageError),
     #[error(transparent)]
     Seal(#[from] SealError),
+}
+
+#[derive(PartialEq, Eq)]
+enum Page {
+    Full,
+    Last,
+}
+
+impl Page {
+    fn of(rows: usize) -> Self {
+        if i64::try_from(rows).is_ok_and(|rows| rows < PAGE) {
+            Self::Last
+        } else {
+            Self::Full
+        }
+    }
 }
 
 /// Everything older is known to have arrived, or has a mark.
@@ -74,21 +92,30 @@ impl Redrive {
     async fn pass(&self, settled: &mut Settled) -> Result<(), RedriveError> {
         let window = self.window(settled.intents);
         settled.intents = intents::oldest_unsettled(&self.pool.get().await?, &window).await?;
-        self.intents(settled.intents).await?;
+        for _ in 0..PAGES {
+            if self.intents(settled.intents).await? == Page::Last {
+                break;
+            }
+        }
         let window = self.window(settled.reports);
         settled.reports = reports::oldest_unsettled(&self.pool.get().await?, &window).await?;
-        self.reports(settled.reports).await
+        for _ in 0..PAGES {
+            if self.reports(settled.reports).await? == Page::Last {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn window(&self, since: OffsetDateTime) -> RedriveWindow {
         RedriveWindow {
             since,
             after_seconds: self.after_seconds.into(),
-            limit: LIMIT,
+            limit: PAGE,
         }
     }
 
-    async fn intents(&self, since: OffsetDateTime) -> Result<(), RedriveError> {
+    async fn intents(&self, since: OffsetDateTime) -> Result<Page, RedriveError> {
         let window = self.window(since);
         let queue = WorkQueue::MintSubmit.name();
         let rows = intents::to_redrive(&self.pool.get().await?, &window, queue).await?;
@@ -107,7 +134,7 @@ impl Redrive {
         self.send(queue, messages, subjects).await
     }
 
-    async fn reports(&self, since: OffsetDateTime) -> Result<(), RedriveError> {
+    async fn reports(&self, since: OffsetDateTime) -> Result<Page, RedriveError> {
         let window = self.window(since);
         let queue = WorkQueue::MpesaResult.name();
         let rows = reports::to_redrive(&self.pool.get().await?, &window, queue).await?;
@@ -139,9 +166,10 @@ impl Redrive {
         queue: &'static str,
         messages: Vec<OutboxRow>,
         mut subjects: Vec<String>,
-    ) -> Result<(), RedriveError> {
+    ) -> Result<Page, RedriveError> {
+        let page = Page::of(subjects.len());
         if subjects.is_empty() {
-            return Ok(());
+            return Ok(page);
         }
         subjects.sort_unstable();
         let mut client = self.pool.get().await?;
@@ -153,7 +181,7 @@ impl Redrive {
             self.wake.now();
             observe::redriven(queue, messages.len());
         }
-        Ok(())
+        Ok(page)
     }
 
     fn command(&self, row: &MintIntent) -> Result<OutboxRow, SealError> {

@@ -4,7 +4,7 @@ use domain::clock::{Clock as _, System};
 use domain::ids::IntentId;
 use gateway::answers;
 use runtime::KeyDirectory;
-use serde_json::Value;
+use serde_json::{Value, json};
 use storage::gateway::redrive::RedriveWindow;
 use storage::gateway::{intents, reports};
 use testkit::eventually;
@@ -112,4 +112,40 @@ async fn a_purged_queue_loses_nothing_after_a_long_outage() {
         .lines()
         .filter(|line| line.starts_with("fiatrails_tampered_rows_total"));
     assert!(tampered.all(|line| line.ends_with(" 0")), "both are ours");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_pass_sends_more_than_a_page() {
+    const MANY: usize = 150;
+    // A pass every ten seconds.
+    let mut rig = Rig::with(&[
+        ("FIATRAILS_POLICY_WINDOWS_REDRIVE_SECONDS", "40"),
+        ("RATE_LIMIT_BURST", "1000"),
+    ])
+    .await;
+    let mut ids = Vec::new();
+    for n in 0..MANY {
+        let small = json!("10000000000000000000");
+        let reply = rig
+            .send(&rig.intent(&format!("TX{n}")).field("amount", small))
+            .await;
+        assert_eq!(reply.status, 201, "{}", reply.told());
+        ids.push(reply.text("intentId"));
+    }
+    rig.end().await;
+    rig.vhost.purge("mint.submit.v1").await.unwrap();
+    rig.sql("delete from gateway_outbox");
+    for id in &ids {
+        age_intent(&rig, id, Duration::minutes(2)).await;
+    }
+    rig.start().await;
+    arrived(&rig, "mint.submit.v1").await;
+    let at_once = std::time::Duration::from_secs(5);
+    let waiting = eventually(at_once, "the same pass sends the rest", async || {
+        let waiting = rig.vhost.peek("mint.submit.v1", 500).await?;
+        Ok((waiting.len() >= MANY).then_some(waiting))
+    })
+    .await
+    .unwrap();
+    assert_eq!(waiting.len(), MANY, "each once");
 }
