@@ -23,7 +23,7 @@ use tracing::Span;
 use crate::context::WorkError;
 use crate::decide::Ending;
 use crate::story::Story;
-use crate::submit::Advice;
+use crate::submit::{Advice, Refusal};
 use crate::verify::queue_of;
 
 pub use spans::{collecting, signing, telling};
@@ -173,7 +173,7 @@ pub fn signed(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
 pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Advice>) {
     let mut result = "clean";
     for advice in heard {
-        let (Advice::Settle { ending, .. } | Advice::Wait(ending)) = advice else {
+        let Advice::Keep(Refusal::Settle { ending, .. } | Refusal::Wait(ending)) = advice else {
             continue;
         };
         result = "refusing";

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::build::build;
-pub use self::rehearsal::{Advice, Rehearsal, rehearse};
+pub use self::rehearsal::{Advice, Refusal, Rehearsal, rehearse};
 
 use crate::context::{Context, WorkError};
 use crate::key::Key;

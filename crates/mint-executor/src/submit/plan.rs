@@ -10,7 +10,7 @@ use storage::executor::legs::{Because, LegRow};
 use storage::executor::signers::{self, Lease};
 use storage::{Session, StorageError};
 
-use super::rehearsal::{Advice, Rehearsal};
+use super::rehearsal::{Advice, Refusal, Rehearsal};
 use crate::context::Context;
 use crate::decide::{Fit, fits};
 use crate::undo::Wanted;
@@ -30,7 +30,7 @@ pub struct Plan {
     /// Items whose intent is to be dropped if the chain knows nothing of it.
     pub undo: Vec<Wanted>,
     /// Items that could go, but for what the rehearsal said of them.
-    pub refused: Vec<(ItemRow, Advice)>,
+    pub refused: Vec<(ItemRow, Refusal)>,
     /// Item, class and text, to be told once it is done.
     pub parked: Vec<(ItemRow, &'static str, String)>,
 }
@@ -109,7 +109,7 @@ pub fn make(
                     start(standing.own, command, leg, item.message_id)?;
                     plan.go(item, verified);
                 }
-                Some(advice) => plan.refused.push((item.clone(), advice)),
+                Some(Advice::Keep(refusal)) => plan.refused.push((item.clone(), refusal)),
                 // It came since; the next round asks.
                 None => {}
             },

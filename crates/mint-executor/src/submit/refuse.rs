@@ -10,7 +10,7 @@ use storage::executor::items::{ItemChange, ItemRow, ItemState};
 use storage::executor::legs::LegRow;
 use storage::executor::signers::Lease;
 
-use super::rehearsal::Advice;
+use super::rehearsal::Refusal;
 use crate::confirm::effects::{Effects, NEEDS_A_PERSON, Trip};
 use crate::confirm::write;
 use crate::context::{Context, WorkError};
@@ -48,7 +48,7 @@ pub async fn refuse(
     tx: &Transaction<'_>,
     (lease, head): (&Lease, &Header),
     legs: &mut Vec<LegRow>,
-    refused: &[(ItemRow, Advice)],
+    refused: &[(ItemRow, Refusal)],
 ) -> Result<Refused, WorkError> {
     if refused.is_empty() {
         return Ok(Refused::default());
@@ -58,11 +58,10 @@ pub async fn refuse(
     let theirs = legs.extract_if(.., |leg| ids.contains(&leg.intent_id)).collect();
     let mut effects = Effects::new(head.number, theirs);
     let mut settled = Vec::new();
-    for (item, advice) in refused {
-        match *advice {
-            Advice::Send => {}
-            Advice::Wait(ending) => effects.items.push(rest(item, ending.name())),
-            Advice::Settle { ending, record, step } => match step {
+    for (item, refusal) in refused {
+        match *refusal {
+            Refusal::Wait(ending) => effects.items.push(rest(item, ending.name())),
+            Refusal::Settle { ending, record, step } => match step {
                 Step::Again(_) | Step::Smaller(_) => effects.step((item, &lease.signer), (step, record))?,
                 // What may still be mined, or mined again after a fork, decides first.
                 _ if in_race.contains(&item.intent_id) => effects.items.push(rest(item, ending.name())),

@@ -14,7 +14,7 @@ use storage::executor::signers::Lease;
 use storage::executor::{attempts, blocks, items, legs};
 use tokio::time::timeout;
 
-pub use self::judge::Advice;
+pub use self::judge::{Advice, Refusal};
 use self::judge::{AtFinal, lasts};
 use super::build::calldata;
 use super::plan::{self, Plan, Standing};

@@ -8,6 +8,12 @@ use crate::decide::{Ending, Hold, ItemFacts, Record, Step, after};
 pub enum Advice {
     /// Into the batch.
     Send,
+    Keep(Refusal),
+}
+
+/// What becomes of an item that is kept out of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
     /// As if the chain had refused it so, without the gas.
     Settle {
         ending: Ending,
@@ -38,10 +44,12 @@ pub fn lasts(head: ItemFacts) -> bool {
 
 /// `head`: what the batch's call came to, and no record.
 pub fn advice(head: ItemFacts, at_final: Option<AtFinal>) -> Advice {
-    let settle = |record, step| Advice::Settle {
-        ending: head.ending,
-        record,
-        step,
+    let settle = |record, step| {
+        Advice::Keep(Refusal::Settle {
+            ending: head.ending,
+            record,
+            step,
+        })
     };
     if !lasts(head) {
         return match after(head) {
@@ -51,7 +59,7 @@ pub fn advice(head: ItemFacts, at_final: Option<AtFinal>) -> Advice {
     }
     match at_final {
         None => Advice::Send,
-        Some(there) if there.ending != head.ending => Advice::Wait(head.ending),
+        Some(there) if there.ending != head.ending => Advice::Keep(Refusal::Wait(head.ending)),
         Some(there) => {
             let step = after(ItemFacts {
                 record: there.record,
@@ -93,7 +101,7 @@ mod tests {
                             record: Record::Absent,
                         }),
                     ] {
-                        if let Advice::Settle { step, .. } = advice(head, at_final) {
+                        if let Advice::Keep(Refusal::Settle { step, .. }) = advice(head, at_final) {
                             assert!(
                                 matches!(step, Step::Again(Hold::Breaker(_)) | Step::Smaller(_)),
                                 "{head:?} {at_final:?}: {step:?}"
@@ -108,7 +116,8 @@ mod tests {
     #[test]
     fn each_answer_has_one_advice() {
         let pending = Record::Present(IntentStatus::Pending);
-        let settled = |ending, record, step| Advice::Settle { ending, record, step };
+        let settled = |ending, record, step| Advice::Keep(Refusal::Settle { ending, record, step });
+        let waits = |ending| Advice::Keep(Refusal::Wait(ending));
         let final_says = |ending, record| Some(AtFinal { ending, record });
         let told = Ending::Told;
         let breaker = |ending: Ending| {
@@ -150,7 +159,7 @@ mod tests {
                 Submit,
                 told(O::DailyLimitExceeded),
                 final_says(told(O::Done), Record::Absent),
-                Advice::Wait(told(O::DailyLimitExceeded)),
+                waits(told(O::DailyLimitExceeded)),
             ),
             (
                 Submit,
@@ -162,7 +171,7 @@ mod tests {
                 Execute,
                 told(O::NotCompliant),
                 final_says(told(O::NotFound), Record::Absent),
-                Advice::Wait(told(O::NotCompliant)),
+                waits(told(O::NotCompliant)),
             ),
             (
                 Execute,
