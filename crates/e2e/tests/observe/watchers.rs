@@ -166,3 +166,18 @@ fn grafana_is_given_the_dashboards_and_the_source_that_they_ask() -> Result<()> 
     assert_eq!(uids.len(), 3, "{uids:?}");
     Ok(())
 }
+
+#[test]
+fn what_runs_for_good_says_whether_it_is_well() -> Result<()> {
+    let compose = yaml("compose.yaml")?;
+    let images = std::fs::read_to_string(testkit::dirs::workspace().join("deploy/Dockerfile"))?;
+    let services = compose["services"].as_object().context("no services")?;
+    let mute: Vec<&str> = services
+        .iter()
+        .filter(|(_, service)| service["restart"] == "unless-stopped" && service["healthcheck"].is_null())
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !images.contains(&format!("CMD [\"{name}\", \"--check-ready\"]")))
+        .collect();
+    assert_eq!(mute, ["collector"], "nothing in its image could ask it");
+    Ok(())
+}
