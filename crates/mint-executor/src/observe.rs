@@ -142,6 +142,8 @@ meter::declare! {
         "fiatrails_attempt_oldest_seconds", "Age of a signer's oldest transaction that no block holds.", [signer()]);
     WINDOW: Gauge<1> = Gauge::new(
         "fiatrails_signer_window", "Transactions that a signer may have without a block at once.", [signer()]);
+    WINDOW_LIMIT: Gauge<0> = Gauge::new(
+        "fiatrails_signer_window_limit", "What that may rise to for any signer: EXECUTOR_MAX_IN_FLIGHT.", []);
     OPEN_ITEMS: Gauge<1> = Gauge::new(
         "fiatrails_work_items_open", "Commands not settled.", [label("command", COMMANDS)]);
     TREASURY: Gauge<0> = Gauge::new(
@@ -370,9 +372,10 @@ pub fn in_flight(open: &OpenAttempts) {
     OLDEST_ATTEMPT.set([&signer], open.oldest_seconds);
 }
 
-/// Of a key of ours.
-pub fn window(signer: &Address, transactions: u64) {
+/// Of a key of ours. `limit`: what the window may rise to.
+pub fn window(signer: &Address, transactions: u64, limit: u64) {
     WINDOW.set([&signer.to_string()], float(transactions));
+    WINDOW_LIMIT.set([], float(limit));
 }
 
 pub fn backlog(items: &[(String, u64)]) {

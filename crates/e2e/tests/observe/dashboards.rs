@@ -1,7 +1,7 @@
 //! The committed dashboards over a real Prometheus that scraped a working stack: no panel is empty.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -89,24 +89,41 @@ fn every_panel_explains_itself() -> Result<()> {
     Ok(())
 }
 
-/// Intents and payments, some of them refused, for so long.
+/// Nobody sees what lies under another panel.
+#[test]
+fn no_panel_lies_over_another_or_beyond_the_edge() -> Result<()> {
+    for (name, dashboard) in dashboards()? {
+        let mut taken = BTreeMap::new();
+        for panel in dashboard["panels"].as_array().context("no panels")? {
+            let place = |side: &str| panel["gridPos"][side].as_u64().context("no place");
+            let (x, y, width, height) = (place("x")?, place("y")?, place("w")?, place("h")?);
+            let title = panel["title"].to_string();
+            assert!(x + width <= 24, "{name}: {title} leaves the grid");
+            for cell in (y..y + height).flat_map(|row| (x..x + width).map(move |column| (column, row))) {
+                let other = taken.insert(cell, title.clone());
+                assert_eq!(other, None, "{name}: {title} lies over another");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Intents and payments, some of them refused by us and some by the chain, for so long.
 async fn work(app: &App, time: Duration) -> Result<()> {
-    let (client, user) = (app.client()?, fresh_address()?);
+    let (client, user, stranger) = (app.client()?, fresh_address()?, fresh_address()?);
     app.allow(&user).await?;
     let end = Instant::now() + time;
     while Instant::now() < end {
-        let one = async || {
+        let one = async |user: &String| {
             let tx_ref = fresh_tx_ref("LOAD-")?;
             client
-                .create(&fresh_key()?, &intent_body(&user, 10, &tx_ref))
+                .create(&fresh_key()?, &intent_body(user, 10, &tx_ref))
                 .await?;
             let paid = paid_body(&tx_ref, 10, &random_hex::<5>()?.to_uppercase())?;
             client.callback(&paid).await?;
-            client
-                .create(&fresh_key()?, &intent_body(&user, 0, &tx_ref))
-                .await
+            client.create(&fresh_key()?, &intent_body(user, 0, &tx_ref)).await
         };
-        try_join_all((0..4).map(|_| one())).await?;
+        try_join_all([&user, &user, &user, &stranger].map(one)).await?;
     }
     Ok(())
 }

@@ -65,8 +65,9 @@ impl Keeper {
         let late = open
             .iter()
             .any(|attempt| self.waits.is_late(attempt.id, head.number));
-        key.breathe(ctx.tuning.max_in_flight, late);
-        observe::window(&key.address(), key.window(ctx.tuning.max_in_flight));
+        let most = ctx.tuning.max_in_flight;
+        key.breathe(most, late);
+        observe::window(&key.address(), key.window(most), most);
         let (Some(lowest), true) = (open.first(), late) else {
             self.uncapped();
             return Ok(());
