@@ -117,10 +117,7 @@ impl<'a> Sweep<'a> {
             })?;
             held.push(Held::of(self.queue, delivery));
         }
-        let cancel = self
-            .channel
-            .basic_cancel(consumer.tag(), BasicCancelOptions::default());
-        self.dead.broker.bounded("basic.cancel", cancel).await?;
+        self.cancel(&consumer).await?;
         let got = u64::try_from(held.len()).unwrap_or(u64::MAX);
         self.left = if got == 0 {
             0
@@ -180,6 +177,9 @@ impl<'a> Sweep<'a> {
     /// Gives back what is still held, and waits (not for ever) until it can be seen again, so that the next
     /// command of the same person finds it.
     pub async fn finish(self) -> Result<(), DeadLetterError> {
+        if self.removed > 0 {
+            self.until_applied().await?;
+        }
         let all = BasicNackOptions {
             multiple: true,
             requeue: true,
@@ -206,6 +206,21 @@ impl<'a> Sweep<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the queue has applied what was settled. A channel of the broker keeps back settlements of a quorum
+    /// queue once some thirty are under way and forgets them when it closes; a consumer's beginning and end are calls
+    /// that the queue answers after all that was sent before them, and by then the channel has sent the rest.
+    async fn until_applied(&self) -> Result<(), BrokerError> {
+        let barrier = self.consumer(1).await?;
+        self.cancel(&barrier).await
+    }
+
+    async fn cancel(&self, consumer: &lapin::Consumer) -> Result<(), BrokerError> {
+        let cancel = self
+            .channel
+            .basic_cancel(consumer.tag(), BasicCancelOptions::default());
+        self.dead.broker.bounded("basic.cancel", cancel).await
     }
 
     async fn consumer(&self, page: u16) -> Result<lapin::Consumer, BrokerError> {

@@ -131,6 +131,28 @@ async fn a_replay_interrupted_before_its_entry_was_taken_sends_the_same_message_
     assert_eq!((sent[0].causation_id, sent[1].causation_id), (Some(id), Some(id)));
 }
 
+/// The broker's own client of a quorum queue keeps back settlements once some thirty are under way, and forgets them
+/// when the channel closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_settles_many_one_by_one_settles_all_of_them() {
+    let rig = Rig::new().await;
+    let mut left = 1500;
+    park(&rig, left).await;
+    while left > 500 {
+        let mut discarded = 0;
+        let mut turn = false;
+        let every_other = |_: &DeadLetter| {
+            turn = !turn;
+            discarded += u32::from(turn);
+            if turn { Act::Discard } else { Act::Keep }
+        };
+        rig.sweep_pages(1, every_other).await;
+        assert_eq!(discarded, 125);
+        left -= discarded;
+        rig.until_ready(QUEUE.dead_name(), left).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_discard_removes_only_its_entry() {
     let rig = Rig::new().await;

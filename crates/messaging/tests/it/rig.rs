@@ -201,11 +201,16 @@ impl Rig {
     }
 
     /// Goes through the whole dead queue and does what `decide` says to each entry.
-    pub async fn sweep(&self, mut decide: impl FnMut(&DeadLetter) -> Act) -> Vec<Settled> {
+    pub async fn sweep(&self, decide: impl FnMut(&DeadLetter) -> Act) -> Vec<Settled> {
+        self.sweep_pages(usize::MAX, decide).await
+    }
+
+    /// The same with at most so many pages of the dead queue.
+    pub async fn sweep_pages(&self, most: usize, mut decide: impl FnMut(&DeadLetter) -> Act) -> Vec<Settled> {
         let dead = self.dead();
         let mut sweep = dead.sweep(QUEUE).await.unwrap();
         let mut settled = Vec::new();
-        loop {
+        for _ in 0..most {
             let page = sweep.page(PAGE).await.unwrap();
             if page.is_empty() {
                 break;
