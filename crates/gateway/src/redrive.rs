@@ -66,6 +66,12 @@ impl Page {
     }
 }
 
+#[derive(Clone, Copy)]
+enum Kind {
+    Intents,
+    Reports,
+}
+
 /// Everything older is known to have arrived, or has a mark.
 #[derive(Clone, Copy)]
 struct Settled {
@@ -92,15 +98,21 @@ impl Redrive {
     async fn pass(&self, settled: &mut Settled) -> Result<(), RedriveError> {
         let window = self.window(settled.intents);
         settled.intents = intents::oldest_unsettled(&self.pool.get().await?, &window).await?;
-        for _ in 0..PAGES {
-            if self.intents(settled.intents).await? == Page::Last {
-                break;
-            }
-        }
+        self.pages(Kind::Intents, settled.intents).await?;
         let window = self.window(settled.reports);
         settled.reports = reports::oldest_unsettled(&self.pool.get().await?, &window).await?;
+        self.pages(Kind::Reports, settled.reports).await?;
+        Ok(())
+    }
+
+    /// Page after page, until one is not full.
+    async fn pages(&self, kind: Kind, since: OffsetDateTime) -> Result<(), RedriveError> {
         for _ in 0..PAGES {
-            if self.reports(settled.reports).await? == Page::Last {
+            let page = match kind {
+                Kind::Intents => self.intents(since).await?,
+                Kind::Reports => self.reports(since).await?,
+            };
+            if page == Page::Last {
                 break;
             }
         }
