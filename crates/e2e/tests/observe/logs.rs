@@ -10,6 +10,7 @@ use testkit::app::{App, Options};
 use testkit::client::fresh_address;
 
 use crate::PATIENCE;
+use crate::log_fields::listed;
 
 pub const LOGGING: &str = include_str!("../../../../docs/LOGGING.md");
 
@@ -19,19 +20,35 @@ fn services(app: &App) -> Result<[&ChildService; 3]> {
     all().context("a service does not run")
 }
 
-/// Every line is JSON with what any line has.
+/// Every line is JSON with what any line has, and nothing that the page does not list.
 fn lines_about(tx_ref: &str, log: &str) -> Result<Vec<Value>> {
+    let listed = listed()?;
     let mut about = Vec::new();
     for line in log.lines() {
         let line: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
         for always in ["timestamp", "level", "target", "message"] {
             ensure!(line[always].is_string(), "{always}: {line}");
         }
+        let unlisted = unlisted(&line, &listed);
+        ensure!(
+            unlisted.is_empty(),
+            "{unlisted:?} are not in docs/LOGGING.md: {line}"
+        );
         if fields(&line, "tx_ref").any(|named| named == tx_ref) {
             about.push(line);
         }
     }
     Ok(about)
+}
+
+/// Fields of the line and of its work that the page does not list.
+fn unlisted<'a>(line: &'a Value, listed: &BTreeSet<String>) -> Vec<&'a String> {
+    let spans = line["spans"].as_array().into_iter().flatten();
+    let names = spans
+        .chain([line])
+        .filter_map(Value::as_object)
+        .flat_map(serde_json::Map::keys);
+    names.filter(|name| !listed.contains(*name)).collect()
 }
 
 /// A field of the line, and of all the work it belongs to.

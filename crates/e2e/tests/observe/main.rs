@@ -4,6 +4,7 @@
 mod alerts;
 mod dashboards;
 mod declared;
+mod log_fields;
 mod logs;
 mod otlp;
 mod series;
