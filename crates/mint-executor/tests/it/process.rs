@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use domain::clock::{Clock, IdSource, System};
 use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintSubmit};
@@ -182,6 +182,14 @@ async fn the_process_takes_commands_from_the_broker_and_tells_outcomes() -> Resu
     );
     let beat = "select rpc_connected and problem is null from executor_heartbeats";
     assert_eq!(run.world.db.sql(beat)?, "t");
+    let most = f64::from(u32::try_from(run.ctx.tuning.max_in_flight)?);
+    let limit = run.counter("fiatrails_signer_window_limit").await?;
+    ensure!(
+        (limit - most).abs() < 0.5,
+        "the window's limit is shown as {limit}"
+    );
+    let window = run.counter("fiatrails_signer_window{").await?;
+    ensure!((1.0..=most).contains(&window), "the window is shown as {window}");
     Ok(())
 }
 
