@@ -113,6 +113,9 @@ async fn lose_and_restore(app: &App, backup: &Path) -> Result<()> {
         script(app, "restore", backup).map(Some)
     })
     .await?;
+    // Whoever forgets the next step, or starts a service too early, has lost nothing yet.
+    let halted = app.database.sql("select count(*) from halts where halted")?;
+    ensure!(halted == "4", "{halted} of 4 scopes are halted");
     // The broker's definitions came out of the backup: each queue is there before anybody declares it.
     for queue in WorkQueue::ALL {
         for queue in [queue.name(), queue.dead_name()] {
