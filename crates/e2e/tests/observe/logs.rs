@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use testkit::ChildService;
-use testkit::app::{App, Options};
+use testkit::app::App;
 use testkit::client::fresh_address;
 
 use crate::PATIENCE;
@@ -59,11 +59,7 @@ fn fields<'a>(line: &'a Value, name: &'a str) -> impl Iterator<Item = &'a str> {
 
 #[tokio::test]
 async fn an_intent_is_found_in_every_log_by_any_of_its_names() -> Result<()> {
-    let mut options = Options::default();
-    options
-        .extra
-        .push(("RUST_LOG".into(), "info,gateway=debug".into()));
-    let app = App::start_with(options).await?;
+    let app = App::start().await?;
     let user = fresh_address()?;
     app.allow(&user).await?;
     let id = app.accept(&user, 10, "LOGGED-1").await?;

@@ -130,7 +130,7 @@ async fn accept(
     match gateway.intents.submit(submission).await {
         Outcome::Stored(answer) => {
             let status = stored_label(answer.status);
-            tracing::debug!(status, "answered");
+            tracing::info!(status, "answered");
             Ok((Reply::stored(&answer, false), status))
         }
         Outcome::Replayed(answer) => Ok((Reply::stored(&answer, true), "replayed")),

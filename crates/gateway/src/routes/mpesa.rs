@@ -139,7 +139,7 @@ async fn take(
         }
         return Err(refusal());
     }
-    tracing::debug!(status = answer.status, "answered");
+    tracing::info!(status = answer.status, "answered");
     Ok(answer)
 }
 
