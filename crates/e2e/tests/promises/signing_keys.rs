@@ -1,4 +1,4 @@
-//! Keys that sign: in an HSM, rotated with intents in flight, taken over by a standby.
+//! Keys that sign: in an HSM, rotated under load, taken over by a standby.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use testkit::wiring::EXECUTOR;
 use testkit::{ChildService, SoftHsm, eventually, http, softhsm};
 
 use crate::PATIENCE;
+use crate::load::Load;
 
 const REASON: [&str; 2] = ["--reason", "test of the rotation"];
 
@@ -101,7 +102,7 @@ async fn a_key_in_an_hsm_mints_and_never_leaves_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_rotation_with_intents_in_flight_strands_none() -> Result<()> {
+async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
     let hsm = SoftHsm::start()?;
     let mut app = App::start().await?;
     let user = fresh_address()?;
@@ -121,6 +122,8 @@ async fn a_rotation_with_intents_in_flight_strands_none() -> Result<()> {
             .await?;
     }
 
+    let load = Load::start(app.client()?, &user, "SIGN", 3);
+    load.more_turns(2).await?;
     let new = new_key_in(&mut app, &hsm, "executor-next").await?;
     let _next = executor_with(&app, "executor-next").await?;
     ensure!(
@@ -131,8 +134,17 @@ async fn a_rotation_with_intents_in_flight_strands_none() -> Result<()> {
     assert_eq!(drained["drained"], true, "{drained}");
     as_admin(&app, &["signer", "retire", &old]).await?;
     fiatrails(&app, &["signer", "retire", &old]).await?;
+    load.more_turns(2).await?;
     let mut first = app.executor.take().context("the first executor runs")?;
     first.kill9()?;
+    // Whoever still has the old key gets nowhere with it.
+    let by_old = format!("select count(*) from attempts where '0x' || encode(signer, 'hex') = '{old}'");
+    let signed = app.database.sql(&by_old)?;
+    let again = app.start_service(EXECUTOR).await?;
+    eventually(PATIENCE, "the old key is refused", async || {
+        Ok(again.log().contains("a signing key cannot work").then_some(()))
+    })
+    .await?;
 
     for n in 4..12 {
         app.pay(&format!("TURN-{n}"), 10, &format!("RCPTTURN{n:02}"))
@@ -140,11 +152,20 @@ async fn a_rotation_with_intents_in_flight_strands_none() -> Result<()> {
     }
     ids.push(app.accept(&user, 10, "TURN-LAST").await?);
     app.pay("TURN-LAST", 10, "RCPTTURNXX").await?;
+    load.more_turns(2).await?;
+    let (accepted, refused) = load.end().await?;
+    ensure!(refused.is_empty(), "of {accepted} were refused: {refused:#?}");
+    ensure!(accepted >= 18, "{accepted} requests are no load");
     executed(&app, &ids).await?;
     for tx_ref in ["TURN-11", "TURN-LAST"] {
         assert_eq!(signer_of(&app, tx_ref)?, new.to_lowercase(), "{tx_ref}");
     }
-    assert_eq!(app.tokens_of(&user).await?, 130 * SHILLING);
+    let minted = 130 + u128::try_from(accepted)?;
+    eventually(PATIENCE, "the load is minted", async || {
+        Ok((app.tokens_of(&user).await? == minted * SHILLING).then_some(()))
+    })
+    .await?;
+    assert_eq!(app.database.sql(&by_old)?, signed, "signed with the old key");
     ledger::balances(&app, before).await
 }
 
