@@ -51,13 +51,20 @@ async fn main() -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let rows = run(&arguments, &chosen(&arguments.scenario)?).await?;
+    let scenarios = chosen(&arguments.scenario)?;
+    let rows = run(&arguments, &scenarios).await?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         println!("seed {}\n\n{}", arguments.seed, chaos::table(&rows));
     }
-    Ok(if rows.iter().all(Row::is_good) {
+    let left = scenarios.len().saturating_sub(rows.len());
+    if left > 0 {
+        eprintln!(
+            "chaos: the time is over and {left} scenarios were not run: give more minutes, or fewer scenarios"
+        );
+    }
+    Ok(if left == 0 && rows.iter().all(Row::is_good) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -86,10 +93,6 @@ async fn run(arguments: &Arguments, scenarios: &[&Scenario]) -> Result<Vec<Row>>
     for round in 0.. {
         for scenario in scenarios {
             if time.is_some_and(|time| begun.elapsed() > time) {
-                let left = scenarios.len().saturating_sub(rows.len());
-                if left > 0 {
-                    eprintln!("chaos: the time is over; {left} scenarios were not run");
-                }
                 return Ok(rows);
             }
             let params = Params {

@@ -185,7 +185,17 @@ async fn perform(
         watch.doing("all faults are done");
         Ok(())
     };
-    tokio::try_join!(shop, breaking).map(drop)
+    tokio::try_join!(shop, breaking).map(drop)?;
+    told.violations
+        .extend(too_few(told.not_done.len(), schedule.faults.len()));
+    Ok(())
+}
+
+/// A run that broke nothing proves nothing. A point that nothing passed, or a pool with nothing to forget, may be missed
+/// once in ten times.
+fn too_few(not_done: usize, planned: usize) -> Option<Violation> {
+    (not_done * 10 > planned)
+        .then(|| story_violation("faults", &format!("{not_done} of {planned} were not done")))
 }
 
 /// Waits until every intent has come to its end, or until nothing moves any more.
@@ -275,4 +285,17 @@ fn row(
     row.losses = row.count(Sort::is_loss);
     row.false_failures = row.count(|sort| sort == Sort::FalseFailure);
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_its_faults_is_no_good_run() {
+        assert!(too_few(1, 1).is_some(), "the only one");
+        assert!(too_few(6, 50).is_some());
+        assert!(too_few(5, 50).is_none());
+        assert!(too_few(0, 0).is_none(), "a scenario without faults");
+    }
 }

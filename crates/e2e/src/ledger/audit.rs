@@ -69,6 +69,7 @@ pub fn audit(facts: &Facts) -> Verdict {
     audit.rows();
     audit.money();
     audit.signers();
+    audit.stored_first();
     audit.left_over();
     audit.verdict
 }

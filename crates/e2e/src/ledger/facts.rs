@@ -91,6 +91,7 @@ pub struct Attempt {
     pub id: i64,
     pub signer: String,
     pub nonce: u64,
+    pub tx_hash: String,
     pub fencing_token: i64,
 }
 
@@ -161,8 +162,8 @@ const DECISIONS: &str =
     "select tx_ref, chain_leg, chain_final, live_command from decisions where intent_id is not null";
 const PAYMENTS: &str = "select receipt, tx_ref, amount_shillings::bigint shillings, is_first from payments";
 const EXCEPTIONS: &str = "select kind, tx_ref, receipt, holds, resolved_at is null open from exceptions";
-const ATTEMPTS: &str = "select id, '0x' || encode(signer, 'hex') signer, nonce, fencing_token
-    from attempts order by id";
+const ATTEMPTS: &str = "select id, '0x' || encode(signer, 'hex') signer, nonce,
+    '0x' || encode(tx_hash, 'hex') tx_hash, fencing_token from attempts order by id";
 const ITEMS: &str = "select '0x' || encode(w.intent_id, 'hex') id, command, state,
     (select count(*) from attempt_items t where t.message_id = w.message_id
      and t.outcome in ('out_of_gas', 'reverted', 'silent')) failures

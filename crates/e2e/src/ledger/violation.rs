@@ -43,6 +43,8 @@ pub enum Sort {
     BackingDiffers,
     /// A nonce of ours that no block uses.
     NonceGap,
+    /// The escrow was moved by a transaction that no row holds: sent before it was stored.
+    Unstored,
     /// A transaction signed under a lease that was another's already.
     StaleLease,
     /// A dead letter that does not say why it is there, or for a reason that this story does not give.
@@ -54,7 +56,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MintedTwice,
         Self::PaidOutTwice,
         Self::DepositedTwice,
@@ -73,6 +75,7 @@ impl Sort {
         Self::MoneyMissing,
         Self::BackingDiffers,
         Self::NonceGap,
+        Self::Unstored,
         Self::StaleLease,
         Self::DeadLetter,
         Self::AttemptBurnt,

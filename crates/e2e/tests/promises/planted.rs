@@ -11,7 +11,7 @@ use testkit::wiring::SERVICES;
 use crate::PATIENCE;
 
 /// What is planted, how, and how it is taken out again.
-const PLANTED: [(Sort, &str, &str); 10] = [
+const PLANTED: [(Sort, &str, &str); 11] = [
     (
         Sort::PaymentLost,
         "create table kept as select * from payments; delete from payments",
@@ -52,6 +52,12 @@ const PLANTED: [(Sort, &str, &str); 10] = [
         Sort::NonceGap,
         "update signers set next_nonce = next_nonce + 1",
         "update signers set next_nonce = next_nonce - 1",
+    ),
+    (
+        Sort::Unstored,
+        "create table kept as select id, tx_hash from attempts;
+           update attempts set tx_hash = sha256(tx_hash) where id = (select min(id) from attempts)",
+        "update attempts a set tx_hash = k.tx_hash from kept k where k.id = a.id; drop table kept",
     ),
     (
         Sort::StaleLease,

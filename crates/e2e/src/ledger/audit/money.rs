@@ -1,6 +1,6 @@
 //! The second half of the audit: money, nonces, and what should not be there any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Audit, OnChain};
 use crate::SHILLING;
@@ -91,6 +91,18 @@ impl Audit<'_> {
                 ));
             }
             *token = attempt.fencing_token.max(*token);
+        }
+    }
+
+    /// Whatever moved the escrow was stored before it was sent.
+    pub(super) fn stored_first(&mut self) {
+        let attempts = self.facts.attempts.iter();
+        let stored: BTreeSet<&str> = attempts.map(|attempt| attempt.tx_hash.as_str()).collect();
+        for event in &self.facts.events {
+            if !stored.contains(event.tx_hash.as_str()) {
+                let detail = format!("{:?} in {}, of which no row tells", event.kind, event.tx_hash);
+                self.found(Sort::Unstored, &event.intent_id, detail);
+            }
         }
     }
 

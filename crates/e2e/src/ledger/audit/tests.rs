@@ -110,6 +110,7 @@ fn attempt(id: i64, nonce: u64, fencing_token: i64) -> Attempt {
         id,
         signer: "0x51".into(),
         nonce,
+        tx_hash: format!("0x{id}"),
         fencing_token,
     }
 }
@@ -169,6 +170,7 @@ fn plant(sort: Sort, facts: &mut Facts) {
         Sort::MoneyMissing => facts.exceptions.retain(|row| row.kind != "owed_to_payer"),
         Sort::BackingDiffers => facts.pending -= 1,
         Sort::NonceGap => facts.signers[0].next_nonce += 1,
+        Sort::Unstored => facts.events[0].tx_hash = "0xbeef".into(),
         Sort::StaleLease => facts.attempts.push(attempt(3, 4, 1)),
         Sort::DeadLetter => facts.dead.push(Dead {
             queue: "dead.mint.submit.v1".into(),
