@@ -1,8 +1,9 @@
 //! The operator's manuals, run as they stand: the shell behind each `<!-- tested -->` mark, as somebody would paste it.
 
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use testkit::App;
 use testkit::dirs;
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
@@ -14,6 +15,49 @@ pub struct Block<'p> {
     /// What the mark says, such as `tested` or `tested while it is away`.
     pub mark: &'p str,
     pub code: &'p str,
+}
+
+impl Block<'_> {
+    /// The test that its mark names, in which these commands are run on what they ask for.
+    pub fn elsewhere(&self) -> Option<&str> {
+        let rust = |word: &&str| Path::new(word).extension().is_some_and(|ending| ending == "rs");
+        self.mark.split_whitespace().find(rust)
+    }
+}
+
+/// Refuses shell that nobody runs: each block is marked, and a test that a mark names is there and has the commands.
+pub fn all_are_run(page: &str) -> Result<()> {
+    let found = blocks(page);
+    for shell in page.split("```").skip(1).step_by(2) {
+        let code = shell.strip_prefix("bash\n");
+        ensure!(
+            code.map_or(!shell.contains("fiatrails "), |code| found
+                .iter()
+                .any(|block| block.code == code)),
+            "this block is not marked, so nobody has run it:\n{shell}"
+        );
+    }
+    let marked = found.len();
+    ensure!(
+        marked == page.matches("```bash").count(),
+        "{marked} blocks are marked, and there are more"
+    );
+    for block in &found {
+        let Some(path) = block.elsewhere() else { continue };
+        let test = std::fs::read_to_string(dirs::workspace().join(path))
+            .with_context(|| format!("{}: {path} is named", block.section))?;
+        let runs_it = |line: &str| {
+            let mut words = line.split_whitespace().skip(1).take(2);
+            words.all(|word| test.contains(&format!("\"{word}\"")))
+        };
+        let mut ours = block.code.lines().filter(|line| line.starts_with("fiatrails "));
+        ensure!(
+            test.contains("RUNBOOK.md") || ours.all(runs_it),
+            "{path} does not run this:\n{}",
+            block.code
+        );
+    }
+    Ok(())
 }
 
 /// The marked blocks of a page, in order.
@@ -63,6 +107,8 @@ pub fn run(app: &App, block: &Block<'_>) -> Result<String> {
         .envs(app.wiring.operator_env())
         .env("FIATRAILS_KEYS_ROOT", keys_root.parent().unwrap_or(&keys_root))
         .env("PATH", &path)
+        // Backups leave the virtual hosts of others alone.
+        .env("BROKER_VHOST", app.vhost.name())
         .current_dir(dirs::workspace());
     for (name, service) in [
         (GATEWAY, &app.gateway),
@@ -96,7 +142,7 @@ const fn admin_variable(service: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::blocks;
+    use super::{all_are_run, blocks};
 
     #[test]
     fn only_marked_shell_is_found_and_knows_its_section() {
@@ -107,5 +153,29 @@ mod tests {
             found,
             [("# Page", "", "one\n"), ("second", "while it is away", "two\n")]
         );
+    }
+
+    #[test]
+    fn shell_that_nobody_runs_is_refused() {
+        let marked =
+            |mark: &str, code: &str| format!("# Page\n\n<!-- tested{mark} -->\n```bash\n{code}\n```\n");
+        let here = ": crates/ops/tests/it/statement.rs";
+        for good in [
+            marked("", "one"),
+            marked(here, "fiatrails reconcile --statement day.csv"),
+            marked("", "one") + "```\na form\n```\n",
+        ] {
+            all_are_run(&good).unwrap();
+        }
+        for (page, why) in [
+            (marked("", "one") + "```bash\ntwo\n```\n", "not marked"),
+            (marked("", "one") + "```bash\none\n```\n", "there are more"),
+            (marked("", "one") + "```\nfiatrails halt\n```\n", "not marked"),
+            (marked(": crates/e2e/src/gone.rs", "one"), "gone.rs is named"),
+            (marked(here, "fiatrails dlq stats"), "does not run this"),
+        ] {
+            let said = all_are_run(&page).unwrap_err().to_string();
+            assert!(said.contains(why), "{page}: {said}");
+        }
     }
 }

@@ -95,6 +95,51 @@ async fn every_alert_is_tested_and_leads_to_its_section_of_the_runbook() -> Resu
     Ok(())
 }
 
+/// `(alert, severity, anchor)` of the index.
+fn index(runbook: &str) -> Result<BTreeSet<(String, String, String)>> {
+    let (_, section) = runbook.split_once("\n## Alert index\n").context("no index")?;
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let mut rows = section.lines().filter(|line| line.starts_with('|'));
+    let cells = |row: &str| {
+        row.split('|')
+            .map(|cell| cell.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let columns = cells(rows.next().context("no table")?);
+    let mut listed = BTreeSet::new();
+    for row in rows.skip(1) {
+        for (severity, cell) in columns.iter().zip(cells(row)).skip(2) {
+            for link in cell.split('[').skip(1) {
+                let (name, rest) = link.split_once("](#").context(row.to_owned())?;
+                let (anchor, _) = rest.split_once(')').context(row.to_owned())?;
+                let new = listed.insert((name.into(), severity.clone(), anchor.into()));
+                ensure!(new, "{name} is listed twice");
+            }
+        }
+    }
+    Ok(listed)
+}
+
+#[tokio::test]
+async fn the_runbooks_index_lists_the_alerts_that_exist() -> Result<()> {
+    let rules = Prometheus::start(&[]).await?.rules().await?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let alerts = rules.iter().filter(|rule| rule["type"] == "alerting");
+    let wanted: BTreeSet<_> = alerts
+        .map(|rule| {
+            let name = text(&rule["name"]);
+            let anchor = kebab(&name);
+            (name, text(&rule["labels"]["severity"]), anchor)
+        })
+        .collect();
+    let listed = index(&std::fs::read_to_string(
+        testkit::dirs::workspace().join("docs/RUNBOOK.md"),
+    )?)?;
+    let differ: Vec<_> = listed.symmetric_difference(&wanted).collect();
+    ensure!(differ.is_empty(), "{differ:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn every_alert_asks_for_metrics_that_exist() -> Result<()> {
     let known: BTreeSet<&str> = declared::all().iter().map(|facts| facts.name).collect();

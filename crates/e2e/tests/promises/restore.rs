@@ -8,11 +8,32 @@ use messaging::WorkQueue;
 use serde_json::{Value, json};
 use testkit::app::App;
 use testkit::client::{fresh_address, fresh_key, intent_body};
-use testkit::{dirs, eventually, evm, http};
+use testkit::{Database, Servers, dirs, eventually, evm, http};
 
+use e2e::manual::{self, Block};
 use e2e::{SHILLING, ledger};
 
 use crate::PATIENCE;
+
+const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
+
+/// The runbook's way to put a backup back, as written.
+fn as_the_runbook_says(app: &App, backup: &Path) -> Result<()> {
+    let blocks = manual::blocks(RUNBOOK);
+    let mut named = blocks.iter().filter(|block| {
+        block
+            .elsewhere()
+            .is_some_and(|test| test.ends_with("promises/restore.rs"))
+    });
+    let block = named.next().context("the runbook does not say how to restore")?;
+    let code = block.code.replace("DIR", &backup.display().to_string());
+    ensure!(code != block.code, "the runbook restores no folder: {code}");
+    let block = Block {
+        code: &code,
+        ..*block
+    };
+    manual::run(app, &block).map(drop)
+}
 
 /// `scripts/<name>` of the repository, with the connections of this test.
 fn script(app: &App, name: &str, dir: &Path) -> Result<()> {
@@ -57,6 +78,26 @@ fn told(answer: &Value) -> Vec<(String, String)> {
         .collect();
     told.sort();
     told
+}
+
+/// Tests copy a database that `fiatrails migrate` did not make. This one knows its migrations, as any of an operator does.
+async fn knows_its_migrations(app: &App) -> Result<()> {
+    let made = Database::create_empty(&Servers::shared()?.pg_url).await?;
+    let out = Command::new(dirs::binary("fiatrails")?)
+        .arg("migrate")
+        .env_clear()
+        .env("DATABASE_URL", made.url())
+        .output()?;
+    ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let rows = made.sql(
+        "select string_agg(format('(%s, %L, %L, %L)', version, name, applied_on, checksum), ', ') \
+         from refinery_schema_history",
+    )?;
+    app.database.sql(&format!(
+        "create table refinery_schema_history (version int primary key, name text, applied_on text, checksum text); \
+         insert into refinery_schema_history values {rows}"
+    ))?;
+    Ok(())
 }
 
 fn next_nonce(app: &App) -> Result<u64> {
@@ -125,14 +166,13 @@ async fn lose_and_restore(app: &App, backup: &Path) -> Result<()> {
             );
         }
     }
-    let done = fiatrails(app, &["topology", "declare", "--users"])?;
-    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    Ok(())
+    as_the_runbook_says(app, backup)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_in() -> Result<()> {
     let mut app = App::start().await?;
+    knows_its_migrations(&app).await?;
     let user = fresh_address()?;
     app.allow(&user).await?;
     let before = ledger::minted(&app).await?;

@@ -17,9 +17,8 @@ fn cli_reference() -> Result<()> {
     Ok(())
 }
 
-const MANUALS: [&str; 5] = [
+const MANUALS: [&str; 4] = [
     "docs/RUNBOOK.md",
-    "docs/OPERATIONS.md",
     "docs/EXCEPTIONS.md",
     "docs/LOGGING.md",
     "deploy/README.md",
