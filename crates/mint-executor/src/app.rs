@@ -36,6 +36,7 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
     let mut process = Process::build(settings.process, Service::MintExecutor)?;
     meter::register(observe::METRICS);
     meter::register(chain::observe::METRICS);
+    observe::fee_cap_left();
     let relay = process.relay(Outbox::Executor, 1);
     let policy = process.settings.policy.clone();
     let chain = Chain::new(&settings.rpc, settings.escrow)?;

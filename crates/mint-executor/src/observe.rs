@@ -200,6 +200,7 @@ pub fn fee_capped(nonce: u64, too_dear: &TooDear) {
     tracing::error!(nonce, error = %too_dear, "stuck at the fee cap");
 }
 
+/// Said at the start too: a dashboard cannot tell a gauge that is not there from one that is forgotten.
 pub fn fee_cap_left() {
     FEE_CAPPED.set([], 0.0);
 }

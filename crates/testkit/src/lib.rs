@@ -6,6 +6,7 @@
 
 pub mod anvil;
 pub mod app;
+pub mod auto_replay;
 pub mod balancer;
 pub mod broker;
 pub mod chain_faults;
@@ -33,6 +34,7 @@ pub mod wiring;
 
 pub use anvil::Anvil;
 pub use app::App;
+pub use auto_replay::AutoReplay;
 pub use balancer::Balancer;
 pub use broker::{Broker, Vhost};
 pub use chaos_proxy::ChaosProxy;

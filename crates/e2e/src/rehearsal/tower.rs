@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use testkit::wiring::SERVICES;
-use testkit::{Prometheus, dirs};
+use testkit::{AutoReplay, Prometheus, dirs};
 
 use super::outage::{Away, Outage};
 use crate::chaos::Stage;
@@ -22,6 +22,7 @@ pub struct Tower {
     pub prometheus: Prometheus,
     rules: Vec<Value>,
     overview: Value,
+    _replay: AutoReplay,
 }
 
 /// When the alert fired, counted from the outage, and what else fired meanwhile.
@@ -42,12 +43,16 @@ impl Tower {
             service.set_env("ADMIN_ADDR", url.trim_start_matches("http://").to_owned());
             targets.push((name, url));
         }
+        // Watched like the others, and in nobody's way: what is parked is the rehearsal's to find.
+        let replay = AutoReplay::start(&stage.app.wiring, &["--dry-run"])?;
+        targets.push(("auto-replay", replay.admin_url()));
         let prometheus = Prometheus::start(&targets).await?;
         let overview = dirs::workspace().join("deploy/grafana/dashboards/overview.json");
         Ok(Self {
             rules: prometheus.rules().await?,
             prometheus,
             overview: serde_json::from_slice(&std::fs::read(overview)?)?,
+            _replay: replay,
         })
     }
 

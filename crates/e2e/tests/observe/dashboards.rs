@@ -10,7 +10,7 @@ use serde_json::Value;
 use testkit::app::App;
 use testkit::client::{fresh_address, fresh_key, fresh_tx_ref, intent_body, paid_body};
 use testkit::keys::random_hex;
-use testkit::{Prometheus, eventually};
+use testkit::{AutoReplay, Prometheus, eventually};
 
 use crate::{PATIENCE, declared};
 
@@ -136,6 +136,8 @@ async fn no_panel_of_any_dashboard_is_empty() -> Result<()> {
         let service = service.as_ref().context("the service runs")?;
         targets.push((service.name(), service.admin_url()?));
     }
+    let replay = AutoReplay::start(&app.wiring, &[])?;
+    targets.push(("auto-replay", replay.admin_url()));
     let prometheus = Prometheus::start(&targets).await?;
     work(&app, Duration::from_secs(20)).await?;
     let left = RefCell::new(queries()?);

@@ -203,6 +203,9 @@ impl Keeper<'_> {
         let (dead, client) = (dead_letters(self.context)?, self.context.client().await?);
         // Fails when the broker is away; sets the depth gauges.
         messaging::topology::depths(&dead.broker).await?;
+        // Queues may be empty: what is shown must follow the hour all the same.
+        let hour = ledger::automatic(&client, HOUR.as_secs_f64()).await?;
+        self.watch_breaker(&hour).await?;
         let sources = Sources::new(self.context, dead.opener.clone(), true);
         let order = Order {
             verb: Verb::Replay,
