@@ -1,4 +1,4 @@
-//! What nodes say about a transaction when they will not take it. Told here at random, also about transactions that
+//! What nodes say about a transaction when they will not take it. Told here in turn, also about transactions that
 //! the node took, and about ones it never heard of.
 
 pub type Lie = &'static str;

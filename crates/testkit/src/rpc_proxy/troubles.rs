@@ -84,14 +84,18 @@ pub(super) struct Dice {
     pub troubles: Troubles,
     pub made: Made,
     random: fastrand::Rng,
+    /// The lie that is told next: in turn, so that all are told soon.
+    next_lie: usize,
 }
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
         Self {
             troubles: Troubles::default(),
             made: Made::default(),
-            random: fastrand::Rng::with_seed(seed),
+            next_lie: random.usize(0..lies::ALL.len()),
+            random,
         }
     }
 
@@ -105,7 +109,9 @@ impl Dice {
             lie,
         } = self.troubles;
         self.made.requests += 1;
-        let mut left = self.random.u32(0..1000);
+        // Its own, so that what one request draws changes nothing for the next.
+        let mut random = self.random.fork();
+        let mut left = random.u32(0..1000);
         let mut falls = |chance: u32| {
             let hit = left < chance;
             left = if hit { u32::MAX } else { left - chance };
@@ -119,7 +125,7 @@ impl Dice {
             Trouble::LoseAnswer
         } else if falls(refuse) {
             self.made.refused += 1;
-            Trouble::Refuse(if self.random.bool() {
+            Trouble::Refuse(if random.bool() {
                 StatusCode::TOO_MANY_REQUESTS
             } else {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -127,11 +133,12 @@ impl Dice {
         } else if falls(delay) {
             self.made.delayed += 1;
             let longest = u64::try_from(LONGEST_DELAY.as_millis()).unwrap_or(u64::MAX);
-            Trouble::Delay(Duration::from_millis(self.random.u64(0..longest)))
+            Trouble::Delay(Duration::from_millis(random.u64(0..longest)))
         } else if sends && falls(lie) {
             self.made.lies += 1;
-            let lie = lies::ALL[self.random.usize(0..lies::ALL.len())];
-            if self.random.bool() {
+            let lie = lies::ALL[self.next_lie];
+            self.next_lie = (self.next_lie + 1) % lies::ALL.len();
+            if random.bool() {
                 Trouble::LieAfter(lie)
             } else {
                 Trouble::LieInstead(lie)
@@ -174,6 +181,39 @@ mod tests {
         ] {
             assert!((asked / 2..asked * 2).contains(&often), "{made:?}");
         }
+    }
+
+    #[test]
+    fn what_one_request_meets_does_not_hang_on_those_before_it() {
+        let lying = Troubles {
+            lie: 500,
+            refuse: 200,
+            ..Troubles::default()
+        };
+        let (mut one, mut other) = (Dice::new(7), Dice::new(7));
+        (one.troubles, other.troubles) = (lying, lying);
+        let refused = |trouble| matches!(trouble, Trouble::Refuse(_));
+        for n in 0..1000 {
+            let sends = n % 3 == 0;
+            assert_eq!(refused(one.draw(sends)), refused(other.draw(!sends)), "{n}");
+        }
+    }
+
+    #[test]
+    fn every_lie_is_told_before_one_is_told_again() {
+        let (made, order) = drawn(
+            7,
+            Troubles {
+                lie: 100,
+                ..Troubles::default()
+            },
+        );
+        let told = order.into_iter().filter_map(|trouble| match trouble {
+            Trouble::LieAfter(lie) | Trouble::LieInstead(lie) => Some(lie),
+            _ => None,
+        });
+        let first: std::collections::BTreeSet<_> = told.take(lies::ALL.len()).collect();
+        assert_eq!(first.len(), lies::ALL.len(), "{made:?}");
     }
 
     #[test]
