@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chain::watch::Header;
+use chain::watch::{Header, Receipt};
 use chain::{At, Chain, ChainError, EscrowEvent, EscrowLog, ItemOutcome, TxHash};
 use domain::address::Address;
 use domain::ids::IntentId;
 use storage::executor::attempts::{self, AttemptItem, AttemptRow};
+use storage::executor::blocks;
 
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
@@ -156,13 +157,24 @@ async fn ending(
     let mut gone = !level.is_empty();
     for one in level {
         match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await? {
-            Some(receipt) if receipt.block_number > facts.header.number => return Ok(None),
+            Some(receipt) if !is_of_this_chain(ctx, &facts.header, &receipt).await? => return Ok(None),
             Some(receipt) if receipt.succeeded => return Ok(Some(Ending::Silent)),
             Some(receipt) => return Ok(Some(reverted(ctx, &attempt.signer, receipt.block_number).await?)),
             None => gone = gone && is_gone(ctx, one, facts, attempt).await?,
         }
     }
     Ok(gone.then_some(Ending::Gone))
+}
+
+/// A node may turn to another fork between the header that we look at and a receipt; what is read at the header knows
+/// nothing of that fork. The receipt counts if its block is that header, or lies below it: as we took it in, or deeper
+/// than the forks that we follow.
+async fn is_of_this_chain(ctx: &Context, header: &Header, receipt: &Receipt) -> Result<bool, WorkError> {
+    if receipt.block_number >= header.number {
+        return Ok(receipt.block_hash == header.hash);
+    }
+    let ours = blocks::hash(&ctx.pool.get().await?, receipt.block_number).await?;
+    Ok(ours.is_none_or(|hash| hash == *receipt.block_hash.as_bytes()))
 }
 
 /// A reverted transaction says nothing about its items when the signer's role was taken away. The role is read at that

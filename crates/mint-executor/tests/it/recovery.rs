@@ -10,6 +10,7 @@ use serde_json::json;
 use storage::executor::items::WorkCommand;
 use testkit::ChaosProxy;
 
+use crate::faulty::{Fault, faulty};
 use crate::rig::{PAUSE, World};
 
 #[tokio::test]
@@ -207,6 +208,58 @@ async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Re
             .sql("select string_agg(state, ' ' order by id) from attempts")?,
         "superseded mined"
     );
+    Ok(())
+}
+
+/// A node that turns to another fork while it is asked: its headers and its state are of the one, its receipts of the
+/// other.
+#[tokio::test]
+async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
+    let world = World::new().await?;
+    let mut first = world.executor()?;
+    let intent = world.good_intent(1, &first.ctx.chain).await?;
+    first.lead().await?;
+    first.deposit(&world, &intent).await?;
+    first.execute(&intent).await?;
+    // Here a stranger has the nonce; on the other fork the mint has it, and succeeded.
+    first.transaction_of_a_stranger(&world).await?;
+    first.look().await?;
+    let before = first.ctx.chain.latest_header().await?.number;
+    let mint = first.send(WorkCommand::Execute, 1).await?;
+    let deposit = "select '0x' || encode(tx_hash, 'hex') from attempts where command = 'submit'";
+    let deposit = json!([world.db.sql(deposit)?]);
+    let mut receipt = world.node.rpc("eth_getTransactionReceipt", deposit).await?;
+    receipt["transactionHash"] = json!(mint.to_string());
+    receipt["blockHash"] = json!(format!("0x{}", "9f".repeat(32)));
+    receipt["blockNumber"] = json!(format!("{:#x}", before + 3));
+    drop(first);
+    world.let_the_leases_end()?;
+
+    // Looked at from below that block, at it, and past it.
+    let fault = Fault::Answer(Ok(receipt));
+    let turning = faulty(world.node.url(), "eth_getTransactionReceipt", fault).await?;
+    let mut second = world.executor_through(&turning)?;
+    second.lead().await?;
+    second.mine(&world, 4).await?;
+    let states = "select string_agg(state, ' ' order by created_at) from work_items";
+    assert_eq!(world.db.sql(states)?, "done in_attempt", "nobody's to look at");
+    assert_eq!(second.leg(&intent).await?, ChainLeg::Executing);
+    drop(second);
+    world.let_the_leases_end()?;
+
+    let raw = "select '0x' || encode(raw, 'hex') from attempts where command = 'execute'";
+    let fork = json!([5, [[world.db.sql(raw)?, 0]]]);
+    world.node.rpc("anvil_reorg", fork).await?;
+    let mut third = world.executor()?;
+    third.lead().await?;
+    third.mine(&world, 8).await?;
+    assert_eq!(third.leg(&intent).await?, ChainLeg::Executed(Finality::Final));
+    assert_eq!(
+        world.minted(&third.ctx.chain, &intent.user).await?,
+        intent.amount.get()
+    );
+    assert_eq!(world.db.sql(states)?, "done done");
+    assert_eq!(world.count("select count(*) from attempts")?, 2, "the same bytes");
     Ok(())
 }
 
