@@ -154,6 +154,7 @@ fn intake_pool(settings: &GatewaySettings) -> PoolConfig {
     config.max_size = 2 * settings.bounds.intake_workers + 4;
     config.lock_timeout = LOCK_TIMEOUT;
     config.statement_timeout = INTAKE_STATEMENT;
+    config.idle_in_transaction = INTAKE_STATEMENT;
     config.connect_timeout = Duration::from_secs(2);
     config
 }

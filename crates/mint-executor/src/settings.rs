@@ -14,6 +14,11 @@ use crate::batch::Bounds;
 
 const GWEI: u128 = 1_000_000_000;
 
+/// A holder that hangs inside a transaction keeps the rows of its signers for so long, and one that takes in a block
+/// those of every signer: less than a lease, so that a standby waits for the lease alone. More than the 2 s within which
+/// a token must have signed, which happens inside.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(3);
+
 /// Figures an operator may turn; the defaults suit one-second blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
@@ -71,7 +76,8 @@ pub struct ExecutorSettings {
 
 impl ExecutorSettings {
     pub fn read(environment: &Environment) -> Result<Self, SettingError> {
-        let process = Settings::read(environment)?;
+        let mut process = Settings::read(environment)?;
+        process.database_idle_in_transaction = Some(IDLE_IN_TRANSACTION);
         let contracts = environment.contracts()?;
         let timeout = Duration::from_millis(process.policy.chain.rpc_timeout_ms);
         Ok(Self {

@@ -63,6 +63,9 @@ impl Process {
         let keys = KeyDirectory::open(&settings.keys_dir)?;
         let mut login = PoolConfig::new(settings.database_url.clone(), service.name());
         login.max_size = settings.database_connections;
+        login.idle_in_transaction = settings
+            .database_idle_in_transaction
+            .unwrap_or(login.idle_in_transaction);
         let broker = Broker::new(BrokerConfig {
             url: settings.amqp_url.clone(),
             service,

@@ -224,6 +224,9 @@ pub struct Settings {
     /// Where it was read from: the file is followed, so that a login can be renewed without a restart.
     pub database_url_file: Option<PathBuf>,
     pub database_connections: usize,
+    /// The service's own, and not of the environment: how long a transaction may wait for it, if not for the pool's
+    /// usual time.
+    pub database_idle_in_transaction: Option<Duration>,
     pub amqp_url: SecretString,
     /// PEM of the authorities that may have signed the broker's certificate.
     pub amqp_ca_pem: Option<String>,
@@ -245,6 +248,7 @@ impl Settings {
             database_url: environment.required_secret("DATABASE_URL")?,
             database_url_file: environment.parsed("DATABASE_URL_FILE")?,
             database_connections: environment.parsed_or("DATABASE_CONNECTIONS", 8)?,
+            database_idle_in_transaction: None,
             amqp_url: environment.required_secret("AMQP_URL")?,
             amqp_ca_pem: environment.amqp_ca_pem()?,
             keys_dir: environment.required("FIATRAILS_KEYS_DIR")?.into(),

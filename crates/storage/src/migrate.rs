@@ -67,6 +67,7 @@ async fn with_own_connection<T>(
 ) -> Result<T, StorageError> {
     let mut config = config.clone();
     config.statement_timeout = Duration::ZERO;
+    config.idle_in_transaction = Duration::ZERO;
     let unavailable = |error: tokio_postgres::Error| StorageError::Unavailable {
         what: "no connection",
         source: Some(error.into()),

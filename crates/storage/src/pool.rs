@@ -28,6 +28,8 @@ pub struct PoolConfig {
     pub connect_timeout: Duration,
     pub statement_timeout: Duration,
     pub lock_timeout: Duration,
+    /// How long a transaction may wait for its client: a client that hangs keeps its locks no longer.
+    pub idle_in_transaction: Duration,
 }
 
 impl PoolConfig {
@@ -39,6 +41,7 @@ impl PoolConfig {
             connect_timeout: Duration::from_secs(3),
             statement_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(5),
+            idle_in_transaction: Duration::from_secs(10),
         }
     }
 
@@ -51,7 +54,7 @@ impl PoolConfig {
             "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
             self.statement_timeout.as_millis(),
             self.lock_timeout.as_millis(),
-            self.statement_timeout.as_millis(),
+            self.idle_in_transaction.as_millis(),
         );
         config
             .application_name(self.application)

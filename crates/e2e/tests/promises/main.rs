@@ -4,6 +4,7 @@ mod broken;
 mod duplicates;
 mod forgery;
 mod happy_path;
+mod hung_holder;
 mod key_rotation;
 mod kill_nine;
 mod load;

@@ -1,0 +1,136 @@
+//! A holder of a signing key that hangs inside a transaction: its locks end before its lease does.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use e2e::{SHILLING, ledger};
+use serde_json::json;
+use testkit::app::{App, Options};
+use testkit::chaos_proxy::{Bytes, Way};
+use testkit::client::fresh_address;
+use testkit::wiring::EXECUTOR;
+use testkit::{ChaosProxy, ChildService, eventually};
+
+use crate::PATIENCE;
+
+/// As after a kill.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Sessions that have rows of signers locked and wait for their client.
+const HUNG: &str = "select count(*) from pg_locks l join pg_stat_activity a using (pid) \
+    where a.datname = current_database() and a.state = 'idle in transaction' \
+    and l.relation = 'signers'::regclass and l.mode = 'RowShareLock'";
+
+/// The whole product with one executor behind a proxy, an intent of 10 shillings in escrow, and a standby. Dropped in
+/// this order: services before what they are connected to.
+struct Scene {
+    holder: ChildService,
+    _standby: ChildService,
+    wire: ChaosProxy,
+    app: App,
+    user: String,
+    intent: String,
+}
+
+impl Scene {
+    async fn set() -> Result<Self> {
+        let app = App::start_with(Options {
+            without: vec![EXECUTOR],
+            ..Options::default()
+        })
+        .await?;
+        let wire = ChaosProxy::before(&app.wiring.database_url).await?;
+        let mut wiring = app.wiring.clone();
+        wiring.database_url = wire.through(&wiring.database_url)?;
+        let holder = ChildService::start(EXECUTOR, wiring.env(EXECUTOR)?).await?;
+        let user = fresh_address()?;
+        app.allow(&user).await?;
+        let intent = app.accept(&user, 10, "HUNG-1").await?;
+        app.until(&intent, "escrowed", PATIENCE, |intent| {
+            intent["stage"] == "escrowed"
+        })
+        .await?;
+        let standby = app.start_service(EXECUTOR).await?;
+        Ok(Self {
+            holder,
+            _standby: standby,
+            wire,
+            app,
+            user,
+            intent,
+        })
+    }
+
+    /// The holder hangs with its commit unsent, and others wait for the rows it has locked; since when.
+    async fn hang(&mut self) -> Result<Instant> {
+        loop {
+            let mut caught = self.wire.stall_at(Bytes {
+                pattern: b"COMMIT\0".to_vec(),
+                way: Way::ToServer,
+                passes: false,
+                skip: 0,
+            });
+            caught.wait().await?;
+            let since = Instant::now();
+            if self.app.database.sql(HUNG)? != "0" {
+                self.holder.pause()?;
+                return Ok(since);
+            }
+            self.wire.resume();
+        }
+    }
+
+    async fn taken_over_from(&self, first: &str, hung: Instant) -> Result<()> {
+        eventually(PATIENCE, "the standby holds the key", async || {
+            let holder = self.app.database.sql("select lease_holder from signers")?;
+            Ok((holder != first).then_some(()))
+        })
+        .await?;
+        let took = hung.elapsed();
+        println!("taken over after {took:?}");
+        assert!(took < TAKEN_OVER_WITHIN, "{took:?}");
+        Ok(())
+    }
+
+    /// The holder goes on where it was, beside the one that took over: nothing is minted twice.
+    async fn wake(&mut self, before: u128) -> Result<()> {
+        let app = &self.app;
+        app.until_status(&self.intent, "executed", PATIENCE).await?;
+        self.holder.wake()?;
+        self.wire.resume();
+        let next = app.accept(&self.user, 10, "HUNG-2").await?;
+        app.pay("HUNG-2", 10, "RCPTHUNG02").await?;
+        app.until_status(&next, "executed", PATIENCE).await?;
+        assert!(!self.holder.has_ended(), "it lives, and waits for its turn");
+        assert_eq!(app.tokens_of(&self.user).await?, 20 * SHILLING);
+        let attempts = "select count(*) from attempts where command = 'execute'";
+        assert_eq!(app.database.sql(attempts)?, "2", "one for each mint");
+        ledger::balances(app, before).await
+    }
+}
+
+#[tokio::test]
+async fn a_holder_that_hangs_while_it_signs_is_replaced_within_ten_seconds() -> Result<()> {
+    let mut scene = Scene::set().await?;
+    let before = ledger::minted(&scene.app).await?;
+    let first = scene.app.database.sql("select lease_holder from signers")?;
+    // No block is taken in from here on: what locks the signer's row is the signing.
+    scene.app.chain.rpc("evm_setIntervalMining", json!([0])).await?;
+    scene.app.pay("HUNG-1", 10, "RCPTHUNG01").await?;
+    let hung = scene.hang().await?;
+    scene.taken_over_from(&first, hung).await?;
+    scene.app.chain.rpc("evm_setIntervalMining", json!([1])).await?;
+    scene.wake(before).await
+}
+
+#[tokio::test]
+async fn a_holder_that_hangs_while_it_takes_in_a_block_is_replaced_within_ten_seconds() -> Result<()> {
+    let mut scene = Scene::set().await?;
+    let before = ledger::minted(&scene.app).await?;
+    let first = scene.app.database.sql("select lease_holder from signers")?;
+    // No work is there to sign: what locks the signers' rows is the block.
+    let hung = scene.hang().await?;
+    scene.app.pay("HUNG-1", 10, "RCPTHUNG01").await?;
+    scene.taken_over_from(&first, hung).await?;
+    scene.wake(before).await
+}
