@@ -10,6 +10,7 @@ mod kill_nine;
 mod load;
 mod on_call;
 mod operations;
+mod paused_executor;
 mod planted;
 mod purged_queues;
 mod readme;
