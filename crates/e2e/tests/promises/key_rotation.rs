@@ -9,12 +9,9 @@ use testkit::client::{fresh_address, fresh_key, intent_body, paid_body};
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
 use testkit::{ChildService, Client, eventually};
 
-use e2e::ledger;
-
 use crate::PATIENCE;
-use crate::load::Load;
+use crate::load::loaded;
 
-const CLIENTS: usize = 4;
 const SETTLED_WITHIN: Duration = Duration::from_secs(150);
 const QUEUES: [&str; 5] = [
     "mint.submit",
@@ -35,36 +32,6 @@ async fn add(app: &App, args: &[&str]) -> Result<String> {
         .as_str()
         .context("no secret was printed")?
         .to_owned())
-}
-
-/// Nobody was refused, and what was accepted and paid is minted.
-async fn nothing_was_lost(app: &App, load: Load, supply_before: u128) -> Result<()> {
-    let (accepted, refused) = load.end().await?;
-    ensure!(
-        refused.is_empty(),
-        "{} of {accepted} refused: {refused:#?}",
-        refused.len()
-    );
-    ensure!(accepted >= CLIENTS * 4, "{accepted} requests are no load");
-    eprintln!("{accepted} intents created, asked for again and paid; none refused");
-    eventually(SETTLED_WITHIN, "everything that was paid is minted", async || {
-        let done = app
-            .database
-            .sql("select count(*) from chain_legs where leg = 'executed' and final")?;
-        ensure!(done == accepted.to_string(), "{done} of {accepted} are executed");
-        Ok(Some(()))
-    })
-    .await?;
-    ledger::balances(app, supply_before).await
-}
-
-async fn loaded(app: &App, prefix: &'static str) -> Result<(Load, u128)> {
-    let user = fresh_address()?;
-    app.allow(&user).await?;
-    let before = ledger::minted(app).await?;
-    let load = Load::start(app.client()?, &user, prefix, CLIENTS);
-    load.more_turns(2).await?;
-    Ok((load, before))
 }
 
 /// Polls until the gateway knows the client's keys: they answer something else than 401.
@@ -142,7 +109,7 @@ async fn keys_of_integrators_and_of_mpesa_rotate_without_a_refused_request() -> 
         let series = format!("fiatrails_key_last_use_timestamp_seconds{{key=\"{kid}\"}}");
         until_shown(app.gateway.as_ref(), &series).await?;
     }
-    nothing_was_lost(&app, load, before).await
+    load.nothing_was_lost(&app, before).await
 }
 
 fn find<'v>(listed: &'v Value, kid: &str, owner: &str) -> Result<&'v Value> {
@@ -303,7 +270,7 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
         Ok(None)
     })
     .await?;
-    nothing_was_lost(&app, load, before).await
+    load.nothing_was_lost(&app, before).await
 }
 
 /// Puts the service's database URL into a file and starts it anew from there.
@@ -365,7 +332,7 @@ async fn database_logins_rotate_without_a_restart_and_without_a_refused_request(
         );
     }
     assert_eq!(pids(&app), begun, "no service was restarted");
-    nothing_was_lost(&app, load, before).await?;
+    load.nothing_was_lost(&app, before).await?;
     let made = app.database.sql(&format!(
         "select string_agg(rolname, ',') from pg_roles where rolname ~ '^{}_[a-z]+_[0-9]+$'",
         app.database.name()

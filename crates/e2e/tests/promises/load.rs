@@ -5,14 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use e2e::ledger;
 use testkit::Client;
-use testkit::client::{fresh_key, intent_body, paid_body};
+use testkit::app::App;
+use testkit::client::{fresh_address, fresh_key, intent_body, paid_body};
 use testkit::eventually;
 use tokio::task::JoinHandle;
 
 use crate::PATIENCE;
 
+const CLIENTS: usize = 4;
+const SETTLED_WITHIN: Duration = Duration::from_secs(150);
 /// Between two turns of one client: load, not a flood, on a machine that also runs everything else.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -32,6 +36,16 @@ struct Shared {
 pub struct Load {
     shared: Arc<Shared>,
     clients: Vec<JoinHandle<()>>,
+}
+
+/// Clients that have begun, and the supply before them.
+pub async fn loaded(app: &App, prefix: &'static str) -> Result<(Load, u128)> {
+    let user = fresh_address()?;
+    app.allow(&user).await?;
+    let before = ledger::minted(app).await?;
+    let load = Load::start(app.client()?, &user, prefix, CLIENTS);
+    load.more_turns(2).await?;
+    Ok((load, before))
 }
 
 impl Load {
@@ -91,6 +105,27 @@ impl Load {
             .clone();
         Ok((self.shared.next.load(Ordering::SeqCst), refused))
     }
+
+    /// Ends; nobody was refused, and what was accepted and paid is minted.
+    pub async fn nothing_was_lost(self, app: &App, supply_before: u128) -> Result<()> {
+        let (accepted, refused) = self.end().await?;
+        ensure!(
+            refused.is_empty(),
+            "{} of {accepted} refused: {refused:#?}",
+            refused.len()
+        );
+        ensure!(accepted >= CLIENTS * 4, "{accepted} requests are no load");
+        eprintln!("{accepted} intents created, asked for again and paid; none refused");
+        eventually(SETTLED_WITHIN, "everything that was paid is minted", async || {
+            let done = app
+                .database
+                .sql("select count(*) from chain_legs where leg = 'executed' and final")?;
+            ensure!(done == accepted.to_string(), "{done} of {accepted} are executed");
+            Ok(Some(()))
+        })
+        .await?;
+        ledger::balances(app, supply_before).await
+    }
 }
 
 async fn turns(shared: Arc<Shared>, who: usize) {
@@ -115,10 +150,10 @@ async fn turns(shared: Arc<Shared>, who: usize) {
 async fn turn(client: &Client, shared: &Shared, number: usize, tx_ref: &str) -> Result<()> {
     let (key, body) = (fresh_key()?, intent_body(&shared.user, 1, tx_ref));
     let first = client.create(&key, &body).await?;
-    anyhow::ensure!(first.status == 201, "create: {} {:?}", first.status, first.code());
+    ensure!(first.status == 201, "create: {} {:?}", first.status, first.code());
     let again = client.create(&key, &body).await?;
     let same = again.status == 201 && again.body == first.body;
-    anyhow::ensure!(
+    ensure!(
         same,
         "the same request again: {} {:?}",
         again.status,
@@ -126,6 +161,6 @@ async fn turn(client: &Client, shared: &Shared, number: usize, tx_ref: &str) -> 
     );
     let report = paid_body(tx_ref, 1, &format!("{:.4}{number:06}", shared.prefix))?;
     let paid = client.callback(&report).await?;
-    anyhow::ensure!(paid.status == 200, "callback: {} {:?}", paid.status, paid.code());
+    ensure!(paid.status == 200, "callback: {} {:?}", paid.status, paid.code());
     Ok(())
 }

@@ -7,6 +7,7 @@ mod happy_path;
 mod hung_holder;
 mod key_rotation;
 mod kill_nine;
+mod live_upgrade;
 mod load;
 mod on_call;
 mod operations;

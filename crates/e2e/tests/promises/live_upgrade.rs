@@ -1,0 +1,82 @@
+//! The contracts' code is replaced while clients go on: nothing needs to be stopped, and nothing in flight is lost.
+
+use std::array;
+
+use anyhow::{Result, ensure};
+use testkit::app::App;
+use testkit::{eventually, upgrade};
+
+use crate::PATIENCE;
+use crate::load::{Load, loaded};
+
+/// How many intents got so far, by the rows: accepted, deposited, minted.
+type Reached = [usize; 3];
+
+fn reached(app: &App) -> Result<Reached> {
+    let told = app.database.sql(
+        "select (select count(*) from mint_intents) || ' ' || count(*) || ' ' || count(*) filter (where leg = 'executed')
+         from chain_legs where leg in ('escrowed', 'executing', 'executed')",
+    )?;
+    let mut figures = told.split_whitespace().map(str::parse);
+    let figures: [_; 3] = array::from_fn(|_| figures.next());
+    let [Some(accepted), Some(deposited), Some(minted)] = figures else {
+        anyhow::bail!("three figures, not {told}");
+    };
+    Ok([accepted?, deposited?, minted?])
+}
+
+/// Waits until more were accepted, deposited and minted than at the last switch, and others are on their way; then switches.
+async fn switch(app: &App, load: &Load, last: Reached, (proxy, code): (&str, &str)) -> Result<Reached> {
+    load.more_turns(2).await?;
+    let now = eventually(
+        PATIENCE,
+        "every kind of work went on, and more is in flight",
+        async || {
+            let now = reached(app)?;
+            ensure!(
+                now.iter().zip(last).all(|(now, last)| *now > last),
+                "{now:?} after {last:?}"
+            );
+            Ok((now[2] < now[0]).then_some(now))
+        },
+    )
+    .await?;
+    upgrade::switch(&app.chain.url(), proxy, code).await?;
+    eprintln!("switched at {now:?} accepted, deposited, minted");
+    Ok(now)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contracts_are_upgraded_and_rolled_back_under_load_without_a_refused_request() -> Result<()> {
+    let app = App::start().await?;
+    let (rpc, at) = (app.chain.url(), &app.addresses);
+    let mut contracts = Vec::new();
+    for (contract, proxy) in [
+        ("ComplianceManager", &at.compliance_manager),
+        ("MintEscrow", &at.escrow),
+    ] {
+        let former = upgrade::implementation(&rpc, proxy).await?;
+        let fresh = upgrade::deploy_code(&rpc, contract).await?;
+        contracts.push((proxy, former, fresh));
+    }
+    let (load, before) = loaded(&app, "CODE-").await?;
+    let mut last = Reached::default();
+    for (proxy, former, fresh) in &contracts {
+        for code in [fresh, former, fresh] {
+            last = switch(&app, &load, last, (proxy, code)).await?;
+        }
+    }
+    load.more_turns(2).await?;
+    let after = eventually(PATIENCE, "every kind of work goes on", async || {
+        let now = reached(&app)?;
+        Ok(now.iter().zip(last).all(|(now, last)| *now > last).then_some(now))
+    })
+    .await?;
+    eprintln!("{after:?} accepted, deposited, minted");
+    load.nothing_was_lost(&app, before).await?;
+    for (proxy, _, fresh) in &contracts {
+        let now = upgrade::implementation(&rpc, proxy).await?;
+        assert!(now.eq_ignore_ascii_case(fresh), "{proxy} runs {now}");
+    }
+    Ok(())
+}
