@@ -125,15 +125,23 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
     let load = Load::start(app.client()?, &user, "SIGN", 3);
     load.more_turns(2).await?;
     let new = new_key_in(&mut app, &hsm, "executor-next").await?;
+    let rotate = ["signer", "rotate", &old, "--to", &new, "--wait", "60"];
+    let early = format!("{:#}", fiatrails(&app, &rotate).await.err().context("too early")?);
+    ensure!(early.contains("no executor holds"), "{early}");
     let _next = executor_with(&app, "executor-next").await?;
     ensure!(
         fiatrails(&app, &["signer", "retire", &old]).await.is_err(),
         "it is not drained"
     );
-    let drained = fiatrails(&app, &["signer", "drain", &old, "--wait", "60"]).await?;
-    assert_eq!(drained["drained"], true, "{drained}");
-    as_admin(&app, &["signer", "retire", &old]).await?;
-    fiatrails(&app, &["signer", "retire", &old]).await?;
+    eventually(PATIENCE, "the new key is held", async || {
+        let held = "select count(*) from signers where lease_until > now()";
+        Ok((app.database.sql(held)? == "2").then_some(()))
+    })
+    .await?;
+    as_admin(&app, &rotate).await?;
+    let done = fiatrails(&app, &rotate).await?;
+    assert_eq!(done["order"], "retired", "{done}");
+    fiatrails(&app, &rotate).await.context("again changes nothing")?;
     load.more_turns(2).await?;
     let mut first = app.executor.take().context("the first executor runs")?;
     first.kill9()?;

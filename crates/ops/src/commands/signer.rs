@@ -17,11 +17,11 @@ use crate::Verdict;
 use crate::context::Context;
 use crate::output::{Output, Style};
 
-/// List, create, add, drain and retire the keys that sign transactions
+/// List, create, add, drain, retire and rotate the keys that sign transactions
 ///
-/// The drill, with intents in flight: create the new key (or make one elsewhere), have an admin grant it
-/// EXECUTOR_ROLE, fund it, add it, start an executor that holds it; drain the old key; once it is drained have an admin
-/// revoke its role; retire it. Nothing is lost at any step, and each may wait for as long as it likes.
+/// The drill, with intents in flight: create the new key (or make one elsewhere), fund it, start an executor that holds
+/// it, and `rotate`: it adds the new key, drains the old one and retires it, and says which call of an admin is missing.
+/// Nothing is lost at any step, and each may wait for as long as it likes.
 #[derive(Subcommand)]
 pub enum Signer {
     List(List),
@@ -29,6 +29,7 @@ pub enum Signer {
     Add(orders::Add),
     Drain(orders::Drain),
     Retire(orders::Retire),
+    Rotate(orders::Rotate),
 }
 
 /// Show every key: what is ordered, who holds it, what it has under way
@@ -65,6 +66,7 @@ pub async fn run(context: &Context, out: &mut Output, command: &Signer) -> Resul
         Signer::Add(args) => orders::add(context, out, args).await,
         Signer::Drain(args) => orders::drain(context, out, args).await,
         Signer::Retire(args) => orders::retire(context, out, args).await,
+        Signer::Rotate(args) => orders::rotate(context, out, args).await,
     }
 }
 

@@ -68,33 +68,86 @@ pub struct Retire {
     reason: String,
 }
 
+/// Put one key in the place of another: add, drain, retire, with intents in flight
+///
+/// Run it again after each thing that only somebody else can do: an admin's call to grant or revoke EXECUTOR_ROLE, which
+/// it names, gas for the new key, an executor that holds it. Until then nothing is lost, and both keys work.
+#[derive(Args)]
+#[command(after_long_help = "Environment:\n  \
+    DATABASE_URL                    the orders, and the audit log\n  \
+    RPC_URLS, ESCROW_ADDRESS        where roles and balance are looked up\n\n\
+    Examples:\n  fiatrails signer rotate 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 \
+    --to 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --reason 'yearly rotation'")]
+pub struct Rotate {
+    /// The old key's address
+    address: Address,
+    /// The new key's address
+    #[arg(long, value_name = "ADDRESS")]
+    to: Address,
+    /// Why, for the audit log
+    #[arg(long)]
+    reason: String,
+    /// Wait so many seconds for the old key's nonces to be final; exit code 1 if they are not
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86400))]
+    wait: u64,
+}
+
+pub async fn rotate(context: &Context, out: &mut Output, args: &Rotate) -> Result<Verdict> {
+    if args.to == args.address {
+        return Err(problem("both keys are the same", "name the new one with --to"));
+    }
+    let (chain, client) = (chain(context)?, context.client().await?);
+    fit(&chain, &args.to).await?;
+    let new = signers::list(&client, Some(args.to.as_bytes())).await?.pop();
+    if new.as_ref().is_none_or(|row| row.order != Order::Active) {
+        turn(context, (&args.to, Order::Active), &args.reason).await?;
+    }
+    if !new.is_some_and(|row| row.held) {
+        let fix = "give it to an executor and start that, then run this again";
+        return Err(problem(format!("no executor holds {}", args.to), fix));
+    }
+    let old = read(&client, &args.address).await?;
+    if old.order == Order::Active {
+        turn(context, (&args.address, Order::Draining), &args.reason).await?;
+    }
+    let row = until_drained(&client, &args.address, args.wait).await?;
+    if !row.is_drained() {
+        say(out, &args.address, Order::Draining, Some(&row))?;
+        return Ok(Verdict::No);
+    }
+    trusted_no_more(&chain, &args.address).await?;
+    if row.order != Order::Retired {
+        turn(context, (&args.address, Order::Retired), &args.reason).await?;
+    }
+    say(out, &args.address, Order::Retired, None)
+}
+
 pub async fn add(context: &Context, out: &mut Output, args: &Add) -> Result<Verdict> {
-    let chain = chain(context)?;
-    let standing = chain.standing(&args.address).await?;
+    fit(&chain(context)?, &args.address).await?;
+    turn(context, (&args.address, Order::Active), &args.reason).await?;
+    say(out, &args.address, Order::Active, None)
+}
+
+/// It has the role, and can pay.
+async fn fit(chain: &Chain, address: &Address) -> Result<()> {
+    let standing = chain.standing(address).await?;
     if !standing.may_execute {
-        let data = hex::encode(roles::grant_executor(&args.address));
+        let data = hex::encode(roles::grant_executor(address));
         return Err(problem(
-            format!("{} lacks EXECUTOR_ROLE", args.address),
+            format!("{address} lacks EXECUTOR_ROLE"),
             format!("have an admin call the escrow {} with 0x{data}", chain.escrow()),
         ));
     }
     if standing.balance == 0 {
         let fix = "send it native coin; see `fiatrails signer list` for the balances";
-        return Err(problem(format!("{} cannot pay for gas", args.address), fix));
+        return Err(problem(format!("{address} cannot pay for gas"), fix));
     }
-    turn(context, (&args.address, Order::Active), &args.reason).await?;
-    say(out, &args.address, Order::Active, None)
+    Ok(())
 }
 
 pub async fn drain(context: &Context, out: &mut Output, args: &Drain) -> Result<Verdict> {
     turn(context, (&args.address, Order::Draining), &args.reason).await?;
-    let client = context.client().await?;
-    let mut row = read(&client, &args.address).await?;
-    let until = tokio::time::Instant::now() + Duration::from_secs(args.wait);
-    while !row.is_drained() && tokio::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        row = read(&client, &args.address).await?;
-    }
+    let row = until_drained(&context.client().await?, &args.address, args.wait).await?;
     let drained = row.is_drained();
     say(out, &args.address, Order::Draining, Some(&row))?;
     Ok(if drained || args.wait == 0 {
@@ -104,17 +157,32 @@ pub async fn drain(context: &Context, out: &mut Output, args: &Drain) -> Result<
     })
 }
 
+/// The row once its nonces are final, or as it is when the time is over.
+async fn until_drained(client: &Client, address: &Address, seconds: u64) -> Result<SignerRow> {
+    let mut row = read(client, address).await?;
+    let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    while !row.is_drained() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        row = read(client, address).await?;
+    }
+    Ok(row)
+}
+
 pub async fn retire(context: &Context, out: &mut Output, args: &Retire) -> Result<Verdict> {
-    let chain = chain(context)?;
-    if chain.may_execute(&args.address, At::Latest).await? {
-        let data = hex::encode(roles::revoke_executor(&args.address));
+    trusted_no_more(&chain(context)?, &args.address).await?;
+    turn(context, (&args.address, Order::Retired), &args.reason).await?;
+    say(out, &args.address, Order::Retired, None)
+}
+
+async fn trusted_no_more(chain: &Chain, address: &Address) -> Result<()> {
+    if chain.may_execute(address, At::Latest).await? {
+        let data = hex::encode(roles::revoke_executor(address));
         return Err(problem(
-            format!("{} holds EXECUTOR_ROLE", args.address),
+            format!("{address} holds EXECUTOR_ROLE"),
             format!("have an admin call the escrow {} with 0x{data}", chain.escrow()),
         ));
     }
-    turn(context, (&args.address, Order::Retired), &args.reason).await?;
-    say(out, &args.address, Order::Retired, None)
+    Ok(())
 }
 
 fn chain(context: &Context) -> Result<Chain> {
