@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use testkit::rpc_proxy::{Reach, Troubles};
-use testkit::wiring::{EXECUTOR, SERVICES};
+use testkit::wiring::SERVICES;
 
 use super::fault::{Fault, ROUND};
 use super::points;
