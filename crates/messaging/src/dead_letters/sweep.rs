@@ -177,9 +177,12 @@ impl<'a> Sweep<'a> {
     /// Gives back what is still held, and waits (not for ever) until it can be seen again, so that the next
     /// command of the same person finds it.
     pub async fn finish(self) -> Result<(), DeadLetterError> {
-        if self.removed > 0 {
-            self.until_applied().await?;
-        }
+        // Whatever comes of it, the channel is closed: until then nobody else sees what it holds.
+        let applied = if self.removed > 0 {
+            self.until_applied().await
+        } else {
+            Ok(())
+        };
         let all = BasicNackOptions {
             multiple: true,
             requeue: true,
@@ -191,7 +194,7 @@ impl<'a> Sweep<'a> {
             .bounded("basic.nack", self.channel.basic_nack(0, all))
             .await;
         self.dead.broker.close_channel(&self.channel).await;
-        returned?;
+        applied.and(returned)?;
         let expected = self.waiting.saturating_sub(self.removed);
         let end = Instant::now() + RETURN_WAIT;
         while Instant::now() < end {
