@@ -254,13 +254,13 @@ async fn relay(client: TcpStream, shared: Arc<Shared>) {
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     tokio::select! {
-        () = pump(client_read, server_write, Way::ToServer, &shared) => {}
-        () = pump(server_read, client_write, Way::ToClient, &shared) => {}
+        () = pump(client_read, server_write, Way::ToServer, &shared, begun) => {}
+        () = pump(server_read, client_write, Way::ToClient, &shared, begun) => {}
         _ = line.wait_for(|line| line.cuts != begun) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared: &Shared) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared: &Shared, begun: u64) {
     let mut line = shared.line.subscribe();
     let mut buffer = vec![0; 16 * 1024];
     // The end of what went before: a pattern may lie across two reads.
@@ -275,6 +275,10 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared:
         shared.note(way, &seen, old);
         let passes = shared.spring(way, &seen, old) == Some(true);
         if !passes && line.wait_for(|line| line.mode != Mode::Stall).await.is_err() {
+            return;
+        }
+        // What was written after a cut may lie here before the relay has heard of the cut, and must not arrive.
+        if line.borrow().cuts != begun {
             return;
         }
         if to.write_all(&buffer[..count]).await.is_err() {
@@ -345,6 +349,26 @@ mod tests {
         proxy.resume();
         let mut mended = TcpStream::connect(proxy.addr()).await.unwrap();
         assert!(echoes(&mut mended).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_after_a_cut_does_not_arrive_though_the_relay_reads_it() {
+        let proxy = ChaosProxy::start("127.0.0.1:5").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pair = async || {
+            let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            (near, listener.accept().await.unwrap().0)
+        };
+        let ((mut client, client_side), (server_side, mut server)) = (pair().await, pair().await);
+        let begun = proxy.shared.line.borrow().cuts;
+        proxy.cut();
+        client.write_all(b"ack").await.unwrap();
+        drop(client);
+        let (read, write) = (client_side.into_split().0, server_side.into_split().1);
+        pump(read, write, Way::ToServer, &proxy.shared, begun).await;
+        let mut arrived = Vec::new();
+        server.read_to_end(&mut arrived).await.unwrap();
+        assert_eq!(arrived, b"");
     }
 
     fn bytes(pattern: &[u8], way: Way, passes: bool, skip: u32) -> Bytes {
