@@ -159,7 +159,7 @@ async fn ending(
         match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await? {
             Some(receipt) if !is_of_this_chain(ctx, &facts.header, &receipt).await? => return Ok(None),
             Some(receipt) if receipt.succeeded => return Ok(Some(Ending::Silent)),
-            Some(receipt) => return Ok(Some(reverted(ctx, &attempt.signer, receipt.block_number).await?)),
+            Some(receipt) => return Ok(Some(reverted(ctx, &attempt.signer, &receipt).await?)),
             None => gone = gone && is_gone(ctx, one, facts, attempt).await?,
         }
     }
@@ -179,9 +179,13 @@ async fn is_of_this_chain(ctx: &Context, header: &Header, receipt: &Receipt) -> 
 
 /// A reverted transaction says nothing about its items when the signer's role was taken away. The role is read at that
 /// block, or now where the node has dropped its state.
-async fn reverted(ctx: &Context, signer: &[u8; 20], block: u64) -> Result<Ending, WorkError> {
+async fn reverted(ctx: &Context, signer: &[u8; 20], receipt: &Receipt) -> Result<Ending, WorkError> {
     let signer = address(signer)?;
-    let may = match ctx.chain.may_execute(&signer, At::Number(block)).await {
+    let may = match ctx
+        .chain
+        .may_execute(&signer, At::Block(receipt.block_hash))
+        .await
+    {
         Err(ChainError::UnknownBlock) => ctx.chain.may_execute(&signer, At::Latest).await,
         found => found,
     };

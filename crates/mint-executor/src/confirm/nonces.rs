@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use chain::At;
+use chain::fees::TooDear;
 use chain::watch::Header;
 use runtime::Stop;
 use storage::executor::attempts::{self, AttemptRow};
@@ -33,7 +34,10 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
                     }
                 }
             }
-            (_, None) => keeper = Keeper::default(),
+            (_, None) => {
+                keeper.uncapped();
+                keeper = Keeper::default();
+            }
             (None, Some(_)) => {}
         }
         tokio::select! {
@@ -46,8 +50,8 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
 #[derive(Debug, Default)]
 pub struct Keeper {
     waits: Waits,
-    /// The attempt that may not get dearer, told once.
-    capped: Option<i64>,
+    /// The nonce whose price may not rise further, told once.
+    capped: Option<u64>,
 }
 
 impl Keeper {
@@ -73,37 +77,40 @@ impl Keeper {
             return Ok(());
         };
         let next = ctx.chain.nonce(&key.address(), At::Block(head.hash)).await?;
-        self.fill_gaps(ctx, (key, lease), head, next..lowest.nonce)
-            .await?;
+        let missing = next..lowest.nonce;
+        if !self.fill_gaps(ctx, (key, lease), head, missing).await? {
+            return Ok(());
+        }
         // A nonce that is used already needs no better price.
         let waiting = open.partition_point(|attempt| attempt.nonce < next);
         self.raise(ctx, (key, lease), head, &open[waiting..]).await
     }
 
-    /// Nonces that a fork took back from somebody else: everything above them would wait for ever.
+    /// Nonces that a fork took back from somebody else: everything above them would wait for ever. Whether it is worth
+    /// looking at what lies above: not while a gap costs more than the cap.
     async fn fill_gaps(
         &mut self,
         ctx: &Context,
         (key, lease): (&Key, &Lease),
         head: &Header,
         missing: std::ops::Range<u64>,
-    ) -> Result<(), WorkError> {
+    ) -> Result<bool, WorkError> {
         let bounded = missing.start..missing.end.min(missing.start.saturating_add(GAPS_AT_ONCE));
         for nonce in bounded {
             let attempt = match replace::fill_gap(ctx, (key, lease), head, nonce).await {
                 Err(WorkError::TooDear(too_dear)) => {
-                    observe::fee_capped(nonce, &too_dear);
-                    return Ok(());
+                    self.cap(nonce, &too_dear);
+                    return Ok(false);
                 }
                 // A fork that is not followed yet, or just was.
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(true),
                 Ok(Some(filled)) => filled,
                 Err(error) => return Err(error),
             };
             self.waits.note(attempt.id, head.number);
             send(ctx, &attempt).await;
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn raise(
@@ -126,12 +133,17 @@ impl Keeper {
             }
             Ok(None) => Ok(()),
             Err(WorkError::TooDear(too_dear)) => {
-                if self.capped.replace(stuck.id) != Some(stuck.id) {
-                    observe::fee_capped(stuck.nonce, &too_dear);
-                }
+                self.cap(stuck.nonce, &too_dear);
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Told once per nonce, however many blocks pass.
+    fn cap(&mut self, nonce: u64, too_dear: &TooDear) {
+        if self.capped.replace(nonce) != Some(nonce) {
+            observe::fee_capped(nonce, too_dear);
         }
     }
 

@@ -7,6 +7,7 @@ mod forgery;
 mod happy;
 mod keys;
 mod outcomes;
+mod poison;
 mod process;
 mod recovery;
 mod rehearsal;

@@ -1,0 +1,78 @@
+//! A batch that reverts as a whole, which no contract of ours does: it is halved until its poison stands alone.
+
+use anyhow::Result;
+use domain::address::Address;
+use domain::intent::ChainLeg;
+use mint_executor::submit::Built;
+use serde_json::json;
+use storage::executor::items::WorkCommand;
+
+use crate::rig::World;
+
+const ASIDE: &str = "0x00000000000000000000000000000000000a51de";
+
+/// EVM code that reverts when a word of the calldata is this address, and else does what the code at [`ASIDE`] does.
+fn poisoned_code(poison: &Address) -> String {
+    let (poison, aside) = (poison.to_string(), &ASIDE[2..]);
+    let parts = [
+        "365f5f37",   // copy the calldata to memory
+        "6004",       // i = 4, behind the selector
+        "5b",         // 0x06: each word
+        "368110",     // i < its length?
+        "15603357",   // else forward
+        "803573",     // is the word at i
+        &poison[2..], // the poison?
+        "14602f57",   // then revert
+        "602001",     // i += 32
+        "600656",     // the next word
+        "5b5f5ffd",   // 0x2f: revert
+        "5b",         // 0x33: forward
+        "5f5f365f73", // all of it
+        aside,
+        "5af4",     // by a delegate call
+        "3d5f5f3e", // and copy what it returns
+        "605957",   // did it work?
+        "3d5ffd",   // pass on its revert
+        "5b3d5ff3", // 0x59: or its answer
+    ];
+    format!("0x{}", parts.concat())
+}
+
+#[tokio::test]
+async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let intents = (1..=5).map(|n| world.intent(n)).collect::<Result<Vec<_>>>()?;
+    let (poison, good) = (&intents[3], [0, 1, 2, 4].map(|n| &intents[n]));
+    let code = world
+        .node
+        .rpc("eth_getCode", json!([world.at.escrow, "latest"]))
+        .await?;
+    world.node.rpc("anvil_setCode", json!([ASIDE, code])).await?;
+    let poisoned = json!([world.at.escrow, poisoned_code(&poison.user)]);
+    world.node.rpc("anvil_setCode", poisoned).await?;
+    for intent in &intents {
+        rig.submit(intent).await?;
+    }
+    let mut sizes = Vec::new();
+    while let Built::Attempt { items, .. } = rig.unrehearsed(rig.key(), WorkCommand::Submit).await? {
+        sizes.push(items);
+        // A transaction without a log is asked after once it has missed a block.
+        rig.mine(&world, 3).await?;
+        anyhow::ensure!(sizes.len() < 9, "it goes on and on: {sizes:?}");
+    }
+    // All five; the two and the three that may share at most three; then by twos, and what reverts again alone.
+    assert_eq!(sizes, [5, 3, 2, 1, 1]);
+    for intent in good {
+        assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed, "{}", intent.tx_ref);
+    }
+    let id = poison.intent_id();
+    let parked = format!(
+        "select state || ' ' || class from work_items where intent_id = '\\x{}'",
+        &id.to_string()[2..]
+    );
+    assert_eq!(world.db.sql(&parked)?, "parked reverted");
+    assert_ne!(rig.leg(poison).await?, ChainLeg::Escrowed);
+    Ok(())
+}
