@@ -1,6 +1,6 @@
 //! What a story came to, as a row of the table and as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -42,36 +42,14 @@ impl Row {
     }
 }
 
-/// Markdown, so that a run can be kept as it is.
+/// Markdown, so that a run can be kept as it is: the runs of a scenario, each with its own seed, are one line.
 pub fn table(rows: &[Row]) -> String {
     let mut out = String::from(
-        "| scenario | seed | intents | faults | recovered | duplicates | losses | false failures | other violations | \
-         drained in | longest stall | took |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| scenario | runs | intents | faults | recovered | duplicates | losses | false failures | other violations | \
+         longest drain | longest stall |\n|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|\n",
     );
-    for row in rows {
-        let faults: Vec<String> = row
-            .faults
-            .iter()
-            .map(|(kind, count)| format!("{count} {kind}"))
-            .collect();
-        let counted = row.duplicates + row.losses + row.false_failures;
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} s | {:.0} s | {:.0} s |",
-            row.scenario,
-            row.seed,
-            row.intents,
-            faults.join(", "),
-            row.recovered,
-            row.duplicates,
-            row.losses,
-            row.false_failures,
-            row.violations.len() - counted,
-            row.drained_seconds,
-            row.longest_stall_seconds,
-            row.took_seconds,
-        );
+    for runs in by_scenario(rows) {
+        out.push_str(&line(&runs));
     }
     for row in rows {
         for line in row.violations.iter().take(20) {
@@ -84,21 +62,117 @@ pub fn table(rows: &[Row]) -> String {
     out + &memory(rows)
 }
 
-fn memory(rows: &[Row]) -> String {
-    let mut out =
-        String::from("\n| memory | service | peak | slope of its longest life |\n|---|---|---|---|\n");
+/// In the order of their first runs.
+fn by_scenario(rows: &[Row]) -> Vec<Vec<&Row>> {
+    let mut groups: Vec<Vec<&Row>> = Vec::new();
     for row in rows {
-        for (service, memory) in &row.memory {
-            let slope = memory
-                .kib_per_minute
-                .map_or_else(|| "too short".to_owned(), |slope| format!("{slope:+.0} KiB/min"));
-            let _ = writeln!(
-                out,
-                "| {} | {service} | {} MiB | {slope} |",
-                row.scenario,
-                memory.peak_kib / 1024
-            );
+        match groups.iter_mut().find(|group| group[0].scenario == row.scenario) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
         }
     }
+    groups
+}
+
+fn line(runs: &[&Row]) -> String {
+    let sum = |of: fn(&Row) -> usize| runs.iter().map(|row| of(row)).sum::<usize>();
+    let longest = |of: fn(&Row) -> f64| runs.iter().map(|row| of(row)).fold(0.0, f64::max);
+    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
+    for (kind, count) in runs.iter().flat_map(|row| &row.faults) {
+        *faults.entry(kind).or_default() += count;
+    }
+    let faults: Vec<String> = faults
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    let (duplicates, losses) = (sum(|row| row.duplicates), sum(|row| row.losses));
+    let false_failures = sum(|row| row.false_failures);
+    format!(
+        "| {} | {} | {} | {} | {} | {duplicates} | {losses} | {false_failures} | {} | {:.0} s | {:.0} s |\n",
+        runs[0].scenario,
+        runs.len(),
+        sum(|row| row.intents),
+        faults.join(", "),
+        sum(|row| row.recovered),
+        sum(|row| row.violations.len()) - duplicates - losses - false_failures,
+        longest(|row| row.drained_seconds),
+        longest(|row| row.longest_stall_seconds),
+    )
+}
+
+/// Of each service what the worst run says; `--json` has all.
+fn memory(rows: &[Row]) -> String {
+    let mut out =
+        String::from("\n| memory | highest peak | steepest slope of a longest life |\n|---|---:|---:|\n");
+    let services: BTreeSet<&str> = rows.iter().flat_map(|row| row.memory.keys().copied()).collect();
+    for service in services {
+        let of_service = || {
+            rows.iter()
+                .filter_map(|row| Some((row.scenario, row.memory.get(service)?)))
+        };
+        let peak = of_service().map(|(_, memory)| memory.peak_kib).max().unwrap_or(0) / 1024;
+        let steepest = of_service()
+            .filter_map(|(scenario, memory)| Some((scenario, memory.kib_per_minute?)))
+            .max_by(|(_, one), (_, other)| one.total_cmp(other));
+        let slope = steepest.map_or_else(
+            || "all too short".to_owned(),
+            |(scenario, slope)| format!("{slope:+.0} KiB/min ({scenario})"),
+        );
+        let _ = writeln!(out, "| {service} | {peak} MiB | {slope} |");
+    }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(scenario: &'static str, seed: u64, (kills, slope): (u64, Option<f64>)) -> Row {
+        let memory = Memory {
+            peak_kib: 1024 * seed,
+            kib_per_minute: slope,
+            longest_life_seconds: 400.0,
+        };
+        Row {
+            scenario,
+            seed,
+            intents: 20,
+            faults: BTreeMap::from([("kill -9", kills)]),
+            not_done: Vec::new(),
+            recovered: 19,
+            pending: 1,
+            duplicates: 0,
+            losses: 0,
+            false_failures: 0,
+            violations: Vec::new(),
+            totals: Totals::default(),
+            drained_seconds: 3.0 * f64::from(u32::try_from(kills).unwrap()),
+            longest_stall_seconds: 2.0,
+            took_seconds: 9.0,
+            memory: BTreeMap::from([("gateway", memory)]),
+        }
+    }
+
+    #[test]
+    fn the_runs_of_a_scenario_are_one_line_of_sums_and_worst_cases() {
+        let rows = [
+            row("kills", 7, (4, Some(-30.0))),
+            row("wires", 7, (0, None)),
+            row("kills", 1007, (5, Some(12.4))),
+        ];
+        let table = table(&rows);
+        let lines: Vec<&str> = table.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "| kills | 2 | 40 | 9 kill -9 | 38 | 0 | 0 | 0 | 0 | 15 s | 2 s |",
+                "| wires | 1 | 20 | 0 kill -9 | 19 | 0 | 0 | 0 | 0 | 0 s | 2 s |",
+                "",
+                "| memory | highest peak | steepest slope of a longest life |",
+                "|---|---:|---:|",
+                "| gateway | 1007 MiB | +12 KiB/min (kills) |",
+            ]
+        );
+        assert!(super::table(&rows[1..2]).contains("all too short"));
+    }
 }
