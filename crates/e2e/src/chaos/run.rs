@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use testkit::rpc_proxy::{Made, Troubles};
 use testkit::wiring::SERVICES;
 use tokio::sync::watch as channel;
 
@@ -99,7 +100,9 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
         verdict = story => verdict,
         () = watch.run() => anyhow::bail!("the watch ended"),
     };
-    told.counts.extend(rpc_faults(&stage));
+    let made = stage.rpc.made();
+    told.counts.extend(rpc_faults(&made));
+    told.violations.extend(too_quiet(&scenario.troubles, &made));
     let fallen = stage.fallen.iter().map(|text| story_violation("service", text));
     told.violations.extend(fallen);
     let row = verdict.map(|verdict| row(scenario, params, intents, (told, verdict), (&customers, &watch)));
@@ -198,6 +201,31 @@ fn too_few(not_done: usize, planned: usize) -> Option<Violation> {
         .then(|| story_violation("faults", &format!("{not_done} of {planned} were not done")))
 }
 
+/// The same of the troubles on the way to the node. One of which seven or more were to be expected and none came is no
+/// chance any more; lies, which only transactions meet, must be told in any case.
+fn too_quiet(asked: &Troubles, made: &Made) -> Vec<Violation> {
+    let expected = |per_mille: u32| u64::from(per_mille) * made.requests / 1000;
+    [
+        (
+            "requests lost",
+            expected(asked.lose_request) >= 7,
+            made.lost_requests,
+        ),
+        (
+            "answers lost",
+            expected(asked.lose_answer) >= 7,
+            made.lost_answers,
+        ),
+        ("refusals", expected(asked.refuse) >= 7, made.refused),
+        ("delays", expected(asked.delay) >= 7, made.delayed),
+        ("lies", asked.lie > 0, made.lies),
+    ]
+    .into_iter()
+    .filter(|(_, due, count)| *due && *count == 0)
+    .map(|(what, ..)| story_violation("faults", &format!("no {what} among {} RPC calls", made.requests)))
+    .collect()
+}
+
 /// Waits until every intent has come to its end, or until nothing moves any more.
 async fn settle(
     stage: &mut Stage,
@@ -230,8 +258,7 @@ async fn settle(
     Ok(())
 }
 
-fn rpc_faults(stage: &Stage) -> Vec<(&'static str, u64)> {
-    let made = stage.rpc.made();
+fn rpc_faults(made: &Made) -> Vec<(&'static str, u64)> {
     [
         ("rpc requests lost", made.lost_requests),
         ("rpc answers lost", made.lost_answers),
@@ -297,5 +324,25 @@ mod tests {
         assert!(too_few(6, 50).is_some());
         assert!(too_few(5, 50).is_none());
         assert!(too_few(0, 0).is_none(), "a scenario without faults");
+    }
+
+    #[test]
+    fn a_run_whose_node_gave_no_trouble_is_no_good_run() {
+        let asked = Troubles {
+            lose_answer: 20,
+            lie: 400,
+            ..Troubles::default()
+        };
+        let of = |requests, lost_answers, lies| Made {
+            requests,
+            lost_answers,
+            lies,
+            ..Made::default()
+        };
+        assert!(too_quiet(&asked, &of(500, 9, 1)).is_empty());
+        assert!(too_quiet(&asked, &of(200, 0, 1)).is_empty(), "chance");
+        assert_eq!(too_quiet(&asked, &of(400, 0, 1)).len(), 1);
+        assert_eq!(too_quiet(&asked, &of(400, 0, 0)).len(), 2);
+        assert!(too_quiet(&Troubles::default(), &of(400, 0, 0)).is_empty());
     }
 }

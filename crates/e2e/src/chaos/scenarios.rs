@@ -48,7 +48,7 @@ const LYING: Troubles = Troubles {
     lose_answer: 20,
     refuse: 50,
     delay: 50,
-    lie: 400,
+    lie: 700,
 };
 const PLAIN: Scenario = Scenario {
     name: "",
@@ -89,6 +89,8 @@ pub static ALL: [Scenario; 19] = [
         name: "rpc-lies",
         about: "the node tells known error texts in turn, refuses with 429 and 503, and is slow",
         intents: 150,
+        // Many small batches: each is a transaction to lie about.
+        pace: Duration::from_millis(300),
         troubles: LYING,
         ..PLAIN
     },
