@@ -32,6 +32,14 @@ impl Ending {
             Self::Gone => "gone",
         }
     }
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Reverted, Self::Forbidden, Self::Silent, Self::Gone]
+            .into_iter()
+            .chain(ItemOutcome::ALL.into_iter().map(Self::Told))
+            .find(|ending| ending.name() == name)
+    }
 }
 
 /// What storage on chain holds for the intent at the block looked at.
@@ -66,7 +74,7 @@ pub enum Step {
     Smaller(u32),
     /// The deposit can never succeed: failed once its block is final.
     Reject,
-    /// A person must look.
+    /// A person must look, once its block is final: after a fork the same bytes may succeed.
     Park(&'static str),
 }
 

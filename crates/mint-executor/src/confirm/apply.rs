@@ -20,7 +20,7 @@ use super::follow::row_of;
 use super::gather::Facts;
 use super::replace;
 use crate::context::{Context, WorkError};
-use crate::decide::{Ending, ItemFacts, Record, after, record_of};
+use crate::decide::{Ending, ItemFacts, Record, Step, after, record_of};
 use crate::observe::{Settled, Stage};
 use crate::{observe, outcome, story};
 
@@ -37,6 +37,8 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
     blocks::insert(&tx, &row_of(&facts.header), facts.header.timestamp, &events).await?;
     let finalized = finalize(ctx, &tx, &facts).await?;
     let members = members(&tx, &facts).await?;
+    let ended: Vec<MessageId> = facts.ended.iter().map(|item| item.message_id).collect();
+    let ended = items::lock(&tx, &ended).await?;
     let mut effects = Effects::new(facts.header.number, lock_legs(&tx, &facts, &members).await?);
     for log in &facts.logs {
         effects.log(log)?;
@@ -44,13 +46,8 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
     for member in &members {
         member.settle(&facts, &mut effects)?;
     }
-    for item in &facts.refused {
-        let why = item.outcome.as_deref().unwrap_or_default();
-        let record = record(&facts, &effects, &item.intent_id);
-        // Only a record that was read, and is absent, fails an intent.
-        if record != Record::NotAsked {
-            effects.reject(item.message_id, &item.intent_id, (why, record))?;
-        }
+    for item in &ended {
+        end(item, &facts, &mut effects)?;
     }
     let endings: Vec<Settled> = members.iter().map(|member| member.settled(ctx, &facts)).collect();
     let trips = write(ctx, &tx, effects).await?;
@@ -163,15 +160,40 @@ impl Member {
             batch: self.batch,
         };
         let step = after(asked);
-        if let crate::decide::Step::Park(class) = step {
-            observe::parked(&self.item, class, NEEDS_A_PERSON);
-        }
         effects
             .endings
             .push((self.attempt_id, self.item.message_id, ending.name()));
         effects.step((&self.item, &self.signer), (step, record))?;
         Ok(())
     }
+}
+
+/// The last word on an item whose block is final by now.
+fn end(item: &ItemRow, facts: &Facts, effects: &mut Effects) -> Result<(), WorkError> {
+    let told = facts.ended.iter().find(|told| told.message_id == item.message_id);
+    let record = record(facts, effects, &item.intent_id);
+    let ending = told.and_then(|told| Ending::from_name(told.outcome.as_deref()?));
+    // Only a record that was read ends anything.
+    let (Some(ending), true) = (ending, record != Record::NotAsked) else {
+        return Ok(());
+    };
+    // Larger batches were halved when the block came.
+    let asked = ItemFacts {
+        command: item.command,
+        ending,
+        record,
+        batch: 1,
+    };
+    match after(asked) {
+        Step::Reject => effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?,
+        Step::Park(class) => {
+            observe::parked(item, class, NEEDS_A_PERSON);
+            effects.park(item, class);
+        }
+        Step::Done => effects.done(item, record)?,
+        Step::Refused | Step::Again(_) | Step::Smaller(_) => {}
+    }
+    Ok(())
 }
 
 fn record(facts: &Facts, effects: &Effects, id: &IntentId) -> Record {
@@ -267,7 +289,7 @@ async fn lock_legs(
         .filter_map(|log| log.event.intent_id())
         .collect();
     ids.extend(members.iter().map(|member| member.item.intent_id));
-    ids.extend(facts.refused.iter().map(|item| item.intent_id));
+    ids.extend(facts.ended.iter().map(|item| item.intent_id));
     ids.sort_unstable();
     ids.dedup();
     Ok(legs::lock(tx, &ids).await?)

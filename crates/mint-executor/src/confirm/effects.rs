@@ -101,14 +101,7 @@ impl Effects {
         (step, record): (Step, Record),
     ) -> Result<(), IllegalTransition> {
         let (message_id, id) = (of.message_id, &of.intent_id);
-        if let Some(there) = leg_of(record) {
-            let because = Because {
-                why: "read on chain",
-                tx_hash: None,
-                message_id: Some(message_id),
-            };
-            self.fact(id, there, because)?;
-        }
+        self.read(of, record)?;
         let item = |state| ItemChange::to(message_id, state);
         match step {
             Step::Done => self.items.push(item(ItemState::Done)),
@@ -148,13 +141,34 @@ impl Effects {
                 change.batch_limit = Some(limit);
                 self.items.push(change);
             }
-            // Failed only once its block is final.
-            Step::Reject => {}
-            Step::Park(class) => self
-                .items
-                .push(ItemChange::park(message_id, class, NEEDS_A_PERSON)),
+            // Only once its block is final.
+            Step::Reject | Step::Park(_) => {}
         }
         Ok(())
+    }
+
+    /// Its effect is there, by whatever brought it.
+    pub fn done(&mut self, item: &ItemRow, record: Record) -> Result<(), IllegalTransition> {
+        self.items.push(ItemChange::to(item.message_id, ItemState::Done));
+        self.read(item, record)
+    }
+
+    fn read(&mut self, item: &ItemRow, record: Record) -> Result<(), IllegalTransition> {
+        let Some(there) = leg_of(record) else {
+            return Ok(());
+        };
+        let because = Because {
+            why: "read on chain",
+            tx_hash: None,
+            message_id: Some(item.message_id),
+        };
+        self.fact(&item.intent_id, there, because)
+    }
+
+    /// Its block is final, or nothing was ever sent.
+    pub fn park(&mut self, item: &ItemRow, class: &'static str) {
+        self.items
+            .push(ItemChange::park(item.message_id, class, NEEDS_A_PERSON));
     }
 
     /// A refusal for good: its block is final, or nothing was ever sent and a final block would refuse it.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chain::watch::{Header, Receipt};
-use chain::{At, Chain, ChainError, EscrowEvent, EscrowLog, ItemOutcome, TxHash};
+use chain::{At, Chain, ChainError, EscrowEvent, EscrowLog, TxHash};
 use domain::address::Address;
 use domain::ids::IntentId;
 use storage::executor::attempts::{self, AttemptItem, AttemptRow};
@@ -11,7 +11,7 @@ use storage::executor::blocks;
 
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
-use crate::decide::{Ending, Record, can_never_succeed};
+use crate::decide::{Ending, Record};
 use crate::finality::final_block;
 
 /// Read before the transaction that settles them.
@@ -25,8 +25,8 @@ pub struct Facts {
     pub next_nonces: HashMap<[u8; 20], u64>,
     /// Attempts whose nonce is used, without a log of theirs in this block.
     pub quiet: Vec<(i64, Ending)>,
-    /// Deposits refused for good, in a block that is final.
-    pub refused: Vec<AttemptItem>,
+    /// Items that a block which is final now refused for good, or left to a person.
+    pub ended: Vec<AttemptItem>,
     /// What storage held at this block, for the intents in question. `None`: the node holds that state no longer,
     /// and the legs, which saw every log up to this block, stand in for it.
     pub records: Option<HashMap<IntentId, Record>>,
@@ -50,14 +50,14 @@ pub async fn gather(
 ) -> Result<Facts, WorkError> {
     let logs = ctx.chain.escrow_logs(header.hash).await?;
     let final_block = final_block(ctx, header).await?;
-    let (open, refused) = {
+    let (open, ended) = {
         let client = ctx.pool.get().await?;
         let open = attempts::open(&client).await?;
-        let refused = match final_block {
-            Some(block) => attempts::refused_for_good(&client, block, &hopeless()).await?,
+        let ended = match final_block {
+            Some(block) => attempts::ended(&client, block).await?,
             None => Vec::new(),
         };
-        (open, refused)
+        (open, ended)
     };
     let mut facts = Facts {
         header: *header,
@@ -65,7 +65,7 @@ pub async fn gather(
         final_block,
         next_nonces: HashMap::new(),
         quiet: Vec::new(),
-        refused,
+        ended,
         records: Some(HashMap::new()),
     };
     let overdue =
@@ -85,7 +85,7 @@ pub async fn gather(
         // However a node words it: below the head the legs know as much, and the head can be asked.
         Err(WorkError::Chain(error)) if !at_head && !matches!(error, ChainError::Unavailable(_)) => {
             // They come again with the next block.
-            facts.refused.clear();
+            facts.ended.clear();
             None
         }
         found => Some(found?),
@@ -95,14 +95,6 @@ pub async fn gather(
 
 fn address(signer: &[u8; 20]) -> Result<Address, WorkError> {
     Address::from_bytes(*signer).map_err(|_| WorkError::NoSigner)
-}
-
-fn hopeless() -> Vec<&'static str> {
-    ItemOutcome::ALL
-        .into_iter()
-        .filter(|outcome| can_never_succeed(*outcome))
-        .map(ItemOutcome::name)
-        .collect()
 }
 
 /// Attempts past whose nonce the chain is, without a word of them in this block.
@@ -224,7 +216,7 @@ async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Recor
         .filter(|log| matches!(log.event, EscrowEvent::Skipped { .. }))
         .filter_map(|log| log.event.intent_id())
         .collect();
-    ids.extend(facts.refused.iter().map(|item| item.intent_id));
+    ids.extend(facts.ended.iter().map(|item| item.intent_id));
     if !facts.quiet.is_empty() {
         let attempt_ids: Vec<i64> = facts.quiet.iter().map(|(id, _)| *id).collect();
         let items = attempts::items(&ctx.pool.get().await?, &attempt_ids).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, IllegalTransition};
+use storage::executor::attempts;
 use storage::executor::items::{self, ItemChange, ItemRow, ItemState, WorkCommand};
 use storage::executor::legs::{Because, LegRow};
 use storage::executor::signers::{self, Lease};
@@ -42,6 +43,8 @@ pub struct Standing {
     own: [u8; 20],
     /// Intents with an item in an attempt.
     busy: HashSet<IntentId>,
+    /// Intents with an attempt that no block has yet.
+    in_flight: HashSet<IntentId>,
     /// Keys that let go of their intents.
     released: HashSet<[u8; 20]>,
 }
@@ -56,6 +59,7 @@ impl Standing {
         Ok(Self {
             own: lease.signer,
             busy: items::under_way(session, &ids).await?,
+            in_flight: attempts::in_flight(session, &ids).await?,
             released: signers::released(session, &others.collect::<Vec<_>>()).await?,
         })
     }
@@ -102,6 +106,10 @@ pub fn make(
             Fit::Close => plan.close(item, leg.leg),
             Fit::Undo => plan.undo.push((Some(item.message_id), item.intent_id)),
             Fit::Go if standing.is_foreign(leg) => plan.rest(item, "the intent belongs to another signer"),
+            // Ready again after a fork, and in a later attempt too: that one decides.
+            Fit::Go if standing.in_flight.contains(&item.intent_id) => {
+                plan.rest(item, "an attempt with it may still be mined");
+            }
             Fit::Go if !taken.insert(item.intent_id) => plan.close(item, leg.leg),
             Fit::Go if !plan.takes(item, &verified, limit) => {}
             Fit::Go => match rehearsal.of(item.message_id) {

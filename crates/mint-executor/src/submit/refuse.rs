@@ -70,6 +70,9 @@ pub async fn refuse(
                 }
                 step => {
                     effects.step((item, &lease.signer), (step, record))?;
+                    if let Step::Park(class) = step {
+                        effects.park(item, class);
+                    }
                     settled.push((item.clone(), ending, step));
                 }
             },

@@ -59,6 +59,12 @@ async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
     let mut intent = world.intent(1)?;
     intent.depositor = intent.user;
     rig.deposit(&world, &intent).await?;
+    assert_eq!(
+        parked_classes(&world)?,
+        "",
+        "a fork may still take its block back"
+    );
+    rig.mine(&world, 6).await?;
     assert_eq!(parked_classes(&world)?, "depositor_not_allowed");
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
     Ok(())

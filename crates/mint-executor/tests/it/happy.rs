@@ -104,6 +104,27 @@ async fn a_message_whose_item_is_gone_is_not_taken_again() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_an_attempt_holds_that_no_block_has_goes_into_no_other() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    let intent = world.good_intent(1, &rig.ctx.chain).await?;
+    rig.lead().await?;
+    rig.deposit(&world, &intent).await?;
+    rig.execute(&intent).await?;
+    rig.send(WorkCommand::Execute, 1).await?;
+    // As after a fork that mined an older attempt with it once more, which skipped it.
+    world
+        .db
+        .sql("update work_items set state = 'ready' where state = 'in_attempt'; update chain_legs set leg = 'escrowed'")?;
+    assert_eq!(
+        rig.unrehearsed(rig.key(), WorkCommand::Execute).await?,
+        Built::Settled
+    );
+    assert_eq!(world.count("select count(*) from attempts")?, 2);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_message_that_comes_again_changes_nothing() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use domain::address::Address;
 use domain::intent::ChainLeg;
 use mint_executor::submit::Built;
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::executor::items::WorkCommand;
 
 use crate::rig::World;
@@ -38,6 +38,16 @@ fn poisoned_code(poison: &Address) -> String {
     format!("0x{}", parts.concat())
 }
 
+/// Puts that code before the escrow; gives the code that was there.
+async fn poisoned(world: &World, poison: &Address) -> Result<Value> {
+    let (node, escrow) = (&world.node, &world.at.escrow);
+    let code = node.rpc("eth_getCode", json!([escrow, "latest"])).await?;
+    node.rpc("anvil_setCode", json!([ASIDE, code])).await?;
+    node.rpc("anvil_setCode", json!([escrow, poisoned_code(poison)]))
+        .await?;
+    Ok(code)
+}
+
 #[tokio::test]
 async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Result<()> {
     let world = World::new().await?;
@@ -45,13 +55,7 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
     rig.lead().await?;
     let intents = (1..=5).map(|n| world.intent(n)).collect::<Result<Vec<_>>>()?;
     let (poison, good) = (&intents[3], [0, 1, 2, 4].map(|n| &intents[n]));
-    let code = world
-        .node
-        .rpc("eth_getCode", json!([world.at.escrow, "latest"]))
-        .await?;
-    world.node.rpc("anvil_setCode", json!([ASIDE, code])).await?;
-    let poisoned = json!([world.at.escrow, poisoned_code(&poison.user)]);
-    world.node.rpc("anvil_setCode", poisoned).await?;
+    poisoned(&world, &poison.user).await?;
     for intent in &intents {
         rig.submit(intent).await?;
     }
@@ -60,10 +64,13 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
         sizes.push(items);
         // A transaction without a log is asked after once it has missed a block.
         rig.mine(&world, 3).await?;
+        let parked = "select count(*) from work_items where state = 'parked'";
+        anyhow::ensure!(world.count(parked)? == 0, "no block is final yet");
         anyhow::ensure!(sizes.len() < 9, "it goes on and on: {sizes:?}");
     }
     // All five; the two and the three that may share at most three; then by twos, and what reverts again alone.
     assert_eq!(sizes, [5, 3, 2, 1, 1]);
+    rig.mine(&world, 6).await?;
     for intent in good {
         assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed, "{}", intent.tx_ref);
     }
@@ -74,5 +81,34 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
     );
     assert_eq!(world.db.sql(&parked)?, "parked reverted");
     assert_ne!(rig.leg(poison).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_fork_lets_succeed_was_never_a_dead_letter() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    rig.mine(&world, 3).await?;
+    let intent = world.intent(1)?;
+    let code = poisoned(&world, &intent.user).await?;
+    rig.submit(&intent).await?;
+    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 4).await?;
+    let outcome = "select coalesce(max(outcome), 'none') from attempt_items";
+    assert_eq!(world.db.sql(outcome)?, "reverted");
+    // A parked row would be published at once, and a fork takes back no letter.
+    let parked = "select count(*) from work_items where state = 'parked'";
+    assert_eq!(world.count(parked)?, 0);
+    world.node.rpc("anvil_reorg", json!([4, []])).await?;
+    world
+        .node
+        .rpc("anvil_setCode", json!([world.at.escrow, code]))
+        .await?;
+    rig.look().await?;
+    rig.mine(&world, 8).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    assert_eq!(world.count(parked)?, 0);
+    assert_eq!(world.count("select count(*) from attempts")?, 1, "the same bytes");
     Ok(())
 }

@@ -31,6 +31,11 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
     let Built::Attempt { signed, .. } = built else {
         panic!("{built:?}")
     };
+    let known = world
+        .node
+        .rpc("eth_getTransactionByHash", json!([signed.hash.to_string()]))
+        .await?;
+    assert!(known.is_null(), "nothing leaves before the commit: {known}");
     drop(first);
     world.let_the_leases_end()?;
 

@@ -71,6 +71,9 @@ statements! {
          where state in ('mined', 'final') and block_number > $1 returning id";
     FORGET_OUTCOMES = "update attempt_items set outcome = null where attempt_id = any($1::bigint[])";
     BROADCAST = "update attempts set last_broadcast_at = clock_timestamp() where id = any($1::bigint[])";
+    IN_FLIGHT =
+        "select distinct i.intent_id from attempt_items i join attempts a on a.id = i.attempt_id \
+         where i.intent_id = any($1::bytea[]) and a.state = 'signed'";
     IN_RACE =
         "select distinct i.intent_id from attempt_items i join attempts a on a.id = i.attempt_id \
          where i.intent_id = any($1::bytea[]) and a.state in ('signed', 'mined')";
@@ -80,11 +83,15 @@ statements! {
          where a.state in ('mined', 'final') and a.block_number > $2 and a.signer = any($1::bytea[]) \
          and i.outcome = any($3::text[]) \
          order by a.signer, a.command, i.outcome, a.id desc, i.position";
-    REFUSED =
-        "select i.attempt_id, i.message_id, i.intent_id, i.outcome from attempt_items i \
-         join attempts a on a.id = i.attempt_id join work_items w on w.message_id = i.message_id \
-         where a.state in ('mined', 'final') and a.block_number <= $1 and w.state = 'in_attempt' \
-         and i.outcome = any($2::text[])";
+    // What ends with its block has left its attempt; what waits for finality has not. No later attempt has it.
+    ENDED =
+        "select i.attempt_id, i.message_id, i.intent_id, i.outcome from work_items w \
+         join attempt_items i on i.message_id = w.message_id join attempts a on a.id = i.attempt_id \
+         where w.state = 'in_attempt' and i.outcome is not null \
+         and a.state in ('mined', 'final') and a.block_number <= $1 \
+         and not exists (select from attempt_items j join attempts b on b.id = j.attempt_id \
+                         where j.message_id = w.message_id and (b.state = 'signed' or b.state in ('mined', 'final') \
+                         and (b.block_number, b.nonce) > (a.block_number, a.nonce)))";
 }
 
 #[derive(Clone, Debug)]
@@ -314,6 +321,12 @@ pub async fn in_race(session: &impl Session, ids: &[IntentId]) -> Result<HashSet
     super::legs::intent_ids(&rows, "attempt_items")
 }
 
+/// Those of the intents that an attempt holds which no block has yet.
+pub async fn in_flight(session: &impl Session, ids: &[IntentId]) -> Result<HashSet<IntentId>, StorageError> {
+    let rows = query(session, IN_FLIGHT, &[&super::legs::bytes(ids)]).await?;
+    super::legs::intent_ids(&rows, "attempt_items")
+}
+
 pub async fn mark_broadcast(session: &impl Session, ids: &[i64]) -> Result<(), StorageError> {
     if !ids.is_empty() {
         execute(session, BROADCAST, &[&ids]).await?;
@@ -352,13 +365,9 @@ pub async fn refusals(
         .collect()
 }
 
-/// Items whose outcome lies in a final block and is one of `outcomes`, not settled yet.
-pub async fn refused_for_good(
-    session: &impl Session,
-    final_block: u64,
-    outcomes: &[&str],
-) -> Result<Vec<AttemptItem>, StorageError> {
-    let rows = query(session, REFUSED, &[&signed(final_block)?, &outcomes]).await?;
+/// Items whose outcome lies in a final block, and that wait for that.
+pub async fn ended(session: &impl Session, final_block: u64) -> Result<Vec<AttemptItem>, StorageError> {
+    let rows = query(session, ENDED, &[&signed(final_block)?]).await?;
     rows.iter().map(read_item).collect()
 }
 
