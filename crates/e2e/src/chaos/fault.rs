@@ -133,7 +133,7 @@ impl Scene<'_> {
                 }
             }
             Fault::KillBroker | Fault::KillDatabase => self.kill_server(fault).await?,
-            Fault::HangPastLease => self.hang_past_lease().await?,
+            Fault::HangPastLease => return self.hang_past_lease().await,
             Fault::RotateKeys => rotation::rotate(&self.stage.app, self.customers).await?,
             Fault::UpgradeContracts => self.upgrade_contracts().await?,
             Fault::Reorg(_) | Fault::ForgetTransactions | Fault::BaseFee(_) | Fault::StealNonce => {
@@ -180,7 +180,8 @@ impl Scene<'_> {
         }
     }
 
-    async fn hang_past_lease(&mut self) -> Result<()> {
+    /// Why it proves nothing, if it does not: no work came while both ran.
+    async fn hang_past_lease(&mut self) -> Result<Option<String>> {
         let held = |stage: &Stage| -> Result<usize> {
             let sum = "select coalesce(sum(fencing_token), 0)::bigint from signers";
             Ok(stage.app.database.sql(sum)?.parse()?)
@@ -195,11 +196,15 @@ impl Scene<'_> {
         });
         taken.await?;
         tokio::time::sleep(PAST_THE_LEASE).await;
+        let work = |stage: &Stage| stage.app.database.sql("select count(*) from work_items");
+        let before = work(self.stage)?;
         self.stage.app.service(EXECUTOR)?.wake()?;
         // Both run now; the first may find out by itself that its time is over.
         tokio::time::sleep(PAST_THE_LEASE).await;
+        let idle = work(self.stage)? == before;
         let mut second = self.stage.second.take().context("the second executor runs")?;
-        second.stop().map(drop)
+        second.stop()?;
+        Ok(idle.then(|| "no work came while two executors ran".into()))
     }
 
     /// Fresh code behind both proxies, and the former code again: an upgrade and its rollback.

@@ -75,9 +75,8 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
         };
         perform(scene, &schedule, shop, &watch, &mut told).await?;
         stage.calm();
-        let calm = Instant::now();
         settle(&mut stage, &customers, &watch, &mut told, intents).await?;
-        told.drained = calm.elapsed();
+        told.drained = told.last_fault.map_or(Duration::ZERO, |ended| ended.elapsed());
         if scenario.only_outages && told.drained > DRAINED_WITHIN {
             let text = format!("took {:?}, at most {DRAINED_WITHIN:?}", told.drained);
             told.violations.push(story_violation("draining", &text));
@@ -118,7 +117,9 @@ struct Told {
     counts: BTreeMap<&'static str, u64>,
     not_done: Vec<String>,
     violations: Vec<Violation>,
-    /// From the end of the last fault to the last intent's.
+    /// When the last fault ended, or the last customer was served if there was none.
+    last_fault: Option<Instant>,
+    /// From then to the end of the last intent.
     drained: Duration,
 }
 
@@ -186,9 +187,14 @@ async fn perform(
             watch.lives(service, scene.stage.app.service(service)?.pid());
         }
         watch.doing("all faults are done");
-        Ok(())
+        Ok(Instant::now())
     };
-    tokio::try_join!(shop, breaking).map(drop)?;
+    let ((), ended) = tokio::try_join!(shop, breaking)?;
+    told.last_fault = Some(if schedule.faults.is_empty() {
+        Instant::now()
+    } else {
+        ended
+    });
     told.violations
         .extend(too_few(told.not_done.len(), schedule.faults.len()));
     Ok(())

@@ -181,6 +181,8 @@ pub static ALL: [Scenario; 19] = [
     Scenario {
         name: "two-executors",
         about: "the executor hangs past its lease, another takes over, and the first one wakes",
+        // For longer than all of that: whoever wakes finds work.
+        pace: Duration::from_secs(1),
         faults: |_, _| vec![Fault::HangPastLease],
         ..PLAIN
     },

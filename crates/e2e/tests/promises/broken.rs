@@ -65,7 +65,7 @@ async fn a_nonce_used_by_somebody_else_costs_nobody_a_mint() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_that_hangs_past_its_lease_and_wakes_signs_nothing_more() -> Result<()> {
-    survives("two-executors", 24).await
+    survives("two-executors", 45).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
