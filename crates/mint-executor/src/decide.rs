@@ -132,7 +132,7 @@ fn smaller(batch: u32, class: &'static str) -> Step {
 }
 
 /// Refusals of a deposit that time does not mend.
-pub const fn can_never_succeed(outcome: ItemOutcome) -> bool {
+const fn can_never_succeed(outcome: ItemOutcome) -> bool {
     use ItemOutcome as O;
     matches!(
         outcome,
