@@ -25,7 +25,7 @@ pub use error::{EndpointFailure, TransportError};
 use crate::observe;
 
 /// How often an endpoint is asked when the connection breaks off.
-const TRIES: u32 = 3;
+const TRIES: u32 = 5;
 
 /// Clones share endpoints and their health.
 #[derive(Clone)]

@@ -88,12 +88,17 @@ async fn a_connection_that_breaks_off_is_tried_again_and_a_refusal_is_not() {
     let broken = Arc::new(AtomicUsize::new(0));
     let breaks = broken.clone();
     let (flaky, asked) = server(move |body| match breaks.fetch_add(1, Ordering::SeqCst) {
-        0 | 1 => String::new(),
+        0..4 => String::new(),
         _ => good(body),
     });
     let transport = transport(&[&flaky], 1000);
     assert_eq!(chain_id(&transport).await.unwrap(), "0x7ac6");
-    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+
+    let (dead, asked) = server(|_| String::new());
+    let transport = self::transport(&[&dead], 1000);
+    chain_id(&transport).await.unwrap_err();
+    assert_eq!(asked.load(Ordering::SeqCst), 5, "and given up");
 
     let (busy, asked) = server(|_| http("429 Too Many Requests", "slowly"));
     let transport = self::transport(&[&busy], 1000);
