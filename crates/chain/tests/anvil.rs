@@ -14,7 +14,8 @@ use domain::address::Address;
 use domain::country::CountryCode;
 use domain::ids::{IntentId, Preimage};
 use testkit::anvil::{ADMIN_PRIVATE_KEY, EXECUTOR_PRIVATE_KEY, Mining};
-use testkit::{Addresses, Anvil};
+use testkit::rpc_proxy::{RpcProxy, Troubles};
+use testkit::{Addresses, Anvil, node_errors};
 
 const FEES: FeePolicy = FeePolicy {
     cap: 100_000_000_000,
@@ -333,6 +334,40 @@ async fn what_this_node_says_to_a_send_is_understood() -> Result<()> {
             SendOutcome::Rejected(rejection)
         );
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_answer_of_every_node_is_understood_on_the_wire() -> Result<()> {
+    let world = World::new().await?;
+    let proxy = RpcProxy::start(&world.node.url(), 7).await?;
+    let config = RpcConfig::new(vec![proxy.url().into()], Duration::from_secs(5));
+    let chain = Chain::new(&config, world.chain.escrow())?;
+    let signed = world.sign(0, 500_000, calls::execute_mints([])).await?;
+    assert_eq!(
+        chain.send_raw(&signed.raw, signed.hash).await,
+        SendOutcome::Accepted
+    );
+
+    proxy.set(Troubles {
+        lie: 1000,
+        ..Troubles::default()
+    });
+    let mut wanted: Vec<_> = node_errors::all()
+        .iter()
+        .map(|row| (row.text, row.means))
+        .collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    // Each is told once in so many, from one by the seed on.
+    let mut heard = Vec::new();
+    for _ in &wanted {
+        heard.push(chain.send_raw(&signed.raw, signed.hash).await.kind());
+    }
+    let mut wanted: Vec<_> = wanted.iter().map(|(_, means)| *means).collect();
+    wanted.sort_unstable();
+    heard.sort_unstable();
+    assert_eq!(heard, wanted);
     Ok(())
 }
 

@@ -19,6 +19,7 @@ pub mod escrow_events;
 pub mod evm;
 pub mod http;
 pub mod keys;
+pub mod node_errors;
 pub mod ports;
 pub mod postgres;
 pub mod process;

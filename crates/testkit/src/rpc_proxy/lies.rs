@@ -1,48 +1,10 @@
-//! What nodes say about a transaction when they will not take it. Told here in turn, also about transactions that
-//! the node took, and about ones it never heard of.
+//! What the proxy says of a transaction instead of the truth: every text that [`node_errors`] knows.
+
+use std::sync::LazyLock;
+
+use crate::node_errors;
 
 pub type Lie = &'static str;
 
-/// Texts of anvil, geth, erigon, nethermind and reth, and two that no node owns.
-pub const ALL: [Lie; 40] = [
-    "already known",
-    "[0x1234] Already imported",
-    "AlreadyKnown",
-    "existing tx with same hash",
-    "nonce too low",
-    "nonce too low: next nonce 7, tx nonce 6",
-    "OldNonce, Current nonce: 7, nonce of rejected tx: 6",
-    "transaction nonce is not consistent with next nonce",
-    "nonce too high: tx nonce 9, gapped nonce 5",
-    "NonceGap, Future nonce. Expected nonce: 5",
-    "NonceTooFarInFuture",
-    "replacement transaction underpriced",
-    "could not replace existing tx",
-    "ReplacementNotAllowed",
-    "future transaction tries to replace pending",
-    "replaced by transaction with higher tip",
-    "insufficient funds for gas * price + value: balance 0, tx cost 9, overshot 9",
-    "InsufficientFunds, Account balance: 0, cumulative cost: 9",
-    "tx fee (1.50 ether) exceeds the configured cap (1.00 ether)",
-    "txpool is full",
-    "pending sub-pool is full",
-    "account limit exceeded: pooled 64 txs",
-    "FeeTooLowToCompete",
-    "max fee per gas less than block base fee",
-    "fee too low",
-    "transaction underpriced: gas tip cap 0, minimum needed 1",
-    "exceeds block gas limit",
-    "GasLimitExceeded, Gas limit: 30000000",
-    "intrinsic gas too low: gas 21000, minimum needed 53000",
-    "transaction gas limit too high (cap: 16777216, tx: 30000000)",
-    "max priority fee per gas higher than max fee per gas: address 0x00",
-    "invalid sender",
-    "FailedToResolveSender",
-    "Incompatible EIP-155 transaction, chain ID mismatch",
-    "oversized data: transaction size 131073, limit 131072",
-    "MaxTxSizeExceeded",
-    "transaction type not supported",
-    "Failed to decode signed transaction",
-    "internal error",
-    "header not found",
-];
+/// Told in turn, also about transactions that the node took, and about ones it never heard of.
+pub static ALL: LazyLock<Vec<Lie>> = LazyLock::new(node_errors::texts);

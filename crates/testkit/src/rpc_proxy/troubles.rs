@@ -22,11 +22,11 @@ pub struct Troubles {
 }
 
 impl Troubles {
-    /// So many requests in a thousand get lost, half of them before and half after the node acted.
+    /// Of a thousand calls so many get lost before the node acted, and as many after it.
     pub const fn drops(per_mille: u32) -> Self {
         Self {
-            lose_request: per_mille / 2,
-            lose_answer: per_mille - per_mille / 2,
+            lose_request: per_mille,
+            lose_answer: per_mille,
             refuse: 0,
             delay: 0,
             lie: 0,
@@ -204,7 +204,7 @@ mod tests {
         let (made, order) = drawn(
             7,
             Troubles {
-                lie: 100,
+                lie: 500,
                 ..Troubles::default()
             },
         );
@@ -221,7 +221,7 @@ mod tests {
         let (made, order) = drawn(7, Troubles::default());
         assert_eq!(made.requests, 1000);
         assert!(order.iter().all(|trouble| *trouble == Trouble::None));
-        let (made, _) = drawn(7, Troubles::drops(1000));
+        let (made, _) = drawn(7, Troubles::drops(500));
         assert_eq!(made.lost_requests + made.lost_answers, 1000);
     }
 }

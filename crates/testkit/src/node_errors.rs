@@ -1,0 +1,38 @@
+//! What nodes say about a transaction when they will not take it, as their sources word it: the rows that the product is
+//! tested by, and the lies that [`crate::rpc_proxy`] tells.
+
+use std::collections::BTreeSet;
+
+/// Node, meaning and text, a row each.
+const TABLE: &str = include_str!("node_errors.tsv");
+
+/// One text of one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeError {
+    /// `any`: of what stands in front of nodes, or of a node with troubles of its own.
+    pub node: &'static str,
+    /// As the product's metrics call it: `already_known`, the reason of a rejection, or `unknown`.
+    pub means: &'static str,
+    pub text: &'static str,
+}
+
+/// Every text of every node.
+///
+/// # Panics
+/// If a row of the table is not node, meaning and text.
+pub fn all() -> Vec<NodeError> {
+    let row = |line: &'static str| {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let [node, means, text] = cells[..] else {
+            panic!("node_errors.tsv: want node, meaning and text, separated by tabs: {line}");
+        };
+        NodeError { node, means, text }
+    };
+    TABLE.lines().map(row).collect()
+}
+
+/// Each text once, whoever says it.
+pub fn texts() -> Vec<&'static str> {
+    let texts: BTreeSet<_> = all().iter().map(|error| error.text).collect();
+    texts.into_iter().collect()
+}
