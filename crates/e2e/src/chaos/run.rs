@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use testkit::rpc_proxy::{Made, Troubles};
+use testkit::rpc_proxy::{Made, Troubles, lies};
 use testkit::wiring::SERVICES;
 use tokio::sync::watch as channel;
 
@@ -101,7 +101,9 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
     };
     let made = stage.rpc.made();
     told.counts.extend(rpc_faults(&made));
-    told.violations.extend(too_quiet(&scenario.troubles, &made));
+    let whole = intents >= scenario.intents;
+    told.violations
+        .extend(too_quiet(&scenario.troubles, &made, whole));
     let fallen = stage.fallen.iter().map(|text| story_violation("service", text));
     told.violations.extend(fallen);
     let row = verdict.map(|verdict| row(scenario, params, intents, (told, verdict), (&customers, &watch)));
@@ -208,10 +210,14 @@ fn too_few(not_done: usize, planned: usize) -> Option<Violation> {
 }
 
 /// The same of the troubles on the way to the node. One of which seven or more were to be expected and none came is no
-/// chance any more; lies, which only transactions meet, must be told in any case.
-fn too_quiet(asked: &Troubles, made: &Made) -> Vec<Violation> {
+/// chance any more. Lies, which only transactions meet, must be told in any case, and in a run that is `whole` each of
+/// them: they are told in turn.
+fn too_quiet(asked: &Troubles, made: &Made, whole: bool) -> Vec<Violation> {
     let expected = |per_mille: u32| u64::from(per_mille) * made.requests / 1000;
-    [
+    let texts = lies::ALL.len() as u64;
+    let untold = (whole && asked.lie > 0 && (1..texts).contains(&made.lies))
+        .then(|| format!("only {} of {texts} texts were told as lies", made.lies));
+    let silent = [
         (
             "requests lost",
             expected(asked.lose_request) >= 7,
@@ -228,8 +234,11 @@ fn too_quiet(asked: &Troubles, made: &Made) -> Vec<Violation> {
     ]
     .into_iter()
     .filter(|(_, due, count)| *due && *count == 0)
-    .map(|(what, ..)| story_violation("faults", &format!("no {what} among {} RPC calls", made.requests)))
-    .collect()
+    .map(|(what, ..)| format!("no {what} among {} RPC calls", made.requests));
+    silent
+        .chain(untold)
+        .map(|text| story_violation("faults", &text))
+        .collect()
 }
 
 /// Waits until every intent has come to its end, or until nothing moves any more.
@@ -345,10 +354,16 @@ mod tests {
             lies,
             ..Made::default()
         };
-        assert!(too_quiet(&asked, &of(500, 9, 1)).is_empty());
-        assert!(too_quiet(&asked, &of(200, 0, 1)).is_empty(), "chance");
-        assert_eq!(too_quiet(&asked, &of(400, 0, 1)).len(), 1);
-        assert_eq!(too_quiet(&asked, &of(400, 0, 0)).len(), 2);
-        assert!(too_quiet(&Troubles::default(), &of(400, 0, 0)).is_empty());
+        let quiet =
+            |requests, lost_answers, lies| too_quiet(&asked, &of(requests, lost_answers, lies), false);
+        assert!(quiet(500, 9, 1).is_empty());
+        assert!(quiet(200, 0, 1).is_empty(), "chance");
+        assert_eq!(quiet(400, 0, 1).len(), 1);
+        assert_eq!(quiet(400, 0, 0).len(), 2);
+        assert!(too_quiet(&Troubles::default(), &of(400, 0, 0), true).is_empty());
+
+        let texts = lies::ALL.len() as u64;
+        assert_eq!(too_quiet(&asked, &of(500, 9, texts - 1), true).len(), 1);
+        assert!(too_quiet(&asked, &of(500, 9, texts), true).is_empty());
     }
 }

@@ -80,15 +80,15 @@ pub static ALL: [Scenario; 19] = [
     },
     Scenario {
         name: "rpc-drops",
-        about: "20 % of RPC calls get lost, before or after the node acted",
+        about: "20 % of RPC requests get lost before the node acted, and 20 % of its answers after",
         intents: 150,
         troubles: Troubles::drops(200),
         ..PLAIN
     },
     Scenario {
         name: "rpc-lies",
-        about: "the node tells known error texts in turn, refuses with 429 and 503, and is slow",
-        intents: 150,
+        about: "the node tells every known error text in turn, refuses with 429 and 503, and is slow",
+        intents: 200,
         // Many small batches: each is a transaction to lie about.
         pace: Duration::from_millis(300),
         troubles: LYING,
@@ -200,7 +200,7 @@ pub static ALL: [Scenario; 19] = [
     },
     Scenario {
         name: "everything",
-        about: "20 % RPC drops, kills, 3 forks, a broker and a database restart together",
+        about: "20 % RPC drops on both sides, kills, 3 forks, a broker and a database restart together",
         intents: 300,
         // As fast as mints go, so that faults find the executor at work and not only the intake.
         pace: Duration::from_millis(20),
