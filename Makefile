@@ -74,10 +74,10 @@ bench: tools build ## Measure accepted and minted per second against the machine
 	@set -a && . .stack/env && exec env FIATRAILS_BIN=$(bin_dir)/fiatrails BLOCK_TIME=$(BLOCK_TIME) $(bin_dir)/bench $(BENCH_ARGS)
 
 # As long as one pass of the matrix takes on two free cores.
-MINUTES ?= 10
+MINUTES ?= $(if $(CHAOS_ARGS),,10)
 SEED ?= 7
 chaos: tools build ## Break the running product by a seeded schedule and check every shilling. MINUTES=10 SEED=7 CHAOS_ARGS=--list
-	@$(bin_dir)/chaos --seed $(SEED) $(if $(CHAOS_ARGS),$(CHAOS_ARGS),--minutes $(MINUTES))
+	@$(bin_dir)/chaos --seed $(SEED) $(CHAOS_ARGS) $(if $(MINUTES),--minutes $(MINUTES))
 
 SLICE = rpc-drops rpc-lies reorgs kills kill-points broker-restart database-restart rpc-outage two-executors operations everything
 chaos-slice: tools build ## About ten minutes of chaos, for CI

@@ -10,8 +10,8 @@ use crate::anvil::Mining;
 use crate::{Anvil, evm, wait::eventually};
 
 impl Anvil {
-    /// The last `depth` blocks are replaced by as many empty ones; their transactions are gone.
-    pub async fn reorg(&self, depth: u64) -> Result<()> {
+    /// The last `depth` blocks are replaced by as many empty ones; their transactions are gone. How many there were.
+    pub async fn reorg(&self, depth: u64) -> Result<usize> {
         // A block that the clock mines meanwhile would leave the node without the blocks between.
         let pace = match self.mining() {
             Mining::Every(seconds) => Some(Duration::from_secs_f64(seconds).as_secs().max(1)),
@@ -21,12 +21,26 @@ impl Anvil {
         if pace.is_some() {
             mine_every(0).await?;
         }
+        let undone = self.in_last_blocks(depth).await;
         let done = self.rpc("anvil_reorg", json!([depth, []])).await;
         if let Some(seconds) = pace {
             mine_every(seconds).await?;
         }
         done?;
-        self.is_whole(depth).await
+        self.is_whole(depth).await?;
+        undone
+    }
+
+    /// Transactions in the last `depth` blocks.
+    pub async fn in_last_blocks(&self, depth: u64) -> Result<usize> {
+        let head = evm::block_number(&self.url()).await?;
+        let mut count = 0;
+        for number in head.saturating_sub(depth) + 1..=head {
+            let at = json!([format!("{number:#x}"), false]);
+            let block = self.rpc("eth_getBlockByNumber", at).await?;
+            count += block["transactions"].as_array().map_or(0, Vec::len);
+        }
+        Ok(count)
     }
 
     /// A node that lost blocks would be taken for a fault of whoever follows it.
@@ -56,12 +70,13 @@ impl Anvil {
 
     /// The pool forgets them; how many there were.
     pub async fn forget_waiting(&self, sender: &str) -> Result<usize> {
-        let waiting = self.waiting(sender).await?;
-        for hash in &waiting {
-            // One may have found its block meanwhile.
-            drop(self.rpc("anvil_dropTransaction", json!([hash])).await);
+        let mut forgotten = 0;
+        for hash in self.waiting(sender).await? {
+            // Null, or an error: one may have found its block meanwhile.
+            let answer = self.rpc("anvil_dropTransaction", json!([hash])).await;
+            forgotten += usize::from(answer.is_ok_and(|dropped| !dropped.is_null()));
         }
-        Ok(waiting.len())
+        Ok(forgotten)
     }
 
     /// The next block costs so much; from there it falls by an eighth with every empty block.

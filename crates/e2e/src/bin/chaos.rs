@@ -52,12 +52,15 @@ async fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let scenarios = chosen(&arguments.scenario)?;
-    let rows = run(&arguments, &scenarios).await?;
+    let mut rows = Vec::new();
+    let told = run(&arguments, &scenarios, &mut rows).await;
+    // What was seen before an error is shown too.
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         println!("seed {}\n\n{}", arguments.seed, chaos::table(&rows));
     }
+    told?;
     let left = scenarios.len().saturating_sub(rows.len());
     if left > 0 {
         eprintln!(
@@ -84,16 +87,15 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
         .collect()
 }
 
-async fn run(arguments: &Arguments, scenarios: &[&Scenario]) -> Result<Vec<Row>> {
+async fn run(arguments: &Arguments, scenarios: &[&Scenario], rows: &mut Vec<Row>) -> Result<()> {
     eprintln!("chaos: seed {}; starting servers", arguments.seed);
     let begun = Instant::now();
     let time = arguments.minutes.map(|minutes| Duration::from_secs(minutes * 60));
     let mut ground = Ground::start().await?;
-    let mut rows = Vec::new();
     for round in 0.. {
         for scenario in scenarios {
             if time.is_some_and(|time| begun.elapsed() > time) {
-                return Ok(rows);
+                return Ok(());
             }
             let params = Params {
                 seed: arguments.seed + round * 1000,
@@ -116,7 +118,7 @@ async fn run(arguments: &Arguments, scenarios: &[&Scenario]) -> Result<Vec<Row>>
             break;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn tell(row: &Row) {

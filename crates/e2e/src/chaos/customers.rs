@@ -46,6 +46,38 @@ pub struct Customers {
     mix: Mix,
 }
 
+/// Whether customers kept coming while something went on.
+#[derive(Debug)]
+pub struct Load<'a> {
+    customers: &'a Customers,
+    seen: usize,
+    missed: Option<&'static str>,
+}
+
+impl<'a> Load<'a> {
+    pub fn since(customers: &'a Customers) -> Self {
+        Self {
+            customers,
+            seen: customers.served(),
+            missed: None,
+        }
+    }
+
+    /// Notes `when`, if nobody was served since it was asked last.
+    pub fn still_there(&mut self, when: &'static str) {
+        let served = self.customers.served();
+        if served == self.seen {
+            self.missed.get_or_insert(when);
+        }
+        self.seen = served;
+    }
+
+    /// Why what went on proves nothing, if it does not.
+    pub fn gone(self) -> Option<String> {
+        self.missed.map(|when| format!("nobody came {when}"))
+    }
+}
+
 impl Customers {
     pub fn new(client: Client, users: Users, seed: u64, run: &str, mix: Mix) -> Self {
         Self {
@@ -66,6 +98,12 @@ impl Customers {
     /// From here on everybody signs with other keys.
     pub fn change_keys(&self, change: impl FnOnce(&mut Client)) {
         change(&mut self.client.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Requests of integrators and reports of M-Pesa that were answered.
+    fn served(&self) -> usize {
+        let notes = self.notes();
+        notes.sent.intents.len() + notes.reports
     }
 
     pub fn notes(&self) -> MutexGuard<'_, Notes> {

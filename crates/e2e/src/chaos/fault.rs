@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use testkit::rpc_proxy::Reach;
-use testkit::wiring::{EXECUTOR, GATEWAY};
-use testkit::{eventually, upgrade};
+use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
+use testkit::{ChaosProxy, eventually, evm, upgrade};
 
-use super::customers::Customers;
+use super::customers::{Customers, Load};
 use super::points::{self, Point};
 use super::rotation;
 use super::stage::{Ground, KEYS, Stage, Wire};
@@ -20,6 +20,8 @@ const WORK_QUEUES: [&str; 5] = [
     "mint.outcome.v1",
     "mpesa.result.v1",
 ];
+/// Something to break comes by within this, or does not.
+const COMES_BY: Duration = Duration::from_secs(10);
 /// Longer than the executor's lease of 5 s.
 const PAST_THE_LEASE: Duration = Duration::from_secs(8);
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -35,8 +37,10 @@ pub enum Fault {
     StealNonce,
     KillBroker,
     KillDatabase,
-    /// The node is away.
+    /// The node is away; where there are two, the first of them.
     Outage(Duration, Reach),
+    /// The first endpoint knows nothing of what comes from now on, while the other does.
+    Lag(Duration),
     Cut(&'static str, Wire, Duration),
     Stall(&'static str, Wire, Duration),
     PurgeQueues,
@@ -59,6 +63,7 @@ impl Fault {
             Self::KillBroker => "broker kill",
             Self::KillDatabase => "database kill",
             Self::Outage(..) => "rpc outage",
+            Self::Lag(_) => "rpc endpoint behind",
             Self::Cut(..) => "connection cut",
             Self::Stall(..) => "connection stalled",
             Self::PurgeQueues => "queues purged",
@@ -79,6 +84,7 @@ impl fmt::Display for Fault {
             Self::Reorg(depth) => write!(f, "reorg of depth {depth}"),
             Self::BaseFee(gwei) => write!(f, "base fee of {gwei} gwei"),
             Self::Outage(time, reach) => write!(f, "node {reach:?} for {time:?}"),
+            Self::Lag(time) => write!(f, "endpoint behind for {time:?}"),
             Self::Cut(service, wire, time) => write!(f, "{wire:?} wire of {service} cut for {time:?}"),
             Self::Stall(service, wire, time) => write!(f, "{wire:?} wire of {service} stalled for {time:?}"),
             other => f.write_str(other.kind()),
@@ -112,10 +118,10 @@ impl Scene<'_> {
                 }
                 self.stage.restart(point.service).await?;
             }
-            Fault::Outage(time, reach) => {
-                self.stage.rpc.reach(reach);
-                tokio::time::sleep(time).await;
-                self.stage.rpc.reach(Reach::Open);
+            Fault::Outage(time, reach) => return self.without_first(reach, time).await,
+            Fault::Lag(time) => {
+                let head = evm::block_number(&self.stage.app.chain.url()).await?;
+                return self.without_first(Reach::Behind(head), time).await;
             }
             Fault::Cut(service, wire, time) => {
                 self.stage.wire(service, wire).cut();
@@ -127,15 +133,11 @@ impl Scene<'_> {
                 tokio::time::sleep(time).await;
                 self.stage.wire(service, wire).resume();
             }
-            Fault::PurgeQueues => {
-                for queue in WORK_QUEUES {
-                    self.stage.app.vhost.purge(queue).await?;
-                }
-            }
+            Fault::PurgeQueues => return self.purge_queues().await,
             Fault::KillBroker | Fault::KillDatabase => self.kill_server(fault).await?,
             Fault::HangPastLease => return self.hang_past_lease().await,
-            Fault::RotateKeys => rotation::rotate(&self.stage.app, self.customers).await?,
-            Fault::UpgradeContracts => self.upgrade_contracts().await?,
+            Fault::RotateKeys => return rotation::rotate(&self.stage.app, self.customers).await,
+            Fault::UpgradeContracts => return self.upgrade_contracts().await,
             Fault::Reorg(_) | Fault::ForgetTransactions | Fault::BaseFee(_) | Fault::StealNonce => {
                 return self.chain_trouble(fault).await;
             }
@@ -147,11 +149,18 @@ impl Scene<'_> {
         let chain = &self.stage.app.chain;
         let signers = signers(&self.stage.app)?;
         match fault {
-            Fault::Reorg(depth) => chain.reorg(depth).await?,
+            Fault::Reorg(depth) => {
+                let mined = eventually(COMES_BY, "a transaction in the last blocks", async || {
+                    Ok((chain.in_last_blocks(depth).await? > 0).then_some(()))
+                });
+                if mined.await.is_err() || chain.reorg(depth).await? == 0 {
+                    return Ok(Some(format!("no transaction lay in the last {depth} blocks")));
+                }
+            }
             Fault::BaseFee(gwei) => chain.base_fee(gwei).await?,
             Fault::StealNonce => drop(chain.steal_nonce(&signers[0]).await?),
             _ => {
-                let forgot = eventually(Duration::from_secs(10), "a transaction that waits", async || {
+                let forgot = eventually(COMES_BY, "a transaction that waits", async || {
                     let mut forgot = 0;
                     for signer in &signers {
                         forgot += chain.forget_waiting(signer).await?;
@@ -164,6 +173,42 @@ impl Scene<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The first endpoint is of no use for a while. It proves nothing if there is another and nobody asked it.
+    async fn without_first(&mut self, reach: Reach, time: Duration) -> Result<Skipped> {
+        let asked = |stage: &Stage| stage.spare.as_ref().map(|spare| spare.made().requests);
+        let before = asked(self.stage);
+        self.stage.rpc.reach(reach);
+        tokio::time::sleep(time).await;
+        self.stage.rpc.reach(Reach::Open);
+        let idle = before.is_some() && asked(self.stage) == before;
+        Ok(idle.then(|| "the second endpoint was not asked".into()))
+    }
+
+    /// Whoever consumes is cut off first, so that there is something to throw away.
+    async fn purge_queues(&mut self) -> Result<Skipped> {
+        let consumers = || {
+            [EXECUTOR, CALLBACK]
+                .into_iter()
+                .map(|service| self.stage.wire(service, Wire::Broker))
+        };
+        consumers().for_each(ChaosProxy::cut);
+        let vhost = &self.stage.app.vhost;
+        let lying = eventually(COMES_BY, "a message in a work queue", async || {
+            for queue in WORK_QUEUES {
+                if !vhost.peek(queue, 1).await?.is_empty() {
+                    return Ok(Some(()));
+                }
+            }
+            Ok(None)
+        });
+        let empty = lying.await.is_err();
+        for queue in WORK_QUEUES {
+            vhost.purge(queue).await?;
+        }
+        consumers().for_each(ChaosProxy::resume);
+        Ok(empty.then(|| "no message lay in a work queue".into()))
     }
 
     async fn kill_server(&mut self, fault: Fault) -> Result<()> {
@@ -181,7 +226,7 @@ impl Scene<'_> {
     }
 
     /// Why it proves nothing, if it does not: no work came while both ran.
-    async fn hang_past_lease(&mut self) -> Result<Option<String>> {
+    async fn hang_past_lease(&mut self) -> Result<Skipped> {
         let held = |stage: &Stage| -> Result<usize> {
             let sum = "select coalesce(sum(fencing_token), 0)::bigint from signers";
             Ok(stage.app.database.sql(sum)?.parse()?)
@@ -208,8 +253,9 @@ impl Scene<'_> {
     }
 
     /// Fresh code behind both proxies, and the former code again: an upgrade and its rollback.
-    async fn upgrade_contracts(&mut self) -> Result<()> {
+    async fn upgrade_contracts(&mut self) -> Result<Skipped> {
         let app = &self.stage.app;
+        let mut load = Load::since(self.customers);
         let (rpc, at) = (app.chain.url(), &app.addresses);
         for (contract, proxy) in [
             ("ComplianceManager", &at.compliance_manager),
@@ -221,8 +267,9 @@ impl Scene<'_> {
             tokio::time::sleep(Duration::from_secs(3)).await;
             upgrade::switch(&rpc, proxy, &former).await?;
             upgrade::switch(&rpc, proxy, &fresh).await?;
+            load.still_there("during an upgrade");
         }
-        Ok(())
+        Ok(load.gone())
     }
 }
 
@@ -237,4 +284,4 @@ fn signers(app: &testkit::App) -> Result<Vec<String>> {
 }
 
 /// Services in the order in which faults go round.
-pub const ROUND: [&str; 3] = [EXECUTOR, testkit::wiring::CALLBACK, GATEWAY];
+pub const ROUND: [&str; 3] = [EXECUTOR, CALLBACK, GATEWAY];

@@ -7,14 +7,17 @@ use anyhow::{Context, Result, ensure};
 use testkit::keys::{INTEGRATOR, MPESA_KID, REQUEST_KID};
 use testkit::{App, Client, eventually};
 
-use super::customers::Customers;
+use super::customers::{Customers, Load};
+use super::fault::Skipped;
 
 /// Services read their keys every 2 s.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 const NEW_REQUEST_KID: &str = "ik_dev_0002";
 const NEW_MPESA_KID: &str = "mk_dev_0002";
 
-pub async fn rotate(app: &App, customers: &Customers) -> Result<()> {
+/// Why it proves nothing, if it does not: nobody came while keys changed.
+pub async fn rotate(app: &App, customers: &Customers) -> Result<Skipped> {
+    let mut load = Load::since(customers);
     let old = customers.client();
     let mut new = old.clone();
     new.request_kid = NEW_REQUEST_KID.into();
@@ -22,11 +25,13 @@ pub async fn rotate(app: &App, customers: &Customers) -> Result<()> {
     new.mpesa_kid = NEW_MPESA_KID.into();
     new.mpesa_secret_hex = add(app, &["mpesa"], NEW_MPESA_KID).await?;
     until(&new, true).await.context("the new keys")?;
+    load.still_there("before the new keys");
     customers.change_keys(|client| {
         client.clone_from(&new);
     });
     // Requests that were signed with the old keys a moment ago are answered first.
     tokio::time::sleep(Duration::from_secs(3)).await;
+    load.still_there("with the new keys");
     let reason = ["--reason", "rotated", "--yes"];
     fiatrails(app, &[&["keys", "revoke", REQUEST_KID][..], &reason].concat()).await?;
     fiatrails(
@@ -43,7 +48,8 @@ pub async fn rotate(app: &App, customers: &Customers) -> Result<()> {
         accepted(&new).await? == (true, true),
         "the new keys are refused now"
     );
-    Ok(())
+    load.still_there("while the old keys ended");
+    Ok(load.gone())
 }
 
 async fn fiatrails(app: &App, args: &[&str]) -> Result<String> {

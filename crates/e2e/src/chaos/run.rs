@@ -91,6 +91,7 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
             let mut facts = Facts::gather(&stage.app, sent, before).await?;
             facts.retried = stage.retried();
             facts.only_outages = scenario.only_outages;
+            facts.one_nonce_each = !scenario.loses_nonces;
             Ok(facts)
         };
         ledger::settled(TIDY_WITHIN, gather).await
@@ -281,6 +282,7 @@ fn rpc_faults(made: &Made) -> Vec<(&'static str, u64)> {
         ("rpc delays", made.delayed),
         ("rpc lies", made.lies),
         ("rpc calls cut off", made.cut_off),
+        ("rpc answers of long ago", made.behind),
     ]
     .into_iter()
     .filter(|(_, count)| *count > 0)

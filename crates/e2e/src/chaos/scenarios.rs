@@ -25,17 +25,21 @@ pub struct Scenario {
     pub kills_servers: bool,
     /// Nothing but dependencies fail: no command may burn an attempt.
     pub only_outages: bool,
+    /// A nonce may be lost for good, so what went under it may have to go under another.
+    pub loses_nonces: bool,
     pub faults: fn(&mut fastrand::Rng, &Params) -> Vec<Fault>,
 }
 
 const SETUP: Setup = Setup {
     confirmations: 2,
     block_time: 1.0,
+    spare: false,
 };
 const FINAL_AT_SIX: Setup = Setup {
     confirmations: 6,
-    block_time: 1.0,
+    ..SETUP
 };
+const TWO_ENDPOINTS: Setup = Setup { spare: true, ..SETUP };
 const QUIET: Troubles = Troubles {
     lose_request: 0,
     lose_answer: 0,
@@ -60,10 +64,11 @@ const PLAIN: Scenario = Scenario {
     troubles: QUIET,
     kills_servers: false,
     only_outages: false,
+    loses_nonces: false,
     faults: |_, _| Vec::new(),
 };
 
-pub static ALL: [Scenario; 19] = [
+pub static ALL: [Scenario; 20] = [
     Scenario {
         name: "steady",
         about: "nothing breaks: what comes and goes for long leaves nothing in memory",
@@ -155,6 +160,23 @@ pub static ALL: [Scenario; 19] = [
         ..PLAIN
     },
     Scenario {
+        name: "rpc-endpoints",
+        about: "of two endpoints the first is away, unreachable, and behind: the other is asked, nothing goes out again",
+        pace: Duration::from_secs(1),
+        setup: TWO_ENDPOINTS,
+        only_outages: true,
+        faults: |random, _| {
+            let time = Duration::from_secs(10);
+            let all = vec![
+                Fault::Outage(time, Reach::Down),
+                Fault::Outage(time, Reach::Silent),
+                Fault::Lag(time),
+            ];
+            shuffled(random, all)
+        },
+        ..PLAIN
+    },
+    Scenario {
         name: "wires",
         about: "connections to database and broker are cut and stalled",
         faults: |random, _| wires(random),
@@ -175,6 +197,7 @@ pub static ALL: [Scenario; 19] = [
     Scenario {
         name: "stolen-nonce",
         about: "somebody else sends with the executor's key",
+        loses_nonces: true,
         faults: |_, _| vec![Fault::StealNonce; 3],
         ..PLAIN
     },
@@ -195,6 +218,8 @@ pub static ALL: [Scenario; 19] = [
     Scenario {
         name: "operations",
         about: "keys are rotated and both contracts upgraded, rolled back and upgraded under load",
+        // For longer than all of that: nobody is refused who comes meanwhile.
+        pace: Duration::from_secs(1),
         faults: |_, _| vec![Fault::RotateKeys, Fault::UpgradeContracts],
         ..PLAIN
     },

@@ -66,6 +66,8 @@ pub struct Setup {
     pub confirmations: u32,
     /// Seconds between blocks.
     pub block_time: f64,
+    /// A second RPC endpoint, asked when the first is of no use.
+    pub spare: bool,
 }
 
 /// Dropped in this order: services before what they are connected to.
@@ -73,6 +75,7 @@ pub struct Setup {
 pub struct Stage {
     pub app: App,
     pub rpc: RpcProxy,
+    pub spare: Option<RpcProxy>,
     wires: BTreeMap<(&'static str, Wire), ChaosProxy>,
     /// A second executor on the first one's keys.
     pub second: Option<ChildService>,
@@ -102,6 +105,11 @@ impl Stage {
         let mut app = App::start_with(options).await?;
         app.quiet = true;
         let rpc = RpcProxy::start(&app.chain.url(), seed).await?;
+        let spare = if setup.spare {
+            Some(RpcProxy::start(&app.chain.url(), seed).await?)
+        } else {
+            None
+        };
         let mut wires = BTreeMap::new();
         for service in SERVICES {
             wires.insert(
@@ -117,6 +125,7 @@ impl Stage {
         let mut stage = Self {
             app,
             rpc,
+            spare,
             wires,
             second: None,
             fallen: Vec::new(),
@@ -136,7 +145,8 @@ impl Stage {
         let mut wiring = self.app.wiring.clone();
         wiring.database_url = self.wire(service, Wire::Database).through(&wiring.database_url)?;
         wiring.amqp_url = self.wire(service, Wire::Broker).through(&wiring.amqp_url)?;
-        wiring.rpc_url = self.rpc.url();
+        let endpoints = std::iter::once(&self.rpc).chain(&self.spare);
+        wiring.rpc_url = endpoints.map(RpcProxy::url).collect::<Vec<_>>().join(",");
         let mut env = wiring.env(service)?;
         if service == EXECUTOR {
             env.retain(|(name, _)| name != "EXECUTOR_PRIVATE_KEY");

@@ -102,6 +102,8 @@ pub struct Item {
     pub state: String,
     /// Transactions that failed with it.
     pub failures: u32,
+    /// Of the transactions that it was in; replacements share one.
+    pub nonces: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -154,6 +156,8 @@ pub struct Facts {
     pub retried: u64,
     /// Nothing but dependencies failed, so no command may have burnt an attempt.
     pub only_outages: bool,
+    /// Nothing took a nonce away, so no command may have needed a second one.
+    pub one_nonce_each: bool,
 }
 
 const INTENTS: &str = "select '0x' || encode(intent_id, 'hex') id, tx_ref from mint_intents";
@@ -166,7 +170,9 @@ const ATTEMPTS: &str = "select id, '0x' || encode(signer, 'hex') signer, nonce,
     '0x' || encode(tx_hash, 'hex') tx_hash, fencing_token from attempts order by id";
 const ITEMS: &str = "select '0x' || encode(w.intent_id, 'hex') id, command, state,
     (select count(*) from attempt_items t where t.message_id = w.message_id
-     and t.outcome in ('out_of_gas', 'reverted', 'silent')) failures
+     and t.outcome in ('out_of_gas', 'reverted', 'silent')) failures,
+    (select count(distinct (a.signer, a.nonce)) from attempt_items t join attempts a on a.id = t.attempt_id
+     where t.message_id = w.message_id) nonces
     from work_items w";
 const SIGNERS: &str = "select '0x' || encode(address, 'hex') address, next_nonce from signers";
 const UNJUDGED: &str = "select r.tx_ref place, count(*) count from mpesa_reports r
@@ -211,6 +217,7 @@ impl Facts {
             explained: Vec::new(),
             retried: 0,
             only_outages: false,
+            one_nonce_each: false,
         })
     }
 }

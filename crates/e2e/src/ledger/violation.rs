@@ -49,6 +49,8 @@ pub enum Sort {
     StaleLease,
     /// A dead letter that does not say why it is there, or for a reason that this story does not give.
     DeadLetter,
+    /// A command went into transactions of several nonces though the story gives no reason to.
+    SentAgain,
     /// A command burnt an attempt though only a dependency was down.
     AttemptBurnt,
     /// Said by whoever ran the story: a service ended by itself, a good request was refused, something never settled.
@@ -56,7 +58,7 @@ pub enum Sort {
 }
 
 impl Sort {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::MintedTwice,
         Self::PaidOutTwice,
         Self::DepositedTwice,
@@ -78,6 +80,7 @@ impl Sort {
         Self::Unstored,
         Self::StaleLease,
         Self::DeadLetter,
+        Self::SentAgain,
         Self::AttemptBurnt,
         Self::Story,
     ];

@@ -45,6 +45,7 @@ pub async fn play(outages: &[&'static Outage], params: &Params) -> Result<(Vec<A
     let setup = Setup {
         confirmations: 2,
         block_time: 1.0,
+        spare: false,
     };
     let mut stage = Stage::set(Some(&ground), setup, params.seed).await?;
     let before = ledger::minted(&stage.app).await?;

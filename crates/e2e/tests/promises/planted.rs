@@ -11,7 +11,7 @@ use testkit::wiring::SERVICES;
 use crate::PATIENCE;
 
 /// What is planted, how, and how it is taken out again.
-const PLANTED: [(Sort, &str, &str); 11] = [
+const PLANTED: [(Sort, &str, &str); 12] = [
     (
         Sort::PaymentLost,
         "create table kept as select * from payments; delete from payments",
@@ -69,6 +69,17 @@ const PLANTED: [(Sort, &str, &str); 11] = [
         "update attempt_items set outcome = 'reverted' where position = 0",
         "update attempt_items set outcome = 'done' where position = 0",
     ),
+    (
+        Sort::SentAgain,
+        "insert into attempts (signer, nonce, tx_hash, raw, command, state, fencing_token)
+           select signer, nonce + 1000, sha256(raw), raw, command, 'superseded', fencing_token
+           from attempts where id = (select min(id) from attempts);
+         insert into attempt_items (attempt_id, position, message_id, intent_id)
+           select (select max(id) from attempts), position, message_id, intent_id
+           from attempt_items where attempt_id = (select min(id) from attempts)",
+        "delete from attempt_items where attempt_id in (select id from attempts where nonce >= 1000);
+         delete from attempts where nonce >= 1000",
+    ),
 ];
 
 /// `mint(address,uint256)` of the country token, which only the escrow may call.
@@ -79,6 +90,7 @@ fn mint_call(user: &str, units: u128) -> String {
 async fn found(app: &App, sent: &Sent, before: u128) -> Result<Vec<Sort>> {
     let mut facts = Facts::gather(app, sent.clone(), before).await?;
     facts.only_outages = true;
+    facts.one_nonce_each = true;
     let found = audit(&facts).violations;
     Ok(found.iter().map(|violation| violation.sort).collect())
 }

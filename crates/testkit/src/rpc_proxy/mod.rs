@@ -1,6 +1,7 @@
 //! A JSON-RPC endpoint in front of a node that loses, delays and lies by a seed, can be cut off, and can hold one
 //! request back while something is done to whoever sent it.
 
+mod behind;
 pub mod lies;
 mod troubles;
 
@@ -38,6 +39,8 @@ pub enum Reach {
     Down,
     /// Requests are taken and never answered: the network is parted.
     Silent,
+    /// The node has heard of no block after this one, and still hands transactions on.
+    Behind(u64),
 }
 
 /// On which way a request is held back.
@@ -196,7 +199,9 @@ impl Relay {
         let body = request.into_body().collect().await.map_err(|_| Lost)?.to_bytes();
         let call: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let method = call["method"].as_str().unwrap_or_default();
-        self.let_through().await?;
+        if let Reach::Behind(head) = self.let_through().await? {
+            return self.as_of(head, call).await;
+        }
         self.spring(method, Side::Request).await?;
         let trouble = self.lock().dice.draw(method == SEND);
         match trouble {
@@ -215,11 +220,11 @@ impl Relay {
         }
     }
 
-    async fn let_through(&self) -> Result<(), Lost> {
+    async fn let_through(&self) -> Result<Reach, Lost> {
         let mut reach = self.reach.subscribe();
         let now = *reach.borrow_and_update();
-        if now == Reach::Open {
-            return Ok(());
+        if matches!(now, Reach::Open | Reach::Behind(_)) {
+            return Ok(now);
         }
         self.lock().dice.made.cut_off += 1;
         if now == Reach::Silent {

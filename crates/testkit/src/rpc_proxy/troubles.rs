@@ -47,6 +47,8 @@ pub struct Made {
     pub lies: u64,
     /// While nothing passed at all.
     pub cut_off: u64,
+    /// Answered as of a block long past.
+    pub behind: u64,
 }
 
 impl fmt::Display for Made {

@@ -141,6 +141,18 @@ impl Audit<'_> {
                 format!("{} of {}", item.failures, item.command),
             );
         }
+        for item in self
+            .facts
+            .items
+            .iter()
+            .filter(|item| self.facts.one_nonce_each && item.nonces > 1)
+        {
+            self.found(
+                Sort::SentAgain,
+                &item.id,
+                format!("{} under {} nonces", item.command, item.nonces),
+            );
+        }
         if self.facts.only_outages && self.facts.retried > 0 {
             let detail = format!("{} messages went round again", self.facts.retried);
             self.found(Sort::AttemptBurnt, "retries", detail);

@@ -93,6 +93,7 @@ fn good() -> Facts {
             command: "submit".into(),
             state: "done".into(),
             failures: 0,
+            nonces: 1,
         });
         facts.events.push(event(Kind::Submitted, n, shillings.into()));
     }
@@ -178,6 +179,10 @@ fn plant(sort: Sort, facts: &mut Facts) {
             text: Some("why".into()),
             origin: Some("mint.submit.v1".into()),
         }),
+        Sort::SentAgain => {
+            facts.one_nonce_each = true;
+            facts.items[0].nonces = 2;
+        }
         Sort::AttemptBurnt => {
             facts.only_outages = true;
             facts.items[0].failures = 1;
