@@ -64,6 +64,9 @@ pub enum Problem {
     /// This is not what we were set up for. It needs a person: what were accepted now could not be served.
     #[error("{0}")]
     Wrong(String),
+    /// No block that we took in is on the chain any more. It may be the endpoint that is on another, so it is asked again.
+    #[error("{0}")]
+    OtherChain(String),
 }
 
 /// When the node last answered, how fast, and with which head.
@@ -87,6 +90,11 @@ impl Context {
     /// Something may be ready.
     pub fn wake(&self) {
         self.keys.iter().for_each(|key| key.work.notify_one());
+    }
+
+    /// A fork went deeper than all that we keep.
+    pub fn lost_the_chain(&self) -> bool {
+        matches!(*self.problem.borrow(), Some(Problem::OtherChain(_)))
     }
 
     /// The right to take in blocks, as last heard of; every writing transaction checks it again.

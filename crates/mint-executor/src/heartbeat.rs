@@ -42,12 +42,17 @@ pub async fn run(ctx: Context, stop: Stop) {
     }
 }
 
-/// The follower's last look; an executor that waits for the lease asks for itself.
+/// The follower's last look; an executor that waits for the lease asks for itself, and has no other proof that its node
+/// is back.
 async fn see(ctx: &Context) -> Beat {
     let last = *ctx.seen.borrow();
     let seen = match last.filter(|seen| seen.at.elapsed() < RECENT) {
         Some(seen) => Some(seen),
-        None => ask(ctx).await,
+        None => ask(ctx).await.inspect(|_| {
+            if ctx.following_now().is_none() {
+                ctx.breakers.rpc.success();
+            }
+        }),
     };
     Beat {
         rpc_connected: seen.is_some(),
@@ -62,7 +67,7 @@ async fn see(ctx: &Context) -> Beat {
 fn told(problem: Option<&Problem>) -> Option<String> {
     match problem? {
         Problem::Unknown(_) => None,
-        Problem::Wrong(what) => Some(what.clone()),
+        Problem::Wrong(what) | Problem::OtherChain(what) => Some(what.clone()),
     }
 }
 

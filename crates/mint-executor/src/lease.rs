@@ -156,6 +156,10 @@ pub async fn keep_following(ctx: &Context, turn: &mut Turn, now: Instant) -> Res
 /// may be missing, or come from a backup that is older than transactions the chain has.
 pub async fn acquire(ctx: &Context, key: &Key) -> Result<Option<Lease>, WorkError> {
     let signer = key.bytes();
+    // A standby asks its node nothing until it is its turn.
+    if signers::is_taken(&ctx.pool.get().await?, &signer, ctx.instance).await? {
+        return Ok(None);
+    }
     let counted = ctx.chain.nonce(&key.address(), chain::At::Latest).await?;
     let mut client = ctx.pool.get().await?;
     signers::ensure(&client, &signer, counted).await?;

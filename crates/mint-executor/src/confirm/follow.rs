@@ -114,6 +114,8 @@ impl Follower {
 
     /// To the last block both have; what the fork held is broadcast again at once.
     async fn go_back(&mut self, ctx: &Context, lease: &Following) -> Result<(), WorkError> {
+        // Nothing is built on an abandoned block: its state may have been what a rehearsal found good.
+        ctx.head.send_replace(None);
         self.tip = Some(reorg::follow(ctx, lease, self.final_block).await?);
         self.resender = Resender::default();
         Ok(())
@@ -152,7 +154,7 @@ impl Follower {
 }
 
 /// A node that has more than one store behind it, or that lost some of its blocks.
-fn hole(head: &Header, number: u64) -> ChainError {
+pub(super) fn hole(head: &Header, number: u64) -> ChainError {
     ChainError::Unavailable(format!(
         "the node's head is block {}, and it knows no block {number}",
         head.number

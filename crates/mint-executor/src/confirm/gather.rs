@@ -14,6 +14,9 @@ use crate::context::{Context, WorkError};
 use crate::decide::{Ending, Record};
 use crate::finality::final_block;
 
+/// Intents in one question: nodes bound the gas of a call.
+const AT_ONCE: usize = 256;
+
 /// Read before the transaction that settles them.
 #[derive(Debug)]
 pub struct Facts {
@@ -139,7 +142,8 @@ async fn level(ctx: &Context, header: &Header) -> Result<Vec<Chain>, WorkError> 
     }
 }
 
-/// One endpoint's receipt is enough to say that it is there; that it is not, all of them must say.
+/// One endpoint's receipt is enough to say that it is there; that it is not, all of them must say. One that cannot answer
+/// (it may be building its index) leaves the question open, and holds up nothing else of this block.
 async fn ending(
     ctx: &Context,
     level: &[Chain],
@@ -148,7 +152,15 @@ async fn ending(
 ) -> Result<Option<Ending>, WorkError> {
     let mut gone = !level.is_empty();
     for one in level {
-        match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await? {
+        let receipt = match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                cannot_answer(attempt, &error);
+                gone = false;
+                continue;
+            }
+        };
+        match receipt {
             Some(receipt) if !is_of_this_chain(ctx, &facts.header, &receipt).await? => return Ok(None),
             Some(receipt) if receipt.succeeded => return Ok(Some(Ending::Silent)),
             Some(receipt) => return Ok(Some(reverted(ctx, &attempt.signer, &receipt).await?)),
@@ -156,6 +168,14 @@ async fn ending(
         }
     }
     Ok(gone.then_some(Ending::Gone))
+}
+
+fn cannot_answer(attempt: &AttemptRow, error: &ChainError) {
+    tracing::warn!(
+        tx_hash = %TxHash::from_bytes(attempt.tx_hash),
+        error = %runtime::chain(error),
+        "an endpoint cannot say what became of a transaction: it is asked again with the next block"
+    );
 }
 
 /// A node may turn to another fork between the header that we look at and a receipt; what is read at the header knows
@@ -197,18 +217,26 @@ async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow
         Ok(next) if next > nonce => {}
         // A node that does not hold that state proves nothing.
         Ok(_) | Err(ChainError::UnknownBlock) => return Ok(false),
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            cannot_answer(attempt, &error);
+            return Ok(false);
+        }
     }
     let hashes = attempts::hashes_of_nonce(&ctx.pool.get().await?, &attempt.signer, nonce).await?;
     for hash in hashes {
-        if one.receipt(TxHash::from_bytes(hash)).await?.is_some() {
-            return Ok(false);
+        match one.receipt(TxHash::from_bytes(hash)).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(false),
+            Err(error) => {
+                cannot_answer(attempt, &error);
+                return Ok(false);
+            }
         }
     }
     Ok(true)
 }
 
-/// One question for all intents whose state the logs leave open.
+/// One question, or few, for all intents whose state the logs leave open.
 async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Record>, WorkError> {
     let mut ids: Vec<IntentId> = facts
         .logs
@@ -227,13 +255,14 @@ async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Recor
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let found = ctx
-        .chain
-        .pinned()
-        .intents(&ids, At::Block(facts.header.hash))
-        .await?;
     let record = |found: Option<chain::watch::IntentOnChain>| {
         found.map_or(Record::Absent, |record| Record::Present(record.status))
     };
-    Ok(ids.into_iter().zip(found.into_iter().map(record)).collect())
+    let (one, at) = (ctx.chain.pinned(), At::Block(facts.header.hash));
+    let mut records = HashMap::new();
+    for ids in ids.chunks(AT_ONCE) {
+        let found = one.intents(ids, at).await?;
+        records.extend(ids.iter().copied().zip(found.into_iter().map(record)));
+    }
+    Ok(records)
 }

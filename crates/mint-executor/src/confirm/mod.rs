@@ -6,7 +6,7 @@ mod follow;
 mod gather;
 pub mod nonces;
 mod pace;
-mod reorg;
+pub mod reorg;
 pub mod replace;
 mod resend;
 pub mod watch;
@@ -24,19 +24,29 @@ use crate::observe;
 
 const NOT_OURS: Duration = Duration::from_millis(100);
 const AFTER_FAILURE: Duration = Duration::from_millis(300);
+/// How often another chain than ours is asked whether it is ours again.
+const FOUND_AGAIN: Duration = Duration::from_secs(3);
 
 /// Follows the chain until the stop: by itself while that is ours to do, else by what the follower took in.
 pub async fn run(ctx: Context, stop: Stop) {
     let mut follower = Follower::default();
     let mut watcher = Watcher::default();
     loop {
+        if ctx.lost_the_chain() {
+            find_again(&ctx).await;
+            if !stop.sleep(FOUND_AGAIN).await {
+                return;
+            }
+            continue;
+        }
         let wait = match ctx.following_now() {
             None => {
                 follower = Follower::default();
-                if ctx.keys.iter().any(|key| key.lease_now().is_some())
-                    && let Err(error) = watcher.look(&ctx).await
-                {
-                    failed(&ctx, &error);
+                if ctx.keys.iter().any(|key| key.lease_now().is_some()) {
+                    match watcher.look(&ctx).await {
+                        Ok(()) => ctx.breakers.rpc.success(),
+                        Err(error) => failed(&ctx, &error),
+                    }
                 }
                 ctx.tuning.poll.max(NOT_OURS)
             }
@@ -64,12 +74,25 @@ pub async fn run(ctx: Context, stop: Stop) {
     }
 }
 
+/// An endpoint may have spoken of another chain before it was found out, or is put right: then work goes on.
+async fn find_again(ctx: &Context) {
+    match reorg::is_ours(ctx).await {
+        Ok(true) => {
+            tracing::warn!("the chain has our blocks again: work goes on");
+            ctx.problem.send_replace(None);
+        }
+        Ok(false) => {}
+        Err(error) => observe::round_failed("confirm", &error),
+    }
+}
+
 fn failed(ctx: &Context, error: &WorkError) {
     observe::round_failed("confirm", error);
     match error {
         WorkError::Chain(_) => ctx.breakers.rpc.failure("the chain does not answer"),
         WorkError::TooDeep(_) => {
-            ctx.problem.send_replace(Some(Problem::Wrong(error.to_string())));
+            ctx.problem
+                .send_replace(Some(Problem::OtherChain(error.to_string())));
         }
         _ => {}
     }

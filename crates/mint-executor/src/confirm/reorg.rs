@@ -14,6 +14,7 @@ use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
 use storage::executor::legs::{Because, LegRow};
 use storage::executor::{attempts, blocks, items, legs};
 
+use super::follow::hole;
 use crate::context::{Context, WorkError};
 use crate::decide::{Record, leg_of};
 use crate::observe;
@@ -39,18 +40,8 @@ pub async fn follow(
         let why = format!("the endpoint is at block {}, behind what we know", head.number);
         return Err(ChainError::Unavailable(why).into());
     }
-    let mut ancestor = None;
-    for block in &known {
-        if one
-            .header(block.number)
-            .await?
-            .is_some_and(|there| *there.hash.as_bytes() == block.hash)
-        {
-            ancestor = Some(*block);
-            break;
-        }
-    }
     let oldest = known.last().map_or(0, |block| block.number);
+    let ancestor = ancestor(&one, &known, &head).await?;
     let ancestor = ancestor.ok_or(WorkError::TooDeep(oldest))?;
     let from = known.first().map_or(ancestor.number, |block| block.number);
     let touched = blocks::intents_after(&ctx.pool.get().await?, ancestor.number).await?;
@@ -60,6 +51,26 @@ pub async fn follow(
     let past_final = final_block.is_some_and(|block| ancestor.number < block);
     observe::reorg(from, ancestor.number, past_final);
     Ok(ancestor)
+}
+
+/// Whether the chain, as our endpoint tells it now, has a block that we took in.
+pub async fn is_ours(ctx: &Context) -> Result<bool, WorkError> {
+    let one = ctx.chain.pinned();
+    let (known, head) = (known(ctx).await?, one.latest_header().await?);
+    Ok(ancestor(&one, &known, &head).await?.is_some())
+}
+
+/// The last block that both have.
+async fn ancestor(one: &Chain, known: &[BlockRow], head: &Header) -> Result<Option<BlockRow>, WorkError> {
+    for block in known {
+        match one.header(block.number).await? {
+            Some(there) if *there.hash.as_bytes() == block.hash => return Ok(Some(*block)),
+            // Not to be found is not the same as another: behind one address there may be nodes that lag.
+            None if block.number <= head.number => return Err(hole(head, block.number).into()),
+            Some(_) | None => {}
+        }
+    }
+    Ok(None)
 }
 
 /// An endpoint that has not seen what we saw cannot tell a fork from its own lag.

@@ -2,10 +2,12 @@
 //! never failed. This needs no key: what a key signed before it was lost or retired goes on.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chain::TxHash;
 use chain::watch::Header;
 use storage::executor::attempts::{self, AttemptRow};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::replace;
 use crate::context::{Context, WorkError};
@@ -13,6 +15,8 @@ use crate::submit::note_sent;
 
 /// A transaction sent just before a block may miss that one: it is late after the next.
 const PATIENCE: u64 = 2;
+/// So long the follower waits for answers: a node that takes nothing must not keep it from seeing blocks.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Since which head each open attempt waits, as far as we know.
 #[derive(Debug, Default)]
@@ -45,6 +49,8 @@ impl Waits {
 pub struct Resender {
     waits: Waits,
     began: bool,
+    sending: JoinSet<()>,
+    under_way: HashMap<i64, AbortHandle>,
 }
 
 impl Resender {
@@ -62,7 +68,7 @@ impl Resender {
         !self.began || self.waits.is_late(attempt, block)
     }
 
-    /// Once per head.
+    /// Once per head; none is sent again while its last send is not answered.
     pub async fn run(&mut self, ctx: &Context, head: &Header) -> Result<(), WorkError> {
         let client = ctx.pool.get().await?;
         let open = attempts::open(&client).await?;
@@ -75,12 +81,26 @@ impl Resender {
             self.waits.note(attempt.id, head.number);
             if due {
                 again.push(attempt.id);
-                send(ctx, attempt).await;
+                self.begin(ctx, attempt);
             }
         }
         self.began = true;
+        // What is not answered by then goes on by itself, each until the time-out of its call.
+        let _ = tokio::time::timeout(ANSWERS_WITHIN, self.answered()).await;
         attempts::mark_broadcast(&ctx.pool.get().await?, &again).await?;
         Ok(())
+    }
+
+    fn begin(&mut self, ctx: &Context, attempt: &AttemptRow) {
+        self.under_way.retain(|_, sending| !sending.is_finished());
+        let (ctx, of) = (ctx.clone(), attempt.clone());
+        self.under_way
+            .entry(attempt.id)
+            .or_insert_with(|| self.sending.spawn(async move { send(&ctx, &of).await }));
+    }
+
+    async fn answered(&mut self) {
+        while self.sending.join_next().await.is_some() {}
     }
 }
 

@@ -1,9 +1,14 @@
 //! Several nodes: one that stands still, tells another story or has lost what it knew is neither followed nor believed.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use chain::Standing;
 use domain::intent::ChainLeg;
-use mint_executor::endpoints;
+use mint_executor::confirm::{self, reorg};
+use mint_executor::context::Problem;
+use mint_executor::{endpoints, lease};
+use runtime::Stop;
 use serde_json::Value;
 use storage::executor::items::WorkCommand;
 use testkit::Anvil;
@@ -91,5 +96,131 @@ async fn a_node_without_one_of_its_blocks_is_an_error_that_names_it() -> Result<
             .is_some_and(|error| error.contains(&format!("no block {missing}"))),
         "{error:?}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_say_what_became_of_a_transaction_holds_up_no_block() -> Result<()> {
+    let world = World::new().await?;
+    let indexing = Fault::Answer(Err("transaction indexing is in progress"));
+    let busy = faulty(world.node.url(), "eth_getTransactionReceipt", indexing).await?;
+    let mut rig = world.executor_over(&[world.node.url(), busy])?;
+    rig.lead().await?;
+    let (lost, other) = (world.intent(1)?, world.intent(2)?);
+    rig.submit(&lost).await?;
+    rig.transaction_of_a_stranger(&world).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.submit(&other).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 9).await?;
+    assert_eq!(
+        rig.leg(&lost).await?,
+        ChainLeg::Submitting,
+        "one of two endpoints cannot say that it is gone"
+    );
+    assert_eq!(rig.leg(&other).await?, ChainLeg::Escrowed, "the rest goes on");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_takes_no_transaction_does_not_keep_blocks_from_being_seen() -> Result<()> {
+    let world = World::new().await?;
+    let mut first = world.executor()?;
+    first.lead().await?;
+    for n in 1..=4 {
+        first.submit(&world.intent(n)?).await?;
+        first.send(WorkCommand::Submit, 1).await?;
+    }
+    drop(first);
+    world.let_the_leases_end()?;
+    let deaf = faulty(world.node.url(), "eth_sendRawTransaction", Fault::Silence).await?;
+    let mut rig = world.executor_patient(&deaf, Duration::from_secs(20))?;
+    // It sends each again, for nobody knows whether they were sent.
+    tokio::time::timeout(Duration::from_secs(15), rig.lead()).await??;
+    tokio::time::timeout(Duration::from_secs(5), rig.mine(&world, 1)).await??;
+    for n in 1..=4 {
+        assert_eq!(rig.leg(&world.intent(n)?).await?, ChainLeg::Escrowed);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_block_that_a_node_does_not_find_is_no_fork() -> Result<()> {
+    let world = World::new().await?;
+    let mut first = world.executor()?;
+    first.lead().await?;
+    first.mine(&world, 4).await?;
+    drop(first);
+    world.let_the_leases_end()?;
+    let head = testkit::evm::block_number(&world.node.url()).await?;
+    world.node.rpc("anvil_reorg", serde_json::json!([1, []])).await?;
+    let hole = Fault::Hole(format!("{:#x}", head - 1));
+    let holed = faulty(world.node.url(), "eth_getBlockByNumber", hole).await?;
+    let mut rig = world.executor_through(&holed)?;
+    let error = rig.lead().await.err().map(|error| error.to_string());
+    assert!(
+        error
+            .as_ref()
+            .is_some_and(|error| error.contains(&format!("no block {}", head - 1))),
+        "{error:?}"
+    );
+    assert_eq!(
+        world.count("select max(number) from blocks")?,
+        head,
+        "the blocks that we know stay until a fork is certain"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_chain_stops_everything_until_it_is_ours_again() -> Result<()> {
+    let world = World::new().await?;
+    world.node.mine(80).await?;
+    let mut ours = world.executor()?;
+    ours.lead().await?;
+    let (other, _) = Anvil::deployed(Mining::Manual).await?;
+    other.rpc("evm_increaseTime", serde_json::json!([1000])).await?;
+    other.mine(90).await?;
+    assert!(reorg::is_ours(&ours.ctx).await?);
+    world.let_the_leases_end()?;
+
+    let mut strange = world.executor_through(&other.url())?;
+    let error = strange.lead().await.err().map(|error| error.to_string());
+    assert!(
+        error
+            .as_ref()
+            .is_some_and(|error| error.contains("goes deeper than block")),
+        "{error:?}"
+    );
+    assert!(!reorg::is_ours(&strange.ctx).await?);
+
+    let told = Some(Problem::OtherChain("told".into()));
+    let stop = Stop::new();
+    for (rig, left) in [(&ours, None), (&strange, told.clone())] {
+        rig.ctx.problem.send_replace(told.clone());
+        let asked = rig.ctx.chain.latest_header().await?.number;
+        assert!(asked > 0);
+        let confirming = tokio::spawn(confirm::run(rig.ctx.clone(), stop.clone()));
+        let mut problem = rig.ctx.problem.subscribe();
+        let cleared = problem.wait_for(Option::is_none);
+        let cleared = tokio::time::timeout(Duration::from_secs(2), cleared)
+            .await
+            .is_ok();
+        assert_eq!(cleared, left.is_none());
+        confirming.abort();
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_standby_asks_its_node_nothing_until_it_is_its_turn() -> Result<()> {
+    let world = World::new().await?;
+    let mut first = world.executor()?;
+    first.lead().await?;
+    let standby = world.executor_through("http://127.0.0.1:1")?;
+    assert_eq!(lease::acquire(&standby.ctx, standby.key()).await?, None);
+    world.let_the_leases_end()?;
+    assert!(lease::acquire(&standby.ctx, standby.key()).await.is_err());
     Ok(())
 }

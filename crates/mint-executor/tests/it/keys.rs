@@ -477,3 +477,27 @@ async fn a_follower_whose_node_stands_still_makes_way_for_another_executor() -> 
     assert_eq!(one.ctx.following_now(), None);
     Ok(())
 }
+
+#[tokio::test]
+async fn sends_that_were_lost_now_and_then_stop_no_key_whose_node_answers() -> Result<()> {
+    let world = World::new().await?;
+    let mut first = world.executor()?;
+    first.lead().await?;
+    // It holds a key, and another takes in the blocks.
+    let second = world.executor_with(&[SECOND_KEY])?;
+    second.take(second.key()).await?;
+    let stop = runtime::Stop::new();
+    let watching = tokio::spawn(mint_executor::confirm::run(second.ctx.clone(), stop.clone()));
+    let mut seen = second.ctx.seen.subscribe();
+    for _ in 0..4 {
+        second.ctx.breakers.rpc.failure("a send was not answered");
+        // The look that is under way now, and the whole one after it.
+        for _ in 0..2 {
+            seen.borrow_and_update();
+            tokio::time::timeout(PATIENCE, seen.changed()).await??;
+        }
+        assert!(!second.ctx.breakers.rpc.is_open());
+    }
+    watching.abort();
+    Ok(())
+}

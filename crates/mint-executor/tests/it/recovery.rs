@@ -410,6 +410,12 @@ async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()>
     world.db.sql("update signers set next_nonce = next_nonce + 1")?;
     world.node.rpc("anvil_reorg", json!([1, []])).await?;
     rig.look().await?;
+    assert_eq!(
+        rig.ctx.head.borrow().map(|head| head.number),
+        None,
+        "nothing is built on an abandoned block"
+    );
+    rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 7).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);

@@ -22,6 +22,9 @@ statements! {
          and (not exists (select from signer_orders o where o.address = $1 and o.state = 'retired') \
               or exists (select from attempts t where t.signer = $1 and t.state = 'signed')) \
          returning fencing_token";
+    TAKEN =
+        "select exists (select from signers where address = $1 and lease_holder <> $2 \
+         and lease_until >= clock_timestamp()) taken";
     RENEW =
         "update signers set lease_until = clock_timestamp() + $4::float8 * interval '1 second' \
          where address = $1 and lease_holder = $2 and fencing_token = $3 and lease_until >= clock_timestamp()";
@@ -76,6 +79,12 @@ pub async fn acquire(
         })
     })
     .transpose()
+}
+
+/// Whether somebody else holds the lease now.
+pub async fn is_taken(session: &impl Session, signer: &[u8; 20], holder: Uuid) -> Result<bool, StorageError> {
+    let row = query_opt(session, TAKEN, &[&signer.as_slice(), &holder]).await?;
+    row.map_or(Ok(false), |row| Ok(row.try_get("taken")?))
 }
 
 /// False when it is lost.
