@@ -52,6 +52,11 @@ async fn an_rpc_outage_burns_no_attempt_and_all_is_drained_after_it() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_is_away_silent_or_behind_makes_nothing_go_out_again() -> Result<()> {
+    survives("rpc-endpoints", 30).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_and_a_killed_database_lose_nothing() -> Result<()> {
     let mut ground = Ground::start().await?;
     survives_on(Some(&mut ground), "broker-restart", 24).await?;
