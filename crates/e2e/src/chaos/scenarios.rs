@@ -166,7 +166,7 @@ pub static ALL: [Scenario; 20] = [
         setup: TWO_ENDPOINTS,
         only_outages: true,
         faults: |random, _| {
-            let time = Duration::from_secs(10);
+            let time = Duration::from_secs(15);
             let all = vec![
                 Fault::Outage(time, Reach::Down),
                 Fault::Outage(time, Reach::Silent),
