@@ -34,7 +34,8 @@ pub enum Fault {
     Reorg(u64),
     ForgetTransactions,
     BaseFee(u64),
-    StealNonce,
+    /// Of one of our keys.
+    StealNonce(usize),
     KillBroker,
     KillDatabase,
     /// The node is away; where there are two, the first of them.
@@ -59,7 +60,7 @@ impl Fault {
             Self::Reorg(_) => "reorg",
             Self::ForgetTransactions => "transactions dropped",
             Self::BaseFee(_) => "fee spike",
-            Self::StealNonce => "nonce stolen",
+            Self::StealNonce(_) => "nonce stolen",
             Self::KillBroker => "broker kill",
             Self::KillDatabase => "database kill",
             Self::Outage(..) => "rpc outage",
@@ -138,7 +139,7 @@ impl Scene<'_> {
             Fault::HangPastLease => return self.hang_past_lease().await,
             Fault::RotateKeys => return rotation::rotate(&self.stage.app, self.customers).await,
             Fault::UpgradeContracts => return self.upgrade_contracts().await,
-            Fault::Reorg(_) | Fault::ForgetTransactions | Fault::BaseFee(_) | Fault::StealNonce => {
+            Fault::Reorg(_) | Fault::ForgetTransactions | Fault::BaseFee(_) | Fault::StealNonce(_) => {
                 return self.chain_trouble(fault).await;
             }
         }
@@ -158,7 +159,7 @@ impl Scene<'_> {
                 }
             }
             Fault::BaseFee(gwei) => chain.base_fee(gwei).await?,
-            Fault::StealNonce => drop(chain.steal_nonce(&signers[0]).await?),
+            Fault::StealNonce(key) => drop(chain.steal_nonce(&signers[key % signers.len()]).await?),
             _ => {
                 let forgot = eventually(COMES_BY, "a transaction that waits", async || {
                     let mut forgot = 0;
@@ -182,7 +183,7 @@ impl Scene<'_> {
         // It takes some time-outs to find out.
         tokio::time::sleep(time / 3).await;
         let before = tip(self.stage)?;
-        tokio::time::sleep(time - time / 3).await;
+        tokio::time::sleep(time / 3 * 2).await;
         let idle = self.stage.spare.is_some() && tip(self.stage)? == before;
         self.stage.rpc.reach(Reach::Open);
         Ok(idle.then(|| format!("{reach:?}: no block was taken in by way of the second endpoint")))
@@ -275,11 +276,11 @@ impl Scene<'_> {
     }
 }
 
-/// The executor's accounts, the busiest first; at least one.
+/// The executor's accounts, in a fixed order; at least one.
 fn signers(app: &testkit::App) -> Result<Vec<String>> {
-    let told = app.database.sql(
-        "select string_agg('0x' || encode(address, 'hex'), ' ' order by next_nonce desc, address) from signers",
-    )?;
+    let told = app
+        .database
+        .sql("select string_agg('0x' || encode(address, 'hex'), ' ' order by address) from signers")?;
     let signers: Vec<String> = told.split_whitespace().map(str::to_owned).collect();
     anyhow::ensure!(!signers.is_empty(), "no executor has begun");
     Ok(signers)

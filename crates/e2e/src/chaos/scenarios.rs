@@ -8,7 +8,7 @@ use testkit::wiring::SERVICES;
 use super::fault::{Fault, ROUND};
 use super::points;
 use super::run::Params;
-use super::stage::{Setup, Wire};
+use super::stage::{KEYS, Setup, Wire};
 use super::story::Mix;
 
 #[derive(Debug)]
@@ -92,7 +92,7 @@ pub static ALL: [Scenario; 20] = [
     },
     Scenario {
         name: "rpc-lies",
-        about: "the node tells every known error text in turn, refuses with 429 and 503, and is slow",
+        about: "the node tells every known error text in turn, refuses with 429 and 5xx, and is slow",
         intents: 200,
         // Many small batches: each is a transaction to lie about.
         pace: Duration::from_millis(300),
@@ -198,7 +198,10 @@ pub static ALL: [Scenario; 20] = [
         name: "stolen-nonce",
         about: "somebody else sends with the executor's key",
         loses_nonces: true,
-        faults: |_, _| vec![Fault::StealNonce; 3],
+        faults: |random, _| {
+            let keys = std::iter::repeat_with(|| Fault::StealNonce(random.usize(0..KEYS.len())));
+            keys.take(3).collect()
+        },
         ..PLAIN
     },
     Scenario {

@@ -15,6 +15,7 @@ use crate::SHILLING;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub paid: u64,
+    /// In final blocks.
     pub minted: u64,
     pub in_flight: u64,
     pub held: u64,
@@ -88,6 +89,8 @@ struct Audit<'a> {
     held: BTreeSet<&'a str>,
     /// Intents with work that somebody will do.
     worked_on: BTreeSet<&'a str>,
+    /// Shillings of mints that a fork may still take back: in flight.
+    mined: u64,
     verdict: Verdict,
 }
 
@@ -140,6 +143,7 @@ impl<'a> Audit<'a> {
                 .filter(|item| matches!(item.state.as_str(), "ready" | "in_attempt"))
                 .map(|item| item.id.as_str())
                 .collect(),
+            mined: 0,
             verdict: Verdict::default(),
             facts,
         }

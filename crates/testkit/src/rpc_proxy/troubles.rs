@@ -13,7 +13,7 @@ pub struct Troubles {
     pub lose_request: u32,
     /// The node acts, and its answer never comes.
     pub lose_answer: u32,
-    /// 429 or 503, at random; the node hears nothing.
+    /// 429, 500, 502 or 503, at random; the node hears nothing.
     pub refuse: u32,
     /// The answer comes late, by up to [`LONGEST_DELAY`].
     pub delay: u32,
@@ -33,6 +33,14 @@ impl Troubles {
         }
     }
 }
+
+/// Of a door in front of nodes.
+const REFUSALS: [StatusCode; 4] = [
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
 
 pub const LONGEST_DELAY: Duration = Duration::from_millis(2500);
 
@@ -127,11 +135,7 @@ impl Dice {
             Trouble::LoseAnswer
         } else if falls(refuse) {
             self.made.refused += 1;
-            Trouble::Refuse(if random.bool() {
-                StatusCode::TOO_MANY_REQUESTS
-            } else {
-                StatusCode::SERVICE_UNAVAILABLE
-            })
+            Trouble::Refuse(REFUSALS[random.usize(0..REFUSALS.len())])
         } else if falls(delay) {
             self.made.delayed += 1;
             let longest = u64::try_from(LONGEST_DELAY.as_millis()).unwrap_or(u64::MAX);

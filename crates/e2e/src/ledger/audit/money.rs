@@ -37,7 +37,7 @@ impl Audit<'_> {
             }
         }
         let minted = self.facts.minted / SHILLING;
-        let placed = self.verdict.totals.minted;
+        let placed = self.verdict.totals.minted + self.mined;
         if u128::from(placed) != minted {
             self.found(
                 Sort::MoneyMissing,
@@ -52,11 +52,18 @@ impl Audit<'_> {
         let owed = self.owed.get(payment.receipt.as_str());
         let id = self.ids.get(payment.tx_ref.as_str());
         let leg = id.and_then(|id| self.chain.get(*id)).and_then(OnChain::leg);
+        let is_final = id
+            .and_then(|id| self.legs.get(*id))
+            .is_some_and(|(_, last)| *last);
         let totals = &mut self.verdict.totals;
         let place = match (owed, leg) {
             (Some(owed), _) if owed.open => &mut totals.owed,
             (Some(_), _) => &mut totals.settled,
-            (None, Some("executed")) if payment.is_first => &mut totals.minted,
+            (None, Some("executed")) if payment.is_first && is_final => &mut totals.minted,
+            (None, Some("executed")) if payment.is_first => {
+                self.mined += payment.shillings;
+                &mut totals.in_flight
+            }
             (None, _) if self.held.contains(payment.tx_ref.as_str()) => &mut totals.held,
             (None, leg) if payment.is_first && leg != Some("refunded") => &mut totals.in_flight,
             _ => return false,

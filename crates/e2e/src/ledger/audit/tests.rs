@@ -235,6 +235,24 @@ fn what_is_on_its_way_is_pending_and_its_money_in_flight() {
 }
 
 #[test]
+fn what_a_fork_may_still_take_back_is_in_flight_and_not_minted() {
+    let mut facts = good();
+    leg(&mut facts, 1).last = false;
+    facts.decisions[0].chain_final = false;
+    let verdict = audit(&facts);
+    assert_eq!(verdict.violations, []);
+    assert_eq!((verdict.totals.minted, verdict.totals.in_flight), (0, 5));
+    // It counts against the supply all the same.
+    facts.minted = 0;
+    assert!(
+        audit(&facts)
+            .violations
+            .iter()
+            .any(|found| found.sort == Sort::MoneyMissing)
+    );
+}
+
+#[test]
 fn a_dead_letter_with_a_reason_that_the_story_gives_is_explained() {
     let mut facts = good();
     plant(Sort::DeadLetter, &mut facts);
