@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use crate::convert::{to_block_id, to_h160};
 use crate::hash::BlockHash;
-use crate::transport::{Transport, TransportError};
+use crate::transport::{Transport, TransportError, names_no_block};
 
 /// Where to ask, and how long and how much to take.
 pub struct RpcConfig {
@@ -112,24 +112,6 @@ impl ChainError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::UnknownBlock)
     }
-}
-
-/// How nodes say that they do not know a block, or no longer hold its state; in lower case.
-fn names_no_block(message: &str) -> bool {
-    [
-        "header not found",
-        "unknown block",
-        "block not found",
-        "blockoutofrange",
-        "block out of range",
-        "could not find block",
-        "resource not found",
-        "missing trie node",
-        "historical state",
-        "state not available",
-    ]
-    .iter()
-    .any(|text| message.contains(text))
 }
 
 /// Clones share connections and endpoint health.

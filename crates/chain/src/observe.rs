@@ -38,13 +38,13 @@ meter::declare! {
     SECONDS: Histogram<1> = Histogram::new(
         "fiatrails_rpc_duration_seconds", "JSON-RPC request to answer, one endpoint.", [label("method", METHODS)]);
     FAILED: Counter<2> = Counter::new(
-        "fiatrails_rpc_errors_total", "JSON-RPC requests without a result; node_error is an answer too.",
+        "fiatrails_rpc_errors_total", "JSON-RPC requests without a result; node_error is mostly an answer too.",
         [label("method", METHODS), label("error_type", ERRORS)]);
     FAILOVERS: Counter<1> = Counter::new(
         "fiatrails_rpc_failovers_total", "JSON-RPC requests that went on to another endpoint.",
         [label("method", METHODS)]);
     LEVEL: Gauge<1> = Gauge::new(
-        "fiatrails_rpc_endpoint_level", "1 while the endpoint is level with the others; 0 while it lags or tells another story.",
+        "fiatrails_rpc_endpoint_level", "1 while the endpoint is level with the others; 0 while it lags, gives no answer or tells another story.",
         [named("endpoint", "endpoints", 8)]);
 }
 

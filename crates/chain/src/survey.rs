@@ -19,12 +19,12 @@ pub struct Glance {
     pub agrees: bool,
 }
 
-/// How each endpoint stands; `None` for one that gave no answer, which is left for another reason. Pure.
+/// How each endpoint stands; `None` for one that gave no answer, which comes after those that do. Pure.
 pub fn judge(glances: &[Option<Glance>]) -> Vec<Standing> {
     let answered = || glances.iter().flatten();
     // When all of them tell another story, the story has changed: that is for whoever follows the chain.
-    let split = answered().any(|glance| glance.agrees);
-    let foreign = |glance: &Glance| split && !glance.agrees;
+    let someone_agrees = answered().any(|glance| glance.agrees);
+    let foreign = |glance: &Glance| someone_agrees && !glance.agrees;
     let best = answered()
         .filter(|glance| !foreign(glance))
         .map(|glance| glance.head)
@@ -33,6 +33,8 @@ pub fn judge(glances: &[Option<Glance>]) -> Vec<Standing> {
     let standing = |glance: &Option<Glance>| match glance {
         Some(glance) if foreign(glance) => Standing::Foreign,
         Some(glance) if glance.head + LEVEL < best => Standing::Behind,
+        // Whoever tells another story is not asked before one that was silent for a moment.
+        None if someone_agrees => Standing::Behind,
         Some(_) | None => Standing::Level,
     };
     glances.iter().map(standing).collect()
@@ -124,7 +126,10 @@ mod tests {
             (&[at(100)], &[Level]),
             (&[at(100), at(98)], &[Level, Level]),
             (&[at(97), at(100)], &[Behind, Level]),
-            (&[None, at(100), at(90)], &[Level, Level, Behind]),
+            // Silent, or a front that answers errors alone.
+            (&[None, at(100), at(90)], &[Behind, Level, Behind]),
+            (&[None, at(100), other(9000)], &[Behind, Level, Foreign]),
+            (&[None, other(100)], &[Level, Level]),
             // Another chain is ahead: nobody is behind it.
             (&[at(100), other(9000)], &[Level, Foreign]),
             (&[other(100), at(50)], &[Foreign, Level]),

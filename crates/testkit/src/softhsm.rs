@@ -70,6 +70,19 @@ impl SoftHsm {
         self.run("pkcs11-tool", &[&login, args].concat())
     }
 
+    /// A secp256k1 key that was made outside, put into the token: neither readable nor extractable there.
+    pub fn import(&self, label: &str) -> Result<()> {
+        let outside = self.config.with_file_name(format!("{label}.pem"));
+        let outside = outside.to_str().context("a path in UTF-8")?;
+        let curve = "ec_paramgen_curve:secp256k1";
+        let make = ["genpkey", "-algorithm", "EC", "-pkeyopt", curve, "-out", outside];
+        self.run("openssl", &make)?;
+        let import = [
+            "--import", outside, "--token", TOKEN, "--label", label, "--id", "0e", "--pin", PIN,
+        ];
+        self.run("softhsm2-util", &import).map(drop)
+    }
+
     fn run(&self, program: &str, args: &[&str]) -> Result<String> {
         let done = Command::new(program)
             .args(args)

@@ -1,5 +1,5 @@
 //! Keys in a hardware security module, by PKCS#11. A key is made inside the token and never leaves it; one that could
-//! leave is refused.
+//! leave, or ever could, or came from outside, is refused.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,6 +28,15 @@ const SECP256K1: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
 /// An uncompressed point, and the DER header of the octet string around it.
 const POINT: usize = 65;
 const OCTETS: [u8; 2] = [0x04, 0x41];
+/// What the token itself must say of a private key. The first two tell what is possible now, the others what was ever: a
+/// key that was imported, or could once be read, may lie anywhere.
+const KEPT: [(&str, Attribute); 5] = [
+    ("CKA_SENSITIVE", Attribute::Sensitive(true)),
+    ("CKA_EXTRACTABLE", Attribute::Extractable(false)),
+    ("CKA_LOCAL", Attribute::Local(true)),
+    ("CKA_ALWAYS_SENSITIVE", Attribute::AlwaysSensitive(true)),
+    ("CKA_NEVER_EXTRACTABLE", Attribute::NeverExtractable(true)),
+];
 /// Bound of one signature, waiting for the token included: the signer's lease, and what waits for its row, outlast it.
 const SIGN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -104,27 +113,24 @@ impl Token {
 
     /// The key of that label.
     pub fn key(self: &Arc<Self>, label: &str) -> Result<TokenKey, SignerError> {
-        let (point, can_leave) = self.with_session(|session| {
+        let (point, told) = self.with_session(|session| {
             let private = only(session, ObjectClass::PRIVATE_KEY, label)?;
             let public = only(session, ObjectClass::PUBLIC_KEY, label)?;
             let (Some(private), Some(public)) = (private, public) else {
-                return Ok((None, false));
+                return Ok((None, Vec::new()));
             };
-            let kept =
-                session.get_attributes(private, &[AttributeType::Sensitive, AttributeType::Extractable])?;
-            let safe =
-                kept.contains(&Attribute::Sensitive(true)) && kept.contains(&Attribute::Extractable(false));
+            let told = session.get_attributes(private, &KEPT.map(|(_, wanted)| wanted.attribute_type()))?;
             let point = session.get_attributes(public, &[AttributeType::EcPoint])?;
             let point = point.into_iter().find_map(|attribute| match attribute {
                 Attribute::EcPoint(bytes) => Some(bytes),
                 _ => None,
             });
-            Ok((point, !safe))
+            Ok((point, told))
         })?;
         let unfit = |why: &str| SignerError::Unfit(format!("{label:?} {why}"));
         let point = point.ok_or_else(|| unfit("is not exactly one key pair of the token"))?;
-        if can_leave {
-            return Err(unfit("can leave the token"));
+        if let Some(why) = may_be_elsewhere(&told) {
+            return Err(unfit(&why));
         }
         let address = address_of(&point).ok_or_else(|| unfit("is no secp256k1 key"))?;
         Ok(TokenKey {
@@ -241,6 +247,20 @@ fn recoverable(pair: &[u8], digest: [u8; 32], address: &Address) -> Option<RawSi
     [signature(false), signature(true)].into_iter().find(is_ours)
 }
 
+/// Why a key with these attributes may exist outside the token. What a token does not tell counts as said against it.
+fn may_be_elsewhere(told: &[Attribute]) -> Option<String> {
+    let (name, wanted) = KEPT.iter().find(|(_, wanted)| !told.contains(wanted))?;
+    let wanted = if matches!(wanted, Attribute::Extractable(_)) {
+        "false"
+    } else {
+        "true"
+    };
+    Some(format!(
+        "may exist outside the token: {name} is not {wanted}. Make a key inside it with `fiatrails signer create` \
+         and rotate to that one"
+    ))
+}
+
 /// How many points secp256k1 has.
 fn order() -> U256 {
     U256([
@@ -350,6 +370,31 @@ mod tests {
         assert!(recoverable(&pair, [8; 32], &key().address()).is_none());
         assert!(recoverable(&pair[..63], digest, &key().address()).is_none());
         assert!(recoverable(&[], digest, &key().address()).is_none());
+    }
+
+    #[test]
+    fn a_key_that_could_ever_leave_or_came_from_outside_is_named_with_its_fault() {
+        let kept = || KEPT.map(|(_, wanted)| wanted).to_vec();
+        assert_eq!(may_be_elsewhere(&kept()), None);
+        let turned = [
+            Attribute::Sensitive(false),
+            Attribute::Extractable(true),
+            Attribute::Local(false),
+            Attribute::AlwaysSensitive(false),
+            Attribute::NeverExtractable(false),
+        ];
+        for (index, (name, _)) in KEPT.iter().enumerate() {
+            let (mut other, mut silent) = (kept(), kept());
+            other[index] = turned[index].clone();
+            silent.remove(index);
+            for told in [other, silent] {
+                let why = may_be_elsewhere(&told).unwrap_or_default();
+                assert!(
+                    why.contains(&format!("{name} is not ")) && why.contains("signer create"),
+                    "{why}"
+                );
+            }
+        }
     }
 
     #[test]

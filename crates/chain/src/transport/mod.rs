@@ -1,8 +1,9 @@
 //! JSON-RPC over HTTP with several endpoints: the first one that is level and healthy is asked, the next when it fails.
 //!
 //! Every request of ours may be sent twice (reads, and raw transactions whose nonce is inside them), so going
-//! on to another endpoint is always safe. A JSON-RPC error is an answer, not a failure of the endpoint.
+//! on to another endpoint is always safe. A JSON-RPC error is an answer, unless it tells of the endpoint's own trouble.
 
+mod blame;
 mod endpoint;
 mod error;
 
@@ -18,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+pub(crate) use blame::names_no_block;
 pub use endpoint::Standing;
 use endpoint::{Endpoint, Limits};
 pub use error::{EndpointFailure, TransportError};
@@ -151,21 +153,22 @@ impl Transport {
             if last.is_some() {
                 observe::failed_over(method);
             }
-            match self.try_endpoint(endpoint, method, params).await {
+            let failure = match self.try_endpoint(endpoint, method, params).await {
+                Ok(Err(error)) if blame::is_the_endpoints(method, &error) => TransportError::Node(error),
                 Ok(answer) => {
                     endpoint.worked();
                     return answer.map_err(TransportError::Node);
                 }
-                Err(failure) => {
-                    endpoint.failed(Instant::now());
-                    tracing::debug!(endpoint = endpoint.name(), method, %failure, "RPC endpoint failed");
-                    last = Some(failure);
-                }
+                Err(failure) => TransportError::Unavailable(failure),
+            };
+            endpoint.failed(Instant::now());
+            tracing::debug!(endpoint = endpoint.name(), method, %failure, "RPC endpoint failed");
+            // Some questions are more than any node can bear, and what one said of that tells more than another's silence.
+            if !matches!(last, Some(TransportError::Node(_))) {
+                last = Some(failure);
             }
         }
-        Err(TransportError::Unavailable(
-            last.unwrap_or(EndpointFailure::Connect),
-        ))
+        Err(last.unwrap_or(TransportError::Unavailable(EndpointFailure::Connect)))
     }
 
     /// A broken connection is tried again: what needs twenty answers in a row would else never get through a bad line.

@@ -121,19 +121,65 @@ async fn the_next_endpoint_is_asked_when_one_fails_and_the_failed_one_rests() {
     );
 }
 
+/// Takes every question, and says this to each.
+fn refuses(code: i64, message: &'static str) -> (String, Arc<AtomicUsize>) {
+    server(move |body| {
+        let id = id_of(body);
+        let answer = format!(r#"{{"id":{id},"error":{{"code":{code},"message":"{message}"}}}}"#);
+        http("200 OK", &answer)
+    })
+}
+
 #[tokio::test]
 async fn a_refusal_of_the_node_is_an_answer_and_goes_to_no_other_endpoint() {
-    let (refuses, _) = server(|body| {
-        let answer = format!(
-            r#"{{"id":{},"error":{{"code":-32000,"message":"nonce too low"}}}}"#,
-            id_of(body)
-        );
-        http("200 OK", &answer)
-    });
+    let (refuses, _) = refuses(-32000, "nonce too low");
     let (other, asked) = server(good);
     let error = chain_id(&transport(&[&refuses, &other], 1000)).await.unwrap_err();
     assert!(matches!(error, TransportError::Node(_)), "{error}");
     assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_front_whose_nodes_are_gone_is_left_for_the_next_endpoint() {
+    let (front, asked) = refuses(-32603, "no available upstream");
+    let (well, _) = server(good);
+    let transport = transport(&[&front, &well], 1000);
+    for _ in 0..3 {
+        assert_eq!(chain_id(&transport).await.unwrap(), "0x7ac6");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "it rests");
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_transaction_is_an_answer_under_any_code() {
+    for method in ["eth_call", "eth_estimateGas", "eth_sendRawTransaction"] {
+        let (refuses, _) = refuses(-32603, "VM Exception: reverted");
+        let (other, asked) = server(good);
+        let transport = transport(&[&refuses, &other], 1000);
+        let error = transport.request::<_, String>(method, ()).await.unwrap_err();
+        assert!(matches!(error, TransportError::Node(_)), "{method}: {error}");
+        assert_eq!(asked.load(Ordering::SeqCst), 0, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_every_node_fails_at_ends_with_what_one_said() {
+    let (front, _) = refuses(-32603, "internal error");
+    let (busy, _) = refuses(-32011, "no backends available for method");
+    let gone = "http://127.0.0.1:1";
+    for urls in [
+        &[&*front] as &[&str],
+        &[&front, &busy],
+        &[&front, gone],
+        &[gone, &front],
+    ] {
+        let error = chain_id(&transport(urls, 1000)).await.unwrap_err();
+        let said = error.to_string();
+        assert!(
+            matches!(error, TransportError::Node(_)) && said.contains("internal error"),
+            "{urls:?}: {said}"
+        );
+    }
 }
 
 #[tokio::test]

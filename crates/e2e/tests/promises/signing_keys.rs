@@ -53,10 +53,14 @@ async fn as_admin(app: &App, command: &[&str]) -> Result<()> {
 
 /// An executor that holds that key of the token and no other.
 async fn executor_with(app: &App, label: &str) -> Result<ChildService> {
+    ChildService::start(EXECUTOR, env_with(app, label)?).await
+}
+
+fn env_with(app: &App, label: &str) -> Result<Vec<(String, String)>> {
     let mut env = app.wiring.env(EXECUTOR)?;
     env.retain(|(name, _)| name != "EXECUTOR_PRIVATE_KEY");
     env.push(("EXECUTOR_PKCS11_KEYS".into(), label.into()));
-    ChildService::start(EXECUTOR, env).await
+    Ok(env)
 }
 
 fn signer_of(app: &App, tx_ref: &str) -> Result<String> {
@@ -98,6 +102,27 @@ async fn a_key_in_an_hsm_mints_and_never_leaves_it() -> Result<()> {
     let export = hsm.look(&["--read-object", "--type", "privkey", "--label", "executor-hsm"]);
     assert_eq!(export.unwrap_or_default(), "", "it could be read");
     assert!(!executor.log().contains(softhsm::PIN), "the PIN is in the log");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_was_imported_into_the_token_signs_nothing() -> Result<()> {
+    let hsm = SoftHsm::start()?;
+    hsm.import("from-outside")?;
+    let options = Options {
+        without: vec![EXECUTOR],
+        ..Options::default()
+    };
+    let mut app = App::start_with(options).await?;
+    app.wiring.extra.extend(hsm.env());
+    let (status, log) = ChildService::run_to_end(EXECUTOR, env_with(&app, "from-outside")?, PATIENCE)?;
+    ensure!(!status.success(), "it was taken: {log}");
+    ensure!(
+        log.contains("from-outside")
+            && log.contains("CKA_LOCAL is not true")
+            && log.contains("signer create"),
+        "{log}"
+    );
     Ok(())
 }
 

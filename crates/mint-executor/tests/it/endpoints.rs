@@ -14,7 +14,7 @@ use storage::executor::items::WorkCommand;
 use testkit::Anvil;
 use testkit::anvil::Mining;
 
-use crate::faulty::{Fault, faulty};
+use crate::faulty::{EVERYTHING, Fault, faulty};
 use crate::rig::World;
 
 #[tokio::test]
@@ -53,6 +53,26 @@ async fn a_node_that_answers_but_stands_still_is_left_and_nothing_is_sent_twice(
         endpoints::look(&rig.ctx).await?,
         [Standing::Foreign, Standing::Level]
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_front_whose_nodes_are_gone_is_left_for_the_endpoint_that_answers() -> Result<()> {
+    let world = World::new().await?;
+    let gone = Fault::Error(-32603, "no available upstream");
+    let front = faulty(world.node.url(), EVERYTHING, gone).await?;
+    let mut rig = world.executor_over(&[front, world.node.url()])?;
+    rig.lead().await?;
+    assert!(rig.ctx.head.borrow().is_some(), "before anybody compared them");
+    assert_eq!(
+        endpoints::look(&rig.ctx).await?,
+        [Standing::Behind, Standing::Level]
+    );
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 9).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
 }
 

@@ -5,10 +5,15 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Instead of one method.
+pub const EVERYTHING: &str = "*";
+
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// Always this.
     Answer(Result<Value, &'static str>),
+    /// Always an error of this code.
+    Error(i64, &'static str),
     /// The question is taken, and nothing comes.
     Silence,
     /// Null when the first parameter is this.
@@ -40,16 +45,22 @@ async fn answer(mut stream: TcpStream, node: String, (bad, fault): (&str, Fault)
     };
     let request: Value = serde_json::from_slice(&body)?;
     let method = request["method"].as_str().context("a method")?;
+    let is_bad = bad == method || bad == EVERYTHING;
+    let mut code = -32000;
     let result = match fault {
-        Fault::Answer(reply) if method == bad => reply.map_err(anyhow::Error::msg),
-        Fault::Hole(at) if method == bad && request["params"][0] == at.as_str() => Ok(Value::Null),
-        Fault::Silence if method == bad => std::future::pending().await,
+        Fault::Answer(reply) if is_bad => reply.map_err(anyhow::Error::msg),
+        Fault::Error(of, text) if is_bad => {
+            code = of;
+            Err(anyhow::Error::msg(text))
+        }
+        Fault::Hole(at) if is_bad && request["params"][0] == at.as_str() => Ok(Value::Null),
+        Fault::Silence if is_bad => std::future::pending().await,
         _ => testkit::http::rpc(&node, method, request["params"].clone()).await,
     };
     let reply = match result {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }),
         Err(error) => {
-            let error = json!({ "code": -32000, "message": format!("{error:#}") });
+            let error = json!({ "code": code, "message": format!("{error:#}") });
             json!({ "jsonrpc": "2.0", "id": request["id"], "error": error })
         }
     }
