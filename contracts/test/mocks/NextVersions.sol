@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
+import {ComplianceManager} from "../../src/ComplianceManager.sol";
 import {MintEscrow} from "../../src/MintEscrow.sol";
 
 /// @dev A next version: one more requirement for new deposits, and storage of its own.
@@ -39,6 +40,13 @@ contract MintEscrowV2 is MintEscrow {
         uint256 unit = _next().wholeUnit;
         if (unit != 0 && item.amount % unit != 0) revert InvalidAmount();
         super._checkFields($, item, token);
+    }
+}
+
+/// @dev A next version: the same manager that tells another version.
+contract ComplianceManagerV2 is ComplianceManager {
+    function version() external pure override returns (string memory) {
+        return "2.0.0";
     }
 }
 

@@ -100,6 +100,20 @@ pub async fn block_number(rpc_url: &str) -> Result<u64> {
     Ok(u64::from_str_radix(hex_digits(&number)?, 16)?)
 }
 
+/// What a function without parameters, named by its selector, answers as a string.
+pub async fn text(rpc_url: &str, contract: &str, selector: &str) -> Result<String> {
+    let answer = call(rpc_url, contract, selector).await?;
+    string(&hex::decode(hex_digits(&answer)?)?).context("no string: is the contract there?")
+}
+
+/// A short string alone in an ABI answer: where it begins, its length, its bytes.
+fn string(answer: &[u8]) -> Option<String> {
+    let (length, high) = answer.get(32..64)?.split_last()?;
+    let bytes = answer.get(64..64 + usize::from(*length))?;
+    let is_short = high.iter().all(|byte| *byte == 0);
+    String::from_utf8(bytes.to_vec()).ok().filter(|_| is_short)
+}
+
 async fn call(rpc_url: &str, to: &str, data: &str) -> Result<Value> {
     rpc(
         rpc_url,
@@ -148,5 +162,15 @@ mod tests {
         assert!(word(&json!(format!("0x{}", "f".repeat(64)))).is_err());
         assert!(word(&json!("0x")).is_err());
         assert!(word(&json!(null)).is_err());
+    }
+
+    #[test]
+    fn a_short_string_is_read_and_nothing_else_is() {
+        let mut answer = [[0; 31].as_slice(), &[32], &[0; 31], &[5], b"2.0.0", &[0; 27]].concat();
+        assert_eq!(string(&answer).as_deref(), Some("2.0.0"));
+        assert_eq!(string(&answer[..68]), None, "cut off");
+        assert_eq!(string(&[]), None);
+        answer[62] = 1;
+        assert_eq!(string(&answer), None, "longer than there is");
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use testkit::rpc_proxy::Reach;
+use testkit::upgrade::{self, Upgrade};
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
-use testkit::{ChaosProxy, eventually, evm, upgrade};
+use testkit::{ChaosProxy, eventually, evm};
 
 use super::customers::{Customers, Load};
 use super::points::{self, Point};
@@ -24,6 +25,8 @@ const WORK_QUEUES: [&str; 5] = [
 const COMES_BY: Duration = Duration::from_secs(10);
 /// Longer than the executor's lease of 5 s.
 const PAST_THE_LEASE: Duration = Duration::from_secs(8);
+/// Enough for work to come by.
+const UNDER_NEW_CODE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_mins(2);
 
 #[derive(Debug, Clone, Copy)]
@@ -255,7 +258,8 @@ impl Scene<'_> {
         Ok(idle.then(|| "no work came while two executors ran".into()))
     }
 
-    /// Fresh code behind both proxies, and the former code again: an upgrade and its rollback.
+    /// The next version behind both proxies, the former again, and once more: upgrades and their rollbacks. At the end the
+    /// former runs, so that the fault may come again.
     async fn upgrade_contracts(&mut self) -> Result<Skipped> {
         let app = &self.stage.app;
         let mut load = Load::since(self.customers);
@@ -264,12 +268,12 @@ impl Scene<'_> {
             ("ComplianceManager", &at.compliance_manager),
             ("MintEscrow", &at.escrow),
         ] {
-            let former = upgrade::implementation(&rpc, proxy).await?;
-            let fresh = upgrade::deploy_code(&rpc, contract).await?;
-            upgrade::switch(&rpc, proxy, &fresh).await?;
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            upgrade::switch(&rpc, proxy, &former).await?;
-            upgrade::switch(&rpc, proxy, &fresh).await?;
+            let Upgrade { former, next, .. } = Upgrade::prepare(&rpc, contract, proxy).await?;
+            for _ in 0..2 {
+                upgrade::switch(&rpc, proxy, &next).await?;
+                tokio::time::sleep(UNDER_NEW_CODE).await;
+                upgrade::switch(&rpc, proxy, &former).await?;
+            }
             load.still_there("during an upgrade");
         }
         Ok(load.gone())

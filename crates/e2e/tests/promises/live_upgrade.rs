@@ -4,7 +4,8 @@ use std::array;
 
 use anyhow::{Result, ensure};
 use testkit::app::App;
-use testkit::{eventually, upgrade};
+use testkit::eventually;
+use testkit::upgrade::{self, Code, Upgrade};
 
 use crate::PATIENCE;
 use crate::load::{Load, loaded};
@@ -26,7 +27,7 @@ fn reached(app: &App) -> Result<Reached> {
 }
 
 /// Waits until more were accepted, deposited and minted than at the last switch, and others are on their way; then switches.
-async fn switch(app: &App, load: &Load, last: Reached, (proxy, code): (&str, &str)) -> Result<Reached> {
+async fn switch(app: &App, load: &Load, last: Reached, (proxy, code): (&str, &Code)) -> Result<Reached> {
     load.more_turns(2).await?;
     let now = eventually(
         PATIENCE,
@@ -42,7 +43,10 @@ async fn switch(app: &App, load: &Load, last: Reached, (proxy, code): (&str, &st
     )
     .await?;
     upgrade::switch(&app.chain.url(), proxy, code).await?;
-    eprintln!("switched at {now:?} accepted, deposited, minted");
+    eprintln!(
+        "switched to {} at {now:?} accepted, deposited, minted",
+        code.version
+    );
     Ok(now)
 }
 
@@ -55,14 +59,18 @@ async fn contracts_are_upgraded_and_rolled_back_under_load_without_a_refused_req
         ("ComplianceManager", &at.compliance_manager),
         ("MintEscrow", &at.escrow),
     ] {
-        let former = upgrade::implementation(&rpc, proxy).await?;
-        let fresh = upgrade::deploy_code(&rpc, contract).await?;
-        contracts.push((proxy, former, fresh));
+        let upgrade = Upgrade::prepare(&rpc, contract, proxy).await?;
+        assert_eq!(
+            [&*upgrade.former.version, &*upgrade.next.version],
+            ["1.0.0", "2.0.0"],
+            "{contract}"
+        );
+        contracts.push(upgrade);
     }
     let (load, before) = loaded(&app, "CODE-").await?;
     let mut last = Reached::default();
-    for (proxy, former, fresh) in &contracts {
-        for code in [fresh, former, fresh] {
+    for Upgrade { proxy, former, next } in &contracts {
+        for code in [next, former, next] {
             last = switch(&app, &load, last, (proxy, code)).await?;
         }
     }
@@ -74,9 +82,8 @@ async fn contracts_are_upgraded_and_rolled_back_under_load_without_a_refused_req
     .await?;
     eprintln!("{after:?} accepted, deposited, minted");
     load.nothing_was_lost(&app, before).await?;
-    for (proxy, _, fresh) in &contracts {
-        let now = upgrade::implementation(&rpc, proxy).await?;
-        assert!(now.eq_ignore_ascii_case(fresh), "{proxy} runs {now}");
+    for Upgrade { proxy, next, .. } in &contracts {
+        assert_eq!(upgrade::running(&rpc, proxy).await?, *next, "{proxy}");
     }
     Ok(())
 }
