@@ -27,6 +27,8 @@ pub struct Key {
     missing: Mutex<u128>,
     /// How many of its transactions may wait for a block at once; bounded by the setting.
     window: AtomicU64,
+    /// Nonces below it have a block, as of the last head at which that was asked; 0 while nobody asks.
+    used: AtomicU64,
     /// Wakes its submitter: something may be ready.
     pub work: Notify,
 }
@@ -40,6 +42,7 @@ impl Key {
             ration: Breaker::new(format!("mint limit of {address}"), POLICY),
             missing: Mutex::default(),
             window: AtomicU64::new(u64::MAX),
+            used: AtomicU64::new(0),
             work: Notify::new(),
             signer,
         }
@@ -87,6 +90,16 @@ impl Key {
     pub fn breathe(&self, most: u64, late: bool) {
         let next = window::next(self.window.load(Ordering::Relaxed), most, late);
         self.window.store(next, Ordering::Relaxed);
+    }
+
+    /// Its nonces below this one wait for no block, whoever used them.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// What the chain counts of it at a head; 0 where nobody asked: then all that is signed for may wait.
+    pub fn set_used(&self, next: u64) {
+        self.used.store(next, Ordering::Relaxed);
     }
 
     /// Breakers of its own that a command waits for.

@@ -35,6 +35,7 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
                 }
             }
             (_, None) => {
+                key.set_used(0);
                 keeper.uncapped();
                 keeper = Keeper::default();
             }
@@ -66,24 +67,45 @@ impl Keeper {
         for attempt in &open {
             self.waits.note(attempt.id, head.number);
         }
-        let late = open
-            .iter()
-            .any(|attempt| self.waits.is_late(attempt.id, head.number));
+        let next = self.used(ctx, key, head, &open).await?;
+        key.set_used(next);
+        // A nonce that is used already waits for no block, and needs no better price: whether what we signed for it is
+        // lost is decided once that is final.
+        let waiting = &open[open.partition_point(|attempt| attempt.nonce < next)..];
+        let late = self.any_late(waiting, head);
         let most = ctx.tuning.max_in_flight;
         key.breathe(most, late);
         observe::window(&key.address(), key.window(most), most);
-        let (Some(lowest), true) = (open.first(), late) else {
+        let (Some(lowest), true) = (waiting.first(), late) else {
             self.uncapped();
             return Ok(());
         };
-        let next = ctx.chain.nonce(&key.address(), At::Block(head.hash)).await?;
-        let missing = next..lowest.nonce;
-        if !self.fill_gaps(ctx, (key, lease), head, missing).await? {
+        if !self
+            .fill_gaps(ctx, (key, lease), head, next..lowest.nonce)
+            .await?
+        {
             return Ok(());
         }
-        // A nonce that is used already needs no better price.
-        let waiting = open.partition_point(|attempt| attempt.nonce < next);
-        self.raise(ctx, (key, lease), head, &open[waiting..]).await
+        self.raise(ctx, (key, lease), head, waiting).await
+    }
+
+    /// The nonce below which each one has a block, asked only where one seems to have none for too long.
+    async fn used(
+        &self,
+        ctx: &Context,
+        key: &Key,
+        head: &Header,
+        open: &[AttemptRow],
+    ) -> Result<u64, WorkError> {
+        if !self.any_late(open, head) {
+            return Ok(0);
+        }
+        Ok(ctx.chain.nonce(&key.address(), At::Block(head.hash)).await?)
+    }
+
+    fn any_late(&self, open: &[AttemptRow], head: &Header) -> bool {
+        open.iter()
+            .any(|attempt| self.waits.is_late(attempt.id, head.number))
     }
 
     /// Nonces that a fork took back from somebody else: everything above them would wait for ever. Whether it is worth

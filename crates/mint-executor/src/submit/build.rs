@@ -33,7 +33,8 @@ pub async fn build(
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     let nonce = signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
-    if attempts::open_count(&tx, &lease.signer).await? >= key.window(ctx.tuning.max_in_flight) {
+    let open = attempts::open_count(&tx, &lease.signer, key.used()).await?;
+    if open >= key.window(ctx.tuning.max_in_flight) {
         return Ok((Built::Nothing, Vec::new()));
     }
     let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);

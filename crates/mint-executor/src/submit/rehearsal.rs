@@ -92,7 +92,8 @@ async fn first_look(
 ) -> Result<Option<Plan>, WorkError> {
     let client = ctx.pool.get().await?;
     // Nothing could go, so nothing is asked.
-    if attempts::open_count(&client, &lease.signer).await? >= key.window(ctx.tuning.max_in_flight) {
+    let open = attempts::open_count(&client, &lease.signer, key.used()).await?;
+    if open >= key.window(ctx.tuning.max_in_flight) {
         return Ok(None);
     }
     let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);

@@ -7,11 +7,12 @@ use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
 use mint_executor::submit::{self, Built, Rehearsal};
 use serde_json::json;
+use storage::executor::attempts;
 use storage::executor::items::WorkCommand;
 use testkit::ChaosProxy;
 
 use crate::faulty::{Fault, faulty};
-use crate::rig::{PAUSE, World};
+use crate::rig::{PAUSE, Rig, World};
 
 #[tokio::test]
 async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_restart() -> Result<()> {
@@ -215,6 +216,74 @@ async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Re
             .sql("select string_agg(state, ' ' order by id) from attempts")?,
         "superseded mined"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_nonce_used_by_a_stranger_holds_up_no_new_work_until_it_is_final() -> Result<()> {
+    const CONFIRMATIONS: u64 = 24;
+    let world = World::new().await?;
+    let mut rig = world.executor_slow_to_believe(CONFIRMATIONS)?;
+    rig.lead().await?;
+    let (stolen, new) = (world.intent(1)?, world.intent(2)?);
+    rig.submit(&stolen).await?;
+    rig.transaction_of_a_stranger(&world).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 10).await?;
+    let most = rig.ctx.tuning.max_in_flight;
+    assert_eq!(rig.key().window(most), most, "no block can be late with it");
+
+    // Even a key that may have one transaction without a block at once.
+    rig.key().breathe(1, false);
+    rig.submit(&new).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&new).await?, ChainLeg::Escrowed);
+    assert_eq!(
+        rig.leg(&stolen).await?,
+        ChainLeg::Submitting,
+        "what was signed for that nonce waits until it is final"
+    );
+    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Nothing);
+    rig.mine(&world, CONFIRMATIONS).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&stolen).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> {
+    let world = World::new().await?;
+    let mut rig = world.executor_slow_to_believe(24)?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    rig.transaction_of_a_stranger(&world).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 3).await?;
+    let open = async |rig: &Rig| -> Result<u64> {
+        let client = rig.ctx.pool.get().await?;
+        let key = rig.key();
+        Ok(attempts::open_count(&client, &key.bytes(), key.used()).await?)
+    };
+    assert_eq!(open(&rig).await?, 0, "its nonce has a block");
+    let dear = u64::try_from(rig.ctx.tuning.fees.cap)? * 2;
+    world.node.rpc("anvil_reorg", json!([4, []])).await?;
+    for _ in 0..3 {
+        dear_block(&world, dear).await?;
+        rig.look().await?;
+    }
+    assert_eq!(open(&rig).await?, 1, "it has none any more");
+    let most = rig.ctx.tuning.max_in_flight;
+    assert!(rig.key().window(most) < most);
+    for _ in 0..4 {
+        dear_block(&world, 1_000_000_000).await?;
+        rig.look().await?;
+    }
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
 }
 

@@ -92,11 +92,17 @@ impl World {
 
     /// One that takes the chain's own word for what is final.
     pub fn executor_by_tag(&self) -> Result<Rig> {
-        let by_tag = (
-            "FIATRAILS_POLICY_CHAIN_FINALITY".to_owned(),
-            "finalizedTag".to_owned(),
-        );
-        let policy = Policy::load(include_str!("../../../../deploy/policy.json"), [by_tag])?;
+        self.executor_where("FIATRAILS_POLICY_CHAIN_FINALITY", "finalizedTag")
+    }
+
+    /// One for which a block is final so much later.
+    pub fn executor_slow_to_believe(&self, confirmations: u64) -> Result<Rig> {
+        self.executor_where("FIATRAILS_POLICY_CHAIN_CONFIRMATIONS", &confirmations.to_string())
+    }
+
+    fn executor_where(&self, field: &str, value: &str) -> Result<Rig> {
+        let other = (field.to_owned(), value.to_owned());
+        let policy = Policy::load(include_str!("../../../../deploy/policy.json"), [other])?;
         self.executor_of(&[self.node.url()], &[EXECUTOR_PRIVATE_KEY], policy)
     }
 

@@ -27,7 +27,7 @@ statements! {
         "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
          where signer = $1 and state = 'signed' order by nonce, id";
     OPEN_COUNT =
-        "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed'";
+        "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed' and nonce >= $2";
     OPEN_SUMMARY =
         "select s.address as signer, count(distinct t.nonce) as open, \
          coalesce(extract(epoch from clock_timestamp() - min(t.created_at)), 0)::float8 as oldest \
@@ -169,9 +169,9 @@ pub async fn open_of(session: &impl Session, signer: &[u8; 20]) -> Result<Vec<At
         .collect()
 }
 
-/// How many nonces wait for a block.
-pub async fn open_count(session: &impl Session, signer: &[u8; 20]) -> Result<u64, StorageError> {
-    let row = query_one(session, OPEN_COUNT, &[&signer.as_slice()]).await?;
+/// How many nonces wait for a block; those below `used` have one, be it a stranger's.
+pub async fn open_count(session: &impl Session, signer: &[u8; 20], used: u64) -> Result<u64, StorageError> {
+    let row = query_one(session, OPEN_COUNT, &[&signer.as_slice(), &signed(used)?]).await?;
     Reader::new(&row, "attempts", "count").unsigned("open")
 }
 
