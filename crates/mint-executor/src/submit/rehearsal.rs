@@ -96,7 +96,7 @@ async fn first_look(
     if open >= key.window(ctx.tuning.max_in_flight) {
         return Ok(None);
     }
-    let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);
+    let room = batch::room(command, &ctx.tuning, head)?;
     let found = items::ready(&client, (command, &waiting_legs(command)), &lease.signer, room).await?;
     if found.is_empty() {
         return Ok(None);

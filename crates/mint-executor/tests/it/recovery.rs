@@ -466,6 +466,33 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
 }
 
 #[tokio::test]
+async fn no_batch_costs_more_than_a_node_takes_however_dear_the_market() -> Result<()> {
+    const DEPOSITS: u64 = 64;
+    let world = World::new().await?;
+    let fault = Fault::Ceiling(chain::fees::USUAL_CEILING);
+    let strict = faulty(world.node.url(), "eth_sendRawTransaction", fault).await?;
+    let mut rig = world.executor_through(&strict)?;
+    rig.lead().await?;
+    let mut intents = Vec::new();
+    for n in 0..DEPOSITS {
+        intents.push(world.intent(n)?);
+        rig.submit(&intents[intents.len() - 1]).await?;
+    }
+    dear_block(&world, 60_000_000_000).await?;
+    rig.look().await?;
+    let mut sent = 0;
+    while let Built::Attempt { items, .. } = rig.round(WorkCommand::Submit).await? {
+        sent += items;
+    }
+    assert_eq!(sent, intents.len());
+    rig.mine(&world, 2).await?;
+    for intent in &intents {
+        assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
