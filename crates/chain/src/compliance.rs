@@ -9,7 +9,7 @@ use ethers::types::U256;
 use crate::bindings::{compliance_manager as manager, user_registry as registry};
 use crate::client::{At, Chain, ChainError};
 use crate::convert::{from_h160, to_h160};
-use crate::fees::FeePolicy;
+use crate::fees::{FeePolicy, USUAL_CEILING};
 use crate::send::SendOutcome;
 use crate::signer::{Signer, SignerError};
 use crate::transaction::Transaction;
@@ -108,6 +108,7 @@ impl Chain {
         const FEES: FeePolicy = FeePolicy {
             cap: 500_000_000_000,
             priority: 1_000_000_000,
+            ceiling: USUAL_CEILING,
         };
         let head = self.latest_header().await?;
         let transaction = Transaction {
@@ -115,7 +116,7 @@ impl Chain {
             nonce: self.nonce(&signer.address(), At::Latest).await?,
             to: *to,
             gas_limit: GAS,
-            fees: FEES.market(head.base_fee)?,
+            fees: FEES.market(head.base_fee, GAS)?,
             data,
         };
         let signed = transaction.sign(signer).await?;

@@ -16,6 +16,9 @@ use crate::signer::{Signer, SignerError};
 /// Type byte of an EIP-1559 transaction.
 const EIP_1559: u8 = 2;
 
+/// Of a transfer that calls nothing.
+pub const CANCEL_GAS: u64 = 21_000;
+
 /// Everything a transaction says. We never send native value to anybody, so there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
@@ -53,7 +56,7 @@ impl Transaction {
             chain_id,
             nonce,
             to: own,
-            gas_limit: 21_000,
+            gas_limit: CANCEL_GAS,
             fees,
             data: Vec::new(),
         }

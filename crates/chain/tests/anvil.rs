@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chain::classify::Rejection;
-use chain::fees::{FeePolicy, Fees};
+use chain::fees::{FeePolicy, Fees, USUAL_CEILING};
 use chain::transaction::{SignedTransaction, Transaction, recover};
 use chain::watch::IntentStatus::{Executed, Pending, Refunded};
 use chain::{
@@ -20,6 +20,7 @@ use testkit::{Addresses, Anvil, node_errors};
 const FEES: FeePolicy = FeePolicy {
     cap: 100_000_000_000,
     priority: 1_000_000_000,
+    ceiling: USUAL_CEILING,
 };
 
 struct World {
@@ -65,7 +66,7 @@ impl World {
             nonce,
             to: self.chain.escrow(),
             gas_limit,
-            fees: FEES.market(head.base_fee)?,
+            fees: FEES.market(head.base_fee, gas_limit)?,
             data,
         };
         Ok(transaction.sign(&self.executor).await?)

@@ -36,7 +36,6 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
     let mut process = Process::build(settings.process, Service::MintExecutor)?;
     meter::register(observe::METRICS);
     meter::register(chain::observe::METRICS);
-    observe::fee_cap_left();
     let relay = process.relay(Outbox::Executor, 1);
     let policy = process.settings.policy.clone();
     let chain = Chain::new(&settings.rpc, settings.escrow)?;
@@ -45,6 +44,9 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
         .into_iter()
         .map(|signer| Arc::new(Key::new(signer)))
         .collect();
+    for key in &keys {
+        observe::fee_capped(&key.address(), false);
+    }
     tracing::info!(?keys, escrow = %settings.escrow, database = %process.pool.endpoint(), "built");
     let ids = process.ids();
     let ctx = Context::new(Shared {

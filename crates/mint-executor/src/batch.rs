@@ -1,6 +1,10 @@
 //! How many items one transaction may carry, and the gas it is given. Pure.
 
+use chain::fees::TooDear;
+use chain::watch::Header;
 use storage::executor::items::WorkCommand;
+
+use crate::settings::Tuning;
 
 /// EIP-7825: no transaction may have more gas.
 pub const TRANSACTION_GAS_CAP: u64 = 16_777_216;
@@ -36,11 +40,29 @@ const fn gas(command: WorkCommand) -> Gas {
     }
 }
 
-/// Bounds of one transaction.
+/// Bounds of one transaction; the price makes them narrower (`FeePolicy::gas_room`).
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub max_items: usize,
     pub max_gas: u64,
+}
+
+impl Bounds {
+    /// The same, and no more gas than that.
+    #[must_use]
+    pub fn within(self, gas: u64) -> Self {
+        Self {
+            max_gas: self.max_gas.min(gas),
+            ..self
+        }
+    }
+}
+
+/// Most items that one transaction may carry at that head; none while even a single one is too dear.
+pub fn room(command: WorkCommand, tuning: &Tuning, head: &Header) -> Result<usize, TooDear> {
+    tuning.fees.market(head.base_fee, gas_limit(command, 1))?;
+    let bounds = tuning.bounds.within(tuning.fees.gas_room(head.base_fee));
+    Ok(max_items(command, bounds, head.gas_limit))
 }
 
 /// Most items of a command in a block of that gas limit; at least one.
@@ -66,6 +88,8 @@ pub fn gas_limit(command: WorkCommand, items: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use chain::BlockHash;
+
     use super::*;
 
     const BOUNDS: Bounds = Bounds {
@@ -100,5 +124,36 @@ mod tests {
             3
         );
         assert_eq!(max_items(WorkCommand::Refund, BOUNDS, 1), 1);
+    }
+
+    #[test]
+    fn the_dearer_the_market_the_smaller_the_batch_and_one_item_always_fits() {
+        const GWEI: u128 = 1_000_000_000;
+        let fees = Tuning::default().fees;
+        // Gwei of the base fee; most deposits.
+        let table = [(1, 64), (25, 64), (60, 28), (120, 12), (250, 12), (499, 12)];
+        let head = |base_fee| Header {
+            number: 1,
+            hash: BlockHash::from_bytes([1; 32]),
+            parent: BlockHash::from_bytes([0; 32]),
+            timestamp: 0,
+            base_fee: base_fee * GWEI,
+            gas_limit: 30_000_000,
+        };
+        for (base_fee, expected) in table {
+            let room = |command| room(command, &Tuning::default(), &head(base_fee));
+            for command in WorkCommand::ALL {
+                let items = room(command).expect("one fits");
+                let gas = gas_limit(command, items);
+                let price = fees.market(base_fee * GWEI, gas).map(|fees| fees.max);
+                assert!(
+                    price.is_ok_and(|price| price * u128::from(gas) <= fees.ceiling),
+                    "{command:?} at {base_fee}: {items} items, {price:?}"
+                );
+            }
+            assert_eq!(room(WorkCommand::Submit), Ok(expected), "at {base_fee} gwei");
+        }
+        assert!(room(WorkCommand::Submit, &Tuning::default(), &head(500)).is_err());
+        assert_eq!(max_items(WorkCommand::Submit, BOUNDS.within(0), 30_000_000), 1);
     }
 }

@@ -1,5 +1,6 @@
 //! One signing key of this process: who may use it now, what holds it back, and what wakes it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,16 @@ use storage::executor::signers::Lease;
 use tokio::sync::{Notify, watch};
 
 use crate::breakers::POLICY;
-use crate::window;
+use crate::{observe, window};
+
+/// What waits for a cheaper market.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TooDearFor {
+    /// A missing nonce, or the lowest that has no block: its price may not rise further.
+    Line,
+    /// Work that nothing is signed for yet.
+    Batch(WorkCommand),
+}
 
 pub struct Key {
     pub signer: Arc<dyn Signer>,
@@ -29,6 +39,8 @@ pub struct Key {
     window: AtomicU64,
     /// Nonces below it have a block, as of the last head at which that was asked; 0 while nobody asks.
     used: AtomicU64,
+    /// What of it the market is too dear for.
+    too_dear: Mutex<HashSet<TooDearFor>>,
     /// Wakes its submitter: something may be ready.
     pub work: Notify,
 }
@@ -43,6 +55,7 @@ impl Key {
             missing: Mutex::default(),
             window: AtomicU64::new(u64::MAX),
             used: AtomicU64::new(0),
+            too_dear: Mutex::default(),
             work: Notify::new(),
             signer,
         }
@@ -100,6 +113,16 @@ impl Key {
     /// What the chain counts of it at a head; 0 where nobody asked: then all that is signed for may wait.
     pub fn set_used(&self, next: u64) {
         self.used.store(next, Ordering::Relaxed);
+    }
+
+    /// Whether the market is too dear for that, shown at once; true when it is news.
+    pub fn too_dear_for(&self, what: TooDearFor, is: bool) -> bool {
+        let mut all = self.too_dear.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = if is { all.insert(what) } else { all.remove(&what) };
+        if news {
+            observe::fee_capped(&self.address(), !all.is_empty());
+        }
+        news
     }
 
     /// Breakers of its own that a command waits for.

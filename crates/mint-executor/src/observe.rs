@@ -127,8 +127,9 @@ meter::declare! {
         "fiatrails_replacements_total", "Transactions signed again at a higher price.", []);
     GAPS_FILLED: Counter<0> = Counter::new(
         "fiatrails_nonce_gaps_filled_total", "Missing nonces used up by empty transactions.", []);
-    FEE_CAPPED: Gauge<0> = Gauge::new(
-        "fiatrails_fee_cap_reached", "1 while a transaction waits because its price may not rise further.", []);
+    FEE_CAPPED: Gauge<1> = Gauge::new(
+        "fiatrails_fee_cap_reached", "1 while something of a signer waits because the market asks more than may be paid.",
+        [signer()]);
     HEAD: Gauge<0> = Gauge::new("fiatrails_head_block", "Last block taken in.", []);
     HEAD_TIME: Gauge<0> = Gauge::new(
         "fiatrails_head_timestamp_seconds", "Unix time in the header of the last block taken in.", []);
@@ -194,15 +195,26 @@ pub fn replaced(nonce: u64, hash: &TxHash, max_fee: u128) {
     tracing::warn!(nonce, tx_hash = %hash, max_fee = %max_fee, "signed again at a higher price");
 }
 
+/// Said at the start too: a dashboard cannot tell a gauge that is not there from one that is forgotten.
+pub fn fee_capped(signer: &Address, is: bool) {
+    FEE_CAPPED.set([&signer.to_string()], if is { 1.0 } else { 0.0 });
+}
+
 /// The price may not rise further: the attempt waits for the market.
-pub fn fee_capped(nonce: u64, too_dear: &TooDear) {
-    FEE_CAPPED.set([], 1.0);
+pub fn stuck_at_cap(nonce: u64, too_dear: &TooDear) {
     tracing::error!(nonce, error = %too_dear, "stuck at the fee cap");
 }
 
-/// Said at the start too: a dashboard cannot tell a gauge that is not there from one that is forgotten.
-pub fn fee_cap_left() {
-    FEE_CAPPED.set([], 0.0);
+/// Nothing is signed for it: it waits in its rows.
+pub fn too_dear(command: WorkCommand, too_dear: &TooDear) {
+    tracing::error!(command = command.name(), error = %too_dear, "work waits for a cheaper market");
+}
+
+pub fn no_longer_too_dear(command: WorkCommand) {
+    tracing::info!(
+        command = command.name(),
+        "work does not wait for the market any more"
+    );
 }
 
 pub fn gap_filled(nonce: u64, hash: &TxHash) {

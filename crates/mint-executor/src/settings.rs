@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::fees::FeePolicy;
+use chain::fees::{FeePolicy, USUAL_CEILING};
 use chain::signer::pkcs11::{Token, TokenConfig};
 use chain::{LocalKey, RpcConfig, Signer};
 use domain::address::Address;
@@ -50,6 +50,7 @@ impl Default for Tuning {
             fees: FeePolicy {
                 cap: 500 * GWEI,
                 priority: GWEI,
+                ceiling: USUAL_CEILING,
             },
             linger: Duration::from_millis(4),
             spacing: Duration::from_millis(75),
@@ -163,6 +164,8 @@ fn tuning(environment: &Environment) -> Result<Tuning, SettingError> {
         fees: FeePolicy {
             cap: gwei("EXECUTOR_FEE_CAP_GWEI", base.fees.cap)?,
             priority: gwei("EXECUTOR_PRIORITY_FEE_GWEI", base.fees.priority)?,
+            // No node takes more than its own (`--rpc.txfeecap` of geth and reth); a higher one here needs it raised there.
+            ceiling: environment.parsed_or("EXECUTOR_TRANSACTION_CEILING_WEI", base.fees.ceiling)?,
         },
         linger: millis("EXECUTOR_LINGER_MS", base.linger)?,
         spacing: millis("EXECUTOR_SPACING_MS", base.spacing)?,

@@ -23,7 +23,7 @@ pub use self::build::build;
 pub use self::rehearsal::{Advice, Refusal, Rehearsal, rehearse};
 
 use crate::context::{Context, WorkError};
-use crate::key::Key;
+use crate::key::{Key, TooDearFor};
 use crate::{observe, undo};
 
 const TICK: Duration = Duration::from_millis(250);
@@ -48,12 +48,7 @@ pub enum Built {
 
 /// Builds and sends batches of one key until the stop.
 pub async fn run(ctx: Context, key: Arc<Key>, halts: Arc<Halts>, stop: Stop) {
-    let mut lanes = WorkCommand::ALL.map(|command| Lane {
-        key: key.clone(),
-        command,
-        gate: ctx.breakers.key_gate(&key, command, &halts),
-        last: None,
-    });
+    let mut lanes = WorkCommand::ALL.map(|command| Lane::new(&ctx, &key, command, &halts));
     let mut due = None;
     while !stop.is_requested() {
         let tick = due
@@ -85,7 +80,8 @@ fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 }
 
 /// One command's batches by one key.
-struct Lane {
+#[derive(Debug)]
+pub struct Lane {
     key: Arc<Key>,
     command: WorkCommand,
     gate: watch::Receiver<bool>,
@@ -93,8 +89,38 @@ struct Lane {
 }
 
 impl Lane {
+    pub fn new(ctx: &Context, key: &Arc<Key>, command: WorkCommand, halts: &Halts) -> Self {
+        Self {
+            key: key.clone(),
+            command,
+            gate: ctx.breakers.key_gate(key, command, halts),
+            last: None,
+        }
+    }
+
     /// Sends what is ready; gives the time before which it need not be asked again.
-    async fn work(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
+    pub async fn work(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
+        let worked = self.batches(ctx).await;
+        let what = TooDearFor::Batch(self.command);
+        match worked {
+            Err(WorkError::TooDear(too_dear)) => {
+                if self.key.too_dear_for(what, true) {
+                    observe::too_dear(self.command, &too_dear);
+                }
+                Ok(None)
+            }
+            // It does not wait for the market, whatever else it waits for.
+            Ok(wait) => {
+                if self.key.too_dear_for(what, false) {
+                    observe::no_longer_too_dear(self.command);
+                }
+                Ok(wait)
+            }
+            failed => failed,
+        }
+    }
+
+    async fn batches(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
         let mut settled = 0;
         loop {
             if !*self.gate.borrow() || ctx.problem.borrow().is_some() {

@@ -184,8 +184,8 @@ pub static ALL: [Scenario; 20] = [
     },
     Scenario {
         name: "fee-spikes",
-        about: "the base fee jumps to 40 gwei and falls again",
-        faults: |_, _| vec![Fault::BaseFee(40), Fault::BaseFee(15)],
+        about: "the base fee jumps to 40 gwei, to more than we pay, and falls again",
+        faults: |_, _| vec![Fault::BaseFee(40), Fault::BaseFee(700), Fault::BaseFee(15)],
         ..PLAIN
     },
     Scenario {

@@ -13,7 +13,7 @@ use storage::executor::signers::Lease;
 use super::replace;
 use super::resend::{Waits, send};
 use crate::context::{Context, WorkError};
-use crate::key::Key;
+use crate::key::{Key, TooDearFor};
 use crate::observe;
 
 /// Missing nonces filled per head.
@@ -36,7 +36,7 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
             }
             (_, None) => {
                 key.set_used(0);
-                keeper.uncapped();
+                keeper.uncapped(&key);
                 keeper = Keeper::default();
             }
             (None, Some(_)) => {}
@@ -77,7 +77,7 @@ impl Keeper {
         key.breathe(most, late);
         observe::window(&key.address(), key.window(most), most);
         let (Some(lowest), true) = (waiting.first(), late) else {
-            self.uncapped();
+            self.uncapped(key);
             return Ok(());
         };
         if !self
@@ -121,7 +121,7 @@ impl Keeper {
         for nonce in bounded {
             let attempt = match replace::fill_gap(ctx, (key, lease), head, nonce).await {
                 Err(WorkError::TooDear(too_dear)) => {
-                    self.cap(nonce, &too_dear);
+                    self.cap(key, nonce, &too_dear);
                     return Ok(false);
                 }
                 // A fork that is not followed yet, or just was.
@@ -144,7 +144,7 @@ impl Keeper {
     ) -> Result<(), WorkError> {
         let since = |id| self.waits.since(id);
         let Some(stuck) = stuck(open, since, head.number, ctx.tuning.replace_after) else {
-            self.uncapped();
+            self.uncapped(key);
             return Ok(());
         };
         match replace::dearer(ctx, (key, lease), head, stuck).await {
@@ -155,7 +155,7 @@ impl Keeper {
             }
             Ok(None) => Ok(()),
             Err(WorkError::TooDear(too_dear)) => {
-                self.cap(stuck.nonce, &too_dear);
+                self.cap(key, stuck.nonce, &too_dear);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -163,16 +163,16 @@ impl Keeper {
     }
 
     /// Told once per nonce, however many blocks pass.
-    fn cap(&mut self, nonce: u64, too_dear: &TooDear) {
+    fn cap(&mut self, key: &Key, nonce: u64, too_dear: &TooDear) {
+        key.too_dear_for(TooDearFor::Line, true);
         if self.capped.replace(nonce) != Some(nonce) {
-            observe::fee_capped(nonce, too_dear);
+            observe::stuck_at_cap(nonce, too_dear);
         }
     }
 
-    fn uncapped(&mut self) {
-        if self.capped.take().is_some() {
-            observe::fee_cap_left();
-        }
+    fn uncapped(&mut self, key: &Key) {
+        key.too_dear_for(TooDearFor::Line, false);
+        self.capped = None;
     }
 }
 

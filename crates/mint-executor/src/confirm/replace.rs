@@ -2,7 +2,7 @@
 //! Like every attempt these are stored, with their members, before anybody may broadcast them.
 
 use chain::TxHash;
-use chain::transaction::{Recovered, Transaction, recover};
+use chain::transaction::{CANCEL_GAS, Recovered, Transaction, recover};
 use chain::watch::Header;
 use domain::ids::{IntentId, MessageId};
 use storage::executor::attempts::{self, AttemptRow, NewAttempt};
@@ -48,10 +48,10 @@ pub async fn dearer(
     let Some(read) = genuine(stuck) else {
         return Ok(None);
     };
-    let fees = ctx
-        .tuning
-        .fees
-        .replacement(read.transaction.fees, head.base_fee)?;
+    let fees =
+        ctx.tuning
+            .fees
+            .replacement(read.transaction.fees, head.base_fee, read.transaction.gas_limit)?;
     let transaction = Transaction {
         fees,
         ..read.transaction
@@ -71,7 +71,7 @@ pub async fn fill_gap(
     head: &Header,
     nonce: u64,
 ) -> Result<Option<AttemptRow>, WorkError> {
-    let fees = ctx.tuning.fees.market(head.base_fee)?;
+    let fees = ctx.tuning.fees.market(head.base_fee, CANCEL_GAS)?;
     let transaction = Transaction::cancel(ctx.policy.chain.chain_id, nonce, key.address(), fees);
     let row = store(ctx, (key, lease), &transaction, (CANCEL, None)).await?;
     if let Some(row) = &row {

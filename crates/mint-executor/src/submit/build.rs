@@ -29,7 +29,7 @@ pub async fn build(
     command: WorkCommand,
     (head, rehearsal): (&Header, &Rehearsal),
 ) -> Result<(Built, Vec<Wanted>), WorkError> {
-    let fees = ctx.tuning.fees.market(head.base_fee)?;
+    let room = batch::room(command, &ctx.tuning, head)?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     let nonce = signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
@@ -37,7 +37,6 @@ pub async fn build(
     if open >= key.window(ctx.tuning.max_in_flight) {
         return Ok((Built::Nothing, Vec::new()));
     }
-    let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);
     let found = items::ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;
     if found.is_empty() {
         return Ok((Built::Nothing, Vec::new()));
@@ -59,12 +58,13 @@ pub async fn build(
         Built::Settled
     };
     if let Some(data) = calldata(plan.members.iter().map(|(_, member)| member)) {
+        let gas_limit = batch::gas_limit(command, plan.members.len());
         let transaction = Transaction {
             chain_id: ctx.policy.chain.chain_id,
             nonce,
             to: ctx.chain.escrow(),
-            gas_limit: batch::gas_limit(command, plan.members.len()),
-            fees,
+            gas_limit,
+            fees: ctx.tuning.fees.market(head.base_fee, gas_limit)?,
             data,
         };
         let signed = transaction.sign(key.signer.as_ref()).await?;

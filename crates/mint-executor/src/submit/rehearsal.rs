@@ -96,11 +96,14 @@ async fn first_look(
     if open >= key.window(ctx.tuning.max_in_flight) {
         return Ok(None);
     }
-    let room = batch::max_items(command, ctx.tuning.bounds, head.gas_limit);
-    let found = items::ready(&client, (command, &waiting_legs(command)), &lease.signer, room).await?;
+    let room = batch::room(command, &ctx.tuning, head);
+    let page = room.as_ref().map_or(1, |room| *room);
+    let found = items::ready(&client, (command, &waiting_legs(command)), &lease.signer, page).await?;
     if found.is_empty() {
         return Ok(None);
     }
+    // Only what is there can be too dear.
+    room?;
     let ids: Vec<IntentId> = found.iter().map(|item| item.intent_id).collect();
     let mut legs = legs::read(&client, &ids).await?;
     let standing = Standing::read(&client, lease, &legs).await?;

@@ -1,6 +1,7 @@
 //! A node with one fault: a method that it answers wrongly, or never. Everything else is its node's.
 
 use anyhow::{Context as _, Result};
+use chain::transaction::recover;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +19,8 @@ pub enum Fault {
     Silence,
     /// Null when the first parameter is this.
     Hole(String),
+    /// No transaction is taken that may cost more wei than that.
+    Ceiling(u128),
 }
 
 /// Its address.
@@ -54,6 +57,9 @@ async fn answer(mut stream: TcpStream, node: String, (bad, fault): (&str, Fault)
             Err(anyhow::Error::msg(text))
         }
         Fault::Hole(at) if is_bad && request["params"][0] == at.as_str() => Ok(Value::Null),
+        Fault::Ceiling(most) if is_bad && cost(&request["params"][0])? > most => Err(anyhow::anyhow!(
+            "tx fee (1.07 ether) exceeds the configured cap (1.00 ether)"
+        )),
         Fault::Silence if is_bad => std::future::pending().await,
         _ => testkit::http::rpc(&node, method, request["params"].clone()).await,
     };
@@ -72,6 +78,13 @@ async fn answer(mut stream: TcpStream, node: String, (bad, fault): (&str, Fault)
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(reply.as_bytes()).await?;
     Ok(())
+}
+
+/// What a signed transaction may cost, wei.
+fn cost(raw: &Value) -> Result<u128> {
+    let raw = raw.as_str().and_then(|text| text.strip_prefix("0x"));
+    let said = recover(&hex::decode(raw.context("signed bytes")?)?)?.transaction;
+    Ok(u128::from(said.gas_limit) * said.fees.max)
 }
 
 fn whole_body(text: &[u8]) -> Option<Vec<u8>> {

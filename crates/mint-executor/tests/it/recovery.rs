@@ -5,7 +5,9 @@ use domain::clock::{Clock, System};
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
-use mint_executor::submit::{self, Built, Rehearsal};
+use mint_executor::key::TooDearFor;
+use mint_executor::submit::{self, Built, Lane, Rehearsal};
+use runtime::halts::Halts;
 use serde_json::json;
 use storage::executor::attempts;
 use storage::executor::items::WorkCommand;
@@ -462,6 +464,80 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
         rig.look().await?;
     }
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_batch_costs_more_than_a_node_takes_however_dear_the_market() -> Result<()> {
+    const DEPOSITS: u64 = 64;
+    let world = World::new().await?;
+    let fault = Fault::Ceiling(chain::fees::USUAL_CEILING);
+    let strict = faulty(world.node.url(), "eth_sendRawTransaction", fault).await?;
+    let mut rig = world.executor_through(&strict)?;
+    rig.lead().await?;
+    let mut intents = Vec::new();
+    for n in 0..DEPOSITS {
+        intents.push(world.intent(n)?);
+        rig.submit(&intents[intents.len() - 1]).await?;
+    }
+    dear_block(&world, 60_000_000_000).await?;
+    rig.look().await?;
+    let mut sent = 0;
+    while let Built::Attempt { items, .. } = rig.round(WorkCommand::Submit).await? {
+        sent += items;
+    }
+    assert_eq!(sent, intents.len());
+    rig.mine(&world, 2).await?;
+    for intent in &intents {
+        assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn work_that_nothing_is_signed_for_waits_for_the_market_and_is_shown_to_wait() -> Result<()> {
+    let shown = runtime::metrics::install()?;
+    let capped = || {
+        let text = shown.render();
+        let mut lines = text.lines();
+        let line = lines.find(|line| line.starts_with("fiatrails_fee_cap_reached"));
+        line.is_some_and(|line| line.ends_with(" 1"))
+    };
+    let world = World::new().await?;
+    let mut rig = world.executor()?;
+    rig.lead().await?;
+    let halts = Halts::default();
+    halts.refresh(&rig.ctx.pool).await?;
+    let mut lane = Lane::new(&rig.ctx, &rig.ctx.keys[0], WorkCommand::Submit, &halts);
+    let cap = u64::try_from(rig.ctx.tuning.fees.cap)?;
+    dear_block(&world, cap * 2).await?;
+    rig.look().await?;
+    lane.work(&rig.ctx).await?;
+    assert!(!capped(), "there is no work");
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    lane.work(&rig.ctx).await?;
+    assert!(capped());
+    assert!(
+        !rig.key()
+            .too_dear_for(TooDearFor::Batch(WorkCommand::Submit), true),
+        "told once"
+    );
+    // Whoever holds the key next shows it.
+    let lease = rig.lease()?;
+    rig.key().lost_lease();
+    lane.work(&rig.ctx).await?;
+    assert!(!capped(), "another's key");
+    rig.key().lease.send_replace(Some(lease));
+    lane.work(&rig.ctx).await?;
+    assert!(capped());
+    assert_eq!(world.count("select count(*) from attempts")?, 0);
+
+    dear_block(&world, 1_000_000_000).await?;
+    rig.look().await?;
+    lane.work(&rig.ctx).await?;
+    assert!(!capped());
+    assert_eq!(world.count("select count(*) from attempts")?, 1);
     Ok(())
 }
 
