@@ -172,6 +172,14 @@ pub fn signed(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
     tracing::info!(command = command.name(), items, nonce, tx_hash = %hash, "attempt stored");
 }
 
+/// What was signed for changed meanwhile. Nothing was stored, so nothing has left.
+pub fn signed_in_vain(command: WorkCommand) {
+    tracing::info!(
+        command = command.name(),
+        "a batch changed while it was signed; it is signed again"
+    );
+}
+
 /// `heard`: of each item of a batch.
 pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Advice>) {
     let mut result = "clean";

@@ -15,8 +15,8 @@ use crate::batch::Bounds;
 const GWEI: u128 = 1_000_000_000;
 
 /// A holder that hangs inside a transaction keeps the rows of its signers for so long, and one that takes in a block
-/// those of every signer: less than a lease, so that a standby waits for the lease alone. More than the 2 s within which
-/// a token must have signed, which happens inside.
+/// those of every signer: less than a lease, so that a standby waits for the lease alone. A token, which may take 2 s,
+/// signs outside.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(3);
 
 /// Figures an operator may turn; the defaults suit one-second blocks.

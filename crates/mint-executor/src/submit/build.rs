@@ -1,18 +1,18 @@
-//! One transaction: the batch is locked, verified, signed and stored with its nonce; or items are settled without one.
+//! What was signed outside is stored in one transaction: the batch is locked, verified again, and stored with its nonce
+//! if it is still what was signed for; or items are settled without a signature.
 
 use chain::calls;
-use chain::transaction::{SignedTransaction, Transaction};
 use chain::watch::Header;
-use domain::ids::{IntentId, MessageId, Preimage};
+use domain::ids::{IntentId, Preimage};
 use storage::executor::attempts::NewAttempt;
 use storage::executor::items::WorkCommand;
 use storage::executor::legs::LegRow;
 use storage::executor::signers::Lease;
 use storage::executor::{attempts, items, legs, signers};
-use tracing::Span;
 
 use super::Built;
-use super::plan::{self, Member, Plan, Standing};
+use super::draft::{Call, Draft, Signed};
+use super::plan::{self, Plan, Standing};
 use super::refuse::{Refused, refuse};
 use super::rehearsal::Rehearsal;
 use crate::context::{Context, WorkError};
@@ -22,6 +22,9 @@ use crate::undo::Wanted;
 use crate::verify::{Order, Verified};
 use crate::{batch, observe};
 
+/// Times that a batch is drafted again, because what it was signed for changed, before others have their turn.
+const DRAFTS: u32 = 3;
+
 /// Everything up to the commit. Nothing has left the process when it returns.
 pub async fn build(
     ctx: &Context,
@@ -29,27 +32,51 @@ pub async fn build(
     command: WorkCommand,
     (head, rehearsal): (&Header, &Rehearsal),
 ) -> Result<(Built, Vec<Wanted>), WorkError> {
+    for _ in 0..DRAFTS {
+        let draft = Draft::make(ctx, (key, lease), command, (head, rehearsal)).await?;
+        let Some(draft) = draft else { break };
+        let built = commit(ctx, (key, lease), command, (head, rehearsal), draft).await?;
+        if let Some(built) = built {
+            return Ok(built);
+        }
+        observe::signed_in_vain(command);
+    }
+    Ok((Built::Nothing, Vec::new()))
+}
+
+/// The plan once more, now under locks, and what comes of it; `None` when another call than the draft's comes of it.
+async fn commit(
+    ctx: &Context,
+    (key, lease): (&Key, &Lease),
+    command: WorkCommand,
+    (head, rehearsal): (&Header, &Rehearsal),
+    draft: Draft,
+) -> Result<Option<(Built, Vec<Wanted>)>, WorkError> {
     let room = batch::room(command, &ctx.tuning, head)?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     let nonce = signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
     let open = attempts::open_count(&tx, &lease.signer, key.used()).await?;
     if open >= key.window(ctx.tuning.max_in_flight) {
-        return Ok((Built::Nothing, Vec::new()));
+        return Ok(Some((Built::Nothing, Vec::new())));
     }
-    let found = items::ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;
+    let mut found = items::ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;
+    // What came since is the next round's.
+    found.retain(|item| draft.items.contains(&item.message_id));
     if found.is_empty() {
-        return Ok((Built::Nothing, Vec::new()));
+        return Ok(Some((Built::Nothing, Vec::new())));
     }
     let ids: Vec<IntentId> = found.iter().map(|item| item.intent_id).collect();
     let mut legs = legs::lock(&tx, &ids).await?;
     let standing = Standing::read(&tx, lease, &legs).await?;
     let plan = plan::make(ctx, (command, &found), (&mut legs, &standing), rehearsal)?;
-    let spans: Vec<Span> = plan
-        .members
-        .iter()
-        .map(|(id, member)| observe::signing(command, *id, member))
-        .collect();
+    let signed = match Call::of(ctx, (command, head), nonce, &plan.members)? {
+        None => None,
+        Some(call) => match draft.of(&call) {
+            None => return Ok(None),
+            signed => signed,
+        },
+    };
     items::update(&tx, &plan.changes).await?;
     let refused = refuse(ctx, &tx, (lease, head), &mut legs, &plan.refused).await?;
     let mut built = if plan.changes.is_empty() && plan.refused.is_empty() {
@@ -57,24 +84,15 @@ pub async fn build(
     } else {
         Built::Settled
     };
-    if let Some(data) = calldata(plan.members.iter().map(|(_, member)| member)) {
-        let gas_limit = batch::gas_limit(command, plan.members.len());
-        let transaction = Transaction {
-            chain_id: ctx.policy.chain.chain_id,
-            nonce,
-            to: ctx.chain.escrow(),
-            gas_limit,
-            fees: ctx.tuning.fees.market(head.base_fee, gas_limit)?,
-            data,
-        };
-        let signed = transaction.sign(key.signer.as_ref()).await?;
-        let id = store(&tx, lease, (command, nonce), (&signed, &plan.members), &mut legs).await?;
+    let mut spans = Vec::new();
+    if let Some(signed) = signed {
         built = Built::Attempt {
-            id,
+            id: store(&tx, lease, command, &signed, &mut legs).await?,
             items: plan.members.len(),
             full: plan.members.len() >= room,
-            signed,
+            signed: signed.bytes,
         };
+        spans = signed.spans;
     }
     legs::save(&tx, &legs).await?;
     tx.commit().await?;
@@ -82,33 +100,31 @@ pub async fn build(
         observe::signed(command, &spans, nonce, &signed.hash);
     }
     tell(ctx, &plan, refused);
-    Ok((built, plan.undo))
+    Ok(Some((built, plan.undo)))
 }
 
 /// The attempt with its members, under its nonce.
 async fn store(
     tx: &storage::Transaction<'_>,
     lease: &Lease,
-    (command, nonce): (WorkCommand, u64),
-    (signed, members): (&SignedTransaction, &[Member]),
+    command: WorkCommand,
+    signed: &Signed,
     legs: &mut [LegRow],
 ) -> Result<i64, WorkError> {
-    let items: Vec<(MessageId, IntentId)> = members
-        .iter()
-        .map(|(id, member)| (*id, member.intent.intent_id()))
-        .collect();
+    let Signed { call, bytes, .. } = signed;
     for leg in legs {
-        if items.iter().any(|(_, id)| *id == leg.intent_id) {
-            leg.tx_hash = Some(*signed.hash.as_bytes());
+        if call.members.iter().any(|(_, id)| *id == leg.intent_id) {
+            leg.tx_hash = Some(*bytes.hash.as_bytes());
         }
     }
+    let nonce = call.transaction.nonce;
     let new = NewAttempt {
         nonce,
-        tx_hash: *signed.hash.as_bytes(),
-        raw: &signed.raw,
+        tx_hash: *bytes.hash.as_bytes(),
+        raw: &bytes.raw,
         command: command.name(),
         replaces: None,
-        items: &items,
+        items: &call.members,
     };
     let id = attempts::insert(tx, lease, &new).await?;
     signers::raise_nonce(tx, &lease.signer, nonce + 1).await?;

@@ -9,17 +9,18 @@ use std::time::Duration;
 use chain::watch::Header;
 use chain::{At, BlockHash, Chain, ChainError};
 use domain::ids::{IntentId, MessageId};
+use storage::executor::blocks;
 use storage::executor::items::WorkCommand;
 use storage::executor::signers::Lease;
-use storage::executor::{attempts, blocks, items, legs};
 use tokio::time::timeout;
 
 pub use self::judge::{Advice, Refusal};
 use self::judge::{AtFinal, lasts};
 use super::build::calldata;
-use super::plan::{self, Plan, Standing};
+use super::draft::look;
+use super::plan::{self, Plan};
 use crate::context::{Context, WorkError};
-use crate::decide::{Ending, ItemFacts, Record, waiting_legs};
+use crate::decide::{Ending, ItemFacts, Record};
 use crate::finality::final_block;
 use crate::key::Key;
 use crate::{batch, observe};
@@ -92,28 +93,12 @@ async fn first_look(
 ) -> Result<Option<Plan>, WorkError> {
     let client = ctx.pool.get().await?;
     // Nothing could go, so nothing is asked.
-    let open = attempts::open_count(&client, &lease.signer, key.used()).await?;
-    if open >= key.window(ctx.tuning.max_in_flight) {
+    let Some(mut found) = look(ctx, &client, (key, lease), (command, head)).await? else {
         return Ok(None);
-    }
-    let room = batch::room(command, &ctx.tuning, head);
-    let page = room.as_ref().map_or(1, |room| *room);
-    let found = items::ready(&client, (command, &waiting_legs(command)), &lease.signer, page).await?;
-    if found.is_empty() {
-        return Ok(None);
-    }
-    // Only what is there can be too dear.
-    room?;
-    let ids: Vec<IntentId> = found.iter().map(|item| item.intent_id).collect();
-    let mut legs = legs::read(&client, &ids).await?;
-    let standing = Standing::read(&client, lease, &legs).await?;
+    };
+    let legs = (&mut *found.legs, &found.standing);
     let unasked = Rehearsal::skipped();
-    Ok(Some(plan::make(
-        ctx,
-        (command, &found),
-        (&mut legs, &standing),
-        &unasked,
-    )?))
+    Ok(Some(plan::make(ctx, (command, &found.items), legs, &unasked)?))
 }
 
 /// A batch, and the endpoint that is asked: its answers belong together.

@@ -12,3 +12,4 @@ mod process;
 mod recovery;
 mod rehearsal;
 mod rig;
+mod signing;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chain::transaction::recover;
-use chain::{Chain, LocalKey, RpcConfig, TxHash};
+use chain::{Chain, LocalKey, RpcConfig, Signer, TxHash};
 use domain::address::Address;
 use domain::clock::{Clock, IdSource, System};
 use domain::country::CountryCode;
@@ -114,16 +114,22 @@ impl World {
     /// One that waits so long for each answer of its node.
     pub fn executor_patient(&self, rpc: &str, timeout: Duration) -> Result<Rig> {
         let rpc = RpcConfig::new(vec![rpc.into()], timeout);
-        self.executor_by(&rpc, &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
+        self.executor_by(&rpc, local(&[EXECUTOR_PRIVATE_KEY])?, Self::policy()?)
+    }
+
+    /// One whose only key signs like that.
+    pub fn executor_signing(&self, signer: Arc<dyn Signer>) -> Result<Rig> {
+        let rpc = RpcConfig::new(vec![self.node.url().into()], Duration::from_millis(1500));
+        self.executor_by(&rpc, vec![signer], Self::policy()?)
     }
 
     fn executor_of(&self, rpcs: &[String], private_keys: &[&str], policy: Policy) -> Result<Rig> {
         let urls = rpcs.iter().map(|url| url.as_str().into()).collect();
         let rpc = RpcConfig::new(urls, Duration::from_millis(1500));
-        self.executor_by(&rpc, private_keys, policy)
+        self.executor_by(&rpc, local(private_keys)?, policy)
     }
 
-    fn executor_by(&self, rpc: &RpcConfig, private_keys: &[&str], policy: Policy) -> Result<Rig> {
+    fn executor_by(&self, rpc: &RpcConfig, signers: Vec<Arc<dyn Signer>>, policy: Policy) -> Result<Rig> {
         let escrow: Address = self.at.escrow.parse()?;
         let keys = KeyDirectory::open(&DevKeys::generate(self.keys.path())?.dir("mint-executor"))?;
         let broker = Broker::new(BrokerConfig {
@@ -132,15 +138,14 @@ impl World {
             version: "test".into(),
             ca_pem: None,
         })?;
-        let signing = private_keys
-            .iter()
-            .map(|key| Ok(Arc::new(Key::new(Arc::new(key.parse::<LocalKey>()?)))))
-            .collect::<Result<Vec<_>>>()?;
         let ctx = Context::new(Shared {
             instance: System.uuid(),
             pool: Pool::new(&PoolConfig::new(self.db_url.clone().into(), "test"))?,
             chain: Chain::new(rpc, escrow)?,
-            keys: signing,
+            keys: signers
+                .into_iter()
+                .map(|signer| Arc::new(Key::new(signer)))
+                .collect(),
             tuning: Tuning {
                 lease: Duration::from_mins(1),
                 ..Tuning::default()
@@ -533,6 +538,12 @@ impl Rig {
             })
             .collect()
     }
+}
+
+fn local(private_keys: &[&str]) -> Result<Vec<Arc<dyn Signer>>> {
+    let keys = private_keys.iter();
+    keys.map(|key| Ok(Arc::new(key.parse::<LocalKey>()?) as Arc<dyn Signer>))
+        .collect()
 }
 
 fn hash_of(ctx: &Context) -> Option<chain::BlockHash> {

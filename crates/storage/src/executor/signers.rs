@@ -33,6 +33,9 @@ statements! {
     CHECK =
         "select next_nonce from signers where address = $1 and lease_holder = $2 and fencing_token = $3 \
          and lease_until >= clock_timestamp() for update";
+    NEXT_NONCE =
+        "select next_nonce from signers where address = $1 and lease_holder = $2 and fencing_token = $3 \
+         and lease_until >= clock_timestamp()";
     SET_NONCE = "update signers set next_nonce = greatest(next_nonce, $2) where address = $1";
     // A key outside the ring none of whose transactions can be mined any more, or mined again after a fork.
     RELEASED =
@@ -115,9 +118,18 @@ pub async fn release(session: &impl Session, lease: &Lease) -> Result<(), Storag
 
 /// Locks the signer's row and gives its next nonce; `None` when the lease is not ours (any more).
 pub async fn check(tx: &Transaction<'_>, lease: &Lease) -> Result<Option<u64>, StorageError> {
+    nonce_of(tx, CHECK, lease).await
+}
+
+/// The same without the lock: it may be another one already.
+pub async fn next_nonce(session: &impl Session, lease: &Lease) -> Result<Option<u64>, StorageError> {
+    nonce_of(session, NEXT_NONCE, lease).await
+}
+
+async fn nonce_of(session: &impl Session, sql: &str, lease: &Lease) -> Result<Option<u64>, StorageError> {
     let row = query_opt(
-        tx,
-        CHECK,
+        session,
+        sql,
         &[&lease.signer.as_slice(), &lease.holder, &lease.fencing_token],
     )
     .await?;

@@ -1,0 +1,150 @@
+//! A batch by rows that nobody has locked, and its signature: a token may take its time, and nobody waits for it with a
+//! row locked. Whether the signature still fits is seen under locks (`build`); until then nothing is stored, so nothing
+//! may leave, and one that does not fit is thrown away.
+
+use std::collections::HashSet;
+
+use chain::fees::TooDear;
+use chain::transaction::{SignedTransaction, Transaction};
+use chain::watch::Header;
+use domain::ids::{IntentId, MessageId};
+use storage::Session;
+use storage::executor::items::{ItemRow, WorkCommand};
+use storage::executor::legs::LegRow;
+use storage::executor::signers::Lease;
+use storage::executor::{attempts, items, legs, signers};
+use tracing::Span;
+
+use super::build::calldata;
+use super::plan::{self, Member, Standing};
+use super::rehearsal::Rehearsal;
+use crate::context::{Context, WorkError};
+use crate::decide::waiting_legs;
+use crate::key::Key;
+use crate::{batch, observe};
+
+/// What is ready now.
+#[derive(Debug)]
+pub struct Found {
+    pub items: Vec<ItemRow>,
+    pub legs: Vec<LegRow>,
+    pub standing: Standing,
+}
+
+/// `None` when nothing could go. It may all have changed when it is read.
+pub async fn look(
+    ctx: &Context,
+    session: &impl Session,
+    (key, lease): (&Key, &Lease),
+    (command, head): (WorkCommand, &Header),
+) -> Result<Option<Found>, WorkError> {
+    let open = attempts::open_count(session, &lease.signer, key.used()).await?;
+    if open >= key.window(ctx.tuning.max_in_flight) {
+        return Ok(None);
+    }
+    let room = batch::room(command, &ctx.tuning, head);
+    let page = room.as_ref().map_or(1, |room| *room);
+    let items = items::ready(session, (command, &waiting_legs(command)), &lease.signer, page).await?;
+    if items.is_empty() {
+        return Ok(None);
+    }
+    // Only what is there can be too dear.
+    room?;
+    let ids: Vec<IntentId> = items.iter().map(|item| item.intent_id).collect();
+    let legs = legs::read(session, &ids).await?;
+    let standing = Standing::read(session, lease, &legs).await?;
+    Ok(Some(Found {
+        items,
+        legs,
+        standing,
+    }))
+}
+
+/// What is signed, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub transaction: Transaction,
+    pub members: Vec<(MessageId, IntentId)>,
+}
+
+impl Call {
+    /// `None` when no item may go.
+    pub fn of(
+        ctx: &Context,
+        (command, head): (WorkCommand, &Header),
+        nonce: u64,
+        members: &[Member],
+    ) -> Result<Option<Self>, TooDear> {
+        let Some(data) = calldata(members.iter().map(|(_, member)| member)) else {
+            return Ok(None);
+        };
+        let gas_limit = batch::gas_limit(command, members.len());
+        let transaction = Transaction {
+            chain_id: ctx.policy.chain.chain_id,
+            nonce,
+            to: ctx.chain.escrow(),
+            gas_limit,
+            fees: ctx.tuning.fees.market(head.base_fee, gas_limit)?,
+            data,
+        };
+        let members = members
+            .iter()
+            .map(|(id, member)| (*id, member.intent.intent_id()))
+            .collect();
+        Ok(Some(Self { transaction, members }))
+    }
+}
+
+/// A call and its signature.
+#[derive(Debug)]
+pub struct Signed {
+    pub call: Call,
+    pub bytes: SignedTransaction,
+    /// Of the members.
+    pub spans: Vec<Span>,
+}
+
+#[derive(Debug)]
+pub struct Draft {
+    /// All items that were looked at.
+    pub items: HashSet<MessageId>,
+    signed: Option<Signed>,
+}
+
+impl Draft {
+    /// Plans what could go, and signs it; `None` when nothing is ready.
+    pub async fn make(
+        ctx: &Context,
+        (key, lease): (&Key, &Lease),
+        command: WorkCommand,
+        (head, rehearsal): (&Header, &Rehearsal),
+    ) -> Result<Option<Self>, WorkError> {
+        let client = ctx.pool.get().await?;
+        let nonce = signers::next_nonce(&client, lease)
+            .await?
+            .ok_or(WorkError::NoLease)?;
+        let Some(mut found) = look(ctx, &client, (key, lease), (command, head)).await? else {
+            return Ok(None);
+        };
+        drop(client);
+        let legs = (&mut *found.legs, &found.standing);
+        let plan = plan::make(ctx, (command, &found.items), legs, rehearsal)?;
+        let items = found.items.iter().map(|item| item.message_id).collect();
+        let Some(call) = Call::of(ctx, (command, head), nonce, &plan.members)? else {
+            return Ok(Some(Self { items, signed: None }));
+        };
+        let spans = plan
+            .members
+            .iter()
+            .map(|(id, member)| observe::signing(command, *id, member))
+            .collect();
+        let bytes = call.transaction.sign(key.signer.as_ref()).await?;
+        let signed = Some(Signed { call, bytes, spans });
+        Ok(Some(Self { items, signed }))
+    }
+
+    /// The signature, if it is of this very call.
+    pub fn of(self, call: &Call) -> Option<Signed> {
+        self.signed.filter(|signed| signed.call == *call)
+    }
+}

@@ -1,0 +1,157 @@
+//! A signer that takes its time: nobody waits for it with a row locked, and what changed meanwhile is signed again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_trait::async_trait;
+use chain::signer::{RawSignature, SignerError};
+use chain::transaction::recover;
+use chain::{LocalKey, Signer};
+use domain::address::Address;
+use domain::intent::ChainLeg;
+use mint_executor::context::WorkError;
+use mint_executor::submit::{self, Built};
+use storage::executor::attempts;
+use storage::executor::items::WorkCommand;
+use testkit::anvil::EXECUTOR_PRIVATE_KEY;
+use tokio::sync::Semaphore;
+
+use crate::rig::{Rig, World};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Signs once it may, and tells that it was asked.
+#[derive(Debug)]
+struct Slow {
+    key: LocalKey,
+    asked: Semaphore,
+    may: Semaphore,
+}
+
+impl Slow {
+    fn new() -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            key: EXECUTOR_PRIVATE_KEY.parse()?,
+            asked: Semaphore::new(0),
+            may: Semaphore::new(0),
+        }))
+    }
+
+    /// Something happens while it signs; from then on it is fast.
+    async fn meanwhile(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let asked = tokio::time::timeout(PATIENCE, self.asked.acquire()).await;
+        let changed = asked.context("nothing is signed").and_then(|_| change());
+        self.may.add_permits(Semaphore::MAX_PERMITS / 2);
+        changed
+    }
+}
+
+#[async_trait]
+impl Signer for Slow {
+    fn address(&self) -> Address {
+        self.key.address()
+    }
+
+    async fn sign(&self, digest: [u8; 32]) -> Result<RawSignature, SignerError> {
+        self.asked.add_permits(1);
+        let turn = self.may.acquire().await;
+        turn.map_err(|_| SignerError::Unavailable("it is gone".into()))?
+            .forget();
+        self.key.sign(digest).await
+    }
+}
+
+async fn with_two_deposits(world: &World) -> Result<(Rig, Arc<Slow>)> {
+    let slow = Slow::new()?;
+    let mut rig = world.executor_signing(slow.clone())?;
+    rig.lead().await?;
+    for n in [1, 2] {
+        rig.submit(&world.intent(n)?).await?;
+    }
+    Ok((rig, slow))
+}
+
+#[tokio::test]
+async fn a_signer_that_takes_its_time_holds_no_row() -> Result<()> {
+    let world = World::new().await?;
+    let (mut rig, slow) = with_two_deposits(&world).await?;
+    let others = || {
+        for sql in [
+            "update signers set next_nonce = next_nonce",
+            "update work_items set state = state",
+            "update chain_legs set leg = leg",
+        ] {
+            world.db.sql(&format!("set lock_timeout = '500ms'; {sql}"))?;
+        }
+        let open = "select count(*) from pg_stat_activity \
+                    where datname = current_database() and state = 'idle in transaction'";
+        assert_eq!(world.count(open)?, 0, "nothing is asked inside a transaction");
+        Ok(())
+    };
+    let (built, free) = tokio::join!(rig.round(WorkCommand::Submit), slow.meanwhile(others));
+    free?;
+    assert!(
+        matches!(built?, Built::Attempt { items: 2, .. }),
+        "as it was signed"
+    );
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&world.intent(1)?).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_changed_while_it_was_signed_is_not_sent_under_that_signature() -> Result<()> {
+    // The change, and what the batch is then: its items, and how far its nonce is from the first.
+    let changes = [
+        (
+            "update work_items set state = 'done' where message_id = \
+             (select message_id from work_items order by created_at limit 1)",
+            (1, 0),
+        ),
+        ("update signers set next_nonce = next_nonce + 1", (2, 1)),
+    ];
+    for (change, (members, step)) in changes {
+        let world = World::new().await?;
+        let (rig, slow) = with_two_deposits(&world).await?;
+        let first = world.count("select next_nonce from signers")?;
+        let changing = slow.meanwhile(|| world.db.sql(change).map(drop));
+        let (built, changed) = tokio::join!(rig.round(WorkCommand::Submit), changing);
+        changed?;
+        let Built::Attempt { items, signed, .. } = built? else {
+            anyhow::bail!("{change}: nothing was sent")
+        };
+        assert_eq!(items, members, "{change}");
+        let client = rig.ctx.pool.get().await?;
+        let stored = attempts::open(&client).await?;
+        assert_eq!(stored.len(), 1, "{change}: what was thrown away is not stored");
+        let attempt = stored.first().context("an attempt")?;
+        assert_eq!(attempt.raw, signed.raw, "{change}: what is sent is stored");
+        let said = recover(&attempt.raw)?.transaction;
+        assert_eq!(
+            (said.nonce, attempt.nonce),
+            (first + step, first + step),
+            "{change}"
+        );
+        let rows = attempts::items(&client, &[attempt.id]).await?;
+        let (_, called) = chain::calls::read(&said.data).context("deposits")?;
+        let rows: Vec<_> = rows.iter().map(|row| row.intent_id).collect();
+        assert_eq!(called, rows, "{change}: its rows are what it calls");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_signed_under_a_lease_that_ended_meanwhile_is_thrown_away() -> Result<()> {
+    let world = World::new().await?;
+    let (rig, slow) = with_two_deposits(&world).await?;
+    let lease = rig.lease()?;
+    let round = submit::round(&rig.ctx, rig.key(), &lease, WorkCommand::Submit);
+    let (built, ended) = tokio::join!(round, slow.meanwhile(|| world.let_the_leases_end()));
+    ended?;
+    assert!(matches!(built, Err(WorkError::NoLease)), "{built:?}");
+    assert_eq!(world.count("select count(*) from attempts")?, 0);
+    let ready = "select count(*) from work_items where state = 'ready'";
+    assert_eq!(world.count(ready)?, 2, "it is still to be done");
+    Ok(())
+}
