@@ -1,5 +1,6 @@
-//! Signing and sending: what is signed outside any transaction is stored in one. Its commit binds nonce, signed bytes, members and fencing token; only then are the
-//! bytes broadcast. A lost answer changes nothing here: `confirm` broadcasts the same bytes again.
+//! Signing and sending: what is signed outside any transaction is stored in one. Its commit binds nonce, signed bytes,
+//! members and fencing token; only then are the bytes broadcast. A lost answer changes nothing here: `confirm` broadcasts
+//! the same bytes again.
 
 mod build;
 mod draft;
