@@ -46,6 +46,9 @@ pub struct Customers {
     mix: Mix,
 }
 
+/// Why what was done proves nothing, if it does not.
+pub type Skipped = Option<String>;
+
 /// Whether customers kept coming while something went on.
 #[derive(Debug)]
 pub struct Load<'a> {
@@ -72,8 +75,8 @@ impl<'a> Load<'a> {
         self.seen = served;
     }
 
-    /// Why what went on proves nothing, if it does not.
-    pub fn gone(self) -> Option<String> {
+    /// Nobody came at some time of it.
+    pub fn gone(self) -> Skipped {
         self.missed.map(|when| format!("nobody came {when}"))
     }
 }

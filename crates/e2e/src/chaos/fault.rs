@@ -9,7 +9,7 @@ use testkit::upgrade::{self, Upgrade};
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
 use testkit::{ChaosProxy, eventually, evm};
 
-use super::customers::{Customers, Load};
+use super::customers::{Customers, Load, Skipped};
 use super::points::{self, Point};
 use super::rotation;
 use super::stage::{Ground, KEYS, Stage, Wire};
@@ -102,9 +102,6 @@ pub struct Scene<'a> {
     pub ground: Option<&'a mut Ground>,
     pub customers: &'a Customers,
 }
-
-/// Why a fault was not done, if it was not.
-pub type Skipped = Option<String>;
 
 impl Scene<'_> {
     pub async fn perform(&mut self, fault: Fault) -> Result<Skipped> {

@@ -7,8 +7,7 @@ use anyhow::{Context, Result, ensure};
 use testkit::keys::{INTEGRATOR, MPESA_KID, REQUEST_KID};
 use testkit::{App, Client, eventually};
 
-use super::customers::{Customers, Load};
-use super::fault::Skipped;
+use super::customers::{Customers, Load, Skipped};
 
 /// Services read their keys every 2 s.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);

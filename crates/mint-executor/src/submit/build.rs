@@ -1,9 +1,8 @@
 //! What was signed outside is stored in one transaction: the batch is locked, verified again, and stored with its nonce
 //! if it is still what was signed for; or items are settled without a signature.
 
-use chain::calls;
 use chain::watch::Header;
-use domain::ids::{IntentId, Preimage};
+use domain::ids::IntentId;
 use storage::executor::attempts::NewAttempt;
 use storage::executor::items::WorkCommand;
 use storage::executor::legs::LegRow;
@@ -19,7 +18,6 @@ use crate::context::{Context, WorkError};
 use crate::decide::waiting_legs;
 use crate::key::Key;
 use crate::undo::Wanted;
-use crate::verify::{Order, Verified};
 use crate::{batch, observe};
 
 /// Times that a batch is drafted again, because what it was signed for changed, before others have their turn.
@@ -140,14 +138,4 @@ fn tell(ctx: &Context, plan: &Plan, refused: Refused) {
     if !plan.refused.is_empty() {
         ctx.relay.now();
     }
-}
-
-/// `None` when no item may go.
-pub fn calldata<'a>(mut members: impl Iterator<Item = &'a Verified> + Clone) -> Option<Vec<u8>> {
-    let intents = members.clone().map(|member| &member.intent);
-    Some(match members.next()?.order {
-        Order::Submit { .. } => calls::submit_intents(intents),
-        Order::Execute => calls::execute_mints(intents.map(Preimage::intent_id)),
-        Order::Refund { reason } => calls::refund_intents(intents.map(Preimage::intent_id), reason.as_str()),
-    })
 }

@@ -4,10 +4,11 @@
 
 use std::collections::HashSet;
 
+use chain::calls;
 use chain::fees::TooDear;
 use chain::transaction::{SignedTransaction, Transaction};
 use chain::watch::Header;
-use domain::ids::{IntentId, MessageId};
+use domain::ids::{IntentId, MessageId, Preimage};
 use storage::Session;
 use storage::executor::items::{ItemRow, WorkCommand};
 use storage::executor::legs::LegRow;
@@ -15,12 +16,12 @@ use storage::executor::signers::Lease;
 use storage::executor::{attempts, items, legs, signers};
 use tracing::Span;
 
-use super::build::calldata;
 use super::plan::{self, Member, Standing};
 use super::rehearsal::Rehearsal;
 use crate::context::{Context, WorkError};
 use crate::decide::waiting_legs;
 use crate::key::Key;
+use crate::verify::{Order, Verified};
 use crate::{batch, observe};
 
 /// What is ready now.
@@ -147,4 +148,14 @@ impl Draft {
     pub fn of(self, call: &Call) -> Option<Signed> {
         self.signed.filter(|signed| signed.call == *call)
     }
+}
+
+/// `None` when no item may go.
+pub fn calldata<'a>(mut members: impl Iterator<Item = &'a Verified> + Clone) -> Option<Vec<u8>> {
+    let intents = members.clone().map(|member| &member.intent);
+    Some(match members.next()?.order {
+        Order::Submit { .. } => calls::submit_intents(intents),
+        Order::Execute => calls::execute_mints(intents.map(Preimage::intent_id)),
+        Order::Refund { reason } => calls::refund_intents(intents.map(Preimage::intent_id), reason.as_str()),
+    })
 }

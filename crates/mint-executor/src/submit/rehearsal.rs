@@ -16,8 +16,7 @@ use tokio::time::timeout;
 
 pub use self::judge::{Advice, Refusal};
 use self::judge::{AtFinal, lasts};
-use super::build::calldata;
-use super::draft::look;
+use super::draft::{calldata, look};
 use super::plan::{self, Plan};
 use crate::context::{Context, WorkError};
 use crate::decide::{Ending, ItemFacts, Record};
