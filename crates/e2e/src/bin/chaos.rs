@@ -10,7 +10,7 @@ use e2e::chaos::{self, Ground, Params, Row, Scenario};
 /// Runs the real services over real PostgreSQL, RabbitMQ and anvil, breaks them, and checks every shilling against the
 /// chain. The exit code is 0 only if nothing was violated.
 #[derive(Debug, Parser)]
-#[command(after_help = "Examples:\n  make chaos MINUTES=10 SEED=7\n  \
+#[command(after_help = "Examples:\n  make chaos MINUTES=15 SEED=7\n  \
         make chaos CHAOS_ARGS='--scenario everything --intents 10000 --kills 50'\n  \
         make chaos CHAOS_ARGS='--scenario rpc-outage --outage 300'")]
 struct Arguments {
