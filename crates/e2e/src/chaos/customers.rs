@@ -51,13 +51,13 @@ pub type Skipped = Option<String>;
 
 /// Whether customers kept coming while something went on.
 #[derive(Debug)]
-pub struct Load<'a> {
+pub struct Served<'a> {
     customers: &'a Customers,
     seen: usize,
     missed: Option<&'static str>,
 }
 
-impl<'a> Load<'a> {
+impl<'a> Served<'a> {
     pub fn since(customers: &'a Customers) -> Self {
         Self {
             customers,
@@ -90,6 +90,15 @@ impl Customers {
             seed,
             run: run.to_owned(),
             mix,
+        }
+    }
+
+    /// Others who come to the same shop, told apart by `crowd`.
+    #[must_use]
+    pub fn others(&self, crowd: usize) -> Self {
+        Self {
+            run: format!("P{crowd}"),
+            ..self.clone()
         }
     }
 

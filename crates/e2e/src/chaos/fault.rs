@@ -9,7 +9,8 @@ use testkit::upgrade::{self, Upgrade};
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
 use testkit::{ChaosProxy, eventually, evm};
 
-use super::customers::{Customers, Load, Skipped};
+use super::customers::{Customers, Served, Skipped};
+use super::load::Load;
 use super::points::{self, Point};
 use super::rotation;
 use super::stage::{Ground, KEYS, Stage, Wire};
@@ -27,6 +28,8 @@ const COMES_BY: Duration = Duration::from_secs(10);
 const PAST_THE_LEASE: Duration = Duration::from_secs(8);
 /// Enough for work to come by.
 const UNDER_NEW_CODE: Duration = Duration::from_secs(2);
+/// Between two of those who come while something is done under load.
+const PACE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_mins(2);
 
 #[derive(Debug, Clone, Copy)]
@@ -101,10 +104,35 @@ pub struct Scene<'a> {
     pub stage: &'a mut Stage,
     pub ground: Option<&'a mut Ground>,
     pub customers: &'a Customers,
+    /// Who came while something was done that must be done under load.
+    pub passers_by: usize,
+    pub crowds: usize,
 }
 
 impl Scene<'_> {
     pub async fn perform(&mut self, fault: Fault) -> Result<Skipped> {
+        let under_load = match fault {
+            Fault::RotateKeys | Fault::UpgradeContracts | Fault::HangPastLease | Fault::Lag(_) => true,
+            Fault::Outage(..) => self.stage.spare.is_some(),
+            _ => false,
+        };
+        if !under_load {
+            return self.inflict(fault).await;
+        }
+        // However long it takes on this machine: customers come until it is done.
+        let load = Load::new(self.customers.others(self.crowds), PACE, 2);
+        let doing = async {
+            let done = self.inflict(fault).await;
+            load.close();
+            done
+        };
+        let (skipped, ()) = tokio::try_join!(doing, load.run())?;
+        self.passers_by += load.come();
+        self.crowds += 1;
+        Ok(skipped)
+    }
+
+    async fn inflict(&mut self, fault: Fault) -> Result<Skipped> {
         match fault {
             Fault::Kill(service) => {
                 self.stage.app.service(service)?.kill9()?;
@@ -259,7 +287,7 @@ impl Scene<'_> {
     /// former runs, so that the fault may come again.
     async fn upgrade_contracts(&mut self) -> Result<Skipped> {
         let app = &self.stage.app;
-        let mut load = Load::since(self.customers);
+        let mut served = Served::since(self.customers);
         let (rpc, at) = (app.chain.url(), &app.addresses);
         for (contract, proxy) in [
             ("ComplianceManager", &at.compliance_manager),
@@ -271,9 +299,9 @@ impl Scene<'_> {
                 tokio::time::sleep(UNDER_NEW_CODE).await;
                 upgrade::switch(&rpc, proxy, &former).await?;
             }
-            load.still_there("during an upgrade");
+            served.still_there("during an upgrade");
         }
-        Ok(load.gone())
+        Ok(served.gone())
     }
 }
 

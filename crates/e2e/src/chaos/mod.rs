@@ -3,6 +3,7 @@
 
 mod customers;
 mod fault;
+mod load;
 mod memory;
 mod points;
 mod report;
@@ -15,6 +16,7 @@ mod story;
 mod watch;
 
 pub use customers::{Customers, users};
+pub use load::Load;
 pub use report::{Row, table};
 pub use run::{Params, play};
 pub use scenarios::{ALL, Scenario, by_name};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use testkit::keys::{INTEGRATOR, MPESA_KID, REQUEST_KID};
 use testkit::{App, Client, eventually};
 
-use super::customers::{Customers, Load, Skipped};
+use super::customers::{Customers, Served, Skipped};
 
 /// Services read their keys every 2 s.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
@@ -16,7 +16,7 @@ const NEW_MPESA_KID: &str = "mk_dev_0002";
 
 /// Why it proves nothing, if it does not: nobody came while keys changed.
 pub async fn rotate(app: &App, customers: &Customers) -> Result<Skipped> {
-    let mut load = Load::since(customers);
+    let mut served = Served::since(customers);
     let old = customers.client();
     let mut new = old.clone();
     new.request_kid = NEW_REQUEST_KID.into();
@@ -24,13 +24,13 @@ pub async fn rotate(app: &App, customers: &Customers) -> Result<Skipped> {
     new.mpesa_kid = NEW_MPESA_KID.into();
     new.mpesa_secret_hex = add(app, &["mpesa"], NEW_MPESA_KID).await?;
     until(&new, true).await.context("the new keys")?;
-    load.still_there("before the new keys");
+    served.still_there("before the new keys");
     customers.change_keys(|client| {
         client.clone_from(&new);
     });
     // Requests that were signed with the old keys a moment ago are answered first.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    load.still_there("with the new keys");
+    served.still_there("with the new keys");
     let reason = ["--reason", "rotated", "--yes"];
     fiatrails(app, &[&["keys", "revoke", REQUEST_KID][..], &reason].concat()).await?;
     fiatrails(
@@ -47,8 +47,8 @@ pub async fn rotate(app: &App, customers: &Customers) -> Result<Skipped> {
         accepted(&new).await? == (true, true),
         "the new keys are refused now"
     );
-    load.still_there("while the old keys ended");
-    Ok(load.gone())
+    served.still_there("while the old keys ended");
+    Ok(served.gone())
 }
 
 async fn fiatrails(app: &App, args: &[&str]) -> Result<String> {

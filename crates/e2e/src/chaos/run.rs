@@ -66,6 +66,8 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
             stage: &mut stage,
             ground,
             customers: &customers,
+            passers_by: 0,
+            crowds: 0,
         };
         let shop = Shop {
             customers: &customers,
@@ -75,7 +77,8 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
         };
         perform(scene, &schedule, shop, &watch, &mut told).await?;
         stage.calm();
-        settle(&mut stage, &customers, &watch, &mut told, intents).await?;
+        let everybody = intents + told.passers_by;
+        settle(&mut stage, &customers, &watch, &mut told, everybody).await?;
         told.drained = told.last_fault.map_or(Duration::ZERO, |ended| ended.elapsed());
         if scenario.only_outages && told.drained > DRAINED_WITHIN {
             let text = format!("took {:?}, at most {DRAINED_WITHIN:?}", told.drained);
@@ -107,7 +110,15 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
         .extend(too_quiet(&scenario.troubles, &made, whole));
     let fallen = stage.fallen.iter().map(|text| story_violation("service", text));
     told.violations.extend(fallen);
-    let row = verdict.map(|verdict| row(scenario, params, intents, (told, verdict), (&customers, &watch)));
+    let row = verdict.map(|verdict| {
+        row(
+            scenario,
+            params,
+            intents + told.passers_by,
+            (told, verdict),
+            (&customers, &watch),
+        )
+    });
     if !row.as_ref().is_ok_and(Row::is_good) {
         let kept = stage.keep_logs(&format!("{}-{}", scenario.name, params.seed))?;
         eprintln!("chaos: the services' logs are in {}", kept.display());
@@ -119,6 +130,8 @@ pub async fn play(scenario: &Scenario, params: &Params, ground: Option<&mut Grou
 struct Told {
     counts: BTreeMap<&'static str, u64>,
     not_done: Vec<String>,
+    /// Intents beside those that were planned.
+    passers_by: usize,
     violations: Vec<Violation>,
     /// When the last fault ended, or the last customer was served if there was none.
     last_fault: Option<Instant>,
@@ -193,6 +206,7 @@ async fn perform(
         Ok(Instant::now())
     };
     let ((), ended) = tokio::try_join!(shop, breaking)?;
+    told.passers_by = scene.passers_by;
     told.last_fault = Some(if schedule.faults.is_empty() {
         Instant::now()
     } else {

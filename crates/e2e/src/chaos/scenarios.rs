@@ -162,7 +162,6 @@ pub static ALL: [Scenario; 20] = [
     Scenario {
         name: "rpc-endpoints",
         about: "of two endpoints the first is away, unreachable, and behind: the other is asked, nothing goes out again",
-        pace: Duration::from_secs(1),
         setup: TWO_ENDPOINTS,
         only_outages: true,
         faults: |random, _| {
@@ -207,8 +206,6 @@ pub static ALL: [Scenario; 20] = [
     Scenario {
         name: "two-executors",
         about: "the executor hangs past its lease, another takes over, and the first one wakes",
-        // For longer than all of that: whoever wakes finds work.
-        pace: Duration::from_secs(1),
         faults: |_, _| vec![Fault::HangPastLease],
         ..PLAIN
     },
@@ -221,8 +218,6 @@ pub static ALL: [Scenario; 20] = [
     Scenario {
         name: "operations",
         about: "keys are rotated and both contracts upgraded, rolled back and upgraded under load",
-        // For longer than all of that: nobody is refused who comes meanwhile.
-        pace: Duration::from_secs(1),
         faults: |_, _| vec![Fault::RotateKeys, Fault::UpgradeContracts],
         ..PLAIN
     },

@@ -107,7 +107,7 @@ impl Watch {
             "chaos: {:>5} s  {}: {accepted}/{} accepted, {reports} reports, {} settled; {}",
             self.begun.elapsed().as_secs(),
             self.label,
-            self.expected,
+            self.expected.max(accepted),
             seen.settled,
             seen.doing
         );

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use testkit::dirs;
 
-use super::load::Load;
 use super::outage::{self, Outage};
 use super::tower::Tower;
-use crate::chaos::{Customers, Ground, Mix, Setup, Stage, users};
+use crate::chaos::{Customers, Ground, Load, Mix, Setup, Stage, users};
 use crate::ledger::{self, Facts, Verdict};
 use crate::manual::{self, Block};
 
+/// Customers in the shop.
+const AT_ONCE: usize = 16;
 const USERS: u64 = 16;
 /// A figure that five minutes back still counts a failure needs them to forget it.
 const QUIET_WITHIN: Duration = Duration::from_mins(8);
@@ -51,7 +52,7 @@ pub async fn play(outages: &[&'static Outage], params: &Params) -> Result<(Vec<A
     let before = ledger::minted(&stage.app).await?;
     let users = users(&stage.app, params.seed, USERS).await?;
     let customers = Customers::new(stage.app.client()?, users, params.seed, "W", Mix::EVERYDAY);
-    let load = Load::new(customers.clone(), params.pace);
+    let load = Load::new(customers.clone(), params.pace, AT_ONCE);
     let tower = Tower::build(&mut stage).await?;
 
     let night = async {

@@ -53,7 +53,7 @@ async fn an_rpc_outage_burns_no_attempt_and_all_is_drained_after_it() -> Result<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_that_is_away_silent_or_behind_makes_nothing_go_out_again() -> Result<()> {
-    survives("rpc-endpoints", 30).await
+    survives("rpc-endpoints", 24).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,7 +70,7 @@ async fn a_nonce_used_by_somebody_else_costs_nobody_a_mint() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_that_hangs_past_its_lease_and_wakes_signs_nothing_more() -> Result<()> {
-    survives("two-executors", 45).await
+    survives("two-executors", 24).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

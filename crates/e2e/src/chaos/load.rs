@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::chaos::Customers;
-
-const AT_ONCE: usize = 16;
+use super::customers::Customers;
 
 #[derive(Debug)]
 pub struct Load {
     customers: Customers,
     pace: Duration,
+    at_once: usize,
     come: AtomicUsize,
     closed: AtomicBool,
 }
 
 impl Load {
-    pub const fn new(customers: Customers, pace: Duration) -> Self {
+    pub const fn new(customers: Customers, pace: Duration, at_once: usize) -> Self {
         Self {
             customers,
             pace,
+            at_once,
             come: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }
@@ -31,7 +31,7 @@ impl Load {
     pub async fn run(&self) -> Result<()> {
         let opened = tokio::time::Instant::now();
         let until_closed = (0..).take_while(|_| !self.closed.load(Ordering::SeqCst));
-        let served = self.customers.come(until_closed, AT_ONCE, async |number| {
+        let served = self.customers.come(until_closed, self.at_once, async |number| {
             tokio::time::sleep_until(opened + self.pace * u32::try_from(number).unwrap_or(u32::MAX)).await;
             self.come.fetch_add(1, Ordering::SeqCst);
         });
