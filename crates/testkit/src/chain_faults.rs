@@ -89,17 +89,20 @@ impl Anvil {
 
     /// Somebody else with the signer's key uses its next nonce for an empty transfer, and pays more than we would.
     pub async fn steal_nonce(&self, signer: &str) -> Result<u64> {
-        let nonce = evm::nonce(&self.url(), signer).await?;
-        let transfer = json!([{
-            "from": signer, "to": signer, "value": "0x0", "gas": "0x5208", "nonce": format!("0x{nonce:x}"),
-            "maxFeePerGas": "0xe8d4a51000", "maxPriorityFeePerGas": "0x174876e800",
-        }]);
-        self.rpc("eth_sendTransaction", transfer).await?;
-        eventually(
-            Duration::from_secs(30),
-            "the thief's transaction is mined",
-            async || Ok((evm::nonce(&self.url(), signer).await? > nonce).then_some(nonce)),
-        )
+        // A block may give it to its owner between the question and the theft: then the one after it is stolen.
+        let patience = Duration::from_secs(30);
+        let nonce = eventually(patience, "a nonce that is free to steal", async || {
+            let nonce = evm::nonce(&self.url(), signer).await?;
+            let transfer = json!([{
+                "from": signer, "to": signer, "value": "0x0", "gas": "0x5208", "nonce": format!("0x{nonce:x}"),
+                "maxFeePerGas": "0xe8d4a51000", "maxPriorityFeePerGas": "0x174876e800",
+            }]);
+            self.rpc("eth_sendTransaction", transfer).await.map(|_| Some(nonce))
+        })
+        .await?;
+        eventually(patience, "the thief's transaction is mined", async || {
+            Ok((evm::nonce(&self.url(), signer).await? > nonce).then_some(nonce))
+        })
         .await
     }
 
