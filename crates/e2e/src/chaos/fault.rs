@@ -179,7 +179,7 @@ impl Scene<'_> {
         let signers = signers(&self.stage.app)?;
         match fault {
             Fault::Reorg(depth) => {
-                let mined = eventually(COMES_BY, "a transaction in the last blocks", async || {
+                let mined = eventually(PATIENCE, "a transaction in the last blocks", async || {
                     Ok((chain.in_last_blocks(depth).await? > 0).then_some(()))
                 });
                 if mined.await.is_err() || chain.reorg(depth).await? == 0 {
