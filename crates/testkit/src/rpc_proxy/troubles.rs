@@ -1,6 +1,6 @@
 //! Which trouble each request meets: drawn from a seed, so the n-th request of a run always meets the same.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use hyper::StatusCode;
 
@@ -57,22 +57,6 @@ pub struct Made {
     pub cut_off: u64,
     /// Answered as of a block long past.
     pub behind: u64,
-}
-
-impl fmt::Display for Made {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "of {} requests {} lost, {} answers lost, {} refused, {} delayed, {} lies, {} cut off",
-            self.requests,
-            self.lost_requests,
-            self.lost_answers,
-            self.refused,
-            self.delayed,
-            self.lies,
-            self.cut_off
-        )
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
