@@ -13,6 +13,9 @@ use crate::convert::{amount, block_hash, from_h160, to_h160, to_u64};
 use crate::events::{self, EscrowLog};
 use crate::hash::{BlockHash, TxHash};
 
+/// Nodes bound the gas of a call: geth 50 million, anvil what a block holds. A record takes some 13,000.
+const RECORDS_AT_ONCE: usize = 256;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub number: u64,
@@ -170,8 +173,17 @@ impl Chain {
         Ok(self.intents(&[id], at).await?.pop().flatten())
     }
 
-    /// Many records from one state, in the order asked.
+    /// Records in the order asked; each is `None` when there is none. Many take several calls, which answer from one
+    /// state if `at` is a block.
     pub async fn intents(&self, ids: &[IntentId], at: At) -> Result<Vec<Option<IntentOnChain>>, ChainError> {
+        let mut records = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(RECORDS_AT_ONCE) {
+            records.extend(self.some_intents(ids, at).await?);
+        }
+        Ok(records)
+    }
+
+    async fn some_intents(&self, ids: &[IntentId], at: At) -> Result<Vec<Option<IntentOnChain>>, ChainError> {
         let call = GetIntentsCall {
             intent_ids: ids.iter().map(|id| *id.as_bytes()).collect(),
         };

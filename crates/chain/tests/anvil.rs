@@ -238,6 +238,12 @@ async fn deposit_mint_and_refund_with_an_outcome_per_item() -> Result<()> {
     let then = statuses(world.chain.intents(&asked, At::Block(before.hash)).await?);
     assert_eq!(now, [Some(Executed), Some(Refunded), Some(Pending), None]);
     assert_eq!(then, [Some(Pending), Some(Pending), Some(Pending), None]);
+    // More than one call may ask for: an answer to each, in its place.
+    let mut many = vec![unknown; 16_384];
+    (many[0], many[256], many[16_383]) = (all[0], all[1], all[2]);
+    let found = statuses(world.chain.intents(&many, At::Block(before.hash)).await?);
+    let known: Vec<usize> = (0..found.len()).filter(|at| found[*at].is_some()).collect();
+    assert_eq!((found.len(), known), (16_384, vec![0, 256, 16_383]));
     assert_eq!(
         world
             .chain

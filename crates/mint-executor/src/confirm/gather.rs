@@ -14,9 +14,6 @@ use crate::context::{Context, WorkError};
 use crate::decide::{Ending, Record};
 use crate::finality::final_block;
 
-/// Intents in one question: nodes bound the gas of a call.
-const AT_ONCE: usize = 256;
-
 /// Read before the transaction that settles them.
 #[derive(Debug)]
 pub struct Facts {
@@ -236,7 +233,7 @@ async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow
     Ok(true)
 }
 
-/// One question, or few, for all intents whose state the logs leave open.
+/// One question for all intents whose state the logs leave open.
 async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Record>, WorkError> {
     let mut ids: Vec<IntentId> = facts
         .logs
@@ -258,11 +255,10 @@ async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Recor
     let record = |found: Option<chain::watch::IntentOnChain>| {
         found.map_or(Record::Absent, |record| Record::Present(record.status))
     };
-    let (one, at) = (ctx.chain.pinned(), At::Block(facts.header.hash));
-    let mut records = HashMap::new();
-    for ids in ids.chunks(AT_ONCE) {
-        let found = one.intents(ids, at).await?;
-        records.extend(ids.iter().copied().zip(found.into_iter().map(record)));
-    }
-    Ok(records)
+    let found = ctx
+        .chain
+        .pinned()
+        .intents(&ids, At::Block(facts.header.hash))
+        .await?;
+    Ok(ids.into_iter().zip(found.into_iter().map(record)).collect())
 }

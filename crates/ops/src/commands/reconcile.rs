@@ -191,18 +191,13 @@ async fn strangers(
     treasury: &Address,
 ) -> Result<(Vec<Direct>, Vec<Difference>)> {
     let (mut direct, mut differences) = (Vec::new(), Vec::new());
-    let ids: Vec<&IntentId> = seen.intents.keys().collect();
-    let mut depositors = BTreeMap::new();
-    for some in ids.chunks(200) {
-        let asked: Vec<IntentId> = some.iter().map(|id| **id).collect();
-        let found = chain.intents(&asked, chain::At::Number(to_block)).await?;
-        depositors.extend(
-            asked
-                .into_iter()
-                .zip(found)
-                .filter_map(|(id, intent)| Some((id, intent?.depositor))),
-        );
-    }
+    let asked: Vec<IntentId> = seen.intents.keys().copied().collect();
+    let found = chain.intents(&asked, chain::At::Number(to_block)).await?;
+    let depositors: BTreeMap<IntentId, Address> = asked
+        .into_iter()
+        .zip(found)
+        .filter_map(|(id, intent)| Some((id, intent?.depositor)))
+        .collect();
     for (id, on_chain) in &seen.intents {
         let Some(deposit) = &on_chain.deposited else {
             differences.push(Difference::new(
