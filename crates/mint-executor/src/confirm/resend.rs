@@ -49,7 +49,8 @@ impl Waits {
 pub struct Resender {
     waits: Waits,
     began: bool,
-    sending: JoinSet<()>,
+    /// Each ends with its attempt, if that left the process.
+    sending: JoinSet<Option<i64>>,
     under_way: HashMap<i64, AbortHandle>,
 }
 
@@ -74,44 +75,47 @@ impl Resender {
         let open = attempts::open(&client).await?;
         drop(client);
         self.waits.keep(&open);
-        let mut again = Vec::new();
         for attempt in &open {
             // A new one was sent by its submitter just now, unless we have just started.
             let due = !self.began || self.waits.is_late(attempt.id, head.number);
             self.waits.note(attempt.id, head.number);
             if due {
-                again.push(attempt.id);
                 self.begin(ctx, attempt);
             }
         }
         self.began = true;
         // What is not answered by then goes on by itself, each until the time-out of its call.
-        let _ = tokio::time::timeout(ANSWERS_WITHIN, self.answered()).await;
-        attempts::mark_broadcast(&ctx.pool.get().await?, &again).await?;
+        let mut sent = Vec::new();
+        let _ = tokio::time::timeout(ANSWERS_WITHIN, self.answered(&mut sent)).await;
+        attempts::mark_broadcast(&ctx.pool.get().await?, &sent).await?;
         Ok(())
     }
 
     fn begin(&mut self, ctx: &Context, attempt: &AttemptRow) {
         self.under_way.retain(|_, sending| !sending.is_finished());
         let (ctx, of) = (ctx.clone(), attempt.clone());
-        self.under_way
-            .entry(attempt.id)
-            .or_insert_with(|| self.sending.spawn(async move { send(&ctx, &of).await }));
+        self.under_way.entry(attempt.id).or_insert_with(|| {
+            self.sending
+                .spawn(async move { send(&ctx, &of).await.then_some(of.id) })
+        });
     }
 
-    async fn answered(&mut self) {
-        while self.sending.join_next().await.is_some() {}
+    async fn answered(&mut self, sent: &mut Vec<i64>) {
+        while let Some(ended) = self.sending.join_next().await {
+            sent.extend(ended.ok().flatten());
+        }
     }
 }
 
-/// Only what its signer signed under this hash and nonce leaves the process.
-pub async fn send(ctx: &Context, attempt: &AttemptRow) {
+/// Only what its signer signed under this hash and nonce leaves the process; false if it is not that.
+pub async fn send(ctx: &Context, attempt: &AttemptRow) -> bool {
     if replace::genuine(attempt).is_none() {
-        return;
+        return false;
     }
     let hash = TxHash::from_bytes(attempt.tx_hash);
     let outcome = ctx.chain.send_everywhere(&attempt.raw, hash).await;
     note_sent(ctx, &attempt.signer, hash, &outcome);
+    true
 }
 
 #[cfg(test)]

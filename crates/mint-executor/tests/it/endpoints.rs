@@ -154,10 +154,16 @@ async fn a_node_that_takes_no_transaction_does_not_keep_blocks_from_being_seen()
     }
     drop(first);
     world.let_the_leases_end()?;
+    world.db.sql("update attempts set last_broadcast_at = null")?;
     let deaf = faulty(world.node.url(), "eth_sendRawTransaction", Fault::Silence).await?;
     let mut rig = world.executor_patient(&deaf, Duration::from_secs(20))?;
     // It sends each again, for nobody knows whether they were sent.
     tokio::time::timeout(Duration::from_secs(15), rig.lead()).await??;
+    assert_eq!(
+        world.count("select count(last_broadcast_at) from attempts")?,
+        0,
+        "no send has ended yet"
+    );
     tokio::time::timeout(Duration::from_secs(5), rig.mine(&world, 1)).await??;
     for n in 1..=4 {
         assert_eq!(rig.leg(&world.intent(n)?).await?, ChainLeg::Escrowed);
