@@ -139,6 +139,16 @@ async fn level(ctx: &Context, header: &Header) -> Result<Vec<Chain>, WorkError> 
     }
 }
 
+/// What one endpoint knows of an attempt.
+enum Word {
+    Ended(Ending),
+    /// A block of another fork has it: nothing that is said at our header fits.
+    Elsewhere,
+    /// Its nonce is used for good, by no transaction of ours.
+    Gone,
+    NotKnown,
+}
+
 /// One endpoint's receipt is enough to say that it is there; that it is not, all of them must say. One that cannot answer
 /// (it may be building its index) leaves the question open, and holds up nothing else of this block.
 async fn ending(
@@ -149,30 +159,34 @@ async fn ending(
 ) -> Result<Option<Ending>, WorkError> {
     let mut gone = !level.is_empty();
     for one in level {
-        let receipt = match one.receipt(TxHash::from_bytes(attempt.tx_hash)).await {
-            Ok(receipt) => receipt,
-            Err(error) => {
-                cannot_answer(attempt, &error);
+        match word(ctx, one, facts, attempt).await {
+            Ok(Word::Ended(ending)) => return Ok(Some(ending)),
+            Ok(Word::Elsewhere) => return Ok(None),
+            Ok(Word::Gone) => {}
+            Ok(Word::NotKnown) => gone = false,
+            Err(WorkError::Chain(error)) => {
+                tracing::warn!(
+                    tx_hash = %TxHash::from_bytes(attempt.tx_hash),
+                    error = %runtime::chain(&error),
+                    "an endpoint cannot say what became of a transaction: it is asked again with the next block"
+                );
                 gone = false;
-                continue;
             }
-        };
-        match receipt {
-            Some(receipt) if !is_of_this_chain(ctx, &facts.header, &receipt).await? => return Ok(None),
-            Some(receipt) if receipt.succeeded => return Ok(Some(Ending::Silent)),
-            Some(receipt) => return Ok(Some(reverted(ctx, &attempt.signer, &receipt).await?)),
-            None => gone = gone && is_gone(ctx, one, facts, attempt).await?,
+            Err(error) => return Err(error),
         }
     }
     Ok(gone.then_some(Ending::Gone))
 }
 
-fn cannot_answer(attempt: &AttemptRow, error: &ChainError) {
-    tracing::warn!(
-        tx_hash = %TxHash::from_bytes(attempt.tx_hash),
-        error = %runtime::chain(error),
-        "an endpoint cannot say what became of a transaction: it is asked again with the next block"
-    );
+async fn word(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow) -> Result<Word, WorkError> {
+    let receipt = one.receipt(TxHash::from_bytes(attempt.tx_hash)).await?;
+    Ok(match receipt {
+        Some(receipt) if !is_of_this_chain(ctx, &facts.header, &receipt).await? => Word::Elsewhere,
+        Some(receipt) if receipt.succeeded => Word::Ended(Ending::Silent),
+        Some(receipt) => Word::Ended(reverted(one, &attempt.signer, &receipt).await?),
+        None if is_gone(ctx, one, facts, attempt).await? => Word::Gone,
+        None => Word::NotKnown,
+    })
 }
 
 /// A node may turn to another fork between the header that we look at and a receipt; what is read at the header knows
@@ -188,14 +202,10 @@ async fn is_of_this_chain(ctx: &Context, header: &Header, receipt: &Receipt) -> 
 
 /// A reverted transaction says nothing about its items when the signer's role was taken away. The role is read at that
 /// block, or now where the node has dropped its state.
-async fn reverted(ctx: &Context, signer: &[u8; 20], receipt: &Receipt) -> Result<Ending, WorkError> {
+async fn reverted(one: &Chain, signer: &[u8; 20], receipt: &Receipt) -> Result<Ending, WorkError> {
     let signer = address(signer)?;
-    let may = match ctx
-        .chain
-        .may_execute(&signer, At::Block(receipt.block_hash))
-        .await
-    {
-        Err(ChainError::UnknownBlock) => ctx.chain.may_execute(&signer, At::Latest).await,
+    let may = match one.may_execute(&signer, At::Block(receipt.block_hash)).await {
+        Err(ChainError::UnknownBlock) => one.may_execute(&signer, At::Latest).await,
         found => found,
     };
     Ok(if may? { Ending::Reverted } else { Ending::Forbidden })
@@ -207,27 +217,17 @@ async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow
     let Some(final_block) = facts.final_block else {
         return Ok(false);
     };
-    match one
-        .nonce(&address(&attempt.signer)?, At::Number(final_block))
-        .await
-    {
+    let signer = address(&attempt.signer)?;
+    match one.nonce(&signer, At::Number(final_block)).await {
         Ok(next) if next > nonce => {}
         // A node that does not hold that state proves nothing.
         Ok(_) | Err(ChainError::UnknownBlock) => return Ok(false),
-        Err(error) => {
-            cannot_answer(attempt, &error);
-            return Ok(false);
-        }
+        Err(error) => return Err(error.into()),
     }
     let hashes = attempts::hashes_of_nonce(&ctx.pool.get().await?, &attempt.signer, nonce).await?;
     for hash in hashes {
-        match one.receipt(TxHash::from_bytes(hash)).await {
-            Ok(None) => {}
-            Ok(Some(_)) => return Ok(false),
-            Err(error) => {
-                cannot_answer(attempt, &error);
-                return Ok(false);
-            }
+        if one.receipt(TxHash::from_bytes(hash)).await?.is_some() {
+            return Ok(false);
         }
     }
     Ok(true)
