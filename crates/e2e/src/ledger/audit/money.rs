@@ -136,29 +136,15 @@ impl Audit<'_> {
                 );
             }
         }
-        for item in self
-            .facts
-            .items
-            .iter()
-            .filter(|item| self.facts.only_outages && item.failures > 0)
-        {
-            self.found(
-                Sort::AttemptBurnt,
-                &item.id,
-                format!("{} of {}", item.failures, item.command),
-            );
-        }
-        for item in self
-            .facts
-            .items
-            .iter()
-            .filter(|item| self.facts.one_nonce_each && item.nonces > 1)
-        {
-            self.found(
-                Sort::SentAgain,
-                &item.id,
-                format!("{} under {} nonces", item.command, item.nonces),
-            );
+        for item in &self.facts.items {
+            if self.facts.only_outages && item.failures > 0 {
+                let detail = format!("{} of {}", item.failures, item.command);
+                self.found(Sort::AttemptBurnt, &item.id, detail);
+            }
+            if self.facts.one_nonce_each && item.nonces > 1 {
+                let detail = format!("{} under {} nonces", item.command, item.nonces);
+                self.found(Sort::SentAgain, &item.id, detail);
+            }
         }
         if self.facts.only_outages && self.facts.retried > 0 {
             let detail = format!("{} messages went round again", self.facts.retried);
