@@ -144,6 +144,31 @@ async fn a_node_that_cannot_say_what_became_of_a_transaction_holds_up_no_block()
 }
 
 #[tokio::test]
+async fn a_node_that_cannot_say_what_a_signer_might_do_holds_up_no_block() -> Result<()> {
+    let world = World::new().await?;
+    let slow = Fault::Answer(Err("execution aborted (timeout = 5s)"));
+    let slow = faulty(world.node.url(), "eth_call", slow).await?;
+    let mut rig = world.executor_through(&slow)?;
+    rig.lead().await?;
+    let intent = world.intent(1)?;
+    rig.submit(&intent).await?;
+    let good = world.executor()?;
+    world
+        .turn_role(&good.ctx.chain, &rig.key().address(), false)
+        .await?;
+    rig.look().await?;
+    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 4).await?;
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
+    assert_eq!(
+        world.count("select count(*) from attempt_items where outcome is null")?,
+        1,
+        "whether it was refused because of its signer or of its item is open"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_node_that_takes_no_transaction_does_not_keep_blocks_from_being_seen() -> Result<()> {
     let world = World::new().await?;
     let mut first = world.executor()?;
