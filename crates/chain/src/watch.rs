@@ -107,18 +107,29 @@ impl Chain {
 
     /// All logs of the escrow in one block: one question, whoever caused them. Ordered as in the block.
     pub async fn escrow_logs(&self, block: BlockHash) -> Result<Vec<EscrowLog>, ChainError> {
+        let mut first = None;
+        for one in self.each() {
+            match one.escrow_logs_of_one(block).await {
+                Ok(logs) => return Ok(logs),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| ChainError::Unavailable("no endpoint was asked".to_owned())))
+    }
+
+    /// Asks a single endpoint.
+    async fn escrow_logs_of_one(&self, block: BlockHash) -> Result<Vec<EscrowLog>, ChainError> {
         let method = "eth_getLogs";
         let filter = eth::Filter::new()
             .address(to_h160(&self.escrow()))
             .at_block_hash(eth::H256(*block.as_bytes()));
-        let one = self.pinned();
-        let logs = one
+        let logs = self
             .provider()
             .get_logs(&filter)
             .await
             .map_err(|e| ChainError::of(method, &e))?;
         // Some nodes answer "nothing" about a block they do not know; the same node must know it.
-        if logs.is_empty() && one.header_of(At::Block(block)).await?.is_none() {
+        if logs.is_empty() && self.header_of(At::Block(block)).await?.is_none() {
             return Err(ChainError::UnknownBlock);
         }
         let wanted = to_h160(&self.escrow());

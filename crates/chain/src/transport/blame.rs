@@ -1,19 +1,45 @@
-//! Whose fault a JSON-RPC error is: an answer about what was asked, or the endpoint's own trouble.
+//! What a JSON-RPC error is: an answer about the transaction, a question that this endpoint alone cannot answer, or the
+//! endpoint's own trouble.
 //!
 //! A front whose nodes are gone still answers, with HTTP 200 and one of these codes; believed, it would be asked for ever.
+//! So would a node whose state is lost while its blocks are not.
 
 use ethers::providers::JsonRpcError;
 
-/// Their errors speak of the transaction: a refusal, or a revert, which some nodes (Hardhat, Nethermind, Parity) report
-/// under the codes below.
-const VERDICTS: [&str; 3] = ["eth_sendRawTransaction", "eth_call", "eth_estimateGas"];
+/// What to do after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// Any node would say so of the transaction: that is the answer.
+    Verdict,
+    /// Of this question another endpoint may know more.
+    Question,
+    /// Another endpoint is the better one to ask for now, whatever is asked.
+    Endpoint,
+}
 
-/// True where another endpoint may well have the answer that this one could not give.
-pub(super) fn is_the_endpoints(method: &str, error: &JsonRpcError) -> bool {
-    !VERDICTS.contains(&method)
-        && speaks_of_the_server(error.code)
-        // Some nodes call a block that they do not hold an internal error; that is an answer about the block.
-        && !names_no_block(&error.message.to_lowercase())
+pub(super) fn blame(method: &str, error: &JsonRpcError) -> Blame {
+    let message = error.message.to_lowercase();
+    if is_a_verdict(method, error.code, &message) {
+        Blame::Verdict
+    // Some nodes call a block that they do not hold an internal error; that speaks of the block.
+    } else if speaks_of_the_server(error.code) && !names_no_block(&message) {
+        Blame::Endpoint
+    } else {
+        Blame::Question
+    }
+}
+
+/// Refused, or reverted, which some nodes (Hardhat, Nethermind, Parity) report under the codes below. What a send was
+/// told goes to whoever tells refusals from doubt.
+fn is_a_verdict(method: &str, code: i64, message: &str) -> bool {
+    match method {
+        "eth_sendRawTransaction" => true,
+        // EIP-1474 has no code for it; 3 is what Geth, Erigon, Reth and anvil give.
+        "eth_call" | "eth_estimateGas" => {
+            code == 3 || message.contains("revert") || message.contains("vm execution")
+        }
+        _ => false,
+    }
 }
 
 const fn speaks_of_the_server(code: i64) -> bool {
@@ -53,13 +79,35 @@ pub(crate) fn names_no_block(message: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn blamed(method: &str, code: i64, message: &str) -> bool {
+    fn blamed(method: &str, code: i64, message: &str) -> Blame {
         let error = serde_json::json!({ "code": code, "message": message });
-        is_the_endpoints(method, &serde_json::from_value(error).unwrap())
+        blame(method, &serde_json::from_value(error).unwrap())
+    }
+
+    const READS: [&str; 2] = ["eth_getBlockByNumber", "eth_call"];
+
+    #[test]
+    fn a_verdict_is_an_answer_under_any_code() {
+        for (code, message) in [
+            (3, "execution reverted"),
+            (-32000, "execution reverted: no such intent"),
+            (-32015, "VM execution error."),
+            (-32603, "VM Exception while processing transaction: reverted"),
+        ] {
+            assert_eq!(
+                blamed("eth_call", code, message),
+                Blame::Verdict,
+                "{code} {message}"
+            );
+        }
+        for (code, message) in [(-32000, "nonce too low"), (-32603, "no available upstream")] {
+            let method = "eth_sendRawTransaction";
+            assert_eq!(blamed(method, code, message), Blame::Verdict, "{code} {message}");
+        }
     }
 
     #[test]
-    fn trouble_of_the_server_is_the_endpoints_and_a_verdict_is_not() {
+    fn trouble_of_the_server_is_the_endpoints_and_of_the_question_another_may_know_more() {
         for (code, message) in [
             (-32603, "no available upstream"),
             (-32603, "Internal error"),
@@ -70,13 +118,17 @@ mod tests {
             (-32018, "backend is currently not healthy to serve traffic"),
             (429, "Your app has exceeded its compute units per second capacity"),
         ] {
-            assert!(blamed("eth_getBlockByNumber", code, message), "{code} {message}");
-            for method in VERDICTS {
-                assert!(!blamed(method, code, message), "{method} {code} {message}");
+            for method in READS {
+                assert_eq!(
+                    blamed(method, code, message),
+                    Blame::Endpoint,
+                    "{method} {code} {message}"
+                );
             }
         }
         for (code, message) in [
-            (3, "execution reverted"),
+            (-32000, "missing trie node 0a (path )"),
+            (-32000, "header not found"),
             (-32700, "parse error"),
             (-32600, "invalid request"),
             (-32601, "the method does not exist"),
@@ -90,7 +142,13 @@ mod tests {
             (-32603, "Unknown block"),
             (-32603, "historical state 0x1 is not available"),
         ] {
-            assert!(!blamed("eth_getBlockByNumber", code, message), "{code} {message}");
+            for method in READS {
+                assert_eq!(
+                    blamed(method, code, message),
+                    Blame::Question,
+                    "{method} {code} {message}"
+                );
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! JSON-RPC over HTTP with several endpoints: the first one that is level and healthy is asked, the next when it fails.
 //!
 //! Every request of ours may be sent twice (reads, and raw transactions whose nonce is inside them), so going
-//! on to another endpoint is always safe. A JSON-RPC error is an answer, unless it tells of the endpoint's own trouble.
+//! on to another endpoint is always safe. A JSON-RPC error is an answer where it is a verdict about a transaction;
+//! anything else another endpoint may be able to answer.
 
 mod blame;
 mod endpoint;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use blame::Blame;
 pub(crate) use blame::names_no_block;
 pub use endpoint::Standing;
 use endpoint::{Endpoint, Limits};
@@ -28,6 +30,8 @@ use crate::observe;
 
 /// How often an endpoint is asked when the connection breaks off.
 const TRIES: u32 = 5;
+/// An endpoint that was given up after so long was too slow; before that, nobody wanted to know any more.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Clones share endpoints and their health.
 #[derive(Clone)]
@@ -153,16 +157,31 @@ impl Transport {
             if last.is_some() {
                 observe::failed_over(method);
             }
-            let failure = match self.try_endpoint(endpoint, method, params).await {
-                Ok(Err(error)) if blame::is_the_endpoints(method, &error) => TransportError::Node(error),
-                Ok(answer) => {
+            let mut waiting = Waiting::on(endpoint);
+            let answer = self.try_endpoint(endpoint, method, params).await;
+            waiting.answered = true;
+            let failure = match answer {
+                Ok(Ok(result)) => {
                     endpoint.worked();
-                    return answer.map_err(TransportError::Node);
+                    return Ok(result);
                 }
-                Err(failure) => TransportError::Unavailable(failure),
+                Ok(Err(error)) => {
+                    match blame::blame(method, &error) {
+                        Blame::Verdict => {
+                            endpoint.worked();
+                            return Err(TransportError::Node(error));
+                        }
+                        Blame::Question => {}
+                        Blame::Endpoint => endpoint.failed(Instant::now()),
+                    }
+                    TransportError::Node(error)
+                }
+                Err(failure) => {
+                    endpoint.failed(Instant::now());
+                    TransportError::Unavailable(failure)
+                }
             };
-            endpoint.failed(Instant::now());
-            tracing::debug!(endpoint = endpoint.name(), method, %failure, "RPC endpoint failed");
+            tracing::debug!(endpoint = endpoint.name(), method, %failure, "RPC endpoint gave no answer");
             // Some questions are more than any node can bear, and what one said of that tells more than another's silence.
             if !matches!(last, Some(TransportError::Node(_))) {
                 last = Some(failure);
@@ -195,6 +214,33 @@ impl Transport {
             if !matches!(answer, Err(EndpointFailure::Broken)) || tries == TRIES {
                 return answer;
             }
+        }
+    }
+}
+
+/// A question to an endpoint. When whoever asked waits no longer, the endpoint was too slow, time-out or not: else one
+/// that never answers would be asked first again and again by those who wait less.
+struct Waiting<'a> {
+    endpoint: &'a Endpoint,
+    since: Instant,
+    answered: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn on(endpoint: &'a Endpoint) -> Self {
+        Self {
+            endpoint,
+            since: Instant::now(),
+            answered: false,
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        if !self.answered && now - self.since >= PATIENCE {
+            self.endpoint.failed(now);
         }
     }
 }

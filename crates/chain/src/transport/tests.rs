@@ -131,12 +131,18 @@ fn refuses(code: i64, message: &'static str) -> (String, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_node_is_an_answer_and_goes_to_no_other_endpoint() {
-    let (refuses, _) = refuses(-32000, "nonce too low");
-    let (other, asked) = server(good);
-    let error = chain_id(&transport(&[&refuses, &other], 1000)).await.unwrap_err();
-    assert!(matches!(error, TransportError::Node(_)), "{error}");
-    assert_eq!(asked.load(Ordering::SeqCst), 0);
+async fn what_one_node_cannot_say_another_is_asked_each_time() {
+    let (pruned, asked) = refuses(-32000, "missing trie node");
+    let (well, _) = server(good);
+    let transport = transport(&[&pruned, &well], 1000);
+    for _ in 0..3 {
+        assert_eq!(chain_id(&transport).await.unwrap(), "0x7ac6");
+    }
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        3,
+        "it is well: other questions it answers"
+    );
 }
 
 #[tokio::test]
@@ -198,6 +204,23 @@ async fn an_endless_answer_and_a_silent_node_are_given_up() {
         matches!(error, TransportError::Unavailable(EndpointFailure::Timeout)),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_node_that_is_given_up_before_its_time_out_is_asked_last() {
+    // Bound, but never accepted from.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("http://{}", silent.local_addr().unwrap());
+    let (well, _) = server(good);
+    let urls = [silent.as_str().into(), well.as_str().into()];
+    let transport = Transport::new(&urls, Duration::from_mins(1), 1000).unwrap();
+    let early = tokio::time::timeout(PATIENCE / 2, chain_id(&transport)).await;
+    assert!(early.is_err());
+    assert_eq!(transport.each().len(), 2, "it was not given the time");
+    let late = tokio::time::timeout(PATIENCE + PATIENCE / 10, chain_id(&transport)).await;
+    assert!(late.is_err());
+    let next = tokio::time::timeout(PATIENCE / 2, chain_id(&transport)).await;
+    assert_eq!(next.unwrap().unwrap(), "0x7ac6");
 }
 
 #[tokio::test]

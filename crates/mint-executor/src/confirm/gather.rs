@@ -1,18 +1,26 @@
 //! Everything about one block that what follows depends on. On the happy path that is one question: its logs.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use chain::watch::{Header, Receipt};
 use chain::{At, Chain, ChainError, EscrowEvent, EscrowLog, TxHash};
 use domain::address::Address;
 use domain::ids::IntentId;
+use futures_util::future::join_all;
 use storage::executor::attempts::{self, AttemptItem, AttemptRow};
 use storage::executor::blocks;
+use tokio::time::timeout;
 
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
 use crate::decide::{Ending, Record};
 use crate::finality::final_block;
+
+/// So long a block waits for what became of transactions that it does not tell of.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// Transactions asked about at once.
+const AT_ONCE: usize = 8;
 
 /// Read before the transaction that settles them.
 #[derive(Debug)]
@@ -112,12 +120,27 @@ async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<
     if passed.is_empty() {
         return Ok(Vec::new());
     }
-    // "Not there" must not come from a node that lags, nor from one alone where another knows better.
-    let level = level(ctx, &facts.header).await?;
     let mut quiet = Vec::new();
-    for attempt in &passed {
-        let ending = ending(ctx, &level, facts, attempt).await?;
-        quiet.extend(ending.map(|ending| (attempt.id, ending)));
+    let asked = async {
+        // "Not there" must not come from a node that lags, nor from one alone where another knows better.
+        let level = level(ctx, &facts.header).await?;
+        for some in passed.chunks(AT_ONCE) {
+            let endings = some
+                .iter()
+                .map(|attempt| async { (attempt.id, ending(ctx, &level, facts, attempt).await) });
+            for (id, ending) in join_all(endings).await {
+                quiet.extend(ending?.map(|ending| (id, ending)));
+            }
+        }
+        Ok::<(), WorkError>(())
+    };
+    if let Ok(done) = timeout(ANSWERS_WITHIN, asked).await {
+        done?;
+    } else {
+        tracing::warn!(
+            attempts = passed.len(),
+            "an endpoint is silent about transactions: what is not known of them is asked again with the next block"
+        );
     }
     Ok(quiet)
 }
@@ -126,8 +149,13 @@ async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<
 async fn level(ctx: &Context, header: &Header) -> Result<Vec<Chain>, WorkError> {
     let mut level = Vec::new();
     let mut silent = None;
-    for one in ctx.chain.each() {
-        match one.header(header.number).await {
+    let each = ctx
+        .chain
+        .each()
+        .into_iter()
+        .map(|one| async { (one.header(header.number).await, one) });
+    for (there, one) in join_all(each).await {
+        match there {
             Ok(Some(there)) if there.hash == header.hash => level.push(one),
             Ok(_) => {}
             Err(error) => silent = Some(error),
@@ -255,10 +283,6 @@ async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Recor
     let record = |found: Option<chain::watch::IntentOnChain>| {
         found.map_or(Record::Absent, |record| Record::Present(record.status))
     };
-    let found = ctx
-        .chain
-        .pinned()
-        .intents(&ids, At::Block(facts.header.hash))
-        .await?;
+    let found = ctx.chain.intents(&ids, At::Block(facts.header.hash)).await?;
     Ok(ids.into_iter().zip(found.into_iter().map(record)).collect())
 }

@@ -60,7 +60,7 @@ pub async fn rehearse(
         return Ok(Some(Rehearsal(Some(HashMap::new()))));
     }
     let asked = Asked {
-        chain: ctx.chain.pinned(),
+        chain: &ctx.chain,
         key,
         command,
         members: plan.members,
@@ -100,9 +100,9 @@ async fn first_look(
     Ok(Some(plan::make(ctx, (command, &found.items), legs, &unasked)?))
 }
 
-/// A batch, and the endpoint that is asked: its answers belong together.
+/// A batch, and whom we ask. Every question names its block by hash, so any endpoint's answers belong together.
 struct Asked<'a> {
-    chain: Chain,
+    chain: &'a Chain,
     key: &'a Key,
     command: WorkCommand,
     members: Vec<plan::Member>,

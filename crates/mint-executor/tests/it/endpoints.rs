@@ -169,6 +169,53 @@ async fn a_node_that_cannot_say_what_a_signer_might_do_holds_up_no_block() -> Re
 }
 
 #[tokio::test]
+async fn a_node_that_is_silent_about_a_transaction_holds_up_neither_the_blocks_nor_its_end() -> Result<()> {
+    let world = World::new().await?;
+    let silent = faulty(world.node.url(), "eth_getTransactionReceipt", Fault::Silence).await?;
+    let mut rig = world.executor_patient(&[world.node.url(), silent], Duration::from_secs(20))?;
+    rig.lead().await?;
+    let (lost, other) = (world.intent(1)?, world.intent(2)?);
+    rig.submit(&lost).await?;
+    rig.transaction_of_a_stranger(&world).await?;
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.submit(&other).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    tokio::time::timeout(Duration::from_secs(18), rig.mine(&world, 12)).await??;
+    assert_eq!(rig.leg(&other).await?, ChainLeg::Escrowed, "the rest goes on");
+    assert_eq!(
+        world.db.sql("select state from attempts order by id limit 1")?,
+        "superseded",
+        "once the silent one was given up, the other's word is enough"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_state_stops_nothing_while_another_has_it() -> Result<()> {
+    let world = World::new().await?;
+    let lost = Fault::Answer(Err("missing trie node 0a (path ) state is not available"));
+    let lost = faulty(world.node.url(), "eth_call", lost).await?;
+    let mut rig = world.executor_over(&[lost, world.node.url()])?;
+    rig.lead().await?;
+    // Below the contract's smallest mint: refused in a block, and asked about once that is final.
+    let refused = domain::ids::Preimage {
+        amount: domain::money::BaseUnits::new(1),
+        ..world.intent(1)?
+    };
+    rig.submit(&refused).await?;
+    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 9).await?;
+    assert_eq!(rig.leg(&refused).await?, ChainLeg::Rejected);
+    let other = world.intent(2)?;
+    rig.submit(&other).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 1).await?;
+    assert_eq!(rig.leg(&other).await?, ChainLeg::Escrowed);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_node_that_takes_no_transaction_does_not_keep_blocks_from_being_seen() -> Result<()> {
     let world = World::new().await?;
     let mut first = world.executor()?;
@@ -181,7 +228,7 @@ async fn a_node_that_takes_no_transaction_does_not_keep_blocks_from_being_seen()
     world.let_the_leases_end()?;
     world.db.sql("update attempts set last_broadcast_at = null")?;
     let deaf = faulty(world.node.url(), "eth_sendRawTransaction", Fault::Silence).await?;
-    let mut rig = world.executor_patient(&deaf, Duration::from_secs(20))?;
+    let mut rig = world.executor_patient(&[deaf], Duration::from_secs(20))?;
     // It sends each again, for nobody knows whether they were sent.
     tokio::time::timeout(Duration::from_secs(15), rig.lead()).await??;
     assert_eq!(

@@ -188,7 +188,7 @@ async fn a_rehearsal_without_an_answer_fails_nothing_and_holds_nothing_up() -> R
         let mut rig = world.executor()?;
         let poison = poisoned(&world, &mut rig).await?;
         let deaf = faulty(world.node.url(), "eth_call", fault).await?;
-        let through = world.executor_patient(&deaf, Duration::from_mins(1))?;
+        let through = world.executor_patient(std::slice::from_ref(&deaf), Duration::from_mins(1))?;
         through.key().lease.send_replace(rig.key().lease_now());
         through.ctx.head.send_replace(*rig.ctx.head.borrow());
         let began = Instant::now();

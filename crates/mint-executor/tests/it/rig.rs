@@ -111,9 +111,10 @@ impl World {
         self.executor_of(&[self.node.url()], keys, Self::policy()?)
     }
 
-    /// One that waits so long for each answer of its node.
-    pub fn executor_patient(&self, rpc: &str, timeout: Duration) -> Result<Rig> {
-        let rpc = RpcConfig::new(vec![rpc.into()], timeout);
+    /// One that waits so long for each answer of its nodes.
+    pub fn executor_patient(&self, rpcs: &[String], timeout: Duration) -> Result<Rig> {
+        let urls = rpcs.iter().map(|url| url.as_str().into()).collect();
+        let rpc = RpcConfig::new(urls, timeout);
         self.executor_by(&rpc, local(&[EXECUTOR_PRIVATE_KEY])?, Self::policy()?)
     }
 
