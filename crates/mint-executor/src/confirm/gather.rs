@@ -138,7 +138,7 @@ async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<
         done?;
     } else {
         tracing::warn!(
-            attempts = passed.len(),
+            count = passed.len(),
             "an endpoint is silent about transactions: what is not known of them is asked again with the next block"
         );
     }
