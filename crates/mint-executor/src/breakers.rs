@@ -1,5 +1,5 @@
 //! What holds work back while something must be put right first: one breaker per command, one for the database,
-//! one for the node, and two per key (`key`). Messages wait in their queue, items in their rows, and no attempt is
+//! one for the node, and three per key (`key`). Messages wait in their queue, items in their rows, and no attempt is
 //! burnt.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -129,6 +129,8 @@ impl Breakers {
                 async move { probe_key(&ctx, &key).await }
             };
             tasks.spawn("signer breaker", key.breaker.clone().run(Some(probe), stop));
+            let signing = without_probe(key.signing.clone(), tasks.stop());
+            tasks.spawn("signatures breaker", signing);
             let (own, stop) = ((ctx.clone(), key.clone()), tasks.stop());
             let probe = move || {
                 let (ctx, key) = own.clone();

@@ -4,14 +4,17 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use chain::Signer;
 use chain::inspect::Standing;
+use chain::transaction::{SignedTransaction, Transaction};
+use chain::{Signer, SignerError};
 use domain::address::Address;
 use runtime::breaker::Breaker;
 use storage::executor::items::WorkCommand;
 use storage::executor::signers::Lease;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::breakers::POLICY;
 use crate::{observe, window};
@@ -26,11 +29,15 @@ pub enum TooDearFor {
 }
 
 pub struct Key {
-    pub signer: Arc<dyn Signer>,
+    signer: Arc<dyn Signer>,
     /// `None` while another executor holds the key.
     pub lease: watch::Sender<Option<Lease>>,
     /// Gas and role: holds back everything of this key, and nothing of another.
     pub breaker: Breaker,
+    /// Whether its signer signs: a token may be gone, or hang.
+    pub signing: Breaker,
+    /// Since when it gave no signature, in this turn of ours.
+    mute: Mutex<Option<Instant>>,
     /// What it may mint in an hour: holds back its mints.
     pub ration: Breaker,
     /// What a mint could not have of that ration of late, base units: the probe waits until there is as much.
@@ -51,6 +58,8 @@ impl Key {
         Self {
             lease: watch::Sender::new(None),
             breaker: Breaker::new(format!("signer {address}"), POLICY),
+            signing: Breaker::new(format!("signatures of {address}"), POLICY),
+            mute: Mutex::default(),
             ration: Breaker::new(format!("mint limit of {address}"), POLICY),
             missing: Mutex::default(),
             window: AtomicU64::new(u64::MAX),
@@ -67,6 +76,37 @@ impl Key {
 
     pub fn bytes(&self) -> [u8; 20] {
         *self.address().as_bytes()
+    }
+
+    /// Signs, and takes note of whether that is possible.
+    pub async fn sign(&self, transaction: &Transaction) -> Result<SignedTransaction, SignerError> {
+        let signed = transaction.sign(self.signer.as_ref()).await;
+        let mut mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
+        match &signed {
+            Ok(_) => {
+                *mute = None;
+                self.signing.success();
+            }
+            Err(error) => {
+                mute.get_or_insert_with(Instant::now);
+                self.signing.trip(&error.to_string());
+            }
+        }
+        signed
+    }
+
+    /// How long nothing could be signed.
+    pub fn mute_for(&self, now: Instant) -> Duration {
+        let mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
+        mute.map(|since| now.saturating_duration_since(since))
+            .unwrap_or_default()
+    }
+
+    /// The lease is won: what was before it counts no more.
+    pub fn won(&self, lease: Lease) {
+        *self.mute.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.lease.send_replace(Some(lease));
+        self.work.notify_one();
     }
 
     /// The lease, as last heard of; every writing transaction checks it again.
@@ -128,8 +168,8 @@ impl Key {
     /// Breakers of its own that a command waits for.
     pub fn breakers(&self, command: WorkCommand) -> Vec<&Breaker> {
         match command {
-            WorkCommand::Execute => vec![&self.breaker, &self.ration],
-            WorkCommand::Submit | WorkCommand::Refund => vec![&self.breaker],
+            WorkCommand::Execute => vec![&self.breaker, &self.signing, &self.ration],
+            WorkCommand::Submit | WorkCommand::Refund => vec![&self.breaker, &self.signing],
         }
     }
 }

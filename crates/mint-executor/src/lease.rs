@@ -19,7 +19,9 @@ const STANDS_STILL: u32 = 3;
 /// Wins, keeps and finally gives back the lease of a key. The key works only while it is held.
 pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
     observe::lease_missing(&key.address());
-    hold(&ctx, &stop, || keep(&ctx, &key), || key.lost_lease()).await;
+    let aside = Mutex::new(Instant::now());
+    let keep = async || keep(&ctx, &key, &mut *aside.lock().await, Instant::now()).await;
+    hold(&ctx, &stop, keep, || key.lost_lease()).await;
     let Some(lease) = key.lease_now() else { return };
     key.lost_lease();
     let released = async { signers::release(&ctx.pool.get().await?, &lease).await };
@@ -73,19 +75,30 @@ where
     }
 }
 
-async fn keep(ctx: &Context, key: &Key) -> Result<(), WorkError> {
+/// A token that is gone from us, or hangs, may sign for another executor: a key without a signature for so long as a lease
+/// lasts is given back, and ours again only after the others had as long. `aside`: until then it is their turn.
+pub async fn keep(ctx: &Context, key: &Key, aside: &mut Instant, now: Instant) -> Result<(), WorkError> {
     if let Some(lease) = key.lease_now() {
         let client = ctx.pool.get().await?;
+        if key.mute_for(now) >= ctx.tuning.lease {
+            observe::key_given_back(&key.address());
+            *aside = now + ctx.tuning.lease;
+            signers::release(&client, &lease).await?;
+            key.lost_lease();
+            return Ok(());
+        }
         if signers::renew(&client, &lease, ctx.tuning.lease).await? {
             return Ok(());
         }
         observe::lease_lost(&key.address());
         key.lost_lease();
     }
+    if now < *aside {
+        return Ok(());
+    }
     if let Some(lease) = acquire(ctx, key).await? {
         observe::lease_won(&key.address(), &lease);
-        key.lease.send_replace(Some(lease));
-        key.work.notify_one();
+        key.won(lease);
     }
     Ok(())
 }

@@ -352,6 +352,14 @@ pub fn lease_lost(signer: &Address) {
     tracing::warn!(%signer, "the signer's lease is lost");
 }
 
+pub fn key_given_back(signer: &Address) {
+    lease_missing(signer);
+    tracing::error!(
+        %signer,
+        "the signer gives no signature: its lease is given back, for an executor to which it may"
+    );
+}
+
 /// Shown from the start: a key that nobody ever held must not go unseen.
 pub fn lease_missing(signer: &Address) {
     LEASE.set([&signer.to_string()], 0.0);

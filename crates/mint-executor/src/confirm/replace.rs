@@ -88,7 +88,7 @@ async fn store(
     (command, replaces): (&str, Option<&AttemptRow>),
 ) -> Result<Option<AttemptRow>, WorkError> {
     // Signed in vain at worst: nobody waits for the signer with a row locked, and nothing unstored leaves.
-    let signed = transaction.sign(key.signer.as_ref()).await?;
+    let signed = key.sign(transaction).await?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;

@@ -139,7 +139,7 @@ impl Draft {
             .iter()
             .map(|(id, member)| observe::signing(command, *id, member))
             .collect();
-        let bytes = call.transaction.sign(key.signer.as_ref()).await?;
+        let bytes = key.sign(&call.transaction).await?;
         let signed = Some(Signed { call, bytes, spans });
         Ok(Some(Self { items, signed }))
     }

@@ -488,7 +488,7 @@ impl Rig {
         self.ctx
             .chain
             .transact(
-                self.key().signer.as_ref(),
+                &EXECUTOR_PRIVATE_KEY.parse::<LocalKey>()?,
                 &own,
                 Vec::new(),
                 Duration::from_secs(5),

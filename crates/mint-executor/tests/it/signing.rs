@@ -1,6 +1,7 @@
 //! A signer that takes its time: nobody waits for it with a row locked, and what changed meanwhile is signed again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,11 +12,13 @@ use chain::{LocalKey, Signer};
 use domain::address::Address;
 use domain::intent::ChainLeg;
 use mint_executor::context::WorkError;
+use mint_executor::lease;
 use mint_executor::submit::{self, Built};
 use storage::executor::attempts;
 use storage::executor::items::WorkCommand;
 use testkit::anvil::EXECUTOR_PRIVATE_KEY;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::rig::{Rig, World};
 
@@ -153,5 +156,66 @@ async fn what_was_signed_under_a_lease_that_ended_meanwhile_is_thrown_away() -> 
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     let ready = "select count(*) from work_items where state = 'ready'";
     assert_eq!(world.count(ready)?, 2, "it is still to be done");
+    Ok(())
+}
+
+/// A token that may be gone.
+#[derive(Debug)]
+struct Token {
+    key: LocalKey,
+    gone: AtomicBool,
+}
+
+#[async_trait]
+impl Signer for Token {
+    fn address(&self) -> Address {
+        self.key.address()
+    }
+
+    async fn sign(&self, digest: [u8; 32]) -> Result<RawSignature, SignerError> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(SignerError::Unavailable("it is gone".into()));
+        }
+        self.key.sign(digest).await
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_token_is_gone_is_shown_and_goes_to_another_executor() -> Result<()> {
+    let world = World::new().await?;
+    let token = Arc::new(Token {
+        key: EXECUTOR_PRIVATE_KEY.parse()?,
+        gone: AtomicBool::new(true),
+    });
+    let mut rig = world.executor_signing(token.clone())?;
+    rig.lead().await?;
+    rig.submit(&world.intent(1)?).await?;
+    let round = rig.round(WorkCommand::Submit).await;
+    let error = round.err().context("nothing can be signed")?;
+    assert!(error.to_string().contains("it is gone"), "{error}");
+    assert!(rig.key().signing.is_open(), "its share waits, and that is shown");
+
+    let (ctx, key, hold) = (&rig.ctx, rig.key(), rig.ctx.tuning.lease);
+    let (now, mut aside) = (Instant::now(), Instant::now());
+    lease::keep(ctx, key, &mut aside, now).await?;
+    assert!(key.lease_now().is_some(), "once is not for ever");
+    lease::keep(ctx, key, &mut aside, now + hold * 2).await?;
+    assert!(
+        key.lease_now().is_none(),
+        "nothing was signed for as long as a lease lasts"
+    );
+    lease::keep(ctx, key, &mut aside, now + hold * 2).await?;
+    assert!(key.lease_now().is_none(), "it is the others' turn");
+    let other = world.executor()?;
+    other.take(other.key()).await?;
+
+    let client = other.ctx.pool.get().await?;
+    storage::executor::signers::release(&client, &other.lease()?).await?;
+    token.gone.store(false, Ordering::Relaxed);
+    lease::keep(ctx, key, &mut aside, now + hold * 3).await?;
+    assert!(key.lease_now().is_some(), "and then ours again");
+    assert!(key.mute_for(now + hold * 9).is_zero());
+    rig.look().await?;
+    rig.send(WorkCommand::Submit, 1).await?;
     Ok(())
 }
