@@ -29,6 +29,7 @@ const ERRORS: &[&str] = &[
     "malformed",
     "broken",
     "rate_limited",
+    "abandoned",
 ];
 
 meter::declare! {

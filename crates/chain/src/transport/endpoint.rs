@@ -20,6 +20,8 @@ const LIMIT_EXCEEDED: i64 = -32005;
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub max_response_bytes: usize,
+    /// Until a silent request is made a second time.
+    pub patience: Duration,
 }
 
 pub struct Endpoint {

@@ -15,10 +15,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ethers::providers::{JsonRpcClient, JsonRpcError};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
 use blame::Blame;
 pub(crate) use blame::names_no_block;
@@ -28,8 +31,13 @@ pub use error::{EndpointFailure, TransportError};
 
 use crate::observe;
 
-/// How often an endpoint is asked when the connection breaks off.
+/// How often an endpoint is asked one question, when connections break off or stay silent.
 const TRIES: u32 = 5;
+/// The second try beside a silent one comes after this part of the time-out, the third after twice as long, and so on: the
+/// fifth has a quarter of it left.
+const SILENT: u32 = 20;
+/// A node may take so long to answer at any time.
+const LEAST_PATIENCE: Duration = Duration::from_millis(250);
 /// An endpoint that was given up after so long was too slow; before that, nobody wanted to know any more.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -80,7 +88,10 @@ impl Transport {
             .enumerate()
             .map(|(index, url)| Endpoint::new(index, url))
             .collect::<Result<_, _>>()?;
-        let limits = Limits { max_response_bytes };
+        let limits = Limits {
+            max_response_bytes,
+            patience: (timeout / SILENT).max(LEAST_PATIENCE),
+        };
         let shared = Shared {
             endpoints,
             http,
@@ -190,31 +201,70 @@ impl Transport {
         Err(last.unwrap_or(TransportError::Unavailable(EndpointFailure::Connect)))
     }
 
-    /// A broken connection is tried again: what needs twenty answers in a row would else never get through a bad line.
+    /// A bad line loses requests and answers, with a sign or without: what needs twenty answers in a row would never get
+    /// through. A broken connection is tried again at once; beside a silent one, others are tried after longer and longer
+    /// waits. The first answer counts, and the first try's time-out is everybody's.
     async fn try_endpoint(
         &self,
         endpoint: &Endpoint,
         method: &str,
         params: &RawValue,
     ) -> Result<Answer, EndpointFailure> {
-        let mut tries = 0;
-        loop {
-            let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-            let started = Instant::now();
-            let answer = endpoint
-                .call(&self.shared.http, self.shared.limits, id, method, params)
-                .await;
-            let kind = match &answer {
-                Ok(Ok(_)) => None,
-                Ok(Err(_)) => Some("node_error"),
-                Err(failure) => Some(failure.kind()),
-            };
-            observe::request(method, started.elapsed(), kind);
-            tries += 1;
-            if !matches!(answer, Err(EndpointFailure::Broken)) || tries == TRIES {
-                return answer;
+        let mut open = FuturesUnordered::new();
+        let mut patience = self.shared.limits.patience;
+        for _ in 1..TRIES {
+            open.push(self.try_once(endpoint, method, params));
+            match timeout(patience, open.next()).await {
+                Ok(None | Some(Err(EndpointFailure::Broken))) => {}
+                Ok(Some(answer)) => return answer,
+                Err(_) => patience = patience.saturating_mul(2),
             }
         }
+        open.push(self.try_once(endpoint, method, params));
+        let mut last = Err(EndpointFailure::Broken);
+        while let Some(answer) = open.next().await {
+            last = answer;
+            if !matches!(last, Err(EndpointFailure::Broken)) {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn try_once(
+        &self,
+        endpoint: &Endpoint,
+        method: &str,
+        params: &RawValue,
+    ) -> Result<Answer, EndpointFailure> {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut asked = Request {
+            method,
+            since: Instant::now(),
+            error: Some("abandoned"),
+        };
+        let answer = endpoint
+            .call(&self.shared.http, self.shared.limits, id, method, params)
+            .await;
+        asked.error = match &answer {
+            Ok(Ok(_)) => None,
+            Ok(Err(_)) => Some("node_error"),
+            Err(failure) => Some(failure.kind()),
+        };
+        answer
+    }
+}
+
+/// One request, counted when it ends: also one that nobody waits for any longer, for another was answered first.
+struct Request<'a> {
+    method: &'a str,
+    since: Instant,
+    error: Option<&'static str>,
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        observe::request(self.method, self.since.elapsed(), self.error);
     }
 }
 

@@ -107,6 +107,37 @@ async fn a_connection_that_breaks_off_is_tried_again_and_a_refusal_is_not() {
 }
 
 #[tokio::test]
+async fn a_question_without_an_answer_is_asked_again_long_before_its_time_out() {
+    // Takes connections, and answers on every fourth alone.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let seen = asked.clone();
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut silent = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if seen.fetch_add(1, Ordering::SeqCst) % 4 < 3 {
+                silent.push(stream);
+                continue;
+            }
+            let mut text = String::new();
+            while !text.ends_with('}') {
+                let mut buffer = [0; 1024];
+                let n = stream.read(&mut buffer).await.unwrap();
+                text.push_str(&String::from_utf8_lossy(&buffer[..n]));
+            }
+            let body = text.split_once("\r\n\r\n").unwrap().1;
+            stream.write_all(good(body).as_bytes()).await.unwrap();
+        }
+    });
+    let transport = Transport::new(&[url.as_str().into()], LEAST_PATIENCE * SILENT, 1000).unwrap();
+    let answer = tokio::time::timeout(LEAST_PATIENCE * 8, chain_id(&transport)).await;
+    assert_eq!(answer.unwrap().unwrap(), "0x7ac6");
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
 async fn the_next_endpoint_is_asked_when_one_fails_and_the_failed_one_rests() {
     let (broken, asked) = server(|_| http("502 Bad Gateway", "no"));
     let (well, _) = server(good);
