@@ -292,6 +292,7 @@ fn rpc_faults(made: &Made) -> Vec<(&'static str, u64)> {
     [
         ("rpc requests lost", made.lost_requests),
         ("rpc answers lost", made.lost_answers),
+        ("rpc calls lost without a sign", made.lost_silently),
         ("rpc refusals", made.refused),
         ("rpc delays", made.delayed),
         ("rpc lies", made.lies),

@@ -26,8 +26,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use troubles::{Dice, Trouble};
+use troubles::{Dice, Loss, Trouble};
 pub use troubles::{LONGEST_DELAY, Made, Troubles};
+
+/// Longer than anybody waits.
+const SILENCE: Duration = Duration::from_mins(1);
 
 const SEND: &str = "eth_sendRawTransaction";
 
@@ -184,6 +187,13 @@ impl RpcProxy {
     }
 }
 
+async fn lose(loss: Loss) -> Lost {
+    if loss == Loss::Silent {
+        tokio::time::sleep(SILENCE).await;
+    }
+    Lost
+}
+
 impl Drop for RpcProxy {
     fn drop(&mut self) {
         self.accepting.abort();
@@ -205,16 +215,16 @@ impl Relay {
         self.spring(method, Side::Request).await?;
         let trouble = self.lock().dice.draw(method == SEND);
         match trouble {
-            Trouble::LoseRequest => return Err(Lost),
+            Trouble::LoseRequest(loss) => return Err(lose(loss).await),
             Trouble::Refuse(status) => return Ok(answer(status, Bytes::from_static(b"busy"))),
             Trouble::LieInstead(text) => return Ok(refusal(&call["id"], text)),
             Trouble::Delay(by) => tokio::time::sleep(by).await,
-            Trouble::LoseAnswer | Trouble::LieAfter(_) | Trouble::None => {}
+            Trouble::LoseAnswer(_) | Trouble::LieAfter(_) | Trouble::None => {}
         }
         let (status, said) = self.ask(body).await?;
         self.spring(method, Side::Answer).await?;
         match trouble {
-            Trouble::LoseAnswer => Err(Lost),
+            Trouble::LoseAnswer(loss) => Err(lose(loss).await),
             Trouble::LieAfter(text) => Ok(refusal(&call["id"], text)),
             _ => Ok(answer(status, said)),
         }

@@ -42,6 +42,9 @@ const REFUSALS: [StatusCode; 4] = [
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
+/// Of so many lost calls one is lost without a sign: the connection stays, and nothing comes. The others see it end.
+const SILENT_OF: u32 = 5;
+
 pub const LONGEST_DELAY: Duration = Duration::from_millis(2500);
 
 /// How often each trouble was made.
@@ -50,6 +53,8 @@ pub struct Made {
     pub requests: u64,
     pub lost_requests: u64,
     pub lost_answers: u64,
+    /// Of both: without a sign.
+    pub lost_silently: u64,
     pub refused: u64,
     pub delayed: u64,
     pub lies: u64,
@@ -59,10 +64,19 @@ pub struct Made {
     pub behind: u64,
 }
 
+/// How a call is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Its connection ends.
+    Seen,
+    /// Whoever asked waits.
+    Silent,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
-    LoseRequest,
-    LoseAnswer,
+    LoseRequest(Loss),
+    LoseAnswer(Loss),
     Refuse(StatusCode),
     Delay(Duration),
     /// The node acts, and something else is said.
@@ -113,10 +127,10 @@ impl Dice {
         };
         if falls(lose_request) {
             self.made.lost_requests += 1;
-            Trouble::LoseRequest
+            Trouble::LoseRequest(self.lose(&mut random))
         } else if falls(lose_answer) {
             self.made.lost_answers += 1;
-            Trouble::LoseAnswer
+            Trouble::LoseAnswer(self.lose(&mut random))
         } else if falls(refuse) {
             self.made.refused += 1;
             Trouble::Refuse(REFUSALS[random.usize(0..REFUSALS.len())])
@@ -135,6 +149,15 @@ impl Dice {
             }
         } else {
             Trouble::None
+        }
+    }
+
+    fn lose(&mut self, random: &mut fastrand::Rng) -> Loss {
+        if random.u32(0..SILENT_OF) == 0 {
+            self.made.lost_silently += 1;
+            Loss::Silent
+        } else {
+            Loss::Seen
         }
     }
 }
@@ -165,6 +188,7 @@ mod tests {
         for (often, asked) in [
             (made.lost_requests, 100),
             (made.lost_answers, 100),
+            (made.lost_silently, 200 / u64::from(SILENT_OF)),
             (made.refused, 50),
             (made.delayed, 50),
             (made.lies, 100),
