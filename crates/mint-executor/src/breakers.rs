@@ -129,8 +129,12 @@ impl Breakers {
                 async move { probe_key(&ctx, &key).await }
             };
             tasks.spawn("signer breaker", key.breaker.clone().run(Some(probe), stop));
-            let signing = without_probe(key.signing.clone(), tasks.stop());
-            tasks.spawn("signatures breaker", signing);
+            let (own, stop) = (key.clone(), tasks.stop());
+            let probe = move || {
+                let key = own.clone();
+                async move { key.probe().await }
+            };
+            tasks.spawn("signatures breaker", key.signing.clone().run(Some(probe), stop));
             let (own, stop) = ((ctx.clone(), key.clone()), tasks.stop());
             let probe = move || {
                 let (ctx, key) = own.clone();

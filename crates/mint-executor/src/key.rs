@@ -28,6 +28,9 @@ pub enum TooDearFor {
     Batch(WorkCommand),
 }
 
+/// What a signer that gave no signature is asked to sign, to see whether it does.
+const PROBE: [u8; 32] = *b"FiatRails: does this signer sign";
+
 pub struct Key {
     signer: Arc<dyn Signer>,
     /// `None` while another executor holds the key.
@@ -36,7 +39,7 @@ pub struct Key {
     pub breaker: Breaker,
     /// Whether its signer signs: a token may be gone, or hang.
     pub signing: Breaker,
-    /// Since when it gave no signature, in this turn of ours.
+    /// Since when it gives no signature.
     mute: Mutex<Option<Instant>>,
     /// What it may mint in an hour: holds back its mints.
     pub ration: Breaker,
@@ -81,32 +84,32 @@ impl Key {
     /// Signs, and takes note of whether that is possible.
     pub async fn sign(&self, transaction: &Transaction) -> Result<SignedTransaction, SignerError> {
         let signed = transaction.sign(self.signer.as_ref()).await;
-        let mut mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
-        match &signed {
-            Ok(_) => {
-                *mute = None;
-                self.signing.success();
-            }
-            Err(error) => {
-                mute.get_or_insert_with(Instant::now);
-                self.signing.trip(&error.to_string());
-            }
-        }
+        self.note(signed.as_ref().err());
         signed
     }
 
-    /// How long nothing could be signed.
-    pub fn mute_for(&self, now: Instant) -> Duration {
-        let mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
-        mute.map(|since| now.saturating_duration_since(since))
-            .unwrap_or_default()
+    /// Whether it signs again: nothing of worth, a digest that no transaction has.
+    pub async fn probe(&self) -> Result<(), String> {
+        let failed = self.signer.sign(PROBE).await.err();
+        self.note(failed.as_ref());
+        self.work.notify_one();
+        failed.map_or(Ok(()), |error| Err(error.to_string()))
     }
 
-    /// The lease is won: what was before it counts no more.
-    pub fn won(&self, lease: Lease) {
-        *self.mute.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.lease.send_replace(Some(lease));
-        self.work.notify_one();
+    fn note(&self, failed: Option<&SignerError>) {
+        let mut mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = failed {
+            mute.get_or_insert_with(Instant::now);
+            self.signing.trip(&error.to_string());
+        } else {
+            *mute = None;
+        }
+    }
+
+    /// How long nothing could be signed; `None` after a signature.
+    pub fn mute_for(&self, now: Instant) -> Option<Duration> {
+        let mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
+        mute.map(|since| now.saturating_duration_since(since))
     }
 
     /// The lease, as last heard of; every writing transaction checks it again.

@@ -19,8 +19,7 @@ const STANDS_STILL: u32 = 3;
 /// Wins, keeps and finally gives back the lease of a key. The key works only while it is held.
 pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
     observe::lease_missing(&key.address());
-    let aside = Mutex::new(Instant::now());
-    let keep = async || keep(&ctx, &key, &mut *aside.lock().await, Instant::now()).await;
+    let keep = || keep(&ctx, &key, Instant::now());
     hold(&ctx, &stop, keep, || key.lost_lease()).await;
     let Some(lease) = key.lease_now() else { return };
     key.lost_lease();
@@ -75,14 +74,14 @@ where
     }
 }
 
-/// A token that is gone from us, or hangs, may sign for another executor: a key without a signature for so long as a lease
-/// lasts is given back, and ours again only after the others had as long. `aside`: until then it is their turn.
-pub async fn keep(ctx: &Context, key: &Key, aside: &mut Instant, now: Instant) -> Result<(), WorkError> {
+/// A token that is gone from us, or hangs, may sign for another executor: a key that gave no signature for so long as a
+/// lease lasts is given back, and not taken again before it gives one (its breaker asks for it).
+pub async fn keep(ctx: &Context, key: &Key, now: Instant) -> Result<(), WorkError> {
+    let mute = key.mute_for(now);
     if let Some(lease) = key.lease_now() {
         let client = ctx.pool.get().await?;
-        if key.mute_for(now) >= ctx.tuning.lease {
+        if mute.is_some_and(|mute| mute >= ctx.tuning.lease) {
             observe::key_given_back(&key.address());
-            *aside = now + ctx.tuning.lease;
             signers::release(&client, &lease).await?;
             key.lost_lease();
             return Ok(());
@@ -93,12 +92,13 @@ pub async fn keep(ctx: &Context, key: &Key, aside: &mut Instant, now: Instant) -
         observe::lease_lost(&key.address());
         key.lost_lease();
     }
-    if now < *aside {
+    if mute.is_some() {
         return Ok(());
     }
     if let Some(lease) = acquire(ctx, key).await? {
         observe::lease_won(&key.address(), &lease);
-        key.won(lease);
+        key.lease.send_replace(Some(lease));
+        key.work.notify_one();
     }
     Ok(())
 }

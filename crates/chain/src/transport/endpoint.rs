@@ -20,6 +20,7 @@ const LIMIT_EXCEEDED: i64 = -32005;
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub max_response_bytes: usize,
+    pub timeout: Duration,
     /// Until a silent request is made a second time.
     pub patience: Duration,
 }

@@ -37,7 +37,7 @@ const TRIES: u32 = 5;
 /// fifth has a quarter of it left.
 const SILENT: u32 = 20;
 /// A node may take so long to answer at any time.
-const LEAST_PATIENCE: Duration = Duration::from_millis(250);
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 /// An endpoint that was given up after so long was too slow; before that, nobody wanted to know any more.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -90,6 +90,7 @@ impl Transport {
             .collect::<Result<_, _>>()?;
         let limits = Limits {
             max_response_bytes,
+            timeout,
             patience: (timeout / SILENT).max(LEAST_PATIENCE),
         };
         let shared = Shared {
@@ -127,10 +128,7 @@ impl Transport {
     /// Each endpoint by itself: those that can be asked now, or all where there is none.
     pub fn each(&self) -> Vec<Self> {
         let now = Instant::now();
-        let able = |index: &usize| {
-            let endpoint = &self.shared.endpoints[*index];
-            endpoint.down_for(now).is_zero() && endpoint.standing() != Standing::Foreign
-        };
+        let able = |index: &usize| self.shared.endpoints[*index].down_for(now).is_zero();
         let order = self.order();
         let mut indexes: Vec<usize> = order.iter().copied().filter(able).collect();
         if indexes.is_empty() {
@@ -147,7 +145,8 @@ impl Transport {
             .collect()
     }
 
-    /// Level and healthy endpoints in their configured order, then the others, soonest to recover first.
+    /// Level and healthy endpoints in their configured order, then the others, soonest to recover first. One that tells
+    /// another story only where there is no other.
     fn order(&self) -> Vec<usize> {
         if let Some(only) = self.pinned {
             return vec![only];
@@ -158,6 +157,11 @@ impl Transport {
             let endpoint = &self.shared.endpoints[*index];
             (endpoint.standing(), endpoint.down_for(now))
         });
+        let foreign = |index: &usize| self.shared.endpoints[*index].standing() == Standing::Foreign;
+        let ours = order.iter().position(foreign).unwrap_or(order.len());
+        if ours > 0 {
+            order.truncate(ours);
+        }
         order
     }
 
@@ -203,32 +207,36 @@ impl Transport {
 
     /// A bad line loses requests and answers, with a sign or without: what needs twenty answers in a row would never get
     /// through. A broken connection is tried again at once; beside a silent one, others are tried after longer and longer
-    /// waits. The first answer counts, and the first try's time-out is everybody's.
+    /// waits. The first answer counts, whatever befalls the other tries. A silence ends with the time-out of its first try.
     async fn try_endpoint(
         &self,
         endpoint: &Endpoint,
         method: &str,
         params: &RawValue,
     ) -> Result<Answer, EndpointFailure> {
-        let mut open = FuturesUnordered::new();
-        let mut patience = self.shared.limits.patience;
-        for _ in 1..TRIES {
-            open.push(self.try_once(endpoint, method, params));
-            match timeout(patience, open.next()).await {
-                Ok(None | Some(Err(EndpointFailure::Broken))) => {}
-                Ok(Some(answer)) => return answer,
+        let (began, limits) = (Instant::now(), self.shared.limits);
+        let (mut open, mut tries, mut patience) = (FuturesUnordered::new(), 0, limits.patience);
+        let mut last = EndpointFailure::Broken;
+        loop {
+            let answer = if tries < TRIES {
+                open.push(self.try_once(endpoint, method, params));
+                tries += 1;
+                timeout(patience, open.next()).await
+            } else {
+                Ok(open.next().await)
+            };
+            match answer {
+                Ok(Some(Ok(answer))) => return Ok(answer),
+                Ok(Some(Err(EndpointFailure::Broken))) => {}
+                // Asking more often is of no use, but what is still open may be answered.
+                Ok(Some(Err(failure))) if began.elapsed() < limits.timeout => {
+                    (last, tries) = (failure, TRIES);
+                }
+                Ok(Some(Err(failure))) => return Err(failure),
+                Ok(None) => return Err(last),
                 Err(_) => patience = patience.saturating_mul(2),
             }
         }
-        open.push(self.try_once(endpoint, method, params));
-        let mut last = Err(EndpointFailure::Broken);
-        while let Some(answer) = open.next().await {
-            last = answer;
-            if !matches!(last, Err(EndpointFailure::Broken)) {
-                break;
-            }
-        }
-        last
     }
 
     async fn try_once(

@@ -114,27 +114,54 @@ async fn a_question_without_an_answer_is_asked_again_long_before_its_time_out() 
     let asked = Arc::new(AtomicUsize::new(0));
     let seen = asked.clone();
     tokio::spawn(async move {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let mut silent = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
+        while let Ok((stream, _)) = listener.accept().await {
             if seen.fetch_add(1, Ordering::SeqCst) % 4 < 3 {
                 silent.push(stream);
-                continue;
+            } else {
+                reply(stream, good).await;
             }
-            let mut text = String::new();
-            while !text.ends_with('}') {
-                let mut buffer = [0; 1024];
-                let n = stream.read(&mut buffer).await.unwrap();
-                text.push_str(&String::from_utf8_lossy(&buffer[..n]));
-            }
-            let body = text.split_once("\r\n\r\n").unwrap().1;
-            stream.write_all(good(body).as_bytes()).await.unwrap();
         }
     });
     let transport = Transport::new(&[url.as_str().into()], LEAST_PATIENCE * SILENT, 1000).unwrap();
-    let answer = tokio::time::timeout(LEAST_PATIENCE * 8, chain_id(&transport)).await;
+    let answer = tokio::time::timeout(LEAST_PATIENCE * 14, chain_id(&transport)).await;
     assert_eq!(answer.unwrap().unwrap(), "0x7ac6");
     assert_eq!(asked.load(Ordering::SeqCst), 4);
+}
+
+/// To one request.
+async fn reply(mut stream: tokio::net::TcpStream, said: impl Fn(&str) -> String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut text = String::new();
+    while !text.ends_with('}') {
+        let mut buffer = [0; 1024];
+        let n = stream.read(&mut buffer).await.unwrap();
+        text.push_str(&String::from_utf8_lossy(&buffer[..n]));
+    }
+    let body = text.split_once("\r\n\r\n").unwrap().1;
+    stream.write_all(said(body).as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_answer_counts_though_the_question_was_refused_meanwhile() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let seen = asked.clone();
+    tokio::spawn(async move {
+        let (slow, _) = listener.accept().await.unwrap();
+        let (refused, _) = listener.accept().await.unwrap();
+        seen.fetch_add(2, Ordering::SeqCst);
+        reply(refused, |_| http("429 Too Many Requests", "slowly")).await;
+        tokio::time::sleep(LEAST_PATIENCE * 3).await;
+        reply(slow, good).await;
+        while listener.accept().await.is_ok() {
+            seen.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let transport = Transport::new(&[url.as_str().into()], LEAST_PATIENCE * SILENT, 1000).unwrap();
+    assert_eq!(chain_id(&transport).await.unwrap(), "0x7ac6");
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "who is told to be slow is slow");
 }
 
 #[tokio::test]
@@ -265,6 +292,10 @@ async fn an_endpoint_that_answers_but_lags_is_asked_last() {
     assert_eq!(transport.each().len(), 2, "it may still be asked by itself");
     transport.stand(&[Standing::Foreign, Standing::Level]);
     assert_eq!(transport.each().len(), 1, "one that tells another story may not");
+    let alone = self::transport(&[&lags, "http://127.0.0.1:1"], 1000);
+    alone.stand(&[Standing::Foreign, Standing::Level]);
+    chain_id(&alone).await.unwrap_err();
+    assert_eq!(asked.load(Ordering::SeqCst), 0, "nor when the other fails");
     transport.stand(&[Standing::Level, Standing::Level]);
     chain_id(&transport).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 1, "it has caught up");

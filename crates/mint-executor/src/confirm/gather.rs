@@ -17,10 +17,10 @@ use crate::context::{Context, WorkError};
 use crate::decide::{Ending, Record};
 use crate::finality::final_block;
 
-/// So long a block waits for what became of transactions that it does not tell of.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// So long a block waits for what one endpoint says of a transaction that it does not tell of: a few short questions.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// Transactions asked about at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 32;
 
 /// Read before the transaction that settles them.
 #[derive(Debug)]
@@ -120,27 +120,16 @@ async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<
     if passed.is_empty() {
         return Ok(Vec::new());
     }
+    // "Not there" must not come from a node that lags, nor from one alone where another knows better.
+    let level = level(ctx, &facts.header).await?;
     let mut quiet = Vec::new();
-    let asked = async {
-        // "Not there" must not come from a node that lags, nor from one alone where another knows better.
-        let level = level(ctx, &facts.header).await?;
-        for some in passed.chunks(AT_ONCE) {
-            let endings = some
-                .iter()
-                .map(|attempt| async { (attempt.id, ending(ctx, &level, facts, attempt).await) });
-            for (id, ending) in join_all(endings).await {
-                quiet.extend(ending?.map(|ending| (id, ending)));
-            }
+    for some in passed.chunks(AT_ONCE) {
+        let endings = some
+            .iter()
+            .map(|attempt| async { (attempt.id, ending(ctx, &level, facts, attempt).await) });
+        for (id, ending) in join_all(endings).await {
+            quiet.extend(ending?.map(|ending| (id, ending)));
         }
-        Ok::<(), WorkError>(())
-    };
-    if let Ok(done) = timeout(ANSWERS_WITHIN, asked).await {
-        done?;
-    } else {
-        tracing::warn!(
-            count = passed.len(),
-            "an endpoint is silent about transactions: what is not known of them is asked again with the next block"
-        );
     }
     Ok(quiet)
 }
@@ -153,7 +142,7 @@ async fn level(ctx: &Context, header: &Header) -> Result<Vec<Chain>, WorkError> 
         .chain
         .each()
         .into_iter()
-        .map(|one| async { (one.header(header.number).await, one) });
+        .map(|one| async { (in_time(async { Ok(one.header(header.number).await?) }).await, one) });
     for (there, one) in join_all(each).await {
         match there {
             Ok(Some(there)) if there.hash == header.hash => level.push(one),
@@ -162,9 +151,17 @@ async fn level(ctx: &Context, header: &Header) -> Result<Vec<Chain>, WorkError> 
         }
     }
     match silent {
-        Some(error) if level.is_empty() => Err(error.into()),
+        Some(error) if level.is_empty() => Err(error),
         _ => Ok(level),
     }
+}
+
+/// What one endpoint says, if it says it soon.
+async fn in_time<T>(said: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
+    timeout(ANSWERS_WITHIN, said).await.unwrap_or_else(|_| {
+        let why = format!("no answer within {ANSWERS_WITHIN:?}");
+        Err(ChainError::Unavailable(why).into())
+    })
 }
 
 /// What one endpoint knows of an attempt.
@@ -186,8 +183,9 @@ async fn ending(
     attempt: &AttemptRow,
 ) -> Result<Option<Ending>, WorkError> {
     let mut gone = !level.is_empty();
-    for one in level {
-        match word(ctx, one, facts, attempt).await {
+    let words = level.iter().map(|one| in_time(word(ctx, one, facts, attempt)));
+    for word in join_all(words).await {
+        match word {
             Ok(Word::Ended(ending)) => return Ok(Some(ending)),
             Ok(Word::Elsewhere) => return Ok(None),
             Ok(Word::Gone) => {}

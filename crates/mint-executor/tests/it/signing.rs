@@ -196,26 +196,39 @@ async fn a_key_whose_token_is_gone_is_shown_and_goes_to_another_executor() -> Re
     assert!(rig.key().signing.is_open(), "its share waits, and that is shown");
 
     let (ctx, key, hold) = (&rig.ctx, rig.key(), rig.ctx.tuning.lease);
-    let (now, mut aside) = (Instant::now(), Instant::now());
-    lease::keep(ctx, key, &mut aside, now).await?;
-    assert!(key.lease_now().is_some(), "once is not for ever");
-    lease::keep(ctx, key, &mut aside, now + hold * 2).await?;
+    key.probe().await.err().context("it is gone still")?;
+    let now = Instant::now();
+    lease::keep(ctx, key, now).await?;
+    assert!(key.lease_now().is_some(), "not for ever yet");
+    lease::keep(ctx, key, now + hold * 2).await?;
     assert!(
         key.lease_now().is_none(),
         "nothing was signed for as long as a lease lasts"
     );
-    lease::keep(ctx, key, &mut aside, now + hold * 2).await?;
-    assert!(key.lease_now().is_none(), "it is the others' turn");
+    lease::keep(ctx, key, now + hold * 2).await?;
+    assert!(key.lease_now().is_none(), "it does not sign");
     let other = world.executor()?;
     other.take(other.key()).await?;
 
     let client = other.ctx.pool.get().await?;
     storage::executor::signers::release(&client, &other.lease()?).await?;
     token.gone.store(false, Ordering::Relaxed);
-    lease::keep(ctx, key, &mut aside, now + hold * 3).await?;
-    assert!(key.lease_now().is_some(), "and then ours again");
-    assert!(key.mute_for(now + hold * 9).is_zero());
+    let (key, stop) = (rig.ctx.keys[0].clone(), runtime::Stop::new());
+    let probed = key.clone();
+    let probe = move || {
+        let key = probed.clone();
+        async move { key.probe().await }
+    };
+    let breaker = tokio::spawn(key.signing.clone().run(Some(probe), stop.clone()));
+    testkit::eventually(PATIENCE, "the breaker closes by itself", async || {
+        Ok((*key.signing.gate().borrow()).then_some(()))
+    })
+    .await?;
+    lease::keep(&rig.ctx, &key, now + hold * 2).await?;
+    assert!(key.lease_now().is_some(), "it signs, and the key is ours");
     rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
+    stop.drain();
+    breaker.abort();
     Ok(())
 }
