@@ -50,6 +50,12 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
     let id = app.accept(&user, 150, "TRACE-1").await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
+    // The rows tell before the message is handled, and whatever comes last decides.
+    eventually(PATIENCE, "the decider knows of the deposit", || async {
+        let heard = |span: &Span| label(span) == "callback callback.handle mint.outcome.v1";
+        Ok(collector.spans().iter().any(heard).then_some(()))
+    })
+    .await?;
     app.pay("TRACE-1", 150, "RCPT0000070").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
 
