@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chain::Standing;
+use domain::ids::Preimage;
 use domain::intent::ChainLeg;
 use mint_executor::confirm::{self, reorg};
 use mint_executor::context::Problem;
@@ -15,7 +16,7 @@ use testkit::Anvil;
 use testkit::anvil::Mining;
 
 use crate::faulty::{EVERYTHING, Fault, faulty};
-use crate::rig::World;
+use crate::rig::{Rig, World};
 
 #[tokio::test]
 async fn a_node_that_answers_but_stands_still_is_left_and_nothing_is_sent_twice() -> Result<()> {
@@ -143,12 +144,8 @@ async fn a_node_that_cannot_say_what_became_of_a_transaction_holds_up_no_block()
     Ok(())
 }
 
-#[tokio::test]
-async fn a_node_that_cannot_say_what_a_signer_might_do_holds_up_no_block() -> Result<()> {
-    let world = World::new().await?;
-    let slow = Fault::Answer(Err("execution aborted (timeout = 5s)"));
-    let slow = faulty(world.node.url(), "eth_call", slow).await?;
-    let mut rig = world.executor_through(&slow)?;
+/// One that is reverted as a whole: there is a receipt, and no log.
+async fn deposit_without_the_role(world: &World, rig: &mut Rig) -> Result<Preimage> {
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
@@ -158,6 +155,16 @@ async fn a_node_that_cannot_say_what_a_signer_might_do_holds_up_no_block() -> Re
         .await?;
     rig.look().await?;
     rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    Ok(intent)
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_say_what_a_signer_might_do_holds_up_no_block() -> Result<()> {
+    let world = World::new().await?;
+    let slow = Fault::Answer(Err("execution aborted (timeout = 5s)"));
+    let slow = faulty(world.node.url(), "eth_call", slow).await?;
+    let mut rig = world.executor_through(&slow)?;
+    let intent = deposit_without_the_role(&world, &mut rig).await?;
     rig.mine(&world, 4).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
     assert_eq!(
@@ -173,16 +180,7 @@ async fn a_node_that_is_silent_about_transactions_holds_up_no_block_and_no_word_
     let world = World::new().await?;
     let silent = faulty(world.node.url(), "eth_getTransactionReceipt", Fault::Silence).await?;
     let mut rig = world.executor_patient(&[silent, world.node.url()], Duration::from_mins(1))?;
-    rig.lead().await?;
-    let intent = world.intent(1)?;
-    rig.submit(&intent).await?;
-    let good = world.executor()?;
-    world
-        .turn_role(&good.ctx.chain, &rig.key().address(), false)
-        .await?;
-    rig.look().await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
-    // Reverted as a whole: there is a receipt, and no log.
+    deposit_without_the_role(&world, &mut rig).await?;
     tokio::time::timeout(Duration::from_secs(30), rig.mine(&world, 4)).await??;
     assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
     Ok(())
@@ -196,7 +194,7 @@ async fn a_node_that_lost_its_state_stops_nothing_while_another_has_it() -> Resu
     let mut rig = world.executor_over(&[lost, world.node.url()])?;
     rig.lead().await?;
     // Below the contract's smallest mint: refused in a block, and asked about once that is final.
-    let refused = domain::ids::Preimage {
+    let refused = Preimage {
         amount: domain::money::BaseUnits::new(1),
         ..world.intent(1)?
     };
