@@ -396,7 +396,11 @@ mod tests {
             assert!(Instant::now() < end, "the owner wrote no pid");
             std::thread::sleep(Duration::from_millis(10));
         };
-        assert!(alive(pid));
+        // Before that it is `setpriv`, which may not have asked for the signal yet.
+        while !std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep") {
+            assert!(Instant::now() < end, "the child is not what was to be started");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         owner.kill().unwrap();
         owner.wait().unwrap();
         while alive(pid) {
