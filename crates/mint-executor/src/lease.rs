@@ -81,9 +81,10 @@ pub async fn keep(ctx: &Context, key: &Key, now: Instant) -> Result<(), WorkErro
     if let Some(lease) = key.lease_now() {
         let client = ctx.pool.get().await?;
         if mute.is_some_and(|mute| mute >= ctx.tuning.lease) {
+            // Ours no more before it can be another's; a lease that cannot be given back ends by itself.
+            key.lost_lease();
             observe::key_given_back(&key.address());
             signers::release(&client, &lease).await?;
-            key.lost_lease();
             return Ok(());
         }
         if signers::renew(&client, &lease, ctx.tuning.lease).await? {
