@@ -63,7 +63,7 @@ pub enum FirstLeg {
     Owed,
 }
 
-/// What a verified report means (SPEC section 3).
+/// What a verified report means (docs/STATES.md).
 pub fn judge_report(facts: &ReportFacts<'_>) -> ReportVerdict {
     let report = facts.report;
     if !report.is_paid() {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::ids::{MessageId, ReportId};
 
-/// The wall clock. Windows and leases use the database clock instead (SPEC section 3).
+/// The wall clock. Windows and leases use the database clock instead (docs/PROTOCOL.md).
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> OffsetDateTime;
 

@@ -1,4 +1,4 @@
-//! The decision table: two legs in, one step out (SPEC section 3). Pure; the callback service acts on it.
+//! The decision table: two legs in, one step out (docs/STATES.md). Pure; the callback service acts on it.
 
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ pub enum Decision {
     MintWithoutPayment,
 }
 
-/// The table of SPEC section 3.
+/// The decision table of docs/STATES.md.
 pub fn decide(facts: Facts) -> Decision {
     let paid = matches!(facts.payment, PaymentLeg::Confirmed | PaymentLeg::Mismatched);
     match facts.chain {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_spec_3() {
+    fn the_decision_table_cell_by_cell() {
         let mined = Finality::Mined;
         // Columns: awaiting, confirmed, declined, mismatched, expired.
         let table = [

@@ -1,5 +1,5 @@
 //! The signed bytes of an M-Pesa report, kept as received, and the judgement whether they pay for an intent.
-//! Callback and executor both judge here, each with its own secrets, right before they act (SPEC sections 1, 5).
+//! Callback and executor both judge here, each with its own secrets, right before they act (docs/SEALS.md).
 
 use std::fmt;
 

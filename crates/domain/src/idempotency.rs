@@ -1,4 +1,4 @@
-//! Idempotency keys and fingerprints (SPEC section 4.2).
+//! Idempotency keys and fingerprints (docs/IDEMPOTENCY.md).
 
 use std::fmt;
 use std::str::FromStr;

@@ -12,7 +12,7 @@ use crate::country::CountryCode;
 use crate::money::BaseUnits;
 use crate::tx_ref::TxRef;
 
-/// 32-byte id of a mint intent, known before anything is sent (SPEC section 2).
+/// 32-byte id of a mint intent, known before anything is sent (docs/PROTOCOL.md).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IntentId([u8; 32]);
 
@@ -104,7 +104,7 @@ impl<'de> Deserialize<'de> for IntentId {
     }
 }
 
-/// Id of one message. A retry keeps it; a re-drive or a replay is a new message (SPEC section 5).
+/// Id of one message. A retry keeps it; a re-drive or a replay is a new message (docs/QUEUES.md).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(pub Uuid);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn intent_id_known_answer_of_spec_4_1() {
+    fn intent_id_known_answer() {
         assert_eq!(
             known_preimage().intent_id().to_string(),
             "0xea77772f8ee613a38310be6efdfaabab62ccddfd822ba2739a82686d36d776cb"

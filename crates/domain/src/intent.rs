@@ -1,4 +1,4 @@
-//! The life of an intent: two legs that advance independently, and what the public sees (SPEC section 3).
+//! The life of an intent: two legs that advance independently, and what the public sees (docs/STATES.md).
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,7 +40,7 @@ pub enum Finality {
 /// What moves a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// We want it to: only the arrows of SPEC section 3 are legal.
+    /// We want it to: only the commanded arrows of docs/STATES.md are legal.
     Wish,
     /// Storage on chain says so: facts outrank wishes, also backwards after a reorganisation.
     ChainFact,

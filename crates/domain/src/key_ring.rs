@@ -1,5 +1,5 @@
 //! Which secrets are live: purpose and owner come from where a secret lies, the database can only narrow
-//! (SPEC section 4.1).
+//! (docs/SIGNING.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Base units of one Kenyan shilling: 10^18 (SPEC section 2, 18 decimals).
+/// Base units of one Kenyan shilling: 10^18 (18 decimals, docs/PROTOCOL.md).
 pub const BASE_UNITS_PER_SHILLING: u128 = 1_000_000_000_000_000_000;
 
 /// An amount in base units (18 decimals). 2^128 base units are 3.4 * 10^20 shillings, past any limit of ours.
@@ -116,7 +116,7 @@ impl Shillings {
         self.0
     }
 
-    /// 1 KES = 10^18 base units (SPEC section 2). Cannot overflow: 2^64 * 10^18 < 2^128.
+    /// 1 KES = 10^18 base units (docs/PROTOCOL.md). Cannot overflow: 2^64 * 10^18 < 2^128.
     pub fn to_base_units(self) -> BaseUnits {
         BaseUnits(u128::from(self.0) * BASE_UNITS_PER_SHILLING)
     }
@@ -128,7 +128,7 @@ impl fmt::Display for Shillings {
     }
 }
 
-/// A string of whole shillings; M-Pesa writes some of them with `.00` (SPEC section 4).
+/// A string of whole shillings; M-Pesa writes some of them with `.00` (docs/PROTOCOL.md).
 impl FromStr for Shillings {
     type Err = AmountError;
 

@@ -163,8 +163,8 @@ impl Report {
         matches!(self.result, PaymentResult::Paid { .. })
     }
 
-    /// Equal for reports that say the same: txRef, receipt, amount and paid-or-not; nothing else counts (SPEC
-    /// section 3).
+    /// Equal for reports that say the same: txRef, receipt, amount and paid-or-not; nothing else counts
+    /// (docs/STATES.md).
     pub fn content_hash(&self) -> [u8; 32] {
         let receipt = self.receipt().map_or("", Receipt::as_str);
         let paid = if self.is_paid() { "paid" } else { "declined" };

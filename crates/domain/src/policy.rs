@@ -1,4 +1,4 @@
-//! The policy file: every limit and window in one place, validated at load (SPEC section 8).
+//! The policy file: every limit and window in one place, validated at load (docs/POLICY.md).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_committed_policy_is_the_specified_one() {
+    fn the_committed_policy_has_the_documented_figures() {
         let policy = load(&[]).unwrap();
         assert_eq!(policy.chain.chain_id, 31430);
         assert_eq!(policy.mint.max_amount.to_string(), "1000000000000000000000");

@@ -1,4 +1,4 @@
-//! When to try again: a pure, replayable schedule (SPEC section 5).
+//! When to try again: a pure, replayable schedule (docs/QUEUES.md).
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn known_answers_of_spec_5() {
+    fn known_answers_of_the_schedule() {
         let id = "018f0000-0000-7000-8000-000000000001".parse().unwrap();
         let waits: Vec<_> = (1..=5).map(|n| policy().delay(id, n).as_millis()).collect();
         assert_eq!(waits, [610, 1749, 3521, 5720, 9210]);

@@ -1,4 +1,4 @@
-//! Signed strings and their MACs (SPEC section 4.1). The secret never prints.
+//! Signed strings and their MACs (docs/SIGNING.md). The secret never prints.
 
 use std::fmt;
 use std::str::FromStr;
@@ -193,7 +193,7 @@ pub enum Scheme {
     Mpesa,
 }
 
-/// The eight lines of a signed request (SPEC section 4.1).
+/// The eight lines of a signed request (docs/SIGNING.md).
 #[derive(Clone, Copy, Debug)]
 pub struct SignedRequest<'a> {
     pub scheme: Scheme,
@@ -245,7 +245,7 @@ impl SignedRequest<'_> {
     }
 }
 
-/// The seven lines of a signed answer (SPEC section 4.1).
+/// The seven lines of a signed answer (docs/SIGNING.md).
 #[derive(Clone, Copy, Debug)]
 pub struct SignedResponse<'a> {
     pub key_id: &'a KeyId,

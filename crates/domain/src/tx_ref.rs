@@ -1,4 +1,4 @@
-//! The payment reference that ties an intent to M-Pesa (SPEC section 2).
+//! The payment reference that ties an intent to M-Pesa (docs/PROTOCOL.md).
 
 use std::fmt;
 use std::str::FromStr;

@@ -31,7 +31,7 @@ use crate::state::{Gateway, Limiter};
 use crate::tls::{self, TlsError};
 use crate::{observe, routes, upkeep};
 
-/// SPEC section 4.2: another gateway may hold a key for so long.
+/// How long the statement waits for a key that another gateway holds (docs/IDEMPOTENCY.md).
 const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
 /// Bound of one intake statement: a callback is answered within the webhook's time.
 const INTAKE_STATEMENT: Duration = Duration::from_millis(2500);

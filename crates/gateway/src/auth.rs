@@ -1,4 +1,4 @@
-//! Who speaks: header form, freshness, key, MAC, in this order (SPEC section 4.1).
+//! Who speaks: header form, freshness, key, MAC, in this order (docs/SIGNING.md).
 //!
 //! An unknown, revoked or foreign key id and a wrong MAC give the same answer at the same cost.
 

@@ -1,4 +1,4 @@
-//! Every refusal a client can get (SPEC section 4): code, HTTP status, title and whether trying again helps.
+//! Every refusal a client can get (docs/PROTOCOL.md): code, HTTP status, title and whether trying again helps.
 //! The only place where an error becomes an HTTP status.
 
 use std::borrow::Cow;

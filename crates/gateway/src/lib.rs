@@ -1,4 +1,4 @@
-//! The only public door: authenticate, parse once, remember, answer (SPEC section 4).
+//! The only public door: authenticate, parse once, remember, answer (docs/PROTOCOL.md).
 //!
 //! Never talks to the chain, holds no chain key, decides nothing about money. What it accepts is durable before it
 //! is answered; what follows from it leaves through the outbox.

@@ -1,4 +1,4 @@
-//! Every AMQP detail and the shape of each message (SPEC section 5); the only room that knows lapin.
+//! Every AMQP detail and the shape of each message (docs/QUEUES.md, docs/SEALS.md); the only room that knows lapin.
 //!
 //! A message is built by a [`seal::Sealer`] from a typed [`wire`] body, leaves through a
 //! [`publish::Publisher`], and reaches a handler through a [`consume::Consumer`], which has opened its seal

@@ -1,4 +1,4 @@
-//! The one table of exchanges, queues and bindings (SPEC section 5); `docs/QUEUES.md` is written from it.
+//! The one table of exchanges, queues and bindings; `docs/QUEUES.md` is written from it.
 //!
 //! Everything is durable and every work, delay and dead queue is a quorum queue with explicit limits, so that
 //! RabbitMQ 3.10 and 4.x behave alike. A changed argument needs a new queue version: a broker refuses to

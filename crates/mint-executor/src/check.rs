@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_specified_deployment_has_no_difference() {
+    fn a_deployment_that_is_the_policys_has_no_difference() {
         let (treasury, found) = right();
         assert_eq!(differences(&policy(), treasury, &found), Vec::<String>::new());
     }

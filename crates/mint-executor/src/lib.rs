@@ -1,5 +1,5 @@
 //! Turns commands into exactly one on-chain effect each: the only holder of executor keys, the only sender of
-//! transactions (SPEC section 6).
+//! transactions (docs/ARCHITECTURE.md).
 //!
 //! `collect` stores commands, `submit` signs and stores attempts before it broadcasts them, `confirm` follows the
 //! chain block by block for all keys and settles; what follows from what is decided in `decide`, which is pure. Rows alone are

@@ -1,4 +1,4 @@
-//! The mounted secrets: purpose and owner of a key come from where its file lies (SPEC section 4.1).
+//! The mounted secrets: purpose and owner of a key come from where its file lies (docs/SIGNING.md).
 //!
 //! ```text
 //! integrator/<owner>/<kid>   mpesa/<kid>   stored-answer/<kid>   pipeline/<queue>/<kid>

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::lifecycle::Stop;
 use crate::observe;
 
-/// The figures of SPEC section 10 are edges: 50 ms, 300 ms, 1.5 s, 3 s.
+/// Buckets end at the figures that service levels and benchmarks compare with: 50 ms, 300 ms, 1.5 s, 3 s.
 const SECONDS: [f64; 23] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0,
     120.0, 300.0, 600.0, 1200.0, 3600.0,

@@ -18,7 +18,7 @@ use crate::settings::{SettingError, Settings};
 use crate::telemetry::TelemetryError;
 use crate::{admin, chain, database_login, key_uses, metrics as recorder, observe, telemetry};
 
-/// Largest distance from the database's clock at which we still work (SPEC section 3).
+/// Largest distance from the database's clock at which we still work (docs/PROTOCOL.md).
 const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
 const READY_POLL: Duration = Duration::from_millis(100);
 

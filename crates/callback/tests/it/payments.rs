@@ -1,4 +1,4 @@
-//! SPEC section 3, the payment's side.
+//! docs/STATES.md, the payment's side.
 
 use messaging::Disposition::Done;
 use messaging::wire::RefundReason::{Declined, Expired};

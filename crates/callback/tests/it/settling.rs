@@ -1,4 +1,4 @@
-//! SPEC section 3, the chain's side.
+//! docs/STATES.md, the chain's side.
 
 use messaging::Disposition::Done;
 use messaging::wire::Outcome;

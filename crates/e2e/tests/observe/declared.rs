@@ -77,7 +77,7 @@ fn the_reference_of_metrics_is_current() -> Result<()> {
     Ok(())
 }
 
-/// SPEC section 9 by name.
+/// Dashboards of others may count on these names and labels: none of them is ever renamed.
 #[test]
 fn the_promised_metrics_are_there_with_their_labels() {
     let promised: [(&str, Kind, &[&str]); 8] = [

@@ -1,4 +1,4 @@
-//! Accepting intents in groups (SPEC section 4.2).
+//! Accepting intents in groups (docs/IDEMPOTENCY.md).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::error::{Code, Problem};
 use crate::keys::Keys;
 use crate::observe;
 
-/// How long a request waits for the one that holds its key (SPEC section 4.2).
+/// How long a request waits for the one that holds its key (docs/IDEMPOTENCY.md).
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Members of a failed group that run singly at the same time.
 const SINGLES: usize = 4;

@@ -1,4 +1,4 @@
-//! Each row of the table of SPEC section 4.2.
+//! Each row of the table of docs/IDEMPOTENCY.md.
 
 use serde_json::json;
 

@@ -35,7 +35,7 @@ pub struct MintSubmit {
     pub accepted_at: i64,
 }
 
-/// Mint: carries the raw signed payment report, which the executor verifies again (SPEC section 5).
+/// Mint: carries the raw signed payment report, which the executor verifies again (docs/SEALS.md).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MintExecute {

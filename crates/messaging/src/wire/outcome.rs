@@ -3,7 +3,7 @@
 use domain::ids::Preimage;
 use serde::{Deserialize, Serialize};
 
-/// A chain fact. `escrowed` and `refused` come when mined, the others when final (SPEC section 3).
+/// A chain fact. `escrowed` and `refused` come when mined, the others when final (docs/STATES.md).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MintOutcome {

@@ -69,7 +69,7 @@ async fn done_leaves_the_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_schedule_of_the_specification_goes_over_the_wire() {
+async fn the_retry_schedule_goes_over_the_wire() {
     let rig = Rig::new().await;
     let (_connection, channel) = rig.raw().await;
     let mut tap = tap(&channel).await;

@@ -1,4 +1,4 @@
-//! `sign`: the headers of a request or a callback, or a ready curl command (SPEC section 4.1).
+//! `sign`: the headers of a request or a callback, or a ready curl command (docs/SIGNING.md).
 
 mod body;
 mod secret;
