@@ -55,9 +55,9 @@ mutants-services: tools ## The services' guards alone
 	@cargo build --quiet --package testkit --bin stack
 	@$(target_dir)/debug/stack services run -- scripts/mutants $(WORD)
 
-mutants-contracts: ## The contracts' guards alone
+mutants-contracts: ## The contracts' guards alone. WORD=treasury for some, SHARD=1/6 for a part, RESUME=1 to go on
 	@contracts/install.sh >&2
-	@contracts/tools/mutants $(WORD)
+	@contracts/tools/mutants $(WORD) $(if $(SHARD),--shard $(SHARD)) $(if $(RESUME),--resume)
 
 lint: ## Formatting, clippy, dependency rules
 	@scripts/lint

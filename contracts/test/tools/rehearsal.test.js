@@ -8,6 +8,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const test = require('node:test');
 const { contracts, cast, startChain, productionSettings, OFFICER, EXECUTOR, TREASURY, STRANGER } = require('./chain');
+const { applyEdits, contractsNamed, descendants, functionsNamed, parseFolders, range } = require('../../tools/mutation/ast');
 
 const USER = '0x000000000000000000000000000000000000bEEF';
 const WHOLE = 150n * 10n ** 18n;
@@ -21,21 +22,31 @@ function commands(name) {
   return found[1];
 }
 
-function checkout(context, edit) {
+function checkout(context) {
   const folder = fs.mkdtempSync(path.join(contracts, 'cache', 'checkout-'));
   context.after(() => fs.rmSync(folder, { recursive: true }));
   for (const entry of ['src', 'script', 'test/utils', 'tools', 'out/deploy', 'cache/deploy', 'foundry.toml', 'deploy.sh', 'upgrade.sh']) {
     fs.cpSync(path.join(contracts, entry), path.join(folder, entry), { recursive: true });
   }
   fs.symlinkSync(path.join(contracts, 'node_modules'), path.join(folder, 'node_modules'));
-  const file = path.join(folder, 'src/MintEscrow.sol');
-  fs.writeFileSync(file, edit(fs.readFileSync(file, 'utf8')));
   return folder;
 }
 
-function replaceOnce(source, text, replacement) {
-  assert.strictEqual(source.split(text).length, 2, text);
-  return source.replace(text, () => replacement);
+/** The escrow as its next version: another number, and one more requirement before all others of a deposit. */
+function makeNext(folder) {
+  const units = parseFolders(folder, ['src']);
+  const [{ file, node: escrow }] = contractsNamed(units, 'MintEscrow');
+  const [version] = functionsNamed(escrow, 'version');
+  const [number] = descendants(version.body).filter(({ nodeType }) => nodeType === 'Literal');
+  const [checks] = functionsNamed(escrow, '_checkFields');
+  const item = checks.parameters.parameters[1].name;
+  const [start] = range(checks.body.statements[0]);
+  const requirement = `if (${item}.amount % 1e18 != 0) revert InvalidAmount();\n        `;
+  const edits = [
+    { start: range(number)[0], end: range(number)[1], text: '"1.1.0"' },
+    { start, end: start, text: requirement },
+  ];
+  fs.writeFileSync(path.join(folder, file), applyEdits(units[file].source, edits));
 }
 
 test('an upgrade and its rollback, by the commands of docs/CONTRACTS.md', async (context) => {
@@ -48,15 +59,11 @@ test('an upgrade and its rollback, by the commands of docs/CONTRACTS.md', async 
       cwd, env: { PATH, HOME, RPC: chain.url, ...settings }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'],
     });
 
-  const present = checkout(context, (source) => source);
+  const present = checkout(context);
   run('deploy', present);
   const system = JSON.parse(fs.readFileSync(path.join(present, 'system.json'), 'utf8'));
-  const next = checkout(context, (source) =>
-    replaceOnce(
-      replaceOnce(source, 'return "1.0.0";', 'return "1.1.0";'),
-      'if (!_isPaddedText(item.txRef)) revert InvalidTxRef();',
-      'if (!_isPaddedText(item.txRef)) revert InvalidTxRef();\n        if (item.amount % 1e18 != 0) revert InvalidAmount();',
-    ));
+  const next = checkout(context);
+  makeNext(next);
   fs.copyFileSync(path.join(present, 'system.json'), path.join(next, 'system.json'));
 
   // ---------------------------------------------------------------- the work of the services
