@@ -25,7 +25,7 @@ pub const POLICY: BreakerPolicy = BreakerPolicy {
 
 #[derive(Clone, Debug)]
 pub struct Breakers {
-    pub deposit: Breaker,
+    pub submit: Breaker,
     pub execute: Breaker,
     pub refund: Breaker,
     pub database: Breaker,
@@ -38,7 +38,7 @@ pub struct Breakers {
 impl Default for Breakers {
     fn default() -> Self {
         Self {
-            deposit: Breaker::new("deposit", POLICY),
+            submit: Breaker::new("submit", POLICY),
             execute: Breaker::new("execute", POLICY),
             refund: Breaker::new("refund", POLICY),
             database: Breaker::new("database", POLICY),
@@ -60,7 +60,7 @@ const fn index(command: WorkCommand) -> usize {
 /// The operator's switch that stops a command.
 const fn scope(command: WorkCommand) -> Scope {
     match command {
-        WorkCommand::Submit => Scope::Deposit,
+        WorkCommand::Submit => Scope::Submit,
         WorkCommand::Execute => Scope::Execute,
         WorkCommand::Refund => Scope::Refund,
     }
@@ -69,7 +69,7 @@ const fn scope(command: WorkCommand) -> Scope {
 impl Breakers {
     pub fn of(&self, command: WorkCommand) -> &Breaker {
         match command {
-            WorkCommand::Submit => &self.deposit,
+            WorkCommand::Submit => &self.submit,
             WorkCommand::Execute => &self.execute,
             WorkCommand::Refund => &self.refund,
         }
@@ -111,7 +111,7 @@ impl Breakers {
     /// Lets the breakers probe and recover until the stop.
     pub fn spawn(&self, ctx: &Context, tasks: &mut Tasks) {
         for (name, command) in [
-            ("deposit breaker", WorkCommand::Submit),
+            ("submit breaker", WorkCommand::Submit),
             ("execute breaker", WorkCommand::Execute),
             ("refund breaker", WorkCommand::Refund),
         ] {

@@ -12,22 +12,22 @@ use crate::session::{Session, execute, query, query_one};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     Intake,
-    Deposit,
+    Submit,
     Execute,
     Refund,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the scopes are intake, deposit, execute, refund")]
+#[error("the scopes are intake, submit, execute, refund")]
 pub struct UnknownScope;
 
 impl Scope {
-    pub const ALL: [Self; 4] = [Self::Intake, Self::Deposit, Self::Execute, Self::Refund];
+    pub const ALL: [Self; 4] = [Self::Intake, Self::Submit, Self::Execute, Self::Refund];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Intake => "intake",
-            Self::Deposit => "deposit",
+            Self::Submit => "submit",
             Self::Execute => "execute",
             Self::Refund => "refund",
         }
@@ -68,7 +68,7 @@ statements! {
          changed_by = excluded.changed_by, changed_at = now() \
          where halts.halted is distinct from excluded.halted";
     HALT_EXECUTES = "select halt_executes($1) as changed";
-    AUDIT = "insert into audit_log (who, act, target, why) values ($1, $2, $3, $4)";
+    AUDIT = "insert into audit_log (actor, action, target, reason) values ($1, $2, $3, $4)";
 }
 
 /// Every switch that was ever turned; a scope without a row is not halted.

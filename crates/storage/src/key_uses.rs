@@ -24,9 +24,9 @@ macro_rules! uses {
 }
 
 statements! {
-    GATEWAY = uses!("gateway_pipeline_uses");
-    CALLBACK = uses!("callback_pipeline_uses");
-    EXECUTOR = uses!("executor_pipeline_uses");
+    GATEWAY = uses!("gateway_pipeline_key_usage");
+    CALLBACK = uses!("callback_pipeline_key_usage");
+    EXECUTOR = uses!("executor_pipeline_key_usage");
 }
 
 impl PipelineUses {

@@ -164,7 +164,7 @@ async fn evidence_and_history_are_append_only() {
         "mpesa_reports",
         "payments",
         "decision_history",
-        "leg_history",
+        "chain_leg_history",
         "audit_log",
     ] {
         for (key, columns) in rights.iter().filter(|((name, ..), _)| name == table) {

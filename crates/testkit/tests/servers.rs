@@ -128,11 +128,11 @@ async fn a_service_login_has_only_that_services_rights() {
         ),
         (
             "callback",
-            "insert into audit_log (who, act, target, why) values ('alice', 'a', 't', 'w')",
+            "insert into audit_log (actor, action, target, reason) values ('alice', 'a', 't', 'w')",
         ),
         ("callback", "update payments set receipt = 'R'"),
         ("callback", "delete from payments"),
-        ("callback", "update exceptions set holds = false"),
+        ("callback", "update exceptions set is_hold = false"),
         ("callback", "update mpesa_reports set body = ''"),
         ("callback", "update chain_legs set leg = 'escrowed'"),
         ("executor", "update decisions set payment_leg = 'confirmed'"),
@@ -142,9 +142,9 @@ async fn a_service_login_has_only_that_services_rights() {
         ("ops", "delete from tx_ref_prefixes"),
         ("ops", "update api_keys set owner = 'me'"),
         ("ops", "update api_keys set not_after = null"),
-        ("ops", "update audit_log set who = 'bob'"),
+        ("ops", "update audit_log set actor = 'bob'"),
         ("ops", "delete from audit_log"),
-        ("ops", "update exceptions set holds = false"),
+        ("ops", "update exceptions set is_hold = false"),
         ("ops", "update decisions set payment_leg = 'confirmed'"),
     ];
     for (who, sql) in refused {

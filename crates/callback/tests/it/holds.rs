@@ -10,7 +10,7 @@ async fn a_resolved_hold_is_decided_again_without_a_new_message() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     rig.database
-        .sql("insert into exceptions (kind, tx_ref, detail, holds) values ('intent_tampered', 'T1', 'x', true)")
+        .sql("insert into exceptions (kind, tx_ref, detail, is_hold) values ('intent_tampered', 'T1', 'x', true)")
         .unwrap();
     rig.paid("T1", "R1", 150).await;
     rig.escrowed(&intent).await;
@@ -65,7 +65,7 @@ async fn a_mismatch_resolved_before_the_deposit_is_there_is_refunded_when_it_is(
 async fn a_hold_of_one_tx_ref_is_nobody_elses() {
     let rig = Rig::start().await;
     rig.database
-        .sql("insert into exceptions (kind, tx_ref, detail, holds) values ('intent_tampered', 'T1', 'x', true)")
+        .sql("insert into exceptions (kind, tx_ref, detail, is_hold) values ('intent_tampered', 'T1', 'x', true)")
         .unwrap();
     for (tx_ref, receipt) in [("T1", "R1"), ("T2", "R2")] {
         let intent = rig.accepted(tx_ref, 150).await;

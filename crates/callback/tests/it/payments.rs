@@ -206,7 +206,7 @@ async fn every_step_leaves_a_history_row_with_its_cause_and_message() {
     rig.escrowed(&intent).await;
     rig.paid("T1", "R1", 150).await;
     let sql =
-        "select what || ', ' || cause || ', ' || (message_id is not null) from decision_history order by id";
+        "select event || ', ' || cause || ', ' || (message_id is not null) from decision_history order by id";
     assert_eq!(
         rig.database.sql(sql).unwrap(),
         "chain queued -> escrowed, mint.outcome.v1, true\n\

@@ -67,7 +67,7 @@ async fn a_mint_without_a_payment_pages_and_halts_executes() {
     );
     assert_eq!(
         rig.database
-            .sql("select count(*) from audit_log where act = 'halt'")
+            .sql("select count(*) from audit_log where action = 'halt'")
             .unwrap(),
         "1"
     );

@@ -17,7 +17,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 const LOOK: &str = "select
     (select count(*) from chain_legs where leg in ('rejected', 'dropped') or leg in ('executed', 'refunded') and final)
     + (select count(*) from decisions d where payment_leg = 'mismatched' and chain_leg = 'escrowed'
-         and exists (select from exceptions e where e.tx_ref = d.tx_ref and e.holds and e.resolved_at is null)),
+         and exists (select from exceptions e where e.tx_ref = d.tx_ref and e.is_hold and e.resolved_at is null)),
     (select coalesce(sum(version), 0) from chain_legs),
     (select coalesce(sum(version), 0) from decisions),
     (select count(*) from payments) + (select count(*) from mint_intents)";

@@ -165,7 +165,7 @@ const LEGS: &str = "select '0x' || encode(intent_id, 'hex') id, leg at, final la
 const DECISIONS: &str =
     "select tx_ref, chain_leg, chain_final, live_command from decisions where intent_id is not null";
 const PAYMENTS: &str = "select receipt, tx_ref, amount_shillings::bigint shillings, is_first from payments";
-const EXCEPTIONS: &str = "select kind, tx_ref, receipt, holds, resolved_at is null open from exceptions";
+const EXCEPTIONS: &str = "select kind, tx_ref, receipt, is_hold, resolved_at is null open from exceptions";
 const ATTEMPTS: &str = "select id, '0x' || encode(signer, 'hex') signer, nonce,
     '0x' || encode(tx_hash, 'hex') tx_hash, fencing_token from attempts order by id";
 const ITEMS: &str = "select '0x' || encode(w.intent_id, 'hex') id, command, state,

@@ -122,7 +122,7 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
     assert_eq!(app.tokens_of(&good).await?, 10 * SHILLING);
     let acts = app
         .database
-        .sql("select act || ' ' || class || ' ' || state from dead_letter_acts order by id")?;
+        .sql("select action || ' ' || error_class || ' ' || state from dead_letter_actions order by id")?;
     assert_eq!(
         acts,
         "discard seal_invalid done\nreplay storage done\nreplay storage done\nreplay storage done"

@@ -91,7 +91,7 @@ async fn every_block_that_an_alert_asks_for_works_as_written() -> Result<()> {
         let seen = match block.section {
             "exceptions-wait" => "NIGHT-2",
             "key-expires-soon" => "ik_dev_next",
-            "halted" => "deposit",
+            "halted" => "submit",
             "nonce-gap" => "fiatrails_sends_total",
             "paid-to-mined-burns-fast" => "fiatrails_signer_nonce_gap",
             _ => "",

@@ -70,7 +70,7 @@ fn leg(rig: &Rig, id: &str, (leg, is_final): (&str, bool), history: &str) {
     rig.sql(&format!(
         "insert into chain_legs (intent_id, tx_ref, preimage, leg, final) values ('\\x{id}', 'TX1', '{{}}', '{leg}', {is_final}) \
          on conflict (intent_id) do update set leg = excluded.leg, final = excluded.final; \
-         insert into leg_history (intent_id, from_leg, to_leg, cause) values ('\\x{id}', 'x', '{history}', 'test')"
+         insert into chain_leg_history (intent_id, from_leg, to_leg, cause) values ('\\x{id}', 'x', '{history}', 'test')"
     ));
 }
 
@@ -193,9 +193,9 @@ async fn an_executor_that_refuses_beside_a_healthy_lease_holder_changes_nothing(
     rig.sql(
         "insert into signers (address, next_nonce, lease_holder, lease_until) \
          select decode(repeat('11', 20), 'hex'), 0, gen_random_uuid(), now() + interval '1 hour'; \
-         insert into executor_heartbeats (instance, at, rpc_connected) \
+         insert into executor_heartbeats (instance, reported_at, rpc_connected) \
          select lease_holder, now() + interval '1 hour' - interval '1 second', true from signers; \
-         insert into executor_heartbeats (instance, at, rpc_connected, problem) \
+         insert into executor_heartbeats (instance, reported_at, rpc_connected, blocked_reason) \
          select gen_random_uuid(), now() + interval '1 hour', true, 'another chain'",
     );
     // The role of the gateway itself reads it.
@@ -207,7 +207,7 @@ async fn an_executor_that_refuses_beside_a_healthy_lease_holder_changes_nothing(
         beat.unwrap().problem
     };
     assert_eq!(said().await, None, "the holder is well");
-    rig.sql("update executor_heartbeats set problem = 'no gas' where problem is null");
+    rig.sql("update executor_heartbeats set blocked_reason = 'no gas' where blocked_reason is null");
     assert_eq!(said().await.as_deref(), Some("no gas"), "the holder counts");
     rig.sql("update signers set lease_until = now()");
     assert_eq!(said().await.as_deref(), Some("another chain"), "the youngest");

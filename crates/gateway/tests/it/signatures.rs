@@ -193,7 +193,7 @@ async fn the_last_use_of_a_key_is_written_down() {
         "the use is recorded",
         async || {
             // Beside it, the key that protects the stored answer.
-            let used = rig.sql("select count(*) from key_uses where key_id = 'ik_dev_0001'");
+            let used = rig.sql("select count(*) from api_key_usage where key_id = 'ik_dev_0001'");
             Ok((used == "1").then_some(()))
         },
     )

@@ -165,8 +165,8 @@ async fn what_nothing_came_of_is_sent_again_until_something_does() {
     ));
     rig.sql("insert into report_outcomes (report_id, tx_ref, outcome) select report_id, tx_ref, 'x' from mpesa_reports");
     // Due again at once, were they not settled.
-    rig.sql("update gateway_redrives set times = 0");
-    let times = || rig.sql("select coalesce(sum(times), 0) from gateway_redrives");
+    rig.sql("update gateway_redrives set redrive_count = 0");
+    let times = || rig.sql("select coalesce(sum(redrive_count), 0) from gateway_redrives");
     let seen = std::cell::RefCell::new((times(), tokio::time::Instant::now()));
     // Nothing is sent again once the executor and the callback service know.
     eventually(SOON, "re-drives end", async || {

@@ -138,7 +138,7 @@ impl Effects {
             }
             Step::Smaller(limit) => {
                 let mut change = item(ItemState::Ready).because("needs a smaller batch");
-                change.batch_limit = Some(limit);
+                change.max_batch_size = Some(limit);
                 self.items.push(change);
             }
             // Only once its block is final.

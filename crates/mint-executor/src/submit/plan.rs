@@ -80,7 +80,7 @@ pub fn make(
 ) -> Result<Plan, IllegalTransition> {
     let mut plan = Plan::default();
     let mut taken = HashSet::new();
-    let limit = items.first().and_then(|item| item.batch_limit);
+    let limit = items.first().and_then(|item| item.max_batch_size);
     for item in items {
         let Some(leg) = legs.iter_mut().find(|leg| leg.intent_id == item.intent_id) else {
             // A row that was added by hand: no intent of ours.
@@ -172,12 +172,12 @@ impl Plan {
                 (Order::Refund { reason: one }, Order::Refund { reason: other }) => one == other,
                 _ => true,
             });
-        item.batch_limit == limit && self.members.len() < room && alike
+        item.max_batch_size == limit && self.members.len() < room && alike
     }
 
     fn go(&mut self, item: &ItemRow, verified: Verified) {
         let mut change = ItemChange::to(item.message_id, ItemState::InAttempt);
-        change.batch_limit = item.batch_limit;
+        change.max_batch_size = item.max_batch_size;
         self.changes.push(change);
         self.members.push((item.message_id, verified));
     }
@@ -192,7 +192,7 @@ impl Plan {
         let mut change = ItemChange::to(item.message_id, ItemState::Ready)
             .because(why)
             .after(KEY_WAIT);
-        change.batch_limit = item.batch_limit;
+        change.max_batch_size = item.max_batch_size;
         self.changes.push(change);
     }
 

@@ -86,6 +86,6 @@ fn rest(item: &ItemRow, why: &str) -> ItemChange {
     let mut change = ItemChange::to(item.message_id, ItemState::Ready)
         .because(why)
         .after(REFUSED_WAIT);
-    change.batch_limit = item.batch_limit;
+    change.max_batch_size = item.max_batch_size;
     change
 }

@@ -47,7 +47,10 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
     assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
     assert_eq!(parked_classes(&world)?, "seal_invalid row_tampered");
     assert_eq!(world.count("select count(*) from attempts")?, 0);
-    assert_eq!(world.count("select count(*) from work_items where unsent")?, 2);
+    assert_eq!(
+        world.count("select count(*) from work_items where dead_letter_pending")?,
+        2
+    );
     Ok(())
 }
 

@@ -54,7 +54,7 @@ async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
     );
     let history = world
         .db
-        .sql("select string_agg(to_leg, ' ' order by id) from leg_history")?;
+        .sql("select string_agg(to_leg, ' ' order by id) from chain_leg_history")?;
     assert_eq!(history, "submitting escrowed executing executed executed_final");
     Ok(())
 }

@@ -26,7 +26,7 @@ const SECOND_KEY: &str = DEV_PRIVATE_KEYS[3];
 fn order(world: &World, rig: &Rig, key: usize, state: &str) -> Result<()> {
     let address = hex::encode(rig.ctx.keys[key].bytes());
     world.db.sql(&format!(
-        "insert into signer_orders values ('\\x{address}', '{state}', 'test', 'test') \
+        "insert into signer_admin_states values ('\\x{address}', '{state}', 'test', 'test') \
          on conflict (address) do update set state = excluded.state"
     ))?;
     Ok(())
@@ -413,7 +413,7 @@ async fn what_waits_beside_a_final_attempt_of_its_nonce_is_out_of_the_race() -> 
     rig.lead().await?;
     rig.deposit(&world, &intent).await?;
     world.db.sql(
-        "insert into attempts (signer, nonce, tx_hash, raw, command, state, replaces, fencing_token) \
+        "insert into attempts (signer, nonce, tx_hash, raw_transaction, command, state, replaces_attempt_id, fencing_token) \
          select signer, nonce, sha256(tx_hash), raw, command, 'signed', id, fencing_token from attempts",
     )?;
     rig.mine(&world, 6).await?;
@@ -445,7 +445,7 @@ async fn a_key_hears_what_was_refused_though_another_executor_takes_in_the_block
     assert!(items(&other.unrehearsed(other.key(), WorkCommand::Submit).await?) > 0);
     follower.mine(&world, 1).await?;
     watcher.look(&other.ctx).await?;
-    assert!(other.ctx.breakers.deposit.is_open(), "the escrow is paused");
+    assert!(other.ctx.breakers.submit.is_open(), "the escrow is paused");
     assert!(!other.ctx.breakers.execute.is_open() && !other.key().breaker.is_open());
     Ok(())
 }

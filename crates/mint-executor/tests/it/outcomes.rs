@@ -54,15 +54,15 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
     rig.look().await?;
     rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
-    assert!(rig.ctx.breakers.deposit.is_open());
+    assert!(rig.ctx.breakers.submit.is_open());
     assert!(
         !rig.ctx.breakers.execute.is_open(),
         "only the command that was refused"
     );
     assert_eq!(
-        world
-            .db
-            .sql("select state || coalesce(class, '') || coalesce(batch_limit, 64) from work_items")?,
+        world.db.sql(
+            "select state || coalesce(error_class, '') || coalesce(max_batch_size, 64) from work_items"
+        )?,
         "ready64"
     );
     assert!(rig.told().await?.is_empty());
@@ -89,11 +89,11 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     // Reverted as a whole, so without a log: it is asked about once it is overdue.
     rig.mine(&world, 4).await?;
     assert!(rig.key().breaker.is_open());
-    assert!(!rig.ctx.breakers.deposit.is_open(), "only that key's share waits");
+    assert!(!rig.ctx.breakers.submit.is_open(), "only that key's share waits");
     assert_eq!(
-        world
-            .db
-            .sql("select state || coalesce(class, '') || coalesce(batch_limit, 64) from work_items")?,
+        world.db.sql(
+            "select state || coalesce(error_class, '') || coalesce(max_batch_size, 64) from work_items"
+        )?,
         "ready64"
     );
     assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
@@ -215,7 +215,7 @@ async fn a_leg_that_nobody_listens_to_is_told_ever_more_rarely() -> Result<()> {
     let passed = |seconds: u32| {
         world.db.sql(&format!(
             "update chain_legs set updated_at = updated_at - interval '{seconds} s'; \
-             update executor_redrives set last_sent_at = last_sent_at - interval '{seconds} s'"
+             update outcome_redrives set last_sent_at = last_sent_at - interval '{seconds} s'"
         ))
     };
     let mut waits = Vec::new();

@@ -180,7 +180,7 @@ async fn the_process_takes_commands_from_the_broker_and_tells_outcomes() -> Resu
         run.world.minted(&run.ctx.chain, &intent.user).await?,
         intent.amount.get()
     );
-    let beat = "select rpc_connected and problem is null from executor_heartbeats";
+    let beat = "select rpc_connected and blocked_reason is null from executor_heartbeats";
     assert_eq!(run.world.db.sql(beat)?, "t");
     let most = f64::from(u32::try_from(run.ctx.tuning.max_in_flight)?);
     let limit = run.counter("fiatrails_signer_window_limit").await?;

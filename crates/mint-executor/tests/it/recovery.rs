@@ -129,7 +129,7 @@ async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
             matches!(back, ChainLeg::Submitting | ChainLeg::Executing),
             "depth {depth}: {back:?}"
         );
-        let history = "select count(*) from leg_history where cause like '%reorganised%'";
+        let history = "select count(*) from chain_leg_history where cause like '%reorganised%'";
         assert_eq!(world.count(history)?, 1, "history says so");
         rig.mine(&world, 4).await?;
         assert_eq!(

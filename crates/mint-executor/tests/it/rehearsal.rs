@@ -94,7 +94,7 @@ async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
     rig.look().await?;
     assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
-    assert!(rig.ctx.breakers.deposit.is_open() && !rig.ctx.breakers.execute.is_open());
+    assert!(rig.ctx.breakers.submit.is_open() && !rig.ctx.breakers.execute.is_open());
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
@@ -222,7 +222,7 @@ async fn a_node_that_lags_says_nothing() -> Result<()> {
     through.key().lease.send_replace(rig.key().lease_now());
     through.ctx.head.send_replace(*rig.ctx.head.borrow());
     through.send(WorkCommand::Submit, 1).await?;
-    assert!(!through.ctx.breakers.deposit.is_open());
+    assert!(!through.ctx.breakers.submit.is_open());
     Ok(())
 }
 

@@ -245,7 +245,9 @@ impl World {
     /// The holder hangs for longer than its lease.
     pub fn let_the_leases_end(&self) -> Result<()> {
         self.db.sql("update signers set lease_until = now()")?;
-        self.db.sql("update follower set lease_until = now()").map(drop)
+        self.db
+            .sql("update block_follower_lease set lease_until = now()")
+            .map(drop)
     }
 
     /// As if those that rest had rested for long enough.

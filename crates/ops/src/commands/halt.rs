@@ -11,7 +11,7 @@ use crate::output::{Output, Style};
 
 /// Stop one kind of work at once; without arguments, show what is stopped
 ///
-/// intake: the gateway refuses new intents (callbacks go on). deposit, execute, refund: the executor leaves those
+/// intake: the gateway refuses new intents (callbacks go on). submit, execute, refund: the executor leaves those
 /// commands in their queue; nothing is lost and no attempt is burnt. Every change is audited.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -19,7 +19,7 @@ use crate::output::{Output, Style};
     fiatrails halt execute --reason 'mint without payment, INC-42'\n  \
     fiatrails resume execute --reason 'INC-42 closed'")]
 pub struct Halt {
-    /// What to stop: intake, deposit, execute or refund
+    /// What to stop: intake, submit, execute or refund
     #[arg(requires = "reason")]
     scope: Option<Scope>,
     /// Why, for the audit log
@@ -31,7 +31,7 @@ pub struct Halt {
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  fiatrails resume execute --reason 'INC-42 closed'")]
 pub struct Resume {
-    /// What to let go on: intake, deposit, execute or refund
+    /// What to let go on: intake, submit, execute or refund
     scope: Scope,
     /// Why, for the audit log
     #[arg(long)]

@@ -28,7 +28,7 @@ pub enum Restore {
     Finish(Finish),
 }
 
-/// Halt intake, deposits, executes and refunds
+/// Halt intake, submits, executes and refunds
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  fiatrails restore begin --reason 'INC-42: disk lost'")]
 pub struct Begin {
@@ -142,7 +142,7 @@ pub async fn run(context: &Context, out: &mut Output, command: &Restore) -> Resu
 async fn begin(context: &Context, out: &mut Output, args: &Begin) -> Result<Verdict> {
     turn_all(context, true, &args.reason).await?;
     out.show(&serde_json::json!({ "halted": true }), |page| {
-        page.styled(Style::Warn, "intake, deposit, execute and refund are halted");
+        page.styled(Style::Warn, "intake, submit, execute and refund are halted");
         page.line("start the services, then: fiatrails restore check");
     })?;
     Ok(Verdict::Yes)
@@ -166,7 +166,7 @@ async fn finish(context: &Context, out: &mut Output, args: &Finish) -> Result<Ve
     out.show(&report, |page| {
         describe(page, &report);
         if report.clean {
-            page.styled(Style::Good, "intake, deposit, execute and refund go on");
+            page.styled(Style::Good, "intake, submit, execute and refund go on");
         } else {
             page.styled(Style::Warn, "everything stays halted");
         }

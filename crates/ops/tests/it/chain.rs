@@ -64,7 +64,7 @@ async fn compliance_is_set_on_chain_and_audited() -> Result<()> {
         "{risky}"
     );
     assert_eq!(cli.run(&["compliance", "show", USER])?.code, 1);
-    let audit = database.sql("select act || ' ' || why from audit_log order by id")?;
+    let audit = database.sql("select action || ' ' || reason from audit_log order by id")?;
     assert!(
         audit.ends_with("compliance.set case 7\ncompliance.set.done case 7"),
         "{audit}"

@@ -21,7 +21,7 @@ async fn migrate_makes_the_schema_and_logins_that_can_do_only_their_service() ->
     let mut cli = Cli::new().with("DATABASE_URL", database.url());
     let planned = cli.json(&["migrate", "--dry-run"])?;
     assert!(
-        planned["migrations"].as_array().is_some_and(|m| m.len() >= 5),
+        planned["migrations"].as_array().is_some_and(|m| !m.is_empty()),
         "{planned}"
     );
     let early = cli.run(&["migrate", "--login-roles"])?;
@@ -111,8 +111,8 @@ async fn halt_and_resume_are_audited_and_need_a_reason() -> Result<()> {
         Some((true.into(), "tester".into()))
     );
     cli.ok(&["--as", "anna", "resume", "execute", "--reason", "closed"])?;
-    let audit =
-        database.sql("select who || ' ' || act || ' ' || target || ' ' || why from audit_log order by id")?;
+    let audit = database
+        .sql("select actor || ' ' || action || ' ' || target || ' ' || reason from audit_log order by id")?;
     assert_eq!(audit, "tester halt execute INC-42\nanna resume execute closed");
     let nobody = Cli::new()
         .on(&database)?
@@ -170,7 +170,7 @@ async fn a_key_is_born_narrowed_secret_and_audited_and_dies_with_its_file() -> R
     let shown = cli.ok(&["keys", "add", "mpesa", "--kid", "mk_1", "--print-secret"])?;
     let mpesa = std::fs::read_to_string(dir.path().join("callback/mpesa/mk_1"))?;
     assert!(shown.contains(mpesa.trim()));
-    database.sql("insert into key_uses values ('ik_acme_1', '2026-01-01T00:00:00Z')")?;
+    database.sql("insert into api_key_usage values ('ik_acme_1', '2026-01-01T00:00:00Z')")?;
     let listed = cli.json(&["keys", "list"])?;
     let line = listed
         .as_array()
@@ -196,7 +196,7 @@ async fn a_key_is_born_narrowed_secret_and_audited_and_dies_with_its_file() -> R
         "revoked"
     );
     assert_eq!(
-        database.sql("select count(*) from audit_log where act like 'keys.%'")?,
+        database.sql("select count(*) from audit_log where action like 'keys.%'")?,
         "3"
     );
     Ok(())
@@ -289,7 +289,7 @@ fn report_row(id: &str, tx_ref: &str, key_id: &str, late: bool) -> String {
 async fn an_exception_is_resolved_once_with_a_text() -> Result<()> {
     let (database, cli) = fixture().await?;
     database.sql(
-        "insert into exceptions (kind, tx_ref, receipt, amount_shillings, detail, holds) \
+        "insert into exceptions (kind, tx_ref, receipt, amount_shillings, detail, is_hold) \
          values ('owed_to_payer', 'TX1', 'NLJ7RT61SV', 150, 'refunded after payment', true)",
     )?;
     let listed = cli.json(&["exceptions", "list"])?;
@@ -312,7 +312,7 @@ async fn an_exception_is_resolved_once_with_a_text() -> Result<()> {
     let row = database.sql("select resolved_by || ': ' || resolution from exceptions")?;
     assert_eq!(row, "tester: reversed by NLK1");
     assert_eq!(
-        database.sql("select target || ' ' || why from audit_log")?,
+        database.sql("select target || ' ' || reason from audit_log")?,
         "TX1 reversed by NLK1"
     );
     assert!(cli.ok(&["exceptions", "list"])?.contains("nothing is open"));
@@ -341,7 +341,7 @@ async fn an_intent_is_shown_from_every_table_and_an_orphan_too() -> Result<()> {
     );
     database.sql("insert into decisions (tx_ref, payment_leg) values ('TX1', 'confirmed')")?;
     database.sql(
-        "insert into exceptions (kind, tx_ref, detail, holds) values ('mismatch', 'TX1', 'odd', true)",
+        "insert into exceptions (kind, tx_ref, detail, is_hold) values ('mismatch', 'TX1', 'odd', true)",
     )?;
     let value = cli.json(&["intent", "show", &format!("0x{id}")])?;
     assert_eq!(
@@ -389,7 +389,7 @@ async fn an_intent_is_shown_from_every_table_and_an_orphan_too() -> Result<()> {
     // Minted and final once, until a fork past final took it back.
     database.sql(&format!(
         "insert into chain_legs (intent_id, tx_ref, preimage, leg) values ('\\x{id}', 'TX1', '', 'escrowed'); \
-         insert into leg_history (intent_id, from_leg, to_leg, cause) values \
+         insert into chain_leg_history (intent_id, from_leg, to_leg, cause) values \
          ('\\x{id}', 'executed', 'executed_final', 'x'), ('\\x{id}', 'executed_final', 'escrowed', 'x')"
     ))?;
     let value = cli.json(&["intent", "show", "TX1"])?;

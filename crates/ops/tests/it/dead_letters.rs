@@ -66,7 +66,7 @@ async fn an_entry_tells_its_story_and_is_replayed_as_a_new_sealed_message() -> R
     assert!(rig.cli.ok(&["dlq", "list"])?.contains("nothing is parked"));
     let audit = rig
         .database
-        .sql("select who || ' ' || act || ' ' || why from audit_log order by id")?;
+        .sql("select actor || ' ' || action || ' ' || reason from audit_log order by id")?;
     assert_eq!(
         audit,
         "tester dlq.replay RPC was down\ntester dlq.replay.done RPC was down"
@@ -328,7 +328,7 @@ async fn entries_are_found_by_reference_age_and_text_and_counted_and_exported() 
     assert_eq!(lines[0]["payload"]["body"]["intent"]["txRef"], lines[0]["txRef"]);
     assert_eq!(
         rig.database
-            .sql("select act || ' ' || why from audit_log order by id")?,
+            .sql("select action || ' ' || reason from audit_log order by id")?,
         "dlq.export INC-42\ndlq.export.done INC-42"
     );
     assert_eq!(count(&[])?, 4, "looking takes nothing away");

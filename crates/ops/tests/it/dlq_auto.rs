@@ -91,10 +91,10 @@ async fn the_automatic_replay_gives_a_message_up_and_stops_when_nothing_helps() 
     );
     let audit = rig
         .database
-        .sql("select why from audit_log where act = 'dlq.auto.open'")?;
+        .sql("select reason from audit_log where action = 'dlq.auto.open'")?;
     assert_eq!(audit, "too many replays came back");
     rig.database
-        .sql("update dead_letter_acts set came_back_at = came_back_at - interval '16 minutes'")?;
+        .sql("update dead_letter_actions set parked_again_at = parked_again_at - interval '16 minutes'")?;
     assert_eq!(auto("5")?["replayed"], 2, "rested");
     Ok(())
 }
@@ -137,7 +137,7 @@ async fn the_automatic_replay_runs_until_stopped_and_shows_its_decisions() -> Re
     assert!(status.success(), "{status:?}");
     let audit = rig
         .database
-        .sql("select act from audit_log where act like 'dlq.auto%' order by id")?;
+        .sql("select action from audit_log where action like 'dlq.auto%' order by id")?;
     assert_eq!(audit, "dlq.auto\ndlq.auto.done");
     Ok(())
 }

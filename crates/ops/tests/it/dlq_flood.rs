@@ -70,7 +70,7 @@ async fn a_flood_of_100_000_entries_leaves_listing_and_replay_usable() -> Result
     assert_eq!(column(&left, "txRef"), ["RARE-1"]);
     let written = rig
         .database
-        .sql("select count(distinct new_message_id) from dead_letter_acts where state = 'done'")?;
+        .sql("select count(distinct new_message_id) from dead_letter_actions where state = 'done'")?;
     assert_eq!(written, FLOOD.to_string(), "every replay is on record");
     Ok(())
 }

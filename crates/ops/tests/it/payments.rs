@@ -58,7 +58,7 @@ async fn an_accepted_late_report_goes_out_once_as_a_sealed_message() -> Result<(
     );
     assert_eq!(database.sql("select count(*) from ops_outbox")?, "0");
     assert_eq!(
-        database.sql("select count(*) from audit_log where act = 'payments.accept'")?,
+        database.sql("select count(*) from audit_log where action = 'payments.accept'")?,
         "1"
     );
     assert_eq!(cli.json(&["payments", "late"])?, serde_json::json!([]));

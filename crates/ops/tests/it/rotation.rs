@@ -138,7 +138,7 @@ async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> 
     assert!(!file.exists());
     assert_eq!(
         rig.database
-            .sql("select target from audit_log where act = 'keys.retire'")?,
+            .sql("select target from audit_log where action = 'keys.retire'")?,
         OLD
     );
     Ok(())
@@ -240,7 +240,7 @@ async fn a_database_login_is_renewed_beside_the_old_one() -> Result<()> {
         "the old password is refused"
     );
     assert_eq!(testkit::postgres::psql(new_url.trim(), "select 1")?.trim(), "1");
-    let said = database.sql("select string_agg(act, ' ' order by id) from audit_log")?;
+    let said = database.sql("select string_agg(action, ' ' order by id) from audit_log")?;
     assert_eq!(said, "logins.rotate logins.retire");
     assert!(
         url_as(&new_url, new, "wrong").is_ok_and(|url| testkit::postgres::psql(&url, "select 1").is_err())

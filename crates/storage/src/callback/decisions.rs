@@ -19,10 +19,10 @@ statements! {
     LOCK =
         "insert into decisions as d (tx_ref) values ($1) \
          on conflict (tx_ref) do update set tx_ref = excluded.tx_ref \
-         returning d.tx_ref, d.intent_id, d.chain_leg, d.chain_final, d.chain_sequence, d.payment_leg, d.refused, \
-         d.live_command, d.live_message_id, d.live_since, d.refund_commanded, d.redrives, d.version";
+         returning d.tx_ref, d.intent_id, d.chain_leg, d.chain_final, d.outcome_sequence, d.payment_leg, d.mint_refused, \
+         d.live_command, d.live_message_id, d.live_since, d.refund_commanded, d.redrive_count, d.version";
     // Read after the lock is held, so that it sees what the last holder committed.
-    HELD = "select exists (select from exceptions where tx_ref = $1 and holds and resolved_at is null) as held";
+    HELD = "select exists (select from exceptions where tx_ref = $1 and is_hold and resolved_at is null) as held";
     ATTEMPTED =
         "select exists (select from attempt_items t join attempts a on a.id = t.attempt_id \
          where t.intent_id = $1 and a.command = 'submit') as attempted";
@@ -30,15 +30,15 @@ statements! {
         "select intent_id, chain_id, escrow, depositor, user_address, amount::text as amount, country_code, tx_ref, \
          created_at, trace_parent from mint_intents where tx_ref = $1";
     SAVE =
-        "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, chain_sequence = $6, payment_leg = $7, \
-         refused = $8, live_command = $9, live_message_id = $10, \
+        "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, outcome_sequence = $6, payment_leg = $7, \
+         mint_refused = $8, live_command = $9, live_message_id = $10, \
          live_since = case when $10::uuid is null then null \
          when live_message_id is distinct from $10 then clock_timestamp() else live_since end, \
-         refund_commanded = $11, redrives = $12, version = version + 1, updated_at = clock_timestamp() \
+         refund_commanded = $11, redrive_count = $12, version = version + 1, updated_at = clock_timestamp() \
          where tx_ref = $1 and version = $2";
     HISTORY =
-        "insert into decision_history (tx_ref, at, what, cause, message_id) \
-         select $1::text, clock_timestamp(), what, $3::text, $4::uuid from unnest($2::text[]) with ordinality as t(what, n) order by n";
+        "insert into decision_history (tx_ref, occurred_at, event, cause, message_id) \
+         select $1::text, clock_timestamp(), event, $3::text, $4::uuid from unnest($2::text[]) with ordinality as t(event, n) order by n";
 }
 
 /// The command the row holds, and the message it went out as.
@@ -144,7 +144,7 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
     let intent_id: Option<&[u8]> = reader.get("intent_id")?;
     let intent_id = intent_id.map(IntentId::from_slice).transpose();
     let (leg, is_final): (&str, bool) = (reader.get("chain_leg")?, reader.get("chain_final")?);
-    let sequence: Option<i64> = reader.get("chain_sequence")?;
+    let sequence: Option<i64> = reader.get("outcome_sequence")?;
     let sequence = sequence.map(u64::try_from).transpose();
     let command: Option<&str> = reader.get("live_command")?;
     let message_id: Option<Uuid> = reader.get("live_message_id")?;
@@ -164,12 +164,12 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
         intent_id: intent_id.map_err(|error| reader.corrupt("intent_id", &error))?,
         chain: ChainLeg::from_stored(leg, is_final)
             .ok_or_else(|| reader.corrupt("chain_leg", &"not a leg we ever wrote"))?,
-        chain_sequence: sequence.map_err(|error| reader.corrupt("chain_sequence", &error))?,
+        chain_sequence: sequence.map_err(|error| reader.corrupt("outcome_sequence", &error))?,
         payment: reader.parse("payment_leg")?,
-        refused: reader.get("refused")?,
+        refused: reader.get("mint_refused")?,
         live,
         refund_commanded: reader.get("refund_commanded")?,
-        redrives: reader.get("redrives")?,
+        redrives: reader.get("redrive_count")?,
         version: reader.get("version")?,
     })
 }

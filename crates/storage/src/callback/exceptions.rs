@@ -13,7 +13,7 @@ use crate::session::{Session, execute, query, query_one};
 statements! {
     // The same trouble is opened once; `$8` says whether it may come again after a person resolved it.
     OPEN =
-        "insert into exceptions (kind, tx_ref, intent_id, receipt, amount_shillings, detail, holds) \
+        "insert into exceptions (kind, tx_ref, intent_id, receipt, amount_shillings, detail, is_hold) \
          select $1::text, $2::text, $3::bytea, $4::text, $5::text::numeric, $6::text, $7::boolean \
          where $8::boolean or not exists (select from exceptions \
          where kind = $1 and tx_ref = $2 and coalesce(receipt, '') = coalesce($4, '')) \

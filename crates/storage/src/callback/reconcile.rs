@@ -38,7 +38,7 @@ statements! {
           from payments p join decisions d on d.tx_ref = p.tx_ref, quiet \
           where p.is_first and d.payment_leg = 'confirmed' and not d.chain_final \
           and d.chain_leg not in ('rejected', 'dropped') and p.processed_at < since - interval '1 hour' \
-          and not exists (select from exceptions e where e.tx_ref = p.tx_ref and e.holds and e.resolved_at is null) \
+          and not exists (select from exceptions e where e.tx_ref = p.tx_ref and e.is_hold and e.resolved_at is null) \
           limit $2) \
          union all \
          (select 'direct_deposit', '0x' || encode(e.intent_id, 'hex'), 'a deposit that did not come through us' \
@@ -64,7 +64,7 @@ statements! {
          when exists (select from exceptions e where e.kind = 'owed_to_payer' and e.receipt = p.receipt) then 'owed' \
          when not p.is_first then 'unknown' \
          when d.chain_leg = 'executed' and d.chain_final and d.payment_leg = 'confirmed' then 'minted' \
-         when exists (select from exceptions e where e.tx_ref = p.tx_ref and e.holds) then 'held' \
+         when exists (select from exceptions e where e.tx_ref = p.tx_ref and e.is_hold) then 'held' \
          when d.payment_leg = 'mismatched' then 'held' \
          when d.payment_leg = 'confirmed' and d.chain_leg not in ('rejected', 'dropped') \
          and not (d.chain_leg = 'refunded' and d.chain_final) then 'in_flight' \

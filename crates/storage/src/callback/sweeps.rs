@@ -25,7 +25,7 @@ statements! {
     TO_REDRIVE =
         "select d.tx_ref, d.live_message_id from decisions d left join chain_legs l on l.intent_id = d.intent_id \
          where d.live_command is not null \
-         and d.live_since < clock_timestamp() - $1::float8 * power(2, least(d.redrives, 6)) * interval '1 second' \
+         and d.live_since < clock_timestamp() - $1::float8 * power(2, least(d.redrive_count, 6)) * interval '1 second' \
          and (l.intent_id is null or (l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
          and l.updated_at < clock_timestamp() - $1::float8 * interval '1 second')) \
          and not exists (select from work_items w where w.intent_id = d.intent_id and w.state in ('ready', 'in_attempt')) \
@@ -36,7 +36,7 @@ statements! {
     UNDECIDED =
         "select d.tx_ref from decisions d \
          where d.live_command is null and d.intent_id is not null \
-         and ((d.chain_leg = 'escrowed' and (d.refused or d.payment_leg in ('confirmed', 'declined', 'expired'))) \
+         and ((d.chain_leg = 'escrowed' and (d.mint_refused or d.payment_leg in ('confirmed', 'declined', 'expired'))) \
          or (d.chain_leg = 'escrowed' and d.payment_leg = 'mismatched' and exists (select from exceptions e \
          where e.tx_ref = d.tx_ref and e.kind = 'amount_mismatch' and e.resolved_at is not null)) \
          or (d.chain_leg in ('queued', 'submitting') and d.payment_leg in ('declined', 'expired') \
@@ -46,7 +46,7 @@ statements! {
          and exists (select from payments p where p.tx_ref = d.tx_ref and p.is_first) \
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment'))) \
          and d.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
-         and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.holds and e.resolved_at is null) \
+         and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.is_hold and e.resolved_at is null) \
          order by random() limit $2";
     // Payments without an intent, past the time in which they are matched.
     OLD_ORPHANS =

@@ -14,17 +14,17 @@ use crate::session::{Session, execute, query, query_one};
 
 statements! {
     INSERT =
-        "insert into attempts (signer, nonce, tx_hash, raw, command, state, replaces, fencing_token) \
+        "insert into attempts (signer, nonce, tx_hash, raw_transaction, command, state, replaces_attempt_id, fencing_token) \
          values ($1, $2, $3, $4, $5, 'signed', $6, $7) returning id";
     INSERT_ITEMS =
         "insert into attempt_items (attempt_id, position, message_id, intent_id) \
          select $1::bigint, t.n - 1, t.message_id, t.intent_id \
          from unnest($2::uuid[], $3::bytea[]) with ordinality as t(message_id, intent_id, n)";
     OPEN =
-        "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
+        "select id, signer, nonce, tx_hash, raw_transaction, command, block_number from attempts \
          where state = 'signed' order by signer, nonce, id";
     OPEN_OF =
-        "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
+        "select id, signer, nonce, tx_hash, raw_transaction, command, block_number from attempts \
          where signer = $1 and state = 'signed' order by nonce, id";
     OPEN_COUNT =
         "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed' and nonce >= $2";
@@ -33,10 +33,10 @@ statements! {
          coalesce(extract(epoch from clock_timestamp() - min(t.created_at)), 0)::float8 as oldest \
          from signers s left join attempts t on t.signer = s.address and t.state = 'signed' group by s.address";
     BY_HASH =
-        "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
+        "select id, signer, nonce, tx_hash, raw_transaction, command, block_number from attempts \
          where tx_hash = any($1::bytea[]) order by signer, nonce, id for update";
     BY_ID =
-        "select id, signer, nonce, tx_hash, raw, command, block_number from attempts \
+        "select id, signer, nonce, tx_hash, raw_transaction, command, block_number from attempts \
          where id = any($1::bigint[]) order by signer, nonce, id for update";
     ITEMS =
         "select attempt_id, message_id, intent_id, outcome from attempt_items \
@@ -380,7 +380,7 @@ fn read_row(row: &Row) -> Result<AttemptRow, StorageError> {
         signer: reader.bytes("signer")?,
         nonce: reader.unsigned("nonce")?,
         tx_hash: reader.bytes("tx_hash")?,
-        raw: reader.get("raw")?,
+        raw: reader.get("raw_transaction")?,
         command: reader.get("command")?,
         block_number: block
             .map(u64::try_from)

@@ -14,7 +14,7 @@ statements! {
     RECENT = "select number, hash, parent_hash from blocks order by number desc limit $1";
     HASH = "select hash from blocks where number = $1";
     INSERT =
-        "insert into blocks (number, hash, parent_hash, at) values ($1, $2, $3, to_timestamp($4::float8))";
+        "insert into blocks (number, hash, parent_hash, block_time) values ($1, $2, $3, to_timestamp($4::float8))";
     DROP_AFTER = "delete from blocks where number > $1";
     PRUNE = "delete from blocks where number < $1";
     INSERT_EVENTS =

@@ -11,15 +11,15 @@ use crate::session::{Session, execute, query_opt};
 
 statements! {
     ACQUIRE =
-        "update follower set lease_holder = $1, lease_until = clock_timestamp() + $2::float8 * interval '1 second', \
+        "update block_follower_lease set lease_holder = $1, lease_until = clock_timestamp() + $2::float8 * interval '1 second', \
          fencing_token = fencing_token + 1 \
          where lease_until is null or lease_until < clock_timestamp() or lease_holder = $1 returning fencing_token";
     RENEW =
-        "update follower set lease_until = clock_timestamp() + $3::float8 * interval '1 second' \
+        "update block_follower_lease set lease_until = clock_timestamp() + $3::float8 * interval '1 second' \
          where lease_holder = $1 and fencing_token = $2 and lease_until >= clock_timestamp()";
-    RELEASE = "update follower set lease_until = null where lease_holder = $1 and fencing_token = $2";
+    RELEASE = "update block_follower_lease set lease_until = null where lease_holder = $1 and fencing_token = $2";
     CHECK =
-        "select from follower where lease_holder = $1 and fencing_token = $2 and lease_until >= clock_timestamp() \
+        "select from block_follower_lease where lease_holder = $1 and fencing_token = $2 and lease_until >= clock_timestamp() \
          for update";
     // Nobody signs while a block is taken in: both move the same items and legs.
     STAND_STILL = "select from signers order by address for update";

@@ -8,14 +8,14 @@ use crate::session::{Session, execute, query_one};
 
 statements! {
     BEAT =
-        "insert into executor_heartbeats (instance, at, rpc_connected, rpc_latency_ms, head, problem) \
+        "insert into executor_heartbeats (instance, reported_at, rpc_connected, rpc_latency_ms, head, blocked_reason) \
          values ($1, clock_timestamp(), $2, $3, $4, $5) on conflict (instance) do update set \
-         at = excluded.at, rpc_connected = excluded.rpc_connected, rpc_latency_ms = excluded.rpc_latency_ms, \
-         head = excluded.head, problem = excluded.problem";
-    SWEEP = "delete from executor_heartbeats where at < clock_timestamp() - interval '10 minutes'";
+         reported_at = excluded.reported_at, rpc_connected = excluded.rpc_connected, rpc_latency_ms = excluded.rpc_latency_ms, \
+         head = excluded.head, blocked_reason = excluded.blocked_reason";
+    SWEEP = "delete from executor_heartbeats where reported_at < clock_timestamp() - interval '10 minutes'";
     SEES_FURTHER =
-        "select exists (select from executor_heartbeats where instance <> $1 and rpc_connected and problem is null \
-                        and head > $2 and at > clock_timestamp() - interval '10 seconds') as found";
+        "select exists (select from executor_heartbeats where instance <> $1 and rpc_connected and blocked_reason is null \
+                        and head > $2 and reported_at > clock_timestamp() - interval '10 seconds') as found";
     LEAVE = "delete from executor_heartbeats where instance = $1";
 }
 

@@ -47,10 +47,10 @@ statements! {
     READY =
         "with ring as materialized \
          (select s.address, row_number() over (order by s.address) - 1 as place, count(*) over () as size \
-          from signers s left join signer_orders o on o.address = s.address \
+          from signers s left join signer_admin_states o on o.address = s.address \
           where s.lease_until >= clock_timestamp() and coalesce(o.state, 'active') = 'active'), \
          held as materialized (select distinct signer from attempts where state in ('signed', 'mined')) \
-         select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.batch_limit, \
+         select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.max_batch_size, \
          extract(epoch from clock_timestamp())::float8 as db_now \
          from ring r, work_items w join chain_legs l on l.intent_id = w.intent_id \
          where r.address = $4 and w.command = $1 and w.state = 'ready' and w.not_before <= clock_timestamp() \
@@ -59,23 +59,23 @@ statements! {
               and (l.signer is null or l.signer not in (select address from ring) and l.signer not in (select signer from held))) \
          order by w.created_at, w.message_id limit $3 for update of w skip locked";
     LOCK =
-        "select message_id, intent_id, command, state, envelope, batch_limit, \
+        "select message_id, intent_id, command, state, envelope, max_batch_size, \
          extract(epoch from clock_timestamp())::float8 as db_now \
          from work_items where message_id = any($1::uuid[]) order by message_id for update";
     UNSENT =
-        "select message_id, intent_id, command, state, envelope, batch_limit, class, reason, \
+        "select message_id, intent_id, command, state, envelope, max_batch_size, error_class, reason, \
          extract(epoch from clock_timestamp())::float8 as db_now, \
          (select count(*) from attempt_items i where i.message_id = w.message_id) as attempts, \
          (select a.tx_hash from attempt_items i join attempts a on a.id = i.attempt_id \
           where i.message_id = w.message_id order by a.id desc limit 1) as last_tx \
-         from work_items w where unsent order by updated_at limit $1";
-    SENT = "update work_items set unsent = false where message_id = any($1::uuid[])";
+         from work_items w where dead_letter_pending order by updated_at limit $1";
+    SENT = "update work_items set dead_letter_pending = false where message_id = any($1::uuid[])";
     UPDATE =
-        "update work_items w set state = c.state, reason = c.reason, batch_limit = c.batch_limit, class = c.class, \
-         not_before = clock_timestamp() + c.wait * interval '1 second', unsent = (c.state = 'parked'), \
+        "update work_items w set state = c.state, reason = c.reason, max_batch_size = c.max_batch_size, error_class = c.error_class, \
+         not_before = clock_timestamp() + c.wait * interval '1 second', dead_letter_pending = (c.state = 'parked'), \
          updated_at = clock_timestamp() \
          from unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::float8[], $6::text[]) \
-         as c(message_id, state, reason, batch_limit, wait, class) where w.message_id = c.message_id";
+         as c(message_id, state, reason, max_batch_size, wait, error_class) where w.message_id = c.message_id";
     UNDER_WAY =
         "select distinct intent_id from work_items where intent_id = any($1::bytea[]) and state = 'in_attempt'";
     OPEN = "select command, count(*) as items from work_items where state in ('ready', 'in_attempt') group by command";
@@ -96,7 +96,7 @@ pub struct ItemRow {
     pub intent_id: IntentId,
     pub command: WorkCommand,
     pub envelope: Vec<u8>,
-    pub batch_limit: Option<u32>,
+    pub max_batch_size: Option<u32>,
     /// The database's clock at the reading, unix seconds.
     pub db_now: f64,
 }
@@ -126,7 +126,7 @@ pub struct ItemChange {
     pub message_id: MessageId,
     pub state: ItemState,
     pub reason: Option<String>,
-    pub batch_limit: Option<u32>,
+    pub max_batch_size: Option<u32>,
     pub wait: Duration,
     /// Of what is parked.
     pub class: Option<&'static str>,
@@ -138,7 +138,7 @@ impl ItemChange {
             message_id,
             state,
             reason: None,
-            batch_limit: None,
+            max_batch_size: None,
             wait: Duration::ZERO,
             class: None,
         }
@@ -239,7 +239,7 @@ pub async fn update(tx: &Transaction<'_>, changes: &[ItemChange]) -> Result<(), 
     let reasons: Vec<Option<&str>> = changes.iter().map(|c| c.reason.as_deref()).collect();
     let limits: Vec<Option<i32>> = changes
         .iter()
-        .map(|c| c.batch_limit.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
+        .map(|c| c.max_batch_size.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
         .collect();
     let waits: Vec<f64> = changes.iter().map(|c| c.wait.as_secs_f64()).collect();
     let classes: Vec<Option<&str>> = changes.iter().map(|c| c.class).collect();
@@ -253,7 +253,7 @@ pub async fn unsent(session: &impl Session, limit: u32) -> Result<Vec<UnsentItem
         .map(|row| {
             let item = read_row(row)?;
             let reader = Reader::new(row, "work_items", item.message_id);
-            let class: Option<String> = reader.get("class")?;
+            let class: Option<String> = reader.get("error_class")?;
             let reason: Option<String> = reader.get("reason")?;
             let attempts = reader.unsigned("attempts")?;
             let last_tx: Option<&[u8]> = reader.get("last_tx")?;
@@ -290,13 +290,13 @@ fn read_row(row: &tokio_postgres::Row) -> Result<ItemRow, StorageError> {
     let reader = Reader::new(row, "work_items", message_id);
     let intent: &[u8] = reader.get("intent_id")?;
     let command: &str = reader.get("command")?;
-    let limit: Option<i32> = reader.get("batch_limit")?;
+    let limit: Option<i32> = reader.get("max_batch_size")?;
     Ok(ItemRow {
         message_id,
         intent_id: IntentId::from_slice(intent).map_err(|e| reader.corrupt("intent_id", &e))?,
         command: WorkCommand::from_stored(command).ok_or_else(|| reader.corrupt("command", &command))?,
         envelope: reader.get("envelope")?,
-        batch_limit: limit.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
+        max_batch_size: limit.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
         db_now: reader.get("db_now")?,
     })
 }

@@ -37,7 +37,7 @@ statements! {
          $8::text[]) as c(intent_id, version, leg, final, signer, tx_hash, block_number, reason) \
          where l.intent_id = c.intent_id and l.version = c.version";
     HISTORY =
-        "insert into leg_history (intent_id, at, from_leg, to_leg, cause, tx_hash, message_id) \
+        "insert into chain_leg_history (intent_id, occurred_at, from_leg, to_leg, cause, tx_hash, message_id) \
          select t.intent_id, clock_timestamp(), t.from_leg, t.to_leg, t.cause, t.tx_hash, t.message_id \
          from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::uuid[]) \
          with ordinality as t(intent_id, from_leg, to_leg, cause, tx_hash, message_id, n) order by t.n";

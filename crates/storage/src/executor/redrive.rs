@@ -17,22 +17,22 @@ statements! {
         "select l.intent_id, l.tx_ref, l.preimage, l.leg, l.final, l.signer, l.tx_hash, l.block_number, l.reason, \
          l.version, l.trace_parent, extract(epoch from clock_timestamp() - l.updated_at)::float8 as quiet \
          from chain_legs l left join decisions d on d.tx_ref = l.tx_ref \
-         left join executor_redrives r on r.intent_id = l.intent_id and r.leg_version = l.version \
+         left join outcome_redrives r on r.intent_id = l.intent_id and r.leg_version = l.version \
          where l.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
          and (l.leg in ('escrowed', 'rejected', 'dropped') or (l.leg in ('executed', 'refunded') and l.final)) \
          and (d.tx_ref is null or d.chain_leg is distinct from l.leg \
               or (l.final and not d.chain_final) \
-              or (l.leg = 'escrowed' and l.reason = 'not_compliant' and not d.refused)) \
+              or (l.leg = 'escrowed' and l.reason = 'not_compliant' and not d.mint_refused)) \
          and (d.updated_at is null or d.updated_at < clock_timestamp() - $1::float8 * interval '1 second') \
          and (r.last_sent_at is null or r.last_sent_at < clock_timestamp() \
-              - least($1::float8 * power(2, least(r.times, 12)), greatest($1::float8, 3600)) * interval '1 second') \
+              - least($1::float8 * power(2, least(r.redrive_count, 12)), greatest($1::float8, 3600)) * interval '1 second') \
          and not exists (select from executor_outbox o where o.subject = '0x' || encode(l.intent_id, 'hex')) \
          order by r.last_sent_at nulls first, l.updated_at limit $2";
     TOLD =
-        "insert into executor_redrives as r (intent_id, leg_version, times, last_sent_at) \
+        "insert into outcome_redrives as r (intent_id, leg_version, redrive_count, last_sent_at) \
          select l.intent_id, l.version, 1, clock_timestamp() from chain_legs l where l.intent_id = any($1::bytea[]) \
          on conflict (intent_id) do update set leg_version = excluded.leg_version, last_sent_at = excluded.last_sent_at, \
-         times = case when r.leg_version = excluded.leg_version then r.times + 1 else 1 end";
+         redrive_count = case when r.leg_version = excluded.leg_version then r.redrive_count + 1 else 1 end";
     // Nothing may be deposited any more, and no deposit of theirs is at work. Drawn at random: some may have to wait
     // for a transaction that is not final.
     STRANDED =

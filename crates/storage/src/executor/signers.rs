@@ -19,7 +19,7 @@ statements! {
         "update signers set lease_holder = $2, lease_until = clock_timestamp() + $3::float8 * interval '1 second', \
          fencing_token = fencing_token + 1 \
          where address = $1 and (lease_until is null or lease_until < clock_timestamp() or lease_holder = $2) \
-         and (not exists (select from signer_orders o where o.address = $1 and o.state = 'retired') \
+         and (not exists (select from signer_admin_states o where o.address = $1 and o.state = 'retired') \
               or exists (select from attempts t where t.signer = $1 and t.state = 'signed')) \
          returning fencing_token";
     TAKEN =
@@ -40,7 +40,7 @@ statements! {
     // A key outside the ring none of whose transactions can be mined any more, or mined again after a fork.
     RELEASED =
         "select a.address from unnest($1::bytea[]) as a(address) \
-         where not exists (select from signers s left join signer_orders o on o.address = s.address \
+         where not exists (select from signers s left join signer_admin_states o on o.address = s.address \
                            where s.address = a.address and s.lease_until >= clock_timestamp() \
                            and coalesce(o.state, 'active') = 'active') \
          and not exists (select from attempts t where t.signer = a.address and t.state in ('signed', 'mined'))";

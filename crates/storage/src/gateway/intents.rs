@@ -32,7 +32,7 @@ returning tx_ref";
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
-from mint_intents i left join intent_macs m using (intent_id) where i.tx_ref = any($1::text[])";
+from mint_intents i left join renewed_intent_macs m using (intent_id) where i.tx_ref = any($1::text[])";
 
     COUNT_UNPAID = "\
 select count(*) as unpaid from (
@@ -46,7 +46,7 @@ select count(*) as unpaid from (
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
-from mint_intents i left join intent_macs m using (intent_id) where intent_id = $1";
+from mint_intents i left join renewed_intent_macs m using (intent_id) where intent_id = $1";
 
     // Those never sent again, from the watermark on, and those whose mark is old enough, however old they are.
     TO_REDRIVE = "\
@@ -61,7 +61,7 @@ with due as (
     union all
     (select i.intent_id from gateway_redrives d join mint_intents i on i.tx_ref = d.subject
      where d.last_sent_at < now() - make_interval(secs => least(
-               $2::float8 * power(2, least(d.times, 30)), greatest($2::float8, 3600)))
+               $2::float8 * power(2, least(d.redrive_count, 30)), greatest($2::float8, 3600)))
        and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
        and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
        and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $4)
@@ -69,7 +69,7 @@ with due as (
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
-from due join mint_intents i using (intent_id) left join intent_macs m using (intent_id)
+from due join mint_intents i using (intent_id) left join renewed_intent_macs m using (intent_id)
 order by i.created_at";
 
     // One page of the watermark's walk; what has a mark is found by it.

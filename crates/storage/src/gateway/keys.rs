@@ -16,7 +16,7 @@ statements! {
     PREFIXES = "select prefix, owner from tx_ref_prefixes";
 
     RECORD_USES = "\
-insert into key_uses as u (key_id, last_used_at)
+insert into api_key_usage as u (key_id, last_used_at)
 select * from unnest($1::text[], $2::timestamptz[])
 on conflict (key_id) do update set last_used_at = greatest(u.last_used_at, excluded.last_used_at)";
 }

@@ -8,9 +8,9 @@ use crate::session::{Session, execute, query_one};
 
 statements! {
     MARK = "\
-insert into gateway_redrives as d (subject, times, last_sent_at)
+insert into gateway_redrives as d (subject, redrive_count, last_sent_at)
 select subject, 1, now() from unnest($1::text[]) as s (subject)
-on conflict (subject) do update set times = d.times + 1, last_sent_at = now()";
+on conflict (subject) do update set redrive_count = d.redrive_count + 1, last_sent_at = now()";
 
     PURGE = "\
 delete from gateway_redrives where subject in (

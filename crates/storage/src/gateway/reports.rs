@@ -43,7 +43,7 @@ with due as (
     (select r.report_id from gateway_redrives d
      join mpesa_reports r on r.report_id = case when length(d.subject) = 36 then d.subject::uuid end
      where d.last_sent_at < now() - make_interval(secs => least(
-               $2::float8 * power(2, least(d.times, 30)), greatest($2::float8, 3600)))
+               $2::float8 * power(2, least(d.redrive_count, 30)), greatest($2::float8, 3600)))
        and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
        and not exists (select 1 from gateway_outbox o where o.subject = r.tx_ref and o.queue = $4)
      order by d.last_sent_at limit $3))

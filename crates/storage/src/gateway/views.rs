@@ -16,22 +16,22 @@ select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_addr
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac,
        l.leg, l.final, l.tx_hash, l.block_number, l.reason,
-       d.payment_leg, d.refused,
+       d.payment_leg, d.mint_refused,
        p.receipt, p.amount_shillings::text as paid_shillings, p.received_at as paid_at,
-       (select min(h.at) from leg_history h where h.intent_id = i.intent_id and h.to_leg = 'executed') as executed_at,
-       array(select distinct h.to_leg from leg_history h where h.intent_id = i.intent_id
+       (select min(h.occurred_at) from chain_leg_history h where h.intent_id = i.intent_id and h.to_leg = 'executed') as executed_at,
+       array(select distinct h.to_leg from chain_leg_history h where h.intent_id = i.intent_id
              and h.to_leg in ('executed_final', 'refunded_final', 'rejected', 'dropped')) as ended
 from mint_intents i
-left join intent_macs m on m.intent_id = i.intent_id
+left join renewed_intent_macs m on m.intent_id = i.intent_id
 left join chain_legs l on l.intent_id = i.intent_id
 left join decisions d on d.tx_ref = i.tx_ref
 left join payments p on p.tx_ref = i.tx_ref and p.is_first
 where i.intent_id = $1";
 
     HISTORY = "\
-select at, 'chain' as fact, to_leg as what, tx_hash from leg_history where intent_id = $1
+select occurred_at as at, 'chain' as fact, to_leg as what, tx_hash from chain_leg_history where intent_id = $1
 union all
-select at, 'payment' as fact, what, null from decision_history where tx_ref = $2
+select occurred_at, 'payment' as fact, event, null from decision_history where tx_ref = $2
 order by at limit 200";
 }
 
@@ -103,7 +103,7 @@ pub async fn find(session: &impl Session, id: &IntentId) -> Result<Option<Intent
         block_number: reader.get("block_number")?,
         reason: reader.get("reason")?,
         payment: reader.parse_opt("payment_leg")?.unwrap_or(PaymentLeg::Awaiting),
-        refused: reader.get::<Option<bool>>("refused")?.unwrap_or(false),
+        refused: reader.get::<Option<bool>>("mint_refused")?.unwrap_or(false),
         paid: paid(&reader)?,
         executed_at: reader.get("executed_at")?,
         history,

@@ -31,10 +31,10 @@ pub struct AuditRow {
 }
 
 statements! {
-    INSERT = "insert into audit_log (who, act, target, why, detail) values ($1, $2, $3, $4, $5)";
+    INSERT = "insert into audit_log (actor, action, target, reason, detail) values ($1, $2, $3, $4, $5)";
     LIST = "\
-select id, at, who, act, target, why, detail from audit_log
-where ($1::text is null or act = $1 or act like $1 || '.%') and ($2::text is null or target = $2)
+select id, occurred_at, actor, action, target, reason, detail from audit_log
+where ($1::text is null or action = $1 or action like $1 || '.%') and ($2::text is null or target = $2)
 order by id desc limit $3";
 }
 
@@ -63,11 +63,11 @@ pub async fn list(
             let reader = Reader::new(row, "audit_log", id);
             Ok(AuditRow {
                 id,
-                at: reader.get("at")?,
-                who: reader.get("who")?,
-                act: reader.get("act")?,
+                at: reader.get("occurred_at")?,
+                who: reader.get("actor")?,
+                act: reader.get("action")?,
                 target: reader.get("target")?,
-                why: reader.get("why")?,
+                why: reader.get("reason")?,
                 detail: reader.get("detail")?,
             })
         })

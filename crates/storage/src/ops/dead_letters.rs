@@ -1,4 +1,4 @@
-//! `dead_letter_acts`: what was done to each dead letter; and what the services' tables say about one.
+//! `dead_letter_actions`: what was done to each dead letter; and what the services' tables say about one.
 
 use std::collections::HashMap;
 
@@ -76,44 +76,45 @@ pub struct Filter<'a> {
 
 statements! {
     BEGIN = "\
-insert into dead_letter_acts
-    (run_id, who, why, automatic, act, queue, entry_id, message_id, new_message_id, intent_id, tx_ref, class, note)
+insert into dead_letter_actions
+    (run_id, actor, reason, is_automatic, action, queue, entry_id, message_id, new_message_id, intent_id, tx_ref,
+     error_class, note)
 select $1::uuid, $2::text, $3::text, $4::boolean, t.* from unnest(
     $5::text[], $6::text[], $7::text[], $8::uuid[], $9::uuid[], $10::bytea[], $11::text[], $12::text[], $13::text[]) as t
 returning id";
     END = "\
-update dead_letter_acts a set state = case when e.error is null then 'done' else 'failed' end, error = e.error,
-       ended_at = clock_timestamp()
+update dead_letter_actions a set state = case when e.error is null then 'done' else 'failed' end, error = e.error,
+       finished_at = clock_timestamp()
 from unnest($1::bigint[], $2::text[]) as e (id, error) where a.id = e.id";
     LIST = "\
-select id, run_id, at, who, why, automatic, act, queue, entry_id, new_message_id, intent_id, tx_ref, class, note,
-       state, error, came_back_at
-from dead_letter_acts
+select id, run_id, started_at, actor, reason, is_automatic, action, queue, entry_id, new_message_id, intent_id, tx_ref,
+       error_class, note, state, error, parked_again_at
+from dead_letter_actions
 where ($1::uuid is null or run_id = $1)
   and ($2::text is null or entry_id = $2 or new_message_id::text = $2)
   and ($3::text is null or tx_ref = $3)
 order by id desc limit $4";
     CAME_BACK = "\
-update dead_letter_acts set came_back_at = clock_timestamp()
-where new_message_id = any($1::uuid[]) and came_back_at is null and act = 'replay'";
+update dead_letter_actions set parked_again_at = clock_timestamp()
+where new_message_id = any($1::uuid[]) and parked_again_at is null and action = 'replay'";
     // How often the messages that an entry follows from were replayed, itself included.
     REPLAYS = "\
 with recursive line (entry, message_id, replays) as (
     select m, m, 0 from unnest($1::uuid[]) as m
     union
     select l.entry, a.message_id, l.replays + 1
-    from line l join dead_letter_acts a on a.new_message_id = l.message_id and a.act = 'replay' and a.state <> 'failed'
+    from line l join dead_letter_actions a on a.new_message_id = l.message_id and a.action = 'replay' and a.state <> 'failed'
     where l.replays < 1000)
 select entry, max(replays)::bigint as replays from line group by entry";
     AUTOMATIC = "\
-select count(*) as replayed, count(came_back_at) as came_back,
-       extract(epoch from clock_timestamp() - max(came_back_at))::float8 as since
-from dead_letter_acts
-where automatic and act = 'replay' and state <> 'failed' and at > clock_timestamp() - make_interval(secs => $1::float8)";
+select count(*) as replayed, count(parked_again_at) as came_back,
+       extract(epoch from clock_timestamp() - max(parked_again_at))::float8 as since
+from dead_letter_actions
+where is_automatic and action = 'replay' and state <> 'failed' and started_at > clock_timestamp() - make_interval(secs => $1::float8)";
     LEGS = "select intent_id, leg, final from chain_legs where intent_id = any($1::bytea[])";
     SEQUENCES = "\
-select intent_id, chain_sequence from decisions
-where tx_ref = any($1::text[]) and intent_id is not null and chain_sequence is not null";
+select intent_id, outcome_sequence from decisions
+where tx_ref = any($1::text[]) and intent_id is not null and outcome_sequence is not null";
     OUTCOMES = "select report_id, outcome from report_outcomes where report_id = any($1::uuid[])";
 }
 
@@ -185,7 +186,7 @@ pub async fn came_back(
     rows.iter()
         .map(|row| {
             let id = MessageId(row.try_get("entry")?);
-            let reader = Reader::new(row, "dead_letter_acts", id);
+            let reader = Reader::new(row, "dead_letter_actions", id);
             Ok((id, reader.unsigned("replays")?))
         })
         .collect()
@@ -202,7 +203,7 @@ pub struct Automatic {
 
 pub async fn automatic(session: &impl Session, within_seconds: f64) -> Result<Automatic, StorageError> {
     let row = query_one(session, AUTOMATIC, &[&within_seconds]).await?;
-    let reader = Reader::new(&row, "dead_letter_acts", "automatic");
+    let reader = Reader::new(&row, "dead_letter_actions", "automatic");
     Ok(Automatic {
         replayed: reader.unsigned("replayed")?,
         came_back: reader.unsigned("came_back")?,
@@ -236,7 +237,7 @@ pub async fn believed(
         .map(|row| {
             let reader = Reader::new(row, "decisions", "sequences");
             let id = IntentId::from_bytes(reader.bytes("intent_id")?);
-            Ok((id, reader.unsigned("chain_sequence")?))
+            Ok((id, reader.unsigned("outcome_sequence")?))
         })
         .collect()
 }
@@ -258,24 +259,24 @@ pub async fn outcomes(
 
 fn read(row: &Row) -> Result<ActRow, StorageError> {
     let id = row.try_get("id")?;
-    let reader = Reader::new(row, "dead_letter_acts", id);
+    let reader = Reader::new(row, "dead_letter_actions", id);
     Ok(ActRow {
         id,
         run_id: reader.get("run_id")?,
-        at: reader.get("at")?,
-        who: reader.get("who")?,
-        why: reader.get("why")?,
-        automatic: reader.get("automatic")?,
-        act: reader.get("act")?,
+        at: reader.get("started_at")?,
+        who: reader.get("actor")?,
+        why: reader.get("reason")?,
+        automatic: reader.get("is_automatic")?,
+        act: reader.get("action")?,
         queue: reader.get("queue")?,
         entry_id: reader.get("entry_id")?,
         new_message_id: reader.get("new_message_id")?,
         intent_id: reader.get("intent_id")?,
         tx_ref: reader.get("tx_ref")?,
-        class: reader.get("class")?,
+        class: reader.get("error_class")?,
         note: reader.get("note")?,
         state: reader.get("state")?,
         error: reader.get("error")?,
-        came_back_at: reader.get("came_back_at")?,
+        came_back_at: reader.get("parked_again_at")?,
     })
 }

@@ -36,13 +36,13 @@ pub struct Filter<'a> {
 
 statements! {
     LIST = "\
-select id, kind, tx_ref, intent_id, receipt, amount_shillings::text as amount_shillings, detail, holds, opened_at,
+select id, kind, tx_ref, intent_id, receipt, amount_shillings::text as amount_shillings, detail, is_hold, opened_at,
        resolved_at, resolved_by, resolution
 from exceptions
 where ($1::text is null or kind = $1) and ($2::text is null or tx_ref = $2) and ($3 or resolved_at is null)
 order by id limit $4";
     FIND = "\
-select id, kind, tx_ref, intent_id, receipt, amount_shillings::text as amount_shillings, detail, holds, opened_at,
+select id, kind, tx_ref, intent_id, receipt, amount_shillings::text as amount_shillings, detail, is_hold, opened_at,
        resolved_at, resolved_by, resolution
 from exceptions where id = $1";
     RESOLVE = "\
@@ -90,7 +90,7 @@ fn read(row: &Row) -> Result<Exception, StorageError> {
         receipt: reader.get("receipt")?,
         amount_shillings: reader.get("amount_shillings")?,
         detail: reader.get("detail")?,
-        holds: reader.get("holds")?,
+        holds: reader.get("is_hold")?,
         opened_at: reader.get("opened_at")?,
         resolved_at: reader.get("resolved_at")?,
         resolved_by: reader.get("resolved_by")?,

@@ -23,10 +23,10 @@ statements! {
     PAGE = "\
 select i.intent_id, i.integrator, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
-from mint_intents i left join intent_macs m using (intent_id)
+from mint_intents i left join renewed_intent_macs m using (intent_id)
 where i.intent_id > $1 order by i.intent_id limit $2";
     RENEW = "\
-insert into intent_macs as m (intent_id, mac_key_id, mac)
+insert into renewed_intent_macs as m (intent_id, mac_key_id, mac)
 select n.intent_id, $2, n.mac from unnest($3::bytea[], $4::bytea[]) as n (intent_id, mac)
 on conflict (intent_id) do update set mac_key_id = excluded.mac_key_id, mac = excluded.mac where m.mac_key_id = $1";
 }

@@ -185,7 +185,7 @@ select jsonb_build_object(
     'intentId', '0x' || encode(i.intent_id, 'hex'), 'txRef', i.tx_ref, 'integrator', i.integrator,
     'user', '0x' || encode(i.user_address, 'hex'), 'amount', i.amount::text, 'stage', coalesce(l.leg, 'queued'),
     'final', coalesce(l.final, false), 'payment', coalesce(d.payment_leg, 'awaiting'),
-    'held', exists (select from exceptions e where e.tx_ref = i.tx_ref and e.holds and e.resolved_at is null),
+    'held', exists (select from exceptions e where e.tx_ref = i.tx_ref and e.is_hold and e.resolved_at is null),
     'createdAt', i.created_at) as document
 from mint_intents i
 left join chain_legs l on l.intent_id = i.intent_id
@@ -218,11 +218,11 @@ select jsonb_build_object(
   'chain', (select jsonb_build_object(
       'leg', l.leg, 'final', l.final, 'signer', '0x' || encode(l.signer, 'hex'),
       'txHash', '0x' || encode(l.tx_hash, 'hex'), 'blockNumber', l.block_number, 'reason', l.reason,
-      'ended', array(select distinct h.to_leg from leg_history h where h.intent_id = l.intent_id
+      'ended', array(select distinct h.to_leg from chain_leg_history h where h.intent_id = l.intent_id
                      and h.to_leg in ('executed_final', 'refunded_final', 'rejected', 'dropped')),
       'updatedAt', l.updated_at) from l limit 1),
   'decision', (select jsonb_build_object(
-      'payment', d.payment_leg, 'chainLeg', d.chain_leg, 'chainFinal', d.chain_final, 'refused', d.refused,
+      'payment', d.payment_leg, 'chainLeg', d.chain_leg, 'chainFinal', d.chain_final, 'refused', d.mint_refused,
       'liveCommand', d.live_command, 'liveSince', d.live_since, 'refundCommanded', d.refund_commanded)
       from decisions d where d.tx_ref = $1),
   'payments', (select coalesce(jsonb_agg(jsonb_build_object(
@@ -235,12 +235,12 @@ select jsonb_build_object(
       from (select * from mpesa_reports where tx_ref = $1 order by received_at limit 50) r
       left join report_outcomes o on o.report_id = r.report_id),
   'exceptions', (select coalesce(jsonb_agg(jsonb_build_object(
-      'id', e.id, 'kind', e.kind, 'detail', e.detail, 'holds', e.holds, 'openedAt', e.opened_at,
+      'id', e.id, 'kind', e.kind, 'detail', e.detail, 'holds', e.is_hold, 'openedAt', e.opened_at,
       'resolvedAt', e.resolved_at, 'resolution', e.resolution) order by e.id), '[]')
       from exceptions e where e.tx_ref = $1),
   'work', (select coalesce(jsonb_agg(jsonb_build_object(
       'messageId', w.message_id, 'command', w.command, 'state', w.state, 'attempts',
-      (select count(*) from attempt_items t where t.message_id = w.message_id), 'class', w.class, 'reason', w.reason,
+      (select count(*) from attempt_items t where t.message_id = w.message_id), 'class', w.error_class, 'reason', w.reason,
       'createdAt', w.created_at) order by w.created_at), '[]')
       from work_items w where w.intent_id in (select intent_id from ids)),
   'attempts', (select coalesce(jsonb_agg(jsonb_build_object(
@@ -263,10 +263,10 @@ select jsonb_build_object(
       from (select created_at as at, 'intent' as fact, 'accepted' as what, integrator as cause, null::bytea as tx_hash,
                    null::uuid as message_id from i
             union all
-            select at, 'chain', from_leg || ' -> ' || to_leg, cause, tx_hash, message_id from leg_history
+            select occurred_at, 'chain', from_leg || ' -> ' || to_leg, cause, tx_hash, message_id from chain_leg_history
             where intent_id in (select intent_id from ids)
             union all
-            select at, 'payment', what, cause, null, message_id from decision_history where tx_ref = $1) h)
+            select occurred_at, 'payment', event, cause, null, message_id from decision_history where tx_ref = $1) h)
 ) as document";
 }
 

@@ -43,7 +43,7 @@ insert into api_keys (key_id, purpose, owner, not_before, not_after) values ($1,
 on conflict do nothing";
     LIST = "\
 select coalesce(k.key_id, u.key_id) as key_id, k.purpose, k.owner, k.state, k.not_before, k.not_after, u.last_used_at
-from api_keys k full join key_uses u on u.key_id = k.key_id
+from api_keys k full join api_key_usage u on u.key_id = k.key_id
 order by 1";
     SET_STATE = "\
 insert into api_keys (key_id, purpose, owner, state) values ($1, $2, $3, $4)
@@ -59,15 +59,15 @@ box as (select 'gateway_outbox' as place, envelope from gateway_outbox where que
     union all select 'executor_outbox', envelope from executor_outbox where queue = $1
     union all select 'ops_outbox', envelope from ops_outbox where queue = $1
     union all select 'work_items', envelope from work_items
-        where (state in ('ready', 'in_attempt') or unsent) and $1 = 'mint.' || command || '.v1')
+        where (state in ('ready', 'in_attempt') or dead_letter_pending) and $1 = 'mint.' || command || '.v1')
 select place, count(*) as sealed from box, wanted where position(mark in envelope) > 0 group by place";
     PROTECTED = "\
 select count(*) as answers from idempotency_keys
 where mac_key_id = $1 and created_at > now() - make_interval(secs => $2::float8)";
     PIPELINE_USES = "\
 select queue, key_id, max(last_used_at) as last_used_at from (
-    select * from gateway_pipeline_uses union all select * from callback_pipeline_uses
-    union all select * from executor_pipeline_uses) as uses
+    select * from gateway_pipeline_key_usage union all select * from callback_pipeline_key_usage
+    union all select * from executor_pipeline_key_usage) as uses
 group by queue, key_id";
     ADD_PREFIX = "insert into tx_ref_prefixes (prefix, owner) values ($1, $2) on conflict do nothing";
     PREFIX_OWNER = "select owner from tx_ref_prefixes where prefix = $1";

@@ -47,7 +47,7 @@ select i.intent_id, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount:
        i.created_at, coalesce(l.leg, 'queued') as leg, coalesce(l.final, false) as final, l.block_number,
        d.chain_leg as decided_leg, coalesce(d.payment_leg, 'awaiting') as payment,
        p.receipt, p.amount_shillings::text as paid_shillings,
-       exists (select from exceptions e where e.tx_ref = i.tx_ref and e.holds and e.resolved_at is null) as held,
+       exists (select from exceptions e where e.tx_ref = i.tx_ref and e.is_hold and e.resolved_at is null) as held,
        exists (select from exceptions e where e.tx_ref = i.tx_ref and e.kind = 'owed_to_payer'
                and (e.receipt is null or e.receipt = p.receipt) and e.resolved_at is null) as owed_open,
        exists (select from exceptions e where e.tx_ref = i.tx_ref and e.kind = 'owed_to_payer'

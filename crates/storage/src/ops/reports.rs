@@ -32,9 +32,9 @@ macro_rules! report_columns {
     ($rest:literal) => {
         concat!(
             "select r.report_id, r.tx_ref, r.receipt, r.amount_shillings::text as amount_shillings, r.paid, r.late, \
-             r.received_at, r.body, r.timestamp_header, r.signature_header, r.path, r.query, a.who, a.at \
+             r.received_at, r.body, r.timestamp_header, r.signature_header, r.path, r.query, a.actor, a.occurred_at \
              from mpesa_reports r \
-             left join lateral (select who, at from audit_log where act = 'payments.accept' \
+             left join lateral (select actor, occurred_at from audit_log where action = 'payments.accept' \
              and target = r.report_id::text order by id limit 1) a on true ",
             $rest
         )
@@ -43,7 +43,7 @@ macro_rules! report_columns {
 
 statements! {
     FIND = report_columns!("where r.report_id = $1");
-    LIST = report_columns!("where r.late and ($1 or a.at is null) order by r.received_at limit $2");
+    LIST = report_columns!("where r.late and ($1 or a.occurred_at is null) order by r.received_at limit $2");
     LOCK = "select pg_advisory_xact_lock(hashtextextended($1, 0))";
 }
 
@@ -75,7 +75,8 @@ fn read(row: &Row) -> Result<LateReport, StorageError> {
     let id: Uuid = row.try_get("report_id")?;
     let reader = Reader::new(row, "mpesa_reports", id);
     let received_at: OffsetDateTime = reader.get("received_at")?;
-    let (who, at): (Option<String>, Option<OffsetDateTime>) = (reader.get("who")?, reader.get("at")?);
+    let (who, at): (Option<String>, Option<OffsetDateTime>) =
+        (reader.get("actor")?, reader.get("occurred_at")?);
     Ok(LateReport {
         tx_ref: reader.get("tx_ref")?,
         receipt: reader.get("receipt")?,

@@ -1,4 +1,4 @@
-//! Signing keys as an operator sees them, and what is ordered for each: `signer_orders`.
+//! Signing keys as an operator sees them, and what is ordered for each: `signer_admin_states`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -82,12 +82,12 @@ select coalesce(s.address, o.address) as address, coalesce(o.state, 'active') as
     (select count(*) from attempts a where a.signer = s.address and a.state = 'mined') as not_final,
     (select count(*) from chain_legs l where l.signer = s.address
         and l.leg in ('submitting', 'escrowed', 'executing', 'refunding')) as intents
-from signers s full join signer_orders o on o.address = s.address
+from signers s full join signer_admin_states o on o.address = s.address
 where $1::bytea is null or coalesce(s.address, o.address) = $1
 order by 1";
-    LOCK = "select state from signer_orders where address = $1 for update";
+    LOCK = "select state from signer_admin_states where address = $1 for update";
     SET = "\
-insert into signer_orders (address, state, reason, changed_by) values ($1, $2, $3, $4)
+insert into signer_admin_states (address, state, reason, changed_by) values ($1, $2, $3, $4)
 on conflict (address) do update set state = excluded.state, reason = excluded.reason,
     changed_by = excluded.changed_by, changed_at = now()";
 }
@@ -116,7 +116,7 @@ pub async fn list(session: &impl Session, only: Option<&[u8; 20]>) -> Result<Vec
 /// What is ordered now, locked; `None` without an order.
 pub async fn lock(tx: &Transaction<'_>, address: &[u8; 20]) -> Result<Option<Order>, StorageError> {
     let row = query_opt(tx, LOCK, &[&address.as_slice()]).await?;
-    row.map(|row| Reader::new(&row, "signer_orders", "state").parse("state"))
+    row.map(|row| Reader::new(&row, "signer_admin_states", "state").parse("state"))
         .transpose()
 }
 

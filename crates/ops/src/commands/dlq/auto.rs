@@ -1,5 +1,5 @@
 //! `dlq auto`: replays by error class without a person, within a budget, behind a breaker. Runs until stopped; off unless
-//! somebody runs it (ADR 0011). Everything it remembers lies in `dead_letter_acts`, so a restart forgets nothing.
+//! somebody runs it (ADR 0011). Everything it remembers lies in `dead_letter_actions`, so a restart forgets nothing.
 
 pub mod rules;
 

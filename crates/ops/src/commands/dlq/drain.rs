@@ -18,7 +18,7 @@ use super::fate::{Fate, fate};
 use super::view;
 use crate::output::note;
 
-/// Entries shown by name in the result; the table `dead_letter_acts` has them all.
+/// Entries shown by name in the result; the table `dead_letter_actions` has them all.
 const SAMPLE: usize = 100;
 /// RabbitMQ ends a channel that holds a message for half an hour: a sweep ends before.
 const LONGEST: Duration = Duration::from_mins(25);
