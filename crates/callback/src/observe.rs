@@ -41,15 +41,15 @@ const SWEEPS: &[&str] = &[
 
 meter::declare! {
     REPORTS: Counter<2> = Counter::new(
-        "fiatrails_reports_judged_total",
+        "fiatrails_reports_classified_total",
         "Payment reports judged; operator: an accepted late report, stored: one that is judged again.",
         [label("source", &["mpesa", "operator", "stored"]), label("status", VERDICTS)]);
     OUTCOMES: Counter<2> = Counter::new(
-        "fiatrails_outcomes_heard_total", "Chain outcomes taken in.",
-        [label("outcome", meter::names!(Outcome)), label("effect", &["news", "nothing_new"])]);
+        "fiatrails_outcomes_received_total", "Chain outcomes taken in.",
+        [label("outcome", meter::names!(Outcome)), label("effect", &["applied", "unchanged"])]);
     COMMANDS: Counter<2> = Counter::new(
         "fiatrails_commands_total", "Commands decided.",
-        [label("command", &["execute", "refund"]), label("occasion", &["first", "redrive"])]);
+        [label("command", &["execute", "refund"]), label("trigger", &["first", "redrive"])]);
     EXCEPTIONS: Counter<1> = Counter::new(
         "fiatrails_exceptions_total", "Exceptions opened.", [label("kind", meter::names!(Kind))]);
     EXCEPTIONS_OPEN: Gauge<1> = Gauge::new(
@@ -109,12 +109,12 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
                 after_seconds,
                 span,
             } => {
-                let occasion = if *again { "redrive" } else { "first" };
-                COMMANDS.one([command.name(), occasion]);
+                let trigger = if *again { "redrive" } else { "first" };
+                COMMANDS.one([command.name(), trigger]);
                 if let Some(seconds) = after_seconds {
                     PAID_TO_COMMANDED.record([], *seconds);
                 }
-                span.in_scope(|| tracing::info!(occasion, "commanded"));
+                span.in_scope(|| tracing::info!(trigger, "commanded"));
             }
             Event::WaitsForKey { key_id } => {
                 report("stored", "waits_for_key");
@@ -131,7 +131,7 @@ pub fn report(source: &'static str, status: &'static str) {
 }
 
 pub fn outcome(outcome: Outcome, is_news: bool) {
-    let effect = if is_news { "news" } else { "nothing_new" };
+    let effect = if is_news { "applied" } else { "unchanged" };
     OUTCOMES.one([outcome.name(), effect]);
     tracing::debug!(outcome = outcome.name(), effect, "outcome heard");
 }

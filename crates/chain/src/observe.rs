@@ -45,7 +45,7 @@ meter::declare! {
         "fiatrails_rpc_failovers_total", "JSON-RPC requests that went on to another endpoint.",
         [label("method", METHODS)]);
     LEVEL: Gauge<1> = Gauge::new(
-        "fiatrails_rpc_endpoint_level", "1 while the endpoint is level with the others; 0 while it lags, gives no answer or tells another story.",
+        "fiatrails_rpc_endpoint_in_sync", "1 while the endpoint is in sync with the others; 0 while it lags, gives no answer or tells another story.",
         [named("endpoint", "endpoints", 8)]);
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn standing(endpoint: &str, standing: Standing, changed: bool) {
     let value = if level { 1.0 } else { 0.0 };
     LEVEL.set([endpoint], value);
     if changed && level {
-        tracing::info!(endpoint, "the RPC endpoint is level again");
+        tracing::info!(endpoint, "the RPC endpoint is in sync again");
     } else if changed {
         tracing::error!(endpoint, ?standing, "the RPC endpoint is left");
     }

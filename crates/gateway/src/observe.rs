@@ -27,7 +27,7 @@ const INTENT_STATUSES: &[&str] =
     &joined::<3, { CODES.len() }, { 3 + CODES.len() }>(["accepted", "replayed", "refused"], CODES);
 const CALLBACK_STATUSES: &[&str] =
     &joined::<2, { CODES.len() }, { 2 + CODES.len() }>(["accepted", "already_processed"], CODES);
-const DOORS: &[&str] = &["mint_intents", "callbacks"];
+const INTAKE_ROUTES: &[&str] = &["/mint-intents", "/callbacks/mpesa"];
 const STORAGE_ERRORS: &[&str] = &["unavailable", "conflict", "commit_unknown", "corrupt", "bug"];
 
 meter::declare! {
@@ -35,7 +35,7 @@ meter::declare! {
         "fiatrails_mint_intents_total", "Requests for a mint, by what was answered; refused: by policy, and stored.",
         [label("status", INTENT_STATUSES)]);
     CALLBACKS: Counter<2> = Counter::new(
-        "fiatrails_callbacks_total", "Payment reports at the door, by what was answered.",
+        "fiatrails_callbacks_total", "Payment reports, by what was answered.",
         [label("source", &["mpesa"]), label("status", CALLBACK_STATUSES)]);
     REFUSALS: Counter<2> = Counter::new(
         "fiatrails_refusals_total", "Requests refused.", [label("route", ROUTES), label("code", &CODES)]);
@@ -43,17 +43,17 @@ meter::declare! {
         "fiatrails_http_request_duration_seconds", "From a request's head to its answer.",
         [label("route", ROUTES), label("status", STATUSES)]);
     GROUP_SIZE: Histogram<1> = Histogram::new(
-        "fiatrails_intake_group_size", "Requests that shared a transaction.", [label("door", DOORS)]);
+        "fiatrails_intake_group_size", "Requests that shared a transaction.", [label("route", INTAKE_ROUTES)]);
     GROUP_SECONDS: Histogram<1> = Histogram::new(
-        "fiatrails_intake_group_seconds", "One group's transaction.", [label("door", DOORS)]);
+        "fiatrails_intake_group_seconds", "One group's transaction.", [label("route", INTAKE_ROUTES)]);
     SPLITS: Counter<2> = Counter::new(
         "fiatrails_intake_splits_total", "Groups whose members ran singly.",
-        [label("door", DOORS), label("reason", STORAGE_ERRORS)]);
+        [label("route", INTAKE_ROUTES), label("reason", STORAGE_ERRORS)]);
     GROUP_FAILURES: Counter<2> = Counter::new(
         "fiatrails_intake_failures_total", "Groups that failed.",
-        [label("door", DOORS), label("reason", STORAGE_ERRORS)]);
+        [label("route", INTAKE_ROUTES), label("reason", STORAGE_ERRORS)]);
     DOOR_FULL: Counter<1> = Counter::new(
-        "fiatrails_intake_full_total", "Requests turned away at a full door.", [label("door", DOORS)]);
+        "fiatrails_intake_full_total", "Requests turned away because too many wait for their group.", [label("route", INTAKE_ROUTES)]);
     TAMPERED: Counter<1> = Counter::new(
         "fiatrails_tampered_rows_total", "Rows that are not as we wrote them, each time one is met. idempotency_keys: stored answers.",
         [label("table", &["idempotency_keys", "mint_intents", "mpesa_reports", "unreadable"])]);
@@ -121,24 +121,24 @@ pub fn unreadable_row(error: &StorageError) {
 }
 
 /// `size`: the members of a group that was committed.
-pub fn group(door: &'static str, size: usize, took: Duration) {
+pub fn group(route: &'static str, size: usize, took: Duration) {
     let size = f64::from(u32::try_from(size).unwrap_or(u32::MAX));
-    GROUP_SIZE.record([door], size);
-    GROUP_SECONDS.record([door], took.as_secs_f64());
+    GROUP_SIZE.record([route], size);
+    GROUP_SECONDS.record([route], took.as_secs_f64());
 }
 
-pub fn group_split(door: &'static str, error: &StorageError) {
-    SPLITS.one([door, error.kind()]);
-    tracing::info!(door, error = %runtime::chain(error), "a group runs singly");
+pub fn group_split(route: &'static str, error: &StorageError) {
+    SPLITS.one([route, error.kind()]);
+    tracing::info!(route, error = %runtime::chain(error), "a group runs singly");
 }
 
-pub fn group_failed(door: &'static str, error: &StorageError) {
-    GROUP_FAILURES.one([door, error.kind()]);
-    tracing::warn!(door, error = %runtime::chain(error), "a group failed");
+pub fn group_failed(route: &'static str, error: &StorageError) {
+    GROUP_FAILURES.one([route, error.kind()]);
+    tracing::warn!(route, error = %runtime::chain(error), "a group failed");
 }
 
-pub fn door_full(door: &'static str) {
-    DOOR_FULL.one([door]);
+pub fn door_full(route: &'static str) {
+    DOOR_FULL.one([route]);
 }
 
 pub fn read_failed(error: &StorageError) {

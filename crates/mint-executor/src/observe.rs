@@ -96,14 +96,14 @@ meter::declare! {
     SENT: Counter<1> = Counter::new(
         "fiatrails_sends_total", "Broadcasts, by the node's answer.", [label("result", SENDS)]);
     REHEARSALS: Counter<2> = Counter::new(
-        "fiatrails_rehearsals_total", "Batches put to a node before they are signed; unknown ones go as they are.",
-        [label("command", COMMANDS), label("result", &["clean", "refusing", "unknown"])]);
+        "fiatrails_simulations_total", "Batches put to a node before they are signed; unknown ones go as they are.",
+        [label("command", COMMANDS), label("result", &["clean", "refused", "unknown"])]);
     REHEARSED: Counter<2> = Counter::new(
-        "fiatrails_rehearsal_refusals_total", "Items kept out of a batch, by what the chain would have answered.",
-        [label("command", COMMANDS), label("ending", ENDINGS)]);
+        "fiatrails_simulation_refusals_total", "Items kept out of a batch, by what the chain would have answered.",
+        [label("command", COMMANDS), label("outcome", ENDINGS)]);
     SETTLED: Counter<2> = Counter::new(
         "fiatrails_items_settled_total", "Items whose block was taken in.",
-        [label("command", COMMANDS), label("ending", ENDINGS)]);
+        [label("command", COMMANDS), label("outcome", ENDINGS)]);
     COMPLIANCE: Counter<1> = Counter::new(
         "fiatrails_compliance_checks_total", "Mints that compliance decided on chain.",
         [label("result", &["compliant", "not_compliant", "paused"])]);
@@ -122,7 +122,7 @@ meter::declare! {
         "fiatrails_tampered_rows_total", "Rows that contradict what was signed or sealed, each time one is met.",
         [label("table", &["chain_legs", "attempts", "attempt_items", "work_items"])]);
     BLOCK_SEEN: Histogram<0> = Histogram::new(
-        "fiatrails_block_seen_seconds", "Block timestamp (whole seconds) to taken in.", []);
+        "fiatrails_block_ingest_delay_seconds", "Block timestamp (whole seconds) to taken in.", []);
     REPLACEMENTS: Counter<0> = Counter::new(
         "fiatrails_replacements_total", "Transactions signed again at a higher price.", []);
     GAPS_FILLED: Counter<0> = Counter::new(
@@ -142,9 +142,9 @@ meter::declare! {
     OLDEST_ATTEMPT: Gauge<1> = Gauge::new(
         "fiatrails_attempt_oldest_seconds", "Age of a signer's oldest transaction that no block holds.", [signer()]);
     WINDOW: Gauge<1> = Gauge::new(
-        "fiatrails_signer_window", "Transactions that a signer may have without a block at once.", [signer()]);
+        "fiatrails_signer_in_flight_limit", "Transactions that a signer may have without a block at once.", [signer()]);
     WINDOW_LIMIT: Gauge<0> = Gauge::new(
-        "fiatrails_signer_window_limit", "What that may rise to for any signer: EXECUTOR_MAX_IN_FLIGHT.", []);
+        "fiatrails_signer_in_flight_limit_max", "What that may rise to for any signer: EXECUTOR_MAX_IN_FLIGHT.", []);
     OPEN_ITEMS: Gauge<1> = Gauge::new(
         "fiatrails_work_items_open", "Commands not settled.", [label("command", COMMANDS)]);
     TREASURY: Gauge<0> = Gauge::new(
@@ -187,7 +187,7 @@ pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Advic
         let Advice::Keep(Refusal::Settle { ending, .. } | Refusal::Wait(ending)) = advice else {
             continue;
         };
-        result = "refusing";
+        result = "refused";
         REHEARSED.one([command.name(), ending.name()]);
     }
     REHEARSALS.one([command.name(), result]);
@@ -195,7 +195,7 @@ pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Advic
 
 pub fn not_rehearsed(command: WorkCommand, error: &(dyn std::error::Error + 'static)) {
     REHEARSALS.one([command.name(), "unknown"]);
-    tracing::warn!(command = command.name(), error = %runtime::chain(error), "not rehearsed; the batch goes as it is");
+    tracing::warn!(command = command.name(), error = %runtime::chain(error), "not simulated; the batch goes as it is");
 }
 
 pub fn replaced(nonce: u64, hash: &TxHash, max_fee: u128) {

@@ -10,8 +10,8 @@ meter::declare! {
         "fiatrails_dlq_auto_decisions_total", "Decisions of the automatic replay; an entry is decided upon in every pass.",
         [label("queue", meter::names!(WorkQueue)), label("decision", meter::names!(Ruling))]);
     ACTS: Counter<2> = Counter::new(
-        "fiatrails_dlq_auto_acts_total", "What became of entries that the automatic replay chose; closed: done already.",
-        [label("queue", meter::names!(WorkQueue)), label("act", &["replayed", "closed", "kept", "failed"])]);
+        "fiatrails_dlq_auto_actions_total", "What became of entries that the automatic replay chose; closed: done already.",
+        [label("queue", meter::names!(WorkQueue)), label("action", &["replayed", "closed", "kept", "failed"])]);
     PASSES: Counter<1> = Counter::new(
         "fiatrails_dlq_auto_passes_total", "Passes of the automatic replay over the dead queues.",
         [label("result", &["ok", "failed"])]);

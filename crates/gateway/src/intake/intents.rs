@@ -148,7 +148,7 @@ impl IntentIntake {
             })
             .is_err()
         {
-            observe::door_full("mint_intents");
+            observe::door_full("/mint-intents");
             return Outcome::Refused(Problem::unavailable());
         }
         answered
@@ -167,7 +167,7 @@ impl IntentIntake {
             let started = Instant::now();
             let size = members.len();
             self.commit(members).await;
-            observe::group("mint_intents", size, started.elapsed());
+            observe::group("/mint-intents", size, started.elapsed());
         }
     }
 
@@ -178,11 +178,11 @@ impl IntentIntake {
         match self.attempt(&submissions).await {
             Ok(outcomes) => settle_all(members, outcomes),
             Err(error) if nothing_happened_to_some(&error) && members.len() > 1 => {
-                observe::group_split("mint_intents", &error);
+                observe::group_split("/mint-intents", &error);
                 self.singly(members).await;
             }
             Err(error) => {
-                observe::group_failed("mint_intents", &error);
+                observe::group_failed("/mint-intents", &error);
                 let problem = Problem::from(&error);
                 let outcomes = members
                     .iter()
@@ -218,7 +218,7 @@ impl IntentIntake {
                 }
                 Err(StorageError::Conflict(_)) if Instant::now() < deadline => {}
                 Err(error) => {
-                    observe::group_failed("mint_intents", &error);
+                    observe::group_failed("/mint-intents", &error);
                     break Outcome::Refused(Problem::from(&error));
                 }
             }

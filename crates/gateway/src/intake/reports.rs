@@ -75,7 +75,7 @@ impl ReportIntake {
         let deadline = arrival.deadline;
         let (reply, kept) = oneshot::channel();
         if self.door.enter(Member { arrival, reply }).is_err() {
-            observe::door_full("callbacks");
+            observe::door_full("/callbacks/mpesa");
             return Kept::Unknown;
         }
         match tokio::time::timeout_at(deadline, kept).await {
@@ -90,7 +90,7 @@ impl ReportIntake {
             let started = Instant::now();
             let size = members.len();
             self.commit(members).await;
-            observe::group("callbacks", size, started.elapsed());
+            observe::group("/callbacks/mpesa", size, started.elapsed());
         }
     }
 
@@ -110,7 +110,7 @@ impl ReportIntake {
                 }
             }
             Err(error) => {
-                observe::group_split("callbacks", &error);
+                observe::group_split("/callbacks/mpesa", &error);
                 self.singly(members).await;
             }
         }
@@ -132,7 +132,7 @@ impl ReportIntake {
                 Ok(kept) => return member.settle(kept.first().copied().unwrap_or(Kept::Unknown)),
                 Err(StorageError::Conflict(_)) if Instant::now() < member.arrival.deadline => {}
                 Err(error) => {
-                    observe::group_failed("callbacks", &error);
+                    observe::group_failed("/callbacks/mpesa", &error);
                     return member.settle(Kept::Unknown);
                 }
             }

@@ -35,11 +35,11 @@ async fn one_bad_row_never_fails_its_neighbours() {
     }
     let metrics = rig.metrics().await;
     assert!(
-        metrics.contains(r#"fiatrails_intake_splits_total{door="mint_intents""#),
+        metrics.contains(r#"fiatrails_intake_splits_total{route="/mint-intents""#),
         "a group really was split"
     );
     assert!(
-        metrics.contains(r#"fiatrails_intake_splits_total{door="callbacks""#),
+        metrics.contains(r#"fiatrails_intake_splits_total{route="/callbacks/mpesa""#),
         "a group really was split"
     );
 }

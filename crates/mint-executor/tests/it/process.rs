@@ -183,12 +183,12 @@ async fn the_process_takes_commands_from_the_broker_and_tells_outcomes() -> Resu
     let beat = "select rpc_connected and blocked_reason is null from executor_heartbeats";
     assert_eq!(run.world.db.sql(beat)?, "t");
     let most = f64::from(u32::try_from(run.ctx.tuning.max_in_flight)?);
-    let limit = run.counter("fiatrails_signer_window_limit").await?;
+    let limit = run.counter("fiatrails_signer_in_flight_limit_max").await?;
     ensure!(
         (limit - most).abs() < 0.5,
         "the window's limit is shown as {limit}"
     );
-    let window = run.counter("fiatrails_signer_window{").await?;
+    let window = run.counter("fiatrails_signer_in_flight_limit{").await?;
     ensure!((1.0..=most).contains(&window), "the window is shown as {window}");
     Ok(())
 }

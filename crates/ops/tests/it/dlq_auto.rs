@@ -116,7 +116,7 @@ async fn the_automatic_replay_runs_until_stopped_and_shows_its_decisions() -> Re
             .await?
             .text()
             .await?;
-        let replayed = "fiatrails_dlq_auto_acts_total{queue=\"mint.refund.v1\",act=\"replayed\"} 3";
+        let replayed = "fiatrails_dlq_auto_actions_total{queue=\"mint.refund.v1\",action=\"replayed\"} 3";
         Ok(text.contains(replayed).then_some(text))
     })
     .await?;

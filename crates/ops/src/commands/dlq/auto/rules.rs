@@ -60,8 +60,8 @@ impl Verdict {
         match self {
             Self::Replay => "replay",
             Self::OtherClass => "other_class",
-            Self::WornOut => "worn_out",
-            Self::Cooling => "cooling",
+            Self::WornOut => "replay_limit_reached",
+            Self::Cooling => "cooling_down",
             Self::NoBudget => "no_budget",
             Self::BreakerOpen => "breaker_open",
         }
