@@ -64,7 +64,7 @@ mod tests {
     use domain::country::CountryCode;
 
     #[test]
-    fn what_was_written_reads_back() {
+    fn calldata_decodes_to_what_was_encoded() {
         let intent = Preimage {
             chain_id: 31430,
             escrow: "0x5FbDB2315678afecb367f032d93F642f64180aa3".parse().unwrap(),

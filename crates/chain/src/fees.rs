@@ -104,7 +104,7 @@ mod tests {
     const LIGHT: u64 = 1000;
 
     #[test]
-    fn the_market_within_the_cap() {
+    fn market_fees_stay_within_the_cap() {
         assert_eq!(
             POLICY.market(100, LIGHT),
             Ok(Fees {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_is_an_eighth_dearer_on_both_fields_and_never_past_the_cap() {
+    fn a_replacement_raises_both_fees_by_an_eighth_and_never_passes_the_cap() {
         let sent = Fees {
             max: 400,
             priority: 10,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn no_transaction_may_come_to_more_than_the_ceiling() {
+    fn no_transaction_costs_more_than_the_transaction_cap() {
         // Gas, base fee: the highest price, if there is one.
         let table = [
             (1000, 400, Ok(810)),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_node_took_for_its_price_is_signed_again_at_one_that_they_take() {
+    fn a_transaction_above_the_transaction_cap_is_priced_anew_below_it() {
         let sent = Fees {
             max: 600,
             priority: 10,
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_transaction_has_room_to_become_twice_as_dear_and_no_dearer_than_the_cap() {
+    fn a_new_transaction_leaves_room_to_double_its_fee_up_to_the_cap() {
         for (base_fee, expected) in [(0, 50_000), (45, 5000), (495, 1000), (u128::MAX, 1000)] {
             assert_eq!(POLICY.gas_room(base_fee), expected, "{base_fee}");
         }

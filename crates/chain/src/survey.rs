@@ -119,7 +119,7 @@ mod tests {
     use Standing::{Behind, Foreign, Level};
 
     #[test]
-    fn who_lags_stands_still_or_tells_another_story() {
+    fn endpoints_that_lag_stall_or_follow_another_chain_are_recognised() {
         let at = |head| Some(Glance { head, agrees: true });
         let other = |head| Some(Glance { head, agrees: false });
         let table: &[(&[Option<Glance>], &[Standing])] = &[

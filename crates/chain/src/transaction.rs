@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn any_flipped_bit_shows() {
+    async fn any_flipped_bit_is_detected() {
         let wanted = transaction(5, vec![7; 40]);
         let signed = wanted.sign(&key()).await.unwrap();
         for at in 0..signed.raw.len() {

@@ -267,7 +267,7 @@ async fn deposit_mint_and_refund_with_an_outcome_per_item() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_this_node_says_to_a_send_is_understood() -> Result<()> {
+async fn send_errors_of_this_node_are_classified() -> Result<()> {
     let world = World::new().await?;
     let data = calls::execute_mints([]);
     let first = world.sign(0, 500_000, data.clone()).await?;
@@ -345,7 +345,7 @@ async fn what_this_node_says_to_a_send_is_understood() -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_answer_of_every_node_is_understood_on_the_wire() -> Result<()> {
+async fn send_errors_of_every_known_node_are_classified_over_http() -> Result<()> {
     let world = World::new().await?;
     let proxy = RpcProxy::start(&world.node.url(), 7).await?;
     let config = RpcConfig::new(vec![proxy.url().into()], Duration::from_secs(5));
@@ -379,7 +379,7 @@ async fn every_answer_of_every_node_is_understood_on_the_wire() -> Result<()> {
 }
 
 #[tokio::test]
-async fn questions_about_missing_blocks_and_contracts_get_typed_answers() -> Result<()> {
+async fn missing_blocks_and_contracts_give_typed_errors() -> Result<()> {
     let world = World::new().await?;
     let head = world.chain.latest_header().await?;
     assert_eq!(world.chain.header(head.number).await?, Some(head));
@@ -454,7 +454,7 @@ async fn gas_per_item_stays_within_what_batches_are_sized_by() -> Result<()> {
 }
 
 #[tokio::test]
-async fn bytes_go_to_every_endpoint() -> Result<()> {
+async fn raw_bytes_are_sent_to_every_endpoint() -> Result<()> {
     let (first, at) = Anvil::deployed(Mining::Manual).await?;
     let (second, _) = Anvil::deployed(Mining::Manual).await?;
     let urls = vec![first.url().as_str().into(), second.url().as_str().into()];

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dearer_the_market_the_smaller_the_batch_and_one_item_always_fits() {
+    fn a_higher_base_fee_shrinks_the_batch_to_no_less_than_one_item() {
         const GWEI: u128 = 1_000_000_000;
         let fees = Tuning::default().fees;
         // Gwei of the base fee; most deposits.

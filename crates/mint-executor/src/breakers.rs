@@ -219,7 +219,7 @@ mod tests {
     };
 
     #[test]
-    fn each_trouble_holds_its_own_commands() {
+    fn each_condition_blocks_its_own_commands() {
         // Columns: submit, execute, refund.
         let table = [
             (WELL, [true, true, true]),

@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn storage_on_chain_outranks_whatever_was_told() {
+    fn the_escrow_record_outranks_the_reported_outcome() {
         for outcome in ItemOutcome::ALL {
             for status in [
                 IntentStatus::Pending,
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn gas_trouble_halves_then_goes_alone_then_parks() {
+    fn out_of_gas_halves_the_batch_until_a_single_item_is_parked() {
         let mut batch = 64;
         let mut sizes = Vec::new();
         while let Step::Smaller(next) = told(Submit, ItemOutcome::OutOfGas, Record::Absent, batch) {
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_nonce_sends_the_work_back_and_a_reverted_batch_shrinks() {
+    fn a_lost_nonce_retries_the_item_and_a_revert_halves_the_batch() {
         let facts = |ending, record| ItemFacts {
             command: Execute,
             ending,
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_leg_stands_for_is_what_storage_holds() {
+    fn legs_and_escrow_records_map_to_each_other() {
         use IntentStatus::{Executed, Pending, Refunded};
         for record in [Record::Absent]
             .into_iter()
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn which_command_fits_which_leg() {
+    fn each_command_is_eligible_at_its_own_legs() {
         use ChainLeg as L;
         use Fit::{Close, Go, Undo, Wait};
         let mined = Finality::Mined;
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endings_that_open_a_breaker_are_those_that_a_key_elsewhere_listens_for() {
+    fn breaker_results_are_exactly_those_that_open_a_breaker() {
         let endings = ItemOutcome::ALL.into_iter().map(Ending::Told);
         let more = [Ending::Reverted, Ending::Forbidden, Ending::Silent, Ending::Gone];
         for ending in endings.chain(more) {

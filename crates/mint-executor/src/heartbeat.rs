@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_needs_a_person_closes_the_door() {
+    fn only_a_problem_that_needs_a_person_is_published() {
         assert_eq!(told(None), None);
         assert_eq!(told(Some(&Problem::Unknown("no answer".into()))), None);
         let wrong = Problem::Wrong("the treasury is another".into());

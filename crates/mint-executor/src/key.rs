@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_without_gas_or_role_signs_nothing_and_one_without_ration_mints_nothing() {
+    fn a_signer_needs_gas_and_role_to_sign_and_an_allowance_to_mint() {
         let well = Standing {
             balance: 10,
             may_execute: true,
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_under_an_old_lease_loses_no_newer_one() {
+    fn a_write_refused_under_an_old_lease_drops_no_newer_lease() {
         let key = Key::new(Arc::new(
             LocalKey::from_hex(&"11".repeat(32).into()).expect("a key"),
         ));

@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_halves_while_something_is_late_and_grows_by_a_quarter_while_nothing_is() {
+    fn the_limit_halves_while_late_and_grows_by_a_quarter_otherwise() {
         let table = [
             (32, 32, true, 16),
             (3, 32, true, 1),
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_down_within_five_bad_blocks_and_back_within_a_score_of_good_ones() {
+    fn the_limit_falls_to_one_in_five_late_blocks_and_recovers_in_twenty() {
         let after = |window, late, heads| (0..heads).fold(window, |window, _| next(window, 32, late));
         assert_eq!(after(32, true, 5), 1);
         assert_eq!(after(1, false, 20), 32);

@@ -44,7 +44,7 @@ fn every_known_message_of_every_known_node() {
 
 /// What no node says any more would stand for ever, and perhaps before what one says.
 #[test]
-fn every_part_decides_about_some_message() {
+fn every_table_row_matches_some_known_message() {
     let deciding: BTreeSet<&str> = node_errors::texts()
         .into_iter()
         .filter_map(|text| {

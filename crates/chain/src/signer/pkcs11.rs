@@ -328,7 +328,7 @@ mod tests {
     use crate::signer::test_key as key;
 
     #[tokio::test]
-    async fn a_token_that_hangs_is_given_up_and_holds_one_thread() {
+    async fn a_hanging_token_times_out_and_blocks_one_thread_only() {
         let (turn, within) = (Arc::new(Semaphore::new(1)), Duration::from_millis(50));
         let (let_go, hangs) = std::sync::mpsc::channel::<()>();
         let hung = apart(&turn, within, move || hangs.recv().is_ok()).await;
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_could_ever_leave_or_came_from_outside_is_named_with_its_fault() {
+    fn an_extractable_or_imported_key_is_refused_with_the_missing_attribute() {
         let kept = || KEPT.map(|(_, wanted)| wanted).to_vec();
         assert_eq!(may_be_elsewhere(&kept()), None);
         let turned = [
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_a_point_bare_or_wrapped() {
+    fn the_address_of_a_raw_or_der_wrapped_point() {
         // The public key of the private key 1: the generator.
         let x = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
         let y = "483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8";

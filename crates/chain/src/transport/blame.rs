@@ -87,7 +87,7 @@ mod tests {
     const READS: [&str; 2] = ["eth_getBlockByNumber", "eth_call"];
 
     #[test]
-    fn a_verdict_is_an_answer_under_any_code() {
+    fn a_final_answer_is_recognised_under_any_error_code() {
         for (code, message) in [
             (3, "execution reverted"),
             (-32000, "execution reverted: no such intent"),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_of_the_server_is_the_endpoints_and_of_the_question_another_may_know_more() {
+    fn server_errors_concern_the_endpoint_and_other_errors_the_request() {
         for (code, message) in [
             (-32603, "no available upstream"),
             (-32603, "Internal error"),

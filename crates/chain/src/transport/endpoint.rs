@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_to_another_question_is_no_answer() {
+    fn an_answer_with_another_request_id_is_malformed() {
         let body = br#"{"jsonrpc":"2.0","id":7,"result":"0x1"}"#;
         assert_eq!(read_answer(body, 7).unwrap().unwrap().get(), "\"0x1\"");
         assert_eq!(read_answer(body, 8).unwrap_err(), EndpointFailure::Malformed);

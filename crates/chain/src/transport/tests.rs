@@ -107,7 +107,7 @@ async fn a_connection_that_breaks_off_is_tried_again_and_a_refusal_is_not() {
 }
 
 #[tokio::test]
-async fn a_question_without_an_answer_is_asked_again_long_before_its_time_out() {
+async fn an_unanswered_request_is_repeated_long_before_its_timeout() {
     // Takes connections, and answers on every fourth alone.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -143,7 +143,7 @@ async fn reply(mut stream: tokio::net::TcpStream, said: impl Fn(&str) -> String)
 }
 
 #[tokio::test]
-async fn a_slow_answer_counts_though_the_question_was_refused_meanwhile() {
+async fn a_slow_answer_counts_though_a_retry_was_rate_limited() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
@@ -189,7 +189,7 @@ fn refuses(code: i64, message: &'static str) -> (String, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn what_one_node_cannot_say_another_is_asked_each_time() {
+async fn a_request_one_node_cannot_answer_goes_to_the_next_each_time() {
     let (pruned, asked) = refuses(-32000, "missing trie node");
     let (well, _) = server(good);
     let transport = transport(&[&pruned, &well], 1000);
@@ -204,7 +204,7 @@ async fn what_one_node_cannot_say_another_is_asked_each_time() {
 }
 
 #[tokio::test]
-async fn a_front_whose_nodes_are_gone_is_left_for_the_next_endpoint() {
+async fn a_proxy_without_backends_is_skipped_for_the_next_endpoint() {
     let (front, asked) = refuses(-32603, "no available upstream");
     let (well, _) = server(good);
     let transport = transport(&[&front, &well], 1000);
@@ -215,7 +215,7 @@ async fn a_front_whose_nodes_are_gone_is_left_for_the_next_endpoint() {
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_transaction_is_an_answer_under_any_code() {
+async fn a_revert_or_refusal_is_an_answer_under_any_error_code() {
     for method in ["eth_call", "eth_estimateGas", "eth_sendRawTransaction"] {
         let (refuses, _) = refuses(-32603, "VM Exception: reverted");
         let (other, asked) = server(good);
@@ -227,7 +227,7 @@ async fn what_is_said_of_a_transaction_is_an_answer_under_any_code() {
 }
 
 #[tokio::test]
-async fn a_question_that_every_node_fails_at_ends_with_what_one_said() {
+async fn a_request_that_every_node_fails_ends_with_an_error_of_one() {
     let (front, _) = refuses(-32603, "internal error");
     let (busy, _) = refuses(-32011, "no backends available for method");
     let gone = "http://127.0.0.1:1";
@@ -247,7 +247,7 @@ async fn a_question_that_every_node_fails_at_ends_with_what_one_said() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_and_a_silent_node_are_given_up() {
+async fn an_oversized_answer_and_a_silent_node_are_errors() {
     let (huge, _) = server(|_| http("200 OK", &"x".repeat(5000)));
     let error = chain_id(&transport(&[&huge], 1000)).await.unwrap_err();
     assert!(
@@ -265,7 +265,7 @@ async fn an_endless_answer_and_a_silent_node_are_given_up() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_given_up_before_its_time_out_is_asked_last() {
+async fn a_node_too_slow_for_its_caller_is_asked_last() {
     // Bound, but never accepted from.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("http://{}", silent.local_addr().unwrap());

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_attempt_of_the_lowest_nonce_is_stuck_and_only_after_its_patience() {
+    fn only_the_last_attempt_of_the_lowest_nonce_is_stuck_and_only_after_enough_blocks() {
         let open = [attempt(1, 7), attempt(4, 7), attempt(2, 8)];
         let since = |id| Some(if id == 4 { 20 } else { 10 });
         let found = |head| stuck(&open, since, head, 5).map(|attempt| attempt.id);

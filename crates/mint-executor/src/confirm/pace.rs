@@ -77,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn blocks_by_the_clock_cost_few_looks_and_are_seen_at_once() {
+    fn regular_blocks_cost_few_polls_and_are_seen_at_once() {
         let (count, late) = looks(&taught([1000; 40]), 1000);
         assert!(count <= 4 && late <= DENSE, "{count} looks, {late:?} late");
     }
 
     #[test]
-    fn irregular_blocks_are_never_seen_later_than_the_sparse_distance() {
+    fn irregular_blocks_are_seen_within_the_longest_poll_interval() {
         let pace = taught([200, 1900, 400, 3000, 100, 1500, 700, 2500]);
         for at in [50, 300, 900, 1700, 5000] {
             assert!(looks(&pace, at).1 <= SPARSE, "{at}: {:?}", looks(&pace, at));
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_chain_is_looked_at_seldom() {
+    fn a_stalled_chain_is_polled_rarely() {
         assert_eq!(taught([1000; 40]).wait(ms(9000), SPARSE), SPARSE);
     }
 }

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_behind_us_tells_of_a_fork_only_by_a_block_that_differs() {
+    fn a_lagging_endpoint_proves_a_fork_only_by_a_different_block() {
         let known: Vec<BlockRow> = (3..=5)
             .rev()
             .map(|number| BlockRow {

@@ -19,7 +19,7 @@ use crate::faulty::{EVERYTHING, Fault, faulty};
 use crate::rig::{Rig, World};
 
 #[tokio::test]
-async fn a_node_that_answers_but_stands_still_is_left_and_nothing_is_sent_twice() -> Result<()> {
+async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
     let world = World::new().await?;
     // The same chain; nobody mines here.
     let (frozen, _) = Anvil::deployed(Mining::Manual).await?;
@@ -58,7 +58,7 @@ async fn a_node_that_answers_but_stands_still_is_left_and_nothing_is_sent_twice(
 }
 
 #[tokio::test]
-async fn a_front_whose_nodes_are_gone_is_left_for_the_endpoint_that_answers() -> Result<()> {
+async fn a_proxy_without_backends_is_skipped_for_the_endpoint_that_answers() -> Result<()> {
     let world = World::new().await?;
     let gone = Fault::Error(-32603, "no available upstream");
     let front = faulty(world.node.url(), EVERYTHING, gone).await?;
@@ -78,7 +78,7 @@ async fn a_front_whose_nodes_are_gone_is_left_for_the_endpoint_that_answers() ->
 }
 
 #[tokio::test]
-async fn a_node_that_has_lost_its_receipts_makes_nothing_go_out_again() -> Result<()> {
+async fn a_node_without_receipts_causes_no_second_submission() -> Result<()> {
     let world = World::new().await?;
     let no_receipt = Fault::Answer(Ok(Value::Null));
     let blind = faulty(world.node.url(), "eth_getTransactionReceipt", no_receipt).await?;
@@ -102,7 +102,7 @@ async fn a_node_that_has_lost_its_receipts_makes_nothing_go_out_again() -> Resul
 }
 
 #[tokio::test]
-async fn a_node_without_one_of_its_blocks_is_an_error_that_names_it() -> Result<()> {
+async fn a_block_missing_from_a_node_is_an_error_that_names_it() -> Result<()> {
     let world = World::new().await?;
     let missing = testkit::evm::block_number(&world.node.url()).await? + 1;
     let hole = Fault::Hole(format!("{missing:#x}"));
@@ -121,7 +121,7 @@ async fn a_node_without_one_of_its_blocks_is_an_error_that_names_it() -> Result<
 }
 
 #[tokio::test]
-async fn a_node_that_cannot_say_what_became_of_a_transaction_holds_up_no_block() -> Result<()> {
+async fn a_node_that_cannot_give_a_receipt_delays_no_block() -> Result<()> {
     let world = World::new().await?;
     let indexing = Fault::Answer(Err("transaction indexing is in progress"));
     let busy = faulty(world.node.url(), "eth_getTransactionReceipt", indexing).await?;
@@ -159,7 +159,7 @@ async fn deposit_without_the_role(world: &World, rig: &mut Rig) -> Result<Preima
 }
 
 #[tokio::test]
-async fn a_node_that_cannot_say_what_a_signer_might_do_holds_up_no_block() -> Result<()> {
+async fn a_node_that_cannot_read_a_role_delays_no_block() -> Result<()> {
     let world = World::new().await?;
     let slow = Fault::Answer(Err("execution aborted (timeout = 5s)"));
     let slow = faulty(world.node.url(), "eth_call", slow).await?;
@@ -176,7 +176,7 @@ async fn a_node_that_cannot_say_what_a_signer_might_do_holds_up_no_block() -> Re
 }
 
 #[tokio::test]
-async fn a_node_that_is_silent_about_transactions_holds_up_no_block_and_no_word_of_another() -> Result<()> {
+async fn a_node_silent_about_receipts_delays_neither_blocks_nor_other_answers() -> Result<()> {
     let world = World::new().await?;
     let silent = faulty(world.node.url(), "eth_getTransactionReceipt", Fault::Silence).await?;
     let mut rig = world.executor_patient(&[silent, world.node.url()], Duration::from_mins(1))?;
@@ -211,7 +211,7 @@ async fn a_node_that_lost_its_state_stops_nothing_while_another_has_it() -> Resu
 }
 
 #[tokio::test]
-async fn a_node_that_takes_no_transaction_does_not_keep_blocks_from_being_seen() -> Result<()> {
+async fn a_node_that_accepts_no_transaction_delays_no_block() -> Result<()> {
     let world = World::new().await?;
     let mut first = world.executor()?;
     first.lead().await?;
@@ -239,7 +239,7 @@ async fn a_node_that_takes_no_transaction_does_not_keep_blocks_from_being_seen()
 }
 
 #[tokio::test]
-async fn a_block_that_a_node_does_not_find_is_no_fork() -> Result<()> {
+async fn a_block_unknown_to_a_node_is_not_a_fork() -> Result<()> {
     let world = World::new().await?;
     let mut first = world.executor()?;
     first.lead().await?;
@@ -307,7 +307,7 @@ async fn another_chain_stops_everything_until_it_is_ours_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_standby_asks_its_node_nothing_until_it_is_its_turn() -> Result<()> {
+async fn a_standby_sends_its_node_no_request_until_the_lease_is_free() -> Result<()> {
     let world = World::new().await?;
     let mut first = world.executor()?;
     first.lead().await?;

@@ -155,7 +155,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
 }
 
 #[tokio::test]
-async fn an_intent_of_another_deployment_is_parked_at_the_door() -> Result<()> {
+async fn an_intent_of_another_deployment_is_parked_on_arrival() -> Result<()> {
     let world = World::new().await?;
     let rig = world.executor()?;
     let intent = domain::ids::Preimage {

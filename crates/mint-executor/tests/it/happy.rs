@@ -86,7 +86,7 @@ async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<
 
 /// The rows' own key stops a repetition too, but only while the row is there.
 #[tokio::test]
-async fn a_message_whose_item_is_gone_is_not_taken_again() -> Result<()> {
+async fn a_redelivered_message_is_ignored_even_after_its_item_was_deleted() -> Result<()> {
     let world = World::new().await?;
     let rig = world.executor()?;
     let delivery = rig.delivery(messaging::wire::MintSubmit {
@@ -104,7 +104,7 @@ async fn a_message_whose_item_is_gone_is_not_taken_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_an_attempt_holds_that_no_block_has_goes_into_no_other() -> Result<()> {
+async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     let intent = world.good_intent(1, &rig.ctx.chain).await?;
@@ -125,7 +125,7 @@ async fn what_an_attempt_holds_that_no_block_has_goes_into_no_other() -> Result<
 }
 
 #[tokio::test]
-async fn a_message_that_comes_again_changes_nothing() -> Result<()> {
+async fn a_redelivered_message_changes_nothing() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;

@@ -131,7 +131,7 @@ async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_key_without_gas_holds_back_its_own_share_until_it_is_paid_for() -> Result<()> {
+async fn a_key_without_gas_holds_back_its_own_share_until_it_is_funded() -> Result<()> {
     let world = World::new().await?;
     let mut rig = two_keys(&world).await?;
     let poor = rig.ctx.keys[1].clone();
@@ -242,7 +242,7 @@ async fn round_outrun_by(rig: &Rig, world: &World, (own, other): (&Key, &Key), n
 }
 
 #[tokio::test]
-async fn an_intent_that_another_key_took_meanwhile_is_left_to_it() -> Result<()> {
+async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Result<()> {
     let world = World::new().await?;
     let mut rig = two_keys(&world).await?;
     let mut ring = rig.ctx.keys.clone();
@@ -275,7 +275,7 @@ async fn an_intent_that_another_key_took_meanwhile_is_left_to_it() -> Result<()>
 }
 
 #[tokio::test]
-async fn what_waits_for_another_key_fills_no_batch() -> Result<()> {
+async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
     let world = World::new().await?;
     let mut rig = two_keys(&world).await?;
     let (gone, left) = (rig.ctx.keys[0].clone(), rig.ctx.keys[1].clone());
@@ -305,7 +305,7 @@ async fn what_waits_for_another_key_fills_no_batch() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_key_that_was_simply_taken_away_strands_nothing() -> Result<()> {
+async fn a_removed_key_strands_no_intent() -> Result<()> {
     let world = World::new().await?;
     let (old, intent) = before_a_rotation(&world).await?;
     old.submit(&intent).await?;
@@ -345,7 +345,7 @@ async fn a_key_that_was_simply_taken_away_strands_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_retired_key_is_led_by_nobody() -> Result<()> {
+async fn no_executor_acquires_a_retired_key() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -360,7 +360,7 @@ async fn a_retired_key_is_led_by_nobody() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_retired_key_still_sees_to_what_it_signed_and_signs_nothing_new() -> Result<()> {
+async fn a_retired_key_completes_what_it_signed_and_signs_nothing_new() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -378,7 +378,7 @@ async fn a_retired_key_still_sees_to_what_it_signed_and_signs_nothing_new() -> R
 }
 
 #[tokio::test]
-async fn a_nonce_that_a_block_has_decided_meanwhile_is_not_signed_for_again() -> Result<()> {
+async fn a_nonce_mined_meanwhile_is_not_signed_again() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     let intent = world.good_intent(1, &rig.ctx.chain).await?;
@@ -406,7 +406,7 @@ async fn a_nonce_that_a_block_has_decided_meanwhile_is_not_signed_for_again() ->
 }
 
 #[tokio::test]
-async fn what_waits_beside_a_final_attempt_of_its_nonce_is_out_of_the_race() -> Result<()> {
+async fn an_open_attempt_beside_a_final_one_of_its_nonce_is_superseded() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     let intent = world.good_intent(1, &rig.ctx.chain).await?;
@@ -427,7 +427,7 @@ async fn what_waits_beside_a_final_attempt_of_its_nonce_is_out_of_the_race() -> 
 }
 
 #[tokio::test]
-async fn a_key_hears_what_was_refused_though_another_executor_takes_in_the_blocks() -> Result<()> {
+async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -> Result<()> {
     let world = World::new().await?;
     let mut follower = world.executor()?;
     follower.lead().await?;
@@ -451,7 +451,7 @@ async fn a_key_hears_what_was_refused_though_another_executor_takes_in_the_block
 }
 
 #[tokio::test]
-async fn a_follower_whose_node_stands_still_makes_way_for_another_executor() -> Result<()> {
+async fn a_follower_with_a_stalled_node_yields_to_another_executor() -> Result<()> {
     let world = World::new().await?;
     let (one, other) = (world.executor()?, world.executor()?);
     let (hold, now) = (one.ctx.tuning.lease, Instant::now());
@@ -479,7 +479,7 @@ async fn a_follower_whose_node_stands_still_makes_way_for_another_executor() -> 
 }
 
 #[tokio::test]
-async fn sends_that_were_lost_now_and_then_stop_no_key_whose_node_answers() -> Result<()> {
+async fn occasional_lost_sends_open_no_breaker_while_the_node_answers() -> Result<()> {
     let world = World::new().await?;
     let mut first = world.executor()?;
     first.lead().await?;

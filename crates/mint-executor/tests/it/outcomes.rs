@@ -107,7 +107,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_intent_undone_before_any_attempt_is_dropped() -> Result<()> {
+async fn a_refund_before_any_attempt_drops_the_intent() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -140,7 +140,7 @@ async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_undo_of_a_deposit_under_way_waits_in_its_row_and_refunds() -> Result<()> {
+async fn a_refund_during_a_deposit_waits_in_its_row_and_then_refunds() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -181,7 +181,7 @@ async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Res
 }
 
 #[tokio::test]
-async fn an_outcome_nobody_heard_is_told_again() -> Result<()> {
+async fn an_unacknowledged_outcome_is_published_again() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -204,7 +204,7 @@ async fn an_outcome_nobody_heard_is_told_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_leg_that_nobody_listens_to_is_told_ever_more_rarely() -> Result<()> {
+async fn an_unacknowledged_outcome_is_published_with_growing_pauses() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;

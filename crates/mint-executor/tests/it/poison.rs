@@ -85,7 +85,7 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
 }
 
 #[tokio::test]
-async fn what_a_fork_lets_succeed_was_never_a_dead_letter() -> Result<()> {
+async fn an_item_that_succeeds_after_a_fork_was_never_a_dead_letter() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;

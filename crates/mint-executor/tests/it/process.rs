@@ -164,7 +164,7 @@ async fn publish(publisher: &Publisher, messages: Vec<Outgoing>) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_process_takes_commands_from_the_broker_and_tells_outcomes() -> Result<()> {
+async fn the_process_takes_commands_from_the_broker_and_publishes_outcomes() -> Result<()> {
     let run = Running::start().await?;
     let intent = run.world.intent(1)?;
     run.allow(&intent).await?;

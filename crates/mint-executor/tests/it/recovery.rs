@@ -275,14 +275,14 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
     let dear = u64::try_from(rig.ctx.tuning.fees.cap)? * 2;
     world.node.rpc("anvil_reorg", json!([4, []])).await?;
     for _ in 0..3 {
-        dear_block(&world, dear).await?;
+        block_with_base_fee(&world, dear).await?;
         rig.look().await?;
     }
     assert_eq!(open(&rig).await?, 1, "it has none any more");
     let most = rig.ctx.tuning.max_in_flight;
     assert!(rig.key().window(most) < most);
     for _ in 0..4 {
-        dear_block(&world, 1_000_000_000).await?;
+        block_with_base_fee(&world, 1_000_000_000).await?;
         rig.look().await?;
     }
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
@@ -342,7 +342,7 @@ async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_batch_signed_while_old_blocks_are_taken_in_holds_nothing_up() -> Result<()> {
+async fn a_batch_signed_while_old_blocks_are_ingested_delays_nothing() -> Result<()> {
     let mut world = World::new().await?;
     let mut first = world.executor()?;
     first.lead().await?;
@@ -393,14 +393,14 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
 }
 
 /// A block whose base fee is what we say.
-async fn dear_block(world: &World, base_fee: u64) -> Result<()> {
+async fn block_with_base_fee(world: &World, base_fee: u64) -> Result<()> {
     let fee = json!([format!("0x{base_fee:x}")]);
     world.node.rpc("anvil_setNextBlockBaseFeePerGas", fee).await?;
     world.node.mine(1).await
 }
 
 #[tokio::test]
-async fn a_transaction_too_cheap_for_the_market_is_signed_again_dearer_and_mints_once() -> Result<()> {
+async fn an_underpriced_transaction_is_replaced_at_a_higher_fee_and_mints_once() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     let intent = world.good_intent(1, &rig.ctx.chain).await?;
@@ -409,7 +409,7 @@ async fn a_transaction_too_cheap_for_the_market_is_signed_again_dearer_and_mints
     rig.execute(&intent).await?;
     let cheap = rig.send(WorkCommand::Execute, 1).await?;
     for _ in 0..rig.ctx.tuning.replace_after + 3 {
-        dear_block(&world, 40_000_000_000).await?;
+        block_with_base_fee(&world, 40_000_000_000).await?;
         rig.look().await?;
     }
     assert_eq!(
@@ -449,7 +449,7 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
     rig.send(WorkCommand::Submit, 1).await?;
     let cap = u64::try_from(rig.ctx.tuning.fees.cap)?;
     for _ in 0..3 * rig.ctx.tuning.replace_after {
-        dear_block(&world, cap * 2).await?;
+        block_with_base_fee(&world, cap * 2).await?;
         rig.look().await?;
     }
     let dearest = rig.dearest_fee().await?;
@@ -460,7 +460,7 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
         "waits, and is not failed"
     );
     for _ in 0..4 {
-        dear_block(&world, 1_000_000_000).await?;
+        block_with_base_fee(&world, 1_000_000_000).await?;
         rig.look().await?;
     }
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
@@ -468,7 +468,7 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
 }
 
 #[tokio::test]
-async fn no_batch_costs_more_than_a_node_takes_however_dear_the_market() -> Result<()> {
+async fn no_batch_costs_more_than_a_node_accepts_at_any_base_fee() -> Result<()> {
     const DEPOSITS: u64 = 64;
     let world = World::new().await?;
     let fault = Fault::Ceiling(chain::fees::USUAL_CEILING);
@@ -480,7 +480,7 @@ async fn no_batch_costs_more_than_a_node_takes_however_dear_the_market() -> Resu
         intents.push(world.intent(n)?);
         rig.submit(&intents[intents.len() - 1]).await?;
     }
-    dear_block(&world, 60_000_000_000).await?;
+    block_with_base_fee(&world, 60_000_000_000).await?;
     rig.look().await?;
     let mut sent = 0;
     while let Built::Attempt { items, .. } = rig.round(WorkCommand::Submit).await? {
@@ -495,7 +495,7 @@ async fn no_batch_costs_more_than_a_node_takes_however_dear_the_market() -> Resu
 }
 
 #[tokio::test]
-async fn work_that_nothing_is_signed_for_waits_for_the_market_and_is_shown_to_wait() -> Result<()> {
+async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Result<()> {
     let shown = runtime::metrics::install()?;
     let capped = || {
         let text = shown.render();
@@ -510,7 +510,7 @@ async fn work_that_nothing_is_signed_for_waits_for_the_market_and_is_shown_to_wa
     halts.refresh(&rig.ctx.pool).await?;
     let mut lane = Lane::new(&rig.ctx, &rig.ctx.keys[0], WorkCommand::Submit, &halts);
     let cap = u64::try_from(rig.ctx.tuning.fees.cap)?;
-    dear_block(&world, cap * 2).await?;
+    block_with_base_fee(&world, cap * 2).await?;
     rig.look().await?;
     lane.work(&rig.ctx).await?;
     assert!(!capped(), "there is no work");
@@ -533,7 +533,7 @@ async fn work_that_nothing_is_signed_for_waits_for_the_market_and_is_shown_to_wa
     assert!(capped());
     assert_eq!(world.count("select count(*) from attempts")?, 0);
 
-    dear_block(&world, 1_000_000_000).await?;
+    block_with_base_fee(&world, 1_000_000_000).await?;
     rig.look().await?;
     lane.work(&rig.ctx).await?;
     assert!(!capped());
@@ -598,7 +598,7 @@ async fn a_refused_deposit_fails_though_the_state_of_its_final_block_is_gone() -
 }
 
 #[tokio::test]
-async fn a_tip_that_was_abandoned_long_ago_is_left_by_what_the_events_say() -> Result<()> {
+async fn a_tip_abandoned_long_ago_is_rewound_from_stored_events() -> Result<()> {
     let mut world = World::new().await?;
     let mut first = world.executor()?;
     first.lead().await?;
@@ -692,7 +692,7 @@ async fn what_the_chain_itself_calls_final_is_final() -> Result<()> {
 }
 
 #[tokio::test]
-async fn while_the_chain_does_not_keep_up_less_is_sent_at_once() -> Result<()> {
+async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -701,11 +701,11 @@ async fn while_the_chain_does_not_keep_up_less_is_sent_at_once() -> Result<()> {
     rig.send(WorkCommand::Submit, 1).await?;
     let dear = u64::try_from(rig.ctx.tuning.fees.cap)? * 2;
     for _ in 0..9 {
-        dear_block(&world, dear).await?;
+        block_with_base_fee(&world, dear).await?;
         rig.look().await?;
     }
     rig.submit(&second).await?;
-    dear_block(&world, 1_000_000_000).await?;
+    block_with_base_fee(&world, 1_000_000_000).await?;
     rig.look().await?;
     assert_eq!(
         rig.round(WorkCommand::Submit).await?,
@@ -713,7 +713,7 @@ async fn while_the_chain_does_not_keep_up_less_is_sent_at_once() -> Result<()> {
         "one is under way, and one is what may be"
     );
     for _ in 0..3 {
-        dear_block(&world, 1_000_000_000).await?;
+        block_with_base_fee(&world, 1_000_000_000).await?;
         rig.look().await?;
     }
     assert_eq!(rig.leg(&first).await?, ChainLeg::Escrowed);

@@ -16,7 +16,7 @@ use crate::faulty::{Fault, faulty};
 use crate::rig::{PAUSE, Rig, UNPAUSE, World};
 
 #[tokio::test]
-async fn a_doomed_deposit_costs_no_gas_and_its_company_goes() -> Result<()> {
+async fn a_deposit_that_would_fail_costs_no_gas_and_the_rest_of_its_batch_is_sent() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -106,7 +106,7 @@ async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_the_chain_has_already_is_not_sent_again() -> Result<()> {
+async fn a_deposit_already_on_chain_is_not_sent_again() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -130,7 +130,7 @@ async fn what_the_chain_has_already_is_not_sent_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_only_the_head_would_refuse_for_good_waits_for_a_final_block() -> Result<()> {
+async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -181,7 +181,7 @@ async fn poisoned(world: &World, rig: &mut Rig) -> Result<Preimage> {
 }
 
 #[tokio::test]
-async fn a_rehearsal_without_an_answer_fails_nothing_and_holds_nothing_up() -> Result<()> {
+async fn a_simulation_without_an_answer_fails_nothing_and_delays_nothing() -> Result<()> {
     let (refused, silent) = (Fault::Answer(Err("the method is not available")), Fault::Silence);
     for fault in [refused, silent] {
         let world = World::new().await?;
@@ -205,7 +205,7 @@ async fn a_rehearsal_without_an_answer_fails_nothing_and_holds_nothing_up() -> R
 }
 
 #[tokio::test]
-async fn a_node_that_lags_says_nothing() -> Result<()> {
+async fn a_lagging_node_decides_nothing() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
@@ -227,7 +227,7 @@ async fn a_node_that_lags_says_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_may_still_be_mined_decides_before_a_rehearsal_does() -> Result<()> {
+async fn an_attempt_that_may_still_be_mined_outranks_a_simulation() -> Result<()> {
     let world = World::new().await?;
     let mut rig = world.executor()?;
     let poison = poisoned(&world, &mut rig).await?;

@@ -104,7 +104,7 @@ async fn a_signer_that_takes_its_time_holds_no_row() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_changed_while_it_was_signed_is_not_sent_under_that_signature() -> Result<()> {
+async fn a_batch_changed_during_signing_is_not_sent_under_that_signature() -> Result<()> {
     // The change, and what the batch is then: its items, and how far its nonce is from the first.
     let changes = [
         (
@@ -145,7 +145,7 @@ async fn what_changed_while_it_was_signed_is_not_sent_under_that_signature() -> 
 }
 
 #[tokio::test]
-async fn what_was_signed_under_a_lease_that_ended_meanwhile_is_thrown_away() -> Result<()> {
+async fn a_signature_under_an_ended_lease_is_discarded() -> Result<()> {
     let world = World::new().await?;
     let (rig, slow) = with_two_deposits(&world).await?;
     let lease = rig.lease()?;
@@ -181,7 +181,7 @@ impl Signer for Token {
 }
 
 #[tokio::test]
-async fn a_key_whose_token_is_gone_is_shown_and_goes_to_another_executor() -> Result<()> {
+async fn a_key_without_its_token_is_reported_and_moves_to_another_executor() -> Result<()> {
     let world = World::new().await?;
     let token = Arc::new(Token {
         key: EXECUTOR_PRIVATE_KEY.parse()?,

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_lasts_is_decided_by_a_head_alone() {
+    fn no_permanent_result_follows_from_the_head_alone() {
         for command in WorkCommand::ALL {
             let told = O::ALL.map(Ending::Told);
             for ending in told.into_iter().chain([Ending::Reverted, Ending::Forbidden]) {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_has_one_advice() {
+    fn each_simulated_result_has_one_consequence() {
         let pending = Record::Present(IntentStatus::Pending);
         let settled = |ending, record, step| Advice::Keep(Refusal::Settle { ending, record, step });
         let waits = |ending| Advice::Keep(Refusal::Wait(ending));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_alone_that_would_revert_is_the_chains_to_judge() {
+    fn a_single_item_that_would_revert_is_sent_anyway() {
         for ending in [Ending::Reverted, Ending::Told(O::OutOfGas)] {
             assert_eq!(advice(facts(Submit, ending, 1), None), Advice::Send);
         }
