@@ -44,7 +44,7 @@ fn words(ids: impl IntoIterator<Item = IntentId>) -> Vec<[u8; 32]> {
     ids.into_iter().map(|id| *id.as_bytes()).collect()
 }
 
-/// What stored calldata commands, and for which intents; `None` when it is none of ours.
+/// The command and the intents in stored calldata; `None` when the escrow has no such call.
 pub fn read(data: &[u8]) -> Option<(Command, Vec<IntentId>)> {
     let ids = |words: Vec<[u8; 32]>| words.into_iter().map(IntentId::from_bytes).collect();
     if let Ok(call) = SubmitIntentsCall::decode(data) {

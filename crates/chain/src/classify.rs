@@ -1,17 +1,17 @@
-//! What a node's refusal of a raw transaction means: a table, with a test row for each message we know of five nodes.
+//! What a node's error for a raw transaction means: a table, with a test row for each known message of five nodes.
 //!
 //! Order matters: the more specific text stands first. No match means *unknown*: the bytes may be in some pool.
 
-/// Why a node would not take a transaction. Advice only: storage on chain decides what happened.
+/// Why a node rejected a transaction. A hint only: the chain's state decides what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
-    /// The nonce is used: by this very transaction, a replacement, or a stranger.
+    /// The nonce is used: by this very transaction, by its replacement, or by a transaction that is not ours.
     NonceTooLow,
-    /// A gap lies before it.
+    /// A lower nonce is missing.
     NonceTooHigh,
-    /// Another transaction of this nonce is in the pool, and pays too much to be replaced by this one.
+    /// The pool holds a transaction of this nonce, and this one does not pay enough more to replace it.
     ReplacementUnderpriced,
-    /// Fees below what the node takes, or below the base fee.
+    /// Fees below the node's minimum, or below the base fee.
     FeeTooLow,
     /// Fees above the node's own safety cap.
     FeeTooHigh,
@@ -40,7 +40,7 @@ impl Rejection {
     }
 }
 
-/// What a refusal tells.
+/// The meaning of an error that a node returned for a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The node has these very bytes.
@@ -100,7 +100,7 @@ const TABLE: &[(&str, Refusal)] = &[
     ("account limit exceeded", Rejected(Rejection::PoolFull)),
     ("transaction limit reached", Rejected(Rejection::PoolFull)),
     ("spammer", Rejected(Rejection::PoolFull)),
-    // The sender's place in the pool is taken by a transaction of another kind.
+    // The pool holds a transaction of another type from this sender.
     ("address already reserved", Rejected(Rejection::PoolFull)),
     ("pending transaction type conflict", Rejected(Rejection::PoolFull)),
     ("delegation authority has pending", Rejected(Rejection::PoolFull)),
@@ -177,7 +177,7 @@ const TABLE: &[(&str, Refusal)] = &[
     ("rlp: ", Rejected(Rejection::Invalid)),
 ];
 
-/// `None`: a message we do not know.
+/// `None` for an unknown message.
 pub fn classify(message: &str) -> Option<Refusal> {
     let message = message.to_lowercase();
     TABLE

@@ -1,4 +1,4 @@
-//! One chain, one escrow: the handle everything else asks through.
+//! The client of one chain and one escrow; every other module sends its requests through it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::convert::{to_block_id, to_h160};
 use crate::hash::BlockHash;
 use crate::transport::{Transport, TransportError, names_no_block};
 
-/// Where to ask, and how long and how much to take.
+/// The RPC endpoints, with the limits of one request.
 pub struct RpcConfig {
     pub urls: Vec<SecretString>,
-    /// For one request to one endpoint.
+    /// Limit for one request to one endpoint.
     pub timeout: Duration,
     pub max_response_bytes: usize,
 }
 
 impl RpcConfig {
-    /// Most that one answer of ours can need: the logs of a full block.
+    /// The logs of a full block, the largest answer that we request, fit into this.
     pub const DEFAULT_MAX_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
 
     pub fn new(urls: Vec<SecretString>, timeout: Duration) -> Self {
@@ -36,11 +36,11 @@ impl RpcConfig {
     }
 }
 
-/// Which state a question is about. Decisions about money name a block by its hash.
+/// The block whose state a call reads. Decisions about money name a block by its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     Latest,
-    /// What the chain itself calls final.
+    /// The block that the chain itself reports as final.
     Finalized,
     Number(u64),
     Block(BlockHash),
@@ -57,15 +57,15 @@ impl At {
     }
 }
 
-/// What a caller can do about a question that got no good answer.
+/// Why a request got no usable answer; each variant says what the caller can do.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     #[error("the RPC client cannot be set up: {0}")]
     Setup(String),
-    /// Wait and ask again.
+    /// The caller waits and tries again.
     #[error("no RPC endpoint answers: {0}")]
     Unavailable(String),
-    /// The node does not know that block (yet, or any more): ask again about another one.
+    /// The node does not know that block (yet, or any more): the caller asks about another one.
     #[error("the node has no such block")]
     UnknownBlock,
     /// The called contract refused.
@@ -108,13 +108,13 @@ impl ChainError {
         Self::bad_answer(method, error)
     }
 
-    /// The chain may be asked again later; nothing was learnt.
+    /// The request can be repeated later; the failure says nothing about the chain.
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::UnknownBlock)
     }
 }
 
-/// Clones share connections and endpoint health.
+/// Clones share connections and the health of the endpoints.
 #[derive(Clone)]
 pub struct Chain {
     transport: Transport,
@@ -131,7 +131,7 @@ impl fmt::Debug for Chain {
 }
 
 impl Chain {
-    /// Connects nothing yet: the first question does.
+    /// Opens no connection; the first request does.
     pub fn new(config: &RpcConfig, escrow: Address) -> Result<Self, ChainError> {
         let transport = Transport::new(&config.urls, config.timeout, config.max_response_bytes)
             .map_err(|error: TransportError| ChainError::Setup(error.to_string()))?;
@@ -147,7 +147,7 @@ impl Chain {
         }
     }
 
-    /// The same chain, every question to one endpoint: for answers that must belong together.
+    /// A client of the same chain that sends every request to one endpoint, for answers that must fit together.
     #[must_use]
     pub fn pinned(&self) -> Self {
         Self::over(self.transport.pinned(), self.escrow)

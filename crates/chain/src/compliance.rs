@@ -1,4 +1,4 @@
-//! The compliance officer's side: a user's facts, read and set. Used by the operator's tool only.
+//! Reads and sets the compliance record of a user. Only the operator's tool uses it.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::signer::{Signer, SignerError};
 use crate::transaction::Transaction;
 use crate::watch::Receipt;
 
-/// Facts about one user, and the judgement that follows.
+/// The compliance record of one user, and whether the contract finds the user compliant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserFacts {
     pub risk_score: u8,
     pub attestation: [u8; 32],
-    /// Unix seconds; 0 for a user nobody assessed.
+    /// Unix seconds; 0 for a user who was never assessed.
     pub last_updated: u64,
     pub verified: bool,
     pub compliant: bool,
@@ -43,7 +43,7 @@ pub enum TransactError {
 }
 
 impl Chain {
-    /// What is known about a user at `manager`; `None` for one nobody assessed.
+    /// Reads a user's record from the compliance contract; `None` for a user who was never assessed.
     pub async fn user_facts(
         &self,
         at_manager: &Address,
@@ -76,7 +76,7 @@ impl Chain {
         }))
     }
 
-    /// Sets all facts of a user in one transaction of the officer's key and waits for its receipt.
+    /// Sets a user's record in one transaction of the officer's key and waits for its receipt.
     pub async fn set_user_facts(
         &self,
         officer: &dyn Signer,
@@ -95,7 +95,7 @@ impl Chain {
         self.transact(officer, at_manager, call.encode(), patience).await
     }
 
-    /// One call by a person's key; what the executor sends goes through its own stored attempts instead.
+    /// Sends one call with a person's key. The executor never uses this: it stores its attempts before it sends them.
     pub async fn transact(
         &self,
         signer: &dyn Signer,

@@ -1,4 +1,4 @@
-//! Between ethers' types and ours; nothing here is public.
+//! Conversions between ethers' types and ours, private to this crate.
 
 use domain::address::Address;
 use ethers::types as eth;

@@ -1,4 +1,4 @@
-//! What the escrow tells: its logs as enums of ours.
+//! The escrow's logs, decoded into enums of ours.
 
 use domain::address::Address;
 use domain::ids::IntentId;
@@ -11,7 +11,7 @@ use crate::bindings::MintEscrowEvents;
 use crate::convert::{from_h160, to_u64, to_u128, tx_hash};
 use crate::hash::TxHash;
 
-/// The batch command an outcome belongs to.
+/// A batch command of the escrow contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Command {
     Submit,
@@ -40,7 +40,7 @@ impl Command {
     }
 }
 
-/// What became of one item of a batch; the order is the contract's.
+/// The escrow's result for one item of a batch, in the order of the contract's enum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ItemOutcome {
     Done,
@@ -124,7 +124,7 @@ impl ItemOutcome {
     }
 }
 
-/// One log of the escrow, as far as it is about an intent.
+/// One log of the escrow; logs that concern no intent are `Other`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EscrowEvent {
     /// A deposit is locked.
@@ -148,20 +148,20 @@ pub enum EscrowEvent {
         amount: BaseUnits,
         reason: String,
     },
-    /// An item of a batch was not done.
+    /// The escrow skipped an item of a batch.
     Skipped {
         intent_id: IntentId,
         command: Option<Command>,
         outcome: ItemOutcome,
         data: Vec<u8>,
     },
-    /// The push of a returned deposit failed and was credited.
+    /// The transfer of a refund failed, so the escrow credited the depositor instead.
     Credited {
         intent_id: IntentId,
         depositor: Address,
         amount: BaseUnits,
     },
-    /// Administration, or something newer than this code.
+    /// An administrative event, or one newer than this code.
     Other { topic: [u8; 32] },
 }
 
@@ -190,7 +190,7 @@ impl EscrowEvent {
     }
 }
 
-/// An event and where it lies in its block.
+/// An event and its position in its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EscrowLog {
     pub tx_hash: TxHash,
@@ -198,7 +198,7 @@ pub struct EscrowLog {
     pub event: EscrowEvent,
 }
 
-/// `None` when the log says not where it belongs: such a log is of no block.
+/// `None` when the log names no transaction or position: it belongs to no block.
 pub(crate) fn read(log: Log) -> Option<EscrowLog> {
     let tx = tx_hash(log.transaction_hash?);
     let log_index = to_u64(log.log_index?)?;
@@ -259,7 +259,7 @@ fn typed(event: MintEscrowEvents) -> Option<EscrowEvent> {
 mod tests {
     use super::*;
 
-    /// The enum's order in the Solidity source is the code on chain.
+    /// The position in the Solidity enum is the code on chain.
     #[test]
     fn outcome_and_command_codes_are_those_of_the_contract() {
         let source = include_str!("../../../contracts/src/interfaces/IMintEscrow.sol");

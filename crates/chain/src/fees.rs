@@ -1,4 +1,4 @@
-//! What we are ready to pay, from the base fee of a block we already hold. Pure.
+//! The fees of a transaction, computed from the base fee of a known block. Pure.
 
 /// EIP-1559 fees in wei per gas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,17 +7,17 @@ pub struct Fees {
     pub priority: u128,
 }
 
-/// What the operator allows.
+/// The operator's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeePolicy {
-    /// Most we pay per gas, all included.
+    /// The highest price per gas, priority fee included.
     pub cap: u128,
     pub priority: u128,
-    /// Most that one transaction may come to, its gas limit times its price, wei.
+    /// The highest cost of one transaction in wei: its gas limit times its price per gas.
     pub ceiling: u128,
 }
 
-/// geth and reth take no transaction that may cost more, unless told otherwise (`--rpc.txfeecap`): one ether, in wei.
+/// geth and reth accept no transaction that may cost more (`--rpc.txfeecap`) by default: one ether, in wei.
 pub const USUAL_CEILING: u128 = 1_000_000_000_000_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +41,8 @@ impl FeePolicy {
         })
     }
 
-    /// Fees a pool accepts in place of `sent`: the market's, and at least 12.5 % more on both fields. What came to more
-    /// than the ceiling lies in no pool, and is priced anew.
+    /// Fees with which a pool replaces `sent`: the market's, and at least 12.5 % more on both fields. No pool accepted a
+    /// transaction above the transaction cap, so that one is priced anew.
     pub fn replacement(&self, sent: Fees, base_fee: u128, gas_limit: u64) -> Result<Fees, TooDear> {
         if sent.max > self.ceiling_at(gas_limit) {
             return self.market(base_fee, gas_limit);
@@ -66,7 +66,7 @@ impl FeePolicy {
         Ok(wanted)
     }
 
-    /// Most gas that a new transaction may have, so that its price can still double under the ceiling.
+    /// The largest gas limit of a new transaction whose price can still double below the transaction cap.
     pub fn gas_room(&self, base_fee: u128) -> u64 {
         let dearer = self.comfortable(base_fee).saturating_mul(2).min(self.cap);
         u64::try_from(self.ceiling / dearer.max(1)).unwrap_or(u64::MAX)
@@ -85,7 +85,7 @@ impl FeePolicy {
     }
 }
 
-/// Rounded up, so that even 1 wei grows.
+/// Rounds up, so that even 1 wei grows.
 fn an_eighth_more(wei: u128) -> u128 {
     wei.saturating_add(wei.div_ceil(8).max(1))
 }
@@ -100,7 +100,7 @@ mod tests {
         ceiling: 1_000_000,
     };
 
-    /// Under the ceiling up to the cap.
+    /// So little gas that the cap per gas binds before the transaction cap.
     const LIGHT: u64 = 1000;
 
     #[test]

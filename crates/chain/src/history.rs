@@ -1,5 +1,5 @@
-//! The escrow's events over a range of blocks, for whoever compares books. Decisions about money read block by
-//! block instead ([`crate::watch`]).
+//! The escrow's events over a range of blocks, for reconciliation. Decisions about money read block by block
+//! instead ([`crate::query`]).
 
 use ethers::providers::Middleware;
 use ethers::types as eth;
@@ -8,7 +8,7 @@ use crate::client::{Chain, ChainError};
 use crate::convert::to_h160;
 use crate::events::{self, EscrowLog};
 
-/// An event and its block.
+/// An event and the number of its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedLog {
     pub block_number: u64,

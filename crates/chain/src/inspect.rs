@@ -1,4 +1,4 @@
-//! How the deployment is set up, for the comparison with the policy at start and for the probes of a breaker.
+//! Reads how the contracts are set up: for the comparison with the policy at the start, and for the breakers' probes.
 
 use domain::address::Address;
 use ethers::providers::Middleware;
@@ -10,7 +10,7 @@ use crate::bindings::mint_escrow as escrow;
 use crate::client::{At, Chain, ChainError};
 use crate::convert::{from_h160, to_h160, to_u64};
 
-/// Everything about the deployment that the policy has an opinion on.
+/// Everything about the deployment that the policy prescribes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
     pub chain_id: u64,
@@ -37,7 +37,7 @@ pub struct Deployment {
     pub version: String,
 }
 
-/// What must be well before a command is tried again, whichever key signs it.
+/// State of the contracts and the treasury that a command depends on, whichever signer sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub escrow_paused: bool,
@@ -48,14 +48,14 @@ pub struct Condition {
     pub treasury_allowance: u128,
 }
 
-/// What must be well before one key signs again.
+/// Balance and rights of one signer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Native balance, wei.
     pub balance: u128,
     /// Holds EXECUTOR_ROLE.
     pub may_execute: bool,
-    /// What it may mint now, base units.
+    /// How much it may still mint in this hour, base units.
     pub mint_available: u128,
 }
 
@@ -128,7 +128,7 @@ impl Chain {
         })
     }
 
-    /// What the breakers of the commands look at.
+    /// Reads what the breakers of the commands probe.
     pub async fn condition(&self, on: &Deployment) -> Result<Condition, ChainError> {
         let (here, at) = (self.escrow(), At::Latest);
         let (owner, spender) = (to_h160(&on.treasury), to_h160(&here));
@@ -149,7 +149,7 @@ impl Chain {
         })
     }
 
-    /// What the breakers of one key look at.
+    /// Reads what the breakers of one signer probe.
     pub async fn standing(&self, executor: &Address) -> Result<Standing, ChainError> {
         let at = At::Latest;
         let available = escrow::ExecutorMintAvailableCall {
@@ -179,7 +179,7 @@ impl Chain {
         self.units(token, erc20::TotalSupplyCall, at).await
     }
 
-    /// Sum of deposits that wait for their mint or refund.
+    /// Sum of the deposits that are neither minted nor refunded yet.
     pub async fn pending_total(&self, at: At) -> Result<u128, ChainError> {
         self.units(&self.escrow(), escrow::PendingTotalCall, at).await
     }

@@ -1,8 +1,8 @@
-//! Every EVM detail, and the only room that knows ethers.
+//! Every EVM detail, and the only crate that knows ethers.
 //!
-//! Our own JSON-RPC transport (fail-over, bounds, metrics) sits under ethers' `JsonRpcClient`; everything that
-//! leaves this crate is a type of ours or of `domain`. What a node's answer to a send means is decided in
-//! [`send`] and [`classify`]: an answer we do not know is *unknown*, never *failed*.
+//! Our own JSON-RPC transport (fail-over, limits, metrics) implements ethers' `JsonRpcClient`; every public type is ours
+//! or `domain`'s. [`send`] and [`classify`] decide what a node's answer to a send means: an answer we do not know is
+//! *unknown*, never *failed*.
 
 mod bindings;
 pub mod calls;

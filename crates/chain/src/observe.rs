@@ -1,4 +1,4 @@
-//! What this room counts. Labels are bounded: JSON-RPC method names that we call, error kinds.
+//! The metrics and log events of this crate. Labels are bounded: JSON-RPC method names that we call, error kinds.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use meter::{Counter, Gauge, Histogram, label, named};
 
 use crate::transport::Standing;
 
-/// Every method that is called anywhere in this room.
+/// Every method that this crate calls.
 const METHODS: &[&str] = &[
     "eth_call",
     "eth_chainId",
@@ -66,7 +66,7 @@ pub(crate) fn standing(endpoint: &str, standing: Standing, changed: bool) {
     if changed && level {
         tracing::info!(endpoint, "the RPC endpoint is in sync again");
     } else if changed {
-        tracing::error!(endpoint, ?standing, "the RPC endpoint is left");
+        tracing::error!(endpoint, status = ?standing, "the RPC endpoint is out of sync and avoided");
     }
 }
 

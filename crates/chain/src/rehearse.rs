@@ -1,4 +1,4 @@
-//! What a batch would come to, asked of a node before anything is signed: nothing is sent, and no gas is paid.
+//! Simulates a batch with `eth_call` before anything is signed: nothing is sent, and no gas is paid.
 
 use domain::address::Address;
 use ethers::abi::AbiDecode;
@@ -14,7 +14,7 @@ use crate::events::ItemOutcome;
 const METHOD: &str = "eth_call";
 
 impl Chain {
-    /// The outcome of each of so many items, had `signer` sent this call with that gas in the next block.
+    /// The outcome of each item, had `signer` sent this call with that gas limit in the next block.
     pub async fn rehearse(
         &self,
         signer: &Address,

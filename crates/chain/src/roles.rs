@@ -1,5 +1,5 @@
-//! Who may execute: what an admin signs to give a key that right, or to take it away. We hold no admin key; the calls
-//! are for a multisig, and for tests.
+//! The calls with which an admin grants or revokes EXECUTOR_ROLE. We hold no admin key; the calls are for a multisig,
+//! and for tests.
 
 use domain::address::Address;
 use ethers::abi::AbiEncode;
@@ -8,7 +8,7 @@ use ethers::utils::keccak256;
 use crate::bindings::mint_escrow::{GrantRoleCall, RevokeRoleCall};
 use crate::convert::to_h160;
 
-/// Data of the admin's call to the escrow that gives `account` EXECUTOR_ROLE.
+/// Calldata that grants EXECUTOR_ROLE to `account`.
 pub fn grant_executor(account: &Address) -> Vec<u8> {
     GrantRoleCall {
         role: executor_role(),
@@ -17,7 +17,7 @@ pub fn grant_executor(account: &Address) -> Vec<u8> {
     .encode()
 }
 
-/// Data of the admin's call to the escrow that takes EXECUTOR_ROLE from `account`.
+/// Calldata that revokes EXECUTOR_ROLE from `account`.
 pub fn revoke_executor(account: &Address) -> Vec<u8> {
     RevokeRoleCall {
         role: executor_role(),

@@ -1,4 +1,4 @@
-//! Handing signed bytes to the network. Called only with bytes that are stored already.
+//! Broadcasts signed bytes. Callers store the bytes first.
 
 use ethers::providers::{Middleware, RpcError};
 use ethers::types::Bytes;
@@ -7,16 +7,16 @@ use crate::classify::{Refusal, Rejection, classify};
 use crate::client::Chain;
 use crate::hash::TxHash;
 
-/// What a node said about raw bytes. None of these says that a transaction failed: only the chain can.
+/// A node's answer to raw bytes. None of these means that the transaction failed: only the chain decides that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// In the node's pool.
+    /// The node's pool took it.
     Accepted,
-    /// It was there before.
+    /// The node's pool held it already.
     AlreadyKnown,
-    /// This node does not want it now.
+    /// This node rejects it now.
     Rejected(Rejection),
-    /// No answer, or one we do not understand: it may be anywhere.
+    /// No answer, or an unknown one: the bytes may be in any pool.
     Unknown(String),
 }
 

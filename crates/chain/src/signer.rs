@@ -1,4 +1,4 @@
-//! Who signs. A key never leaves its signer and is never printed.
+//! The signers. A key never leaves its signer and is never printed.
 
 pub mod pkcs11;
 

@@ -1,4 +1,4 @@
-//! Several endpoints, compared: one that lags, stands still or tells another story is left until it has caught up.
+//! Compares the RPC endpoints: one that lags, stalls or follows another chain is avoided until it has caught up.
 
 use tokio::sync::mpsc;
 
@@ -8,21 +8,21 @@ use crate::observe;
 use crate::send::SendOutcome;
 use crate::transport::Standing;
 
-/// So many blocks behind the best is level still: blocks reach nodes at different times.
+/// An endpoint may lag this many blocks behind the best: blocks reach nodes at different times.
 const LEVEL: u64 = 2;
 
-/// What one endpoint said of itself.
+/// The state of one endpoint at one comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glance {
     pub head: u64,
-    /// It is on our chain, and has the block that we know, unless its head is below.
+    /// It has our chain id, and the block that we know unless its head is below that.
     pub agrees: bool,
 }
 
-/// How each endpoint stands; `None` for one that gave no answer, which comes after those that do. Pure.
+/// The status of each endpoint; `None` stands for one that did not answer, which ranks behind those that do. Pure.
 pub fn judge(glances: &[Option<Glance>]) -> Vec<Standing> {
     let answered = || glances.iter().flatten();
-    // When all of them tell another story, the story has changed: that is for whoever follows the chain.
+    // When every endpoint disagrees, the chain itself has changed, which the follower handles as a reorganisation.
     let someone_agrees = answered().any(|glance| glance.agrees);
     let foreign = |glance: &Glance| someone_agrees && !glance.agrees;
     let best = answered()
@@ -33,7 +33,7 @@ pub fn judge(glances: &[Option<Glance>]) -> Vec<Standing> {
     let standing = |glance: &Option<Glance>| match glance {
         Some(glance) if foreign(glance) => Standing::Foreign,
         Some(glance) if glance.head + LEVEL < best => Standing::Behind,
-        // Whoever tells another story is not asked before one that was silent for a moment.
+        // An endpoint on another chain never ranks before one that missed a single answer.
         None if someone_agrees => Standing::Behind,
         Some(_) | None => Standing::Level,
     };
@@ -41,12 +41,12 @@ pub fn judge(glances: &[Option<Glance>]) -> Vec<Standing> {
 }
 
 impl Chain {
-    /// There is nothing to compare.
+    /// With a single endpoint there is nothing to compare.
     pub fn is_alone(&self) -> bool {
         self.transport().count() < 2
     }
 
-    /// Every endpoint by itself, those that rest after a failure left out while another is there.
+    /// One client per endpoint; those that pause after a failure are left out while another is available.
     pub fn each(&self) -> Vec<Self> {
         let pinned = self.transport().each();
         pinned
@@ -55,7 +55,7 @@ impl Chain {
             .collect()
     }
 
-    /// Looks at all endpoints at once and orders them by what they show. `known`: a block that is as good as final.
+    /// Samples all endpoints at once and stores their statuses. `known` is a block that is final by depth.
     pub async fn survey(&self, chain_id: u64, known: Option<(u64, BlockHash)>) -> Vec<Standing> {
         let mut looks = tokio::task::JoinSet::new();
         for index in 0..self.transport().count() {
@@ -89,7 +89,7 @@ impl Chain {
         })
     }
 
-    /// Hands bytes to every endpoint at once; the first good answer counts. What one node dropped, another may take.
+    /// Sends the bytes to every endpoint at once and takes the first good answer: another node may accept what one dropped.
     pub async fn send_everywhere(&self, raw: &[u8], hash: TxHash) -> SendOutcome {
         if self.is_alone() {
             return self.send_raw(raw, hash).await;
@@ -97,7 +97,7 @@ impl Chain {
         let (sender, mut answers) = mpsc::unbounded_channel();
         for one in self.each() {
             let (raw, sender) = (raw.to_vec(), sender.clone());
-            // Goes on by itself: nobody waits for the slowest.
+            // The task outlives this call, so the slowest endpoint delays nothing.
             tokio::spawn(async move { sender.send(one.send_raw(&raw, hash).await) });
         }
         drop(sender);
@@ -126,11 +126,11 @@ mod tests {
             (&[at(100)], &[Level]),
             (&[at(100), at(98)], &[Level, Level]),
             (&[at(97), at(100)], &[Behind, Level]),
-            // Silent, or a front that answers errors alone.
+            // Silent, or a proxy that answers with errors only.
             (&[None, at(100), at(90)], &[Behind, Level, Behind]),
             (&[None, at(100), other(9000)], &[Behind, Level, Foreign]),
             (&[None, other(100)], &[Level, Level]),
-            // Another chain is ahead: nobody is behind it.
+            // Another chain is ahead: its head does not count.
             (&[at(100), other(9000)], &[Level, Foreign]),
             (&[other(100), at(50)], &[Foreign, Level]),
             // All of them: a deep reorganisation, which is not the endpoints' fault.

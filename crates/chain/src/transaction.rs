@@ -16,10 +16,10 @@ use crate::signer::{Signer, SignerError};
 /// Type byte of an EIP-1559 transaction.
 const EIP_1559: u8 = 2;
 
-/// Of a transfer that calls nothing.
+/// Gas of a plain transfer.
 pub const CANCEL_GAS: u64 = 21_000;
 
-/// Everything a transaction says. We never send native value to anybody, so there is none.
+/// The fields of an EIP-1559 transaction. We never send native value, so there is no such field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     pub chain_id: u64,
@@ -30,14 +30,14 @@ pub struct Transaction {
     pub data: Vec<u8>,
 }
 
-/// Signed, ready to be stored and then broadcast.
+/// A signed transaction, to be stored and then broadcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedTransaction {
     pub hash: TxHash,
     pub raw: Vec<u8>,
 }
 
-/// What stored bytes really say, and who signed them.
+/// The content of stored bytes, and their signer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
     pub hash: TxHash,
@@ -50,7 +50,7 @@ pub struct Recovered {
 pub struct RecoverError(&'static str);
 
 impl Transaction {
-    /// Uses up a nonce without doing anything: an empty transfer to ourselves.
+    /// An empty transfer to ourselves, which uses up a nonce and changes nothing else.
     pub fn cancel(chain_id: u64, nonce: u64, own: Address, fees: Fees) -> Self {
         Self {
             chain_id,
@@ -88,14 +88,14 @@ impl Transaction {
     }
 }
 
-/// Reads stored bytes back; refuses anything that [`Transaction::sign`] would not have written.
+/// Decodes stored bytes; refuses anything that [`EvmTransaction::sign`] would not have written.
 pub fn recover(raw: &[u8]) -> Result<Recovered, RecoverError> {
     if raw.first() != Some(&EIP_1559) {
         return Err(RecoverError("another transaction type"));
     }
     let (typed, signature) =
         TypedTransaction::decode_signed(&Rlp::new(raw)).map_err(|_| RecoverError("it does not decode"))?;
-    // ethers subtracts from whatever stands here.
+    // ethers would subtract from a larger value without a check.
     if signature.v > 1 {
         return Err(RecoverError("its recovery bit is none"));
     }

@@ -1,4 +1,4 @@
-//! What the chain says, block by block. Money decisions ask about a block by its hash.
+//! Reads blocks, logs, receipts, balances and the escrow's records. Decisions about money name a block by its hash.
 
 use domain::address::Address;
 use domain::ids::IntentId;
@@ -13,7 +13,7 @@ use crate::convert::{amount, block_hash, from_h160, to_h160, to_u64};
 use crate::events::{self, EscrowLog};
 use crate::hash::{BlockHash, TxHash};
 
-/// Nodes bound the gas of a call: geth 50 million, anvil what a block holds. A record takes some 13,000.
+/// Nodes limit the gas of a call: geth to 50 million, anvil to a block's. One record costs about 13,000.
 const RECORDS_AT_ONCE: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Header {
     pub gas_limit: u64,
 }
 
-/// A record of the escrow.
+/// The escrow's record of an intent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntentOnChain {
     pub user: Address,
@@ -57,18 +57,18 @@ pub struct Receipt {
 }
 
 impl Chain {
-    /// The head, as the asked endpoint sees it.
+    /// The head of the endpoint that answers.
     pub async fn latest_header(&self) -> Result<Header, ChainError> {
         let header = self.header_of(At::Latest).await?;
         header.ok_or_else(|| ChainError::bad_answer("eth_getBlockByNumber", "there is no latest block"))
     }
 
-    /// The block that the chain calls final; `None` while there is none.
+    /// The block that the chain reports as final; `None` while there is none.
     pub async fn finalized_header(&self) -> Result<Option<Header>, ChainError> {
         self.header_of(At::Finalized).await
     }
 
-    /// The last block that the policy calls final, seen from that head; `None` while nothing is.
+    /// The last block that is final under the policy, seen from that head; `None` while there is none.
     pub async fn final_number(&self, policy: &ChainPolicy, head: u64) -> Result<Option<u64>, ChainError> {
         match policy.finality {
             FinalityRule::Confirmations => Ok(head.checked_sub(policy.confirmations)),
@@ -105,7 +105,7 @@ impl Chain {
             .transpose()
     }
 
-    /// All logs of the escrow in one block: one question, whoever caused them. Ordered as in the block.
+    /// All logs of the escrow in one block, in block order, with one request whoever caused them.
     pub async fn escrow_logs(&self, block: BlockHash) -> Result<Vec<EscrowLog>, ChainError> {
         let mut first = None;
         for one in self.each() {
@@ -117,7 +117,7 @@ impl Chain {
         Err(first.unwrap_or_else(|| ChainError::Unavailable("no endpoint was asked".to_owned())))
     }
 
-    /// Asks a single endpoint.
+    /// Sends the request to a single endpoint.
     async fn escrow_logs_of_one(&self, block: BlockHash) -> Result<Vec<EscrowLog>, ChainError> {
         let method = "eth_getLogs";
         let filter = eth::Filter::new()
@@ -128,7 +128,7 @@ impl Chain {
             .get_logs(&filter)
             .await
             .map_err(|e| ChainError::of(method, &e))?;
-        // Some nodes answer "nothing" about a block they do not know; the same node must know it.
+        // Some nodes return an empty list for a block that they do not know, so the same node must know the block.
         if logs.is_empty() && self.header_of(At::Block(block)).await?.is_none() {
             return Err(ChainError::UnknownBlock);
         }
@@ -145,7 +145,7 @@ impl Chain {
         Ok(read)
     }
 
-    /// How many transactions of the account are mined: the nonce that comes next.
+    /// The account's count of mined transactions, which is its next nonce.
     pub async fn nonce(&self, account: &Address, at: At) -> Result<u64, ChainError> {
         let method = "eth_getTransactionCount";
         let count = self
@@ -166,7 +166,7 @@ impl Chain {
         amount(method, balance.map_err(|error| ChainError::of(method, &error))?)
     }
 
-    /// `None` while no block holds it.
+    /// `None` while the transaction is not mined.
     pub async fn receipt(&self, hash: TxHash) -> Result<Option<Receipt>, ChainError> {
         let method = "eth_getTransactionReceipt";
         let receipt = self
@@ -184,8 +184,8 @@ impl Chain {
         Ok(self.intents(&[id], at).await?.pop().flatten())
     }
 
-    /// Records in the order asked; each is `None` when there is none. Many take several calls, which answer from one
-    /// state if `at` is a block.
+    /// The escrow's records in the order of the ids; `None` for an intent without one. Many ids take several calls, which
+    /// read one state only if `at` names a block.
     pub async fn intents(&self, ids: &[IntentId], at: At) -> Result<Vec<Option<IntentOnChain>>, ChainError> {
         let mut records = Vec::with_capacity(ids.len());
         for ids in ids.chunks(RECORDS_AT_ONCE) {

@@ -1,4 +1,4 @@
-//! Wiring: which tasks run, and when they may.
+//! Builds the executor and starts its tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +118,7 @@ impl App {
         Ok(())
     }
 
-    /// Consumes while a lease is held whose key can work, and nothing stands in the command's way.
+    /// Consumes while this process holds the lease of a signer that can work, and no breaker or halt blocks the command.
     fn spawn_consumer<B: Command>(&mut self, name: &'static str) {
         let ctx = self.ctx.clone();
         let config = ConsumerConfig {
@@ -177,7 +177,7 @@ fn held(key: &Key) -> watch::Receiver<bool> {
     receiver
 }
 
-/// First the deployment, then the leases: a wrong deployment is never led.
+/// Checks the deployment before it takes any lease, so that nothing is ever signed for a wrong deployment.
 async fn lead(ctx: Context, treasury: Address, stop: runtime::Stop) {
     if !check::until_right(&ctx, treasury, &stop).await {
         return;

@@ -1,4 +1,4 @@
-//! How many items one transaction may carry, and the gas it is given. Pure.
+//! The number of items in one transaction, and its gas limit. Pure.
 
 use chain::fees::TooDear;
 use chain::watch::Header;
@@ -9,14 +9,15 @@ use crate::settings::Tuning;
 /// EIP-7825: no transaction may have more gas.
 pub const TRANSACTION_GAS_CAP: u64 = 16_777_216;
 
-/// Gas of one command with users and days never seen before (the dear case), from `contracts/gas.md`.
+/// Gas of one command in the most expensive case, with users and days that storage does not know yet, from
+/// `contracts/gas.md`.
 #[derive(Clone, Copy, Debug)]
 struct Gas {
-    /// Once per transaction: its intrinsic cost and the first, cold accesses.
+    /// Per transaction: its intrinsic cost and the first, cold accesses.
     base: u64,
-    /// Each item, calldata included.
+    /// Per item, calldata included.
     item: u64,
-    /// The contract begins an item only if its whole allowance is left; the last one needs it unspent.
+    /// The contract starts an item only while its whole allowance is left, so the last item needs it in addition.
     allowance: u64,
 }
 
@@ -40,7 +41,7 @@ const fn gas(command: WorkCommand) -> Gas {
     }
 }
 
-/// Bounds of one transaction; the price makes them narrower (`FeePolicy::gas_room`).
+/// Limits of one transaction; a high fee lowers them further (`FeePolicy::max_gas`).
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub max_items: usize,
@@ -48,7 +49,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The same, and no more gas than that.
+    /// Lowers the gas limit to `gas` if that is less.
     #[must_use]
     pub fn within(self, gas: u64) -> Self {
         Self {
@@ -58,14 +59,14 @@ impl Bounds {
     }
 }
 
-/// Most items that one transaction may carry at that head; none while even a single one is too dear.
+/// The most items that one transaction may carry at that head; an error while even one item exceeds the fee cap.
 pub fn room(command: WorkCommand, tuning: &Tuning, head: &Header) -> Result<usize, TooDear> {
     tuning.fees.market(head.base_fee, gas_limit(command, 1))?;
     let bounds = tuning.bounds.within(tuning.fees.gas_room(head.base_fee));
     Ok(max_items(command, bounds, head.gas_limit))
 }
 
-/// Most items of a command in a block of that gas limit; at least one.
+/// The most items of a command in a block with that gas limit; at least one.
 pub fn max_items(command: WorkCommand, bounds: Bounds, block_gas_limit: u64) -> usize {
     let gas = gas(command);
     let room = bounds.max_gas.min(TRANSACTION_GAS_CAP).min(block_gas_limit / 2);
@@ -130,7 +131,7 @@ mod tests {
     fn a_higher_base_fee_shrinks_the_batch_to_no_less_than_one_item() {
         const GWEI: u128 = 1_000_000_000;
         let fees = Tuning::default().fees;
-        // Gwei of the base fee; most deposits.
+        // Base fee in gwei; the most deposits.
         let table = [(1, 64), (25, 64), (60, 28), (120, 12), (250, 12), (499, 12)];
         let head = |base_fee| Header {
             number: 1,

@@ -1,6 +1,6 @@
-//! What holds work back while something must be put right first: one breaker per command, one for the database,
-//! one for the node, and three per key (`key`). Messages wait in their queue, items in their rows, and no attempt is
-//! burnt.
+//! The breakers that stop work until a cause is removed: one per command, one for the database, one for the node, and
+//! three per signer (`signer_handle`). Meanwhile messages wait in their queue and items in their rows, and no attempt is
+//! used up.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::context::Context;
 use crate::key::{self, Key};
 
-/// First probe soon: most pauses are over quickly in development, and a probe costs a few view calls.
+/// The first probe comes early: most pauses in development are short, and a probe costs a few view calls.
 pub const POLICY: BreakerPolicy = BreakerPolicy {
     failures: 3,
     first_wait: Duration::from_millis(500),
@@ -30,7 +30,7 @@ pub struct Breakers {
     pub refund: Breaker,
     pub database: Breaker,
     pub rpc: Breaker,
-    /// What each command could not have of late, base units: the probe waits until there is as much.
+    /// The amount that each command lacked when it was refused, base units: its probe waits until that much is there.
     missing: Arc<Mutex<[u128; 3]>>,
     deployment: Arc<Mutex<Option<Deployment>>>,
 }
@@ -57,7 +57,7 @@ const fn index(command: WorkCommand) -> usize {
     }
 }
 
-/// The operator's switch that stops a command.
+/// The halt with which an operator stops a command.
 const fn scope(command: WorkCommand) -> Scope {
     match command {
         WorkCommand::Submit => Scope::Submit,
@@ -75,13 +75,13 @@ impl Breakers {
         }
     }
 
-    /// The chain refused a command for now; `amount` is what one item of it needed.
+    /// The chain refused a command for now; `amount` is what one of its items needed.
     pub fn trip(&self, command: WorkCommand, why: &str, amount: u128) {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner)[index(command)] = amount;
         self.of(command).trip(why);
     }
 
-    /// What the startup check found: probes ask there.
+    /// Stores the deployment that the startup check found, for the probes.
     pub fn set_deployment(&self, deployment: Deployment) {
         *self.deployment.lock().unwrap_or_else(PoisonError::into_inner) = Some(deployment);
     }
@@ -93,7 +93,7 @@ impl Breakers {
             .clone()
     }
 
-    /// Open while a command may be worked on: its breaker, the node's, and the operator's switch.
+    /// Open while the command's breaker, the node's breaker and the operator's halt let the command through.
     pub fn submit_gate(&self, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
         gate::all(vec![
             self.of(command).gate(),
@@ -102,13 +102,13 @@ impl Breakers {
         ])
     }
 
-    /// The same for one key: its own breakers too.
+    /// The same for one signer, whose own breakers count too.
     pub fn key_gate(&self, key: &Key, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
         let own = key.breakers(command).into_iter().map(Breaker::gate);
         gate::all(own.chain([self.submit_gate(command, halts)]).collect())
     }
 
-    /// Lets the breakers probe and recover until the stop.
+    /// Starts the tasks in which the breakers probe and recover until the stop.
     pub fn spawn(&self, ctx: &Context, tasks: &mut Tasks) {
         for (name, command) in [
             ("submit breaker", WorkCommand::Submit),
@@ -150,7 +150,7 @@ impl Breakers {
     }
 }
 
-/// What a breaker without a probe never calls.
+/// The type of the missing probe.
 type NoProbe = fn() -> std::future::Ready<Result<(), String>>;
 
 async fn without_probe(breaker: Breaker, stop: Stop) {
@@ -189,7 +189,7 @@ async fn probe_ration(ctx: &Context, key: &Key) -> Result<(), String> {
     key::judge_ration(&standing, key.missing())
 }
 
-/// Whether a command can succeed now, whichever key signs it. Pure.
+/// Whether a command can succeed now, whichever signer sends it. Pure.
 pub fn judge(command: WorkCommand, now: &Condition, needed: u128) -> Result<(), String> {
     let no = |what: &str| Err(what.to_owned());
     if now.escrow_paused {

@@ -1,5 +1,5 @@
-//! Before anything is sent: is this the deployment the policy speaks of? On a difference the executor stays up,
-//! says why in its heartbeat, and does nothing.
+//! Compares the deployment on chain with the policy before anything is sent. On a difference the executor stays up,
+//! reports the problem in its heartbeat, and does no work.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::context::{Context, Problem};
 
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// Looks until the deployment is right; true once it is, false at the stop.
+/// Checks until the deployment is correct; true once it is, false at the stop.
 pub async fn until_right(ctx: &Context, treasury: Address, stop: &Stop) -> bool {
     loop {
         let problem = match look(ctx, treasury).await {
@@ -64,7 +64,7 @@ async fn look(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainErro
     };
     let problems = differences(&ctx.policy, treasury, &found);
     ctx.breakers.set_deployment(found);
-    // A key that may not sign, or cannot pay, holds back its own share only.
+    // A signer without the role or without gas blocks its own share only.
     for key in &ctx.keys {
         let standing = ctx.chain.standing(&key.address()).await?;
         if let Err(why) = crate::key::judge(&standing, ctx.tuning.min_signer_balance) {
@@ -75,7 +75,7 @@ async fn look(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainErro
     Ok(problems)
 }
 
-/// Every difference, named. Pure.
+/// One sentence for each difference between policy and chain. Pure.
 pub fn differences(policy: &Policy, treasury: Address, found: &Deployment) -> Vec<String> {
     let twice_daily = policy.mint.daily_limit_per_user.get().saturating_mul(2);
     let code = policy.country_token.country_code;

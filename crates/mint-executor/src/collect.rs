@@ -1,4 +1,4 @@
-//! Taking commands: inbox, leg and work item in one transaction, then the acknowledgement.
+//! Takes commands from their queues: stores inbox row, leg and work item in one transaction, then acknowledges.
 
 use domain::ids::Preimage;
 use messaging::wire::{Body, MintExecute, MintRefund, MintSubmit};
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::observe;
 use crate::verify::{Unfit, queue_of};
 
-/// A body that commands something about one intent.
+/// The body of a command about one intent.
 pub trait Command: Body {
     const COMMAND: WorkCommand;
 
@@ -43,7 +43,7 @@ impl Command for MintRefund {
     }
 }
 
-/// One batch of deliveries; an answer for each.
+/// Stores one batch of deliveries; returns a disposition for each.
 pub async fn collect<B: Command>(ctx: Context, deliveries: Vec<Delivery<B>>) -> Vec<Disposition> {
     let foreign: Vec<Option<Disposition>> =
         deliveries.iter().map(|delivery| refuse(&ctx, delivery)).collect();
@@ -53,7 +53,7 @@ pub async fn collect<B: Command>(ctx: Context, deliveries: Vec<Delivery<B>>) -> 
         .filter(|(_, no)| no.is_none())
         .map(|(delivery, _)| delivery)
         .collect();
-    // From here to the commit.
+    // The spans last until the commit.
     let spans: Vec<Span> = ours
         .iter()
         .map(|delivery| observe::collecting(delivery))

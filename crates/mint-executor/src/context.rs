@@ -1,4 +1,4 @@
-//! What all rooms of the executor share.
+//! The state and the services that all modules of the executor share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::key::Key;
 use crate::settings::Tuning;
 use crate::verify::Verifier;
 
-/// Refusals that concern one key; all others concern the command.
+/// Refusals that concern one signer; all others concern the command.
 const FORBIDDEN: &str = crate::decide::Ending::Forbidden.name();
 const RATE_LIMITED: &str = chain::ItemOutcome::RateLimited.name();
 
@@ -29,11 +29,11 @@ const RATE_LIMITED: &str = chain::ItemOutcome::RateLimited.name();
 pub struct Context(Arc<Shared>);
 
 pub struct Shared {
-    /// This process among others on the same keys.
+    /// Identifies this process among others with the same keys.
     pub instance: Uuid,
     pub pool: Pool,
     pub chain: Chain,
-    /// At least one; each works on its share of the intents.
+    /// At least one; each signer works on its share of the intents.
     pub keys: Vec<Arc<Key>>,
     pub policy: Policy,
     pub tuning: Tuning,
@@ -45,31 +45,31 @@ pub struct Shared {
     pub breakers: Breakers,
     /// Wakes the outbox relay.
     pub relay: Wake,
-    /// `None` while another executor takes in the blocks.
+    /// `None` while another executor follows the chain.
     pub following: watch::Sender<Option<Following>>,
-    /// The last block taken in, here or by another executor; `None` while somebody catches up.
+    /// The last ingested block, by this or another executor; `None` while the follower catches up.
     pub head: watch::Sender<Option<Header>>,
-    /// The last answer of the node.
+    /// The node's last answer.
     pub seen: watch::Sender<Option<Seen>>,
-    /// Why this executor does not work.
+    /// Why this executor does no work, if it does none.
     pub problem: watch::Sender<Option<Problem>>,
 }
 
-/// Why an executor does nothing.
+/// Why an executor does no work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// Not looked at yet, or the node does not answer. It passes: what is accepted meanwhile waits.
+    /// The deployment is not checked yet, or the node does not answer. This ends by itself; work accepted meanwhile waits.
     #[error("{0}")]
     Unknown(String),
-    /// This is not what we were set up for. It needs a person: what were accepted now could not be served.
+    /// The deployment differs from the policy. A person must act: work accepted now could not be done.
     #[error("{0}")]
     Wrong(String),
-    /// No block that we took in is on the chain any more. It may be the endpoint that is on another, so it is asked again.
+    /// The chain has none of the blocks that we ingested. The endpoint may be on another chain, so it is asked again.
     #[error("{0}")]
     OtherChain(String),
 }
 
-/// When the node last answered, how fast, and with which head.
+/// When the node answered, how fast, and with which head.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     pub at: Instant,
@@ -82,33 +82,33 @@ impl Context {
         Self(Arc::new(shared))
     }
 
-    /// A key of this process.
+    /// A signer of this process.
     pub fn key(&self, address: &[u8; 20]) -> Option<&Arc<Key>> {
         self.keys.iter().find(|key| key.bytes() == *address)
     }
 
-    /// Something may be ready.
+    /// Wakes every signer, because an item may be ready.
     pub fn wake(&self) {
         self.keys.iter().for_each(|key| key.work.notify_one());
     }
 
-    /// A fork went deeper than all that we keep.
+    /// True after a reorganisation below the oldest block that we keep.
     pub fn lost_the_chain(&self) -> bool {
         matches!(*self.problem.borrow(), Some(Problem::OtherChain(_)))
     }
 
-    /// The right to take in blocks, as last heard of; every writing transaction checks it again.
+    /// The follower's lease as last renewed; every writing transaction checks it again.
     pub fn following_now(&self) -> Option<Following> {
         *self.following.borrow()
     }
 
-    /// Another executor takes in the blocks (or nobody knows): what we hold of the chain may be old.
+    /// Another executor may follow the chain now, so our view of the chain may be old.
     pub fn lost_following(&self) {
         self.head.send_replace(None);
         self.following.send_if_modified(|lease| lease.take().is_some());
     }
 
-    /// Blocks could not be taken in under that lease. One won since stays.
+    /// A write under that lease was refused. A lease acquired since then stays.
     pub fn lost_following_of(&self, old: &Following) {
         if self.following_now() == Some(*old) {
             self.lost_following();
@@ -119,7 +119,7 @@ impl Context {
     pub fn refused(&self, signer: &[u8; 20], (command, why, amount): (WorkCommand, &'static str, u128)) {
         match why {
             FORBIDDEN | RATE_LIMITED => {
-                // Another executor's key hears of it there (`confirm::watch`).
+                // Another executor learns of refusals of its signers from the rows (`confirm::head_watcher`).
                 let Some(key) = self.key(signer) else { return };
                 if why == FORBIDDEN {
                     key.breaker.trip("the signer lacks EXECUTOR_ROLE");
@@ -140,7 +140,7 @@ impl std::ops::Deref for Context {
     }
 }
 
-/// Why a round of work ended early.
+/// Why a unit of work ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
     #[error(transparent)]
@@ -157,8 +157,8 @@ pub enum WorkError {
     Transition(#[from] domain::intent::IllegalTransition),
     #[error("{0}")]
     TooDear(#[from] chain::fees::TooDear),
-    /// Deeper than the blocks we keep: a person must look.
-    #[error("a reorganisation goes deeper than block {0}, the oldest we watch")]
+    /// The fork lies below the blocks that we keep: a person must act.
+    #[error("a reorganisation goes deeper than block {0}, the oldest that we keep")]
     TooDeep(u64),
     /// A row names the zero address: somebody edited it.
     #[error("an attempt is signed by nobody")]

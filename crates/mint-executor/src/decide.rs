@@ -1,28 +1,28 @@
-//! Facts in, next step out. Pure: no clock, no database, no node. The hard cases of the executor are rows of the
-//! tables below.
+//! Turns facts about an item into its next step. Pure: no clock, no database, no node. The tables of the tests hold the
+//! hard cases of the executor.
 
 use chain::ItemOutcome;
 use chain::watch::IntentStatus;
 use domain::intent::{ChainLeg, Finality};
 use storage::executor::items::WorkCommand;
 
-/// How an item of an attempt ended.
+/// The result of an item of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The escrow told.
+    /// The escrow's log reports this outcome.
     Told(ItemOutcome),
-    /// The whole transaction was reverted.
+    /// The whole transaction reverted.
     Reverted,
-    /// The same, at a block at which the signer had no right to send it.
+    /// The whole transaction reverted, and the signer lacked its role at that block.
     Forbidden,
-    /// Mined without a word about the item.
+    /// The transaction succeeded without a log for the item.
     Silent,
-    /// Proven: another transaction has the nonce, and none of ours with it has a receipt.
+    /// Another transaction used the nonce in a final block, and none of ours with that nonce has a receipt.
     Gone,
 }
 
 impl Ending {
-    /// In `attempt_items.outcome` and metrics.
+    /// The name in `attempt_items.outcome` and in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Told(outcome) => outcome.name(),
@@ -33,7 +33,7 @@ impl Ending {
         }
     }
 
-    /// The one of that name.
+    /// The result with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Reverted, Self::Forbidden, Self::Silent, Self::Gone]
             .into_iter()
@@ -42,53 +42,53 @@ impl Ending {
     }
 }
 
-/// What storage on chain holds for the intent at the block looked at.
+/// The escrow's record of an intent at the block in question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Not read: the log itself says what storage holds.
+    /// The record was not read, because the log itself implies it.
     NotAsked,
     Absent,
     Present(IntentStatus),
 }
 
-/// Why an item waits without burning an attempt.
+/// Why an item waits; waiting uses up no attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// The deposit is not on chain (any more).
+    /// The chain does not hold the deposit (any more).
     Deposit,
-    /// Its transaction can never be mined: it goes into another one.
+    /// Its transaction can never be mined, so the item goes into another one.
     Resend,
-    /// The command's breaker: something must be put right first.
+    /// A breaker of the command or of the signer opens.
     Breaker(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Its effect is on chain, by this attempt or another.
+    /// The chain holds its effect, by this attempt or another.
     Done,
-    /// A clean "not compliant": tell the decider, which commands the refund.
+    /// The user is not compliant: the outcome goes to callback, which commands the refund.
     Refused,
-    /// Back to the rows, no attempt burnt.
+    /// The item becomes ready again and uses up no attempt.
     Again(Hold),
-    /// Back to the rows, at most so many in its next batch.
+    /// The item becomes ready again, for a batch of at most this size.
     Smaller(u32),
-    /// The deposit can never succeed: failed once its block is final.
+    /// The deposit can never succeed; its leg is rejected once the block is final.
     Reject,
-    /// A person must look, once its block is final: after a fork the same bytes may succeed.
+    /// A person must act, but only once the block is final: after a fork the same bytes may succeed.
     Park(&'static str),
 }
 
-/// Everything the next step of one item follows from.
+/// The facts from which the next step of one item follows.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemFacts {
     pub command: WorkCommand,
     pub ending: Ending,
     pub record: Record,
-    /// Items in its batch.
+    /// Number of items in its batch.
     pub batch: u32,
 }
 
-/// Storage decides first; only where it leaves a question open the ending answers it.
+/// The escrow's record decides first; the item's result decides only what the record leaves open.
 pub fn after(facts: ItemFacts) -> Step {
     use ItemOutcome as O;
     match (facts.command, facts.record) {
@@ -131,7 +131,7 @@ fn smaller(batch: u32, class: &'static str) -> Step {
     }
 }
 
-/// Refusals of a deposit that time does not mend.
+/// Refusals of a deposit that no later attempt can avoid.
 const fn can_never_succeed(outcome: ItemOutcome) -> bool {
     use ItemOutcome as O;
     matches!(
@@ -144,7 +144,7 @@ const fn can_never_succeed(outcome: ItemOutcome) -> bool {
     )
 }
 
-/// Names of the endings after which a breaker holds the command back, or the key.
+/// Names of the results that open a breaker of the command or of the signer.
 pub const HOLDING: [&str; 6] = [
     ItemOutcome::CompliancePaused.name(),
     ItemOutcome::EscrowPaused.name(),
@@ -154,7 +154,7 @@ pub const HOLDING: [&str; 6] = [
     Ending::Forbidden.name(),
 ];
 
-/// What storage on chain says about a leg.
+/// The leg that an escrow record implies.
 pub const fn leg_of(record: Record) -> Option<ChainLeg> {
     match record {
         Record::NotAsked => None,
@@ -162,12 +162,12 @@ pub const fn leg_of(record: Record) -> Option<ChainLeg> {
         Record::Present(IntentStatus::Pending) => Some(ChainLeg::Escrowed),
         Record::Present(IntentStatus::Executed) => Some(ChainLeg::Executed(Finality::Mined)),
         Record::Present(IntentStatus::Refunded) => Some(ChainLeg::Refunded(Finality::Mined)),
-        // Reserved in the contract and never written.
+        // The contract reserves this status and never writes it.
         Record::Present(IntentStatus::Failed) => Some(ChainLeg::Rejected),
     }
 }
 
-/// What storage holds for a leg that has seen every log up to a block: the inverse of [`leg_of`].
+/// The escrow record that a leg implies once every log up to a block is applied: the inverse of [`leg_for_record`].
 pub const fn record_of(leg: ChainLeg) -> Record {
     match leg {
         ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped => Record::Absent,
@@ -179,20 +179,20 @@ pub const fn record_of(leg: ChainLeg) -> Record {
     }
 }
 
-/// What a command may do while the leg stands where it stands.
+/// What becomes of a command while its intent is at a given leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// Into the next batch.
+    /// It goes into the next batch.
     Go,
-    /// Not now; in its rows.
+    /// It waits in its row.
     Wait,
-    /// Nothing was ever sent: look on chain, then drop the intent.
+    /// Nothing was sent, or nothing more may be: the intent is dropped unless the chain knows it.
     Undo,
-    /// Nothing is left to do.
+    /// The command has nothing left to do.
     Close,
 }
 
-/// `expired`: the payment window is over, so nothing may be deposited any more.
+/// `expired` means that the payment window is over, so nothing may be deposited any more.
 pub fn fits(command: WorkCommand, leg: ChainLeg, expired: bool) -> Fit {
     use ChainLeg as L;
     match (command, leg) {
@@ -206,7 +206,7 @@ pub fn fits(command: WorkCommand, leg: ChainLeg, expired: bool) -> Fit {
     }
 }
 
-/// Legs at which items of a command are not even looked at.
+/// Legs at which items of a command wait, so that queries leave them out.
 pub fn waiting_legs(command: WorkCommand) -> Vec<ChainLeg> {
     ChainLeg::ALL
         .into_iter()

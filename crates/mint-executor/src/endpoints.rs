@@ -1,4 +1,4 @@
-//! Compares the RPC endpoints from time to time, where there are several.
+//! Compares the RPC endpoints periodically, where there are several.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub async fn run(ctx: Context, stop: Stop) {
     }
 }
 
-/// One comparison, at the last block that is final by depth.
+/// Compares the endpoints once, at the last block that is final by depth.
 pub async fn look(ctx: &Context) -> Result<Vec<Standing>, WorkError> {
     let depth = u32::try_from(ctx.policy.chain.confirmations).unwrap_or(u32::MAX);
     let recent = blocks::recent(&ctx.pool.get().await?, depth.saturating_add(1)).await?;

@@ -1,4 +1,4 @@
-//! Which block is final, seen from a head: by depth, or by the chain's own word.
+//! Which block is final, seen from a head: by depth, or by the chain's `finalized` tag.
 
 use chain::watch::Header;
 use domain::policy::FinalityRule;
@@ -6,7 +6,7 @@ use storage::executor::blocks;
 
 use crate::context::{Context, WorkError};
 
-/// The deepest final block; `None` while nothing is.
+/// The highest final block; `None` while there is none.
 pub async fn final_block(ctx: &Context, head: &Header) -> Result<Option<u64>, WorkError> {
     match ctx.policy.chain.finality {
         FinalityRule::Confirmations => Ok(head.number.checked_sub(ctx.policy.chain.confirmations)),
@@ -14,7 +14,7 @@ pub async fn final_block(ctx: &Context, head: &Header) -> Result<Option<u64>, Wo
     }
 }
 
-/// The tag counts only for a block that we took in ourselves: another one is another story.
+/// The tag counts only for a block that we ingested: any other block is on another chain.
 async fn by_tag(ctx: &Context, head: &Header) -> Result<Option<u64>, WorkError> {
     let Some(told) = ctx.chain.finalized_header().await? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Shows others what this executor sees of the chain.
+//! Publishes what this executor sees of the chain, in its heartbeat row and its metrics.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::context::{Context, Problem, Seen};
 use crate::key::{self, Key};
 use crate::observe;
 
-/// How often balances are read, in beats.
+/// Balances are read once in this many heartbeats.
 const LOOK_EVERY: u32 = 15;
-/// An answer of the node that still counts.
+/// Age up to which a node's answer still counts.
 const RECENT: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -42,8 +42,7 @@ pub async fn run(ctx: Context, stop: Stop) {
     }
 }
 
-/// The follower's last look; an executor that waits for the lease asks for itself, and has no other proof that its node
-/// is back.
+/// Uses the follower's last answer. A standby asks its node itself, because nothing else tells it that its node is back.
 async fn see(ctx: &Context) -> Beat {
     let last = *ctx.seen.borrow();
     let seen = match last.filter(|seen| seen.at.elapsed() < RECENT) {
@@ -62,8 +61,8 @@ async fn see(ctx: &Context) -> Beat {
     }
 }
 
-/// A gateway takes nothing in while it hears of a problem, so one that passes by itself is not told: a restart of ours,
-/// or a node that is away, must not close the door.
+/// The gateway accepts nothing while it reads a problem here, so one that ends by itself is left out: a restart of the
+/// executor, or a node that is away, must not stop the gateway.
 fn told(problem: Option<&Problem>) -> Option<String> {
     match problem? {
         Problem::Unknown(_) => None,
@@ -82,7 +81,7 @@ async fn ask(ctx: &Context) -> Option<Seen> {
     })
 }
 
-/// Balances, gaps and queues, for the dashboards; and a breaker before a command fails where that can be foreseen.
+/// Sets the gauges of balances, nonce gaps and backlog, and opens a signer's breaker before a command fails.
 async fn measure(ctx: &Context) {
     if let Some(deployment) = ctx.breakers.deployment() {
         match ctx.chain.condition(&deployment).await {
@@ -101,7 +100,7 @@ async fn measure(ctx: &Context) {
     let counted = async {
         let client = ctx.pool.get().await?;
         let open = attempts::open_summary(&client).await?;
-        // A key that has no row yet has nothing open, and its series is there from the start.
+        // A signer without a row has nothing open, and its series exists from the start.
         let fresh = ctx.keys.iter().map(|key| key.bytes());
         let fresh = fresh.filter(|key| open.iter().all(|one| one.signer != *key));
         for one in open.iter().copied().chain(fresh.map(OpenAttempts::none)) {

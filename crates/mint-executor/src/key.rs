@@ -1,4 +1,4 @@
-//! One signing key of this process: who may use it now, what holds it back, and what wakes it.
+//! One signing key of this process: its lease, its breakers, its limits, and what wakes it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -19,39 +19,39 @@ use tokio::time::Instant;
 use crate::breakers::POLICY;
 use crate::{observe, window};
 
-/// What waits for a cheaper market.
+/// Work of a signer that waits because its fee would exceed the cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TooDearFor {
-    /// A missing nonce, or the lowest that has no block: its price may not rise further.
+    /// The lowest nonce that is not mined, or a missing one: its fee may not rise further.
     Line,
-    /// Work that nothing is signed for yet.
+    /// Items of a command that are not signed yet.
     Batch(WorkCommand),
 }
 
-/// What a signer that gave no signature is asked to sign, to see whether it does.
+/// The digest with which a probe tests whether an unresponsive signer signs again.
 const PROBE: [u8; 32] = *b"FiatRails: does this signer sign";
 
 pub struct Key {
     signer: Arc<dyn Signer>,
-    /// `None` while another executor holds the key.
+    /// `None` while another executor holds the lease.
     pub lease: watch::Sender<Option<Lease>>,
-    /// Gas and role: holds back everything of this key, and nothing of another.
+    /// Opens without gas or role, and blocks this signer only.
     pub breaker: Breaker,
-    /// Whether its signer signs: a token may be gone, or hang.
+    /// Opens when the signer gives no signature: a token may be gone, or hang.
     pub signing: Breaker,
-    /// Since when it gives no signature.
+    /// Since when it has given no signature.
     mute: Mutex<Option<Instant>>,
-    /// What it may mint in an hour: holds back its mints.
+    /// Opens when the hourly mint allowance is used up, and blocks its mints.
     pub ration: Breaker,
-    /// What a mint could not have of that ration of late, base units: the probe waits until there is as much.
+    /// The amount that a refused mint lacked, base units: the probe waits until that much is available.
     missing: Mutex<u128>,
-    /// How many of its transactions may wait for a block at once; bounded by the setting.
+    /// How many of its transactions may wait for a block at once; the setting is the upper bound.
     window: AtomicU64,
-    /// Nonces below it have a block, as of the last head at which that was asked; 0 while nobody asks.
+    /// Nonces below it were mined at the last head at which the node was asked; 0 while it is not asked.
     used: AtomicU64,
-    /// What of it the market is too dear for.
+    /// Its work that waits for lower fees.
     too_dear: Mutex<HashSet<TooDearFor>>,
-    /// Wakes its submitter: something may be ready.
+    /// Wakes its submitter, because an item may be ready.
     pub work: Notify,
 }
 
@@ -81,14 +81,14 @@ impl Key {
         *self.address().as_bytes()
     }
 
-    /// Signs, and takes note of whether that is possible.
+    /// Signs, and records whether the signer responds.
     pub async fn sign(&self, transaction: &Transaction) -> Result<SignedTransaction, SignerError> {
         let signed = transaction.sign(self.signer.as_ref()).await;
         self.note(signed.as_ref().err());
         signed
     }
 
-    /// Whether it signs again: nothing of worth, a digest that no transaction has.
+    /// Tests whether it signs again, with a digest that no transaction has.
     pub async fn probe(&self) -> Result<(), String> {
         let failed = self.signer.sign(PROBE).await.err();
         self.note(failed.as_ref());
@@ -106,29 +106,29 @@ impl Key {
         }
     }
 
-    /// How long nothing could be signed; `None` after a signature.
+    /// How long it has given no signature; `None` after a signature.
     pub fn mute_for(&self, now: Instant) -> Option<Duration> {
         let mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
         mute.map(|since| now.saturating_duration_since(since))
     }
 
-    /// The lease, as last heard of; every writing transaction checks it again.
+    /// The lease as last renewed; every writing transaction checks it again.
     pub fn lease_now(&self) -> Option<Lease> {
         *self.lease.borrow()
     }
 
-    /// The lease turned out to be lost: this key rests until it is won again.
+    /// Forgets the lease: this signer pauses until it is acquired again.
     pub fn lost_lease(&self) {
         self.lease.send_if_modified(|lease| lease.take().is_some());
     }
 
-    /// A round under that lease was refused. One won since stays.
+    /// A write under that lease was refused. A lease acquired since then stays.
     pub fn lost(&self, old: &Lease) {
         self.lease
             .send_if_modified(|lease| lease.take_if(|lease| lease == old).is_some());
     }
 
-    /// The chain let a mint of so much wait for the next hour.
+    /// The chain refused a mint of that amount for this hour.
     pub fn rationed(&self, why: &str, amount: u128) {
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = amount;
         self.ration.trip(why);
@@ -142,23 +142,23 @@ impl Key {
         self.window.load(Ordering::Relaxed).min(most.max(1))
     }
 
-    /// One more head was seen.
+    /// Adjusts the limit to a new head.
     pub fn breathe(&self, most: u64, late: bool) {
         let next = window::next(self.window.load(Ordering::Relaxed), most, late);
         self.window.store(next, Ordering::Relaxed);
     }
 
-    /// Its nonces below this one wait for no block, whoever used them.
+    /// Its nonces below this one are mined, whoever used them.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// What the chain counts of it at a head; 0 where nobody asked: then all that is signed for may wait.
+    /// Stores its transaction count at a head; 0 if the node was not asked, so that every signed nonce may be waiting.
     pub fn set_used(&self, next: u64) {
         self.used.store(next, Ordering::Relaxed);
     }
 
-    /// Whether the market is too dear for that, shown at once; true when it is news.
+    /// Records whether that work waits for lower fees and sets the metric; true when it changed.
     pub fn too_dear_for(&self, what: TooDearFor, is: bool) -> bool {
         let mut all = self.too_dear.lock().unwrap_or_else(PoisonError::into_inner);
         let news = if is { all.insert(what) } else { all.remove(&what) };
@@ -168,7 +168,7 @@ impl Key {
         news
     }
 
-    /// Breakers of its own that a command waits for.
+    /// The signer's own breakers that a command depends on.
     pub fn breakers(&self, command: WorkCommand) -> Vec<&Breaker> {
         match command {
             WorkCommand::Execute => vec![&self.breaker, &self.signing, &self.ration],
@@ -183,7 +183,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Whether a key can sign anything now. Pure.
+/// Whether a signer can send anything now. Pure.
 pub fn judge(now: &Standing, min_gas: u128) -> Result<(), String> {
     if now.balance < min_gas {
         return Err("the signer has too little gas".to_owned());
@@ -194,7 +194,7 @@ pub fn judge(now: &Standing, min_gas: u128) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether its ration allows a mint now. Pure.
+/// Whether its allowance covers a mint now. Pure.
 pub fn judge_ration(now: &Standing, needed: u128) -> Result<(), String> {
     if now.mint_available < needed.max(1) {
         return Err("the hourly mint limit is used up".to_owned());

@@ -1,4 +1,4 @@
-//! Who may use a key, and who takes in blocks: leases on the database's clock. A second executor waits for them.
+//! The leases of the signers and of the follower, on the database's clock. A second executor waits for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::context::{Context, WorkError};
 use crate::key::Key;
 use crate::observe;
 
-/// Leases for which a follower may take in nothing while another executor sees more.
+/// A follower yields after it ingested nothing for this many lease periods while another executor saw later blocks.
 const STANDS_STILL: u32 = 3;
 
-/// Wins, keeps and finally gives back the lease of a key. The key works only while it is held.
+/// Acquires, renews and finally releases the lease of a signer, which works only while the lease is held.
 pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
     observe::lease_missing(&key.address());
     let keep = || keep(&ctx, &key, Instant::now());
@@ -29,7 +29,7 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
     }
 }
 
-/// The same for the right to take in blocks.
+/// The same for the follower's lease.
 pub async fn follow(ctx: Context, stop: Stop) {
     let turn = Mutex::new(Turn::new(Instant::now()));
     let keep = async || keep_following(&ctx, &mut *turn.lock().await, Instant::now()).await;
@@ -61,7 +61,7 @@ where
             }
             Err(error) => {
                 tracing::warn!(error = %runtime::chain(&error), "a lease cannot be kept");
-                // Not heard of for so long, it may be another's already; until then every write checks it.
+                // An unrenewed lease may belong to another executor by now; until then every write checks it.
                 if sure.elapsed() > ctx.tuning.lease {
                     lose();
                 }
@@ -74,14 +74,14 @@ where
     }
 }
 
-/// A token that is gone from us, or hangs, may sign for another executor: a key that gave no signature for so long as a
-/// lease lasts is given back, and not taken again before it gives one (its breaker asks for it).
+/// A token that is gone or hangs here may sign for another executor. So a signer without a signature for a whole lease
+/// period loses its lease, and acquires it again only after it signed (its breaker probes for that).
 pub async fn keep(ctx: &Context, key: &Key, now: Instant) -> Result<(), WorkError> {
     let mute = key.mute_for(now);
     if let Some(lease) = key.lease_now() {
         let client = ctx.pool.get().await?;
         if mute.is_some_and(|mute| mute >= ctx.tuning.lease) {
-            // Ours no more before it can be another's; a lease that cannot be given back ends by itself.
+            // Drop the lease before another executor can hold it; if the release fails, the lease ends by itself.
             key.lost_lease();
             observe::key_given_back(&key.address());
             signers::release(&client, &lease).await?;
@@ -104,13 +104,13 @@ pub async fn keep(ctx: &Context, key: &Key, now: Instant) -> Result<(), WorkErro
     Ok(())
 }
 
-/// How the one who takes in blocks gets on.
+/// The follower's progress since it acquired its lease.
 #[derive(Debug)]
 pub struct Turn {
-    /// The last block taken in, and since when it is the last.
+    /// The last ingested block, and since when it is the last.
     tip: Option<u64>,
     since: Instant,
-    /// Until then it is the others' turn.
+    /// The lease is not acquired again before this, so that another executor can take it.
     aside: Instant,
 }
 
@@ -123,7 +123,7 @@ impl Turn {
         }
     }
 
-    /// Whether nothing was taken in for so long.
+    /// Whether no block was ingested for that long.
     fn stands_still(&mut self, tip: Option<u64>, now: Instant, patience: Duration) -> bool {
         if self.tip != tip {
             (self.tip, self.since) = (tip, now);
@@ -132,8 +132,8 @@ impl Turn {
     }
 }
 
-/// A node that is dead or frozen must not hold up every key: when another executor's node goes on without ours, it is
-/// that executor's turn.
+/// A dead or frozen node must not stop every signer: when another executor's node advances and ours does not, the
+/// follower yields its lease.
 pub async fn keep_following(ctx: &Context, turn: &mut Turn, now: Instant) -> Result<(), WorkError> {
     let (client, hold) = (ctx.pool.get().await?, ctx.tuning.lease);
     if let Some(lease) = ctx.following_now() {
@@ -143,7 +143,7 @@ pub async fn keep_following(ctx: &Context, turn: &mut Turn, now: Instant) -> Res
         {
             tracing::error!(
                 tip,
-                "our node stands still and another's does not: we take in no blocks for now"
+                "our node is stalled and another executor's is not: this executor stops following the chain for now"
             );
             *turn = Turn::new(now + hold);
             follower::release(&client, &lease).await?;
@@ -159,18 +159,21 @@ pub async fn keep_following(ctx: &Context, turn: &mut Turn, now: Instant) -> Res
         return Ok(());
     }
     if let Some(lease) = follower::acquire(&client, ctx.instance, hold).await? {
-        tracing::info!(fencing_token = lease.fencing_token, "we take in the blocks");
+        tracing::info!(
+            fencing_token = lease.fencing_token,
+            "this executor follows the chain"
+        );
         *turn = Turn::new(now);
         ctx.following.send_replace(Some(lease));
     }
     Ok(())
 }
 
-/// Takes the lease if it is free. The signer's next nonce is then the greater of its row's and the chain's count: a row
-/// may be missing, or come from a backup that is older than transactions the chain has.
+/// Acquires the lease if it is free. The next nonce becomes the greater of the row's and the chain's count: the row may
+/// be missing, or come from a backup that is older than mined transactions.
 pub async fn acquire(ctx: &Context, key: &Key) -> Result<Option<Lease>, WorkError> {
     let signer = key.bytes();
-    // A standby asks its node nothing until it is its turn.
+    // A standby sends its node no request until the lease is free.
     if signers::is_taken(&ctx.pool.get().await?, &signer, ctx.instance).await? {
         return Ok(None);
     }

@@ -1,9 +1,9 @@
 //! Turns commands into exactly one on-chain effect each: the only holder of executor keys, the only sender of
 //! transactions (docs/ARCHITECTURE.md).
 //!
-//! `collect` stores commands, `submit` signs and stores attempts before it broadcasts them, `confirm` follows the
-//! chain block by block for all keys and settles; what follows from what is decided in `decide`, which is pure. Rows alone are
-//! enough to go on after a crash.
+//! `consume` stores commands, `submit` signs and stores attempts before it broadcasts them, `confirm` follows the chain
+//! block by block for all signers and applies the results; the pure `decide` says what follows from them. After a crash
+//! the rows are enough to continue.
 
 pub mod app;
 pub mod batch;

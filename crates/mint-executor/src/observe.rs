@@ -1,4 +1,4 @@
-//! What happens here, as events that count and log. Labels are bounded: commands, outcomes, kinds.
+//! The executor's domain events, each of which counts and logs. Labels are bounded: commands, outcomes, kinds.
 
 mod spans;
 
@@ -32,7 +32,7 @@ const COMMANDS: &[&str] = meter::names!(WorkCommand);
 const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
 const ENDINGS: &[&str] =
     &after_outcomes::<4, { OUTCOMES.len() + 4 }>(["reverted", "forbidden", "silent", "gone"]);
-/// Why an item is parked: the chain's answer, or what its sealed command turned out to be.
+/// Why an item is parked: the chain's answer, or a fault of its sealed command.
 const CLASSES: &[&str] = &after_outcomes::<12, { OUTCOMES.len() + 12 }>([
     "silent",
     "reverted",
@@ -66,7 +66,7 @@ const fn signer() -> Label {
     named("signer", "signing keys of this process", 16)
 }
 
-/// A stretch of an intent's way whose length is promised.
+/// A part of an intent's processing whose duration is a service level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     AcceptToEscrowed,
@@ -161,7 +161,7 @@ pub fn not_collected(command: WorkCommand, error: &StorageError) {
     tracing::warn!(command = command.name(), error = %runtime::chain(error), "commands not stored; they stay queued");
 }
 
-/// `spans`: of the members.
+/// `spans` are those of the batch's members.
 pub fn signed(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
     let items = spans.len();
     for span in spans {
@@ -172,7 +172,7 @@ pub fn signed(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
     tracing::info!(command = command.name(), items, nonce, tx_hash = %hash, "attempt stored");
 }
 
-/// What was signed for changed meanwhile. Nothing was stored, so nothing has left.
+/// The batch changed while it was signed. Nothing was stored, so nothing was sent.
 pub fn signed_in_vain(command: WorkCommand) {
     tracing::info!(
         command = command.name(),
@@ -180,7 +180,7 @@ pub fn signed_in_vain(command: WorkCommand) {
     );
 }
 
-/// `heard`: of each item of a batch.
+/// `results` has one entry per item of a batch.
 pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Advice>) {
     let mut result = "clean";
     for advice in heard {
@@ -195,7 +195,7 @@ pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Advic
 
 pub fn not_rehearsed(command: WorkCommand, error: &(dyn std::error::Error + 'static)) {
     REHEARSALS.one([command.name(), "unknown"]);
-    tracing::warn!(command = command.name(), error = %runtime::chain(error), "not simulated; the batch goes as it is");
+    tracing::warn!(command = command.name(), error = %runtime::chain(error), "not simulated; the batch is sent as it is");
 }
 
 pub fn replaced(nonce: u64, hash: &TxHash, max_fee: u128) {
@@ -203,26 +203,23 @@ pub fn replaced(nonce: u64, hash: &TxHash, max_fee: u128) {
     tracing::warn!(nonce, tx_hash = %hash, max_fee = %max_fee, "signed again at a higher price");
 }
 
-/// Said at the start too: a dashboard cannot tell a gauge that is not there from one that is forgotten.
+/// Set at the start too: a dashboard cannot tell a missing series from a forgotten one.
 pub fn fee_capped(signer: &Address, is: bool) {
     FEE_CAPPED.set([&signer.to_string()], if is { 1.0 } else { 0.0 });
 }
 
-/// The price may not rise further: the attempt waits for the market.
+/// The fee may not rise further: the attempt waits until the base fee falls.
 pub fn stuck_at_cap(nonce: u64, too_dear: &TooDear) {
     tracing::error!(nonce, error = %too_dear, "stuck at the fee cap");
 }
 
-/// Nothing is signed for it: it waits in its rows.
+/// Nothing is signed for these items, which wait in their rows.
 pub fn too_dear(command: WorkCommand, too_dear: &TooDear) {
-    tracing::error!(command = command.name(), error = %too_dear, "work waits for a cheaper market");
+    tracing::error!(command = command.name(), error = %too_dear, "work waits for lower fees");
 }
 
 pub fn no_longer_too_dear(command: WorkCommand) {
-    tracing::info!(
-        command = command.name(),
-        "work does not wait for the market any more"
-    );
+    tracing::info!(command = command.name(), "work no longer waits for lower fees");
 }
 
 pub fn gap_filled(nonce: u64, hash: &TxHash) {
@@ -234,11 +231,13 @@ pub fn sent(hash: TxHash, outcome: &SendOutcome) {
     SENT.one([outcome.kind()]);
     match outcome {
         SendOutcome::Accepted | SendOutcome::AlreadyKnown => tracing::debug!(tx_hash = %hash, "broadcast"),
-        other => tracing::warn!(tx_hash = %hash, answer = ?other, "broadcast; the chain will tell"),
+        other => {
+            tracing::warn!(tx_hash = %hash, answer = ?other, "broadcast without a good answer; the chain decides")
+        }
     }
 }
 
-/// An item whose block was taken in and committed.
+/// An item whose block was ingested and committed.
 #[derive(Debug)]
 pub struct Settled {
     pub command: WorkCommand,
@@ -281,7 +280,7 @@ pub fn settled(item: &Settled) {
     });
 }
 
-/// Of a mint.
+/// Counts the compliance check of a mint.
 pub fn compliance(ending: Ending) {
     let result = match ending {
         Ending::Told(ItemOutcome::Done) => "compliant",
@@ -310,7 +309,7 @@ pub fn outcome(outcome: Outcome) {
     TOLD.one([outcome.name()]);
 }
 
-/// Block time to now, by our clock.
+/// `seen_after` is the time from the block's timestamp to now, by our clock.
 pub fn block(header: &Header, seen_after: f64) {
     HEAD.set([], float(header.number));
     HEAD_TIME.set([], float(header.timestamp));
@@ -332,19 +331,19 @@ pub fn row_tampered(table: &'static str, intent: &IntentId) {
     tracing::error!(table, intent_id = %intent, "a row contradicts what was signed or sealed");
 }
 
-/// Stored transaction bytes that our signer did not sign.
+/// Counts stored transaction bytes that our signer did not sign.
 pub fn bytes_tampered() {
     TAMPERED.one(["attempts"]);
 }
 
 pub fn redriven(count: usize) {
     REDRIVEN.add([], wide(count));
-    tracing::info!(count, "outcomes told again");
+    tracing::info!(count, "outcomes published again");
 }
 
 pub fn lease_won(signer: &Address, lease: &Lease) {
     LEASE.set([&signer.to_string()], 1.0);
-    tracing::info!(%signer, fencing_token = lease.fencing_token, "the signer is ours");
+    tracing::info!(%signer, fencing_token = lease.fencing_token, "the signer's lease is acquired");
 }
 
 pub fn lease_lost(signer: &Address) {
@@ -356,11 +355,11 @@ pub fn key_given_back(signer: &Address) {
     lease_missing(signer);
     tracing::error!(
         %signer,
-        "the signer gives no signature: its lease is given back, for an executor to which it may"
+        "the signer gives no signature: its lease is released for an executor where it may sign"
     );
 }
 
-/// Shown from the start: a key that nobody ever held must not go unseen.
+/// Set from the start: a signer that no executor ever held must be visible.
 pub fn lease_missing(signer: &Address) {
     LEASE.set([&signer.to_string()], 0.0);
 }
@@ -385,13 +384,13 @@ pub fn condition(now: &Condition) {
     TREASURY.set([], float(u64::try_from(whole).unwrap_or(u64::MAX)));
 }
 
-/// `minimum`: below it the signer sends nothing.
+/// The signer sends nothing below `minimum`.
 pub fn signer_balance(signer: &Address, balance: u128, minimum: u128) {
     SIGNER_BALANCE.set([&signer.to_string()], wei(balance));
     SIGNER_MINIMUM.set([], wei(minimum));
 }
 
-/// Of any key, ours or not: somebody must hear of one that nobody holds any more.
+/// Sets the gauges of any signer, ours or not, so that one without a holder is visible.
 pub fn in_flight(open: &OpenAttempts) {
     let Ok(signer) = Address::from_bytes(open.signer) else {
         return;
@@ -401,7 +400,7 @@ pub fn in_flight(open: &OpenAttempts) {
     OLDEST_ATTEMPT.set([&signer], open.oldest_seconds);
 }
 
-/// Of a key of ours. `limit`: what the window may rise to.
+/// Sets the gauges of a signer of ours. `limit` is the setting, the upper bound.
 pub fn window(signer: &Address, transactions: u64, limit: u64) {
     WINDOW.set([&signer.to_string()], float(transactions));
     WINDOW_LIMIT.set([], float(limit));
@@ -417,7 +416,7 @@ pub fn backlog(items: &[(String, u64)]) {
     }
 }
 
-/// A stage of an intent's way is over.
+/// Records the duration of a completed stage.
 pub fn stage(stage: Stage, took: Duration) {
     STAGES.record([stage.name()], took.as_secs_f64());
 }
@@ -426,20 +425,20 @@ fn wide(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-/// Close enough for a gauge: 32 bits exactly, above that the upper half counts.
+/// Exact up to 32 bits, and close enough for a gauge above that.
 fn float(value: u64) -> f64 {
     let (high, low) = (value >> 32, value & u64::from(u32::MAX));
     let part = |half: u64| f64::from(u32::try_from(half).unwrap_or(u32::MAX));
     part(high) * 4_294_967_296.0 + part(low)
 }
 
-/// In tokens of a signer: eighteen digits before the point are more than any has.
+/// Drops the last nine digits, which no gauge of a balance needs.
 fn wei(amount: u128) -> f64 {
     const GIGA: u128 = 1_000_000_000;
     float(u64::try_from(amount / GIGA).unwrap_or(u64::MAX)) * 1e9
 }
 
-/// All outcomes an item can be told, and some more.
+/// All outcomes of the escrow, followed by `more`.
 const fn after_outcomes<const M: usize, const N: usize>(more: [&'static str; M]) -> [&'static str; N] {
     let mut all = [""; N];
     let mut i = 0;

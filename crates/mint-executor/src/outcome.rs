@@ -1,4 +1,4 @@
-//! Telling the decider what the chain said, sealed, in the transaction that learnt it.
+//! Publishes outcomes to callback: sealed, and in the transaction that stores them.
 
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::{MintOutcome, Outcome};
@@ -11,7 +11,7 @@ use storage::outbox::{Outbox, OutboxRow};
 use crate::context::{Context, WorkError};
 use crate::observe;
 
-/// What a leg as it stands is to be told as; `None` while the decider need not know.
+/// The outcome that a leg stands for; `None` while callback need not know of it.
 pub fn of_leg(leg: &LegRow) -> Option<Outcome> {
     match leg.leg {
         ChainLeg::Escrowed if leg.reason.as_deref() == Some(REFUSED) => Some(Outcome::Refused),
@@ -24,10 +24,10 @@ pub fn of_leg(leg: &LegRow) -> Option<Outcome> {
     }
 }
 
-/// The reason an escrowed leg carries after the contract refused its mint.
+/// The reason of an escrowed leg whose mint the contract refused.
 pub const REFUSED: &str = "not_compliant";
 
-/// Puts one sealed outcome per leg into the outbox.
+/// Writes one sealed outcome per leg to the outbox.
 pub async fn push(ctx: &Context, tx: &Transaction<'_>, told: &[(&LegRow, Outcome)]) -> Result<(), WorkError> {
     let mut rows = Vec::with_capacity(told.len());
     for (leg, outcome) in told {

@@ -1,4 +1,4 @@
-//! Items that a person must look at: their sealed bytes go to the dead queue of the command, once confirmed.
+//! Publishes the sealed bytes of parked items to the dead-letter queue of their command, for a person to act.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub async fn run(ctx: Context, stop: Stop) {
     }
 }
 
-/// Publishes dead letters; a crash between confirm and mark publishes one twice, which replaying tolerates.
+/// Publishes dead letters; a crash between the confirm and the update publishes one twice, which a replay tolerates.
 async fn send(ctx: &Context) -> Result<(), StorageError> {
     let client = ctx.pool.get().await?;
     let waiting = items::unsent(&client, BATCH).await?;

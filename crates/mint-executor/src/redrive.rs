@@ -1,5 +1,5 @@
-//! What would stay where it is for ever: outcomes that the decider never heard are told again, as new messages, and
-//! intents whose deposit nobody makes any more are ended once their payment window is over.
+//! Moves what would stay for ever: publishes outcomes again that callback never received, as new messages, and ends
+//! intents whose deposit no command makes any more once their payment window is over.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub async fn run(ctx: Context, stop: Stop) {
     }
 }
 
-/// One pass over what has been quiet for so long.
+/// Publishes once more the outcomes of legs that have not changed for `quiet` and that callback does not know.
 pub async fn round(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
     if ctx.following_now().is_none() {
         return Ok(());
@@ -54,9 +54,9 @@ pub async fn round(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
     Ok(())
 }
 
-/// A deposit that was parked and discarded, say: no command is left that would move its intent, and after the payment
-/// window none may deposit. If storage on chain knows nothing of it, it ends as dropped or rejected, and whoever paid
-/// is owed.
+/// Ends intents that no command would move, for example after an operator discarded a parked deposit: after the payment
+/// window nothing may be deposited. Without a record on chain they become dropped or rejected, and a payer is owed the
+/// money.
 pub async fn end_stranded(ctx: &Context) -> Result<(), WorkError> {
     let Some(lease) = ctx.keys.iter().find_map(|key| key.lease_now()) else {
         return Ok(());

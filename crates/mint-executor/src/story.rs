@@ -1,5 +1,5 @@
-//! What the sealed envelope of a work item tells to whoever watches: its trace, its reference, and since when its stage
-//! has been running. Nothing here permits anything.
+//! What logs, traces and metrics need from the sealed envelope of a work item: its trace, its reference, and how long its
+//! stage took. No decision depends on it.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::verify::queue_of;
 pub struct Story {
     pub tx_ref: TxRef,
     pub traceparent: Option<String>,
-    /// The stage that ends when a block holds the item, and how long it took.
+    /// The stage that ends when the item is mined, and how long it took.
     pub stage: Option<(Stage, Duration)>,
 }
 
-/// `None`: the envelope does not open any more.
+/// `None` when the envelope does not open any more.
 pub fn of(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Option<Story> {
     read(opener, item, now).ok()
 }
@@ -52,7 +52,7 @@ fn read(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Result<Story, O
     })
 }
 
-/// The sealed time is in whole seconds. The first message of an intent was made in that second, and says when.
+/// The sealed time is in whole seconds. If the first message was created in that second, its own time is more exact.
 fn accepted(sealed: i64, hints: &Hints) -> Option<OffsetDateTime> {
     if hints.first_seen.unix_timestamp() == sealed {
         return Some(hints.first_seen);

@@ -1,6 +1,6 @@
-//! Signing and sending: what is signed outside any transaction is stored in one. Its commit binds nonce, signed bytes,
-//! members and fencing token; only then are the bytes broadcast. A lost answer changes nothing here: `confirm` broadcasts
-//! the same bytes again.
+//! Signs batches outside any database transaction, stores each in one, and broadcasts it. The commit binds nonce, signed
+//! bytes, members and fencing token; only then are the bytes broadcast. After a lost answer `confirm` broadcasts the same
+//! bytes again.
 
 mod build;
 mod draft;
@@ -29,17 +29,17 @@ use crate::key::{Key, TooDearFor};
 use crate::{observe, undo};
 
 const TICK: Duration = Duration::from_millis(250);
-/// Rounds without a transaction that a command may have in a row.
+/// Consecutive batches without an attempt after which the other commands have their turn.
 const SETTLED_AT_ONCE: u32 = 8;
 
-/// What one round came to.
+/// The result of one batch.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Built {
-    /// Nothing could go.
+    /// No item was eligible.
     Nothing,
-    /// Items were settled without a transaction; look again.
+    /// Items were settled without an attempt; there may be more.
     Settled,
-    /// Stored, and not broadcast yet.
+    /// An attempt was stored, and is not broadcast yet.
     Attempt {
         id: i64,
         signed: SignedTransaction,
@@ -48,7 +48,7 @@ pub enum Built {
     },
 }
 
-/// Builds and sends batches of one key until the stop.
+/// Builds and sends the batches of one signer until the stop.
 pub async fn run(ctx: Context, key: Arc<Key>, halts: Arc<Halts>, stop: Stop) {
     let mut lanes = WorkCommand::ALL.map(|command| Lane::new(&ctx, &key, command, &halts));
     let mut due = None;
@@ -81,7 +81,7 @@ fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// One command's batches by one key.
+/// The batches of one command by one signer.
 #[derive(Debug)]
 pub struct Lane {
     key: Arc<Key>,
@@ -100,7 +100,7 @@ impl Lane {
         }
     }
 
-    /// Sends what is ready; gives the time before which it need not be asked again.
+    /// Sends every ready batch; returns the time before which nothing more can be ready.
     pub async fn work(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
         let worked = self.batches(ctx).await;
         let what = TooDearFor::Batch(self.command);
@@ -111,7 +111,7 @@ impl Lane {
                 }
                 Ok(None)
             }
-            // It does not wait for the market, whatever else it waits for.
+            // Whatever else it waits for, it does not wait for lower fees.
             Ok(wait) => {
                 if self.key.too_dear_for(what, false) {
                     observe::no_longer_too_dear(self.command);
@@ -128,7 +128,7 @@ impl Lane {
             if !*self.gate.borrow() || ctx.problem.borrow().is_some() {
                 return Ok(None);
             }
-            // Batches that are not full keep a distance, so that company can arrive.
+            // After a batch that was not full, wait so that more items can arrive.
             if let Some(next) = self.last.map(|last| last + ctx.tuning.spacing)
                 && Instant::now() < next
             {
@@ -139,7 +139,7 @@ impl Lane {
             };
             match round(ctx, &self.key, &lease, self.command).await {
                 Ok(Built::Attempt { full, .. }) => self.last = (!full).then(Instant::now),
-                // The other commands' turn; this one goes on after them.
+                // Let the other commands have their turn; this one continues after them.
                 Ok(Built::Settled) if settled == SETTLED_AT_ONCE => {
                     return Ok(Some(Instant::now()));
                 }
@@ -156,7 +156,7 @@ impl Lane {
     }
 }
 
-/// One batch of a command: rehearse, build, commit, broadcast.
+/// Simulates, builds, commits and broadcasts one batch of a command.
 pub async fn round(
     ctx: &Context,
     key: &Key,
@@ -182,13 +182,13 @@ pub async fn round(
     })
 }
 
-/// Hands stored bytes to the network. Whatever the answer, the rows stay as they are.
+/// Broadcasts stored bytes. Whatever the answer, the rows stay as they are.
 pub async fn broadcast(ctx: &Context, attempt: i64, (signer, signed): (&[u8; 20], &SignedTransaction)) {
     let outcome = ctx.chain.send_raw(&signed.raw, signed.hash).await;
     note_sent(ctx, signer, signed.hash, &outcome);
     let noted = async { attempts::mark_broadcast(&ctx.pool.get().await?, &[attempt]).await };
     if let Err(error) = noted.await {
-        tracing::debug!(error = %runtime::chain(&error), "the time of a broadcast was not noted");
+        tracing::debug!(error = %runtime::chain(&error), "the time of a broadcast was not recorded");
     }
 }
 

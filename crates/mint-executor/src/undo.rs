@@ -1,4 +1,4 @@
-//! Intents that were never sent, or may not be sent any more: dropped, if storage on chain knows nothing of them.
+//! Cancels intents whose deposit was never sent, or may not be sent any more, unless the chain has a record of them.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::context::{Context, WorkError};
 use crate::decide::{Record, leg_of};
 use crate::outcome;
 
-/// How long an item rests whose attempts are not final.
+/// Delay of an item whose attempts are not final.
 const RACE_WAIT: Duration = Duration::from_secs(1);
 
-/// An intent to undo, and the item that asks for it: none when nothing is left that would.
+/// An intent to cancel, with the item that asks for it, if there is one.
 pub type Wanted = (Option<MessageId>, IntentId);
 
-/// Asks the chain, then settles items and legs in one transaction.
+/// Reads the records on chain, then updates items and legs in one transaction.
 pub async fn run(ctx: &Context, lease: &Lease, wanted: &[Wanted]) -> Result<(), WorkError> {
     let ids: Vec<IntentId> = wanted.iter().map(|(_, id)| *id).collect();
-    // Of the block that is taken in: an endpoint without it has no say about what is not there.
+    // Read at the ingested block: an endpoint without that block cannot prove that a record is absent.
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
     let records = ctx.chain.intents(&ids, At::Block(head.hash)).await?;
     let mut client = ctx.pool.get().await?;
@@ -43,7 +43,7 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[Wanted]) -> Result<(), 
             Some(found) => Record::Present(found.status),
             None => Record::Absent,
         };
-        // What may still be mined, or mined again after a fork, is not undone.
+        // An intent with an attempt that may still be mined, or mined again after a fork, is not cancelled.
         if in_race.contains(id) {
             changes.extend(message.map(|message| {
                 let wait = ItemChange::to(message, ItemState::Ready).because("a deposit is not final");
@@ -68,7 +68,7 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[Wanted]) -> Result<(), 
     Ok(())
 }
 
-/// True when the item is settled; a refund of what turns out to be escrowed stays.
+/// True when the item is done; a refund of an intent that turns out to be escrowed stays.
 fn settle(
     leg: &mut LegRow,
     record: Record,
@@ -95,7 +95,7 @@ fn settle(
                 because("undone before any attempt"),
             )?;
         }
-        // Its attempts are mined without an effect, and nothing more is deposited.
+        // Its attempts were mined without an effect, and nothing more may be deposited.
         ChainLeg::Submitting => {
             leg.reason = Some("payment_window_over".to_owned());
             leg.advance(

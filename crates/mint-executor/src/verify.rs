@@ -1,5 +1,5 @@
-//! Nothing is signed on the word of a row: the sealed command stored with a work item is opened again whenever a
-//! call is built from it, and a mint needs the M-Pesa MAC to verify at that moment.
+//! No signature relies on a row alone: the sealed command stored with a work item is opened again whenever a call is
+//! built from it, and for a mint the M-Pesa MAC must verify at that moment.
 
 use domain::address::Address;
 use domain::evidence::EvidenceError;
@@ -9,12 +9,12 @@ use messaging::{OpenError, Opener, WorkQueue};
 use runtime::KeyDirectory;
 use storage::executor::items::{ItemRow, WorkCommand};
 
-/// A command whose seal, evidence and place were verified just now.
+/// A command whose seal, evidence and deployment were verified just now.
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub intent: Preimage,
     pub order: Order,
-    /// W3C trace context of the command; a hint.
+    /// W3C trace context of the command, which is not verified.
     pub traceparent: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub enum Order {
 /// Why no call may be built from an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// A key is not mounted here (yet): wait, no attempt burnt.
+    /// A key is not mounted here (yet): the item waits and uses up no attempt.
     Wait(String),
     Park {
         class: &'static str,
@@ -68,7 +68,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Opens the stored envelope and checks everything that permits a call.
+    /// Opens the stored envelope and checks everything that a call requires.
     pub fn verify(&self, item: &ItemRow) -> Result<Verified, Unfit> {
         let opened = self.opener.open(queue_of(item.command), &item.envelope)?;
         if opened.message_id() != item.message_id {
@@ -108,7 +108,7 @@ impl Verifier {
         })
     }
 
-    /// The intent belongs to this chain and this escrow.
+    /// Checks that the intent names this chain and this escrow.
     pub fn is_ours(&self, intent: &Preimage) -> Result<(), Unfit> {
         if intent.chain_id != self.chain_id || intent.escrow != self.escrow {
             return Err(Unfit::park(

@@ -1,7 +1,7 @@
-//! How many transactions of a key may wait for a block at once. It shrinks fast while the chain does not keep up, so that a
-//! dear hour holds few of them, and grows slowly again. Pure.
+//! How many transactions of a signer may wait for a block at once. The limit falls fast while the chain does not keep up,
+//! so that few of them wait through an hour of high fees, and rises slowly again. Pure.
 
-/// The window after one more head, at least one and at most `most`. `late`: a transaction should have had a block by now.
+/// The limit after a new head, between one and `most`. `late` means that a transaction should have been mined by now.
 pub fn next(window: u64, most: u64, late: bool) -> u64 {
     let most = most.max(1);
     let window = window.clamp(1, most);
@@ -26,7 +26,7 @@ mod tests {
             (16, 32, false, 20),
             (30, 32, false, 32),
             (32, 32, false, 32),
-            // An operator's bound is a bound, also when it was another one before.
+            // A lowered setting applies at once.
             (u64::MAX, 32, false, 32),
             (u64::MAX, 32, true, 16),
             (0, 32, true, 1),

@@ -1,4 +1,4 @@
-//! One row for each message, as the sources of the nodes word it: `testkit/src/node_errors.tsv`.
+//! Checks every message in `testkit/src/node_errors.tsv`, which quotes the nodes' sources.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn every_known_message_of_every_known_node() {
     assert_eq!(kinds, BTreeSet::from(KINDS));
 }
 
-/// What no node says any more would stand for ever, and perhaps before what one says.
+/// An outdated row would stay for ever, and might match before a current one.
 #[test]
 fn every_table_row_matches_some_known_message() {
     let deciding: BTreeSet<&str> = node_errors::texts()

@@ -1,5 +1,5 @@
-//! Keys in a hardware security module, by PKCS#11. A key is made inside the token and never leaves it; one that could
-//! leave, or ever could, or came from outside, is refused.
+//! Keys in a hardware security module, through PKCS#11. A key is generated inside the token and never leaves it; a key
+//! that is or was ever extractable, or was imported, is refused.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,8 +28,8 @@ const SECP256K1: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
 /// An uncompressed point, and the DER header of the octet string around it.
 const POINT: usize = 65;
 const OCTETS: [u8; 2] = [0x04, 0x41];
-/// What the token itself must say of a private key. The first two tell what is possible now, the others what was ever: a
-/// key that was imported, or could once be read, may lie anywhere.
+/// Attributes that the token must report for a private key. The first two say what is possible now, the others what was
+/// ever possible: a copy of an imported or once readable key may exist anywhere.
 const KEPT: [(&str, Attribute); 5] = [
     ("CKA_SENSITIVE", Attribute::Sensitive(true)),
     ("CKA_EXTRACTABLE", Attribute::Extractable(false)),
@@ -37,10 +37,10 @@ const KEPT: [(&str, Attribute); 5] = [
     ("CKA_ALWAYS_SENSITIVE", Attribute::AlwaysSensitive(true)),
     ("CKA_NEVER_EXTRACTABLE", Attribute::NeverExtractable(true)),
 ];
-/// Bound of one signature, waiting for the token included: the signer's lease, and what waits for its row, outlast it.
+/// Limit for one signature, including the wait for the token; the signer's lease is longer.
 const SIGN_WITHIN: Duration = Duration::from_secs(2);
 
-/// Which token of which module, and how to open it.
+/// The PKCS#11 module, the token's label and its PIN.
 #[derive(Clone, Debug)]
 pub struct TokenConfig {
     /// The vendor's shared library.
@@ -49,7 +49,7 @@ pub struct TokenConfig {
     pub pin: SecretString,
 }
 
-/// An open token; keys share its session.
+/// An open token, whose session its keys share.
 pub struct Token {
     module: Pkcs11,
     slot: Slot,
@@ -59,7 +59,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// Loads the module and logs in once, so that a wrong PIN shows at the start.
+    /// Loads the module and logs in once, so that a wrong PIN fails at the start.
     pub fn open(config: TokenConfig) -> Result<Arc<Self>, SignerError> {
         let module = Pkcs11::new(&config.module).map_err(|error| {
             SignerError::Unavailable(format!("{} cannot be loaded: {error}", config.module.display()))
@@ -81,7 +81,7 @@ impl Token {
         Ok(token)
     }
 
-    /// Makes a key that can never leave the token.
+    /// Generates a key that can never leave the token.
     pub fn generate(self: &Arc<Self>, label: &str) -> Result<TokenKey, SignerError> {
         let taken = self.with_session(|session| session.find_objects(&[Attribute::Label(label.into())]))?;
         if !taken.is_empty() {
@@ -111,7 +111,7 @@ impl Token {
         self.key(label)
     }
 
-    /// The key of that label.
+    /// Finds the key with that label and checks its attributes.
     pub fn key(self: &Arc<Self>, label: &str) -> Result<TokenKey, SignerError> {
         let (point, told) = self.with_session(|session| {
             let private = only(session, ObjectClass::PRIVATE_KEY, label)?;
@@ -148,7 +148,7 @@ impl Token {
         })
     }
 
-    /// A session of before may have ended with the token's connection: then once more with a new one.
+    /// The cached session may have ended with the token's connection; then a new session repeats the action.
     fn with_session<R>(&self, act: impl Fn(&Session) -> Result<R, Error>) -> Result<R, SignerError> {
         let mut held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = held.take()
@@ -207,8 +207,8 @@ impl Signer for TokenKey {
     }
 }
 
-/// Runs what may block for ever on a thread of its own, one at a time: a token that hangs holds up that one thread, and
-/// everybody else is told within the bound.
+/// Runs a call that may block for ever on its own thread, one at a time: a hanging token blocks that thread only, and
+/// every caller gets an error within the time limit.
 async fn apart<R: Send + 'static>(
     turn: &Arc<Semaphore>,
     within: Duration,
@@ -228,7 +228,7 @@ async fn apart<R: Send + 'static>(
         .unwrap_or_else(|_| Err(gone(format!("the token gave no answer within {within:?}"))))
 }
 
-/// What a token gives, r and s, as the chain wants it: s in the lower half, and the bit by which the signer is found.
+/// Turns a token's r and s into the form that the chain accepts: s in the lower half, with the recovery bit.
 fn recoverable(pair: &[u8], digest: [u8; 32], address: &Address) -> Option<RawSignature> {
     let (r, s) = pair.split_at_checked(32)?;
     let (mut low, order) = ([0; 32], order());
@@ -247,7 +247,8 @@ fn recoverable(pair: &[u8], digest: [u8; 32], address: &Address) -> Option<RawSi
     [signature(false), signature(true)].into_iter().find(is_ours)
 }
 
-/// Why a key with these attributes may exist outside the token. What a token does not tell counts as said against it.
+/// Why a key with these attributes may exist outside the token. An attribute that the token does not report counts as
+/// missing.
 fn may_be_elsewhere(told: &[Attribute]) -> Option<String> {
     let (name, wanted) = KEPT.iter().find(|(_, wanted)| !told.contains(wanted))?;
     let wanted = if matches!(wanted, Attribute::Extractable(_)) {
@@ -261,7 +262,7 @@ fn may_be_elsewhere(told: &[Attribute]) -> Option<String> {
     ))
 }
 
-/// How many points secp256k1 has.
+/// The order of the secp256k1 group.
 fn order() -> U256 {
     U256([
         0xbfd2_5e8c_d036_4141,
@@ -271,7 +272,7 @@ fn order() -> U256 {
     ])
 }
 
-/// The account of a public point; tokens give it bare or in a DER octet string.
+/// The account of a public point; tokens return the point raw or inside a DER octet string.
 fn address_of(point: &[u8]) -> Option<Address> {
     let point = match point.strip_prefix(&OCTETS) {
         Some(inner) if inner.len() == POINT => inner,
@@ -301,7 +302,7 @@ fn slot_of(module: &Pkcs11, label: &str) -> Result<Slot, SignerError> {
     }
 }
 
-/// The elliptic-curve key object of that label, if there is exactly one.
+/// The elliptic-curve key object with that label, if there is exactly one.
 fn only(session: &Session, class: ObjectClass, label: &str) -> Result<Option<ObjectHandle>, Error> {
     let found = session.find_objects(&[
         Attribute::Class(class),
@@ -314,7 +315,7 @@ fn only(session: &Session, class: ObjectClass, label: &str) -> Result<Option<Obj
     })
 }
 
-/// The code, not its page of explanation.
+/// Keeps the error code and leaves out cryptoki's long explanation.
 fn unavailable(error: &Error) -> SignerError {
     SignerError::Unavailable(match error {
         Error::Pkcs11(code, function) => format!("{function:?}: {code:?}"),

@@ -1,19 +1,18 @@
-//! What a JSON-RPC error is: an answer about the transaction, a question that this endpoint alone cannot answer, or the
-//! endpoint's own trouble.
+//! What a JSON-RPC error concerns: the transaction (a final answer), this one request, or the endpoint itself.
 //!
-//! A front whose nodes are gone still answers, with HTTP 200 and one of these codes; believed, it would be asked for ever.
-//! So would a node whose state is lost while its blocks are not.
+//! A proxy without backends still answers, with HTTP 200 and one of these codes. If that counted as an answer, no other
+//! endpoint would ever be asked. The same holds for a node that lost its state but not its blocks.
 
 use ethers::providers::JsonRpcError;
 
-/// What to do after an error.
+/// What an error concerns, which decides whom to ask next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blame {
-    /// Any node would say so of the transaction: that is the answer.
+    /// Every node would answer this about the transaction: the error is the answer.
     Verdict,
-    /// Of this question another endpoint may know more.
+    /// Another endpoint may be able to answer this request.
     Question,
-    /// Another endpoint is the better one to ask for now, whatever is asked.
+    /// The endpoint itself is in trouble: for now every request goes to another one first.
     Endpoint,
 }
 
@@ -21,7 +20,7 @@ pub(super) fn blame(method: &str, error: &JsonRpcError) -> Blame {
     let message = error.message.to_lowercase();
     if is_a_verdict(method, error.code, &message) {
         Blame::Verdict
-    // Some nodes call a block that they do not hold an internal error; that speaks of the block.
+    // Some nodes report an unknown block as an internal error; that concerns the request.
     } else if speaks_of_the_server(error.code) && !names_no_block(&message) {
         Blame::Endpoint
     } else {
@@ -29,8 +28,8 @@ pub(super) fn blame(method: &str, error: &JsonRpcError) -> Blame {
     }
 }
 
-/// Refused, or reverted, which some nodes (Hardhat, Nethermind, Parity) report under the codes below. What a send was
-/// told goes to whoever tells refusals from doubt.
+/// Refusals and reverts, which some nodes (Hardhat, Nethermind, Parity) report under the codes below. [`crate::classify`]
+/// decides what the error of a send means.
 fn is_a_verdict(method: &str, code: i64, message: &str) -> bool {
     match method {
         "eth_sendRawTransaction" => true,
@@ -46,18 +45,18 @@ const fn speaks_of_the_server(code: i64) -> bool {
     matches!(
         code,
         // EIP-1474 (the first as in JSON-RPC 2.0): internal error; resource unavailable (Geth: the request timed out).
-        // Its third, -32005 "limit exceeded", is a failed request whatever was asked: the endpoint reads it so.
+        // Its third, -32005 "limit exceeded", never reaches this function: the endpoint treats it as a failed request.
         -32603 | -32002
-            // Of the "server error" range that EIP-1474 leaves open, what proxyd, the front of many providers, says of
-            // itself: backend offline, none available, over capacity, bad answer, time-out, over rate limit, not healthy.
+            // In the "server error" range that EIP-1474 leaves open: the errors of proxyd, the proxy of many providers:
+            // backend offline, none available, over capacity, bad answer, timeout, over rate limit, not healthy.
             | -32018
             ..=-32010
-            // HTTP's "too many requests", which Alchemy repeats inside the answer.
+            // HTTP's "too many requests", which Alchemy repeats in the JSON-RPC answer.
             | 429
     )
 }
 
-/// How nodes say that they do not know a block, or no longer hold its state; in lower case.
+/// Whether a lower-case message means that the node does not know the block, or no longer holds its state.
 pub(crate) fn names_no_block(message: &str) -> bool {
     [
         "header not found",

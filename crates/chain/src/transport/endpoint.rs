@@ -1,4 +1,4 @@
-//! One HTTP endpoint: bounded request and answer, and whether it is well.
+//! One HTTP endpoint: requests with limited time and size, and the endpoint's health.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use super::error::{EndpointFailure, TransportError};
 /// First pause after a failure; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// JSON-RPC's conventional code for "you ask too much".
+/// JSON-RPC's conventional code for exceeded rate limits.
 const LIMIT_EXCEEDED: i64 = -32005;
 
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub max_response_bytes: usize,
     pub timeout: Duration,
-    /// Until a silent request is made a second time.
+    /// Wait for an answer before the request is sent a second time.
     pub patience: Duration,
 }
 
@@ -31,14 +31,14 @@ pub struct Endpoint {
     health: Mutex<Health>,
 }
 
-/// How an endpoint stands against the others; the lesser is asked first.
+/// An endpoint compared with the others; a lesser value is asked first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     #[default]
     Level,
-    /// Its head is far below the best, or does not move.
+    /// Its head is far below the best one, or it did not answer.
     Behind,
-    /// Another chain, or another block where ours is as good as final.
+    /// It follows another chain, or has another block where ours is final by depth.
     Foreign,
 }
 
@@ -81,7 +81,7 @@ impl Endpoint {
         })
     }
 
-    /// Index and host, never the path or query: those may hold a token.
+    /// Index and host; path and query are left out because they may hold an access token.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -101,13 +101,13 @@ impl Endpoint {
             .standing
     }
 
-    /// True when that is news.
+    /// True when the status changed.
     pub fn stand(&self, standing: Standing) -> bool {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut health.standing, standing) != standing
     }
 
-    /// It answers; what it answers is judged elsewhere.
+    /// The endpoint answered; the content of the answer does not matter here.
     pub fn worked(&self) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.failures = 0;

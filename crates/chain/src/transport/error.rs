@@ -1,4 +1,4 @@
-//! How a request can end without a result.
+//! The ways in which a request ends without a result.
 
 use ethers::providers::{JsonRpcError, ProviderError, RpcError};
 

@@ -1,8 +1,8 @@
-//! JSON-RPC over HTTP with several endpoints: the first one that is level and healthy is asked, the next when it fails.
+//! JSON-RPC over HTTP with several endpoints: the first healthy one that is in sync is asked, the next when it fails.
 //!
-//! Every request of ours may be sent twice (reads, and raw transactions whose nonce is inside them), so going
-//! on to another endpoint is always safe. A JSON-RPC error is an answer where it is a verdict about a transaction;
-//! anything else another endpoint may be able to answer.
+//! Every request may be sent twice (reads, and raw transactions whose nonce is inside them), so failing over to another
+//! endpoint is always safe. A JSON-RPC error is an answer where it is final for a transaction; after any other error
+//! the next endpoint is asked.
 
 mod blame;
 mod endpoint;
@@ -31,21 +31,21 @@ pub use error::{EndpointFailure, TransportError};
 
 use crate::observe;
 
-/// How often an endpoint is asked one question, when connections break off or stay silent.
+/// How often one endpoint is sent the same request when connections break or stay silent.
 const TRIES: u32 = 5;
-/// The second try beside a silent one comes after this part of the time-out, the third after twice as long, and so on: the
-/// fifth has a quarter of it left.
+/// The first retry starts after this fraction of the timeout, the next after twice as long, and so on: the fifth try has
+/// a quarter of the timeout left.
 const SILENT: u32 = 20;
-/// A node may take so long to answer at any time.
+/// A healthy node may take this long to answer.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
-/// An endpoint that was given up after so long was too slow; before that, nobody wanted to know any more.
+/// A caller that abandons a request after this time found the endpoint too slow; an earlier caller simply lost interest.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Clones share endpoints and their health.
+/// Clones share the endpoints and their health.
 #[derive(Clone)]
 pub struct Transport {
     shared: Arc<Shared>,
-    /// Ask only this one: for questions whose answers must come from the same view of the chain.
+    /// Index of the only endpoint to ask, for requests whose answers must come from one view of the chain.
     pinned: Option<usize>,
 }
 
@@ -72,7 +72,7 @@ impl Transport {
         if urls.is_empty() {
             return Err(TransportError::Setup("no RPC endpoint is configured".into()));
         }
-        // Err means that the process has chosen a provider already, which is as good.
+        // `Err` means that the process has installed a provider already, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -105,7 +105,7 @@ impl Transport {
         })
     }
 
-    /// One endpoint for several questions: the healthiest now.
+    /// Pins to the healthiest endpoint, for several requests that belong together.
     pub fn pinned(&self) -> Self {
         let first = self.order().first().copied();
         Self {
@@ -125,7 +125,7 @@ impl Transport {
         }
     }
 
-    /// Each endpoint by itself: those that can be asked now, or all where there is none.
+    /// One transport per endpoint that can be asked now, or per endpoint if none can.
     pub fn each(&self) -> Vec<Self> {
         let now = Instant::now();
         let able = |index: &usize| self.shared.endpoints[*index].down_for(now).is_zero();
@@ -137,7 +137,7 @@ impl Transport {
         indexes.into_iter().map(|index| self.only(index)).collect()
     }
 
-    /// Takes note of how the endpoints stand: name, whether that is news, standing.
+    /// Stores the statuses of the endpoints; returns each one's name, whether its status changed, and the status.
     pub fn stand(&self, standings: &[Standing]) -> Vec<(String, bool, Standing)> {
         let endpoints = self.shared.endpoints.iter().zip(standings);
         endpoints
@@ -145,8 +145,8 @@ impl Transport {
             .collect()
     }
 
-    /// Level and healthy endpoints in their configured order, then the others, soonest to recover first. One that tells
-    /// another story only where there is no other.
+    /// Healthy endpoints that are in sync, in their configured order, then the others, soonest to recover first. Endpoints on
+    /// another chain are asked only where there is no other.
     fn order(&self) -> Vec<usize> {
         if let Some(only) = self.pinned {
             return vec![only];
@@ -197,7 +197,7 @@ impl Transport {
                 }
             };
             tracing::debug!(endpoint = endpoint.name(), method, %failure, "RPC endpoint gave no answer");
-            // Some questions are more than any node can bear, and what one said of that tells more than another's silence.
+            // A request may be too much for every node; one node's error explains that better than another's silence.
             if !matches!(last, Some(TransportError::Node(_))) {
                 last = Some(failure);
             }
@@ -205,9 +205,9 @@ impl Transport {
         Err(last.unwrap_or(TransportError::Unavailable(EndpointFailure::Connect)))
     }
 
-    /// A bad line loses requests and answers, with a sign or without: what needs twenty answers in a row would never get
-    /// through. A broken connection is tried again at once; beside a silent one, others are tried after longer and longer
-    /// waits. The first answer counts, whatever befalls the other tries. A silence ends with the time-out of its first try.
+    /// A bad line loses requests and answers, with an error or silently, so work that needs twenty answers in a row would
+    /// never complete. A broken connection is retried at once; beside a silent one, more tries start after growing waits. The
+    /// first answer counts, whatever happens to the other tries. Silence ends with the timeout of the first try.
     async fn try_endpoint(
         &self,
         endpoint: &Endpoint,
@@ -228,7 +228,7 @@ impl Transport {
             match answer {
                 Ok(Some(Ok(answer))) => return Ok(answer),
                 Ok(Some(Err(EndpointFailure::Broken))) => {}
-                // Asking more often is of no use, but what is still open may be answered.
+                // More tries are of no use, but one that is still open may be answered.
                 Ok(Some(Err(failure))) if began.elapsed() < limits.timeout => {
                     (last, tries) = (failure, TRIES);
                 }
@@ -263,7 +263,7 @@ impl Transport {
     }
 }
 
-/// One request, counted when it ends: also one that nobody waits for any longer, for another was answered first.
+/// One request, counted when it ends; dropping it counts one that was abandoned because another was answered first.
 struct Request<'a> {
     method: &'a str,
     since: Instant,
@@ -276,8 +276,8 @@ impl Drop for Request<'_> {
     }
 }
 
-/// A question to an endpoint. When whoever asked waits no longer, the endpoint was too slow, time-out or not: else one
-/// that never answers would be asked first again and again by those who wait less.
+/// A call to an endpoint. If the caller abandons it, the endpoint was too slow, whatever the timeout: otherwise callers
+/// that wait for less than the timeout would ask a silent endpoint first again and again.
 struct Waiting<'a> {
     endpoint: &'a Endpoint,
     since: Instant,
@@ -318,7 +318,7 @@ impl JsonRpcClient for Transport {
     }
 }
 
-/// ethers passes `()` for "no parameters"; JSON-RPC wants a list.
+/// ethers passes `()` for "no parameters"; JSON-RPC expects a list.
 struct Params<T>(T);
 
 impl<T: Serialize> Serialize for Params<T> {
@@ -330,7 +330,7 @@ impl<T: Serialize> Serialize for Params<T> {
     }
 }
 
-/// What a node said: a result, or an error that is an answer too.
+/// A node's answer: a result, or an error.
 type Answer = Result<Box<RawValue>, JsonRpcError>;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Against small servers that misbehave on purpose.
+//! The transport against small servers that misbehave on purpose.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
@@ -108,7 +108,7 @@ async fn a_connection_that_breaks_off_is_tried_again_and_a_refusal_is_not() {
 
 #[tokio::test]
 async fn an_unanswered_request_is_repeated_long_before_its_timeout() {
-    // Takes connections, and answers on every fourth alone.
+    // Accepts every connection and answers on every fourth only.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
@@ -161,7 +161,11 @@ async fn a_slow_answer_counts_though_a_retry_was_rate_limited() {
     });
     let transport = Transport::new(&[url.as_str().into()], LEAST_PATIENCE * SILENT, 1000).unwrap();
     assert_eq!(chain_id(&transport).await.unwrap(), "0x7ac6");
-    assert_eq!(asked.load(Ordering::SeqCst), 2, "who is told to be slow is slow");
+    assert_eq!(
+        asked.load(Ordering::SeqCst),
+        2,
+        "a rate-limited client sends no more"
+    );
 }
 
 #[tokio::test]
@@ -179,7 +183,7 @@ async fn the_next_endpoint_is_asked_when_one_fails_and_the_failed_one_rests() {
     );
 }
 
-/// Takes every question, and says this to each.
+/// Answers every request with this error.
 fn refuses(code: i64, message: &'static str) -> (String, Arc<AtomicUsize>) {
     server(move |body| {
         let id = id_of(body);
@@ -199,7 +203,7 @@ async fn a_request_one_node_cannot_answer_goes_to_the_next_each_time() {
     assert_eq!(
         asked.load(Ordering::SeqCst),
         3,
-        "it is well: other questions it answers"
+        "it stays first: it may answer other requests"
     );
 }
 
@@ -274,7 +278,7 @@ async fn a_node_too_slow_for_its_caller_is_asked_last() {
     let transport = Transport::new(&urls, Duration::from_mins(1), 1000).unwrap();
     let early = tokio::time::timeout(PATIENCE / 2, chain_id(&transport)).await;
     assert!(early.is_err());
-    assert_eq!(transport.each().len(), 2, "it was not given the time");
+    assert_eq!(transport.each().len(), 2, "the caller gave it too little time");
     let late = tokio::time::timeout(PATIENCE + PATIENCE / 10, chain_id(&transport)).await;
     assert!(late.is_err());
     let next = tokio::time::timeout(PATIENCE / 2, chain_id(&transport)).await;
@@ -291,7 +295,7 @@ async fn an_endpoint_that_answers_but_lags_is_asked_last() {
     assert_eq!(asked.load(Ordering::SeqCst), 0);
     assert_eq!(transport.each().len(), 2, "it may still be asked by itself");
     transport.stand(&[Standing::Foreign, Standing::Level]);
-    assert_eq!(transport.each().len(), 1, "one that tells another story may not");
+    assert_eq!(transport.each().len(), 1, "one on another chain may not be asked");
     let alone = self::transport(&[&lags, "http://127.0.0.1:1"], 1000);
     alone.stand(&[Standing::Foreign, Standing::Level]);
     chain_id(&alone).await.unwrap_err();

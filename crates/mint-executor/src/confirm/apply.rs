@@ -1,4 +1,4 @@
-//! One block, one transaction: the block and its events, attempts, items, legs, and what is told to the decider.
+//! Applies one block in one transaction: the block and its events, attempts, items, legs, and outcomes for callback.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::decide::{Ending, ItemFacts, Record, Step, after, record_of};
 use crate::observe::{Settled, Stage};
 use crate::{observe, outcome, story};
 
-/// Legs made final in one transaction; a longer list goes on in the next block.
+/// The most legs made final in one transaction; the others follow with the next block.
 const SETTLE_AT_ONCE: u32 = 5000;
 
 pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(), WorkError> {
@@ -71,7 +71,7 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
     Ok(())
 }
 
-/// All that the effects change, in the transaction that locked it; the trips are for after its commit.
+/// Writes all effects in the transaction that locked the rows; the caller trips the returned breakers after the commit.
 pub async fn write(ctx: &Context, tx: &Transaction<'_>, effects: Effects) -> Result<Vec<Trip>, WorkError> {
     items::update(tx, &effects.items).await?;
     attempts::set_outcomes(tx, &effects.endings).await?;
@@ -86,7 +86,7 @@ pub async fn write(ctx: &Context, tx: &Transaction<'_>, effects: Effects) -> Res
     Ok(trips)
 }
 
-/// Paid-out legs and attempts whose block is deep enough; how long each minted leg took to be final.
+/// Makes legs and attempts of final blocks final; returns how long each minted leg took to become final.
 async fn finalize(ctx: &Context, tx: &Transaction<'_>, facts: &Facts) -> Result<Vec<Duration>, WorkError> {
     let Some(block) = facts.final_block else {
         return Ok(Vec::new());
@@ -120,13 +120,13 @@ async fn finalize(ctx: &Context, tx: &Transaction<'_>, facts: &Facts) -> Result<
     Ok(took)
 }
 
-/// One item of an attempt that is mined or lost.
+/// One item of an attempt that was mined, or whose nonce is lost.
 struct Member {
     attempt_id: i64,
     signer: [u8; 20],
     tx_hash: [u8; 32],
     item: ItemRow,
-    /// Known without a log.
+    /// The result, if it is known without a log.
     ending: Option<Ending>,
     batch: u32,
 }
@@ -168,16 +168,16 @@ impl Member {
     }
 }
 
-/// The last word on an item whose block is final by now.
+/// Applies the permanent result of an item whose block is final now.
 fn end(item: &ItemRow, facts: &Facts, effects: &mut Effects) -> Result<(), WorkError> {
     let told = facts.ended.iter().find(|told| told.message_id == item.message_id);
     let record = record(facts, effects, &item.intent_id);
     let ending = told.and_then(|told| Ending::from_name(told.outcome.as_deref()?));
-    // Only a record that was read ends anything.
+    // Without the record nothing permanent is applied.
     let (Some(ending), true) = (ending, record != Record::NotAsked) else {
         return Ok(());
     };
-    // Larger batches were halved when the block came.
+    // Larger batches were halved when their block was ingested.
     let asked = ItemFacts {
         command: item.command,
         ending,
@@ -203,7 +203,7 @@ fn record(facts: &Facts, effects: &Effects, id: &IntentId) -> Record {
     }
 }
 
-/// What a transaction's logs say about one of its items.
+/// The result of one item according to the logs of its transaction.
 fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> Ending {
     let mut own = logs
         .iter()
@@ -218,8 +218,8 @@ fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> Ending {
     .unwrap_or(Ending::Silent)
 }
 
-/// The items of every attempt this block settles. Which they are stands in the signed bytes; a row that names another
-/// is somebody's forgery and settles nothing.
+/// The items of every attempt whose result this block holds. The signed bytes name them; a row that names another item
+/// was forged and changes nothing.
 async fn members(tx: &Transaction<'_>, facts: &Facts) -> Result<Vec<Member>, WorkError> {
     let hashes: HashSet<[u8; 32]> = facts.logs.iter().map(|log| *log.tx_hash.as_bytes()).collect();
     let hashes: Vec<[u8; 32]> = hashes.into_iter().collect();
@@ -325,7 +325,7 @@ fn event_row(log: &EscrowLog) -> Option<EventRow> {
     })
 }
 
-/// PostgreSQL text holds no zero byte, and the reason is anybody's text.
+/// PostgreSQL text holds no zero byte, and anyone may have written the reason.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| *c != '\0').take(256).collect()
 }

@@ -1,4 +1,4 @@
-//! What one block changes, collected in memory: legs, items, outcomes to tell, breakers to trip. No I/O.
+//! Collects in memory what one block changes: legs, items, outcomes to publish, breakers to trip. No I/O.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use storage::executor::legs::{Because, LegRow};
 use crate::decide::{Hold, Record, Step, leg_of};
 use crate::outcome::REFUSED;
 
-/// How long an item rests whose deposit is not there.
+/// Delay of an item whose deposit is missing.
 const DEPOSIT_WAIT: Duration = Duration::from_secs(1);
 pub const NEEDS_A_PERSON: &str = "the chain's answer needs a person";
 
-/// The signer of a refused item; the command, why, and the amount that the item needed.
+/// The signer of a refused item, with the command, the reason, and the amount that the item needed.
 pub type Trip = ([u8; 20], (WorkCommand, &'static str, u128));
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Effects {
         self.legs.into_values().collect()
     }
 
-    /// A log moves the leg of its intent, whoever caused it.
+    /// Advances the leg of the log's intent, whoever sent the transaction.
     pub fn log(&mut self, log: &EscrowLog) -> Result<(), IllegalTransition> {
         let there = match &log.event {
             EscrowEvent::Submitted { .. } => ChainLeg::Escrowed,
@@ -71,12 +71,12 @@ impl Effects {
         self.fact(&id, there, because)
     }
 
-    /// Storage on chain says where the leg stands.
+    /// Advances a leg to what the chain shows.
     fn fact(&mut self, id: &IntentId, there: ChainLeg, because: Because) -> Result<(), IllegalTransition> {
         let Some(leg) = self.legs.get_mut(id) else {
             return Ok(());
         };
-        // Final is mined and more.
+        // A final leg is past its mined state.
         if leg.leg.name() == there.name() {
             return Ok(());
         }
@@ -94,7 +94,7 @@ impl Effects {
         Ok(())
     }
 
-    /// The step of one item, after the logs of its block.
+    /// Applies the next step of one item, after the logs of its block.
     pub fn step(
         &mut self,
         (of, signer): (&ItemRow, &[u8; 20]),
@@ -141,13 +141,13 @@ impl Effects {
                 change.max_batch_size = Some(limit);
                 self.items.push(change);
             }
-            // Only once its block is final.
+            // These wait until the block is final.
             Step::Reject | Step::Park(_) => {}
         }
         Ok(())
     }
 
-    /// Its effect is there, by whatever brought it.
+    /// The chain holds the item's effect, whichever transaction caused it.
     pub fn done(&mut self, item: &ItemRow, record: Record) -> Result<(), IllegalTransition> {
         self.items.push(ItemChange::to(item.message_id, ItemState::Done));
         self.read(item, record)
@@ -165,13 +165,13 @@ impl Effects {
         self.fact(&item.intent_id, there, because)
     }
 
-    /// Its block is final, or nothing was ever sent.
+    /// Parks an item whose block is final, or for which nothing was ever sent.
     pub fn park(&mut self, item: &ItemRow, class: &'static str) {
         self.items
             .push(ItemChange::park(item.message_id, class, NEEDS_A_PERSON));
     }
 
-    /// A refusal for good: its block is final, or nothing was ever sent and a final block would refuse it.
+    /// Applies a permanent refusal: its block is final, or nothing was ever sent and a final block would refuse it.
     pub fn reject(
         &mut self,
         message_id: MessageId,

@@ -1,4 +1,4 @@
-//! From the last block we took in to the head, without a gap and without a fork.
+//! Ingests every block from the last one that we know to the head, without gaps, and rewinds after a fork.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use super::{apply, gather, reorg};
 use crate::context::{Context, Seen, WorkError};
 use crate::observe;
 
-/// Where we are in the chain; rows say the same.
+/// The position in the chain, which the rows hold too.
 #[derive(Debug, Default)]
 pub struct Follower {
     tip: Option<BlockRow>,
     pace: Pace,
     resender: Resender,
     seen: Option<Instant>,
-    /// As of the last block taken in here.
+    /// The final block as of the last block ingested here.
     final_block: Option<u64>,
 }
 
 impl Follower {
-    /// Takes in every block up to the head.
+    /// Ingests every block up to the head.
     pub async fn look(&mut self, ctx: &Context, lease: &Following) -> Result<(), WorkError> {
         let asked = Instant::now();
         let head = ctx.chain.latest_header().await?;
@@ -41,7 +41,7 @@ impl Follower {
         }
         self.learn();
         if tip.is_none_or(|tip| tip.number + 1 < head.number) {
-            // Nothing is built while we catch up.
+            // No batch is built while the follower catches up.
             ctx.head.send_replace(None);
         }
         let mut tip = tip;
@@ -57,7 +57,7 @@ impl Follower {
             };
             if tip.is_some_and(|tip| tip.hash != *header.parent.as_bytes()) {
                 self.go_back(ctx, lease).await?;
-                // The head we hold may be of the abandoned fork: look again.
+                // Our head may belong to the abandoned fork, so the next poll reads it again.
                 return Ok(());
             }
             self.take_in(ctx, lease, &header, next == head.number).await?;
@@ -67,13 +67,13 @@ impl Follower {
         self.resender.run(ctx, &head).await
     }
 
-    /// How long to wait before the next look.
+    /// How long to wait before the next poll.
     pub fn wait(&self, sparse: Duration) -> Duration {
         let since = self.seen.map(|seen| seen.elapsed()).unwrap_or_default();
         self.pace.wait(since, sparse)
     }
 
-    /// Something failed half-way: rows know better than we.
+    /// After a failure half-way the rows are right and this copy may not be.
     pub fn forget(&mut self) {
         self.tip = None;
     }
@@ -97,14 +97,14 @@ impl Follower {
         let forked = if tip.number == head.number {
             tip.hash != *head.hash.as_bytes()
         } else {
-            // An endpoint that lags, or a shorter fork: the height we know there tells.
+            // The endpoint lags, or follows a shorter fork: our block of that height decides.
             reorg::differs(ctx, head).await?
         };
         if forked {
             self.go_back(ctx, lease).await?;
             return Ok(());
         }
-        // Nothing is built on an older block, whose state knows less than our rows.
+        // No batch is built on an older block, whose state lacks what our rows contain.
         if tip.number == head.number && ctx.head.borrow().is_none() {
             ctx.head.send_replace(Some(*head));
             ctx.wake();
@@ -112,9 +112,9 @@ impl Follower {
         self.resender.first(ctx, head).await
     }
 
-    /// To the last block both have; what the fork held is broadcast again at once.
+    /// Rewinds to the last common block, and broadcasts the fork's transactions again at once.
     async fn go_back(&mut self, ctx: &Context, lease: &Following) -> Result<(), WorkError> {
-        // Nothing is built on an abandoned block: its state may have been what a rehearsal found good.
+        // No batch is built on an abandoned block, whose state a simulation may have relied on.
         ctx.head.send_replace(None);
         self.tip = Some(reorg::follow(ctx, lease, self.final_block).await?);
         self.resender = Resender::default();
@@ -153,7 +153,7 @@ impl Follower {
     }
 }
 
-/// A node that has more than one store behind it, or that lost some of its blocks.
+/// The address hides several nodes, or the node lost some of its blocks.
 pub(super) fn hole(head: &Header, number: u64) -> ChainError {
     ChainError::Unavailable(format!(
         "the node's head is block {}, and it knows no block {number}",
@@ -169,7 +169,7 @@ pub fn row_of(header: &Header) -> BlockRow {
     }
 }
 
-/// On an empty database: deep enough to see what could still be reorganised.
+/// The first block on an empty database: low enough to include all that can still be reorganised.
 fn first_block(ctx: &Context, head: u64) -> u64 {
     head.saturating_sub(ctx.policy.chain.confirmations + ctx.policy.chain.watch_blocks_past_final)
 }

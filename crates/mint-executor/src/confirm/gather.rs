@@ -1,4 +1,4 @@
-//! Everything about one block that what follows depends on. On the happy path that is one question: its logs.
+//! Gathers everything about one block that the next steps depend on. On the happy path one request is enough: its logs.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,31 +17,31 @@ use crate::context::{Context, WorkError};
 use crate::decide::{Ending, Record};
 use crate::finality::final_block;
 
-/// So long a block waits for what one endpoint says of a transaction that it does not tell of: a few short questions.
+/// A block waits at most this long for one endpoint's answers about a transaction without a log.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-/// Transactions asked about at once.
+/// Transactions that are looked up concurrently.
 const AT_ONCE: usize = 32;
 
-/// Read before the transaction that settles them.
+/// The facts about one block, read before the database transaction that applies them.
 #[derive(Debug)]
 pub struct Facts {
     pub header: Header,
     pub logs: Vec<EscrowLog>,
-    /// The deepest block that is final now.
+    /// The highest block that is final now.
     pub final_block: Option<u64>,
-    /// Each signer's count of mined transactions, where it was asked.
+    /// The count of mined transactions of each signer that was asked about.
     pub next_nonces: HashMap<[u8; 20], u64>,
-    /// Attempts whose nonce is used, without a log of theirs in this block.
+    /// Attempts whose nonce is used although this block has no log of theirs, with their results.
     pub quiet: Vec<(i64, Ending)>,
-    /// Items that a block which is final now refused for good, or left to a person.
+    /// Items that are permanently refused, or need a person, now that their block is final.
     pub ended: Vec<AttemptItem>,
-    /// What storage held at this block, for the intents in question. `None`: the node holds that state no longer,
-    /// and the legs, which saw every log up to this block, stand in for it.
+    /// The escrow's records at this block, for the intents in question. `None` when the node dropped that state; then
+    /// the legs, to which every log up to this block was applied, replace it.
     pub records: Option<HashMap<IntentId, Record>>,
 }
 
 impl Facts {
-    /// The block has a log of this attempt.
+    /// Whether the block has a log of this attempt.
     fn tell_of(&self, attempt: &AttemptRow) -> bool {
         self.logs
             .iter()
@@ -49,8 +49,8 @@ impl Facts {
     }
 }
 
-/// `at_head`: nothing is known above this block. Only then is a signer's count asked for: full nodes drop the
-/// state of older blocks, and a count of long ago proves nothing about what was sent since.
+/// `at_head` means that no higher block is known. Only then are the signers' counts read: full nodes drop the state of
+/// older blocks, and an old count proves nothing about later transactions.
 pub async fn gather(
     ctx: &Context,
     header: &Header,
@@ -90,9 +90,9 @@ pub async fn gather(
         facts.quiet = quiet(ctx, &facts, &open).await?;
     }
     facts.records = match records(ctx, &facts).await {
-        // However a node words it: below the head the legs know as much, and the head can be asked.
+        // Whatever the node's message: below the head the legs are as good, and the head can be asked.
         Err(WorkError::Chain(error)) if !at_head && !matches!(error, ChainError::Unavailable(_)) => {
-            // They come again with the next block.
+            // The next block brings them again.
             facts.ended.clear();
             None
         }
@@ -105,7 +105,7 @@ fn address(signer: &[u8; 20]) -> Result<Address, WorkError> {
     Address::from_bytes(*signer).map_err(|_| WorkError::NoSigner)
 }
 
-/// Attempts past whose nonce the chain is, without a word of them in this block.
+/// Attempts whose nonce the chain has passed although this block has no log of theirs.
 async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<(i64, Ending)>, WorkError> {
     let passed: Vec<&AttemptRow> = open
         .iter()
@@ -120,7 +120,7 @@ async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<
     if passed.is_empty() {
         return Ok(Vec::new());
     }
-    // "Not there" must not come from a node that lags, nor from one alone where another knows better.
+    // Absence counts only from nodes that have this block, and only if all of them agree.
     let level = level(ctx, &facts.header).await?;
     let mut quiet = Vec::new();
     for some in passed.chunks(AT_ONCE) {
@@ -134,7 +134,7 @@ async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<
     Ok(quiet)
 }
 
-/// Endpoints that have the very block we look at.
+/// The endpoints that have exactly this block.
 async fn level(ctx: &Context, header: &Header) -> Result<Vec<Chain>, WorkError> {
     let mut level = Vec::new();
     let mut silent = None;
@@ -156,7 +156,7 @@ async fn level(ctx: &Context, header: &Header) -> Result<Vec<Chain>, WorkError> 
     }
 }
 
-/// What one endpoint says, if it says it soon.
+/// Limits the time for the answers of one endpoint.
 async fn in_time<T>(said: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
     timeout(ANSWERS_WITHIN, said).await.unwrap_or_else(|_| {
         let why = format!("no answer within {ANSWERS_WITHIN:?}");
@@ -164,18 +164,18 @@ async fn in_time<T>(said: impl Future<Output = Result<T, WorkError>>) -> Result<
     })
 }
 
-/// What one endpoint knows of an attempt.
+/// The status of an attempt at one endpoint.
 enum Word {
     Ended(Ending),
-    /// A block of another fork has it: nothing that is said at our header fits.
+    /// A block of another fork holds it, so answers at our header do not fit.
     Elsewhere,
-    /// Its nonce is used for good, by no transaction of ours.
+    /// A final block used its nonce, by no transaction of ours.
     Gone,
     NotKnown,
 }
 
-/// One endpoint's receipt is enough to say that it is there; that it is not, all of them must say. One that cannot answer
-/// (it may be building its index) leaves the question open, and holds up nothing else of this block.
+/// One endpoint's receipt proves that the attempt was mined; that it was not, all of them must confirm. An endpoint that
+/// cannot answer (it may be building its index) leaves the attempt open and delays nothing else of this block.
 async fn ending(
     ctx: &Context,
     level: &[Chain],
@@ -194,7 +194,7 @@ async fn ending(
                 tracing::warn!(
                     tx_hash = %TxHash::from_bytes(attempt.tx_hash),
                     error = %runtime::chain(&error),
-                    "an endpoint cannot say what became of a transaction: it is asked again with the next block"
+                    "an endpoint does not know the status of a transaction: it is asked again with the next block"
                 );
                 gone = false;
             }
@@ -215,9 +215,9 @@ async fn word(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow) -
     })
 }
 
-/// A node may turn to another fork between the header that we look at and a receipt; what is read at the header knows
-/// nothing of that fork. The receipt counts if its block is that header, or lies below it: as we took it in, or deeper
-/// than the forks that we follow.
+/// A node may switch to another fork between our header and a receipt, and what is read at the header does not describe
+/// that fork. The receipt counts if its block is our header, or lies below it and is a block that we ingested or one
+/// deeper than any fork that we follow.
 async fn is_of_this_chain(ctx: &Context, header: &Header, receipt: &Receipt) -> Result<bool, WorkError> {
     if receipt.block_number >= header.number {
         return Ok(receipt.block_hash == header.hash);
@@ -226,8 +226,8 @@ async fn is_of_this_chain(ctx: &Context, header: &Header, receipt: &Receipt) -> 
     Ok(ours.is_none_or(|hash| hash == *receipt.block_hash.as_bytes()))
 }
 
-/// A reverted transaction says nothing about its items when the signer's role was taken away. The role is read at that
-/// block, or now where the node has dropped its state.
+/// A transaction that reverted because the signer's role was revoked proves nothing about its items. The role is read at
+/// that block, or at the head where the node dropped the state.
 async fn reverted(one: &Chain, signer: &[u8; 20], receipt: &Receipt) -> Result<Ending, WorkError> {
     let signer = address(signer)?;
     let may = match one.may_execute(&signer, At::Block(receipt.block_hash)).await {
@@ -237,7 +237,7 @@ async fn reverted(one: &Chain, signer: &[u8; 20], receipt: &Receipt) -> Result<E
     Ok(if may? { Ending::Reverted } else { Ending::Forbidden })
 }
 
-/// The nonce is used at a final block, and no hash of ours with that nonce has a receipt.
+/// Whether a final block used the nonce and no transaction of ours with that nonce has a receipt.
 async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow) -> Result<bool, WorkError> {
     let nonce = attempt.nonce;
     let Some(final_block) = facts.final_block else {
@@ -246,7 +246,7 @@ async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow
     let signer = address(&attempt.signer)?;
     match one.nonce(&signer, At::Number(final_block)).await {
         Ok(next) if next > nonce => {}
-        // A node that does not hold that state proves nothing.
+        // A node without that state proves nothing.
         Ok(_) | Err(ChainError::UnknownBlock) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
@@ -259,7 +259,7 @@ async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow
     Ok(true)
 }
 
-/// One question for all intents whose state the logs leave open.
+/// Reads, with one request, the records of all intents whose state the logs leave open.
 async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Record>, WorkError> {
     let mut ids: Vec<IntentId> = facts
         .logs

@@ -1,4 +1,4 @@
-//! Following the chain: once per block gather facts, decide, and settle in one transaction; between blocks nothing.
+//! Follows the chain: once per block it gathers facts, decides, and applies the result in one transaction.
 
 mod apply;
 pub(crate) mod effects;
@@ -24,10 +24,11 @@ use crate::observe;
 
 const NOT_OURS: Duration = Duration::from_millis(100);
 const AFTER_FAILURE: Duration = Duration::from_millis(300);
-/// How often another chain than ours is asked whether it is ours again.
+/// How often a chain without our blocks is checked for them again.
 const FOUND_AGAIN: Duration = Duration::from_secs(3);
 
-/// Follows the chain until the stop: by itself while that is ours to do, else by what the follower took in.
+/// Until the stop, follows the chain while this process holds the follower's lease, and otherwise watches what the
+/// follower ingested.
 pub async fn run(ctx: Context, stop: Stop) {
     let mut follower = Follower::default();
     let mut watcher = Watcher::default();
@@ -74,11 +75,11 @@ pub async fn run(ctx: Context, stop: Stop) {
     }
 }
 
-/// An endpoint may have spoken of another chain before it was found out, or is put right: then work goes on.
+/// An endpoint on another chain may have been recognised or repaired since; then work resumes.
 async fn find_again(ctx: &Context) {
     match reorg::is_ours(ctx).await {
         Ok(true) => {
-            tracing::warn!("the chain has our blocks again: work goes on");
+            tracing::warn!("the chain has our blocks again: work resumes");
             ctx.problem.send_replace(None);
         }
         Ok(false) => {}

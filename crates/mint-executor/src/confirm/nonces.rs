@@ -1,5 +1,5 @@
-//! What the holder of a key does for nonces that no block uses: fills gaps, and signs what waits too long at the head
-//! of the line again at a higher price. Once per head.
+//! Keeps the nonces of a signer moving while its lease is held, once per head: fills gaps, and replaces the attempt of
+//! the lowest nonce at a higher fee when it waits too long.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::context::{Context, WorkError};
 use crate::key::{Key, TooDearFor};
 use crate::observe;
 
-/// Missing nonces filled per head.
+/// The most missing nonces filled per head.
 const GAPS_AT_ONCE: u64 = 16;
 
-/// Looks after the nonces of a key until the stop, while its lease is held.
+/// Manages the nonces of a signer until the stop, while its lease is held.
 pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
     let mut heads = ctx.head.subscribe();
     let mut keeper = Keeper::default();
@@ -51,7 +51,7 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
 #[derive(Debug, Default)]
 pub struct Keeper {
     waits: Waits,
-    /// The nonce whose price may not rise further, told once.
+    /// The nonce whose fee is at the cap; it is logged once.
     capped: Option<u64>,
 }
 
@@ -69,8 +69,8 @@ impl Keeper {
         }
         let next = self.used(ctx, key, head, &open).await?;
         key.set_used(next);
-        // A nonce that is used already waits for no block, and needs no better price: whether what we signed for it is
-        // lost is decided once that is final.
+        // A used nonce waits for no block and needs no higher fee. Whether our transaction lost it is decided once the
+        // nonce is final.
         let waiting = &open[open.partition_point(|attempt| attempt.nonce < next)..];
         let late = self.any_late(waiting, head);
         let most = ctx.tuning.max_in_flight;
@@ -89,7 +89,7 @@ impl Keeper {
         self.raise(ctx, (key, lease), head, waiting).await
     }
 
-    /// The nonce below which each one has a block, asked only where one seems to have none for too long.
+    /// The signer's count of mined transactions, read only when an attempt seems to have waited too long.
     async fn used(
         &self,
         ctx: &Context,
@@ -108,8 +108,8 @@ impl Keeper {
             .any(|attempt| self.waits.is_late(attempt.id, head.number))
     }
 
-    /// Nonces that a fork took back from somebody else: everything above them would wait for ever. Whether it is worth
-    /// looking at what lies above: not while a gap costs more than the cap.
+    /// Fills nonces that a fork freed again, because everything above them would wait for ever. False when a gap would cost
+    /// more than the fee cap, so that raising the fees above it is of no use.
     async fn fill_gaps(
         &mut self,
         ctx: &Context,
@@ -124,7 +124,7 @@ impl Keeper {
                     self.cap(key, nonce, &too_dear);
                     return Ok(false);
                 }
-                // A fork that is not followed yet, or just was.
+                // The follower has not processed the fork yet, or just did.
                 Ok(None) => return Ok(true),
                 Ok(Some(filled)) => filled,
                 Err(error) => return Err(error),
@@ -162,7 +162,7 @@ impl Keeper {
         }
     }
 
-    /// Told once per nonce, however many blocks pass.
+    /// Logs once per nonce, however many blocks pass.
     fn cap(&mut self, key: &Key, nonce: u64, too_dear: &TooDear) {
         key.too_dear_for(TooDearFor::Line, true);
         if self.capped.replace(nonce) != Some(nonce) {
@@ -176,7 +176,7 @@ impl Keeper {
     }
 }
 
-/// The last attempt of the lowest open nonce, once it has waited for so many blocks. What lies behind it waits for it.
+/// The last attempt of the lowest open nonce, once it has waited for `patience` blocks; all later nonces wait for it.
 fn stuck(
     open: &[AttemptRow],
     since: impl Fn(i64) -> Option<u64>,

@@ -1,18 +1,18 @@
-//! When to look at the head again: seldom right after a block, often when the next one is due. Pure.
+//! When to poll the head again: rarely right after a block, often when the next one is due. Pure.
 
 use std::time::Duration;
 
-/// Close to the expected block.
+/// Poll interval close to the expected block.
 const DENSE: Duration = Duration::from_millis(40);
-/// Block times learnt are bounded by these.
+/// Measured block times are clamped to these.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What was learnt about the time between blocks.
+/// Moving averages of the time between blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     interval: Duration,
-    /// How far blocks stray from it.
+    /// Average deviation from the interval.
     stray: Duration,
 }
 
@@ -26,7 +26,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// A block came so long after the one before it.
+    /// Records the time between two blocks.
     pub fn learn(&mut self, gap: Duration) {
         let gap = gap.clamp(SHORTEST, LONGEST);
         let off = self.interval.abs_diff(gap);
@@ -34,8 +34,7 @@ impl Pace {
         self.stray = (self.stray * 3 + off) / 4;
     }
 
-    /// Wait before the next look, `since` the last block. Longer than `sparse` only on a chain whose blocks come by
-    /// the clock.
+    /// The wait before the next poll, `since` the last block. It exceeds `sparse` only on a chain with regular blocks.
     pub fn wait(&self, since: Duration, sparse: Duration) -> Duration {
         let dense = DENSE.min(sparse);
         let margin = self.stray * 2 + self.interval / 20;
@@ -45,7 +44,7 @@ impl Pace {
             let longest = if by_the_clock { due } else { sparse };
             return due.saturating_sub(since).clamp(dense, longest.max(dense));
         }
-        // Overdue by a lot: the interval was wrong, or blocks come when they like.
+        // Long overdue: the average is wrong, or blocks are irregular.
         if since > self.interval * 2 { sparse } else { dense }
     }
 }
@@ -66,7 +65,7 @@ mod tests {
         pace
     }
 
-    /// Looks until a block that comes `at` ms after the last is seen, and how late that is.
+    /// The number of polls until a block `at` ms after the last is seen, and the delay.
     fn looks(pace: &Pace, at: u64) -> (u32, Duration) {
         let (mut since, mut count) = (Duration::ZERO, 0);
         while since < ms(at) {

@@ -1,5 +1,5 @@
-//! The chain we followed is no longer the chain: back to the common ancestor. Attempts of abandoned blocks are in
-//! flight again, legs stand where storage at the ancestor says, and the same bytes are broadcast again.
+//! Rewinds to the common ancestor after a reorganisation. Attempts of abandoned blocks are in flight again, legs return
+//! to what the escrow held at the ancestor, and the same bytes are broadcast again.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ use crate::context::{Context, WorkError};
 use crate::decide::{Record, leg_of};
 use crate::observe;
 
-/// Whether the chain has another block at the head's height than we took in.
+/// Whether the head differs from the block that we ingested at its height.
 pub async fn differs(ctx: &Context, head: &Header) -> Result<bool, WorkError> {
     let known = known(ctx).await?;
     Ok(known
@@ -27,7 +27,7 @@ pub async fn differs(ctx: &Context, head: &Header) -> Result<bool, WorkError> {
         .any(|block| block.number == head.number && block.hash != *head.hash.as_bytes()))
 }
 
-/// Goes back to the last block that both have; gives it.
+/// Rewinds to the last common block and returns it.
 pub async fn follow(
     ctx: &Context,
     lease: &Following,
@@ -53,19 +53,19 @@ pub async fn follow(
     Ok(ancestor)
 }
 
-/// Whether the chain, as our endpoint tells it now, has a block that we took in.
+/// Whether the chain of our endpoint has any block that we ingested.
 pub async fn is_ours(ctx: &Context) -> Result<bool, WorkError> {
     let one = ctx.chain.pinned();
     let (known, head) = (known(ctx).await?, one.latest_header().await?);
     Ok(ancestor(&one, &known, &head).await?.is_some())
 }
 
-/// The last block that both have.
+/// The last block that the endpoint and our rows have in common.
 async fn ancestor(one: &Chain, known: &[BlockRow], head: &Header) -> Result<Option<BlockRow>, WorkError> {
     for block in known {
         match one.header(block.number).await? {
             Some(there) if *there.hash.as_bytes() == block.hash => return Ok(Some(*block)),
-            // Not to be found is not the same as another: behind one address there may be nodes that lag.
+            // A missing block is not a different block: nodes behind one address may lag.
             None if block.number <= head.number => return Err(hole(head, block.number).into()),
             Some(_) | None => {}
         }
@@ -73,7 +73,7 @@ async fn ancestor(one: &Chain, known: &[BlockRow], head: &Header) -> Result<Opti
     Ok(None)
 }
 
-/// An endpoint that has not seen what we saw cannot tell a fork from its own lag.
+/// Whether the endpoint merely lags behind our blocks, which proves no fork.
 fn lags(known: &[BlockRow], head: &Header) -> bool {
     let behind = known.first().is_some_and(|tip| head.number < tip.number);
     let ours = known
@@ -83,8 +83,7 @@ fn lags(known: &[BlockRow], head: &Header) -> bool {
     behind && ours
 }
 
-/// What storage held at the ancestor: from the node, or from the events up to there where the node holds that state
-/// no longer.
+/// The escrow's records at the ancestor: from the node, or from the stored events where the node dropped that state.
 async fn records(
     ctx: &Context,
     one: &Chain,
@@ -113,7 +112,7 @@ async fn records(
     Ok(ids.into_iter().zip(found).collect())
 }
 
-/// Where the last event of an intent left it.
+/// The record that the last event of an intent implies.
 fn after_event(kind: Option<&str>) -> Record {
     match kind {
         Some("executed") => Record::Present(IntentStatus::Executed),
@@ -124,7 +123,7 @@ fn after_event(kind: Option<&str>) -> Record {
 }
 
 async fn known(ctx: &Context) -> Result<Vec<BlockRow>, WorkError> {
-    // All that we keep: older ones are pruned.
+    // Older blocks are pruned, so this reads all of them.
     Ok(blocks::recent(&ctx.pool.get().await?, u32::MAX).await?)
 }
 
@@ -162,7 +161,7 @@ async fn go_back(
     Ok(())
 }
 
-/// To what storage held at the ancestor, and from there to what is signed and in flight.
+/// Returns the leg to what the escrow held at the ancestor, then advances it to what is signed and in flight.
 fn fall_back(
     leg: &mut LegRow,
     ancestor: &BlockRow,

@@ -1,5 +1,5 @@
-//! A nonce that no block uses: the same call at a higher price, or an empty one where nothing of ours is left.
-//! Like every attempt these are stored, with their members, before anybody may broadcast them.
+//! Signs for a nonce that is not mined: the same call at a higher fee, or an empty transfer into a gap. Like every attempt
+//! these are stored, with their members, before they are broadcast.
 
 use chain::TxHash;
 use chain::transaction::{CANCEL_GAS, Recovered, Transaction, recover};
@@ -15,7 +15,7 @@ use crate::observe;
 
 const CANCEL: &str = "cancel";
 
-/// What the stored bytes say, if the attempt's signer signed them under this hash and nonce.
+/// Decodes the stored bytes, if the attempt's signer signed them with this hash and nonce.
 pub fn read(attempt: &AttemptRow) -> Option<Recovered> {
     recover(&attempt.raw).ok().filter(|read| {
         *read.signer.as_bytes() == attempt.signer
@@ -24,7 +24,7 @@ pub fn read(attempt: &AttemptRow) -> Option<Recovered> {
     })
 }
 
-/// The same, and an alarm when they are not.
+/// The same, and raises an alarm otherwise.
 pub fn genuine(attempt: &AttemptRow) -> Option<Recovered> {
     let read = read(attempt);
     if read.is_none() {
@@ -37,8 +37,8 @@ pub fn genuine(attempt: &AttemptRow) -> Option<Recovered> {
     read
 }
 
-/// The call of `stuck` once more, its fees raised and nothing else; `None` when its bytes are not ours, or it waits no
-/// longer.
+/// Signs the call of `stuck` again with higher fees and nothing else changed; `None` when its bytes are not ours, or it
+/// no longer waits.
 pub async fn dearer(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
@@ -63,8 +63,7 @@ pub async fn dearer(
     Ok(row)
 }
 
-/// An empty transfer to ourselves in place of a transaction that is nobody's any more; `None` when the nonce is not
-/// missing after all.
+/// Fills a missing nonce with an empty transfer to ourselves; `None` when the nonce is not missing after all.
 pub async fn fill_gap(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
@@ -80,14 +79,14 @@ pub async fn fill_gap(
     Ok(row)
 }
 
-/// `None` when a block that was taken in meanwhile decided the nonce.
+/// `None` when a block ingested meanwhile used the nonce.
 async fn store(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
     transaction: &Transaction,
     (command, replaces): (&str, Option<&AttemptRow>),
 ) -> Result<Option<AttemptRow>, WorkError> {
-    // Signed in vain at worst: nobody waits for the signer with a row locked, and nothing unstored leaves.
+    // Sign before locking: nothing waits for the signer with a row locked, and unstored bytes are never sent.
     let signed = key.sign(transaction).await?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
@@ -121,7 +120,7 @@ async fn store(
     }))
 }
 
-/// The rows of the replaced attempt that its signed bytes confirm.
+/// The items of the replaced attempt that its signed bytes contain.
 async fn members(
     replaced: &AttemptRow,
     tx: &storage::Transaction<'_>,

@@ -1,5 +1,5 @@
-//! The same bytes again, for every attempt of every key that missed a block: a send without a good answer is unknown,
-//! never failed. This needs no key: what a key signed before it was lost or retired goes on.
+//! Broadcasts the stored bytes again, for every attempt of every signer that missed a block: a send without a good answer
+//! is unknown, never failed. This needs no key, so transactions of a lost or retired key complete too.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use super::replace;
 use crate::context::{Context, WorkError};
 use crate::submit::note_sent;
 
-/// A transaction sent just before a block may miss that one: it is late after the next.
+/// A transaction sent just before a block may miss it, so it counts as late after the next one.
 const PATIENCE: u64 = 2;
-/// So long the follower waits for answers: a node that takes nothing must not keep it from seeing blocks.
+/// The follower waits at most this long for answers: a node that accepts nothing must not delay the next block.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Since which head each open attempt waits, as far as we know.
+/// The head at which each open attempt was first seen waiting.
 #[derive(Debug, Default)]
 pub struct Waits(HashMap<i64, u64>);
 
 impl Waits {
-    /// Keeps those that are still open.
+    /// Forgets attempts that are no longer open.
     pub fn keep(&mut self, open: &[AttemptRow]) {
         self.0
             .retain(|id, _| open.iter().any(|attempt| attempt.id == *id));
     }
 
-    /// The head since which it waits: this one, if nothing was known.
+    /// Records this head, unless an earlier one is known; returns the head since which the attempt waits.
     pub fn note(&mut self, attempt: i64, head: u64) -> u64 {
         *self.0.entry(attempt).or_insert(head)
     }
@@ -38,24 +38,24 @@ impl Waits {
         self.0.get(&attempt).copied()
     }
 
-    /// It should have a block by now.
+    /// Whether it should have been mined by now.
     pub fn is_late(&self, attempt: i64, head: u64) -> bool {
         self.since(attempt).is_some_and(|since| head >= since + PATIENCE)
     }
 }
 
-/// Attempts without a block, and since when.
+/// The attempts that are not mined, and their running sends.
 #[derive(Debug, Default)]
 pub struct Resender {
     waits: Waits,
     began: bool,
-    /// Each ends with its attempt, if that left the process.
+    /// Each task returns the id of its attempt if the bytes were sent.
     sending: JoinSet<Option<i64>>,
     under_way: HashMap<i64, AbortHandle>,
 }
 
 impl Resender {
-    /// After a start: whatever lies in the rows may never have been sent.
+    /// After a start: any stored attempt may never have been sent.
     pub async fn first(&mut self, ctx: &Context, head: &Header) -> Result<(), WorkError> {
         if self.began {
             Ok(())
@@ -64,19 +64,19 @@ impl Resender {
         }
     }
 
-    /// An attempt that should have a block by now, or of which we know nothing yet.
+    /// Whether the attempt should have been mined by now, or nothing is known of it yet.
     pub fn is_overdue(&self, attempt: i64, block: u64) -> bool {
         !self.began || self.waits.is_late(attempt, block)
     }
 
-    /// Once per head; none is sent again while its last send is not answered.
+    /// Runs once per head; an attempt is not sent again while its last send is unanswered.
     pub async fn run(&mut self, ctx: &Context, head: &Header) -> Result<(), WorkError> {
         let client = ctx.pool.get().await?;
         let open = attempts::open(&client).await?;
         drop(client);
         self.waits.keep(&open);
         for attempt in &open {
-            // A new one was sent by its submitter just now, unless we have just started.
+            // The submitter has just sent a new attempt, unless this process has just started.
             let due = !self.began || self.waits.is_late(attempt.id, head.number);
             self.waits.note(attempt.id, head.number);
             if due {
@@ -84,7 +84,7 @@ impl Resender {
             }
         }
         self.began = true;
-        // What is not answered by then goes on by itself, each until the time-out of its call.
+        // Unanswered sends continue in their tasks until their calls time out.
         let mut sent = Vec::new();
         let _ = tokio::time::timeout(ANSWERS_WITHIN, self.answered(&mut sent)).await;
         attempts::mark_broadcast(&ctx.pool.get().await?, &sent).await?;
@@ -107,7 +107,7 @@ impl Resender {
     }
 }
 
-/// Only what its signer signed under this hash and nonce leaves the process; false if it is not that.
+/// Sends only bytes that the attempt's signer signed with this hash and nonce; false for any others.
 pub async fn send(ctx: &Context, attempt: &AttemptRow) -> bool {
     if replace::genuine(attempt).is_none() {
         return false;

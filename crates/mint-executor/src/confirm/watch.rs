@@ -1,4 +1,4 @@
-//! Keys of a process that does not take in the blocks itself: they build on the block that the follower took in last,
+//! For a process that does not hold the follower's lease: its signers build on the block that the follower ingested last,
 //! once our own node has it too.
 
 use chain::watch::Header;
@@ -11,12 +11,12 @@ use crate::decide::HOLDING;
 
 #[derive(Debug, Default)]
 pub struct Watcher {
-    /// The last block whose refusals of our keys we know.
+    /// The last block whose refusals of our signers are read.
     heard: Option<u64>,
 }
 
 impl Watcher {
-    /// Shows the follower's last block to the keys, or that somebody catches up.
+    /// Publishes the follower's last block to the signers, or that the follower catches up.
     pub async fn look(&mut self, ctx: &Context) -> Result<(), WorkError> {
         let asked = Instant::now();
         let newest = ctx.chain.latest_header().await?;
@@ -46,10 +46,10 @@ impl Watcher {
         Ok(())
     }
 
-    /// What the chain refused our keys: the follower settles it, but its breakers hold back nobody here, and what is
-    /// ready again would be signed again in each block.
+    /// Trips our breakers for what the chain refused our signers. The follower updates the items, but its breakers are in its
+    /// own process, so items that are ready again would be signed again with each block.
     async fn hear(&mut self, ctx: &Context, tip: u64) -> Result<(), WorkError> {
-        // Of the time before we looked the last block is enough: what still stands in the way refuses again.
+        // The first read covers the last block only: a cause that persists refuses again.
         let after = self.heard.unwrap_or(tip.saturating_sub(1));
         if after != tip {
             let own: Vec<[u8; 20]> = ctx.keys.iter().map(|key| key.bytes()).collect();

@@ -1,4 +1,4 @@
-//! The executor's spans: each goes on with the trace of whatever it works on.
+//! The executor's spans; each continues the trace of the message or leg that it works on.
 
 use domain::ids::MessageId;
 use messaging::Delivery;
@@ -11,7 +11,7 @@ use tracing::Span;
 use crate::collect::Command;
 use crate::verify::Verified;
 
-/// A command on its way from its queue into our rows.
+/// Covers a command from its queue to our rows.
 pub fn collecting<B: Command>(delivery: &Delivery<B>) -> Span {
     let intent = delivery.body.intent();
     let span = tracing::info_span!(
@@ -27,7 +27,7 @@ pub fn collecting<B: Command>(delivery: &Delivery<B>) -> Span {
     span
 }
 
-/// One member of a batch, until the batch is signed and stored.
+/// Covers one member of a batch until the batch is signed and stored.
 pub fn signing(command: WorkCommand, message: MessageId, member: &Verified) -> Span {
     let span = tracing::info_span!(
         "executor.sign",
@@ -42,7 +42,7 @@ pub fn signing(command: WorkCommand, message: MessageId, member: &Verified) -> S
     span
 }
 
-/// The decider is told what became of a leg.
+/// Covers the publishing of an outcome.
 pub fn telling(leg: &LegRow, outcome: Outcome) -> Span {
     let span = tracing::info_span!(
         "executor.outcome",

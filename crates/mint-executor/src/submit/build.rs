@@ -1,5 +1,5 @@
-//! What was signed outside is stored in one transaction: the batch is locked, verified again, and stored with its nonce
-//! if it is still what was signed for; or items are settled without a signature.
+//! Stores a signed batch in one transaction: locks the rows, verifies the items again, and stores the attempt with its
+//! nonce if the call is still the signed one; otherwise items are settled without a signature.
 
 use chain::watch::Header;
 use domain::ids::IntentId;
@@ -20,10 +20,10 @@ use crate::key::Key;
 use crate::undo::Wanted;
 use crate::{batch, observe};
 
-/// Times that a batch is drafted again, because what it was signed for changed, before others have their turn.
+/// The most drafts of a batch whose items keep changing, before other commands have their turn.
 const DRAFTS: u32 = 3;
 
-/// Everything up to the commit. Nothing has left the process when it returns.
+/// Does everything up to the commit. No bytes have been sent when it returns.
 pub async fn build(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
@@ -42,7 +42,7 @@ pub async fn build(
     Ok((Built::Nothing, Vec::new()))
 }
 
-/// The plan once more, now under locks, and what comes of it; `None` when another call than the draft's comes of it.
+/// Plans the batch again under locks and commits it; `None` when the call differs from the draft's.
 async fn commit(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
@@ -59,7 +59,7 @@ async fn commit(
         return Ok(Some((Built::Nothing, Vec::new())));
     }
     let mut found = items::ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;
-    // What came since is the next round's.
+    // Items that arrived since then are for the next batch.
     found.retain(|item| draft.items.contains(&item.message_id));
     if found.is_empty() {
         return Ok(Some((Built::Nothing, Vec::new())));
@@ -101,7 +101,7 @@ async fn commit(
     Ok(Some((built, plan.undo)))
 }
 
-/// The attempt with its members, under its nonce.
+/// Stores the attempt with its members, under its nonce.
 async fn store(
     tx: &storage::Transaction<'_>,
     lease: &Lease,
@@ -129,7 +129,7 @@ async fn store(
     Ok(id)
 }
 
-/// What is told of a round once it is committed.
+/// Logs and counts a committed batch, and trips its breakers.
 fn tell(ctx: &Context, plan: &Plan, refused: Refused) {
     for (item, class, text) in &plan.parked {
         observe::parked(item, class, text);

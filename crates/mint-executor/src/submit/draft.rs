@@ -1,6 +1,6 @@
-//! A batch by rows that nobody has locked, and its signature: a token may take its time, and nobody waits for it with a
-//! row locked. Whether the signature still fits is seen under locks (`build`); until then nothing is stored, so nothing
-//! may leave, and one that does not fit is thrown away.
+//! Plans and signs a batch without locking any row, because a token may be slow. `build` checks under locks whether the
+//! signature still fits; until then nothing is stored, so nothing may be sent, and a signature that does not fit is
+//! discarded.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ use crate::key::Key;
 use crate::verify::{Order, Verified};
 use crate::{batch, observe};
 
-/// What is ready now.
+/// The items that are ready now, with their legs and constraints.
 #[derive(Debug)]
 pub struct Found {
     pub items: Vec<ItemRow>,
@@ -32,7 +32,7 @@ pub struct Found {
     pub standing: Standing,
 }
 
-/// `None` when nothing could go. It may all have changed when it is read.
+/// `None` when no item is ready. The rows are not locked and may change at once.
 pub async fn look(
     ctx: &Context,
     session: &impl Session,
@@ -49,7 +49,7 @@ pub async fn look(
     if items.is_empty() {
         return Ok(None);
     }
-    // Only what is there can be too dear.
+    // Fees matter only if there is an item.
     room?;
     let ids: Vec<IntentId> = items.iter().map(|item| item.intent_id).collect();
     let legs = legs::read(session, &ids).await?;
@@ -61,7 +61,7 @@ pub async fn look(
     }))
 }
 
-/// What is signed, and for whom.
+/// The transaction of a batch, and the items in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     pub transaction: Transaction,
@@ -69,7 +69,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// `None` when no item may go.
+    /// `None` without members.
     pub fn of(
         ctx: &Context,
         (command, head): (WorkCommand, &Header),
@@ -96,24 +96,24 @@ impl Call {
     }
 }
 
-/// A call and its signature.
+/// A batch call and its signature.
 #[derive(Debug)]
 pub struct Signed {
     pub call: Call,
     pub bytes: SignedTransaction,
-    /// Of the members.
+    /// Spans of the members.
     pub spans: Vec<Span>,
 }
 
 #[derive(Debug)]
 pub struct Draft {
-    /// All items that were looked at.
+    /// All items that the plan considered.
     pub items: HashSet<MessageId>,
     signed: Option<Signed>,
 }
 
 impl Draft {
-    /// Plans what could go, and signs it; `None` when nothing is ready.
+    /// Plans a batch and signs it; `None` when no item is ready.
     pub async fn make(
         ctx: &Context,
         (key, lease): (&Key, &Lease),
@@ -144,13 +144,13 @@ impl Draft {
         Ok(Some(Self { items, signed }))
     }
 
-    /// The signature, if it is of this very call.
+    /// The signature, if it is for exactly this call.
     pub fn of(self, call: &Call) -> Option<Signed> {
         self.signed.filter(|signed| signed.call == *call)
     }
 }
 
-/// `None` when no item may go.
+/// `None` without members.
 pub fn calldata<'a>(mut members: impl Iterator<Item = &'a Verified> + Clone) -> Option<Vec<u8>> {
     let intents = members.clone().map(|member| &member.intent);
     Some(match members.next()?.order {

@@ -1,4 +1,4 @@
-//! Which of the ready items go into the next batch, and what becomes of the others.
+//! Decides which of the ready items go into the next batch, and what happens to the others.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,35 +17,35 @@ use crate::decide::{Fit, fits};
 use crate::undo::Wanted;
 use crate::verify::{Order, Unfit, Verified};
 
-/// How long an item rests whose secret is not mounted here, or whose signer has not let go of it.
+/// Delay of an item whose key is not mounted here, or whose intent still belongs to another signer.
 const KEY_WAIT: Duration = Duration::from_secs(5);
 
-/// An item that goes.
+/// An item in a batch.
 pub type Member = (MessageId, Verified);
 
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Verified just now, in the order of the batch.
+    /// The verified items, in the order of the batch.
     pub members: Vec<Member>,
     pub changes: Vec<ItemChange>,
-    /// Items whose intent is to be dropped if the chain knows nothing of it.
+    /// Items whose intent is cancelled if the chain has no record of it.
     pub undo: Vec<Wanted>,
-    /// Items that could go, but for what the rehearsal said of them.
+    /// Eligible items that the simulation withholds.
     pub refused: Vec<(ItemRow, Refusal)>,
-    /// Item, class and text, to be told once it is done.
+    /// Parked items with class and text, logged after the commit.
     pub parked: Vec<(ItemRow, &'static str, String)>,
 }
 
-/// What rows say about the key and the intents, read once the legs are locked.
+/// What the rows say about the signer and the intents, read after the legs.
 #[derive(Debug)]
 pub struct Standing {
-    /// The key that would sign.
+    /// The signer of the batch.
     own: [u8; 20],
     /// Intents with an item in an attempt.
     busy: HashSet<IntentId>,
-    /// Intents with an attempt that no block has yet.
+    /// Intents with an attempt that is not mined.
     in_flight: HashSet<IntentId>,
-    /// Keys that let go of their intents.
+    /// Signers that released their intents.
     released: HashSet<[u8; 20]>,
 }
 
@@ -64,14 +64,14 @@ impl Standing {
         })
     }
 
-    /// An intent stays with the key of its first attempt until that key's nonces are final.
+    /// An intent stays with the signer of its first attempt until that signer's nonces are final.
     fn is_foreign(&self, leg: &LegRow) -> bool {
         leg.signer
             .is_some_and(|signer| signer != self.own && !self.released.contains(&signer))
     }
 }
 
-/// Verifies each item and moves the legs of the members: of those that could go, and that the rehearsal does not refuse.
+/// Verifies each item, and advances the legs of the members: the eligible items that the simulation does not withhold.
 pub fn make(
     ctx: &Context,
     (command, items): (WorkCommand, &[ItemRow]),
@@ -83,7 +83,7 @@ pub fn make(
     let limit = items.first().and_then(|item| item.max_batch_size);
     for item in items {
         let Some(leg) = legs.iter_mut().find(|leg| leg.intent_id == item.intent_id) else {
-            // A row that was added by hand: no intent of ours.
+            // Somebody added this row by hand: it has no intent of ours.
             plan.park(item, "no_leg", "no leg belongs to this item");
             continue;
         };
@@ -96,7 +96,7 @@ pub fn make(
         };
         let fit = fits(command, leg.leg, is_over(ctx, item, &verified));
         match fit {
-            // Another message's deposit of the same intent has no block yet: its end decides.
+            // Another message's deposit of the same intent is not mined yet: its result decides.
             Fit::Go | Fit::Undo
                 if command == WorkCommand::Submit && standing.busy.contains(&item.intent_id) =>
             {
@@ -106,7 +106,7 @@ pub fn make(
             Fit::Close => plan.close(item, leg.leg),
             Fit::Undo => plan.undo.push((Some(item.message_id), item.intent_id)),
             Fit::Go if standing.is_foreign(leg) => plan.rest(item, "the intent belongs to another signer"),
-            // Ready again after a fork, and in a later attempt too: that one decides.
+            // The item is ready again after a fork, but a later attempt holds it too: that attempt decides.
             Fit::Go if standing.in_flight.contains(&item.intent_id) => {
                 plan.rest(item, "an attempt with it may still be mined");
             }
@@ -118,7 +118,7 @@ pub fn make(
                     plan.go(item, verified);
                 }
                 Some(Advice::Keep(refusal)) => plan.refused.push((item.clone(), refusal)),
-                // It came since; the next round asks.
+                // It arrived after the simulation; the next batch includes it.
                 None => {}
             },
         }
@@ -126,7 +126,7 @@ pub fn make(
     Ok(plan)
 }
 
-/// Nothing may be deposited after the payment window, by the database's clock.
+/// Whether the payment window is over by the database's clock, so that nothing may be deposited.
 fn is_over(ctx: &Context, item: &ItemRow, verified: &Verified) -> bool {
     let Order::Submit { accepted_at } = verified.order else {
         return false;
@@ -162,7 +162,8 @@ fn start(
 }
 
 impl Plan {
-    /// Items with a bound of their own share a batch only with their like; a refund batch has one reason.
+    /// Whether the batch accepts the item: items with a batch limit share a batch only with items of the same limit, and a
+    /// refund batch has one reason.
     fn takes(&self, item: &ItemRow, verified: &Verified, limit: Option<u32>) -> bool {
         let room = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         let alike = self

@@ -1,4 +1,4 @@
-//! What the chain would refuse goes the way it would go had it been refused there, without the gas.
+//! Applies the consequences of simulated refusals as if the chain had refused the items, without spending gas.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::context::{Context, WorkError};
 use crate::decide::{Ending, Step};
 use crate::observe;
 
-/// How long an item rests that the head would refuse for good, and a final block not yet.
+/// Delay of an item that the head would refuse permanently, and a final block would not yet.
 const REFUSED_WAIT: Duration = Duration::from_secs(2);
 
-/// What was refused, to be told once it is committed.
+/// The refused items, logged after the commit.
 #[derive(Debug, Default)]
 pub struct Refused {
     settled: Vec<(ItemRow, Ending, Step)>,
@@ -42,7 +42,8 @@ impl Refused {
     }
 }
 
-/// In the transaction that locked the items and their legs. The legs of the refused are taken out of `legs`, and saved.
+/// Runs in the transaction that locked the items and their legs. Takes the legs of refused items out of `legs` and saves
+/// them.
 pub async fn refuse(
     ctx: &Context,
     tx: &Transaction<'_>,
@@ -63,7 +64,7 @@ pub async fn refuse(
             Refusal::Wait(ending) => effects.items.push(rest(item, ending.name())),
             Refusal::Settle { ending, record, step } => match step {
                 Step::Again(_) | Step::Smaller(_) => effects.step((item, &lease.signer), (step, record))?,
-                // What may still be mined, or mined again after a fork, decides first.
+                // An attempt that may still be mined, or mined again after a fork, decides first.
                 _ if in_race.contains(&item.intent_id) => effects.items.push(rest(item, ending.name())),
                 Step::Reject => {
                     effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?;

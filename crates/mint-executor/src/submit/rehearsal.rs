@@ -1,5 +1,6 @@
-//! What a batch would come to, asked of a node at the block we build on before anything is signed: one question for a
-//! whole batch, and what the chain would refuse costs no gas. It is advice: an answer that does not come changes nothing.
+//! Simulates a batch with a node, at the block that we build on, before anything is signed: one request for a whole batch,
+//! so that an item the chain would refuse costs no gas. The simulation is optional: without an answer the batch is sent
+//! as it is.
 
 mod judge;
 
@@ -24,20 +25,20 @@ use crate::finality::final_block;
 use crate::key::Key;
 use crate::{batch, observe};
 
-/// Work waits no longer than this for advice.
+/// Work waits at most this long for a simulation.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What was heard of the items of a batch.
+/// The simulated results of the items of a batch; `None` if the simulation was skipped.
 #[derive(Debug)]
 pub struct Rehearsal(Option<HashMap<MessageId, Advice>>);
 
 impl Rehearsal {
-    /// Nobody could say: the batch goes as it is, and the chain says it.
+    /// No simulation: the batch is sent as it is, and the chain decides.
     pub const fn skipped() -> Self {
         Self(None)
     }
 
-    /// `None` for an item that was not among those asked about.
+    /// `None` for an item that was not simulated.
     pub fn of(&self, item: MessageId) -> Option<Advice> {
         match &self.0 {
             None => Some(Advice::Send),
@@ -46,7 +47,7 @@ impl Rehearsal {
     }
 }
 
-/// Plans the batch that could go now, and asks; `None` when nothing is ready. No row is locked meanwhile.
+/// Plans the next batch without locks and simulates it; `None` when no item is ready.
 pub async fn rehearse(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
@@ -83,7 +84,7 @@ pub async fn rehearse(
     Ok(Some(rehearsal))
 }
 
-/// Whatever changes until the batch is built is seen there, under locks.
+/// Plans without locks; `build` sees later changes under locks.
 async fn first_look(
     ctx: &Context,
     (key, lease): (&Key, &Lease),
@@ -91,7 +92,7 @@ async fn first_look(
     head: &Header,
 ) -> Result<Option<Plan>, WorkError> {
     let client = ctx.pool.get().await?;
-    // Nothing could go, so nothing is asked.
+    // Without ready items no request is sent.
     let Some(mut found) = look(ctx, &client, (key, lease), (command, head)).await? else {
         return Ok(None);
     };
@@ -100,7 +101,7 @@ async fn first_look(
     Ok(Some(plan::make(ctx, (command, &found.items), legs, &unasked)?))
 }
 
-/// A batch, and whom we ask. Every question names its block by hash, so any endpoint's answers belong together.
+/// A batch to simulate. Every request names its block by hash, so answers of different endpoints fit together.
 struct Asked<'a> {
     chain: &'a Chain,
     key: &'a Key,
@@ -141,7 +142,7 @@ impl Asked<'_> {
         let signer = self.key.address();
         match self.chain.rehearse(&signer, call, members.len(), at).await {
             Ok(outcomes) => Ok(outcomes.into_iter().map(Ending::Told).collect()),
-            // Because of the signer, or of an item that nobody foresaw.
+            // The signer lacks its role, or an item makes the whole call revert.
             Err(ChainError::Reverted(_)) => {
                 let may = self.chain.may_execute(&signer, at).await?;
                 let ending = if may { Ending::Reverted } else { Ending::Forbidden };
@@ -151,7 +152,8 @@ impl Asked<'_> {
         }
     }
 
-    /// What a final block says of those that the head would settle. Of a node that holds its state no longer: nothing.
+    /// The results at a final block of the items that the head would refuse permanently; empty if the node dropped the
+    /// block's state.
     async fn at_final(
         &self,
         ctx: &Context,
@@ -164,7 +166,7 @@ impl Asked<'_> {
         let Some(number) = final_block(ctx, head).await? else {
             return Ok(HashMap::new());
         };
-        // By our own record of it: another story's block of that number says nothing.
+        // Use the hash that we stored: a block of that number on another chain proves nothing.
         let Some(hash) = blocks::hash(&ctx.pool.get().await?, number).await? else {
             return Ok(HashMap::new());
         };

@@ -1,39 +1,39 @@
-//! What a rehearsal may decide. What passes by itself (a breaker, a smaller batch) it may decide alone; what lasts only
-//! together with a final block; what it cannot know goes to the chain. Pure.
+//! What a simulation may decide. It decides temporary results (a breaker, a smaller batch) alone, and permanent results
+//! only together with a final block; everything else is sent to the chain. Pure.
 
 use crate::decide::{Ending, Hold, ItemFacts, Record, Step, after};
 
-/// What becomes of an item.
+/// What the simulation means for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
-    /// Into the batch.
+    /// The item goes into the batch.
     Send,
     Keep(Refusal),
 }
 
-/// What becomes of an item that is kept out of the batch.
+/// What happens to an item that is withheld from the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// As if the chain had refused it so, without the gas.
+    /// The consequence is the same as if the chain had refused it, without the gas.
     Settle {
         ending: Ending,
         record: Record,
         step: Step,
     },
-    /// Refused at the head only, which a fork may take back: asked again soon.
+    /// Only the head refuses it, which a fork may take back: it is simulated again soon.
     Wait(Ending),
 }
 
-/// The same question at a final block.
+/// The result of the same item at a final block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtFinal {
     pub ending: Ending,
     pub record: Record,
 }
 
-/// Whether such a step would settle an item, or send it to a person: a head alone is no reason for that.
+/// Whether the result would settle an item or send it to a person; the head alone may not decide that.
 pub fn lasts(head: ItemFacts) -> bool {
-    // A reverted call, or one without gas, may be the node's own trouble: alone in its batch the chain itself says it.
+    // A revert, or a lack of gas, may be the node's own fault; a single item is sent, so that the chain decides.
     matches!(head.ending, Ending::Told(outcome) if outcome != chain::ItemOutcome::OutOfGas)
         && head.ending != Ending::Told(chain::ItemOutcome::Done)
         && matches!(
@@ -42,7 +42,7 @@ pub fn lasts(head: ItemFacts) -> bool {
         )
 }
 
-/// `head`: what the batch's call came to, and no record.
+/// `head` holds the result of the simulated call, without a record.
 pub fn advice(head: ItemFacts, at_final: Option<AtFinal>) -> Advice {
     let settle = |record, step| {
         Advice::Keep(Refusal::Settle {
@@ -126,7 +126,7 @@ mod tests {
         };
         let table = [
             (Submit, told(O::Done), None, Advice::Send),
-            // What passes needs no final block.
+            // Temporary results need no final block.
             (
                 Submit,
                 told(O::EscrowPaused),
@@ -147,7 +147,7 @@ mod tests {
                 None,
                 settled(Ending::Reverted, Record::NotAsked, Step::Smaller(4)),
             ),
-            // What lasts does, and where no final block can be asked, the chain says it.
+            // Permanent results do; where no final block can be read, the chain decides.
             (Submit, told(O::InvalidAmount), None, Advice::Send),
             (
                 Submit,
@@ -185,7 +185,7 @@ mod tests {
                 final_says(told(O::Expired), pending),
                 settled(told(O::Expired), pending, Step::Park("expired")),
             ),
-            // The legs saw every log: a head that knows no deposit contradicts them, and the chain decides.
+            // The legs include every log: a head without the deposit contradicts them, and the chain decides.
             (Execute, told(O::NotFound), None, Advice::Send),
         ];
         for (command, ending, at_final, expected) in table {
