@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chain::fees::Fees;
-use chain::transaction::{SignedTransaction, Transaction};
+use chain::transaction::{EvmTransaction, SignedTransaction};
 use chain::{LocalKey, calls};
 use domain::address::Address;
 use domain::country::CountryCode;
@@ -24,8 +24,8 @@ const GAS_PER_MINT: u64 = 60_000;
 /// The escrow wants this much left before it begins an item.
 const GAS_FLOOR: u64 = 310_000;
 const FEES: Fees = Fees {
-    max: 1_000_000_000_000,
-    priority: 1_000_000_000,
+    max_fee_per_gas: 1_000_000_000_000,
+    max_priority_fee_per_gas: 1_000_000_000,
 };
 
 /// Mints per second of the bare node.
@@ -96,7 +96,7 @@ async fn sign_all(addresses: &Addresses, intents: &[Preimage]) -> Result<Vec<Sig
     for (nonce, (data, per_item)) in (0_u64..).zip(deposits.chain(mints)) {
         let gas_limit = GAS_BASE + GAS_FLOOR + size * per_item;
         let to = addresses.escrow.parse()?;
-        let transaction = Transaction {
+        let transaction = EvmTransaction {
             chain_id: CHAIN_ID,
             nonce,
             to,

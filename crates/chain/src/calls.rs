@@ -6,7 +6,7 @@ use ethers::types::U256;
 
 use crate::bindings::mint_escrow::{ExecuteMintsCall, RefundIntentsCall, SubmitIntentsCall, SubmitItem};
 use crate::convert::to_h160;
-use crate::events::Command;
+use crate::events::EscrowCommand;
 
 /// `submitIntents`: each item carries the id its other fields must hash to.
 pub fn submit_intents<'a>(intents: impl IntoIterator<Item = &'a Preimage>) -> Vec<u8> {
@@ -45,17 +45,17 @@ fn words(ids: impl IntoIterator<Item = IntentId>) -> Vec<[u8; 32]> {
 }
 
 /// The command and the intents in stored calldata; `None` when the escrow has no such call.
-pub fn read(data: &[u8]) -> Option<(Command, Vec<IntentId>)> {
+pub fn decode_call(data: &[u8]) -> Option<(EscrowCommand, Vec<IntentId>)> {
     let ids = |words: Vec<[u8; 32]>| words.into_iter().map(IntentId::from_bytes).collect();
     if let Ok(call) = SubmitIntentsCall::decode(data) {
         let words = call.items.into_iter().map(|item| item.expected_id).collect();
-        return Some((Command::Submit, ids(words)));
+        return Some((EscrowCommand::Submit, ids(words)));
     }
     if let Ok(call) = ExecuteMintsCall::decode(data) {
-        return Some((Command::Execute, ids(call.intent_ids)));
+        return Some((EscrowCommand::Execute, ids(call.intent_ids)));
     }
     let call = RefundIntentsCall::decode(data).ok()?;
-    Some((Command::Refund, ids(call.intent_ids)))
+    Some((EscrowCommand::Refund, ids(call.intent_ids)))
 }
 
 #[cfg(test)]
@@ -76,18 +76,18 @@ mod tests {
         };
         let id = intent.intent_id();
         assert_eq!(
-            read(&submit_intents([&intent])),
-            Some((Command::Submit, vec![id]))
+            decode_call(&submit_intents([&intent])),
+            Some((EscrowCommand::Submit, vec![id]))
         );
         assert_eq!(
-            read(&execute_mints([id, id])),
-            Some((Command::Execute, vec![id, id]))
+            decode_call(&execute_mints([id, id])),
+            Some((EscrowCommand::Execute, vec![id, id]))
         );
         assert_eq!(
-            read(&refund_intents([id], "declined")),
-            Some((Command::Refund, vec![id]))
+            decode_call(&refund_intents([id], "declined")),
+            Some((EscrowCommand::Refund, vec![id]))
         );
-        assert_eq!(read(b""), None);
-        assert_eq!(read(&[0; 36]), None);
+        assert_eq!(decode_call(b""), None);
+        assert_eq!(decode_call(&[0; 36]), None);
     }
 }

@@ -42,16 +42,16 @@ impl Rejection {
 
 /// The meaning of an error that a node returned for a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum SendErrorKind {
     /// The node has these very bytes.
     AlreadyKnown,
     Rejected(Rejection),
 }
 
-use Refusal::{AlreadyKnown, Rejected};
+use SendErrorKind::{AlreadyKnown, Rejected};
 
 /// Parts of lower-cased messages.
-const TABLE: &[(&str, Refusal)] = &[
+const TABLE: &[(&str, SendErrorKind)] = &[
     ("already known", AlreadyKnown),
     ("alreadyknown", AlreadyKnown),
     ("already imported", AlreadyKnown),
@@ -178,7 +178,7 @@ const TABLE: &[(&str, Refusal)] = &[
 ];
 
 /// `None` for an unknown message.
-pub fn classify(message: &str) -> Option<Refusal> {
+pub fn classify(message: &str) -> Option<SendErrorKind> {
     let message = message.to_lowercase();
     TABLE
         .iter()

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use crate::convert::{to_block_id, to_h160};
 use crate::hash::BlockHash;
-use crate::transport::{Transport, TransportError, names_no_block};
+use crate::transport::{Transport, TransportError, means_unknown_block};
 
 /// The RPC endpoints, with the limits of one request.
 pub struct RpcConfig {
@@ -38,21 +38,21 @@ impl RpcConfig {
 
 /// The block whose state a call reads. Decisions about money name a block by its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
+pub enum BlockRef {
     Latest,
     /// The block that the chain itself reports as final.
     Finalized,
     Number(u64),
-    Block(BlockHash),
+    Hash(BlockHash),
 }
 
-impl At {
+impl BlockRef {
     pub(crate) fn block_id(self) -> BlockId {
         match self {
             Self::Latest => BlockId::Number(BlockNumber::Latest),
             Self::Finalized => BlockId::Number(BlockNumber::Finalized),
             Self::Number(number) => BlockId::Number(number.into()),
-            Self::Block(hash) => to_block_id(hash),
+            Self::Hash(hash) => to_block_id(hash),
         }
     }
 }
@@ -85,14 +85,14 @@ impl ChainError {
         }
     }
 
-    pub(crate) fn of(method: &'static str, error: &ProviderError) -> Self {
+    pub(crate) fn from_provider(method: &'static str, error: &ProviderError) -> Self {
         use ethers::providers::RpcError;
         if let Some(answer) = error.as_error_response() {
             let message = answer.message.to_lowercase();
             if let Some(data) = answer.as_revert_data().filter(|_| message.contains("revert")) {
                 return Self::Reverted(data.to_vec());
             }
-            if names_no_block(&message) {
+            if means_unknown_block(&message) {
                 return Self::UnknownBlock;
             }
             return Self::Refused {
@@ -116,13 +116,13 @@ impl ChainError {
 
 /// Clones share connections and the health of the endpoints.
 #[derive(Clone)]
-pub struct Chain {
+pub struct ChainClient {
     transport: Transport,
     provider: Arc<Provider<Transport>>,
     escrow: Address,
 }
 
-impl fmt::Debug for Chain {
+impl fmt::Debug for ChainClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chain")
             .field("escrow", &self.escrow)
@@ -130,15 +130,15 @@ impl fmt::Debug for Chain {
     }
 }
 
-impl Chain {
+impl ChainClient {
     /// Opens no connection; the first request does.
     pub fn new(config: &RpcConfig, escrow: Address) -> Result<Self, ChainError> {
         let transport = Transport::new(&config.urls, config.timeout, config.max_response_bytes)
             .map_err(|error: TransportError| ChainError::Setup(error.to_string()))?;
-        Ok(Self::over(transport, escrow))
+        Ok(Self::with_transport(transport, escrow))
     }
 
-    pub(crate) fn over(transport: Transport, escrow: Address) -> Self {
+    pub(crate) fn with_transport(transport: Transport, escrow: Address) -> Self {
         let provider = Arc::new(Provider::new(transport.clone()));
         Self {
             transport,
@@ -150,7 +150,7 @@ impl Chain {
     /// A client of the same chain that sends every request to one endpoint, for answers that must fit together.
     #[must_use]
     pub fn pinned(&self) -> Self {
-        Self::over(self.transport.pinned(), self.escrow)
+        Self::with_transport(self.transport.pinned(), self.escrow)
     }
 
     pub fn escrow(&self) -> Address {
@@ -165,12 +165,17 @@ impl Chain {
         &self.provider
     }
 
-    pub(crate) async fn call_raw(&self, to: &Address, data: Vec<u8>, at: At) -> Result<Bytes, ChainError> {
+    pub(crate) async fn call_raw(
+        &self,
+        to: &Address,
+        data: Vec<u8>,
+        at: BlockRef,
+    ) -> Result<Bytes, ChainError> {
         let request = Eip1559TransactionRequest::new().to(to_h160(to)).data(data);
         self.provider
             .call(&TypedTransaction::Eip1559(request), Some(at.block_id()))
             .await
-            .map_err(|error| ChainError::of("eth_call", &error))
+            .map_err(|error| ChainError::from_provider("eth_call", &error))
     }
 
     /// A view call, decoded.
@@ -178,7 +183,7 @@ impl Chain {
         &self,
         to: &Address,
         call: impl AbiEncode,
-        at: At,
+        at: BlockRef,
     ) -> Result<R, ChainError> {
         let answer = self.call_raw(to, call.encode(), at).await?;
         R::decode(answer).map_err(|error| ChainError::bad_answer("eth_call", error))

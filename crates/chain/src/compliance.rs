@@ -7,17 +7,17 @@ use ethers::abi::AbiEncode;
 use ethers::types::U256;
 
 use crate::bindings::{compliance_manager as manager, user_registry as registry};
-use crate::client::{At, Chain, ChainError};
+use crate::client::{BlockRef, ChainClient, ChainError};
 use crate::convert::{from_h160, to_h160};
-use crate::fees::{FeePolicy, USUAL_CEILING};
+use crate::fees::{DEFAULT_TX_FEE_CAP, FeePolicy};
+use crate::query::TransactionReceipt;
 use crate::send::SendOutcome;
 use crate::signer::{Signer, SignerError};
-use crate::transaction::Transaction;
-use crate::watch::Receipt;
+use crate::transaction::EvmTransaction;
 
 /// The compliance record of one user, and whether the contract finds the user compliant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserFacts {
+pub struct UserCompliance {
     pub risk_score: u8,
     pub attestation: [u8; 32],
     /// Unix seconds; 0 for a user who was never assessed.
@@ -33,7 +33,7 @@ pub enum TransactError {
     #[error(transparent)]
     Signer(#[from] SignerError),
     #[error(transparent)]
-    TooDear(#[from] crate::fees::TooDear),
+    FeeAboveCap(#[from] crate::fees::FeeAboveCap),
     #[error("the node would not take the transaction: {0}")]
     NotSent(String),
     #[error("the transaction was mined but reverted; does the key hold the role?")]
@@ -42,14 +42,14 @@ pub enum TransactError {
     NoReceipt(Duration),
 }
 
-impl Chain {
+impl ChainClient {
     /// Reads a user's record from the compliance contract; `None` for a user who was never assessed.
-    pub async fn user_facts(
+    pub async fn user_compliance(
         &self,
         at_manager: &Address,
         user: &Address,
-    ) -> Result<Option<UserFacts>, ChainError> {
-        let at = At::Latest;
+    ) -> Result<Option<UserCompliance>, ChainError> {
+        let at = BlockRef::Latest;
         let found: ethers::types::Address = self.view(at_manager, manager::UserRegistryCall, at).await?;
         let source =
             from_h160(found).ok_or_else(|| ChainError::bad_answer("eth_call", "the zero address"))?;
@@ -67,7 +67,7 @@ impl Chain {
             .view(at_manager, manager::IsCompliantCall { user: user_word }, at)
             .await?;
         let last_updated = u64::try_from(last_updated).unwrap_or(u64::MAX);
-        Ok(Some(UserFacts {
+        Ok(Some(UserCompliance {
             risk_score,
             attestation,
             last_updated,
@@ -77,14 +77,14 @@ impl Chain {
     }
 
     /// Sets a user's record in one transaction of the officer's key and waits for its receipt.
-    pub async fn set_user_facts(
+    pub async fn set_user_compliance(
         &self,
         officer: &dyn Signer,
         at_manager: &Address,
         user: &Address,
         facts: (u8, [u8; 32], bool),
         patience: Duration,
-    ) -> Result<Receipt, TransactError> {
+    ) -> Result<TransactionReceipt, TransactError> {
         let (risk_score, attestation_hash, is_verified) = facts;
         let call = manager::SetUserComplianceCall {
             user: to_h160(user),
@@ -102,21 +102,21 @@ impl Chain {
         to: &Address,
         data: Vec<u8>,
         patience: Duration,
-    ) -> Result<Receipt, TransactError> {
+    ) -> Result<TransactionReceipt, TransactError> {
         /// For a few storage writes.
         const GAS: u64 = 500_000;
         const FEES: FeePolicy = FeePolicy {
-            cap: 500_000_000_000,
-            priority: 1_000_000_000,
-            ceiling: USUAL_CEILING,
+            max_fee_per_gas: 500_000_000_000,
+            priority_fee_per_gas: 1_000_000_000,
+            tx_fee_cap: DEFAULT_TX_FEE_CAP,
         };
         let head = self.latest_header().await?;
-        let transaction = Transaction {
+        let transaction = EvmTransaction {
             chain_id: self.chain_id().await?,
-            nonce: self.nonce(&signer.address(), At::Latest).await?,
+            nonce: self.nonce(&signer.address(), BlockRef::Latest).await?,
             to: *to,
             gas_limit: GAS,
-            fees: FEES.market(head.base_fee, GAS)?,
+            fees: FEES.market_fees(head.base_fee, GAS)?,
             data,
         };
         let signed = transaction.sign(signer).await?;
@@ -133,7 +133,7 @@ impl Chain {
         }
     }
 
-    async fn await_receipt(&self, hash: crate::hash::TxHash) -> Result<Receipt, ChainError> {
+    async fn await_receipt(&self, hash: crate::hash::TxHash) -> Result<TransactionReceipt, ChainError> {
         loop {
             if let Some(receipt) = self.receipt(hash).await? {
                 return Ok(receipt);

@@ -13,13 +13,13 @@ use crate::hash::TxHash;
 
 /// A batch command of the escrow contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Command {
+pub enum EscrowCommand {
     Submit,
     Execute,
     Refund,
 }
 
-impl Command {
+impl EscrowCommand {
     pub const ALL: [Self; 3] = [Self::Submit, Self::Execute, Self::Refund];
 
     /// In SQL, metrics and logs.
@@ -151,7 +151,7 @@ pub enum EscrowEvent {
     /// The escrow skipped an item of a batch.
     Skipped {
         intent_id: IntentId,
-        command: Option<Command>,
+        command: Option<EscrowCommand>,
         outcome: ItemOutcome,
         data: Vec<u8>,
     },
@@ -199,7 +199,7 @@ pub struct EscrowLog {
 }
 
 /// `None` when the log names no transaction or position: it belongs to no block.
-pub(crate) fn read(log: Log) -> Option<EscrowLog> {
+pub(crate) fn decode_log(log: Log) -> Option<EscrowLog> {
     let tx = tx_hash(log.transaction_hash?);
     let log_index = to_u64(log.log_index?)?;
     let topic = log.topics.first().map(|topic| topic.0).unwrap_or_default();
@@ -241,7 +241,7 @@ fn typed(event: MintEscrowEvents) -> Option<EscrowEvent> {
         },
         MintEscrowEvents::ItemSkippedFilter(e) => EscrowEvent::Skipped {
             intent_id: id(e.intent_id),
-            command: Command::from_code(e.command),
+            command: EscrowCommand::from_code(e.command),
             outcome: ItemOutcome::from_code(e.outcome),
             data: e.data.to_vec(),
         },
@@ -278,13 +278,13 @@ mod tests {
             .map(|outcome| format!("{outcome:?}"))
             .collect();
         assert_eq!(members("ItemOutcome"), ours);
-        let ours: Vec<_> = Command::ALL
+        let ours: Vec<_> = EscrowCommand::ALL
             .iter()
             .map(|command| format!("{command:?}"))
             .collect();
         assert_eq!(members("Command"), ours);
         assert_eq!(ItemOutcome::from_code(200), ItemOutcome::Unknown);
-        assert_eq!(Command::from_code(3), None);
+        assert_eq!(EscrowCommand::from_code(3), None);
     }
 
     #[test]
@@ -295,7 +295,7 @@ mod tests {
             log_index: Some(3.into()),
             ..Log::default()
         };
-        let read = read(log).unwrap();
+        let read = decode_log(log).unwrap();
         assert_eq!(read.event, EscrowEvent::Other { topic: [9; 32] });
         assert_eq!(read.log_index, 3);
     }

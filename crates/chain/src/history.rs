@@ -4,21 +4,21 @@
 use ethers::providers::Middleware;
 use ethers::types as eth;
 
-use crate::client::{Chain, ChainError};
+use crate::client::{ChainClient, ChainError};
 use crate::convert::to_h160;
 use crate::events::{self, EscrowLog};
 
 /// An event and the number of its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacedLog {
+pub struct LogWithBlock {
     pub block_number: u64,
     pub log: EscrowLog,
 }
 
-impl Chain {
+impl ChainClient {
     /// All logs of the escrow from block `from` to block `to`, both included, in chain order. The caller bounds
     /// the range: a node may refuse a long one.
-    pub async fn escrow_logs_between(&self, from: u64, to: u64) -> Result<Vec<PlacedLog>, ChainError> {
+    pub async fn escrow_logs_between(&self, from: u64, to: u64) -> Result<Vec<LogWithBlock>, ChainError> {
         let method = "eth_getLogs";
         let filter = eth::Filter::new()
             .address(to_h160(&self.escrow()))
@@ -28,15 +28,15 @@ impl Chain {
             .provider()
             .get_logs(&filter)
             .await
-            .map_err(|e| ChainError::of(method, &e))?;
+            .map_err(|e| ChainError::from_provider(method, &e))?;
         let wanted = to_h160(&self.escrow());
         let place = |log: eth::Log| {
             let block_number = log.block_number.map(|number| number.as_u64());
             let block_number =
                 block_number.filter(|number| (from..=to).contains(number) && log.address == wanted)?;
-            Some(PlacedLog {
+            Some(LogWithBlock {
                 block_number,
-                log: events::read(log)?,
+                log: events::decode_log(log)?,
             })
         };
         let mut placed = logs

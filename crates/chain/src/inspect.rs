@@ -7,7 +7,7 @@ use ethers::types::U256;
 use crate::bindings::compliance_manager as manager;
 use crate::bindings::erc_20 as erc20;
 use crate::bindings::mint_escrow as escrow;
-use crate::client::{At, Chain, ChainError};
+use crate::client::{BlockRef, ChainClient, ChainError};
 use crate::convert::{from_h160, to_h160, to_u64};
 
 /// Everything about the deployment that the policy prescribes.
@@ -39,7 +39,7 @@ pub struct Deployment {
 
 /// State of the contracts and the treasury that a command depends on, whichever signer sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Condition {
+pub struct EscrowStatus {
     pub escrow_paused: bool,
     pub token_paused: bool,
     /// `None`: the source does not answer `paused()` with a boolean.
@@ -50,7 +50,7 @@ pub struct Condition {
 
 /// Balance and rights of one signer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct SignerStatus {
     /// Native balance, wei.
     pub balance: u128,
     /// Holds EXECUTOR_ROLE.
@@ -59,27 +59,29 @@ pub struct Standing {
     pub mint_available: u128,
 }
 
-impl Chain {
+impl ChainClient {
     pub async fn chain_id(&self) -> Result<u64, ChainError> {
         let method = "eth_chainId";
         let id = self
             .provider()
             .get_chainid()
             .await
-            .map_err(|error| ChainError::of(method, &error))?;
+            .map_err(|error| ChainError::from_provider(method, &error))?;
         to_u64(id).ok_or_else(|| ChainError::bad_answer(method, "a chain id past 2^64"))
     }
 
-    pub async fn has_code(&self, account: &Address, at: At) -> Result<bool, ChainError> {
+    pub async fn has_code(&self, account: &Address, at: BlockRef) -> Result<bool, ChainError> {
         let method = "eth_getCode";
         let code = self
             .provider()
             .get_code(to_h160(account), Some(at.block_id()))
             .await;
-        Ok(!code.map_err(|error| ChainError::of(method, &error))?.is_empty())
+        Ok(!code
+            .map_err(|error| ChainError::from_provider(method, &error))?
+            .is_empty())
     }
 
-    pub async fn may_execute(&self, executor: &Address, at: At) -> Result<bool, ChainError> {
+    pub async fn may_execute(&self, executor: &Address, at: BlockRef) -> Result<bool, ChainError> {
         let role: [u8; 32] = self.view(&self.escrow(), escrow::ExecutorRoleCall, at).await?;
         let call = escrow::HasRoleCall {
             role,
@@ -89,7 +91,7 @@ impl Chain {
     }
 
     pub async fn deployment(&self) -> Result<Deployment, ChainError> {
-        let at = At::Latest;
+        let at = BlockRef::Latest;
         let (here, chain_id) = (self.escrow(), self.chain_id().await?);
         let stablecoin = self.account(escrow::StablecoinCall).await?;
         let country_token = self.account(escrow::CountryTokenCall).await?;
@@ -129,8 +131,8 @@ impl Chain {
     }
 
     /// Reads what the breakers of the commands probe.
-    pub async fn condition(&self, on: &Deployment) -> Result<Condition, ChainError> {
-        let (here, at) = (self.escrow(), At::Latest);
+    pub async fn escrow_status(&self, on: &Deployment) -> Result<EscrowStatus, ChainError> {
+        let (here, at) = (self.escrow(), BlockRef::Latest);
         let (owner, spender) = (to_h160(&on.treasury), to_h160(&here));
         // The compliance source may be any contract: one that has no `paused` is not paused.
         let compliance_paused = match self.view(&on.compliance_source, manager::PausedCall, at).await {
@@ -138,7 +140,7 @@ impl Chain {
             Err(ChainError::Reverted(_) | ChainError::BadAnswer { .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(Condition {
+        Ok(EscrowStatus {
             escrow_paused: self.view(&here, escrow::PausedCall, at).await?,
             token_paused: self.view(&on.country_token, escrow::PausedCall, at).await?,
             compliance_paused,
@@ -150,12 +152,12 @@ impl Chain {
     }
 
     /// Reads what the breakers of one signer probe.
-    pub async fn standing(&self, executor: &Address) -> Result<Standing, ChainError> {
-        let at = At::Latest;
+    pub async fn signer_status(&self, executor: &Address) -> Result<SignerStatus, ChainError> {
+        let at = BlockRef::Latest;
         let available = escrow::ExecutorMintAvailableCall {
             executor: to_h160(executor),
         };
-        Ok(Standing {
+        Ok(SignerStatus {
             balance: self.balance(executor, at).await?,
             may_execute: self.may_execute(executor, at).await?,
             mint_available: self.units(&self.escrow(), available, at).await?,
@@ -163,7 +165,12 @@ impl Chain {
     }
 
     /// ERC-20 balance, base units.
-    pub async fn token_balance(&self, token: &Address, holder: &Address, at: At) -> Result<u128, ChainError> {
+    pub async fn token_balance(
+        &self,
+        token: &Address,
+        holder: &Address,
+        at: BlockRef,
+    ) -> Result<u128, ChainError> {
         self.units(
             token,
             erc20::BalanceOfCall {
@@ -175,12 +182,12 @@ impl Chain {
     }
 
     /// ERC-20 supply, base units.
-    pub async fn token_supply(&self, token: &Address, at: At) -> Result<u128, ChainError> {
+    pub async fn token_supply(&self, token: &Address, at: BlockRef) -> Result<u128, ChainError> {
         self.units(token, erc20::TotalSupplyCall, at).await
     }
 
     /// Sum of the deposits that are neither minted nor refunded yet.
-    pub async fn pending_total(&self, at: At) -> Result<u128, ChainError> {
+    pub async fn pending_total(&self, at: BlockRef) -> Result<u128, ChainError> {
         self.units(&self.escrow(), escrow::PendingTotalCall, at).await
     }
 
@@ -188,7 +195,7 @@ impl Chain {
         &self,
         to: &Address,
         call: impl ethers::abi::AbiEncode,
-        at: At,
+        at: BlockRef,
     ) -> Result<u128, ChainError> {
         let value: U256 = self.view(to, call, at).await?;
         // An unlimited allowance is 2^256 - 1, and as good as 2^128 - 1.
@@ -196,7 +203,7 @@ impl Chain {
     }
 
     async fn account(&self, call: impl ethers::abi::AbiEncode) -> Result<Address, ChainError> {
-        let found: ethers::types::Address = self.view(&self.escrow(), call, At::Latest).await?;
+        let found: ethers::types::Address = self.view(&self.escrow(), call, BlockRef::Latest).await?;
         from_h160(found).ok_or_else(|| ChainError::bad_answer("eth_call", "the zero address"))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meter::{Counter, Gauge, Histogram, label, named};
 
-use crate::transport::Standing;
+use crate::transport::EndpointStatus;
 
 /// Every method that this crate calls.
 const METHODS: &[&str] = &[
@@ -59,14 +59,14 @@ pub(crate) fn request(method: &str, elapsed: Duration, error: Option<&'static st
     }
 }
 
-pub(crate) fn standing(endpoint: &str, standing: Standing, changed: bool) {
-    let level = standing == Standing::Level;
+pub(crate) fn endpoint_status(endpoint: &str, status: EndpointStatus, changed: bool) {
+    let level = status == EndpointStatus::InSync;
     let value = if level { 1.0 } else { 0.0 };
     LEVEL.set([endpoint], value);
     if changed && level {
         tracing::info!(endpoint, "the RPC endpoint is in sync again");
     } else if changed {
-        tracing::error!(endpoint, status = ?standing, "the RPC endpoint is out of sync and avoided");
+        tracing::error!(endpoint, status = ?status, "the RPC endpoint is out of sync and avoided");
     }
 }
 

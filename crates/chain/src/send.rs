@@ -3,8 +3,8 @@
 use ethers::providers::{Middleware, RpcError};
 use ethers::types::Bytes;
 
-use crate::classify::{Refusal, Rejection, classify};
-use crate::client::Chain;
+use crate::classify::{Rejection, SendErrorKind, classify};
+use crate::client::ChainClient;
 use crate::hash::TxHash;
 
 /// A node's answer to raw bytes. None of these means that the transaction failed: only the chain decides that.
@@ -32,7 +32,7 @@ impl SendOutcome {
     }
 }
 
-impl Chain {
+impl ChainClient {
     /// Broadcasts raw bytes whose hash is `hash`. Safe to repeat.
     pub async fn send_raw(&self, raw: &[u8], hash: TxHash) -> SendOutcome {
         match self
@@ -46,8 +46,8 @@ impl Chain {
                 pending.tx_hash()
             )),
             Err(error) => match error.as_error_response().map(|answer| classify(&answer.message)) {
-                Some(Some(Refusal::AlreadyKnown)) => SendOutcome::AlreadyKnown,
-                Some(Some(Refusal::Rejected(rejection))) => SendOutcome::Rejected(rejection),
+                Some(Some(SendErrorKind::AlreadyKnown)) => SendOutcome::AlreadyKnown,
+                Some(Some(SendErrorKind::Rejected(rejection))) => SendOutcome::Rejected(rejection),
                 _ => SendOutcome::Unknown(error.to_string().chars().take(300).collect()),
             },
         }

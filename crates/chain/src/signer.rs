@@ -17,11 +17,11 @@ use crate::convert::from_h160;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignerError {
     #[error("the signing key is not 64 hexadecimal digits of a valid secp256k1 key")]
-    BadKey,
+    InvalidKey,
     #[error("the signer is unavailable: {0}")]
     Unavailable(String),
     #[error("the key is unfit: {0}")]
-    Unfit(String),
+    Unusable(String),
 }
 
 /// A secp256k1 signature with its recovery bit.
@@ -53,9 +53,9 @@ impl LocalKey {
         let digits = text.expose_secret().trim();
         let digits = digits.strip_prefix("0x").unwrap_or(digits);
         let mut bytes = Zeroizing::new([0; 32]);
-        hex::decode_to_slice(digits, bytes.as_mut()).map_err(|_| SignerError::BadKey)?;
-        let wallet = LocalWallet::from_bytes(bytes.as_ref()).map_err(|_| SignerError::BadKey)?;
-        let address = from_h160(wallet.address()).ok_or(SignerError::BadKey)?;
+        hex::decode_to_slice(digits, bytes.as_mut()).map_err(|_| SignerError::InvalidKey)?;
+        let wallet = LocalWallet::from_bytes(bytes.as_ref()).map_err(|_| SignerError::InvalidKey)?;
+        let address = from_h160(wallet.address()).ok_or(SignerError::InvalidKey)?;
         Ok(Self { wallet, address })
     }
 }

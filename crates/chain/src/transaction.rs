@@ -17,11 +17,11 @@ use crate::signer::{Signer, SignerError};
 const EIP_1559: u8 = 2;
 
 /// Gas of a plain transfer.
-pub const CANCEL_GAS: u64 = 21_000;
+pub const TRANSFER_GAS: u64 = 21_000;
 
 /// The fields of an EIP-1559 transaction. We never send native value, so there is no such field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transaction {
+pub struct EvmTransaction {
     pub chain_id: u64,
     pub nonce: u64,
     pub to: Address,
@@ -39,24 +39,24 @@ pub struct SignedTransaction {
 
 /// The content of stored bytes, and their signer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recovered {
+pub struct RecoveredTransaction {
     pub hash: TxHash,
     pub signer: Address,
-    pub transaction: Transaction,
+    pub transaction: EvmTransaction,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stored bytes are not a transaction of ours: {0}")]
 pub struct RecoverError(&'static str);
 
-impl Transaction {
+impl EvmTransaction {
     /// An empty transfer to ourselves, which uses up a nonce and changes nothing else.
-    pub fn cancel(chain_id: u64, nonce: u64, own: Address, fees: Fees) -> Self {
+    pub fn empty_transfer(chain_id: u64, nonce: u64, own: Address, fees: Fees) -> Self {
         Self {
             chain_id,
             nonce,
             to: own,
-            gas_limit: CANCEL_GAS,
+            gas_limit: TRANSFER_GAS,
             fees,
             data: Vec::new(),
         }
@@ -81,15 +81,15 @@ impl Transaction {
             data: Some(self.data.clone().into()),
             nonce: Some(self.nonce.into()),
             access_list: ethers::types::transaction::eip2930::AccessList::default(),
-            max_priority_fee_per_gas: Some(self.fees.priority.into()),
-            max_fee_per_gas: Some(self.fees.max.into()),
+            max_priority_fee_per_gas: Some(self.fees.max_priority_fee_per_gas.into()),
+            max_fee_per_gas: Some(self.fees.max_fee_per_gas.into()),
             chain_id: Some(self.chain_id.into()),
         })
     }
 }
 
 /// Decodes stored bytes; refuses anything that [`EvmTransaction::sign`] would not have written.
-pub fn recover(raw: &[u8]) -> Result<Recovered, RecoverError> {
+pub fn recover(raw: &[u8]) -> Result<RecoveredTransaction, RecoverError> {
     if raw.first() != Some(&EIP_1559) {
         return Err(RecoverError("another transaction type"));
     }
@@ -107,15 +107,15 @@ pub fn recover(raw: &[u8]) -> Result<Recovered, RecoverError> {
         .recover(typed.sighash())
         .map_err(|_| RecoverError("nobody signed it"))?;
     let signer = from_h160(signer).ok_or(RecoverError("nobody signed it"))?;
-    let transaction = read(&typed).ok_or(RecoverError("it is not of the form we write"))?;
-    Ok(Recovered {
+    let transaction = from_typed(&typed).ok_or(RecoverError("it is not of the form we write"))?;
+    Ok(RecoveredTransaction {
         hash: TxHash::from_bytes(keccak256(raw)),
         signer,
         transaction,
     })
 }
 
-fn read(typed: &TypedTransaction) -> Option<Transaction> {
+fn from_typed(typed: &TypedTransaction) -> Option<EvmTransaction> {
     let TypedTransaction::Eip1559(request) = typed else {
         return None;
     };
@@ -125,14 +125,14 @@ fn read(typed: &TypedTransaction) -> Option<Transaction> {
     let Some(NameOrAddress::Address(to)) = request.to else {
         return None;
     };
-    Some(Transaction {
+    Some(EvmTransaction {
         chain_id: request.chain_id?.as_u64(),
         nonce: to_u64(request.nonce.unwrap_or_default())?,
         to: from_h160(to)?,
         gas_limit: to_u64(request.gas?)?,
         fees: Fees {
-            max: to_u128(request.max_fee_per_gas?)?,
-            priority: to_u128(request.max_priority_fee_per_gas?)?,
+            max_fee_per_gas: to_u128(request.max_fee_per_gas?)?,
+            max_priority_fee_per_gas: to_u128(request.max_priority_fee_per_gas?)?,
         },
         data: request
             .data
@@ -148,15 +148,15 @@ mod tests {
     use crate::signer::test_key as key;
     use proptest::prelude::*;
 
-    fn transaction(nonce: u64, data: Vec<u8>) -> Transaction {
-        Transaction {
+    fn transaction(nonce: u64, data: Vec<u8>) -> EvmTransaction {
+        EvmTransaction {
             chain_id: 31430,
             nonce,
             to: "0x5FbDB2315678afecb367f032d93F642f64180aa3".parse().unwrap(),
             gas_limit: 8_000_000,
             fees: Fees {
-                max: 3_000_000_000,
-                priority: 1_000_000_000,
+                max_fee_per_gas: 3_000_000_000,
+                max_priority_fee_per_gas: 1_000_000_000,
             },
             data,
         }
@@ -197,7 +197,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let signed = runtime.block_on(wanted.sign(&key())).unwrap();
             let read = recover(&signed.raw).unwrap();
-            prop_assert_eq!(read, Recovered { hash: signed.hash, signer: key().address(), transaction: wanted });
+            prop_assert_eq!(read, RecoveredTransaction { hash: signed.hash, signer: key().address(), transaction: wanted });
         }
 
         #[test]

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chain::classify::Rejection;
-use chain::fees::{FeePolicy, Fees, USUAL_CEILING};
-use chain::transaction::{SignedTransaction, Transaction, recover};
-use chain::watch::IntentStatus::{Executed, Pending, Refunded};
+use chain::fees::{DEFAULT_TX_FEE_CAP, FeePolicy, Fees};
+use chain::query::IntentStatus::{Executed, Pending, Refunded};
+use chain::transaction::{EvmTransaction, SignedTransaction, recover};
 use chain::{
-    At, Chain, ChainError, EscrowEvent, ItemOutcome, LocalKey, RpcConfig, SendOutcome, Signer, calls,
+    BlockRef, ChainClient, ChainError, EscrowEvent, ItemOutcome, LocalKey, RpcConfig, SendOutcome, Signer,
+    calls,
 };
 use domain::address::Address;
 use domain::country::CountryCode;
@@ -18,15 +19,15 @@ use testkit::rpc_proxy::{RpcProxy, Troubles};
 use testkit::{Addresses, Anvil, node_errors};
 
 const FEES: FeePolicy = FeePolicy {
-    cap: 100_000_000_000,
-    priority: 1_000_000_000,
-    ceiling: USUAL_CEILING,
+    max_fee_per_gas: 100_000_000_000,
+    priority_fee_per_gas: 1_000_000_000,
+    tx_fee_cap: DEFAULT_TX_FEE_CAP,
 };
 
 struct World {
     node: Anvil,
     at: Addresses,
-    chain: Chain,
+    chain: ChainClient,
     executor: LocalKey,
     admin: LocalKey,
 }
@@ -35,7 +36,7 @@ impl World {
     async fn new() -> Result<Self> {
         let (node, at) = Anvil::deployed(Mining::Manual).await?;
         let config = RpcConfig::new(vec![node.url().into()], Duration::from_secs(5));
-        let chain = Chain::new(&config, at.escrow.parse()?)?;
+        let chain = ChainClient::new(&config, at.escrow.parse()?)?;
         Ok(Self {
             node,
             at,
@@ -61,12 +62,12 @@ impl World {
 
     async fn sign(&self, nonce: u64, gas_limit: u64, data: Vec<u8>) -> Result<SignedTransaction> {
         let head = self.chain.latest_header().await?;
-        let transaction = Transaction {
+        let transaction = EvmTransaction {
             chain_id: self.chain.chain_id().await?,
             nonce,
             to: self.chain.escrow(),
             gas_limit,
-            fees: FEES.market(head.base_fee, gas_limit)?,
+            fees: FEES.market_fees(head.base_fee, gas_limit)?,
             data,
         };
         Ok(transaction.sign(&self.executor).await?)
@@ -74,7 +75,10 @@ impl World {
 
     /// Sends and mines; the outcome of each item by its log, and the gas used.
     async fn batch(&self, data: Vec<u8>) -> Result<(Vec<EscrowEvent>, u64)> {
-        let nonce = self.chain.nonce(&self.executor.address(), At::Latest).await?;
+        let nonce = self
+            .chain
+            .nonce(&self.executor.address(), BlockRef::Latest)
+            .await?;
         let signed = self.sign(nonce, 16_000_000, data).await?;
         let sent = self.chain.send_raw(&signed.raw, signed.hash).await;
         ensure!(sent == SendOutcome::Accepted, "{sent:?}");
@@ -93,7 +97,7 @@ impl World {
         let manager = self.at.compliance_manager.parse()?;
         let facts = (10, [7; 32], true);
         self.chain
-            .set_user_facts(&self.admin, &manager, user, facts, Duration::from_secs(5))
+            .set_user_compliance(&self.admin, &manager, user, facts, Duration::from_secs(5))
             .await?;
         self.node
             .rpc("evm_setAutomine", serde_json::json!([false]))
@@ -121,25 +125,25 @@ async fn the_deployment_reads_as_it_was_made() -> Result<()> {
     assert!(
         world
             .chain
-            .may_execute(&world.executor.address(), chain::At::Latest)
+            .may_execute(&world.executor.address(), chain::BlockRef::Latest)
             .await?
     );
     assert!(
         !world
             .chain
-            .may_execute(&world.admin.address(), chain::At::Latest)
+            .may_execute(&world.admin.address(), chain::BlockRef::Latest)
             .await?
     );
-    let (latest, first) = (chain::At::Latest, chain::At::Number(0));
+    let (latest, first) = (chain::BlockRef::Latest, chain::BlockRef::Number(0));
     assert!(world.chain.has_code(&world.chain.escrow(), latest).await?);
     assert!(!world.chain.has_code(&world.chain.escrow(), first).await?);
     assert!(!world.chain.has_code(&world.admin.address(), latest).await?);
-    let condition = world.chain.condition(&found).await?;
+    let condition = world.chain.escrow_status(&found).await?;
     assert!(!condition.escrow_paused && !condition.token_paused);
     assert_eq!(condition.compliance_paused, Some(false));
     assert_eq!(condition.treasury_allowance, u128::MAX);
     assert!(condition.treasury_balance > 0);
-    let standing = world.chain.standing(&world.executor.address()).await?;
+    let standing = world.chain.signer_status(&world.executor.address()).await?;
     assert!(standing.balance > 0 && standing.may_execute && standing.mint_available > 0);
     Ok(())
 }
@@ -228,26 +232,26 @@ async fn deposit_mint_and_refund_with_an_outcome_per_item() -> Result<()> {
     // Records now, and in the block before the mint.
     let unknown = IntentId::from_bytes([9; 32]);
     let asked = [all[0], all[1], all[2], unknown];
-    let statuses = |found: Vec<Option<chain::watch::IntentOnChain>>| {
+    let statuses = |found: Vec<Option<chain::query::IntentOnChain>>| {
         found
             .into_iter()
             .map(|record| record.map(|record| record.status))
             .collect::<Vec<_>>()
     };
-    let now = statuses(world.chain.intents(&asked, At::Latest).await?);
-    let then = statuses(world.chain.intents(&asked, At::Block(before.hash)).await?);
+    let now = statuses(world.chain.intents(&asked, BlockRef::Latest).await?);
+    let then = statuses(world.chain.intents(&asked, BlockRef::Hash(before.hash)).await?);
     assert_eq!(now, [Some(Executed), Some(Refunded), Some(Pending), None]);
     assert_eq!(then, [Some(Pending), Some(Pending), Some(Pending), None]);
     // More than one call may ask for: an answer to each, in its place.
     let mut many = vec![unknown; 16_384];
     (many[0], many[256], many[16_383]) = (all[0], all[1], all[2]);
-    let found = statuses(world.chain.intents(&many, At::Block(before.hash)).await?);
+    let found = statuses(world.chain.intents(&many, BlockRef::Hash(before.hash)).await?);
     let known: Vec<usize> = (0..found.len()).filter(|at| found[*at].is_some()).collect();
     assert_eq!((found.len(), known), (16_384, vec![0, 256, 16_383]));
     assert_eq!(
         world
             .chain
-            .nonce(&world.executor.address(), At::Block(before.hash))
+            .nonce(&world.executor.address(), BlockRef::Hash(before.hash))
             .await?,
         1
     );
@@ -255,12 +259,12 @@ async fn deposit_mint_and_refund_with_an_outcome_per_item() -> Result<()> {
     assert_eq!(
         world
             .chain
-            .token_balance(&token, &intents[0].user, At::Latest)
+            .token_balance(&token, &intents[0].user, BlockRef::Latest)
             .await?,
         intents[0].amount.get()
     );
     assert_eq!(
-        world.chain.pending_total(At::Latest).await?,
+        world.chain.pending_total(BlockRef::Latest).await?,
         intents[2].amount.get()
     );
     Ok(())
@@ -282,10 +286,10 @@ async fn send_errors_of_this_node_are_classified() -> Result<()> {
     );
     // Less than before and still above any base fee that was paid for, however long the deployment took.
     let before = recover(&first.raw)?.transaction;
-    let cheaper = Transaction {
+    let cheaper = EvmTransaction {
         fees: Fees {
-            max: before.fees.max / 4 * 3,
-            priority: before.fees.priority / 4 * 3,
+            max_fee_per_gas: before.fees.max_fee_per_gas / 4 * 3,
+            max_priority_fee_per_gas: before.fees.max_priority_fee_per_gas / 4 * 3,
         },
         ..before
     };
@@ -303,7 +307,7 @@ async fn send_errors_of_this_node_are_classified() -> Result<()> {
     let base = recover(&first.raw)?.transaction;
     for (transaction, rejection) in [
         (
-            Transaction {
+            EvmTransaction {
                 chain_id: 1,
                 nonce: 1,
                 ..base.clone()
@@ -311,7 +315,7 @@ async fn send_errors_of_this_node_are_classified() -> Result<()> {
             Rejection::Invalid,
         ),
         (
-            Transaction {
+            EvmTransaction {
                 gas_limit: 100_000_000,
                 nonce: 1,
                 ..base.clone()
@@ -319,7 +323,7 @@ async fn send_errors_of_this_node_are_classified() -> Result<()> {
             Rejection::GasLimit,
         ),
         (
-            Transaction {
+            EvmTransaction {
                 gas_limit: 100,
                 nonce: 1,
                 ..base.clone()
@@ -327,8 +331,11 @@ async fn send_errors_of_this_node_are_classified() -> Result<()> {
             Rejection::GasLimit,
         ),
         (
-            Transaction {
-                fees: Fees { max: 1, priority: 1 },
+            EvmTransaction {
+                fees: Fees {
+                    max_fee_per_gas: 1,
+                    max_priority_fee_per_gas: 1,
+                },
                 nonce: 1,
                 ..base.clone()
             },
@@ -349,7 +356,7 @@ async fn send_errors_of_every_known_node_are_classified_over_http() -> Result<()
     let world = World::new().await?;
     let proxy = RpcProxy::start(&world.node.url(), 7).await?;
     let config = RpcConfig::new(vec![proxy.url().into()], Duration::from_secs(5));
-    let chain = Chain::new(&config, world.chain.escrow())?;
+    let chain = ChainClient::new(&config, world.chain.escrow())?;
     let signed = world.sign(0, 500_000, calls::execute_mints([])).await?;
     assert_eq!(
         chain.send_raw(&signed.raw, signed.hash).await,
@@ -387,7 +394,7 @@ async fn missing_blocks_and_contracts_give_typed_errors() -> Result<()> {
     let nowhere = chain::BlockHash::from_bytes([3; 32]);
     let error = world
         .chain
-        .nonce(&world.executor.address(), At::Block(nowhere))
+        .nonce(&world.executor.address(), BlockRef::Hash(nowhere))
         .await
         .unwrap_err();
     assert!(error.is_transient(), "{error:?}");
@@ -403,7 +410,7 @@ async fn missing_blocks_and_contracts_give_typed_errors() -> Result<()> {
         None
     );
     // A wallet has no such function.
-    let elsewhere = Chain::new(
+    let elsewhere = ChainClient::new(
         &RpcConfig::new(vec![world.node.url().into()], Duration::from_secs(5)),
         world.admin.address(),
     )?;
@@ -458,18 +465,18 @@ async fn raw_bytes_are_sent_to_every_endpoint() -> Result<()> {
     let (first, at) = Anvil::deployed(Mining::Manual).await?;
     let (second, _) = Anvil::deployed(Mining::Manual).await?;
     let urls = vec![first.url().as_str().into(), second.url().as_str().into()];
-    let chain = Chain::new(&RpcConfig::new(urls, Duration::from_secs(5)), at.escrow.parse()?)?;
+    let chain = ChainClient::new(&RpcConfig::new(urls, Duration::from_secs(5)), at.escrow.parse()?)?;
     let key: LocalKey = EXECUTOR_PRIVATE_KEY.parse()?;
     let head = chain.latest_header().await?;
     let fees = Fees {
-        max: head.base_fee * 2 + 1_000_000_000,
-        priority: 1_000_000_000,
+        max_fee_per_gas: head.base_fee * 2 + 1_000_000_000,
+        max_priority_fee_per_gas: 1_000_000_000,
     };
-    let nonce = chain.nonce(&key.address(), At::Latest).await?;
-    let signed = Transaction::cancel(31430, nonce, key.address(), fees)
+    let nonce = chain.nonce(&key.address(), BlockRef::Latest).await?;
+    let signed = EvmTransaction::empty_transfer(31430, nonce, key.address(), fees)
         .sign(&key)
         .await?;
-    let sent = chain.send_everywhere(&signed.raw, signed.hash).await;
+    let sent = chain.send_to_all_endpoints(&signed.raw, signed.hash).await;
     assert!(
         matches!(sent, SendOutcome::Accepted | SendOutcome::AlreadyKnown),
         "{sent:?}"

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chain::Chain;
+use chain::ChainClient;
 use domain::address::Address;
 use messaging::wire::{MintExecute, MintRefund, MintSubmit};
 use messaging::{Consumer, ConsumerConfig, Service};
@@ -14,10 +14,10 @@ use storage::{Inbox, Outbox};
 use tokio::sync::watch;
 
 use crate::breakers::Breakers;
-use crate::collect::{self, Command};
+use crate::collect::{self, CommandBody};
 use crate::confirm::{self, nonces};
-use crate::context::{Context, Problem, Shared};
-use crate::key::Key;
+use crate::context::{Context, ContextParts, ExecutorProblem};
+use crate::key::SignerHandle;
 use crate::settings::ExecutorSettings;
 use crate::verify::Verifier;
 use crate::{check, endpoints, heartbeat, lease, observe, park, redrive, submit};
@@ -38,18 +38,18 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
     meter::register(chain::observe::METRICS);
     let relay = process.relay(Outbox::Executor, 1);
     let policy = process.settings.policy.clone();
-    let chain = Chain::new(&settings.rpc, settings.escrow)?;
-    let keys: Vec<Arc<Key>> = settings
+    let chain = ChainClient::new(&settings.rpc, settings.escrow)?;
+    let keys: Vec<Arc<SignerHandle>> = settings
         .signers
         .into_iter()
-        .map(|signer| Arc::new(Key::new(signer)))
+        .map(|signer| Arc::new(SignerHandle::new(signer)))
         .collect();
     for key in &keys {
         observe::fee_capped(&key.address(), false);
     }
     tracing::info!(?keys, escrow = %settings.escrow, database = %process.pool.endpoint(), "built");
     let ids = process.ids();
-    let ctx = Context::new(Shared {
+    let ctx = Context::new(ContextParts {
         instance: ids.uuid(),
         pool: process.pool.clone(),
         chain,
@@ -71,7 +71,9 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
         following: watch::Sender::new(None),
         head: watch::Sender::new(None),
         seen: watch::Sender::new(None),
-        problem: watch::Sender::new(Some(Problem::Unknown("the deployment is not checked yet".into()))),
+        problem: watch::Sender::new(Some(ExecutorProblem::NotChecked(
+            "the deployment is not checked yet".into(),
+        ))),
     });
     Ok(App {
         process,
@@ -119,7 +121,7 @@ impl App {
     }
 
     /// Consumes while this process holds the lease of a signer that can work, and no breaker or halt blocks the command.
-    fn spawn_consumer<B: Command>(&mut self, name: &'static str) {
+    fn spawn_consumer<B: CommandBody>(&mut self, name: &'static str) {
         let ctx = self.ctx.clone();
         let config = ConsumerConfig {
             prefetch: 512,
@@ -165,7 +167,7 @@ impl App {
 }
 
 /// True while the lease is held.
-fn held(key: &Key) -> watch::Receiver<bool> {
+fn held(key: &SignerHandle) -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(key.lease_now().is_some());
     let mut lease = key.lease.subscribe();
     tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! The number of items in one transaction, and its gas limit. Pure.
 
-use chain::fees::TooDear;
-use chain::watch::Header;
+use chain::fees::FeeAboveCap;
+use chain::query::BlockHeader;
 use storage::executor::items::WorkCommand;
 
 use crate::settings::Tuning;
@@ -12,7 +12,7 @@ pub const TRANSACTION_GAS_CAP: u64 = 16_777_216;
 /// Gas of one command in the most expensive case, with users and days that storage does not know yet, from
 /// `contracts/gas.md`.
 #[derive(Clone, Copy, Debug)]
-struct Gas {
+struct CommandGas {
     /// Per transaction: its intrinsic cost and the first, cold accesses.
     base: u64,
     /// Per item, calldata included.
@@ -21,19 +21,19 @@ struct Gas {
     allowance: u64,
 }
 
-const fn gas(command: WorkCommand) -> Gas {
+const fn gas(command: WorkCommand) -> CommandGas {
     match command {
-        WorkCommand::Submit => Gas {
+        WorkCommand::Submit => CommandGas {
             base: 70_000,
             item: 132_000,
             allowance: 312_000,
         },
-        WorkCommand::Execute => Gas {
+        WorkCommand::Execute => CommandGas {
             base: 85_000,
             item: 52_500,
             allowance: 210_000,
         },
-        WorkCommand::Refund => Gas {
+        WorkCommand::Refund => CommandGas {
             base: 60_000,
             item: 30_000,
             allowance: 272_000,
@@ -43,12 +43,12 @@ const fn gas(command: WorkCommand) -> Gas {
 
 /// Limits of one transaction; a high fee lowers them further (`FeePolicy::max_gas`).
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct BatchLimits {
     pub max_items: usize,
     pub max_gas: u64,
 }
 
-impl Bounds {
+impl BatchLimits {
     /// Lowers the gas limit to `gas` if that is less.
     #[must_use]
     pub fn within(self, gas: u64) -> Self {
@@ -60,14 +60,14 @@ impl Bounds {
 }
 
 /// The most items that one transaction may carry at that head; an error while even one item exceeds the fee cap.
-pub fn room(command: WorkCommand, tuning: &Tuning, head: &Header) -> Result<usize, TooDear> {
-    tuning.fees.market(head.base_fee, gas_limit(command, 1))?;
-    let bounds = tuning.bounds.within(tuning.fees.gas_room(head.base_fee));
+pub fn room(command: WorkCommand, tuning: &Tuning, head: &BlockHeader) -> Result<usize, FeeAboveCap> {
+    tuning.fees.market_fees(head.base_fee, gas_limit(command, 1))?;
+    let bounds = tuning.bounds.within(tuning.fees.max_gas(head.base_fee));
     Ok(max_items(command, bounds, head.gas_limit))
 }
 
 /// The most items of a command in a block with that gas limit; at least one.
-pub fn max_items(command: WorkCommand, bounds: Bounds, block_gas_limit: u64) -> usize {
+pub fn max_items(command: WorkCommand, bounds: BatchLimits, block_gas_limit: u64) -> usize {
     let gas = gas(command);
     let room = bounds.max_gas.min(TRANSACTION_GAS_CAP).min(block_gas_limit / 2);
     let by_gas = room.saturating_sub(gas.base + gas.allowance) / gas.item;
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds {
+    const BOUNDS: BatchLimits = BatchLimits {
         max_items: 64,
         max_gas: u64::MAX,
     };
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(
             max_items(
                 WorkCommand::Execute,
-                Bounds {
+                BatchLimits {
                     max_gas: 500_000,
                     ..BOUNDS
                 },
@@ -133,7 +133,7 @@ mod tests {
         let fees = Tuning::default().fees;
         // Base fee in gwei; the most deposits.
         let table = [(1, 64), (25, 64), (60, 28), (120, 12), (250, 12), (499, 12)];
-        let head = |base_fee| Header {
+        let head = |base_fee| BlockHeader {
             number: 1,
             hash: BlockHash::from_bytes([1; 32]),
             parent: BlockHash::from_bytes([0; 32]),
@@ -146,9 +146,11 @@ mod tests {
             for command in WorkCommand::ALL {
                 let items = room(command).expect("one fits");
                 let gas = gas_limit(command, items);
-                let price = fees.market(base_fee * GWEI, gas).map(|fees| fees.max);
+                let price = fees
+                    .market_fees(base_fee * GWEI, gas)
+                    .map(|fees| fees.max_fee_per_gas);
                 assert!(
-                    price.is_ok_and(|price| price * u128::from(gas) <= fees.ceiling),
+                    price.is_ok_and(|price| price * u128::from(gas) <= fees.tx_fee_cap),
                     "{command:?} at {base_fee}: {items} items, {price:?}"
                 );
             }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chain::inspect::{Condition, Deployment};
+use chain::inspect::{Deployment, EscrowStatus};
 use runtime::breaker::{Breaker, BreakerPolicy};
 use runtime::halts::Halts;
 use runtime::{Stop, Tasks, gate};
@@ -14,7 +14,7 @@ use storage::halts::Scope;
 use tokio::sync::watch;
 
 use crate::context::Context;
-use crate::key::{self, Key};
+use crate::key::{self, SignerHandle};
 
 /// The first probe comes early: most pauses in development are short, and a probe costs a few view calls.
 pub const POLICY: BreakerPolicy = BreakerPolicy {
@@ -103,7 +103,7 @@ impl Breakers {
     }
 
     /// The same for one signer, whose own breakers count too.
-    pub fn key_gate(&self, key: &Key, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
+    pub fn key_gate(&self, key: &SignerHandle, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
         let own = key.breakers(command).into_iter().map(Breaker::gate);
         gate::all(own.chain([self.submit_gate(command, halts)]).collect())
     }
@@ -163,7 +163,7 @@ async fn probe(ctx: &Context, command: WorkCommand) -> Result<(), String> {
     };
     let condition = ctx
         .chain
-        .condition(&deployment)
+        .escrow_status(&deployment)
         .await
         .map_err(|error| error.to_string())?;
     let needed = ctx
@@ -175,22 +175,22 @@ async fn probe(ctx: &Context, command: WorkCommand) -> Result<(), String> {
     judge(command, &condition, needed)
 }
 
-async fn probe_key(ctx: &Context, key: &Key) -> Result<(), String> {
-    let standing = ctx.chain.standing(&key.address()).await;
-    let standing = standing.map_err(|error| error.to_string())?;
+async fn probe_key(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
+    let status = ctx.chain.signer_status(&key.address()).await;
+    let status = status.map_err(|error| error.to_string())?;
     key.work.notify_one();
-    key::judge(&standing, ctx.tuning.min_signer_balance)
+    key::judge(&status, ctx.tuning.min_signer_balance)
 }
 
-async fn probe_ration(ctx: &Context, key: &Key) -> Result<(), String> {
-    let standing = ctx.chain.standing(&key.address()).await;
-    let standing = standing.map_err(|error| error.to_string())?;
+async fn probe_ration(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
+    let status = ctx.chain.signer_status(&key.address()).await;
+    let status = status.map_err(|error| error.to_string())?;
     key.work.notify_one();
-    key::judge_ration(&standing, key.missing())
+    key::judge_ration(&status, key.missing())
 }
 
 /// Whether a command can succeed now, whichever signer sends it. Pure.
-pub fn judge(command: WorkCommand, now: &Condition, needed: u128) -> Result<(), String> {
+pub fn judge(command: WorkCommand, now: &EscrowStatus, needed: u128) -> Result<(), String> {
     let no = |what: &str| Err(what.to_owned());
     if now.escrow_paused {
         return no("the escrow is paused");
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use WorkCommand::{Execute, Refund, Submit};
 
-    const WELL: Condition = Condition {
+    const WELL: EscrowStatus = EscrowStatus {
         escrow_paused: false,
         token_paused: false,
         compliance_paused: Some(false),
@@ -224,42 +224,42 @@ mod tests {
         let table = [
             (WELL, [true, true, true]),
             (
-                Condition {
+                EscrowStatus {
                     escrow_paused: true,
                     ..WELL
                 },
                 [false, false, false],
             ),
             (
-                Condition {
+                EscrowStatus {
                     treasury_balance: 49,
                     ..WELL
                 },
                 [false, true, true],
             ),
             (
-                Condition {
+                EscrowStatus {
                     treasury_allowance: 49,
                     ..WELL
                 },
                 [false, true, true],
             ),
             (
-                Condition {
+                EscrowStatus {
                     token_paused: true,
                     ..WELL
                 },
                 [true, false, true],
             ),
             (
-                Condition {
+                EscrowStatus {
                     compliance_paused: Some(true),
                     ..WELL
                 },
                 [true, false, true],
             ),
             (
-                Condition {
+                EscrowStatus {
                     compliance_paused: None,
                     ..WELL
                 },

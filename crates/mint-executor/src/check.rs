@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use chain::inspect::Deployment;
-use chain::{At, ChainError};
+use chain::{BlockRef, ChainError};
 use domain::address::Address;
 use domain::policy::Policy;
 use runtime::Stop;
 
-use crate::context::{Context, Problem};
+use crate::context::{Context, ExecutorProblem};
 
 const AGAIN: Duration = Duration::from_secs(3);
 
@@ -18,8 +18,8 @@ pub async fn until_right(ctx: &Context, treasury: Address, stop: &Stop) -> bool 
     loop {
         let problem = match look(ctx, treasury).await {
             Ok(problems) if problems.is_empty() => None,
-            Ok(problems) => Some(Problem::Wrong(problems.join("; "))),
-            Err(error) => Some(Problem::Unknown(format!(
+            Ok(problems) => Some(ExecutorProblem::WrongDeployment(problems.join("; "))),
+            Err(error) => Some(ExecutorProblem::NotChecked(format!(
                 "the deployment cannot be read: {error}"
             ))),
         };
@@ -47,7 +47,7 @@ async fn look(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainErro
             ctx.policy.chain.chain_id
         )]);
     }
-    if !ctx.chain.has_code(&ctx.chain.escrow(), At::Latest).await? {
+    if !ctx.chain.has_code(&ctx.chain.escrow(), BlockRef::Latest).await? {
         return Ok(vec![format!(
             "there is no contract at ESCROW_ADDRESS {}",
             ctx.chain.escrow()
@@ -66,8 +66,8 @@ async fn look(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainErro
     ctx.breakers.set_deployment(found);
     // A signer without the role or without gas blocks its own share only.
     for key in &ctx.keys {
-        let standing = ctx.chain.standing(&key.address()).await?;
-        if let Err(why) = crate::key::judge(&standing, ctx.tuning.min_signer_balance) {
+        let status = ctx.chain.signer_status(&key.address()).await?;
+        if let Err(why) = crate::key::judge(&status, ctx.tuning.min_signer_balance) {
             tracing::error!(signer = %key.address(), why, "a signing key cannot work");
             key.breaker.trip(&why);
         }

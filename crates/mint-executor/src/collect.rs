@@ -10,16 +10,16 @@ use tracing::Span;
 
 use crate::context::Context;
 use crate::observe;
-use crate::verify::{Unfit, queue_of};
+use crate::verify::{Ineligible, queue_of};
 
 /// The body of a command about one intent.
-pub trait Command: Body {
+pub trait CommandBody: Body {
     const COMMAND: WorkCommand;
 
     fn intent(&self) -> &Preimage;
 }
 
-impl Command for MintSubmit {
+impl CommandBody for MintSubmit {
     const COMMAND: WorkCommand = WorkCommand::Submit;
 
     fn intent(&self) -> &Preimage {
@@ -27,7 +27,7 @@ impl Command for MintSubmit {
     }
 }
 
-impl Command for MintExecute {
+impl CommandBody for MintExecute {
     const COMMAND: WorkCommand = WorkCommand::Execute;
 
     fn intent(&self) -> &Preimage {
@@ -35,7 +35,7 @@ impl Command for MintExecute {
     }
 }
 
-impl Command for MintRefund {
+impl CommandBody for MintRefund {
     const COMMAND: WorkCommand = WorkCommand::Refund;
 
     fn intent(&self) -> &Preimage {
@@ -44,7 +44,7 @@ impl Command for MintRefund {
 }
 
 /// Stores one batch of deliveries; returns a disposition for each.
-pub async fn collect<B: Command>(ctx: Context, deliveries: Vec<Delivery<B>>) -> Vec<Disposition> {
+pub async fn collect<B: CommandBody>(ctx: Context, deliveries: Vec<Delivery<B>>) -> Vec<Disposition> {
     let foreign: Vec<Option<Disposition>> =
         deliveries.iter().map(|delivery| refuse(&ctx, delivery)).collect();
     let ours: Vec<&Delivery<B>> = deliveries
@@ -77,14 +77,14 @@ pub async fn collect<B: Command>(ctx: Context, deliveries: Vec<Delivery<B>>) -> 
         .collect()
 }
 
-fn refuse<B: Command>(ctx: &Context, delivery: &Delivery<B>) -> Option<Disposition> {
-    match ctx.verifier.is_ours(delivery.body.intent()) {
-        Err(Unfit::Park { class, text }) => Some(Disposition::park(class, text)),
-        Err(Unfit::Wait(_)) | Ok(()) => None,
+fn refuse<B: CommandBody>(ctx: &Context, delivery: &Delivery<B>) -> Option<Disposition> {
+    match ctx.verifier.check_deployment(delivery.body.intent()) {
+        Err(Ineligible::Park { class, text }) => Some(Disposition::park(class, text)),
+        Err(Ineligible::Wait(_)) | Ok(()) => None,
     }
 }
 
-async fn store<B: Command>(ctx: &Context, deliveries: &[&Delivery<B>]) -> Result<(), StorageError> {
+async fn store<B: CommandBody>(ctx: &Context, deliveries: &[&Delivery<B>]) -> Result<(), StorageError> {
     if deliveries.is_empty() {
         return Ok(());
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::Chain;
-use chain::watch::Header;
+use chain::ChainClient;
+use chain::query::BlockHeader;
 use domain::clock::{Clock, IdSource};
 use domain::policy::Policy;
 use messaging::{Publisher, Sealer};
 use runtime::relay::Wake;
-use storage::executor::follower::Following;
+use storage::executor::follower::FollowerLease;
 use storage::executor::items::WorkCommand;
 use storage::{Pool, StorageError};
 use tokio::sync::watch;
@@ -17,24 +17,24 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::breakers::Breakers;
-use crate::key::Key;
+use crate::key::SignerHandle;
 use crate::settings::Tuning;
 use crate::verify::Verifier;
 
 /// Refusals that concern one signer; all others concern the command.
-const FORBIDDEN: &str = crate::decide::Ending::Forbidden.name();
+const FORBIDDEN: &str = crate::decide::ItemResult::Unauthorized.name();
 const RATE_LIMITED: &str = chain::ItemOutcome::RateLimited.name();
 
 #[derive(Clone)]
-pub struct Context(Arc<Shared>);
+pub struct Context(Arc<ContextParts>);
 
-pub struct Shared {
+pub struct ContextParts {
     /// Identifies this process among others with the same keys.
     pub instance: Uuid,
     pub pool: Pool,
-    pub chain: Chain,
+    pub chain: ChainClient,
     /// At least one; each signer works on its share of the intents.
-    pub keys: Vec<Arc<Key>>,
+    pub keys: Vec<Arc<SignerHandle>>,
     pub policy: Policy,
     pub tuning: Tuning,
     pub verifier: Verifier,
@@ -46,24 +46,24 @@ pub struct Shared {
     /// Wakes the outbox relay.
     pub relay: Wake,
     /// `None` while another executor follows the chain.
-    pub following: watch::Sender<Option<Following>>,
+    pub following: watch::Sender<Option<FollowerLease>>,
     /// The last ingested block, by this or another executor; `None` while the follower catches up.
-    pub head: watch::Sender<Option<Header>>,
+    pub head: watch::Sender<Option<BlockHeader>>,
     /// The node's last answer.
-    pub seen: watch::Sender<Option<Seen>>,
+    pub seen: watch::Sender<Option<NodeAnswer>>,
     /// Why this executor does no work, if it does none.
-    pub problem: watch::Sender<Option<Problem>>,
+    pub problem: watch::Sender<Option<ExecutorProblem>>,
 }
 
 /// Why an executor does no work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum ExecutorProblem {
     /// The deployment is not checked yet, or the node does not answer. This ends by itself; work accepted meanwhile waits.
     #[error("{0}")]
-    Unknown(String),
+    NotChecked(String),
     /// The deployment differs from the policy. A person must act: work accepted now could not be done.
     #[error("{0}")]
-    Wrong(String),
+    WrongDeployment(String),
     /// The chain has none of the blocks that we ingested. The endpoint may be on another chain, so it is asked again.
     #[error("{0}")]
     OtherChain(String),
@@ -71,19 +71,19 @@ pub enum Problem {
 
 /// When the node answered, how fast, and with which head.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct NodeAnswer {
     pub at: Instant,
     pub latency: Duration,
     pub head: u64,
 }
 
 impl Context {
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: ContextParts) -> Self {
         Self(Arc::new(shared))
     }
 
     /// A signer of this process.
-    pub fn key(&self, address: &[u8; 20]) -> Option<&Arc<Key>> {
+    pub fn key(&self, address: &[u8; 20]) -> Option<&Arc<SignerHandle>> {
         self.keys.iter().find(|key| key.bytes() == *address)
     }
 
@@ -94,11 +94,11 @@ impl Context {
 
     /// True after a reorganisation below the oldest block that we keep.
     pub fn lost_the_chain(&self) -> bool {
-        matches!(*self.problem.borrow(), Some(Problem::OtherChain(_)))
+        matches!(*self.problem.borrow(), Some(ExecutorProblem::OtherChain(_)))
     }
 
     /// The follower's lease as last renewed; every writing transaction checks it again.
-    pub fn following_now(&self) -> Option<Following> {
+    pub fn following_now(&self) -> Option<FollowerLease> {
         *self.following.borrow()
     }
 
@@ -109,7 +109,7 @@ impl Context {
     }
 
     /// A write under that lease was refused. A lease acquired since then stays.
-    pub fn lost_following_of(&self, old: &Following) {
+    pub fn lost_following_of(&self, old: &FollowerLease) {
         if self.following_now() == Some(*old) {
             self.lost_following();
         }
@@ -133,9 +133,9 @@ impl Context {
 }
 
 impl std::ops::Deref for Context {
-    type Target = Shared;
+    type Target = ContextParts;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &ContextParts {
         &self.0
     }
 }
@@ -156,10 +156,10 @@ pub enum WorkError {
     #[error(transparent)]
     Transition(#[from] domain::intent::IllegalTransition),
     #[error("{0}")]
-    TooDear(#[from] chain::fees::TooDear),
+    FeeAboveCap(#[from] chain::fees::FeeAboveCap),
     /// The fork lies below the blocks that we keep: a person must act.
     #[error("a reorganisation goes deeper than block {0}, the oldest that we keep")]
-    TooDeep(u64),
+    ReorgTooDeep(u64),
     /// A row names the zero address: somebody edited it.
     #[error("an attempt is signed by nobody")]
     NoSigner,

@@ -2,76 +2,76 @@
 //! hard cases of the executor.
 
 use chain::ItemOutcome;
-use chain::watch::IntentStatus;
+use chain::query::IntentStatus;
 use domain::intent::{ChainLeg, Finality};
 use storage::executor::items::WorkCommand;
 
 /// The result of an item of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum ItemResult {
     /// The escrow's log reports this outcome.
-    Told(ItemOutcome),
+    Reported(ItemOutcome),
     /// The whole transaction reverted.
     Reverted,
     /// The whole transaction reverted, and the signer lacked its role at that block.
-    Forbidden,
+    Unauthorized,
     /// The transaction succeeded without a log for the item.
-    Silent,
+    NoEvent,
     /// Another transaction used the nonce in a final block, and none of ours with that nonce has a receipt.
-    Gone,
+    NonceLost,
 }
 
-impl Ending {
+impl ItemResult {
     /// The name in `attempt_items.outcome` and in metrics.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Told(outcome) => outcome.name(),
+            Self::Reported(outcome) => outcome.name(),
             Self::Reverted => "reverted",
-            Self::Forbidden => "forbidden",
-            Self::Silent => "silent",
-            Self::Gone => "gone",
+            Self::Unauthorized => "forbidden",
+            Self::NoEvent => "silent",
+            Self::NonceLost => "gone",
         }
     }
 
     /// The result with that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Reverted, Self::Forbidden, Self::Silent, Self::Gone]
+        [Self::Reverted, Self::Unauthorized, Self::NoEvent, Self::NonceLost]
             .into_iter()
-            .chain(ItemOutcome::ALL.into_iter().map(Self::Told))
+            .chain(ItemOutcome::ALL.into_iter().map(Self::Reported))
             .find(|ending| ending.name() == name)
     }
 }
 
 /// The escrow's record of an intent at the block in question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Record {
+pub enum EscrowRecord {
     /// The record was not read, because the log itself implies it.
-    NotAsked,
+    NotRead,
     Absent,
     Present(IntentStatus),
 }
 
 /// Why an item waits; waiting uses up no attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub enum Blocker {
     /// The chain does not hold the deposit (any more).
-    Deposit,
+    MissingDeposit,
     /// Its transaction can never be mined, so the item goes into another one.
-    Resend,
+    NonceLost,
     /// A breaker of the command or of the signer opens.
     Breaker(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum NextStep {
     /// The chain holds its effect, by this attempt or another.
     Done,
     /// The user is not compliant: the outcome goes to callback, which commands the refund.
     Refused,
     /// The item becomes ready again and uses up no attempt.
-    Again(Hold),
+    Retry(Blocker),
     /// The item becomes ready again, for a batch of at most this size.
-    Smaller(u32),
+    ShrinkBatch(u32),
     /// The deposit can never succeed; its leg is rejected once the block is final.
     Reject,
     /// A person must act, but only once the block is final: after a fork the same bytes may succeed.
@@ -82,52 +82,58 @@ pub enum Step {
 #[derive(Clone, Copy, Debug)]
 pub struct ItemFacts {
     pub command: WorkCommand,
-    pub ending: Ending,
-    pub record: Record,
+    pub result: ItemResult,
+    pub record: EscrowRecord,
     /// Number of items in its batch.
-    pub batch: u32,
+    pub batch_size: u32,
 }
 
 /// The escrow's record decides first; the item's result decides only what the record leaves open.
-pub fn after(facts: ItemFacts) -> Step {
+pub fn next_step(facts: ItemFacts) -> NextStep {
     use ItemOutcome as O;
     match (facts.command, facts.record) {
-        (WorkCommand::Submit, Record::Present(_))
+        (WorkCommand::Submit, EscrowRecord::Present(_))
         | (
             WorkCommand::Execute | WorkCommand::Refund,
-            Record::Present(IntentStatus::Executed | IntentStatus::Refunded),
-        ) => return Step::Done,
-        (WorkCommand::Execute | WorkCommand::Refund, Record::Absent) => return Step::Again(Hold::Deposit),
+            EscrowRecord::Present(IntentStatus::Executed | IntentStatus::Refunded),
+        ) => return NextStep::Done,
+        (WorkCommand::Execute | WorkCommand::Refund, EscrowRecord::Absent) => {
+            return NextStep::Retry(Blocker::MissingDeposit);
+        }
         _ => {}
     }
-    match facts.ending {
-        Ending::Told(O::Done) => Step::Done,
-        Ending::Told(O::NotCompliant) if facts.command == WorkCommand::Execute => Step::Refused,
-        Ending::Told(
+    match facts.result {
+        ItemResult::Reported(O::Done) => NextStep::Done,
+        ItemResult::Reported(O::NotCompliant) if facts.command == WorkCommand::Execute => NextStep::Refused,
+        ItemResult::Reported(
             outcome @ (O::CompliancePaused
             | O::EscrowPaused
             | O::TokenPaused
             | O::RateLimited
             | O::TransferFailed),
-        ) => Step::Again(Hold::Breaker(outcome.name())),
-        Ending::Told(O::NotFound) if facts.command != WorkCommand::Submit => Step::Again(Hold::Deposit),
-        Ending::Told(O::OutOfGas) => smaller(facts.batch, "out_of_gas"),
-        Ending::Reverted => smaller(facts.batch, "reverted"),
-        Ending::Forbidden => Step::Again(Hold::Breaker("forbidden")),
-        Ending::Told(outcome) if facts.command == WorkCommand::Submit && can_never_succeed(outcome) => {
-            Step::Reject
+        ) => NextStep::Retry(Blocker::Breaker(outcome.name())),
+        ItemResult::Reported(O::NotFound) if facts.command != WorkCommand::Submit => {
+            NextStep::Retry(Blocker::MissingDeposit)
         }
-        Ending::Told(outcome) => Step::Park(outcome.name()),
-        Ending::Silent => Step::Park("silent"),
-        Ending::Gone => Step::Again(Hold::Resend),
+        ItemResult::Reported(O::OutOfGas) => shrink_batch(facts.batch_size, "out_of_gas"),
+        ItemResult::Reverted => shrink_batch(facts.batch_size, "reverted"),
+        ItemResult::Unauthorized => NextStep::Retry(Blocker::Breaker("forbidden")),
+        ItemResult::Reported(outcome)
+            if facts.command == WorkCommand::Submit && can_never_succeed(outcome) =>
+        {
+            NextStep::Reject
+        }
+        ItemResult::Reported(outcome) => NextStep::Park(outcome.name()),
+        ItemResult::NoEvent => NextStep::Park("silent"),
+        ItemResult::NonceLost => NextStep::Retry(Blocker::NonceLost),
     }
 }
 
-fn smaller(batch: u32, class: &'static str) -> Step {
+fn shrink_batch(batch: u32, class: &'static str) -> NextStep {
     if batch > 1 {
-        Step::Smaller(batch.div_ceil(2))
+        NextStep::ShrinkBatch(batch.div_ceil(2))
     } else {
-        Step::Park(class)
+        NextStep::Park(class)
     }
 }
 
@@ -145,64 +151,66 @@ const fn can_never_succeed(outcome: ItemOutcome) -> bool {
 }
 
 /// Names of the results that open a breaker of the command or of the signer.
-pub const HOLDING: [&str; 6] = [
+pub const BREAKER_RESULTS: [&str; 6] = [
     ItemOutcome::CompliancePaused.name(),
     ItemOutcome::EscrowPaused.name(),
     ItemOutcome::TokenPaused.name(),
     ItemOutcome::RateLimited.name(),
     ItemOutcome::TransferFailed.name(),
-    Ending::Forbidden.name(),
+    ItemResult::Unauthorized.name(),
 ];
 
 /// The leg that an escrow record implies.
-pub const fn leg_of(record: Record) -> Option<ChainLeg> {
+pub const fn leg_for_record(record: EscrowRecord) -> Option<ChainLeg> {
     match record {
-        Record::NotAsked => None,
-        Record::Absent => Some(ChainLeg::Submitting),
-        Record::Present(IntentStatus::Pending) => Some(ChainLeg::Escrowed),
-        Record::Present(IntentStatus::Executed) => Some(ChainLeg::Executed(Finality::Mined)),
-        Record::Present(IntentStatus::Refunded) => Some(ChainLeg::Refunded(Finality::Mined)),
+        EscrowRecord::NotRead => None,
+        EscrowRecord::Absent => Some(ChainLeg::Submitting),
+        EscrowRecord::Present(IntentStatus::Pending) => Some(ChainLeg::Escrowed),
+        EscrowRecord::Present(IntentStatus::Executed) => Some(ChainLeg::Executed(Finality::Mined)),
+        EscrowRecord::Present(IntentStatus::Refunded) => Some(ChainLeg::Refunded(Finality::Mined)),
         // The contract reserves this status and never writes it.
-        Record::Present(IntentStatus::Failed) => Some(ChainLeg::Rejected),
+        EscrowRecord::Present(IntentStatus::Failed) => Some(ChainLeg::Rejected),
     }
 }
 
 /// The escrow record that a leg implies once every log up to a block is applied: the inverse of [`leg_for_record`].
-pub const fn record_of(leg: ChainLeg) -> Record {
+pub const fn record_for_leg(leg: ChainLeg) -> EscrowRecord {
     match leg {
-        ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped => Record::Absent,
-        ChainLeg::Escrowed | ChainLeg::Executing | ChainLeg::Refunding => {
-            Record::Present(IntentStatus::Pending)
+        ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped => {
+            EscrowRecord::Absent
         }
-        ChainLeg::Executed(_) => Record::Present(IntentStatus::Executed),
-        ChainLeg::Refunded(_) => Record::Present(IntentStatus::Refunded),
+        ChainLeg::Escrowed | ChainLeg::Executing | ChainLeg::Refunding => {
+            EscrowRecord::Present(IntentStatus::Pending)
+        }
+        ChainLeg::Executed(_) => EscrowRecord::Present(IntentStatus::Executed),
+        ChainLeg::Refunded(_) => EscrowRecord::Present(IntentStatus::Refunded),
     }
 }
 
 /// What becomes of a command while its intent is at a given leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
+pub enum Eligibility {
     /// It goes into the next batch.
-    Go,
+    Ready,
     /// It waits in its row.
-    Wait,
+    NotYet,
     /// Nothing was sent, or nothing more may be: the intent is dropped unless the chain knows it.
-    Undo,
+    Cancel,
     /// The command has nothing left to do.
-    Close,
+    AlreadyDone,
 }
 
 /// `expired` means that the payment window is over, so nothing may be deposited any more.
-pub fn fits(command: WorkCommand, leg: ChainLeg, expired: bool) -> Fit {
+pub fn eligibility(command: WorkCommand, leg: ChainLeg, expired: bool) -> Eligibility {
     use ChainLeg as L;
     match (command, leg) {
-        (WorkCommand::Submit, L::Queued | L::Submitting) if expired => Fit::Undo,
-        (WorkCommand::Refund, L::Queued) => Fit::Undo,
+        (WorkCommand::Submit, L::Queued | L::Submitting) if expired => Eligibility::Cancel,
+        (WorkCommand::Refund, L::Queued) => Eligibility::Cancel,
         (WorkCommand::Submit, L::Queued | L::Submitting)
-        | (WorkCommand::Execute | WorkCommand::Refund, L::Escrowed) => Fit::Go,
+        | (WorkCommand::Execute | WorkCommand::Refund, L::Escrowed) => Eligibility::Ready,
         (WorkCommand::Execute, L::Queued | L::Submitting)
-        | (WorkCommand::Refund, L::Submitting | L::Executing) => Fit::Wait,
-        _ => Fit::Close,
+        | (WorkCommand::Refund, L::Submitting | L::Executing) => Eligibility::NotYet,
+        _ => Eligibility::AlreadyDone,
     }
 }
 
@@ -210,7 +218,7 @@ pub fn fits(command: WorkCommand, leg: ChainLeg, expired: bool) -> Fit {
 pub fn waiting_legs(command: WorkCommand) -> Vec<ChainLeg> {
     ChainLeg::ALL
         .into_iter()
-        .filter(|leg| fits(command, *leg, false) == Fit::Wait)
+        .filter(|leg| eligibility(command, *leg, false) == Eligibility::NotYet)
         .collect()
 }
 
@@ -219,29 +227,29 @@ mod tests {
     use super::*;
     use WorkCommand::{Execute, Refund, Submit};
 
-    fn told(command: WorkCommand, outcome: ItemOutcome, record: Record, batch: u32) -> Step {
-        after(ItemFacts {
+    fn step_after(command: WorkCommand, outcome: ItemOutcome, record: EscrowRecord, batch: u32) -> NextStep {
+        next_step(ItemFacts {
             command,
-            ending: Ending::Told(outcome),
+            result: ItemResult::Reported(outcome),
             record,
-            batch,
+            batch_size: batch,
         })
     }
 
     #[test]
     fn each_outcome_has_one_consequence() {
         use ItemOutcome as O;
-        let pending = Record::Present(IntentStatus::Pending);
-        let breaker = |name| Step::Again(Hold::Breaker(name));
+        let pending = EscrowRecord::Present(IntentStatus::Pending);
+        let breaker = |name| NextStep::Retry(Blocker::Breaker(name));
         // Columns: submit (record absent), execute and refund (record pending).
         let table = [
-            (O::Done, [Step::Done; 3]),
+            (O::Done, [NextStep::Done; 3]),
             (
                 O::NotCompliant,
                 [
-                    Step::Park("not_compliant"),
-                    Step::Refused,
-                    Step::Park("not_compliant"),
+                    NextStep::Park("not_compliant"),
+                    NextStep::Refused,
+                    NextStep::Park("not_compliant"),
                 ],
             ),
             (O::CompliancePaused, [breaker("compliance_paused"); 3]),
@@ -252,73 +260,80 @@ mod tests {
             (
                 O::NotFound,
                 [
-                    Step::Park("not_found"),
-                    Step::Again(Hold::Deposit),
-                    Step::Again(Hold::Deposit),
+                    NextStep::Park("not_found"),
+                    NextStep::Retry(Blocker::MissingDeposit),
+                    NextStep::Retry(Blocker::MissingDeposit),
                 ],
             ),
-            (O::OutOfGas, [Step::Smaller(8); 3]),
-            (O::IdMismatch, [Step::Park("id_mismatch"); 3]),
-            (O::AlreadyExists, [Step::Park("already_exists"); 3]),
-            (O::AlreadyExecuted, [Step::Park("already_executed"); 3]),
-            (O::AlreadyRefunded, [Step::Park("already_refunded"); 3]),
+            (O::OutOfGas, [NextStep::ShrinkBatch(8); 3]),
+            (O::IdMismatch, [NextStep::Park("id_mismatch"); 3]),
+            (O::AlreadyExists, [NextStep::Park("already_exists"); 3]),
+            (O::AlreadyExecuted, [NextStep::Park("already_executed"); 3]),
+            (O::AlreadyRefunded, [NextStep::Park("already_refunded"); 3]),
             (
                 O::TxRefAlreadyUsed,
                 [
-                    Step::Reject,
-                    Step::Park("tx_ref_already_used"),
-                    Step::Park("tx_ref_already_used"),
+                    NextStep::Reject,
+                    NextStep::Park("tx_ref_already_used"),
+                    NextStep::Park("tx_ref_already_used"),
                 ],
             ),
             (
                 O::InvalidAmount,
                 [
-                    Step::Reject,
-                    Step::Park("invalid_amount"),
-                    Step::Park("invalid_amount"),
+                    NextStep::Reject,
+                    NextStep::Park("invalid_amount"),
+                    NextStep::Park("invalid_amount"),
                 ],
             ),
             (
                 O::InvalidCountryCode,
                 [
-                    Step::Reject,
-                    Step::Park("invalid_country_code"),
-                    Step::Park("invalid_country_code"),
+                    NextStep::Reject,
+                    NextStep::Park("invalid_country_code"),
+                    NextStep::Park("invalid_country_code"),
                 ],
             ),
             (
                 O::InvalidUser,
                 [
-                    Step::Reject,
-                    Step::Park("invalid_user"),
-                    Step::Park("invalid_user"),
+                    NextStep::Reject,
+                    NextStep::Park("invalid_user"),
+                    NextStep::Park("invalid_user"),
                 ],
             ),
             (
                 O::DailyLimitExceeded,
                 [
-                    Step::Reject,
-                    Step::Park("daily_limit_exceeded"),
-                    Step::Park("daily_limit_exceeded"),
+                    NextStep::Reject,
+                    NextStep::Park("daily_limit_exceeded"),
+                    NextStep::Park("daily_limit_exceeded"),
                 ],
             ),
-            (O::DepositorNotAllowed, [Step::Park("depositor_not_allowed"); 3]),
-            (O::Expired, [Step::Park("expired"); 3]),
-            (O::Unknown, [Step::Park("unknown"); 3]),
+            (
+                O::DepositorNotAllowed,
+                [NextStep::Park("depositor_not_allowed"); 3],
+            ),
+            (O::Expired, [NextStep::Park("expired"); 3]),
+            (O::Unknown, [NextStep::Park("unknown"); 3]),
         ];
         assert_eq!(table.map(|(outcome, _)| outcome), ItemOutcome::ALL);
         for (outcome, [submit, execute, refund]) in table {
             assert_eq!(
-                told(Submit, outcome, Record::Absent, 16),
+                step_after(Submit, outcome, EscrowRecord::Absent, 16),
                 submit,
                 "submit {outcome:?}"
             );
             assert_eq!(
-                told(Execute, outcome, pending, 16),
+                step_after(Execute, outcome, pending, 16),
                 execute,
                 "execute {outcome:?}"
             );
-            assert_eq!(told(Refund, outcome, pending, 16), refund, "refund {outcome:?}");
+            assert_eq!(
+                step_after(Refund, outcome, pending, 16),
+                refund,
+                "refund {outcome:?}"
+            );
         }
     }
 
@@ -331,22 +346,22 @@ mod tests {
                 IntentStatus::Refunded,
             ] {
                 assert_eq!(
-                    told(Submit, outcome, Record::Present(status), 1),
-                    Step::Done,
+                    step_after(Submit, outcome, EscrowRecord::Present(status), 1),
+                    NextStep::Done,
                     "{outcome:?}"
                 );
             }
             for command in [Execute, Refund] {
                 for status in [IntentStatus::Executed, IntentStatus::Refunded] {
                     assert_eq!(
-                        told(command, outcome, Record::Present(status), 1),
-                        Step::Done,
+                        step_after(command, outcome, EscrowRecord::Present(status), 1),
+                        NextStep::Done,
                         "{outcome:?}"
                     );
                 }
                 assert_eq!(
-                    told(command, outcome, Record::Absent, 1),
-                    Step::Again(Hold::Deposit),
+                    step_after(command, outcome, EscrowRecord::Absent, 1),
+                    NextStep::Retry(Blocker::MissingDeposit),
                     "{outcome:?}"
                 );
             }
@@ -357,14 +372,16 @@ mod tests {
     fn out_of_gas_halves_the_batch_until_a_single_item_is_parked() {
         let mut batch = 64;
         let mut sizes = Vec::new();
-        while let Step::Smaller(next) = told(Submit, ItemOutcome::OutOfGas, Record::Absent, batch) {
+        while let NextStep::ShrinkBatch(next) =
+            step_after(Submit, ItemOutcome::OutOfGas, EscrowRecord::Absent, batch)
+        {
             sizes.push(next);
             batch = next;
         }
         assert_eq!(sizes, [32, 16, 8, 4, 2, 1]);
         assert_eq!(
-            told(Submit, ItemOutcome::OutOfGas, Record::Absent, 1),
-            Step::Park("out_of_gas")
+            step_after(Submit, ItemOutcome::OutOfGas, EscrowRecord::Absent, 1),
+            NextStep::Park("out_of_gas")
         );
     }
 
@@ -372,32 +389,44 @@ mod tests {
     fn a_lost_nonce_retries_the_item_and_a_revert_halves_the_batch() {
         let facts = |ending, record| ItemFacts {
             command: Execute,
-            ending,
+            result: ending,
             record,
-            batch: 4,
+            batch_size: 4,
         };
-        let pending = Record::Present(IntentStatus::Pending);
-        assert_eq!(after(facts(Ending::Gone, pending)), Step::Again(Hold::Resend));
+        let pending = EscrowRecord::Present(IntentStatus::Pending);
         assert_eq!(
-            after(facts(Ending::Gone, Record::Absent)),
-            Step::Again(Hold::Deposit)
+            next_step(facts(ItemResult::NonceLost, pending)),
+            NextStep::Retry(Blocker::NonceLost)
         );
         assert_eq!(
-            after(facts(Ending::Gone, Record::Present(IntentStatus::Executed))),
-            Step::Done
+            next_step(facts(ItemResult::NonceLost, EscrowRecord::Absent)),
+            NextStep::Retry(Blocker::MissingDeposit)
         );
-        assert_eq!(after(facts(Ending::Reverted, pending)), Step::Smaller(2));
-        assert_eq!(after(facts(Ending::Silent, pending)), Step::Park("silent"));
+        assert_eq!(
+            next_step(facts(
+                ItemResult::NonceLost,
+                EscrowRecord::Present(IntentStatus::Executed)
+            )),
+            NextStep::Done
+        );
+        assert_eq!(
+            next_step(facts(ItemResult::Reverted, pending)),
+            NextStep::ShrinkBatch(2)
+        );
+        assert_eq!(
+            next_step(facts(ItemResult::NoEvent, pending)),
+            NextStep::Park("silent")
+        );
     }
 
     #[test]
     fn legs_and_escrow_records_map_to_each_other() {
         use IntentStatus::{Executed, Pending, Refunded};
-        for record in [Record::Absent]
+        for record in [EscrowRecord::Absent]
             .into_iter()
-            .chain([Pending, Executed, Refunded].map(Record::Present))
+            .chain([Pending, Executed, Refunded].map(EscrowRecord::Present))
         {
-            assert_eq!(leg_of(record).map(record_of), Some(record));
+            assert_eq!(leg_for_record(record).map(record_for_leg), Some(record));
         }
         for leg in ChainLeg::ALL {
             let expected = match leg.name() {
@@ -405,36 +434,39 @@ mod tests {
                 "queued" | "rejected" | "dropped" => "submitting",
                 same => same,
             };
-            assert_eq!(leg_of(record_of(leg)).map(ChainLeg::name), Some(expected));
+            assert_eq!(
+                leg_for_record(record_for_leg(leg)).map(ChainLeg::name),
+                Some(expected)
+            );
         }
     }
 
     #[test]
     fn each_command_is_eligible_at_its_own_legs() {
         use ChainLeg as L;
-        use Fit::{Close, Go, Undo, Wait};
+        use Eligibility::{AlreadyDone, Cancel, NotYet, Ready};
         let mined = Finality::Mined;
         // Columns: submit, submit after the window, execute, refund.
         let table = [
-            (L::Queued, [Go, Undo, Wait, Undo]),
-            (L::Submitting, [Go, Undo, Wait, Wait]),
-            (L::Escrowed, [Close, Close, Go, Go]),
-            (L::Executing, [Close, Close, Close, Wait]),
-            (L::Executed(mined), [Close; 4]),
-            (L::Executed(Finality::Final), [Close; 4]),
-            (L::Refunding, [Close; 4]),
-            (L::Refunded(mined), [Close; 4]),
-            (L::Refunded(Finality::Final), [Close; 4]),
-            (L::Rejected, [Close; 4]),
-            (L::Dropped, [Close; 4]),
+            (L::Queued, [Ready, Cancel, NotYet, Cancel]),
+            (L::Submitting, [Ready, Cancel, NotYet, NotYet]),
+            (L::Escrowed, [AlreadyDone, AlreadyDone, Ready, Ready]),
+            (L::Executing, [AlreadyDone, AlreadyDone, AlreadyDone, NotYet]),
+            (L::Executed(mined), [AlreadyDone; 4]),
+            (L::Executed(Finality::Final), [AlreadyDone; 4]),
+            (L::Refunding, [AlreadyDone; 4]),
+            (L::Refunded(mined), [AlreadyDone; 4]),
+            (L::Refunded(Finality::Final), [AlreadyDone; 4]),
+            (L::Rejected, [AlreadyDone; 4]),
+            (L::Dropped, [AlreadyDone; 4]),
         ];
         assert_eq!(table.map(|(leg, _)| leg), ChainLeg::ALL);
         for (leg, row) in table {
             let found = [
-                fits(Submit, leg, false),
-                fits(Submit, leg, true),
-                fits(Execute, leg, false),
-                fits(Refund, leg, false),
+                eligibility(Submit, leg, false),
+                eligibility(Submit, leg, true),
+                eligibility(Execute, leg, false),
+                eligibility(Refund, leg, false),
             ];
             assert_eq!(found, row, "{leg}");
         }
@@ -445,17 +477,22 @@ mod tests {
 
     #[test]
     fn breaker_results_are_exactly_those_that_open_a_breaker() {
-        let endings = ItemOutcome::ALL.into_iter().map(Ending::Told);
-        let more = [Ending::Reverted, Ending::Forbidden, Ending::Silent, Ending::Gone];
+        let endings = ItemOutcome::ALL.into_iter().map(ItemResult::Reported);
+        let more = [
+            ItemResult::Reverted,
+            ItemResult::Unauthorized,
+            ItemResult::NoEvent,
+            ItemResult::NonceLost,
+        ];
         for ending in endings.chain(more) {
-            let step = after(ItemFacts {
+            let step = next_step(ItemFacts {
                 command: WorkCommand::Submit,
-                ending,
-                record: Record::Absent,
-                batch: 2,
+                result: ending,
+                record: EscrowRecord::Absent,
+                batch_size: 2,
             });
-            let holds = step == Step::Again(Hold::Breaker(ending.name()));
-            assert_eq!(HOLDING.contains(&ending.name()), holds, "{ending:?}");
+            let holds = step == NextStep::Retry(Blocker::Breaker(ending.name()));
+            assert_eq!(BREAKER_RESULTS.contains(&ending.name()), holds, "{ending:?}");
         }
     }
 }

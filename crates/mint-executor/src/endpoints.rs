@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chain::{BlockHash, Standing};
+use chain::{BlockHash, EndpointStatus};
 use runtime::Stop;
 use storage::executor::blocks;
 
@@ -12,7 +12,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(5);
 
 pub async fn run(ctx: Context, stop: Stop) {
-    if ctx.chain.is_alone() {
+    if ctx.chain.has_one_endpoint() {
         return stop.requested().await;
     }
     let every = Duration::from_millis(ctx.policy.chain.block_time_ms).clamp(SHORTEST, LONGEST);
@@ -24,11 +24,14 @@ pub async fn run(ctx: Context, stop: Stop) {
 }
 
 /// Compares the endpoints once, at the last block that is final by depth.
-pub async fn look(ctx: &Context) -> Result<Vec<Standing>, WorkError> {
+pub async fn look(ctx: &Context) -> Result<Vec<EndpointStatus>, WorkError> {
     let depth = u32::try_from(ctx.policy.chain.confirmations).unwrap_or(u32::MAX);
     let recent = blocks::recent(&ctx.pool.get().await?, depth.saturating_add(1)).await?;
     let known = recent
         .last()
         .map(|block| (block.number, BlockHash::from_bytes(block.hash)));
-    Ok(ctx.chain.survey(ctx.policy.chain.chain_id, known).await)
+    Ok(ctx
+        .chain
+        .compare_endpoints(ctx.policy.chain.chain_id, known)
+        .await)
 }

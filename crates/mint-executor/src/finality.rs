@@ -1,13 +1,13 @@
 //! Which block is final, seen from a head: by depth, or by the chain's `finalized` tag.
 
-use chain::watch::Header;
+use chain::query::BlockHeader;
 use domain::policy::FinalityRule;
 use storage::executor::blocks;
 
 use crate::context::{Context, WorkError};
 
 /// The highest final block; `None` while there is none.
-pub async fn final_block(ctx: &Context, head: &Header) -> Result<Option<u64>, WorkError> {
+pub async fn final_block(ctx: &Context, head: &BlockHeader) -> Result<Option<u64>, WorkError> {
     match ctx.policy.chain.finality {
         FinalityRule::Confirmations => Ok(head.number.checked_sub(ctx.policy.chain.confirmations)),
         FinalityRule::FinalizedTag => by_tag(ctx, head).await,
@@ -15,7 +15,7 @@ pub async fn final_block(ctx: &Context, head: &Header) -> Result<Option<u64>, Wo
 }
 
 /// The tag counts only for a block that we ingested: any other block is on another chain.
-async fn by_tag(ctx: &Context, head: &Header) -> Result<Option<u64>, WorkError> {
+async fn by_tag(ctx: &Context, head: &BlockHeader) -> Result<Option<u64>, WorkError> {
     let Some(told) = ctx.chain.finalized_header().await? else {
         return Ok(None);
     };

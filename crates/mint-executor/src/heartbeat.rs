@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use chain::inspect::Standing;
+use chain::inspect::SignerStatus;
 use runtime::Stop;
 use storage::executor::attempts::{self, OpenAttempts};
-use storage::executor::heartbeat::{self, Beat};
+use storage::executor::heartbeat::{self, ExecutorHeartbeat};
 use storage::executor::items;
 use tokio::time::Instant;
 
-use crate::context::{Context, Problem, Seen};
-use crate::key::{self, Key};
+use crate::context::{Context, ExecutorProblem, NodeAnswer};
+use crate::key::{self, SignerHandle};
 use crate::observe;
 
 /// Balances are read once in this many heartbeats.
@@ -43,7 +43,7 @@ pub async fn run(ctx: Context, stop: Stop) {
 }
 
 /// Uses the follower's last answer. A standby asks its node itself, because nothing else tells it that its node is back.
-async fn see(ctx: &Context) -> Beat {
+async fn see(ctx: &Context) -> ExecutorHeartbeat {
     let last = *ctx.seen.borrow();
     let seen = match last.filter(|seen| seen.at.elapsed() < RECENT) {
         Some(seen) => Some(seen),
@@ -53,7 +53,7 @@ async fn see(ctx: &Context) -> Beat {
             }
         }),
     };
-    Beat {
+    ExecutorHeartbeat {
         rpc_connected: seen.is_some(),
         rpc_latency_ms: seen.and_then(|seen| u32::try_from(seen.latency.as_millis()).ok()),
         head: seen.map(|seen| seen.head),
@@ -63,18 +63,18 @@ async fn see(ctx: &Context) -> Beat {
 
 /// The gateway accepts nothing while it reads a problem here, so one that ends by itself is left out: a restart of the
 /// executor, or a node that is away, must not stop the gateway.
-fn told(problem: Option<&Problem>) -> Option<String> {
+fn told(problem: Option<&ExecutorProblem>) -> Option<String> {
     match problem? {
-        Problem::Unknown(_) => None,
-        Problem::Wrong(what) | Problem::OtherChain(what) => Some(what.clone()),
+        ExecutorProblem::NotChecked(_) => None,
+        ExecutorProblem::WrongDeployment(what) | ExecutorProblem::OtherChain(what) => Some(what.clone()),
     }
 }
 
-async fn ask(ctx: &Context) -> Option<Seen> {
+async fn ask(ctx: &Context) -> Option<NodeAnswer> {
     let started = Instant::now();
     let answer = tokio::time::timeout(PATIENCE, ctx.chain.latest_header()).await;
     let head = answer.ok()?.ok()?.number;
-    Some(Seen {
+    Some(NodeAnswer {
         at: Instant::now(),
         latency: started.elapsed(),
         head,
@@ -84,14 +84,14 @@ async fn ask(ctx: &Context) -> Option<Seen> {
 /// Sets the gauges of balances, nonce gaps and backlog, and opens a signer's breaker before a command fails.
 async fn measure(ctx: &Context) {
     if let Some(deployment) = ctx.breakers.deployment() {
-        match ctx.chain.condition(&deployment).await {
+        match ctx.chain.escrow_status(&deployment).await {
             Ok(condition) => observe::condition(&condition),
             Err(error) => tracing::debug!(error = %runtime::chain(&error), "the condition cannot be read"),
         }
     }
     for key in &ctx.keys {
-        match ctx.chain.standing(&key.address()).await {
-            Ok(standing) => foresee(ctx, key, &standing),
+        match ctx.chain.signer_status(&key.address()).await {
+            Ok(status) => foresee(ctx, key, &status),
             Err(error) => {
                 tracing::debug!(error = %runtime::chain(&error), "a signer's standing cannot be read");
             }
@@ -114,9 +114,9 @@ async fn measure(ctx: &Context) {
     }
 }
 
-fn foresee(ctx: &Context, key: &Key, standing: &Standing) {
-    observe::signer_balance(&key.address(), standing.balance, ctx.tuning.min_signer_balance);
-    if let Err(why) = key::judge(standing, ctx.tuning.min_signer_balance) {
+fn foresee(ctx: &Context, key: &SignerHandle, status: &SignerStatus) {
+    observe::signer_balance(&key.address(), status.balance, ctx.tuning.min_signer_balance);
+    if let Err(why) = key::judge(status, ctx.tuning.min_signer_balance) {
         key.breaker.trip(&why);
     }
 }
@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn only_a_problem_that_needs_a_person_is_published() {
         assert_eq!(told(None), None);
-        assert_eq!(told(Some(&Problem::Unknown("no answer".into()))), None);
-        let wrong = Problem::Wrong("the treasury is another".into());
+        assert_eq!(told(Some(&ExecutorProblem::NotChecked("no answer".into()))), None);
+        let wrong = ExecutorProblem::WrongDeployment("the treasury is another".into());
         assert_eq!(told(Some(&wrong)).as_deref(), Some("the treasury is another"));
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chain::inspect::Standing;
-use chain::transaction::{SignedTransaction, Transaction};
+use chain::inspect::SignerStatus;
+use chain::transaction::{EvmTransaction, SignedTransaction};
 use chain::{Signer, SignerError};
 use domain::address::Address;
 use runtime::breaker::Breaker;
@@ -21,9 +21,9 @@ use crate::{observe, window};
 
 /// Work of a signer that waits because its fee would exceed the cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TooDearFor {
+pub enum FeeCapWait {
     /// The lowest nonce that is not mined, or a missing one: its fee may not rise further.
-    Line,
+    LowestNonce,
     /// Items of a command that are not signed yet.
     Batch(WorkCommand),
 }
@@ -31,7 +31,7 @@ pub enum TooDearFor {
 /// The digest with which a probe tests whether an unresponsive signer signs again.
 const PROBE: [u8; 32] = *b"FiatRails: does this signer sign";
 
-pub struct Key {
+pub struct SignerHandle {
     signer: Arc<dyn Signer>,
     /// `None` while another executor holds the lease.
     pub lease: watch::Sender<Option<Lease>>,
@@ -50,12 +50,12 @@ pub struct Key {
     /// Nonces below it were mined at the last head at which the node was asked; 0 while it is not asked.
     used: AtomicU64,
     /// Its work that waits for lower fees.
-    too_dear: Mutex<HashSet<TooDearFor>>,
+    too_dear: Mutex<HashSet<FeeCapWait>>,
     /// Wakes its submitter, because an item may be ready.
     pub work: Notify,
 }
 
-impl Key {
+impl SignerHandle {
     pub fn new(signer: Arc<dyn Signer>) -> Self {
         let address = signer.address();
         Self {
@@ -82,7 +82,7 @@ impl Key {
     }
 
     /// Signs, and records whether the signer responds.
-    pub async fn sign(&self, transaction: &Transaction) -> Result<SignedTransaction, SignerError> {
+    pub async fn sign(&self, transaction: &EvmTransaction) -> Result<SignedTransaction, SignerError> {
         let signed = transaction.sign(self.signer.as_ref()).await;
         self.note(signed.as_ref().err());
         signed
@@ -159,7 +159,7 @@ impl Key {
     }
 
     /// Records whether that work waits for lower fees and sets the metric; true when it changed.
-    pub fn too_dear_for(&self, what: TooDearFor, is: bool) -> bool {
+    pub fn too_dear_for(&self, what: FeeCapWait, is: bool) -> bool {
         let mut all = self.too_dear.lock().unwrap_or_else(PoisonError::into_inner);
         let news = if is { all.insert(what) } else { all.remove(&what) };
         if news {
@@ -177,14 +177,14 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for SignerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({})", self.address())
     }
 }
 
 /// Whether a signer can send anything now. Pure.
-pub fn judge(now: &Standing, min_gas: u128) -> Result<(), String> {
+pub fn judge(now: &SignerStatus, min_gas: u128) -> Result<(), String> {
     if now.balance < min_gas {
         return Err("the signer has too little gas".to_owned());
     }
@@ -195,7 +195,7 @@ pub fn judge(now: &Standing, min_gas: u128) -> Result<(), String> {
 }
 
 /// Whether its allowance covers a mint now. Pure.
-pub fn judge_ration(now: &Standing, needed: u128) -> Result<(), String> {
+pub fn judge_ration(now: &SignerStatus, needed: u128) -> Result<(), String> {
     if now.mint_available < needed.max(1) {
         return Err("the hourly mint limit is used up".to_owned());
     }
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_signer_needs_gas_and_role_to_sign_and_an_allowance_to_mint() {
-        let well = Standing {
+        let well = SignerStatus {
             balance: 10,
             may_execute: true,
             mint_available: 50,
@@ -218,31 +218,31 @@ mod tests {
         // Columns: signs at all, mints.
         let table = [
             (well, [true, true]),
-            (Standing { balance: 9, ..well }, [false, true]),
+            (SignerStatus { balance: 9, ..well }, [false, true]),
             (
-                Standing {
+                SignerStatus {
                     may_execute: false,
                     ..well
                 },
                 [false, true],
             ),
             (
-                Standing {
+                SignerStatus {
                     mint_available: 49,
                     ..well
                 },
                 [true, false],
             ),
         ];
-        for (standing, expected) in table {
-            let found = [judge(&standing, 10).is_ok(), judge_ration(&standing, 50).is_ok()];
-            assert_eq!(found, expected, "{standing:?}");
+        for (status, expected) in table {
+            let found = [judge(&status, 10).is_ok(), judge_ration(&status, 50).is_ok()];
+            assert_eq!(found, expected, "{status:?}");
         }
     }
 
     #[test]
     fn a_write_refused_under_an_old_lease_drops_no_newer_lease() {
-        let key = Key::new(Arc::new(
+        let key = SignerHandle::new(Arc::new(
             LocalKey::from_hex(&"11".repeat(32).into()).expect("a key"),
         ));
         let old = Lease {

@@ -10,14 +10,14 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::context::{Context, WorkError};
-use crate::key::Key;
+use crate::key::SignerHandle;
 use crate::observe;
 
 /// A follower yields after it ingested nothing for this many lease periods while another executor saw later blocks.
 const STANDS_STILL: u32 = 3;
 
 /// Acquires, renews and finally releases the lease of a signer, which works only while the lease is held.
-pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
+pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
     observe::lease_missing(&key.address());
     let keep = || keep(&ctx, &key, Instant::now());
     hold(&ctx, &stop, keep, || key.lost_lease()).await;
@@ -31,7 +31,7 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
 
 /// The same for the follower's lease.
 pub async fn follow(ctx: Context, stop: Stop) {
-    let turn = Mutex::new(Turn::new(Instant::now()));
+    let turn = Mutex::new(FollowerTenure::new(Instant::now()));
     let keep = async || keep_following(&ctx, &mut *turn.lock().await, Instant::now()).await;
     hold(&ctx, &stop, keep, || ctx.lost_following()).await;
     let Some(lease) = ctx.following_now() else { return };
@@ -76,7 +76,7 @@ where
 
 /// A token that is gone or hangs here may sign for another executor. So a signer without a signature for a whole lease
 /// period loses its lease, and acquires it again only after it signed (its breaker probes for that).
-pub async fn keep(ctx: &Context, key: &Key, now: Instant) -> Result<(), WorkError> {
+pub async fn keep(ctx: &Context, key: &SignerHandle, now: Instant) -> Result<(), WorkError> {
     let mute = key.mute_for(now);
     if let Some(lease) = key.lease_now() {
         let client = ctx.pool.get().await?;
@@ -106,7 +106,7 @@ pub async fn keep(ctx: &Context, key: &Key, now: Instant) -> Result<(), WorkErro
 
 /// The follower's progress since it acquired its lease.
 #[derive(Debug)]
-pub struct Turn {
+pub struct FollowerTenure {
     /// The last ingested block, and since when it is the last.
     tip: Option<u64>,
     since: Instant,
@@ -114,7 +114,7 @@ pub struct Turn {
     aside: Instant,
 }
 
-impl Turn {
+impl FollowerTenure {
     pub fn new(now: Instant) -> Self {
         Self {
             tip: None,
@@ -134,7 +134,7 @@ impl Turn {
 
 /// A dead or frozen node must not stop every signer: when another executor's node advances and ours does not, the
 /// follower yields its lease.
-pub async fn keep_following(ctx: &Context, turn: &mut Turn, now: Instant) -> Result<(), WorkError> {
+pub async fn keep_following(ctx: &Context, turn: &mut FollowerTenure, now: Instant) -> Result<(), WorkError> {
     let (client, hold) = (ctx.pool.get().await?, ctx.tuning.lease);
     if let Some(lease) = ctx.following_now() {
         let tip = blocks::recent(&client, 1).await?.pop().map(|tip| tip.number);
@@ -145,7 +145,7 @@ pub async fn keep_following(ctx: &Context, turn: &mut Turn, now: Instant) -> Res
                 tip,
                 "our node is stalled and another executor's is not: this executor stops following the chain for now"
             );
-            *turn = Turn::new(now + hold);
+            *turn = FollowerTenure::new(now + hold);
             follower::release(&client, &lease).await?;
             ctx.lost_following();
             return Ok(());
@@ -163,7 +163,7 @@ pub async fn keep_following(ctx: &Context, turn: &mut Turn, now: Instant) -> Res
             fencing_token = lease.fencing_token,
             "this executor follows the chain"
         );
-        *turn = Turn::new(now);
+        *turn = FollowerTenure::new(now);
         ctx.following.send_replace(Some(lease));
     }
     Ok(())
@@ -171,13 +171,13 @@ pub async fn keep_following(ctx: &Context, turn: &mut Turn, now: Instant) -> Res
 
 /// Acquires the lease if it is free. The next nonce becomes the greater of the row's and the chain's count: the row may
 /// be missing, or come from a backup that is older than mined transactions.
-pub async fn acquire(ctx: &Context, key: &Key) -> Result<Option<Lease>, WorkError> {
+pub async fn acquire(ctx: &Context, key: &SignerHandle) -> Result<Option<Lease>, WorkError> {
     let signer = key.bytes();
     // A standby sends its node no request until the lease is free.
     if signers::is_taken(&ctx.pool.get().await?, &signer, ctx.instance).await? {
         return Ok(None);
     }
-    let counted = ctx.chain.nonce(&key.address(), chain::At::Latest).await?;
+    let counted = ctx.chain.nonce(&key.address(), chain::BlockRef::Latest).await?;
     let mut client = ctx.pool.get().await?;
     signers::ensure(&client, &signer, counted).await?;
     let tx = client.begin().await?;

@@ -4,9 +4,9 @@ mod spans;
 
 use std::time::Duration;
 
-use chain::fees::TooDear;
-use chain::inspect::Condition;
-use chain::watch::Header;
+use chain::fees::FeeAboveCap;
+use chain::inspect::EscrowStatus;
+use chain::query::BlockHeader;
 use chain::{ItemOutcome, SendOutcome, TxHash};
 use domain::address::Address;
 use domain::ids::{IntentId, MessageId};
@@ -15,15 +15,15 @@ use meter::{Counter, Gauge, Histogram, Label, label, named};
 use runtime::telemetry;
 use storage::StorageError;
 use storage::executor::attempts::OpenAttempts;
-use storage::executor::heartbeat::Beat;
+use storage::executor::heartbeat::ExecutorHeartbeat;
 use storage::executor::items::{ItemRow, WorkCommand};
 use storage::executor::signers::Lease;
 use tracing::Span;
 
 use crate::context::WorkError;
-use crate::decide::Ending;
-use crate::story::Story;
-use crate::submit::{Advice, Refusal};
+use crate::decide::ItemResult;
+use crate::story::ItemTiming;
+use crate::submit::{SimulatedRefusal, SimulationResult};
 use crate::verify::queue_of;
 
 pub use spans::{collecting, signing, telling};
@@ -181,10 +181,13 @@ pub fn signed_in_vain(command: WorkCommand) {
 }
 
 /// `results` has one entry per item of a batch.
-pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Advice>) {
+pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a SimulationResult>) {
     let mut result = "clean";
     for advice in heard {
-        let Advice::Keep(Refusal::Settle { ending, .. } | Refusal::Wait(ending)) = advice else {
+        let SimulationResult::Withhold(
+            SimulatedRefusal::Settle { ending, .. } | SimulatedRefusal::RetryLater(ending),
+        ) = advice
+        else {
             continue;
         };
         result = "refused";
@@ -209,12 +212,12 @@ pub fn fee_capped(signer: &Address, is: bool) {
 }
 
 /// The fee may not rise further: the attempt waits until the base fee falls.
-pub fn stuck_at_cap(nonce: u64, too_dear: &TooDear) {
+pub fn stuck_at_cap(nonce: u64, too_dear: &FeeAboveCap) {
     tracing::error!(nonce, error = %too_dear, "stuck at the fee cap");
 }
 
 /// Nothing is signed for these items, which wait in their rows.
-pub fn too_dear(command: WorkCommand, too_dear: &TooDear) {
+pub fn too_dear(command: WorkCommand, too_dear: &FeeAboveCap) {
     tracing::error!(command = command.name(), error = %too_dear, "work waits for lower fees");
 }
 
@@ -239,17 +242,17 @@ pub fn sent(hash: TxHash, outcome: &SendOutcome) {
 
 /// An item whose block was ingested and committed.
 #[derive(Debug)]
-pub struct Settled {
+pub struct SettledItem {
     pub command: WorkCommand,
-    pub ending: Ending,
+    pub ending: ItemResult,
     pub intent_id: IntentId,
     pub message_id: MessageId,
     pub tx_hash: TxHash,
     pub block: u64,
-    pub story: Option<Story>,
+    pub story: Option<ItemTiming>,
 }
 
-pub fn settled(item: &Settled) {
+pub fn settled(item: &SettledItem) {
     let (command, ending) = (item.command.name(), item.ending.name());
     SETTLED.one([command, ending]);
     if item.command == WorkCommand::Execute {
@@ -269,7 +272,7 @@ pub fn settled(item: &Settled) {
     );
     telemetry::continue_trace(&span, story.and_then(|story| story.traceparent.as_deref()));
     span.in_scope(|| {
-        if item.ending != Ending::Told(ItemOutcome::Done) {
+        if item.ending != ItemResult::Reported(ItemOutcome::Done) {
             tracing::info!("item not done");
             return;
         }
@@ -281,11 +284,11 @@ pub fn settled(item: &Settled) {
 }
 
 /// Counts the compliance check of a mint.
-pub fn compliance(ending: Ending) {
+pub fn compliance(ending: ItemResult) {
     let result = match ending {
-        Ending::Told(ItemOutcome::Done) => "compliant",
-        Ending::Told(ItemOutcome::NotCompliant) => "not_compliant",
-        Ending::Told(ItemOutcome::CompliancePaused) => "paused",
+        ItemResult::Reported(ItemOutcome::Done) => "compliant",
+        ItemResult::Reported(ItemOutcome::NotCompliant) => "not_compliant",
+        ItemResult::Reported(ItemOutcome::CompliancePaused) => "paused",
         _ => return,
     };
     COMPLIANCE.one([result]);
@@ -310,7 +313,7 @@ pub fn outcome(outcome: Outcome) {
 }
 
 /// `seen_after` is the time from the block's timestamp to now, by our clock.
-pub fn block(header: &Header, seen_after: f64) {
+pub fn block(header: &BlockHeader, seen_after: f64) {
     HEAD.set([], float(header.number));
     HEAD_TIME.set([], float(header.timestamp));
     BLOCK_SEEN.record([], seen_after.max(0.0));
@@ -374,11 +377,11 @@ pub fn round_failed(what: &'static str, error: &WorkError) {
     }
 }
 
-pub fn beat(beat: &Beat) {
+pub fn beat(beat: &ExecutorHeartbeat) {
     RPC_CONNECTED.set([], if beat.rpc_connected { 1.0 } else { 0.0 });
 }
 
-pub fn condition(now: &Condition) {
+pub fn condition(now: &EscrowStatus) {
     const UNIT: u128 = 1_000_000_000_000_000_000;
     let whole = now.treasury_balance.min(now.treasury_allowance) / UNIT;
     TREASURY.set([], float(u64::try_from(whole).unwrap_or(u64::MAX)));

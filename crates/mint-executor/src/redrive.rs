@@ -10,7 +10,7 @@ use storage::executor::legs::LegRow;
 use storage::executor::redrive;
 
 use crate::context::{Context, WorkError};
-use crate::undo::{self, Wanted};
+use crate::undo::{self, CancelRequest};
 use crate::{observe, outcome};
 
 const BATCH: u32 = 200;
@@ -68,6 +68,6 @@ pub async fn end_stranded(ctx: &Context) -> Result<(), WorkError> {
     if stranded.is_empty() {
         return Ok(());
     }
-    let wanted: Vec<Wanted> = stranded.into_iter().map(|id| (None, id)).collect();
+    let wanted: Vec<CancelRequest> = stranded.into_iter().map(|id| (None, id)).collect();
     undo::run(ctx, &lease, &wanted).await
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::fees::{FeePolicy, USUAL_CEILING};
+use chain::fees::{DEFAULT_TX_FEE_CAP, FeePolicy};
 use chain::signer::pkcs11::{Token, TokenConfig};
 use chain::{LocalKey, RpcConfig, Signer};
 use domain::address::Address;
 use runtime::{Environment, SettingError, Settings};
 use secrecy::ExposeSecret;
 
-use crate::batch::Bounds;
+use crate::batch::BatchLimits;
 
 const GWEI: u128 = 1_000_000_000;
 
@@ -22,7 +22,7 @@ const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(3);
 /// Figures an operator may turn; the defaults suit one-second blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    pub bounds: Bounds,
+    pub bounds: BatchLimits,
     pub fees: FeePolicy,
     /// Wait for company before the first batch of a command.
     pub linger: Duration,
@@ -43,14 +43,14 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            bounds: Bounds {
+            bounds: BatchLimits {
                 max_items: 64,
                 max_gas: 16_000_000,
             },
             fees: FeePolicy {
-                cap: 500 * GWEI,
-                priority: GWEI,
-                ceiling: USUAL_CEILING,
+                max_fee_per_gas: 500 * GWEI,
+                priority_fee_per_gas: GWEI,
+                tx_fee_cap: DEFAULT_TX_FEE_CAP,
             },
             linger: Duration::from_millis(4),
             spacing: Duration::from_millis(75),
@@ -157,15 +157,15 @@ fn tuning(environment: &Environment) -> Result<Tuning, SettingError> {
             .map(|found| found.map_or(default, |value| u128::from(value) * GWEI))
     };
     Ok(Tuning {
-        bounds: Bounds {
+        bounds: BatchLimits {
             max_items: environment.parsed_or("EXECUTOR_MAX_BATCH", base.bounds.max_items)?,
             max_gas: environment.parsed_or("EXECUTOR_MAX_BATCH_GAS", base.bounds.max_gas)?,
         },
         fees: FeePolicy {
-            cap: gwei("EXECUTOR_FEE_CAP_GWEI", base.fees.cap)?,
-            priority: gwei("EXECUTOR_PRIORITY_FEE_GWEI", base.fees.priority)?,
+            max_fee_per_gas: gwei("EXECUTOR_FEE_CAP_GWEI", base.fees.max_fee_per_gas)?,
+            priority_fee_per_gas: gwei("EXECUTOR_PRIORITY_FEE_GWEI", base.fees.priority_fee_per_gas)?,
             // No node takes more than its own (`--rpc.txfeecap` of geth and reth); a higher one here needs it raised there.
-            ceiling: environment.parsed_or("EXECUTOR_TRANSACTION_CEILING_WEI", base.fees.ceiling)?,
+            tx_fee_cap: environment.parsed_or("EXECUTOR_TRANSACTION_CEILING_WEI", base.fees.tx_fee_cap)?,
         },
         linger: millis("EXECUTOR_LINGER_MS", base.linger)?,
         spacing: millis("EXECUTOR_SPACING_MS", base.spacing)?,

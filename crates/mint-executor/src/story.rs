@@ -14,7 +14,7 @@ use crate::observe::Stage;
 use crate::verify::queue_of;
 
 #[derive(Clone, Debug)]
-pub struct Story {
+pub struct ItemTiming {
     pub tx_ref: TxRef,
     pub traceparent: Option<String>,
     /// The stage that ends when the item is mined, and how long it took.
@@ -22,11 +22,11 @@ pub struct Story {
 }
 
 /// `None` when the envelope does not open any more.
-pub fn of(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Option<Story> {
+pub fn of(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Option<ItemTiming> {
     read(opener, item, now).ok()
 }
 
-fn read(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Result<Story, OpenError> {
+fn read(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Result<ItemTiming, OpenError> {
     let opened = opener.open(queue_of(item.command), &item.envelope)?;
     let since = |began: Option<OffsetDateTime>| Duration::try_from(now - began?).ok();
     let (tx_ref, stage) = match item.command {
@@ -45,7 +45,7 @@ fn read(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Result<Story, O
         }
         WorkCommand::Refund => (opened.body::<MintRefund>()?.intent.tx_ref, None),
     };
-    Ok(Story {
+    Ok(ItemTiming {
         tx_ref,
         traceparent: opened.hints().traceparent.clone(),
         stage,

@@ -22,10 +22,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::build::build;
-pub use self::rehearsal::{Advice, Refusal, Rehearsal, rehearse};
+pub use self::rehearsal::{SimulatedRefusal, Simulation, SimulationResult, rehearse};
 
 use crate::context::{Context, WorkError};
-use crate::key::{Key, TooDearFor};
+use crate::key::{FeeCapWait, SignerHandle};
 use crate::{observe, undo};
 
 const TICK: Duration = Duration::from_millis(250);
@@ -34,7 +34,7 @@ const SETTLED_AT_ONCE: u32 = 8;
 
 /// The result of one batch.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Built {
+pub enum BatchResult {
     /// No item was eligible.
     Nothing,
     /// Items were settled without an attempt; there may be more.
@@ -49,8 +49,8 @@ pub enum Built {
 }
 
 /// Builds and sends the batches of one signer until the stop.
-pub async fn run(ctx: Context, key: Arc<Key>, halts: Arc<Halts>, stop: Stop) {
-    let mut lanes = WorkCommand::ALL.map(|command| Lane::new(&ctx, &key, command, &halts));
+pub async fn run(ctx: Context, key: Arc<SignerHandle>, halts: Arc<Halts>, stop: Stop) {
+    let mut lanes = WorkCommand::ALL.map(|command| CommandQueue::new(&ctx, &key, command, &halts));
     let mut due = None;
     while !stop.is_requested() {
         let tick = due
@@ -83,15 +83,15 @@ fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 
 /// The batches of one command by one signer.
 #[derive(Debug)]
-pub struct Lane {
-    key: Arc<Key>,
+pub struct CommandQueue {
+    key: Arc<SignerHandle>,
     command: WorkCommand,
     gate: watch::Receiver<bool>,
     last: Option<Instant>,
 }
 
-impl Lane {
-    pub fn new(ctx: &Context, key: &Arc<Key>, command: WorkCommand, halts: &Halts) -> Self {
+impl CommandQueue {
+    pub fn new(ctx: &Context, key: &Arc<SignerHandle>, command: WorkCommand, halts: &Halts) -> Self {
         Self {
             key: key.clone(),
             command,
@@ -103,9 +103,9 @@ impl Lane {
     /// Sends every ready batch; returns the time before which nothing more can be ready.
     pub async fn work(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
         let worked = self.batches(ctx).await;
-        let what = TooDearFor::Batch(self.command);
+        let what = FeeCapWait::Batch(self.command);
         match worked {
-            Err(WorkError::TooDear(too_dear)) => {
+            Err(WorkError::FeeAboveCap(too_dear)) => {
                 if self.key.too_dear_for(what, true) {
                     observe::too_dear(self.command, &too_dear);
                 }
@@ -138,13 +138,13 @@ impl Lane {
                 return Ok(None);
             };
             match round(ctx, &self.key, &lease, self.command).await {
-                Ok(Built::Attempt { full, .. }) => self.last = (!full).then(Instant::now),
+                Ok(BatchResult::Attempt { full, .. }) => self.last = (!full).then(Instant::now),
                 // Let the other commands have their turn; this one continues after them.
-                Ok(Built::Settled) if settled == SETTLED_AT_ONCE => {
+                Ok(BatchResult::Settled) if settled == SETTLED_AT_ONCE => {
                     return Ok(Some(Instant::now()));
                 }
-                Ok(Built::Settled) => settled += 1,
-                Ok(Built::Nothing) => return Ok(None),
+                Ok(BatchResult::Settled) => settled += 1,
+                Ok(BatchResult::Nothing) => return Ok(None),
                 Err(error) => {
                     if matches!(error, WorkError::NoLease) {
                         self.key.lost(&lease);
@@ -159,24 +159,24 @@ impl Lane {
 /// Simulates, builds, commits and broadcasts one batch of a command.
 pub async fn round(
     ctx: &Context,
-    key: &Key,
+    key: &SignerHandle,
     lease: &Lease,
     command: WorkCommand,
-) -> Result<Built, WorkError> {
+) -> Result<BatchResult, WorkError> {
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
     let Some(rehearsal) = rehearse(ctx, (key, lease), command, &head).await? else {
-        return Ok(Built::Nothing);
+        return Ok(BatchResult::Nothing);
     };
     let (built, rest) = build(ctx, (key, lease), command, (&head, &rehearsal)).await?;
-    if let Built::Attempt { id, signed, .. } = &built {
+    if let BatchResult::Attempt { id, signed, .. } = &built {
         broadcast(ctx, *id, (&lease.signer, signed)).await;
     }
     if rest.is_empty() {
         return Ok(built);
     }
     undo::run(ctx, lease, &rest).await?;
-    Ok(if built == Built::Nothing {
-        Built::Settled
+    Ok(if built == BatchResult::Nothing {
+        BatchResult::Settled
     } else {
         built
     })

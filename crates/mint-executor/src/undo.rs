@@ -2,31 +2,31 @@
 
 use std::time::Duration;
 
-use chain::At;
+use chain::BlockRef;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg};
 use messaging::wire::Outcome;
 use storage::executor::items::{ItemChange, ItemState};
-use storage::executor::legs::{Because, LegRow};
+use storage::executor::legs::{LegRow, TransitionReason};
 use storage::executor::signers::Lease;
 use storage::executor::{attempts, items, legs, signers};
 
 use crate::context::{Context, WorkError};
-use crate::decide::{Record, leg_of};
+use crate::decide::{EscrowRecord, leg_for_record};
 use crate::outcome;
 
 /// Delay of an item whose attempts are not final.
 const RACE_WAIT: Duration = Duration::from_secs(1);
 
 /// An intent to cancel, with the item that asks for it, if there is one.
-pub type Wanted = (Option<MessageId>, IntentId);
+pub type CancelRequest = (Option<MessageId>, IntentId);
 
 /// Reads the records on chain, then updates items and legs in one transaction.
-pub async fn run(ctx: &Context, lease: &Lease, wanted: &[Wanted]) -> Result<(), WorkError> {
+pub async fn run(ctx: &Context, lease: &Lease, wanted: &[CancelRequest]) -> Result<(), WorkError> {
     let ids: Vec<IntentId> = wanted.iter().map(|(_, id)| *id).collect();
     // Read at the ingested block: an endpoint without that block cannot prove that a record is absent.
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
-    let records = ctx.chain.intents(&ids, At::Block(head.hash)).await?;
+    let records = ctx.chain.intents(&ids, BlockRef::Hash(head.hash)).await?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
@@ -40,8 +40,8 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[Wanted]) -> Result<(), 
             continue;
         };
         let record = match records.get(index).and_then(Option::as_ref) {
-            Some(found) => Record::Present(found.status),
-            None => Record::Absent,
+            Some(found) => EscrowRecord::Present(found.status),
+            None => EscrowRecord::Absent,
         };
         // An intent with an attempt that may still be mined, or mined again after a fork, is not cancelled.
         if in_race.contains(id) {
@@ -71,17 +71,17 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[Wanted]) -> Result<(), 
 /// True when the item is done; a refund of an intent that turns out to be escrowed stays.
 fn settle(
     leg: &mut LegRow,
-    record: Record,
+    record: EscrowRecord,
     message_id: Option<MessageId>,
     block: u64,
 ) -> Result<bool, WorkError> {
-    let because = |why| Because {
+    let because = |why| TransitionReason {
         why,
         tx_hash: None,
         message_id,
     };
-    if let Record::Present(_) = record {
-        let there = leg_of(record).unwrap_or(leg.leg);
+    if let EscrowRecord::Present(_) = record {
+        let there = leg_for_record(record).unwrap_or(leg.leg);
         leg.block_number = Some(block);
         leg.advance(there, Cause::ChainFact, because("found on chain"))?;
         return Ok(false);

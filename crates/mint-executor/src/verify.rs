@@ -11,15 +11,15 @@ use storage::executor::items::{ItemRow, WorkCommand};
 
 /// A command whose seal, evidence and deployment were verified just now.
 #[derive(Clone, Debug)]
-pub struct Verified {
+pub struct VerifiedCommand {
     pub intent: Preimage,
-    pub order: Order,
+    pub details: CommandDetails,
     /// W3C trace context of the command, which is not verified.
     pub traceparent: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum CommandDetails {
     /// Unix seconds at which the gateway accepted the request.
     Submit {
         accepted_at: i64,
@@ -32,7 +32,7 @@ pub enum Order {
 
 /// Why no call may be built from an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum Ineligible {
     /// A key is not mounted here (yet): the item waits and uses up no attempt.
     Wait(String),
     Park {
@@ -41,7 +41,7 @@ pub enum Unfit {
     },
 }
 
-impl Unfit {
+impl Ineligible {
     fn park(class: &'static str, text: impl Into<String>) -> Self {
         Self::Park {
             class,
@@ -69,10 +69,10 @@ pub struct Verifier {
 
 impl Verifier {
     /// Opens the stored envelope and checks everything that a call requires.
-    pub fn verify(&self, item: &ItemRow) -> Result<Verified, Unfit> {
+    pub fn verify(&self, item: &ItemRow) -> Result<VerifiedCommand, Ineligible> {
         let opened = self.opener.open(queue_of(item.command), &item.envelope)?;
         if opened.message_id() != item.message_id {
-            return Err(Unfit::park(
+            return Err(Ineligible::park(
                 "row_tampered",
                 "the row's message id is not the sealed one",
             ));
@@ -82,36 +82,36 @@ impl Verifier {
             WorkCommand::Submit => {
                 let body: MintSubmit = opened.body()?;
                 let accepted_at = body.accepted_at;
-                (body.intent, Order::Submit { accepted_at })
+                (body.intent, CommandDetails::Submit { accepted_at })
             }
             WorkCommand::Execute => {
                 let body: MintExecute = opened.body()?;
                 body.report.pays_for(&body.intent, &self.keys.current().mpesa)?;
-                (body.intent, Order::Execute)
+                (body.intent, CommandDetails::Execute)
             }
             WorkCommand::Refund => {
                 let body: MintRefund = opened.body()?;
-                (body.intent, Order::Refund { reason: body.reason })
+                (body.intent, CommandDetails::Refund { reason: body.reason })
             }
         };
         if intent.intent_id() != item.intent_id {
-            return Err(Unfit::park(
+            return Err(Ineligible::park(
                 "row_tampered",
                 "the row's intent id is not the sealed one",
             ));
         }
-        self.is_ours(&intent)?;
-        Ok(Verified {
+        self.check_deployment(&intent)?;
+        Ok(VerifiedCommand {
             intent,
-            order,
+            details: order,
             traceparent,
         })
     }
 
     /// Checks that the intent names this chain and this escrow.
-    pub fn is_ours(&self, intent: &Preimage) -> Result<(), Unfit> {
+    pub fn check_deployment(&self, intent: &Preimage) -> Result<(), Ineligible> {
         if intent.chain_id != self.chain_id || intent.escrow != self.escrow {
-            return Err(Unfit::park(
+            return Err(Ineligible::park(
                 "other_deployment",
                 "the intent names another chain or escrow",
             ));
@@ -120,7 +120,7 @@ impl Verifier {
     }
 }
 
-impl From<OpenError> for Unfit {
+impl From<OpenError> for Ineligible {
     fn from(error: OpenError) -> Self {
         let text = error.to_string();
         match error {
@@ -131,7 +131,7 @@ impl From<OpenError> for Unfit {
     }
 }
 
-impl From<EvidenceError> for Unfit {
+impl From<EvidenceError> for Ineligible {
     fn from(error: EvidenceError) -> Self {
         let text = error.to_string();
         match error {

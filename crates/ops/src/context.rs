@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use chain::{Chain, RpcConfig};
+use chain::{ChainClient, RpcConfig};
 use domain::address::Address;
 use domain::clock::{Clock, IdSource, System};
 use domain::policy::Policy;
@@ -76,16 +76,16 @@ impl Context {
     }
 
     /// The chain, seen from the contract at `about`.
-    pub fn chain(&self, about: Address) -> Result<Chain> {
+    pub fn chain(&self, about: Address) -> Result<ChainClient> {
         let urls = match self.environment.rpc_urls() {
             Ok(urls) => urls,
             Err(missing) => vec![self.environment.secret("RPC_URL")?.ok_or(missing)?],
         };
-        Ok(Chain::new(&RpcConfig::new(urls, RPC_TIMEOUT), about)?)
+        Ok(ChainClient::new(&RpcConfig::new(urls, RPC_TIMEOUT), about)?)
     }
 
     /// Refuses another chain than the one that CHAIN_ID names, if it is set.
-    pub async fn check_chain_id(&self, chain: &Chain) -> Result<()> {
+    pub async fn check_chain_id(&self, chain: &ChainClient) -> Result<()> {
         let (wanted, found) = (
             self.environment.parsed::<u64>("CHAIN_ID")?,
             chain.chain_id().await?,

@@ -26,11 +26,11 @@ use crate::convert::from_h160;
 /// The object identifier of secp256k1, 1.3.132.0.10, in DER.
 const SECP256K1: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
 /// An uncompressed point, and the DER header of the octet string around it.
-const POINT: usize = 65;
-const OCTETS: [u8; 2] = [0x04, 0x41];
+const POINT_LENGTH: usize = 65;
+const DER_HEADER: [u8; 2] = [0x04, 0x41];
 /// Attributes that the token must report for a private key. The first two say what is possible now, the others what was
 /// ever possible: a copy of an imported or once readable key may exist anywhere.
-const KEPT: [(&str, Attribute); 5] = [
+const REQUIRED_ATTRIBUTES: [(&str, Attribute); 5] = [
     ("CKA_SENSITIVE", Attribute::Sensitive(true)),
     ("CKA_EXTRACTABLE", Attribute::Extractable(false)),
     ("CKA_LOCAL", Attribute::Local(true)),
@@ -38,7 +38,7 @@ const KEPT: [(&str, Attribute); 5] = [
     ("CKA_NEVER_EXTRACTABLE", Attribute::NeverExtractable(true)),
 ];
 /// Limit for one signature, including the wait for the token; the signer's lease is longer.
-const SIGN_WITHIN: Duration = Duration::from_secs(2);
+const SIGN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The PKCS#11 module, the token's label and its PIN.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub struct Token {
     slot: Slot,
     config: TokenConfig,
     session: Mutex<Option<Session>>,
-    turn: Arc<Semaphore>,
+    in_use: Arc<Semaphore>,
 }
 
 impl Token {
@@ -75,7 +75,7 @@ impl Token {
             slot,
             config,
             session: Mutex::new(None),
-            turn: Arc::new(Semaphore::new(1)),
+            in_use: Arc::new(Semaphore::new(1)),
         });
         token.with_session(|_| Ok(()))?;
         Ok(token)
@@ -85,7 +85,9 @@ impl Token {
     pub fn generate(self: &Arc<Self>, label: &str) -> Result<TokenKey, SignerError> {
         let taken = self.with_session(|session| session.find_objects(&[Attribute::Label(label.into())]))?;
         if !taken.is_empty() {
-            return Err(SignerError::Unfit(format!("the token has a {label:?} already")));
+            return Err(SignerError::Unusable(format!(
+                "the token has a {label:?} already"
+            )));
         }
         let public = [
             Attribute::Token(true),
@@ -113,26 +115,29 @@ impl Token {
 
     /// Finds the key with that label and checks its attributes.
     pub fn key(self: &Arc<Self>, label: &str) -> Result<TokenKey, SignerError> {
-        let (point, told) = self.with_session(|session| {
-            let private = only(session, ObjectClass::PRIVATE_KEY, label)?;
-            let public = only(session, ObjectClass::PUBLIC_KEY, label)?;
+        let (point, reported) = self.with_session(|session| {
+            let private = find_only(session, ObjectClass::PRIVATE_KEY, label)?;
+            let public = find_only(session, ObjectClass::PUBLIC_KEY, label)?;
             let (Some(private), Some(public)) = (private, public) else {
                 return Ok((None, Vec::new()));
             };
-            let told = session.get_attributes(private, &KEPT.map(|(_, wanted)| wanted.attribute_type()))?;
+            let reported = session.get_attributes(
+                private,
+                &REQUIRED_ATTRIBUTES.map(|(_, wanted)| wanted.attribute_type()),
+            )?;
             let point = session.get_attributes(public, &[AttributeType::EcPoint])?;
             let point = point.into_iter().find_map(|attribute| match attribute {
                 Attribute::EcPoint(bytes) => Some(bytes),
                 _ => None,
             });
-            Ok((point, told))
+            Ok((point, reported))
         })?;
-        let unfit = |why: &str| SignerError::Unfit(format!("{label:?} {why}"));
-        let point = point.ok_or_else(|| unfit("is not exactly one key pair of the token"))?;
-        if let Some(why) = may_be_elsewhere(&told) {
-            return Err(unfit(&why));
+        let unusable = |why: &str| SignerError::Unusable(format!("{label:?} {why}"));
+        let point = point.ok_or_else(|| unusable("is not exactly one key pair of the token"))?;
+        if let Some(why) = missing_guarantee(&reported) {
+            return Err(unusable(&why));
         }
-        let address = address_of(&point).ok_or_else(|| unfit("is no secp256k1 key"))?;
+        let address = address_of(&point).ok_or_else(|| unusable("is no secp256k1 key"))?;
         Ok(TokenKey {
             token: self.clone(),
             label: label.to_owned(),
@@ -142,7 +147,7 @@ impl Token {
 
     fn sign(&self, label: &str, digest: [u8; 32]) -> Result<Option<Vec<u8>>, SignerError> {
         self.with_session(|session| {
-            only(session, ObjectClass::PRIVATE_KEY, label)?
+            find_only(session, ObjectClass::PRIVATE_KEY, label)?
                 .map(|key| session.sign(&Mechanism::Ecdsa, key, &digest))
                 .transpose()
         })
@@ -200,26 +205,26 @@ impl Signer for TokenKey {
     async fn sign(&self, digest: [u8; 32]) -> Result<RawSignature, SignerError> {
         let (token, label) = (self.token.clone(), self.label.clone());
         let sign = move || token.sign(&label, digest);
-        let signed = apart(&self.token.turn, SIGN_WITHIN, sign).await??;
+        let signed = run_blocking(&self.token.in_use, SIGN_TIMEOUT, sign).await??;
         let gone = || SignerError::Unavailable(format!("{:?} is gone from the token", self.label));
-        recoverable(&signed.ok_or_else(gone)?, digest, &self.address)
+        with_recovery_bit(&signed.ok_or_else(gone)?, digest, &self.address)
             .ok_or_else(|| SignerError::Unavailable("the token signed with another key".to_owned()))
     }
 }
 
 /// Runs a call that may block for ever on its own thread, one at a time: a hanging token blocks that thread only, and
 /// every caller gets an error within the time limit.
-async fn apart<R: Send + 'static>(
-    turn: &Arc<Semaphore>,
+async fn run_blocking<R: Send + 'static>(
+    in_use: &Arc<Semaphore>,
     within: Duration,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, SignerError> {
     let gone = |error: String| SignerError::Unavailable(error);
     let done = timeout(within, async {
-        let turn = turn.clone().acquire_owned().await;
-        let turn = turn.map_err(|error| gone(error.to_string()))?;
+        let in_use = in_use.clone().acquire_owned().await;
+        let in_use = in_use.map_err(|error| gone(error.to_string()))?;
         let done = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _in_use = in_use;
             work()
         });
         done.await.map_err(|error| gone(error.to_string()))
@@ -229,9 +234,9 @@ async fn apart<R: Send + 'static>(
 }
 
 /// Turns a token's r and s into the form that the chain accepts: s in the lower half, with the recovery bit.
-fn recoverable(pair: &[u8], digest: [u8; 32], address: &Address) -> Option<RawSignature> {
+fn with_recovery_bit(pair: &[u8], digest: [u8; 32], address: &Address) -> Option<RawSignature> {
     let (r, s) = pair.split_at_checked(32)?;
-    let (mut low, order) = ([0; 32], order());
+    let (mut low, order) = ([0; 32], curve_order());
     let s = (s.len() == 32).then(|| U256::from_big_endian(s))?;
     let s = if s > order / 2 { order.checked_sub(s)? } else { s };
     s.to_big_endian(&mut low);
@@ -249,8 +254,10 @@ fn recoverable(pair: &[u8], digest: [u8; 32], address: &Address) -> Option<RawSi
 
 /// Why a key with these attributes may exist outside the token. An attribute that the token does not report counts as
 /// missing.
-fn may_be_elsewhere(told: &[Attribute]) -> Option<String> {
-    let (name, wanted) = KEPT.iter().find(|(_, wanted)| !told.contains(wanted))?;
+fn missing_guarantee(reported: &[Attribute]) -> Option<String> {
+    let (name, wanted) = REQUIRED_ATTRIBUTES
+        .iter()
+        .find(|(_, wanted)| !reported.contains(wanted))?;
     let wanted = if matches!(wanted, Attribute::Extractable(_)) {
         "false"
     } else {
@@ -263,7 +270,7 @@ fn may_be_elsewhere(told: &[Attribute]) -> Option<String> {
 }
 
 /// The order of the secp256k1 group.
-fn order() -> U256 {
+fn curve_order() -> U256 {
     U256([
         0xbfd2_5e8c_d036_4141,
         0xbaae_dce6_af48_a03b,
@@ -274,13 +281,13 @@ fn order() -> U256 {
 
 /// The account of a public point; tokens return the point raw or inside a DER octet string.
 fn address_of(point: &[u8]) -> Option<Address> {
-    let point = match point.strip_prefix(&OCTETS) {
-        Some(inner) if inner.len() == POINT => inner,
+    let point = match point.strip_prefix(&DER_HEADER) {
+        Some(inner) if inner.len() == POINT_LENGTH => inner,
         _ => point,
     };
     let coordinates = point
         .strip_prefix(&[0x04])
-        .filter(|rest| rest.len() + 1 == POINT)?;
+        .filter(|rest| rest.len() + 1 == POINT_LENGTH)?;
     let hash = keccak256(coordinates);
     Address::from_bytes(hash[12..].try_into().ok()?).ok()
 }
@@ -303,7 +310,7 @@ fn slot_of(module: &Pkcs11, label: &str) -> Result<Slot, SignerError> {
 }
 
 /// The elliptic-curve key object with that label, if there is exactly one.
-fn only(session: &Session, class: ObjectClass, label: &str) -> Result<Option<ObjectHandle>, Error> {
+fn find_only(session: &Session, class: ObjectClass, label: &str) -> Result<Option<ObjectHandle>, Error> {
     let found = session.find_objects(&[
         Attribute::Class(class),
         Attribute::KeyType(KeyType::EC),
@@ -330,17 +337,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_hanging_token_times_out_and_blocks_one_thread_only() {
-        let (turn, within) = (Arc::new(Semaphore::new(1)), Duration::from_millis(50));
+        let (in_use, within) = (Arc::new(Semaphore::new(1)), Duration::from_millis(50));
         let (let_go, hangs) = std::sync::mpsc::channel::<()>();
-        let hung = apart(&turn, within, move || hangs.recv().is_ok()).await;
+        let hung = run_blocking(&in_use, within, move || hangs.recv().is_ok()).await;
         assert!(matches!(hung, Err(SignerError::Unavailable(_))), "{hung:?}");
         let second = Arc::new(Mutex::new(false));
         let begun = second.clone();
-        let waited = apart(&turn, within, move || *begun.lock().unwrap() = true).await;
+        let waited = run_blocking(&in_use, within, move || *begun.lock().unwrap() = true).await;
         assert!(matches!(waited, Err(SignerError::Unavailable(_))), "{waited:?}");
         drop(let_go);
         let minute = Duration::from_mins(1);
-        assert_eq!(apart(&turn, minute, || 7).await, Ok(7), "it answers again");
+        assert_eq!(
+            run_blocking(&in_use, minute, || 7).await,
+            Ok(7),
+            "it answers again"
+        );
         assert!(!*second.lock().unwrap(), "a second thread waited for the token");
     }
 
@@ -350,11 +361,11 @@ mod tests {
             let digest = keccak256([n]);
             let wanted = key().sign(digest).await.unwrap();
             let mut high = [0; 32];
-            (order() - U256::from_big_endian(&wanted.s)).to_big_endian(&mut high);
+            (curve_order() - U256::from_big_endian(&wanted.s)).to_big_endian(&mut high);
             for s in [wanted.s, high] {
                 let pair = [wanted.r, s].concat();
                 assert!(
-                    recoverable(&pair, digest, &key().address()) == Some(wanted),
+                    with_recovery_bit(&pair, digest, &key().address()) == Some(wanted),
                     "{n}"
                 );
             }
@@ -367,16 +378,16 @@ mod tests {
         let signed = key().sign(digest).await.unwrap();
         let pair = [signed.r, signed.s].concat();
         let other: Address = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC".parse().unwrap();
-        assert!(recoverable(&pair, digest, &other).is_none());
-        assert!(recoverable(&pair, [8; 32], &key().address()).is_none());
-        assert!(recoverable(&pair[..63], digest, &key().address()).is_none());
-        assert!(recoverable(&[], digest, &key().address()).is_none());
+        assert!(with_recovery_bit(&pair, digest, &other).is_none());
+        assert!(with_recovery_bit(&pair, [8; 32], &key().address()).is_none());
+        assert!(with_recovery_bit(&pair[..63], digest, &key().address()).is_none());
+        assert!(with_recovery_bit(&[], digest, &key().address()).is_none());
     }
 
     #[test]
     fn an_extractable_or_imported_key_is_refused_with_the_missing_attribute() {
-        let kept = || KEPT.map(|(_, wanted)| wanted).to_vec();
-        assert_eq!(may_be_elsewhere(&kept()), None);
+        let required = || REQUIRED_ATTRIBUTES.map(|(_, wanted)| wanted).to_vec();
+        assert_eq!(missing_guarantee(&required()), None);
         let turned = [
             Attribute::Sensitive(false),
             Attribute::Extractable(true),
@@ -384,12 +395,12 @@ mod tests {
             Attribute::AlwaysSensitive(false),
             Attribute::NeverExtractable(false),
         ];
-        for (index, (name, _)) in KEPT.iter().enumerate() {
-            let (mut other, mut silent) = (kept(), kept());
+        for (index, (name, _)) in REQUIRED_ATTRIBUTES.iter().enumerate() {
+            let (mut other, mut silent) = (required(), required());
             other[index] = turned[index].clone();
             silent.remove(index);
-            for told in [other, silent] {
-                let why = may_be_elsewhere(&told).unwrap_or_default();
+            for reported in [other, silent] {
+                let why = missing_guarantee(&reported).unwrap_or_default();
                 assert!(
                     why.contains(&format!("{name} is not ")) && why.contains("signer create"),
                     "{why}"
@@ -407,7 +418,7 @@ mod tests {
         let wanted: Address = "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf".parse().unwrap();
         assert_eq!(address_of(&bare), Some(wanted));
         assert_eq!(
-            address_of(&[OCTETS.to_vec(), bare.clone()].concat()),
+            address_of(&[DER_HEADER.to_vec(), bare.clone()].concat()),
             Some(wanted)
         );
         assert_eq!(address_of(&bare[..64]), None);

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Answer;
+use super::JsonRpcAnswer;
 use super::error::{EndpointFailure, TransportError};
 
 /// First pause after a failure; doubles up to [`MAX_PAUSE`].
@@ -18,39 +18,39 @@ const MAX_PAUSE: Duration = Duration::from_secs(15);
 const LIMIT_EXCEEDED: i64 = -32005;
 
 #[derive(Clone, Copy)]
-pub struct Limits {
+pub struct CallLimits {
     pub max_response_bytes: usize,
     pub timeout: Duration,
     /// Wait for an answer before the request is sent a second time.
-    pub patience: Duration,
+    pub retry_delay: Duration,
 }
 
-pub struct Endpoint {
+pub struct RpcEndpoint {
     name: String,
     url: reqwest::Url,
-    health: Mutex<Health>,
+    health: Mutex<EndpointHealth>,
 }
 
 /// An endpoint compared with the others; a lesser value is asked first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum EndpointStatus {
     #[default]
-    Level,
+    InSync,
     /// Its head is far below the best one, or it did not answer.
     Behind,
     /// It follows another chain, or has another block where ours is final by depth.
-    Foreign,
+    OtherChain,
 }
 
 #[derive(Default)]
-struct Health {
+struct EndpointHealth {
     failures: u32,
     down_until: Option<Instant>,
-    standing: Standing,
+    status: EndpointStatus,
 }
 
 #[derive(Serialize)]
-struct Request<'a> {
+struct JsonRpcRequest<'a> {
     jsonrpc: &'static str,
     id: u64,
     method: &'a str,
@@ -58,7 +58,7 @@ struct Request<'a> {
 }
 
 #[derive(Deserialize)]
-struct Response {
+struct JsonRpcResponse {
     id: serde_json::Value,
     #[serde(default)]
     result: Option<Box<RawValue>>,
@@ -66,7 +66,7 @@ struct Response {
     error: Option<JsonRpcError>,
 }
 
-impl Endpoint {
+impl RpcEndpoint {
     pub fn new(index: usize, url: &SecretString) -> Result<Self, TransportError> {
         let setup = |problem: &str| TransportError::Setup(format!("RPC endpoint {index}: {problem}"));
         let url: reqwest::Url = url.expose_secret().parse().map_err(|_| setup("not a URL"))?;
@@ -94,27 +94,24 @@ impl Endpoint {
             .unwrap_or_default()
     }
 
-    pub fn standing(&self) -> Standing {
-        self.health
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .standing
+    pub fn status(&self) -> EndpointStatus {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).status
     }
 
     /// True when the status changed.
-    pub fn stand(&self, standing: Standing) -> bool {
+    pub fn set_status(&self, status: EndpointStatus) -> bool {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut health.standing, standing) != standing
+        std::mem::replace(&mut health.status, status) != status
     }
 
     /// The endpoint answered; the content of the answer does not matter here.
-    pub fn worked(&self) {
+    pub fn record_success(&self) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.failures = 0;
         health.down_until = None;
     }
 
-    pub fn failed(&self, now: Instant) {
+    pub fn record_failure(&self, now: Instant) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let pause = FIRST_PAUSE
             .saturating_mul(1 << health.failures.min(6))
@@ -126,19 +123,19 @@ impl Endpoint {
     pub async fn call(
         &self,
         http: &reqwest::Client,
-        limits: Limits,
+        limits: CallLimits,
         id: u64,
         method: &str,
         params: &RawValue,
-    ) -> Result<Answer, EndpointFailure> {
-        let request = Request {
+    ) -> Result<JsonRpcAnswer, EndpointFailure> {
+        let request = JsonRpcRequest {
             jsonrpc: "2.0",
             id,
             method,
             params,
         };
         let sent = http.post(self.url.clone()).json(&request).send().await;
-        let response = sent.map_err(|error| of_http(&error))?;
+        let response = sent.map_err(|error| http_failure(&error))?;
         let status = response.status();
         if status == reqwest::StatusCode::TOO_MANY_REQUESTS {
             return Err(EndpointFailure::RateLimited);
@@ -153,7 +150,7 @@ impl Endpoint {
 
 async fn bounded_body(mut response: reqwest::Response, max: usize) -> Result<Vec<u8>, EndpointFailure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| of_http(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| http_failure(&error))? {
         if body.len() + chunk.len() > max {
             return Err(EndpointFailure::TooLarge);
         }
@@ -162,8 +159,8 @@ async fn bounded_body(mut response: reqwest::Response, max: usize) -> Result<Vec
     Ok(body)
 }
 
-fn read_answer(body: &[u8], id: u64) -> Result<Answer, EndpointFailure> {
-    let response: Response = serde_json::from_slice(body).map_err(|_| EndpointFailure::Malformed)?;
+fn read_answer(body: &[u8], id: u64) -> Result<JsonRpcAnswer, EndpointFailure> {
+    let response: JsonRpcResponse = serde_json::from_slice(body).map_err(|_| EndpointFailure::Malformed)?;
     match response.error {
         Some(error) if error.code == LIMIT_EXCEEDED => Err(EndpointFailure::RateLimited),
         // Some nodes answer errors with a null id.
@@ -175,7 +172,7 @@ fn read_answer(body: &[u8], id: u64) -> Result<Answer, EndpointFailure> {
     }
 }
 
-fn of_http(error: &reqwest::Error) -> EndpointFailure {
+fn http_failure(error: &reqwest::Error) -> EndpointFailure {
     if error.is_timeout() {
         EndpointFailure::Timeout
     } else if error.is_connect() {
@@ -217,16 +214,16 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_end_with_the_first_success() {
-        let endpoint = Endpoint::new(0, &"http://127.0.0.1:1/key".into()).unwrap();
+        let endpoint = RpcEndpoint::new(0, &"http://127.0.0.1:1/key".into()).unwrap();
         let now = Instant::now();
         assert_eq!(endpoint.down_for(now), Duration::ZERO);
-        endpoint.failed(now);
+        endpoint.record_failure(now);
         assert_eq!(endpoint.down_for(now), FIRST_PAUSE);
         for _ in 0..20 {
-            endpoint.failed(now);
+            endpoint.record_failure(now);
         }
         assert_eq!(endpoint.down_for(now), MAX_PAUSE);
-        endpoint.worked();
+        endpoint.record_success();
         assert_eq!(endpoint.down_for(now), Duration::ZERO);
         assert!(!endpoint.name().contains("key"));
     }

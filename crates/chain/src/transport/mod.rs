@@ -4,9 +4,9 @@
 //! endpoint is always safe. A JSON-RPC error is an answer where it is final for a transaction; after any other error
 //! the next endpoint is asked.
 
-mod blame;
 mod endpoint;
 mod error;
+mod error_scope;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -23,43 +23,43 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use blame::Blame;
-pub(crate) use blame::names_no_block;
-pub use endpoint::Standing;
-use endpoint::{Endpoint, Limits};
+pub use endpoint::EndpointStatus;
+use endpoint::{CallLimits, RpcEndpoint};
 pub use error::{EndpointFailure, TransportError};
+use error_scope::ErrorScope;
+pub(crate) use error_scope::means_unknown_block;
 
 use crate::observe;
 
 /// How often one endpoint is sent the same request when connections break or stay silent.
-const TRIES: u32 = 5;
+const MAX_TRIES: u32 = 5;
 /// The first retry starts after this fraction of the timeout, the next after twice as long, and so on: the fifth try has
 /// a quarter of the timeout left.
-const SILENT: u32 = 20;
+const RETRY_FRACTION: u32 = 20;
 /// A healthy node may take this long to answer.
-const LEAST_PATIENCE: Duration = Duration::from_millis(500);
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
 /// A caller that abandons a request after this time found the endpoint too slow; an earlier caller simply lost interest.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TOO_SLOW: Duration = Duration::from_secs(1);
 
 /// Clones share the endpoints and their health.
 #[derive(Clone)]
 pub struct Transport {
-    shared: Arc<Shared>,
+    state: Arc<TransportState>,
     /// Index of the only endpoint to ask, for requests whose answers must come from one view of the chain.
     pinned: Option<usize>,
 }
 
-struct Shared {
-    endpoints: Vec<Endpoint>,
+struct TransportState {
+    endpoints: Vec<RpcEndpoint>,
     http: reqwest::Client,
-    limits: Limits,
+    limits: CallLimits,
     next_id: AtomicU64,
 }
 
 impl Debug for Transport {
     // Endpoint URLs often carry an access token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Transport({} endpoints)", self.shared.endpoints.len())
+        write!(f, "Transport({} endpoints)", self.state.endpoints.len())
     }
 }
 
@@ -86,78 +86,78 @@ impl Transport {
         let endpoints = urls
             .iter()
             .enumerate()
-            .map(|(index, url)| Endpoint::new(index, url))
+            .map(|(index, url)| RpcEndpoint::new(index, url))
             .collect::<Result<_, _>>()?;
-        let limits = Limits {
+        let limits = CallLimits {
             max_response_bytes,
             timeout,
-            patience: (timeout / SILENT).max(LEAST_PATIENCE),
+            retry_delay: (timeout / RETRY_FRACTION).max(MIN_RETRY_DELAY),
         };
-        let shared = Shared {
+        let state = TransportState {
             endpoints,
             http,
             limits,
             next_id: AtomicU64::new(1),
         };
         Ok(Self {
-            shared: Arc::new(shared),
+            state: Arc::new(state),
             pinned: None,
         })
     }
 
     /// Pins to the healthiest endpoint, for several requests that belong together.
     pub fn pinned(&self) -> Self {
-        let first = self.order().first().copied();
+        let first = self.endpoint_order().first().copied();
         Self {
-            shared: self.shared.clone(),
+            state: self.state.clone(),
             pinned: first,
         }
     }
 
-    pub fn count(&self) -> usize {
-        self.shared.endpoints.len()
+    pub fn endpoint_count(&self) -> usize {
+        self.state.endpoints.len()
     }
 
-    pub fn only(&self, index: usize) -> Self {
+    pub fn pinned_to(&self, index: usize) -> Self {
         Self {
-            shared: self.shared.clone(),
+            state: self.state.clone(),
             pinned: Some(index),
         }
     }
 
     /// One transport per endpoint that can be asked now, or per endpoint if none can.
-    pub fn each(&self) -> Vec<Self> {
+    pub fn pinned_to_each(&self) -> Vec<Self> {
         let now = Instant::now();
-        let able = |index: &usize| self.shared.endpoints[*index].down_for(now).is_zero();
-        let order = self.order();
+        let able = |index: &usize| self.state.endpoints[*index].down_for(now).is_zero();
+        let order = self.endpoint_order();
         let mut indexes: Vec<usize> = order.iter().copied().filter(able).collect();
         if indexes.is_empty() {
             indexes = order;
         }
-        indexes.into_iter().map(|index| self.only(index)).collect()
+        indexes.into_iter().map(|index| self.pinned_to(index)).collect()
     }
 
     /// Stores the statuses of the endpoints; returns each one's name, whether its status changed, and the status.
-    pub fn stand(&self, standings: &[Standing]) -> Vec<(String, bool, Standing)> {
-        let endpoints = self.shared.endpoints.iter().zip(standings);
+    pub fn set_statuses(&self, statuses: &[EndpointStatus]) -> Vec<(String, bool, EndpointStatus)> {
+        let endpoints = self.state.endpoints.iter().zip(statuses);
         endpoints
-            .map(|(endpoint, standing)| (endpoint.name().to_owned(), endpoint.stand(*standing), *standing))
+            .map(|(endpoint, status)| (endpoint.name().to_owned(), endpoint.set_status(*status), *status))
             .collect()
     }
 
     /// Healthy endpoints that are in sync, in their configured order, then the others, soonest to recover first. Endpoints on
     /// another chain are asked only where there is no other.
-    fn order(&self) -> Vec<usize> {
+    fn endpoint_order(&self) -> Vec<usize> {
         if let Some(only) = self.pinned {
             return vec![only];
         }
         let now = Instant::now();
-        let mut order: Vec<_> = (0..self.shared.endpoints.len()).collect();
+        let mut order: Vec<_> = (0..self.state.endpoints.len()).collect();
         order.sort_by_key(|index| {
-            let endpoint = &self.shared.endpoints[*index];
-            (endpoint.standing(), endpoint.down_for(now))
+            let endpoint = &self.state.endpoints[*index];
+            (endpoint.status(), endpoint.down_for(now))
         });
-        let foreign = |index: &usize| self.shared.endpoints[*index].standing() == Standing::Foreign;
+        let foreign = |index: &usize| self.state.endpoints[*index].status() == EndpointStatus::OtherChain;
         let ours = order.iter().position(foreign).unwrap_or(order.len());
         if ours > 0 {
             order.truncate(ours);
@@ -165,34 +165,34 @@ impl Transport {
         order
     }
 
-    async fn ask(&self, method: &str, params: &RawValue) -> Result<Box<RawValue>, TransportError> {
+    async fn call(&self, method: &str, params: &RawValue) -> Result<Box<RawValue>, TransportError> {
         let mut last = None;
-        for index in self.order() {
-            let endpoint = &self.shared.endpoints[index];
+        for index in self.endpoint_order() {
+            let endpoint = &self.state.endpoints[index];
             if last.is_some() {
                 observe::failed_over(method);
             }
-            let mut waiting = Waiting::on(endpoint);
+            let mut call = EndpointCall::start(endpoint);
             let answer = self.try_endpoint(endpoint, method, params).await;
-            waiting.answered = true;
+            call.answered = true;
             let failure = match answer {
                 Ok(Ok(result)) => {
-                    endpoint.worked();
+                    endpoint.record_success();
                     return Ok(result);
                 }
                 Ok(Err(error)) => {
-                    match blame::blame(method, &error) {
-                        Blame::Verdict => {
-                            endpoint.worked();
+                    match error_scope::error_scope(method, &error) {
+                        ErrorScope::Final => {
+                            endpoint.record_success();
                             return Err(TransportError::Node(error));
                         }
-                        Blame::Question => {}
-                        Blame::Endpoint => endpoint.failed(Instant::now()),
+                        ErrorScope::Request => {}
+                        ErrorScope::Endpoint => endpoint.record_failure(Instant::now()),
                     }
                     TransportError::Node(error)
                 }
                 Err(failure) => {
-                    endpoint.failed(Instant::now());
+                    endpoint.record_failure(Instant::now());
                     TransportError::Unavailable(failure)
                 }
             };
@@ -210,18 +210,18 @@ impl Transport {
     /// first answer counts, whatever happens to the other tries. Silence ends with the timeout of the first try.
     async fn try_endpoint(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &RpcEndpoint,
         method: &str,
         params: &RawValue,
-    ) -> Result<Answer, EndpointFailure> {
-        let (began, limits) = (Instant::now(), self.shared.limits);
-        let (mut open, mut tries, mut patience) = (FuturesUnordered::new(), 0, limits.patience);
+    ) -> Result<JsonRpcAnswer, EndpointFailure> {
+        let (began, limits) = (Instant::now(), self.state.limits);
+        let (mut open, mut tries, mut retry_delay) = (FuturesUnordered::new(), 0, limits.retry_delay);
         let mut last = EndpointFailure::Broken;
         loop {
-            let answer = if tries < TRIES {
+            let answer = if tries < MAX_TRIES {
                 open.push(self.try_once(endpoint, method, params));
                 tries += 1;
-                timeout(patience, open.next()).await
+                timeout(retry_delay, open.next()).await
             } else {
                 Ok(open.next().await)
             };
@@ -230,31 +230,31 @@ impl Transport {
                 Ok(Some(Err(EndpointFailure::Broken))) => {}
                 // More tries are of no use, but one that is still open may be answered.
                 Ok(Some(Err(failure))) if began.elapsed() < limits.timeout => {
-                    (last, tries) = (failure, TRIES);
+                    (last, tries) = (failure, MAX_TRIES);
                 }
                 Ok(Some(Err(failure))) => return Err(failure),
                 Ok(None) => return Err(last),
-                Err(_) => patience = patience.saturating_mul(2),
+                Err(_) => retry_delay = retry_delay.saturating_mul(2),
             }
         }
     }
 
     async fn try_once(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &RpcEndpoint,
         method: &str,
         params: &RawValue,
-    ) -> Result<Answer, EndpointFailure> {
-        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut asked = Request {
+    ) -> Result<JsonRpcAnswer, EndpointFailure> {
+        let id = self.state.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut request = CountedRequest {
             method,
             since: Instant::now(),
             error: Some("abandoned"),
         };
         let answer = endpoint
-            .call(&self.shared.http, self.shared.limits, id, method, params)
+            .call(&self.state.http, self.state.limits, id, method, params)
             .await;
-        asked.error = match &answer {
+        request.error = match &answer {
             Ok(Ok(_)) => None,
             Ok(Err(_)) => Some("node_error"),
             Err(failure) => Some(failure.kind()),
@@ -264,13 +264,13 @@ impl Transport {
 }
 
 /// One request, counted when it ends; dropping it counts one that was abandoned because another was answered first.
-struct Request<'a> {
+struct CountedRequest<'a> {
     method: &'a str,
     since: Instant,
     error: Option<&'static str>,
 }
 
-impl Drop for Request<'_> {
+impl Drop for CountedRequest<'_> {
     fn drop(&mut self) {
         observe::request(self.method, self.since.elapsed(), self.error);
     }
@@ -278,14 +278,14 @@ impl Drop for Request<'_> {
 
 /// A call to an endpoint. If the caller abandons it, the endpoint was too slow, whatever the timeout: otherwise callers
 /// that wait for less than the timeout would ask a silent endpoint first again and again.
-struct Waiting<'a> {
-    endpoint: &'a Endpoint,
+struct EndpointCall<'a> {
+    endpoint: &'a RpcEndpoint,
     since: Instant,
     answered: bool,
 }
 
-impl<'a> Waiting<'a> {
-    fn on(endpoint: &'a Endpoint) -> Self {
+impl<'a> EndpointCall<'a> {
+    fn start(endpoint: &'a RpcEndpoint) -> Self {
         Self {
             endpoint,
             since: Instant::now(),
@@ -294,11 +294,11 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for EndpointCall<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
-        if !self.answered && now - self.since >= PATIENCE {
-            self.endpoint.failed(now);
+        if !self.answered && now - self.since >= TOO_SLOW {
+            self.endpoint.record_failure(now);
         }
     }
 }
@@ -313,7 +313,7 @@ impl JsonRpcClient for Transport {
         R: DeserializeOwned + Send,
     {
         let params = serde_json::value::to_raw_value(&Params(params)).map_err(TransportError::Decode)?;
-        let result = self.ask(method, &params).await?;
+        let result = self.call(method, &params).await?;
         serde_json::from_str(result.get()).map_err(TransportError::Decode)
     }
 }
@@ -331,7 +331,7 @@ impl<T: Serialize> Serialize for Params<T> {
 }
 
 /// A node's answer: a result, or an error.
-type Answer = Result<Box<RawValue>, JsonRpcError>;
+type JsonRpcAnswer = Result<Box<RawValue>, JsonRpcError>;
 
 #[cfg(test)]
 mod tests;

@@ -123,8 +123,8 @@ async fn an_unanswered_request_is_repeated_long_before_its_timeout() {
             }
         }
     });
-    let transport = Transport::new(&[url.as_str().into()], LEAST_PATIENCE * SILENT, 1000).unwrap();
-    let answer = tokio::time::timeout(LEAST_PATIENCE * 14, chain_id(&transport)).await;
+    let transport = Transport::new(&[url.as_str().into()], MIN_RETRY_DELAY * RETRY_FRACTION, 1000).unwrap();
+    let answer = tokio::time::timeout(MIN_RETRY_DELAY * 14, chain_id(&transport)).await;
     assert_eq!(answer.unwrap().unwrap(), "0x7ac6");
     assert_eq!(asked.load(Ordering::SeqCst), 4);
 }
@@ -153,13 +153,13 @@ async fn a_slow_answer_counts_though_a_retry_was_rate_limited() {
         let (refused, _) = listener.accept().await.unwrap();
         seen.fetch_add(2, Ordering::SeqCst);
         reply(refused, |_| http("429 Too Many Requests", "slowly")).await;
-        tokio::time::sleep(LEAST_PATIENCE * 3).await;
+        tokio::time::sleep(MIN_RETRY_DELAY * 3).await;
         reply(slow, good).await;
         while listener.accept().await.is_ok() {
             seen.fetch_add(1, Ordering::SeqCst);
         }
     });
-    let transport = Transport::new(&[url.as_str().into()], LEAST_PATIENCE * SILENT, 1000).unwrap();
+    let transport = Transport::new(&[url.as_str().into()], MIN_RETRY_DELAY * RETRY_FRACTION, 1000).unwrap();
     assert_eq!(chain_id(&transport).await.unwrap(), "0x7ac6");
     assert_eq!(
         asked.load(Ordering::SeqCst),
@@ -276,12 +276,16 @@ async fn a_node_too_slow_for_its_caller_is_asked_last() {
     let (well, _) = server(good);
     let urls = [silent.as_str().into(), well.as_str().into()];
     let transport = Transport::new(&urls, Duration::from_mins(1), 1000).unwrap();
-    let early = tokio::time::timeout(PATIENCE / 2, chain_id(&transport)).await;
+    let early = tokio::time::timeout(TOO_SLOW / 2, chain_id(&transport)).await;
     assert!(early.is_err());
-    assert_eq!(transport.each().len(), 2, "the caller gave it too little time");
-    let late = tokio::time::timeout(PATIENCE + PATIENCE / 10, chain_id(&transport)).await;
+    assert_eq!(
+        transport.pinned_to_each().len(),
+        2,
+        "the caller gave it too little time"
+    );
+    let late = tokio::time::timeout(TOO_SLOW + TOO_SLOW / 10, chain_id(&transport)).await;
     assert!(late.is_err());
-    let next = tokio::time::timeout(PATIENCE / 2, chain_id(&transport)).await;
+    let next = tokio::time::timeout(TOO_SLOW / 2, chain_id(&transport)).await;
     assert_eq!(next.unwrap().unwrap(), "0x7ac6");
 }
 
@@ -290,17 +294,25 @@ async fn an_endpoint_that_answers_but_lags_is_asked_last() {
     let (lags, asked) = server(good);
     let (well, _) = server(good);
     let transport = transport(&[&lags, &well], 1000);
-    transport.stand(&[Standing::Behind, Standing::Level]);
+    transport.set_statuses(&[EndpointStatus::Behind, EndpointStatus::InSync]);
     chain_id(&transport).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 0);
-    assert_eq!(transport.each().len(), 2, "it may still be asked by itself");
-    transport.stand(&[Standing::Foreign, Standing::Level]);
-    assert_eq!(transport.each().len(), 1, "one on another chain may not be asked");
+    assert_eq!(
+        transport.pinned_to_each().len(),
+        2,
+        "it may still be asked by itself"
+    );
+    transport.set_statuses(&[EndpointStatus::OtherChain, EndpointStatus::InSync]);
+    assert_eq!(
+        transport.pinned_to_each().len(),
+        1,
+        "one on another chain may not be asked"
+    );
     let alone = self::transport(&[&lags, "http://127.0.0.1:1"], 1000);
-    alone.stand(&[Standing::Foreign, Standing::Level]);
+    alone.set_statuses(&[EndpointStatus::OtherChain, EndpointStatus::InSync]);
     chain_id(&alone).await.unwrap_err();
     assert_eq!(asked.load(Ordering::SeqCst), 0, "nor when the other fails");
-    transport.stand(&[Standing::Level, Standing::Level]);
+    transport.set_statuses(&[EndpointStatus::InSync, EndpointStatus::InSync]);
     chain_id(&transport).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 1, "it has caught up");
 }

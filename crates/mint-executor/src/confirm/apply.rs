@@ -10,24 +10,24 @@ use messaging::wire::Outcome;
 use storage::Transaction;
 use storage::executor::attempts::{self, AttemptItem, AttemptRow};
 use storage::executor::blocks::EventRow;
-use storage::executor::follower::{self, Following};
+use storage::executor::follower::{self, FollowerLease};
 use storage::executor::items::ItemRow;
-use storage::executor::legs::{Because, LegRow};
+use storage::executor::legs::{LegRow, TransitionReason};
 use storage::executor::{blocks, items, legs, signers};
 
-use super::effects::{Effects, NEEDS_A_PERSON, Trip};
+use super::effects::{BlockEffects, BreakerTrip, NEEDS_A_PERSON};
 use super::follow::row_of;
-use super::gather::Facts;
+use super::gather::BlockFacts;
 use super::replace;
 use crate::context::{Context, WorkError};
-use crate::decide::{Ending, ItemFacts, Record, Step, after, record_of};
-use crate::observe::{Settled, Stage};
+use crate::decide::{EscrowRecord, ItemFacts, ItemResult, NextStep, next_step, record_for_leg};
+use crate::observe::{SettledItem, Stage};
 use crate::{observe, outcome, story};
 
 /// The most legs made final in one transaction; the others follow with the next block.
 const SETTLE_AT_ONCE: u32 = 5000;
 
-pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(), WorkError> {
+pub async fn apply(ctx: &Context, lease: &FollowerLease, facts: BlockFacts) -> Result<(), WorkError> {
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     if !follower::check(&tx, lease).await? {
@@ -39,7 +39,7 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
     let members = members(&tx, &facts).await?;
     let ended: Vec<MessageId> = facts.ended.iter().map(|item| item.message_id).collect();
     let ended = items::lock(&tx, &ended).await?;
-    let mut effects = Effects::new(facts.header.number, lock_legs(&tx, &facts, &members).await?);
+    let mut effects = BlockEffects::new(facts.header.number, lock_legs(&tx, &facts, &members).await?);
     for log in &facts.logs {
         effects.log(log)?;
     }
@@ -49,7 +49,7 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
     for item in &ended {
         end(item, &facts, &mut effects)?;
     }
-    let endings: Vec<Settled> = members.iter().map(|member| member.settled(ctx, &facts)).collect();
+    let endings: Vec<SettledItem> = members.iter().map(|member| member.settled(ctx, &facts)).collect();
     let trips = write(ctx, &tx, effects).await?;
     for (signer, next) in &facts.next_nonces {
         signers::raise_nonce(&tx, signer, *next).await?;
@@ -72,7 +72,11 @@ pub async fn apply(ctx: &Context, lease: &Following, facts: Facts) -> Result<(),
 }
 
 /// Writes all effects in the transaction that locked the rows; the caller trips the returned breakers after the commit.
-pub async fn write(ctx: &Context, tx: &Transaction<'_>, effects: Effects) -> Result<Vec<Trip>, WorkError> {
+pub async fn write(
+    ctx: &Context,
+    tx: &Transaction<'_>,
+    effects: BlockEffects,
+) -> Result<Vec<BreakerTrip>, WorkError> {
     items::update(tx, &effects.items).await?;
     attempts::set_outcomes(tx, &effects.endings).await?;
     let told: Vec<(&LegRow, Outcome)> = effects
@@ -87,7 +91,11 @@ pub async fn write(ctx: &Context, tx: &Transaction<'_>, effects: Effects) -> Res
 }
 
 /// Makes legs and attempts of final blocks final; returns how long each minted leg took to become final.
-async fn finalize(ctx: &Context, tx: &Transaction<'_>, facts: &Facts) -> Result<Vec<Duration>, WorkError> {
+async fn finalize(
+    ctx: &Context,
+    tx: &Transaction<'_>,
+    facts: &BlockFacts,
+) -> Result<Vec<Duration>, WorkError> {
     let Some(block) = facts.final_block else {
         return Ok(Vec::new());
     };
@@ -106,7 +114,7 @@ async fn finalize(ctx: &Context, tx: &Transaction<'_>, facts: &Facts) -> Result<
         leg.advance(
             to,
             Cause::ChainFact,
-            Because {
+            TransitionReason {
                 why: "final",
                 tx_hash: None,
                 message_id: None,
@@ -121,24 +129,24 @@ async fn finalize(ctx: &Context, tx: &Transaction<'_>, facts: &Facts) -> Result<
 }
 
 /// One item of an attempt that was mined, or whose nonce is lost.
-struct Member {
+struct AttemptMember {
     attempt_id: i64,
     signer: [u8; 20],
     tx_hash: [u8; 32],
     item: ItemRow,
     /// The result, if it is known without a log.
-    ending: Option<Ending>,
+    ending: Option<ItemResult>,
     batch: u32,
 }
 
-impl Member {
-    fn ending(&self, facts: &Facts) -> Ending {
+impl AttemptMember {
+    fn ending(&self, facts: &BlockFacts) -> ItemResult {
         self.ending
             .unwrap_or_else(|| told(&facts.logs, &self.tx_hash, &self.item.intent_id))
     }
 
-    fn settled(&self, ctx: &Context, facts: &Facts) -> Settled {
-        Settled {
+    fn settled(&self, ctx: &Context, facts: &BlockFacts) -> SettledItem {
+        SettledItem {
             command: self.item.command,
             ending: self.ending(facts),
             intent_id: self.item.intent_id,
@@ -149,17 +157,17 @@ impl Member {
         }
     }
 
-    fn settle(&self, facts: &Facts, effects: &mut Effects) -> Result<(), WorkError> {
+    fn settle(&self, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
         let id = self.item.intent_id;
         let ending = self.ending(facts);
         let record = record(facts, effects, &id);
         let asked = ItemFacts {
             command: self.item.command,
-            ending,
+            result: ending,
             record,
-            batch: self.batch,
+            batch_size: self.batch,
         };
-        let step = after(asked);
+        let step = next_step(asked);
         effects
             .endings
             .push((self.attempt_id, self.item.message_id, ending.name()));
@@ -169,61 +177,63 @@ impl Member {
 }
 
 /// Applies the permanent result of an item whose block is final now.
-fn end(item: &ItemRow, facts: &Facts, effects: &mut Effects) -> Result<(), WorkError> {
+fn end(item: &ItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
     let told = facts.ended.iter().find(|told| told.message_id == item.message_id);
     let record = record(facts, effects, &item.intent_id);
-    let ending = told.and_then(|told| Ending::from_name(told.outcome.as_deref()?));
+    let ending = told.and_then(|told| ItemResult::from_name(told.outcome.as_deref()?));
     // Without the record nothing permanent is applied.
-    let (Some(ending), true) = (ending, record != Record::NotAsked) else {
+    let (Some(ending), true) = (ending, record != EscrowRecord::NotRead) else {
         return Ok(());
     };
     // Larger batches were halved when their block was ingested.
     let asked = ItemFacts {
         command: item.command,
-        ending,
+        result: ending,
         record,
-        batch: 1,
+        batch_size: 1,
     };
-    match after(asked) {
-        Step::Reject => effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?,
-        Step::Park(class) => {
+    match next_step(asked) {
+        NextStep::Reject => effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?,
+        NextStep::Park(class) => {
             observe::parked(item, class, NEEDS_A_PERSON);
             effects.park(item, class);
         }
-        Step::Done => effects.done(item, record)?,
-        Step::Refused | Step::Again(_) | Step::Smaller(_) => {}
+        NextStep::Done => effects.done(item, record)?,
+        NextStep::Refused | NextStep::Retry(_) | NextStep::ShrinkBatch(_) => {}
     }
     Ok(())
 }
 
-fn record(facts: &Facts, effects: &Effects, id: &IntentId) -> Record {
+fn record(facts: &BlockFacts, effects: &BlockEffects, id: &IntentId) -> EscrowRecord {
     match &facts.records {
-        Some(read) => read.get(id).copied().unwrap_or(Record::NotAsked),
-        None => effects.leg(id).map_or(Record::NotAsked, |leg| record_of(leg.leg)),
+        Some(read) => read.get(id).copied().unwrap_or(EscrowRecord::NotRead),
+        None => effects
+            .leg(id)
+            .map_or(EscrowRecord::NotRead, |leg| record_for_leg(leg.leg)),
     }
 }
 
 /// The result of one item according to the logs of its transaction.
-fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> Ending {
+fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> ItemResult {
     let mut own = logs
         .iter()
         .filter(|log| log.tx_hash.as_bytes() == tx_hash && log.event.intent_id() == Some(*id));
     own.find_map(|log| match &log.event {
         EscrowEvent::Submitted { .. } | EscrowEvent::Executed { .. } | EscrowEvent::Refunded { .. } => {
-            Some(Ending::Told(ItemOutcome::Done))
+            Some(ItemResult::Reported(ItemOutcome::Done))
         }
-        EscrowEvent::Skipped { outcome, .. } => Some(Ending::Told(*outcome)),
+        EscrowEvent::Skipped { outcome, .. } => Some(ItemResult::Reported(*outcome)),
         EscrowEvent::Credited { .. } | EscrowEvent::Other { .. } => None,
     })
-    .unwrap_or(Ending::Silent)
+    .unwrap_or(ItemResult::NoEvent)
 }
 
 /// The items of every attempt whose result this block holds. The signed bytes name them; a row that names another item
 /// was forged and changes nothing.
-async fn members(tx: &Transaction<'_>, facts: &Facts) -> Result<Vec<Member>, WorkError> {
+async fn members(tx: &Transaction<'_>, facts: &BlockFacts) -> Result<Vec<AttemptMember>, WorkError> {
     let hashes: HashSet<[u8; 32]> = facts.logs.iter().map(|log| *log.tx_hash.as_bytes()).collect();
     let hashes: Vec<[u8; 32]> = hashes.into_iter().collect();
-    let quiet: HashMap<i64, Ending> = facts.quiet.iter().copied().collect();
+    let quiet: HashMap<i64, ItemResult> = facts.quiet.iter().copied().collect();
     let mut settled = Vec::new();
     if !hashes.is_empty() {
         settled = attempts::lock_by_hash(tx, &hashes).await?;
@@ -238,7 +248,7 @@ async fn members(tx: &Transaction<'_>, facts: &Facts) -> Result<Vec<Member>, Wor
     let (gone, mined): (Vec<i64>, Vec<i64>) = settled
         .iter()
         .map(|attempt| attempt.id)
-        .partition(|id| quiet.get(id) == Some(&Ending::Gone));
+        .partition(|id| quiet.get(id) == Some(&ItemResult::NonceLost));
     attempts::mark_superseded(tx, &gone).await?;
     attempts::mark_mined(tx, &mined, facts.header.number, facts.header.hash.as_bytes()).await?;
     let ids: Vec<i64> = settled.iter().map(|attempt| attempt.id).collect();
@@ -252,7 +262,7 @@ async fn members(tx: &Transaction<'_>, facts: &Facts) -> Result<Vec<Member>, Wor
         let batch = u32::try_from(signed.len()).unwrap_or(u32::MAX);
         for item in named.iter().filter(|item| item.attempt_id == attempt.id) {
             match rows.get(&item.message_id) {
-                Some(row) if is_member(item, row, &signed) => members.push(Member {
+                Some(row) if is_member(item, row, &signed) => members.push(AttemptMember {
                     attempt_id: attempt.id,
                     signer: attempt.signer,
                     tx_hash: attempt.tx_hash,
@@ -272,7 +282,7 @@ fn is_member(item: &AttemptItem, row: &ItemRow, signed: &HashSet<IntentId>) -> b
 }
 
 pub fn signed_members(attempt: &AttemptRow) -> HashSet<IntentId> {
-    let called = replace::read(attempt).and_then(|read| calls::read(&read.transaction.data));
+    let called = replace::read(attempt).and_then(|read| calls::decode_call(&read.transaction.data));
     called
         .map(|(_, ids)| ids.into_iter().collect())
         .unwrap_or_default()
@@ -280,8 +290,8 @@ pub fn signed_members(attempt: &AttemptRow) -> HashSet<IntentId> {
 
 async fn lock_legs(
     tx: &Transaction<'_>,
-    facts: &Facts,
-    members: &[Member],
+    facts: &BlockFacts,
+    members: &[AttemptMember],
 ) -> Result<Vec<LegRow>, WorkError> {
     let mut ids: Vec<IntentId> = facts
         .logs

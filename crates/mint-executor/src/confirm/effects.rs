@@ -8,9 +8,9 @@ use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality, IllegalTransition};
 use messaging::wire::Outcome;
 use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
-use storage::executor::legs::{Because, LegRow};
+use storage::executor::legs::{LegRow, TransitionReason};
 
-use crate::decide::{Hold, Record, Step, leg_of};
+use crate::decide::{Blocker, EscrowRecord, NextStep, leg_for_record};
 use crate::outcome::REFUSED;
 
 /// Delay of an item whose deposit is missing.
@@ -18,19 +18,19 @@ const DEPOSIT_WAIT: Duration = Duration::from_secs(1);
 pub const NEEDS_A_PERSON: &str = "the chain's answer needs a person";
 
 /// The signer of a refused item, with the command, the reason, and the amount that the item needed.
-pub type Trip = ([u8; 20], (WorkCommand, &'static str, u128));
+pub type BreakerTrip = ([u8; 20], (WorkCommand, &'static str, u128));
 
 #[derive(Debug)]
-pub struct Effects {
+pub struct BlockEffects {
     block: u64,
     legs: HashMap<IntentId, LegRow>,
     pub items: Vec<ItemChange>,
     pub told: Vec<(IntentId, Outcome)>,
     pub endings: Vec<(i64, MessageId, &'static str)>,
-    pub trips: Vec<Trip>,
+    pub trips: Vec<BreakerTrip>,
 }
 
-impl Effects {
+impl BlockEffects {
     pub fn new(block: u64, legs: Vec<LegRow>) -> Self {
         Self {
             block,
@@ -63,7 +63,7 @@ impl Effects {
         let Some(id) = log.event.intent_id() else {
             return Ok(());
         };
-        let because = Because {
+        let because = TransitionReason {
             why: "event",
             tx_hash: Some(*log.tx_hash.as_bytes()),
             message_id: None,
@@ -72,7 +72,12 @@ impl Effects {
     }
 
     /// Advances a leg to what the chain shows.
-    fn fact(&mut self, id: &IntentId, there: ChainLeg, because: Because) -> Result<(), IllegalTransition> {
+    fn fact(
+        &mut self,
+        id: &IntentId,
+        there: ChainLeg,
+        because: TransitionReason,
+    ) -> Result<(), IllegalTransition> {
         let Some(leg) = self.legs.get_mut(id) else {
             return Ok(());
         };
@@ -98,17 +103,17 @@ impl Effects {
     pub fn step(
         &mut self,
         (of, signer): (&ItemRow, &[u8; 20]),
-        (step, record): (Step, Record),
+        (step, record): (NextStep, EscrowRecord),
     ) -> Result<(), IllegalTransition> {
         let (message_id, id) = (of.message_id, &of.intent_id);
         self.read(of, record)?;
         let item = |state| ItemChange::to(message_id, state);
         match step {
-            Step::Done => self.items.push(item(ItemState::Done)),
-            Step::Refused => {
+            NextStep::Done => self.items.push(item(ItemState::Done)),
+            NextStep::Refused => {
                 self.items.push(item(ItemState::Done).because(REFUSED));
                 if let Some(leg) = self.legs.get_mut(id) {
-                    let because = Because {
+                    let because = TransitionReason {
                         why: "refused",
                         tx_hash: None,
                         message_id: Some(message_id),
@@ -117,17 +122,17 @@ impl Effects {
                 }
                 self.told.push((*id, Outcome::Refused));
             }
-            Step::Again(Hold::Deposit) => {
+            NextStep::Retry(Blocker::MissingDeposit) => {
                 self.items.push(
                     item(ItemState::Ready)
                         .because("waits for the deposit")
                         .after(DEPOSIT_WAIT),
                 );
             }
-            Step::Again(Hold::Resend) => self
+            NextStep::Retry(Blocker::NonceLost) => self
                 .items
                 .push(item(ItemState::Ready).because("its nonce was lost")),
-            Step::Again(Hold::Breaker(why)) => {
+            NextStep::Retry(Blocker::Breaker(why)) => {
                 self.items.push(item(ItemState::Ready).because(why));
                 let amount = self
                     .legs
@@ -136,28 +141,28 @@ impl Effects {
                     .map_or(1, |p| p.amount.get());
                 self.trips.push((*signer, (of.command, why, amount)));
             }
-            Step::Smaller(limit) => {
+            NextStep::ShrinkBatch(limit) => {
                 let mut change = item(ItemState::Ready).because("needs a smaller batch");
                 change.max_batch_size = Some(limit);
                 self.items.push(change);
             }
             // These wait until the block is final.
-            Step::Reject | Step::Park(_) => {}
+            NextStep::Reject | NextStep::Park(_) => {}
         }
         Ok(())
     }
 
     /// The chain holds the item's effect, whichever transaction caused it.
-    pub fn done(&mut self, item: &ItemRow, record: Record) -> Result<(), IllegalTransition> {
+    pub fn done(&mut self, item: &ItemRow, record: EscrowRecord) -> Result<(), IllegalTransition> {
         self.items.push(ItemChange::to(item.message_id, ItemState::Done));
         self.read(item, record)
     }
 
-    fn read(&mut self, item: &ItemRow, record: Record) -> Result<(), IllegalTransition> {
-        let Some(there) = leg_of(record) else {
+    fn read(&mut self, item: &ItemRow, record: EscrowRecord) -> Result<(), IllegalTransition> {
+        let Some(there) = leg_for_record(record) else {
             return Ok(());
         };
-        let because = Because {
+        let because = TransitionReason {
             why: "read on chain",
             tx_hash: None,
             message_id: Some(item.message_id),
@@ -176,13 +181,13 @@ impl Effects {
         &mut self,
         message_id: MessageId,
         id: &IntentId,
-        (why, record): (&str, Record),
+        (why, record): (&str, EscrowRecord),
     ) -> Result<(), IllegalTransition> {
         self.items
             .push(ItemChange::to(message_id, ItemState::Done).because(why));
-        if let Record::Present(_) = record {
-            let there = leg_of(record).unwrap_or(ChainLeg::Escrowed);
-            let because = Because {
+        if let EscrowRecord::Present(_) = record {
+            let there = leg_for_record(record).unwrap_or(ChainLeg::Escrowed);
+            let because = TransitionReason {
                 why: "read on chain",
                 tx_hash: None,
                 message_id: Some(message_id),
@@ -197,7 +202,7 @@ impl Effects {
             leg.advance(
                 ChainLeg::Rejected,
                 Cause::Wish,
-                Because {
+                TransitionReason {
                     why: "refused for good",
                     tx_hash: None,
                     message_id: Some(message_id),

@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 use chain::ChainError;
-use chain::watch::Header;
+use chain::query::BlockHeader;
 use storage::executor::blocks::{self, BlockRow};
-use storage::executor::follower::Following;
+use storage::executor::follower::FollowerLease;
 use tokio::time::Instant;
 
-use super::pace::Pace;
+use super::pace::PollSchedule;
 use super::resend::Resender;
 use super::{apply, gather, reorg};
-use crate::context::{Context, Seen, WorkError};
+use crate::context::{Context, NodeAnswer, WorkError};
 use crate::observe;
 
 /// The position in the chain, which the rows hold too.
 #[derive(Debug, Default)]
 pub struct Follower {
     tip: Option<BlockRow>,
-    pace: Pace,
+    pace: PollSchedule,
     resender: Resender,
     seen: Option<Instant>,
     /// The final block as of the last block ingested here.
@@ -27,10 +27,10 @@ pub struct Follower {
 
 impl Follower {
     /// Ingests every block up to the head.
-    pub async fn look(&mut self, ctx: &Context, lease: &Following) -> Result<(), WorkError> {
+    pub async fn look(&mut self, ctx: &Context, lease: &FollowerLease) -> Result<(), WorkError> {
         let asked = Instant::now();
         let head = ctx.chain.latest_header().await?;
-        ctx.seen.send_replace(Some(Seen {
+        ctx.seen.send_replace(Some(NodeAnswer {
             at: Instant::now(),
             latency: asked.elapsed(),
             head: head.number,
@@ -89,9 +89,9 @@ impl Follower {
     async fn same_height(
         &mut self,
         ctx: &Context,
-        lease: &Following,
+        lease: &FollowerLease,
         tip: Option<BlockRow>,
-        head: &Header,
+        head: &BlockHeader,
     ) -> Result<(), WorkError> {
         let Some(tip) = tip else { return Ok(()) };
         let forked = if tip.number == head.number {
@@ -113,7 +113,7 @@ impl Follower {
     }
 
     /// Rewinds to the last common block, and broadcasts the fork's transactions again at once.
-    async fn go_back(&mut self, ctx: &Context, lease: &Following) -> Result<(), WorkError> {
+    async fn go_back(&mut self, ctx: &Context, lease: &FollowerLease) -> Result<(), WorkError> {
         // No batch is built on an abandoned block, whose state a simulation may have relied on.
         ctx.head.send_replace(None);
         self.tip = Some(reorg::follow(ctx, lease, self.final_block).await?);
@@ -124,8 +124,8 @@ impl Follower {
     async fn take_in(
         &mut self,
         ctx: &Context,
-        lease: &Following,
-        header: &Header,
+        lease: &FollowerLease,
+        header: &BlockHeader,
         at_head: bool,
     ) -> Result<(), WorkError> {
         let facts = gather::gather(ctx, header, (&self.resender, at_head)).await?;
@@ -154,14 +154,14 @@ impl Follower {
 }
 
 /// The address hides several nodes, or the node lost some of its blocks.
-pub(super) fn hole(head: &Header, number: u64) -> ChainError {
+pub(super) fn hole(head: &BlockHeader, number: u64) -> ChainError {
     ChainError::Unavailable(format!(
         "the node's head is block {}, and it knows no block {number}",
         head.number
     ))
 }
 
-pub fn row_of(header: &Header) -> BlockRow {
+pub fn row_of(header: &BlockHeader) -> BlockRow {
     BlockRow {
         number: header.number,
         hash: *header.hash.as_bytes(),

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use chain::watch::{Header, Receipt};
-use chain::{At, Chain, ChainError, EscrowEvent, EscrowLog, TxHash};
+use chain::query::{BlockHeader, TransactionReceipt};
+use chain::{BlockRef, ChainClient, ChainError, EscrowEvent, EscrowLog, TxHash};
 use domain::address::Address;
 use domain::ids::IntentId;
 use futures_util::future::join_all;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
-use crate::decide::{Ending, Record};
+use crate::decide::{EscrowRecord, ItemResult};
 use crate::finality::final_block;
 
 /// A block waits at most this long for one endpoint's answers about a transaction without a log.
@@ -24,23 +24,23 @@ const AT_ONCE: usize = 32;
 
 /// The facts about one block, read before the database transaction that applies them.
 #[derive(Debug)]
-pub struct Facts {
-    pub header: Header,
+pub struct BlockFacts {
+    pub header: BlockHeader,
     pub logs: Vec<EscrowLog>,
     /// The highest block that is final now.
     pub final_block: Option<u64>,
     /// The count of mined transactions of each signer that was asked about.
     pub next_nonces: HashMap<[u8; 20], u64>,
     /// Attempts whose nonce is used although this block has no log of theirs, with their results.
-    pub quiet: Vec<(i64, Ending)>,
+    pub quiet: Vec<(i64, ItemResult)>,
     /// Items that are permanently refused, or need a person, now that their block is final.
     pub ended: Vec<AttemptItem>,
     /// The escrow's records at this block, for the intents in question. `None` when the node dropped that state; then
     /// the legs, to which every log up to this block was applied, replace it.
-    pub records: Option<HashMap<IntentId, Record>>,
+    pub records: Option<HashMap<IntentId, EscrowRecord>>,
 }
 
-impl Facts {
+impl BlockFacts {
     /// Whether the block has a log of this attempt.
     fn tell_of(&self, attempt: &AttemptRow) -> bool {
         self.logs
@@ -53,9 +53,9 @@ impl Facts {
 /// older blocks, and an old count proves nothing about later transactions.
 pub async fn gather(
     ctx: &Context,
-    header: &Header,
+    header: &BlockHeader,
     (resender, at_head): (&Resender, bool),
-) -> Result<Facts, WorkError> {
+) -> Result<BlockFacts, WorkError> {
     let logs = ctx.chain.escrow_logs(header.hash).await?;
     let final_block = final_block(ctx, header).await?;
     let (open, ended) = {
@@ -67,7 +67,7 @@ pub async fn gather(
         };
         (open, ended)
     };
-    let mut facts = Facts {
+    let mut facts = BlockFacts {
         header: *header,
         logs,
         final_block,
@@ -83,7 +83,7 @@ pub async fn gather(
         for signer in late {
             let next = ctx
                 .chain
-                .nonce(&address(&signer)?, At::Block(header.hash))
+                .nonce(&address(&signer)?, BlockRef::Hash(header.hash))
                 .await?;
             facts.next_nonces.insert(signer, next);
         }
@@ -106,7 +106,11 @@ fn address(signer: &[u8; 20]) -> Result<Address, WorkError> {
 }
 
 /// Attempts whose nonce the chain has passed although this block has no log of theirs.
-async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<(i64, Ending)>, WorkError> {
+async fn quiet(
+    ctx: &Context,
+    facts: &BlockFacts,
+    open: &[AttemptRow],
+) -> Result<Vec<(i64, ItemResult)>, WorkError> {
     let passed: Vec<&AttemptRow> = open
         .iter()
         .filter(|attempt| {
@@ -135,12 +139,12 @@ async fn quiet(ctx: &Context, facts: &Facts, open: &[AttemptRow]) -> Result<Vec<
 }
 
 /// The endpoints that have exactly this block.
-async fn level(ctx: &Context, header: &Header) -> Result<Vec<Chain>, WorkError> {
+async fn level(ctx: &Context, header: &BlockHeader) -> Result<Vec<ChainClient>, WorkError> {
     let mut level = Vec::new();
     let mut silent = None;
     let each = ctx
         .chain
-        .each()
+        .each_endpoint()
         .into_iter()
         .map(|one| async { (in_time(async { Ok(one.header(header.number).await?) }).await, one) });
     for (there, one) in join_all(each).await {
@@ -165,31 +169,31 @@ async fn in_time<T>(said: impl Future<Output = Result<T, WorkError>>) -> Result<
 }
 
 /// The status of an attempt at one endpoint.
-enum Word {
-    Ended(Ending),
+enum AttemptStatus {
+    Ended(ItemResult),
     /// A block of another fork holds it, so answers at our header do not fit.
-    Elsewhere,
+    OnAnotherFork,
     /// A final block used its nonce, by no transaction of ours.
-    Gone,
-    NotKnown,
+    NonceLost,
+    Unknown,
 }
 
 /// One endpoint's receipt proves that the attempt was mined; that it was not, all of them must confirm. An endpoint that
 /// cannot answer (it may be building its index) leaves the attempt open and delays nothing else of this block.
 async fn ending(
     ctx: &Context,
-    level: &[Chain],
-    facts: &Facts,
+    level: &[ChainClient],
+    facts: &BlockFacts,
     attempt: &AttemptRow,
-) -> Result<Option<Ending>, WorkError> {
+) -> Result<Option<ItemResult>, WorkError> {
     let mut gone = !level.is_empty();
     let words = level.iter().map(|one| in_time(word(ctx, one, facts, attempt)));
     for word in join_all(words).await {
         match word {
-            Ok(Word::Ended(ending)) => return Ok(Some(ending)),
-            Ok(Word::Elsewhere) => return Ok(None),
-            Ok(Word::Gone) => {}
-            Ok(Word::NotKnown) => gone = false,
+            Ok(AttemptStatus::Ended(ending)) => return Ok(Some(ending)),
+            Ok(AttemptStatus::OnAnotherFork) => return Ok(None),
+            Ok(AttemptStatus::NonceLost) => {}
+            Ok(AttemptStatus::Unknown) => gone = false,
             Err(WorkError::Chain(error)) => {
                 tracing::warn!(
                     tx_hash = %TxHash::from_bytes(attempt.tx_hash),
@@ -201,24 +205,35 @@ async fn ending(
             Err(error) => return Err(error),
         }
     }
-    Ok(gone.then_some(Ending::Gone))
+    Ok(gone.then_some(ItemResult::NonceLost))
 }
 
-async fn word(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow) -> Result<Word, WorkError> {
+async fn word(
+    ctx: &Context,
+    one: &ChainClient,
+    facts: &BlockFacts,
+    attempt: &AttemptRow,
+) -> Result<AttemptStatus, WorkError> {
     let receipt = one.receipt(TxHash::from_bytes(attempt.tx_hash)).await?;
     Ok(match receipt {
-        Some(receipt) if !is_of_this_chain(ctx, &facts.header, &receipt).await? => Word::Elsewhere,
-        Some(receipt) if receipt.succeeded => Word::Ended(Ending::Silent),
-        Some(receipt) => Word::Ended(reverted(one, &attempt.signer, &receipt).await?),
-        None if is_gone(ctx, one, facts, attempt).await? => Word::Gone,
-        None => Word::NotKnown,
+        Some(receipt) if !is_of_this_chain(ctx, &facts.header, &receipt).await? => {
+            AttemptStatus::OnAnotherFork
+        }
+        Some(receipt) if receipt.succeeded => AttemptStatus::Ended(ItemResult::NoEvent),
+        Some(receipt) => AttemptStatus::Ended(reverted(one, &attempt.signer, &receipt).await?),
+        None if is_gone(ctx, one, facts, attempt).await? => AttemptStatus::NonceLost,
+        None => AttemptStatus::Unknown,
     })
 }
 
 /// A node may switch to another fork between our header and a receipt, and what is read at the header does not describe
 /// that fork. The receipt counts if its block is our header, or lies below it and is a block that we ingested or one
 /// deeper than any fork that we follow.
-async fn is_of_this_chain(ctx: &Context, header: &Header, receipt: &Receipt) -> Result<bool, WorkError> {
+async fn is_of_this_chain(
+    ctx: &Context,
+    header: &BlockHeader,
+    receipt: &TransactionReceipt,
+) -> Result<bool, WorkError> {
     if receipt.block_number >= header.number {
         return Ok(receipt.block_hash == header.hash);
     }
@@ -228,23 +243,36 @@ async fn is_of_this_chain(ctx: &Context, header: &Header, receipt: &Receipt) -> 
 
 /// A transaction that reverted because the signer's role was revoked proves nothing about its items. The role is read at
 /// that block, or at the head where the node dropped the state.
-async fn reverted(one: &Chain, signer: &[u8; 20], receipt: &Receipt) -> Result<Ending, WorkError> {
+async fn reverted(
+    one: &ChainClient,
+    signer: &[u8; 20],
+    receipt: &TransactionReceipt,
+) -> Result<ItemResult, WorkError> {
     let signer = address(signer)?;
-    let may = match one.may_execute(&signer, At::Block(receipt.block_hash)).await {
-        Err(ChainError::UnknownBlock) => one.may_execute(&signer, At::Latest).await,
+    let may = match one.may_execute(&signer, BlockRef::Hash(receipt.block_hash)).await {
+        Err(ChainError::UnknownBlock) => one.may_execute(&signer, BlockRef::Latest).await,
         found => found,
     };
-    Ok(if may? { Ending::Reverted } else { Ending::Forbidden })
+    Ok(if may? {
+        ItemResult::Reverted
+    } else {
+        ItemResult::Unauthorized
+    })
 }
 
 /// Whether a final block used the nonce and no transaction of ours with that nonce has a receipt.
-async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow) -> Result<bool, WorkError> {
+async fn is_gone(
+    ctx: &Context,
+    one: &ChainClient,
+    facts: &BlockFacts,
+    attempt: &AttemptRow,
+) -> Result<bool, WorkError> {
     let nonce = attempt.nonce;
     let Some(final_block) = facts.final_block else {
         return Ok(false);
     };
     let signer = address(&attempt.signer)?;
-    match one.nonce(&signer, At::Number(final_block)).await {
+    match one.nonce(&signer, BlockRef::Number(final_block)).await {
         Ok(next) if next > nonce => {}
         // A node without that state proves nothing.
         Ok(_) | Err(ChainError::UnknownBlock) => return Ok(false),
@@ -260,7 +288,7 @@ async fn is_gone(ctx: &Context, one: &Chain, facts: &Facts, attempt: &AttemptRow
 }
 
 /// Reads, with one request, the records of all intents whose state the logs leave open.
-async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Record>, WorkError> {
+async fn records(ctx: &Context, facts: &BlockFacts) -> Result<HashMap<IntentId, EscrowRecord>, WorkError> {
     let mut ids: Vec<IntentId> = facts
         .logs
         .iter()
@@ -278,9 +306,11 @@ async fn records(ctx: &Context, facts: &Facts) -> Result<HashMap<IntentId, Recor
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let record = |found: Option<chain::watch::IntentOnChain>| {
-        found.map_or(Record::Absent, |record| Record::Present(record.status))
+    let record = |found: Option<chain::query::IntentOnChain>| {
+        found.map_or(EscrowRecord::Absent, |record| {
+            EscrowRecord::Present(record.status)
+        })
     };
-    let found = ctx.chain.intents(&ids, At::Block(facts.header.hash)).await?;
+    let found = ctx.chain.intents(&ids, BlockRef::Hash(facts.header.hash)).await?;
     Ok(ids.into_iter().zip(found.into_iter().map(record)).collect())
 }

@@ -17,9 +17,9 @@ use runtime::Stop;
 
 pub(crate) use apply::write;
 pub use follow::Follower;
-use watch::Watcher;
+use watch::HeadWatcher;
 
-use crate::context::{Context, Problem, WorkError};
+use crate::context::{Context, ExecutorProblem, WorkError};
 use crate::observe;
 
 const NOT_OURS: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ const FOUND_AGAIN: Duration = Duration::from_secs(3);
 /// follower ingested.
 pub async fn run(ctx: Context, stop: Stop) {
     let mut follower = Follower::default();
-    let mut watcher = Watcher::default();
+    let mut watcher = HeadWatcher::default();
     loop {
         if ctx.lost_the_chain() {
             find_again(&ctx).await;
@@ -52,7 +52,7 @@ pub async fn run(ctx: Context, stop: Stop) {
                 ctx.tuning.poll.max(NOT_OURS)
             }
             Some(held) => {
-                watcher = Watcher::default();
+                watcher = HeadWatcher::default();
                 match follower.look(&ctx, &held).await {
                     Ok(()) => {
                         ctx.breakers.rpc.success();
@@ -91,9 +91,9 @@ fn failed(ctx: &Context, error: &WorkError) {
     observe::round_failed("confirm", error);
     match error {
         WorkError::Chain(_) => ctx.breakers.rpc.failure("the chain does not answer"),
-        WorkError::TooDeep(_) => {
+        WorkError::ReorgTooDeep(_) => {
             ctx.problem
-                .send_replace(Some(Problem::OtherChain(error.to_string())));
+                .send_replace(Some(ExecutorProblem::OtherChain(error.to_string())));
         }
         _ => {}
     }

@@ -3,26 +3,26 @@
 
 use std::sync::Arc;
 
-use chain::At;
-use chain::fees::TooDear;
-use chain::watch::Header;
+use chain::BlockRef;
+use chain::fees::FeeAboveCap;
+use chain::query::BlockHeader;
 use runtime::Stop;
 use storage::executor::attempts::{self, AttemptRow};
 use storage::executor::signers::Lease;
 
 use super::replace;
-use super::resend::{Waits, send};
+use super::resend::{WaitingSince, send};
 use crate::context::{Context, WorkError};
-use crate::key::{Key, TooDearFor};
+use crate::key::{FeeCapWait, SignerHandle};
 use crate::observe;
 
 /// The most missing nonces filled per head.
 const GAPS_AT_ONCE: u64 = 16;
 
 /// Manages the nonces of a signer until the stop, while its lease is held.
-pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
+pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
     let mut heads = ctx.head.subscribe();
-    let mut keeper = Keeper::default();
+    let mut keeper = NonceManager::default();
     loop {
         let head = *heads.borrow_and_update();
         match (head, key.lease_now()) {
@@ -37,7 +37,7 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
             (_, None) => {
                 key.set_used(0);
                 keeper.uncapped(&key);
-                keeper = Keeper::default();
+                keeper = NonceManager::default();
             }
             (None, Some(_)) => {}
         }
@@ -49,18 +49,18 @@ pub async fn run(ctx: Context, key: Arc<Key>, stop: Stop) {
 }
 
 #[derive(Debug, Default)]
-pub struct Keeper {
-    waits: Waits,
+pub struct NonceManager {
+    waits: WaitingSince,
     /// The nonce whose fee is at the cap; it is logged once.
     capped: Option<u64>,
 }
 
-impl Keeper {
+impl NonceManager {
     pub async fn look(
         &mut self,
         ctx: &Context,
-        (key, lease): (&Key, &Lease),
-        head: &Header,
+        (key, lease): (&SignerHandle, &Lease),
+        head: &BlockHeader,
     ) -> Result<(), WorkError> {
         let open = attempts::open_of(&ctx.pool.get().await?, &lease.signer).await?;
         self.waits.keep(&open);
@@ -93,17 +93,17 @@ impl Keeper {
     async fn used(
         &self,
         ctx: &Context,
-        key: &Key,
-        head: &Header,
+        key: &SignerHandle,
+        head: &BlockHeader,
         open: &[AttemptRow],
     ) -> Result<u64, WorkError> {
         if !self.any_late(open, head) {
             return Ok(0);
         }
-        Ok(ctx.chain.nonce(&key.address(), At::Block(head.hash)).await?)
+        Ok(ctx.chain.nonce(&key.address(), BlockRef::Hash(head.hash)).await?)
     }
 
-    fn any_late(&self, open: &[AttemptRow], head: &Header) -> bool {
+    fn any_late(&self, open: &[AttemptRow], head: &BlockHeader) -> bool {
         open.iter()
             .any(|attempt| self.waits.is_late(attempt.id, head.number))
     }
@@ -113,14 +113,14 @@ impl Keeper {
     async fn fill_gaps(
         &mut self,
         ctx: &Context,
-        (key, lease): (&Key, &Lease),
-        head: &Header,
+        (key, lease): (&SignerHandle, &Lease),
+        head: &BlockHeader,
         missing: std::ops::Range<u64>,
     ) -> Result<bool, WorkError> {
         let bounded = missing.start..missing.end.min(missing.start.saturating_add(GAPS_AT_ONCE));
         for nonce in bounded {
             let attempt = match replace::fill_gap(ctx, (key, lease), head, nonce).await {
-                Err(WorkError::TooDear(too_dear)) => {
+                Err(WorkError::FeeAboveCap(too_dear)) => {
                     self.cap(key, nonce, &too_dear);
                     return Ok(false);
                 }
@@ -138,8 +138,8 @@ impl Keeper {
     async fn raise(
         &mut self,
         ctx: &Context,
-        (key, lease): (&Key, &Lease),
-        head: &Header,
+        (key, lease): (&SignerHandle, &Lease),
+        head: &BlockHeader,
         open: &[AttemptRow],
     ) -> Result<(), WorkError> {
         let since = |id| self.waits.since(id);
@@ -154,7 +154,7 @@ impl Keeper {
                 Ok(())
             }
             Ok(None) => Ok(()),
-            Err(WorkError::TooDear(too_dear)) => {
+            Err(WorkError::FeeAboveCap(too_dear)) => {
                 self.cap(key, stuck.nonce, &too_dear);
                 Ok(())
             }
@@ -163,15 +163,15 @@ impl Keeper {
     }
 
     /// Logs once per nonce, however many blocks pass.
-    fn cap(&mut self, key: &Key, nonce: u64, too_dear: &TooDear) {
-        key.too_dear_for(TooDearFor::Line, true);
+    fn cap(&mut self, key: &SignerHandle, nonce: u64, too_dear: &FeeAboveCap) {
+        key.too_dear_for(FeeCapWait::LowestNonce, true);
         if self.capped.replace(nonce) != Some(nonce) {
             observe::stuck_at_cap(nonce, too_dear);
         }
     }
 
-    fn uncapped(&mut self, key: &Key) {
-        key.too_dear_for(TooDearFor::Line, false);
+    fn uncapped(&mut self, key: &SignerHandle) {
+        key.too_dear_for(FeeCapWait::LowestNonce, false);
         self.capped = None;
     }
 }

@@ -10,13 +10,13 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Moving averages of the time between blocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct PollSchedule {
     interval: Duration,
     /// Average deviation from the interval.
     stray: Duration,
 }
 
-impl Default for Pace {
+impl Default for PollSchedule {
     fn default() -> Self {
         Self {
             interval: SHORTEST,
@@ -25,7 +25,7 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl PollSchedule {
     /// Records the time between two blocks.
     pub fn learn(&mut self, gap: Duration) {
         let gap = gap.clamp(SHORTEST, LONGEST);
@@ -59,14 +59,14 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    fn taught(gaps: impl IntoIterator<Item = u64>) -> Pace {
-        let mut pace = Pace::default();
+    fn taught(gaps: impl IntoIterator<Item = u64>) -> PollSchedule {
+        let mut pace = PollSchedule::default();
         gaps.into_iter().for_each(|gap| pace.learn(ms(gap)));
         pace
     }
 
     /// The number of polls until a block `at` ms after the last is seen, and the delay.
-    fn looks(pace: &Pace, at: u64) -> (u32, Duration) {
+    fn looks(pace: &PollSchedule, at: u64) -> (u32, Duration) {
         let (mut since, mut count) = (Duration::ZERO, 0);
         while since < ms(at) {
             since += pace.wait(since, SPARSE);

@@ -3,24 +3,24 @@
 
 use std::collections::HashMap;
 
-use chain::watch::{Header, IntentStatus};
-use chain::{At, BlockHash, Chain, ChainError};
+use chain::query::{BlockHeader, IntentStatus};
+use chain::{BlockHash, BlockRef, ChainClient, ChainError};
 use domain::ids::IntentId;
 use domain::intent::{Cause, ChainLeg};
 use storage::executor::attempts::AttemptItem;
 use storage::executor::blocks::BlockRow;
-use storage::executor::follower::{self, Following};
+use storage::executor::follower::{self, FollowerLease};
 use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
-use storage::executor::legs::{Because, LegRow};
+use storage::executor::legs::{LegRow, TransitionReason};
 use storage::executor::{attempts, blocks, items, legs};
 
 use super::follow::hole;
 use crate::context::{Context, WorkError};
-use crate::decide::{Record, leg_of};
+use crate::decide::{EscrowRecord, leg_for_record};
 use crate::observe;
 
 /// Whether the head differs from the block that we ingested at its height.
-pub async fn differs(ctx: &Context, head: &Header) -> Result<bool, WorkError> {
+pub async fn differs(ctx: &Context, head: &BlockHeader) -> Result<bool, WorkError> {
     let known = known(ctx).await?;
     Ok(known
         .iter()
@@ -30,7 +30,7 @@ pub async fn differs(ctx: &Context, head: &Header) -> Result<bool, WorkError> {
 /// Rewinds to the last common block and returns it.
 pub async fn follow(
     ctx: &Context,
-    lease: &Following,
+    lease: &FollowerLease,
     final_block: Option<u64>,
 ) -> Result<BlockRow, WorkError> {
     let one = ctx.chain.pinned();
@@ -42,7 +42,7 @@ pub async fn follow(
     }
     let oldest = known.last().map_or(0, |block| block.number);
     let ancestor = ancestor(&one, &known, &head).await?;
-    let ancestor = ancestor.ok_or(WorkError::TooDeep(oldest))?;
+    let ancestor = ancestor.ok_or(WorkError::ReorgTooDeep(oldest))?;
     let from = known.first().map_or(ancestor.number, |block| block.number);
     let touched = blocks::intents_after(&ctx.pool.get().await?, ancestor.number).await?;
     let records = records(ctx, &one, &ancestor, touched).await?;
@@ -61,7 +61,11 @@ pub async fn is_ours(ctx: &Context) -> Result<bool, WorkError> {
 }
 
 /// The last block that the endpoint and our rows have in common.
-async fn ancestor(one: &Chain, known: &[BlockRow], head: &Header) -> Result<Option<BlockRow>, WorkError> {
+async fn ancestor(
+    one: &ChainClient,
+    known: &[BlockRow],
+    head: &BlockHeader,
+) -> Result<Option<BlockRow>, WorkError> {
     for block in known {
         match one.header(block.number).await? {
             Some(there) if *there.hash.as_bytes() == block.hash => return Ok(Some(*block)),
@@ -74,7 +78,7 @@ async fn ancestor(one: &Chain, known: &[BlockRow], head: &Header) -> Result<Opti
 }
 
 /// Whether the endpoint merely lags behind our blocks, which proves no fork.
-fn lags(known: &[BlockRow], head: &Header) -> bool {
+fn lags(known: &[BlockRow], head: &BlockHeader) -> bool {
     let behind = known.first().is_some_and(|tip| head.number < tip.number);
     let ours = known
         .iter()
@@ -86,20 +90,24 @@ fn lags(known: &[BlockRow], head: &Header) -> bool {
 /// The escrow's records at the ancestor: from the node, or from the stored events where the node dropped that state.
 async fn records(
     ctx: &Context,
-    one: &Chain,
+    one: &ChainClient,
     ancestor: &BlockRow,
     ids: Vec<IntentId>,
-) -> Result<HashMap<IntentId, Record>, WorkError> {
+) -> Result<HashMap<IntentId, EscrowRecord>, WorkError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
     let found = match one
-        .intents(&ids, At::Block(BlockHash::from_bytes(ancestor.hash)))
+        .intents(&ids, BlockRef::Hash(BlockHash::from_bytes(ancestor.hash)))
         .await
     {
         Ok(found) => found
             .into_iter()
-            .map(|found| found.map_or(Record::Absent, |record| Record::Present(record.status)))
+            .map(|found| {
+                found.map_or(EscrowRecord::Absent, |record| {
+                    EscrowRecord::Present(record.status)
+                })
+            })
             .collect(),
         Err(error @ ChainError::Unavailable(_)) => return Err(error.into()),
         Err(_) => {
@@ -113,12 +121,12 @@ async fn records(
 }
 
 /// The record that the last event of an intent implies.
-fn after_event(kind: Option<&str>) -> Record {
+fn after_event(kind: Option<&str>) -> EscrowRecord {
     match kind {
-        Some("executed") => Record::Present(IntentStatus::Executed),
-        Some("refunded") => Record::Present(IntentStatus::Refunded),
-        Some(_) => Record::Present(IntentStatus::Pending),
-        None => Record::Absent,
+        Some("executed") => EscrowRecord::Present(IntentStatus::Executed),
+        Some("refunded") => EscrowRecord::Present(IntentStatus::Refunded),
+        Some(_) => EscrowRecord::Present(IntentStatus::Pending),
+        None => EscrowRecord::Absent,
     }
 }
 
@@ -129,9 +137,9 @@ async fn known(ctx: &Context) -> Result<Vec<BlockRow>, WorkError> {
 
 async fn go_back(
     ctx: &Context,
-    lease: &Following,
+    lease: &FollowerLease,
     ancestor: &BlockRow,
-    records: &HashMap<IntentId, Record>,
+    records: &HashMap<IntentId, EscrowRecord>,
 ) -> Result<(), WorkError> {
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
@@ -165,16 +173,19 @@ async fn go_back(
 fn fall_back(
     leg: &mut LegRow,
     ancestor: &BlockRow,
-    records: &HashMap<IntentId, Record>,
+    records: &HashMap<IntentId, EscrowRecord>,
     named: &[AttemptItem],
     rows: &[ItemRow],
 ) -> Result<(), WorkError> {
-    let because = |why| Because {
+    let because = |why| TransitionReason {
         why,
         tx_hash: None,
         message_id: None,
     };
-    if let Some(there) = records.get(&leg.intent_id).and_then(|record| leg_of(*record)) {
+    if let Some(there) = records
+        .get(&leg.intent_id)
+        .and_then(|record| leg_for_record(*record))
+    {
         leg.reason = None;
         leg.block_number = (there != ChainLeg::Submitting).then_some(ancestor.number);
         leg.advance(there, Cause::ChainFact, because("reorganised"))?;
@@ -202,8 +213,8 @@ fn fall_back(
 mod tests {
     use super::*;
 
-    fn head(number: u64, hash: u8) -> Header {
-        Header {
+    fn head(number: u64, hash: u8) -> BlockHeader {
+        BlockHeader {
             number,
             hash: BlockHash::from_bytes([hash; 32]),
             parent: BlockHash::from_bytes([0; 32]),

@@ -2,21 +2,21 @@
 //! these are stored, with their members, before they are broadcast.
 
 use chain::TxHash;
-use chain::transaction::{CANCEL_GAS, Recovered, Transaction, recover};
-use chain::watch::Header;
+use chain::query::BlockHeader;
+use chain::transaction::{EvmTransaction, RecoveredTransaction, TRANSFER_GAS, recover};
 use domain::ids::{IntentId, MessageId};
 use storage::executor::attempts::{self, AttemptRow, NewAttempt};
 use storage::executor::signers::{self, Lease};
 
 use super::apply::signed_members;
 use crate::context::{Context, WorkError};
-use crate::key::Key;
+use crate::key::SignerHandle;
 use crate::observe;
 
 const CANCEL: &str = "cancel";
 
 /// Decodes the stored bytes, if the attempt's signer signed them with this hash and nonce.
-pub fn read(attempt: &AttemptRow) -> Option<Recovered> {
+pub fn read(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
     recover(&attempt.raw).ok().filter(|read| {
         *read.signer.as_bytes() == attempt.signer
             && *read.hash.as_bytes() == attempt.tx_hash
@@ -25,7 +25,7 @@ pub fn read(attempt: &AttemptRow) -> Option<Recovered> {
 }
 
 /// The same, and raises an alarm otherwise.
-pub fn genuine(attempt: &AttemptRow) -> Option<Recovered> {
+pub fn genuine(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
     let read = read(attempt);
     if read.is_none() {
         tracing::error!(
@@ -41,8 +41,8 @@ pub fn genuine(attempt: &AttemptRow) -> Option<Recovered> {
 /// no longer waits.
 pub async fn dearer(
     ctx: &Context,
-    (key, lease): (&Key, &Lease),
-    head: &Header,
+    (key, lease): (&SignerHandle, &Lease),
+    head: &BlockHeader,
     stuck: &AttemptRow,
 ) -> Result<Option<AttemptRow>, WorkError> {
     let Some(read) = genuine(stuck) else {
@@ -51,14 +51,14 @@ pub async fn dearer(
     let fees =
         ctx.tuning
             .fees
-            .replacement(read.transaction.fees, head.base_fee, read.transaction.gas_limit)?;
-    let transaction = Transaction {
+            .replacement_fees(read.transaction.fees, head.base_fee, read.transaction.gas_limit)?;
+    let transaction = EvmTransaction {
         fees,
         ..read.transaction
     };
     let row = store(ctx, (key, lease), &transaction, (&stuck.command, Some(stuck))).await?;
     if let Some(row) = &row {
-        observe::replaced(row.nonce, &TxHash::from_bytes(row.tx_hash), fees.max);
+        observe::replaced(row.nonce, &TxHash::from_bytes(row.tx_hash), fees.max_fee_per_gas);
     }
     Ok(row)
 }
@@ -66,12 +66,12 @@ pub async fn dearer(
 /// Fills a missing nonce with an empty transfer to ourselves; `None` when the nonce is not missing after all.
 pub async fn fill_gap(
     ctx: &Context,
-    (key, lease): (&Key, &Lease),
-    head: &Header,
+    (key, lease): (&SignerHandle, &Lease),
+    head: &BlockHeader,
     nonce: u64,
 ) -> Result<Option<AttemptRow>, WorkError> {
-    let fees = ctx.tuning.fees.market(head.base_fee, CANCEL_GAS)?;
-    let transaction = Transaction::cancel(ctx.policy.chain.chain_id, nonce, key.address(), fees);
+    let fees = ctx.tuning.fees.market_fees(head.base_fee, TRANSFER_GAS)?;
+    let transaction = EvmTransaction::empty_transfer(ctx.policy.chain.chain_id, nonce, key.address(), fees);
     let row = store(ctx, (key, lease), &transaction, (CANCEL, None)).await?;
     if let Some(row) = &row {
         observe::gap_filled(nonce, &TxHash::from_bytes(row.tx_hash));
@@ -82,8 +82,8 @@ pub async fn fill_gap(
 /// `None` when a block ingested meanwhile used the nonce.
 async fn store(
     ctx: &Context,
-    (key, lease): (&Key, &Lease),
-    transaction: &Transaction,
+    (key, lease): (&SignerHandle, &Lease),
+    transaction: &EvmTransaction,
     (command, replaces): (&str, Option<&AttemptRow>),
 ) -> Result<Option<AttemptRow>, WorkError> {
     // Sign before locking: nothing waits for the signer with a row locked, and unstored bytes are never sent.

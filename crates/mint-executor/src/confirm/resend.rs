@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chain::TxHash;
-use chain::watch::Header;
+use chain::query::BlockHeader;
 use storage::executor::attempts::{self, AttemptRow};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -20,9 +20,9 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The head at which each open attempt was first seen waiting.
 #[derive(Debug, Default)]
-pub struct Waits(HashMap<i64, u64>);
+pub struct WaitingSince(HashMap<i64, u64>);
 
-impl Waits {
+impl WaitingSince {
     /// Forgets attempts that are no longer open.
     pub fn keep(&mut self, open: &[AttemptRow]) {
         self.0
@@ -47,7 +47,7 @@ impl Waits {
 /// The attempts that are not mined, and their running sends.
 #[derive(Debug, Default)]
 pub struct Resender {
-    waits: Waits,
+    waits: WaitingSince,
     began: bool,
     /// Each task returns the id of its attempt if the bytes were sent.
     sending: JoinSet<Option<i64>>,
@@ -56,7 +56,7 @@ pub struct Resender {
 
 impl Resender {
     /// After a start: any stored attempt may never have been sent.
-    pub async fn first(&mut self, ctx: &Context, head: &Header) -> Result<(), WorkError> {
+    pub async fn first(&mut self, ctx: &Context, head: &BlockHeader) -> Result<(), WorkError> {
         if self.began {
             Ok(())
         } else {
@@ -70,7 +70,7 @@ impl Resender {
     }
 
     /// Runs once per head; an attempt is not sent again while its last send is unanswered.
-    pub async fn run(&mut self, ctx: &Context, head: &Header) -> Result<(), WorkError> {
+    pub async fn run(&mut self, ctx: &Context, head: &BlockHeader) -> Result<(), WorkError> {
         let client = ctx.pool.get().await?;
         let open = attempts::open(&client).await?;
         drop(client);
@@ -113,7 +113,7 @@ pub async fn send(ctx: &Context, attempt: &AttemptRow) -> bool {
         return false;
     }
     let hash = TxHash::from_bytes(attempt.tx_hash);
-    let outcome = ctx.chain.send_everywhere(&attempt.raw, hash).await;
+    let outcome = ctx.chain.send_to_all_endpoints(&attempt.raw, hash).await;
     note_sent(ctx, &attempt.signer, hash, &outcome);
     true
 }
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_attempt_is_late_once_it_missed_a_block_and_stays_late_in_each_that_follows() {
-        let mut waits = Waits::default();
+        let mut waits = WaitingSince::default();
         assert!(!waits.is_late(1, 9), "nothing is known");
         assert_eq!(waits.note(1, 10), 10);
         assert_eq!(waits.note(1, 12), 10, "it waits since it was first seen");

@@ -1,26 +1,26 @@
 //! For a process that does not hold the follower's lease: its signers build on the block that the follower ingested last,
 //! once our own node has it too.
 
-use chain::watch::Header;
+use chain::query::BlockHeader;
 use storage::executor::items::WorkCommand;
 use storage::executor::{attempts, blocks, legs};
 use tokio::time::Instant;
 
-use crate::context::{Context, Seen, WorkError};
-use crate::decide::HOLDING;
+use crate::context::{Context, NodeAnswer, WorkError};
+use crate::decide::BREAKER_RESULTS;
 
 #[derive(Debug, Default)]
-pub struct Watcher {
+pub struct HeadWatcher {
     /// The last block whose refusals of our signers are read.
     heard: Option<u64>,
 }
 
-impl Watcher {
+impl HeadWatcher {
     /// Publishes the follower's last block to the signers, or that the follower catches up.
     pub async fn look(&mut self, ctx: &Context) -> Result<(), WorkError> {
         let asked = Instant::now();
         let newest = ctx.chain.latest_header().await?;
-        ctx.seen.send_replace(Some(Seen {
+        ctx.seen.send_replace(Some(NodeAnswer {
             at: Instant::now(),
             latency: asked.elapsed(),
             head: newest.number,
@@ -54,8 +54,8 @@ impl Watcher {
         if after != tip {
             let own: Vec<[u8; 20]> = ctx.keys.iter().map(|key| key.bytes()).collect();
             let client = ctx.pool.get().await?;
-            for refusal in attempts::refusals(&client, &own, (after, &HOLDING)).await? {
-                let why = HOLDING.into_iter().find(|name| *name == refusal.outcome);
+            for refusal in attempts::refusals(&client, &own, (after, &BREAKER_RESULTS)).await? {
+                let why = BREAKER_RESULTS.into_iter().find(|name| *name == refusal.outcome);
                 let (Some(why), Some(command)) = (why, WorkCommand::from_stored(&refusal.command)) else {
                     continue;
                 };
@@ -69,6 +69,6 @@ impl Watcher {
     }
 }
 
-fn hash(header: Option<Header>) -> Option<chain::BlockHash> {
+fn hash(header: Option<BlockHeader>) -> Option<chain::BlockHash> {
     header.map(|header| header.hash)
 }

@@ -8,11 +8,11 @@ use storage::executor::items::WorkCommand;
 use storage::executor::legs::LegRow;
 use tracing::Span;
 
-use crate::collect::Command;
-use crate::verify::Verified;
+use crate::collect::CommandBody;
+use crate::verify::VerifiedCommand;
 
 /// Covers a command from its queue to our rows.
-pub fn collecting<B: Command>(delivery: &Delivery<B>) -> Span {
+pub fn collecting<B: CommandBody>(delivery: &Delivery<B>) -> Span {
     let intent = delivery.body.intent();
     let span = tracing::info_span!(
         "executor.collect",
@@ -28,7 +28,7 @@ pub fn collecting<B: Command>(delivery: &Delivery<B>) -> Span {
 }
 
 /// Covers one member of a batch until the batch is signed and stored.
-pub fn signing(command: WorkCommand, message: MessageId, member: &Verified) -> Span {
+pub fn signing(command: WorkCommand, message: MessageId, member: &VerifiedCommand) -> Span {
     let span = tracing::info_span!(
         "executor.sign",
         command = command.name(),

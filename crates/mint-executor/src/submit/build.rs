@@ -1,7 +1,7 @@
 //! Stores a signed batch in one transaction: locks the rows, verifies the items again, and stores the attempt with its
 //! nonce if the call is still the signed one; otherwise items are settled without a signature.
 
-use chain::watch::Header;
+use chain::query::BlockHeader;
 use domain::ids::IntentId;
 use storage::executor::attempts::NewAttempt;
 use storage::executor::items::WorkCommand;
@@ -9,15 +9,15 @@ use storage::executor::legs::LegRow;
 use storage::executor::signers::Lease;
 use storage::executor::{attempts, items, legs, signers};
 
-use super::Built;
-use super::draft::{Call, Draft, Signed};
-use super::plan::{self, Plan, Standing};
-use super::refuse::{Refused, refuse};
-use super::rehearsal::Rehearsal;
+use super::BatchResult;
+use super::draft::{BatchCall, BatchDraft, SignedCall};
+use super::plan::{self, BatchConstraints, BatchPlan};
+use super::refuse::{RefusedItems, refuse};
+use super::rehearsal::Simulation;
 use crate::context::{Context, WorkError};
 use crate::decide::waiting_legs;
-use crate::key::Key;
-use crate::undo::Wanted;
+use crate::key::SignerHandle;
+use crate::undo::CancelRequest;
 use crate::{batch, observe};
 
 /// The most drafts of a batch whose items keep changing, before other commands have their turn.
@@ -26,12 +26,12 @@ const DRAFTS: u32 = 3;
 /// Does everything up to the commit. No bytes have been sent when it returns.
 pub async fn build(
     ctx: &Context,
-    (key, lease): (&Key, &Lease),
+    (key, lease): (&SignerHandle, &Lease),
     command: WorkCommand,
-    (head, rehearsal): (&Header, &Rehearsal),
-) -> Result<(Built, Vec<Wanted>), WorkError> {
+    (head, rehearsal): (&BlockHeader, &Simulation),
+) -> Result<(BatchResult, Vec<CancelRequest>), WorkError> {
     for _ in 0..DRAFTS {
-        let draft = Draft::make(ctx, (key, lease), command, (head, rehearsal)).await?;
+        let draft = BatchDraft::make(ctx, (key, lease), command, (head, rehearsal)).await?;
         let Some(draft) = draft else { break };
         let built = commit(ctx, (key, lease), command, (head, rehearsal), draft).await?;
         if let Some(built) = built {
@@ -39,36 +39,36 @@ pub async fn build(
         }
         observe::signed_in_vain(command);
     }
-    Ok((Built::Nothing, Vec::new()))
+    Ok((BatchResult::Nothing, Vec::new()))
 }
 
 /// Plans the batch again under locks and commits it; `None` when the call differs from the draft's.
 async fn commit(
     ctx: &Context,
-    (key, lease): (&Key, &Lease),
+    (key, lease): (&SignerHandle, &Lease),
     command: WorkCommand,
-    (head, rehearsal): (&Header, &Rehearsal),
-    draft: Draft,
-) -> Result<Option<(Built, Vec<Wanted>)>, WorkError> {
+    (head, rehearsal): (&BlockHeader, &Simulation),
+    draft: BatchDraft,
+) -> Result<Option<(BatchResult, Vec<CancelRequest>)>, WorkError> {
     let room = batch::room(command, &ctx.tuning, head)?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     let nonce = signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
     let open = attempts::open_count(&tx, &lease.signer, key.used()).await?;
     if open >= key.window(ctx.tuning.max_in_flight) {
-        return Ok(Some((Built::Nothing, Vec::new())));
+        return Ok(Some((BatchResult::Nothing, Vec::new())));
     }
     let mut found = items::ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;
     // Items that arrived since then are for the next batch.
     found.retain(|item| draft.items.contains(&item.message_id));
     if found.is_empty() {
-        return Ok(Some((Built::Nothing, Vec::new())));
+        return Ok(Some((BatchResult::Nothing, Vec::new())));
     }
     let ids: Vec<IntentId> = found.iter().map(|item| item.intent_id).collect();
     let mut legs = legs::lock(&tx, &ids).await?;
-    let standing = Standing::read(&tx, lease, &legs).await?;
+    let standing = BatchConstraints::read(&tx, lease, &legs).await?;
     let plan = plan::make(ctx, (command, &found), (&mut legs, &standing), rehearsal)?;
-    let signed = match Call::of(ctx, (command, head), nonce, &plan.members)? {
+    let signed = match BatchCall::of(ctx, (command, head), nonce, &plan.members)? {
         None => None,
         Some(call) => match draft.of(&call) {
             None => return Ok(None),
@@ -78,13 +78,13 @@ async fn commit(
     items::update(&tx, &plan.changes).await?;
     let refused = refuse(ctx, &tx, (lease, head), &mut legs, &plan.refused).await?;
     let mut built = if plan.changes.is_empty() && plan.refused.is_empty() {
-        Built::Nothing
+        BatchResult::Nothing
     } else {
-        Built::Settled
+        BatchResult::Settled
     };
     let mut spans = Vec::new();
     if let Some(signed) = signed {
-        built = Built::Attempt {
+        built = BatchResult::Attempt {
             id: store(&tx, lease, command, &signed, &mut legs).await?,
             items: plan.members.len(),
             full: plan.members.len() >= room,
@@ -94,7 +94,7 @@ async fn commit(
     }
     legs::save(&tx, &legs).await?;
     tx.commit().await?;
-    if let Built::Attempt { signed, .. } = &built {
+    if let BatchResult::Attempt { signed, .. } = &built {
         observe::signed(command, &spans, nonce, &signed.hash);
     }
     tell(ctx, &plan, refused);
@@ -106,10 +106,10 @@ async fn store(
     tx: &storage::Transaction<'_>,
     lease: &Lease,
     command: WorkCommand,
-    signed: &Signed,
+    signed: &SignedCall,
     legs: &mut [LegRow],
 ) -> Result<i64, WorkError> {
-    let Signed { call, bytes, .. } = signed;
+    let SignedCall { call, bytes, .. } = signed;
     for leg in legs {
         if call.members.iter().any(|(_, id)| *id == leg.intent_id) {
             leg.tx_hash = Some(*bytes.hash.as_bytes());
@@ -130,7 +130,7 @@ async fn store(
 }
 
 /// Logs and counts a committed batch, and trips its breakers.
-fn tell(ctx: &Context, plan: &Plan, refused: Refused) {
+fn tell(ctx: &Context, plan: &BatchPlan, refused: RefusedItems) {
     for (item, class, text) in &plan.parked {
         observe::parked(item, class, text);
     }

@@ -5,9 +5,9 @@
 use std::collections::HashSet;
 
 use chain::calls;
-use chain::fees::TooDear;
-use chain::transaction::{SignedTransaction, Transaction};
-use chain::watch::Header;
+use chain::fees::FeeAboveCap;
+use chain::query::BlockHeader;
+use chain::transaction::{EvmTransaction, SignedTransaction};
 use domain::ids::{IntentId, MessageId, Preimage};
 use storage::Session;
 use storage::executor::items::{ItemRow, WorkCommand};
@@ -16,29 +16,29 @@ use storage::executor::signers::Lease;
 use storage::executor::{attempts, items, legs, signers};
 use tracing::Span;
 
-use super::plan::{self, Member, Standing};
-use super::rehearsal::Rehearsal;
+use super::plan::{self, BatchConstraints, BatchMember};
+use super::rehearsal::Simulation;
 use crate::context::{Context, WorkError};
 use crate::decide::waiting_legs;
-use crate::key::Key;
-use crate::verify::{Order, Verified};
+use crate::key::SignerHandle;
+use crate::verify::{CommandDetails, VerifiedCommand};
 use crate::{batch, observe};
 
 /// The items that are ready now, with their legs and constraints.
 #[derive(Debug)]
-pub struct Found {
+pub struct ReadyItems {
     pub items: Vec<ItemRow>,
     pub legs: Vec<LegRow>,
-    pub standing: Standing,
+    pub standing: BatchConstraints,
 }
 
 /// `None` when no item is ready. The rows are not locked and may change at once.
 pub async fn look(
     ctx: &Context,
     session: &impl Session,
-    (key, lease): (&Key, &Lease),
-    (command, head): (WorkCommand, &Header),
-) -> Result<Option<Found>, WorkError> {
+    (key, lease): (&SignerHandle, &Lease),
+    (command, head): (WorkCommand, &BlockHeader),
+) -> Result<Option<ReadyItems>, WorkError> {
     let open = attempts::open_count(session, &lease.signer, key.used()).await?;
     if open >= key.window(ctx.tuning.max_in_flight) {
         return Ok(None);
@@ -53,8 +53,8 @@ pub async fn look(
     room?;
     let ids: Vec<IntentId> = items.iter().map(|item| item.intent_id).collect();
     let legs = legs::read(session, &ids).await?;
-    let standing = Standing::read(session, lease, &legs).await?;
-    Ok(Some(Found {
+    let standing = BatchConstraints::read(session, lease, &legs).await?;
+    Ok(Some(ReadyItems {
         items,
         legs,
         standing,
@@ -63,29 +63,29 @@ pub async fn look(
 
 /// The transaction of a batch, and the items in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    pub transaction: Transaction,
+pub struct BatchCall {
+    pub transaction: EvmTransaction,
     pub members: Vec<(MessageId, IntentId)>,
 }
 
-impl Call {
+impl BatchCall {
     /// `None` without members.
     pub fn of(
         ctx: &Context,
-        (command, head): (WorkCommand, &Header),
+        (command, head): (WorkCommand, &BlockHeader),
         nonce: u64,
-        members: &[Member],
-    ) -> Result<Option<Self>, TooDear> {
+        members: &[BatchMember],
+    ) -> Result<Option<Self>, FeeAboveCap> {
         let Some(data) = calldata(members.iter().map(|(_, member)| member)) else {
             return Ok(None);
         };
         let gas_limit = batch::gas_limit(command, members.len());
-        let transaction = Transaction {
+        let transaction = EvmTransaction {
             chain_id: ctx.policy.chain.chain_id,
             nonce,
             to: ctx.chain.escrow(),
             gas_limit,
-            fees: ctx.tuning.fees.market(head.base_fee, gas_limit)?,
+            fees: ctx.tuning.fees.market_fees(head.base_fee, gas_limit)?,
             data,
         };
         let members = members
@@ -98,27 +98,27 @@ impl Call {
 
 /// A batch call and its signature.
 #[derive(Debug)]
-pub struct Signed {
-    pub call: Call,
+pub struct SignedCall {
+    pub call: BatchCall,
     pub bytes: SignedTransaction,
     /// Spans of the members.
     pub spans: Vec<Span>,
 }
 
 #[derive(Debug)]
-pub struct Draft {
+pub struct BatchDraft {
     /// All items that the plan considered.
     pub items: HashSet<MessageId>,
-    signed: Option<Signed>,
+    signed: Option<SignedCall>,
 }
 
-impl Draft {
+impl BatchDraft {
     /// Plans a batch and signs it; `None` when no item is ready.
     pub async fn make(
         ctx: &Context,
-        (key, lease): (&Key, &Lease),
+        (key, lease): (&SignerHandle, &Lease),
         command: WorkCommand,
-        (head, rehearsal): (&Header, &Rehearsal),
+        (head, rehearsal): (&BlockHeader, &Simulation),
     ) -> Result<Option<Self>, WorkError> {
         let client = ctx.pool.get().await?;
         let nonce = signers::next_nonce(&client, lease)
@@ -131,7 +131,7 @@ impl Draft {
         let legs = (&mut *found.legs, &found.standing);
         let plan = plan::make(ctx, (command, &found.items), legs, rehearsal)?;
         let items = found.items.iter().map(|item| item.message_id).collect();
-        let Some(call) = Call::of(ctx, (command, head), nonce, &plan.members)? else {
+        let Some(call) = BatchCall::of(ctx, (command, head), nonce, &plan.members)? else {
             return Ok(Some(Self { items, signed: None }));
         };
         let spans = plan
@@ -140,22 +140,24 @@ impl Draft {
             .map(|(id, member)| observe::signing(command, *id, member))
             .collect();
         let bytes = key.sign(&call.transaction).await?;
-        let signed = Some(Signed { call, bytes, spans });
+        let signed = Some(SignedCall { call, bytes, spans });
         Ok(Some(Self { items, signed }))
     }
 
     /// The signature, if it is for exactly this call.
-    pub fn of(self, call: &Call) -> Option<Signed> {
+    pub fn of(self, call: &BatchCall) -> Option<SignedCall> {
         self.signed.filter(|signed| signed.call == *call)
     }
 }
 
 /// `None` without members.
-pub fn calldata<'a>(mut members: impl Iterator<Item = &'a Verified> + Clone) -> Option<Vec<u8>> {
+pub fn calldata<'a>(mut members: impl Iterator<Item = &'a VerifiedCommand> + Clone) -> Option<Vec<u8>> {
     let intents = members.clone().map(|member| &member.intent);
-    Some(match members.next()?.order {
-        Order::Submit { .. } => calls::submit_intents(intents),
-        Order::Execute => calls::execute_mints(intents.map(Preimage::intent_id)),
-        Order::Refund { reason } => calls::refund_intents(intents.map(Preimage::intent_id), reason.as_str()),
+    Some(match members.next()?.details {
+        CommandDetails::Submit { .. } => calls::submit_intents(intents),
+        CommandDetails::Execute => calls::execute_mints(intents.map(Preimage::intent_id)),
+        CommandDetails::Refund { reason } => {
+            calls::refund_intents(intents.map(Preimage::intent_id), reason.as_str())
+        }
     })
 }

@@ -7,38 +7,38 @@ use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, IllegalTransition};
 use storage::executor::attempts;
 use storage::executor::items::{self, ItemChange, ItemRow, ItemState, WorkCommand};
-use storage::executor::legs::{Because, LegRow};
+use storage::executor::legs::{LegRow, TransitionReason};
 use storage::executor::signers::{self, Lease};
 use storage::{Session, StorageError};
 
-use super::rehearsal::{Advice, Refusal, Rehearsal};
+use super::rehearsal::{SimulatedRefusal, Simulation, SimulationResult};
 use crate::context::Context;
-use crate::decide::{Fit, fits};
-use crate::undo::Wanted;
-use crate::verify::{Order, Unfit, Verified};
+use crate::decide::{Eligibility, eligibility};
+use crate::undo::CancelRequest;
+use crate::verify::{CommandDetails, Ineligible, VerifiedCommand};
 
 /// Delay of an item whose key is not mounted here, or whose intent still belongs to another signer.
 const KEY_WAIT: Duration = Duration::from_secs(5);
 
 /// An item in a batch.
-pub type Member = (MessageId, Verified);
+pub type BatchMember = (MessageId, VerifiedCommand);
 
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct BatchPlan {
     /// The verified items, in the order of the batch.
-    pub members: Vec<Member>,
+    pub members: Vec<BatchMember>,
     pub changes: Vec<ItemChange>,
     /// Items whose intent is cancelled if the chain has no record of it.
-    pub undo: Vec<Wanted>,
+    pub undo: Vec<CancelRequest>,
     /// Eligible items that the simulation withholds.
-    pub refused: Vec<(ItemRow, Refusal)>,
+    pub refused: Vec<(ItemRow, SimulatedRefusal)>,
     /// Parked items with class and text, logged after the commit.
     pub parked: Vec<(ItemRow, &'static str, String)>,
 }
 
 /// What the rows say about the signer and the intents, read after the legs.
 #[derive(Debug)]
-pub struct Standing {
+pub struct BatchConstraints {
     /// The signer of the batch.
     own: [u8; 20],
     /// Intents with an item in an attempt.
@@ -49,7 +49,7 @@ pub struct Standing {
     released: HashSet<[u8; 20]>,
 }
 
-impl Standing {
+impl BatchConstraints {
     pub async fn read(session: &impl Session, lease: &Lease, legs: &[LegRow]) -> Result<Self, StorageError> {
         let ids: Vec<IntentId> = legs.iter().map(|leg| leg.intent_id).collect();
         let others = legs
@@ -75,10 +75,10 @@ impl Standing {
 pub fn make(
     ctx: &Context,
     (command, items): (WorkCommand, &[ItemRow]),
-    (legs, standing): (&mut [LegRow], &Standing),
-    rehearsal: &Rehearsal,
-) -> Result<Plan, IllegalTransition> {
-    let mut plan = Plan::default();
+    (legs, standing): (&mut [LegRow], &BatchConstraints),
+    rehearsal: &Simulation,
+) -> Result<BatchPlan, IllegalTransition> {
+    let mut plan = BatchPlan::default();
     let mut taken = HashSet::new();
     let limit = items.first().and_then(|item| item.max_batch_size);
     for item in items {
@@ -94,30 +94,32 @@ pub fn make(
                 continue;
             }
         };
-        let fit = fits(command, leg.leg, is_over(ctx, item, &verified));
+        let fit = eligibility(command, leg.leg, is_over(ctx, item, &verified));
         match fit {
             // Another message's deposit of the same intent is not mined yet: its result decides.
-            Fit::Go | Fit::Undo
+            Eligibility::Ready | Eligibility::Cancel
                 if command == WorkCommand::Submit && standing.busy.contains(&item.intent_id) =>
             {
                 plan.rest(item, "a deposit is under way");
             }
-            Fit::Wait => {}
-            Fit::Close => plan.close(item, leg.leg),
-            Fit::Undo => plan.undo.push((Some(item.message_id), item.intent_id)),
-            Fit::Go if standing.is_foreign(leg) => plan.rest(item, "the intent belongs to another signer"),
+            Eligibility::NotYet => {}
+            Eligibility::AlreadyDone => plan.close(item, leg.leg),
+            Eligibility::Cancel => plan.undo.push((Some(item.message_id), item.intent_id)),
+            Eligibility::Ready if standing.is_foreign(leg) => {
+                plan.rest(item, "the intent belongs to another signer")
+            }
             // The item is ready again after a fork, but a later attempt holds it too: that attempt decides.
-            Fit::Go if standing.in_flight.contains(&item.intent_id) => {
+            Eligibility::Ready if standing.in_flight.contains(&item.intent_id) => {
                 plan.rest(item, "an attempt with it may still be mined");
             }
-            Fit::Go if !taken.insert(item.intent_id) => plan.close(item, leg.leg),
-            Fit::Go if !plan.takes(item, &verified, limit) => {}
-            Fit::Go => match rehearsal.of(item.message_id) {
-                Some(Advice::Send) => {
+            Eligibility::Ready if !taken.insert(item.intent_id) => plan.close(item, leg.leg),
+            Eligibility::Ready if !plan.takes(item, &verified, limit) => {}
+            Eligibility::Ready => match rehearsal.of(item.message_id) {
+                Some(SimulationResult::Send) => {
                     start(standing.own, command, leg, item.message_id)?;
                     plan.go(item, verified);
                 }
-                Some(Advice::Keep(refusal)) => plan.refused.push((item.clone(), refusal)),
+                Some(SimulationResult::Withhold(refusal)) => plan.refused.push((item.clone(), refusal)),
                 // It arrived after the simulation; the next batch includes it.
                 None => {}
             },
@@ -127,8 +129,8 @@ pub fn make(
 }
 
 /// Whether the payment window is over by the database's clock, so that nothing may be deposited.
-fn is_over(ctx: &Context, item: &ItemRow, verified: &Verified) -> bool {
-    let Order::Submit { accepted_at } = verified.order else {
+fn is_over(ctx: &Context, item: &ItemRow, verified: &VerifiedCommand) -> bool {
+    let CommandDetails::Submit { accepted_at } = verified.details else {
         return false;
     };
     let window = i64::try_from(ctx.policy.windows.payment_seconds).unwrap_or(i64::MAX);
@@ -152,7 +154,7 @@ fn start(
     };
     leg.signer = Some(signer);
     leg.reason = None;
-    let because = Because {
+    let because = TransitionReason {
         why: "signed",
         tx_hash: None,
         message_id: Some(message_id),
@@ -161,22 +163,24 @@ fn start(
     Ok(())
 }
 
-impl Plan {
+impl BatchPlan {
     /// Whether the batch accepts the item: items with a batch limit share a batch only with items of the same limit, and a
     /// refund batch has one reason.
-    fn takes(&self, item: &ItemRow, verified: &Verified, limit: Option<u32>) -> bool {
+    fn takes(&self, item: &ItemRow, verified: &VerifiedCommand, limit: Option<u32>) -> bool {
         let room = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         let alike = self
             .members
             .first()
-            .is_none_or(|(_, first)| match (first.order, verified.order) {
-                (Order::Refund { reason: one }, Order::Refund { reason: other }) => one == other,
+            .is_none_or(|(_, first)| match (first.details, verified.details) {
+                (CommandDetails::Refund { reason: one }, CommandDetails::Refund { reason: other }) => {
+                    one == other
+                }
                 _ => true,
             });
         item.max_batch_size == limit && self.members.len() < room && alike
     }
 
-    fn go(&mut self, item: &ItemRow, verified: Verified) {
+    fn go(&mut self, item: &ItemRow, verified: VerifiedCommand) {
         let mut change = ItemChange::to(item.message_id, ItemState::InAttempt);
         change.max_batch_size = item.max_batch_size;
         self.changes.push(change);
@@ -202,10 +206,10 @@ impl Plan {
         self.changes.push(ItemChange::park(item.message_id, class, text));
     }
 
-    fn unfit(&mut self, item: &ItemRow, unfit: Unfit) {
+    fn unfit(&mut self, item: &ItemRow, unfit: Ineligible) {
         match unfit {
-            Unfit::Wait(why) => self.rest(item, &why),
-            Unfit::Park { class, text } => self.park(item, class, &text),
+            Ineligible::Wait(why) => self.rest(item, &why),
+            Ineligible::Park { class, text } => self.park(item, class, &text),
         }
     }
 }

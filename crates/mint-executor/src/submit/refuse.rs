@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chain::watch::Header;
+use chain::query::BlockHeader;
 use domain::ids::IntentId;
 use storage::Transaction;
 use storage::executor::attempts;
@@ -10,11 +10,11 @@ use storage::executor::items::{ItemChange, ItemRow, ItemState};
 use storage::executor::legs::LegRow;
 use storage::executor::signers::Lease;
 
-use super::rehearsal::Refusal;
-use crate::confirm::effects::{Effects, NEEDS_A_PERSON, Trip};
+use super::rehearsal::SimulatedRefusal;
+use crate::confirm::effects::{BlockEffects, BreakerTrip, NEEDS_A_PERSON};
 use crate::confirm::write;
 use crate::context::{Context, WorkError};
-use crate::decide::{Ending, Step};
+use crate::decide::{ItemResult, NextStep};
 use crate::observe;
 
 /// Delay of an item that the head would refuse permanently, and a final block would not yet.
@@ -22,17 +22,17 @@ const REFUSED_WAIT: Duration = Duration::from_secs(2);
 
 /// The refused items, logged after the commit.
 #[derive(Debug, Default)]
-pub struct Refused {
-    settled: Vec<(ItemRow, Ending, Step)>,
-    trips: Vec<Trip>,
+pub struct RefusedItems {
+    settled: Vec<(ItemRow, ItemResult, NextStep)>,
+    trips: Vec<BreakerTrip>,
 }
 
-impl Refused {
+impl RefusedItems {
     pub fn tell(self, ctx: &Context) {
         for (item, ending, step) in &self.settled {
             match step {
-                Step::Park(class) => observe::parked(item, class, NEEDS_A_PERSON),
-                Step::Refused => observe::compliance(*ending),
+                NextStep::Park(class) => observe::parked(item, class, NEEDS_A_PERSON),
+                NextStep::Refused => observe::compliance(*ending),
                 _ => {}
             }
         }
@@ -47,31 +47,33 @@ impl Refused {
 pub async fn refuse(
     ctx: &Context,
     tx: &Transaction<'_>,
-    (lease, head): (&Lease, &Header),
+    (lease, head): (&Lease, &BlockHeader),
     legs: &mut Vec<LegRow>,
-    refused: &[(ItemRow, Refusal)],
-) -> Result<Refused, WorkError> {
+    refused: &[(ItemRow, SimulatedRefusal)],
+) -> Result<RefusedItems, WorkError> {
     if refused.is_empty() {
-        return Ok(Refused::default());
+        return Ok(RefusedItems::default());
     }
     let ids: Vec<IntentId> = refused.iter().map(|(item, _)| item.intent_id).collect();
     let in_race = attempts::in_race(tx, &ids).await?;
     let theirs = legs.extract_if(.., |leg| ids.contains(&leg.intent_id)).collect();
-    let mut effects = Effects::new(head.number, theirs);
+    let mut effects = BlockEffects::new(head.number, theirs);
     let mut settled = Vec::new();
     for (item, refusal) in refused {
         match *refusal {
-            Refusal::Wait(ending) => effects.items.push(rest(item, ending.name())),
-            Refusal::Settle { ending, record, step } => match step {
-                Step::Again(_) | Step::Smaller(_) => effects.step((item, &lease.signer), (step, record))?,
+            SimulatedRefusal::RetryLater(ending) => effects.items.push(rest(item, ending.name())),
+            SimulatedRefusal::Settle { ending, record, step } => match step {
+                NextStep::Retry(_) | NextStep::ShrinkBatch(_) => {
+                    effects.step((item, &lease.signer), (step, record))?
+                }
                 // An attempt that may still be mined, or mined again after a fork, decides first.
                 _ if in_race.contains(&item.intent_id) => effects.items.push(rest(item, ending.name())),
-                Step::Reject => {
+                NextStep::Reject => {
                     effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?;
                 }
                 step => {
                     effects.step((item, &lease.signer), (step, record))?;
-                    if let Step::Park(class) = step {
+                    if let NextStep::Park(class) = step {
                         effects.park(item, class);
                     }
                     settled.push((item.clone(), ending, step));
@@ -80,7 +82,7 @@ pub async fn refuse(
         }
     }
     let trips = write(ctx, tx, effects).await?;
-    Ok(Refused { settled, trips })
+    Ok(RefusedItems { settled, trips })
 }
 
 fn rest(item: &ItemRow, why: &str) -> ItemChange {

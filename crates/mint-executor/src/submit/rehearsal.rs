@@ -7,22 +7,22 @@ mod judge;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chain::watch::Header;
-use chain::{At, BlockHash, Chain, ChainError};
+use chain::query::BlockHeader;
+use chain::{BlockHash, BlockRef, ChainClient, ChainError};
 use domain::ids::{IntentId, MessageId};
 use storage::executor::blocks;
 use storage::executor::items::WorkCommand;
 use storage::executor::signers::Lease;
 use tokio::time::timeout;
 
-pub use self::judge::{Advice, Refusal};
-use self::judge::{AtFinal, lasts};
+use self::judge::{FinalBlockResult, lasts};
+pub use self::judge::{SimulatedRefusal, SimulationResult};
 use super::draft::{calldata, look};
-use super::plan::{self, Plan};
+use super::plan::{self, BatchPlan};
 use crate::context::{Context, WorkError};
-use crate::decide::{Ending, ItemFacts, Record};
+use crate::decide::{EscrowRecord, ItemFacts, ItemResult};
 use crate::finality::final_block;
-use crate::key::Key;
+use crate::key::SignerHandle;
 use crate::{batch, observe};
 
 /// Work waits at most this long for a simulation.
@@ -30,18 +30,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The simulated results of the items of a batch; `None` if the simulation was skipped.
 #[derive(Debug)]
-pub struct Rehearsal(Option<HashMap<MessageId, Advice>>);
+pub struct Simulation(Option<HashMap<MessageId, SimulationResult>>);
 
-impl Rehearsal {
+impl Simulation {
     /// No simulation: the batch is sent as it is, and the chain decides.
     pub const fn skipped() -> Self {
         Self(None)
     }
 
     /// `None` for an item that was not simulated.
-    pub fn of(&self, item: MessageId) -> Option<Advice> {
+    pub fn of(&self, item: MessageId) -> Option<SimulationResult> {
         match &self.0 {
-            None => Some(Advice::Send),
+            None => Some(SimulationResult::Send),
             Some(heard) => heard.get(&item).copied(),
         }
     }
@@ -50,17 +50,17 @@ impl Rehearsal {
 /// Plans the next batch without locks and simulates it; `None` when no item is ready.
 pub async fn rehearse(
     ctx: &Context,
-    (key, lease): (&Key, &Lease),
+    (key, lease): (&SignerHandle, &Lease),
     command: WorkCommand,
-    head: &Header,
-) -> Result<Option<Rehearsal>, WorkError> {
+    head: &BlockHeader,
+) -> Result<Option<Simulation>, WorkError> {
     let Some(plan) = first_look(ctx, (key, lease), command, head).await? else {
         return Ok(None);
     };
     if plan.members.is_empty() {
-        return Ok(Some(Rehearsal(Some(HashMap::new()))));
+        return Ok(Some(Simulation(Some(HashMap::new()))));
     }
-    let asked = Asked {
+    let asked = SimulatedBatch {
         chain: &ctx.chain,
         key,
         command,
@@ -69,16 +69,16 @@ pub async fn rehearse(
     let rehearsal = match timeout(PATIENCE, asked.advice(ctx, head)).await {
         Ok(Ok(heard)) => {
             observe::rehearsed(command, heard.values());
-            Rehearsal(Some(heard))
+            Simulation(Some(heard))
         }
         Ok(Err(WorkError::Chain(error))) => {
             observe::not_rehearsed(command, &error);
-            Rehearsal::skipped()
+            Simulation::skipped()
         }
         Ok(Err(error)) => return Err(error),
         Err(late) => {
             observe::not_rehearsed(command, &late);
-            Rehearsal::skipped()
+            Simulation::skipped()
         }
     };
     Ok(Some(rehearsal))
@@ -87,40 +87,44 @@ pub async fn rehearse(
 /// Plans without locks; `build` sees later changes under locks.
 async fn first_look(
     ctx: &Context,
-    (key, lease): (&Key, &Lease),
+    (key, lease): (&SignerHandle, &Lease),
     command: WorkCommand,
-    head: &Header,
-) -> Result<Option<Plan>, WorkError> {
+    head: &BlockHeader,
+) -> Result<Option<BatchPlan>, WorkError> {
     let client = ctx.pool.get().await?;
     // Without ready items no request is sent.
     let Some(mut found) = look(ctx, &client, (key, lease), (command, head)).await? else {
         return Ok(None);
     };
     let legs = (&mut *found.legs, &found.standing);
-    let unasked = Rehearsal::skipped();
+    let unasked = Simulation::skipped();
     Ok(Some(plan::make(ctx, (command, &found.items), legs, &unasked)?))
 }
 
 /// A batch to simulate. Every request names its block by hash, so answers of different endpoints fit together.
-struct Asked<'a> {
-    chain: &'a Chain,
-    key: &'a Key,
+struct SimulatedBatch<'a> {
+    chain: &'a ChainClient,
+    key: &'a SignerHandle,
     command: WorkCommand,
-    members: Vec<plan::Member>,
+    members: Vec<plan::BatchMember>,
 }
 
-impl Asked<'_> {
-    async fn advice(&self, ctx: &Context, head: &Header) -> Result<HashMap<MessageId, Advice>, WorkError> {
-        let all: Vec<&plan::Member> = self.members.iter().collect();
-        let endings = self.endings(&all, At::Block(head.hash)).await?;
+impl SimulatedBatch<'_> {
+    async fn advice(
+        &self,
+        ctx: &Context,
+        head: &BlockHeader,
+    ) -> Result<HashMap<MessageId, SimulationResult>, WorkError> {
+        let all: Vec<&plan::BatchMember> = self.members.iter().collect();
+        let endings = self.endings(&all, BlockRef::Hash(head.hash)).await?;
         let batch = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let facts = |ending| ItemFacts {
             command: self.command,
-            ending,
-            record: Record::NotAsked,
-            batch,
+            result: ending,
+            record: EscrowRecord::NotRead,
+            batch_size: batch,
         };
-        let grave: Vec<&plan::Member> = all
+        let grave: Vec<&plan::BatchMember> = all
             .iter()
             .zip(&endings)
             .filter(|(_, ending)| lasts(facts(**ending)))
@@ -134,18 +138,26 @@ impl Asked<'_> {
         Ok(advice.collect())
     }
 
-    async fn endings(&self, members: &[&plan::Member], at: At) -> Result<Vec<Ending>, ChainError> {
+    async fn endings(
+        &self,
+        members: &[&plan::BatchMember],
+        at: BlockRef,
+    ) -> Result<Vec<ItemResult>, ChainError> {
         let Some(data) = calldata(members.iter().map(|(_, member)| member)) else {
             return Ok(Vec::new());
         };
         let call = (data, batch::gas_limit(self.command, members.len()));
         let signer = self.key.address();
-        match self.chain.rehearse(&signer, call, members.len(), at).await {
-            Ok(outcomes) => Ok(outcomes.into_iter().map(Ending::Told).collect()),
+        match self.chain.simulate_batch(&signer, call, members.len(), at).await {
+            Ok(outcomes) => Ok(outcomes.into_iter().map(ItemResult::Reported).collect()),
             // The signer lacks its role, or an item makes the whole call revert.
             Err(ChainError::Reverted(_)) => {
                 let may = self.chain.may_execute(&signer, at).await?;
-                let ending = if may { Ending::Reverted } else { Ending::Forbidden };
+                let ending = if may {
+                    ItemResult::Reverted
+                } else {
+                    ItemResult::Unauthorized
+                };
                 Ok(vec![ending; members.len()])
             }
             Err(error) => Err(error),
@@ -157,9 +169,9 @@ impl Asked<'_> {
     async fn at_final(
         &self,
         ctx: &Context,
-        head: &Header,
-        grave: &[&plan::Member],
-    ) -> Result<HashMap<MessageId, AtFinal>, WorkError> {
+        head: &BlockHeader,
+        grave: &[&plan::BatchMember],
+    ) -> Result<HashMap<MessageId, FinalBlockResult>, WorkError> {
         if grave.is_empty() {
             return Ok(HashMap::new());
         }
@@ -170,7 +182,7 @@ impl Asked<'_> {
         let Some(hash) = blocks::hash(&ctx.pool.get().await?, number).await? else {
             return Ok(HashMap::new());
         };
-        let at = At::Block(BlockHash::from_bytes(hash));
+        let at = BlockRef::Hash(BlockHash::from_bytes(hash));
         let ids: Vec<IntentId> = grave
             .iter()
             .map(|(_, member)| member.intent.intent_id())
@@ -184,8 +196,8 @@ impl Asked<'_> {
         };
         let told = grave.iter().zip(endings).zip(records);
         let told = told.map(|(((id, _), ending), found)| {
-            let record = found.map_or(Record::Absent, |found| Record::Present(found.status));
-            (*id, AtFinal { ending, record })
+            let record = found.map_or(EscrowRecord::Absent, |found| EscrowRecord::Present(found.status));
+            (*id, FinalBlockResult { ending, record })
         });
         Ok(told.collect())
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use chain::Standing;
+use chain::EndpointStatus;
 use domain::ids::Preimage;
 use domain::intent::ChainLeg;
 use mint_executor::confirm::{self, reorg};
-use mint_executor::context::Problem;
+use mint_executor::context::ExecutorProblem;
 use mint_executor::{endpoints, lease};
 use runtime::Stop;
 use serde_json::Value;
@@ -33,7 +33,7 @@ async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
     let before = *rig.ctx.head.borrow();
     assert_eq!(
         endpoints::look(&rig.ctx).await?,
-        [Standing::Behind, Standing::Level]
+        [EndpointStatus::Behind, EndpointStatus::InSync]
     );
     rig.look().await?;
     let after = *rig.ctx.head.borrow();
@@ -52,7 +52,7 @@ async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
     // It went on without us: another chain by now.
     assert_eq!(
         endpoints::look(&rig.ctx).await?,
-        [Standing::Foreign, Standing::Level]
+        [EndpointStatus::OtherChain, EndpointStatus::InSync]
     );
     Ok(())
 }
@@ -67,7 +67,7 @@ async fn a_proxy_without_backends_is_skipped_for_the_endpoint_that_answers() -> 
     assert!(rig.ctx.head.borrow().is_some(), "before anybody compared them");
     assert_eq!(
         endpoints::look(&rig.ctx).await?,
-        [Standing::Behind, Standing::Level]
+        [EndpointStatus::Behind, EndpointStatus::InSync]
     );
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
@@ -288,7 +288,7 @@ async fn another_chain_stops_everything_until_it_is_ours_again() -> Result<()> {
     );
     assert!(!reorg::is_ours(&strange.ctx).await?);
 
-    let told = Some(Problem::OtherChain("told".into()));
+    let told = Some(ExecutorProblem::OtherChain("told".into()));
     let stop = Stop::new();
     for (rig, left) in [(&ours, None), (&strange, told.clone())] {
         rig.ctx.problem.send_replace(told.clone());

@@ -84,7 +84,7 @@ async fn answer(mut stream: TcpStream, node: String, (bad, fault): (&str, Fault)
 fn cost(raw: &Value) -> Result<u128> {
     let raw = raw.as_str().and_then(|text| text.strip_prefix("0x"));
     let said = recover(&hex::decode(raw.context("signed bytes")?)?)?.transaction;
-    Ok(u128::from(said.gas_limit) * said.fees.max)
+    Ok(u128::from(said.gas_limit) * said.fees.max_fee_per_gas)
 }
 
 fn whole_body(text: &[u8]) -> Option<Vec<u8>> {

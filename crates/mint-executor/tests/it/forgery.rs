@@ -3,7 +3,7 @@
 use anyhow::Result;
 use domain::intent::ChainLeg;
 use messaging::wire::{MintExecute, MintSubmit};
-use mint_executor::submit::{Built, Rehearsal};
+use mint_executor::submit::{BatchResult, Simulation};
 use storage::executor::items::WorkCommand;
 
 use crate::rig::{Rig, World, paid_body};
@@ -35,7 +35,7 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
         "update work_items set envelope = convert_to(replace(convert_from(envelope, 'utf8'), '150000000000000000000', \
          '950000000000000000000'), 'utf8')",
     )?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(parked_classes(&world)?, "seal_invalid");
     // A genuine envelope under the id of another intent.
     let other = world.intent(2)?;
@@ -44,7 +44,7 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
         "update work_items set intent_id = decode('{}', 'hex') where state = 'ready'",
         &honest.intent_id().to_string()[2..]
     ))?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(parked_classes(&world)?, "seal_invalid row_tampered");
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     assert_eq!(
@@ -97,7 +97,7 @@ async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<(
             report,
         })
         .await?;
-        assert_eq!(rig.round(WorkCommand::Execute).await?, Built::Settled);
+        assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
     }
     let expected = "report_tampered report_other_amount report_other_tx_ref report_not_paid";
     assert_eq!(parked_classes(&world)?, expected);
@@ -121,10 +121,10 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
         &rig.ctx,
         (rig.key(), &rig.lease()?),
         WorkCommand::Execute,
-        (&rig.ctx.chain.latest_header().await?, &Rehearsal::skipped()),
+        (&rig.ctx.chain.latest_header().await?, &Simulation::skipped()),
     )
     .await?;
-    let Built::Attempt { id, signed, .. } = built else {
+    let BatchResult::Attempt { id, signed, .. } = built else {
         panic!("{built:?}")
     };
     world.db.sql(&format!(
@@ -149,7 +149,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
     world
         .db
         .sql("update work_items set state = 'ready' where envelope = 'x'")?;
-    assert_eq!(rig.round(WorkCommand::Execute).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
     assert_eq!(parked_classes(&world)?, "malformed");
     Ok(())
 }

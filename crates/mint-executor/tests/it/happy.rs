@@ -3,7 +3,7 @@
 use anyhow::Result;
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
-use mint_executor::submit::Built;
+use mint_executor::submit::BatchResult;
 use storage::executor::items::WorkCommand;
 
 use crate::rig::World;
@@ -72,7 +72,7 @@ async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<
     }
     rig.send(WorkCommand::Submit, 64).await?;
     rig.send(WorkCommand::Submit, 6).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Nothing);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Nothing);
     rig.mine(&world, 1).await?;
     for intent in &intents {
         assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed);
@@ -118,7 +118,7 @@ async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> 
         .sql("update work_items set state = 'ready' where state = 'in_attempt'; update chain_legs set leg = 'escrowed'")?;
     assert_eq!(
         rig.unrehearsed(rig.key(), WorkCommand::Execute).await?,
-        Built::Settled
+        BatchResult::Settled
     );
     assert_eq!(world.count("select count(*) from attempts")?, 2);
     Ok(())
@@ -144,7 +144,7 @@ async fn a_redelivered_message_changes_nothing() -> Result<()> {
     rig.give(body).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Nothing);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Nothing);
     assert_eq!(
         world.count("select count(*) from work_items where state = 'done'")?,
         2

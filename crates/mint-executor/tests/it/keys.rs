@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use domain::ids::Preimage;
 use domain::intent::{Cause, ChainLeg, Finality};
-use mint_executor::confirm::{replace, watch::Watcher};
-use mint_executor::key::Key;
-use mint_executor::lease::{Turn, keep_following};
-use mint_executor::submit::{Built, Rehearsal};
+use mint_executor::confirm::{replace, watch::HeadWatcher};
+use mint_executor::key::SignerHandle;
+use mint_executor::lease::{FollowerTenure, keep_following};
+use mint_executor::submit::{BatchResult, Simulation};
 use storage::executor::attempts;
-use storage::executor::heartbeat::{self, Beat};
+use storage::executor::heartbeat::{self, ExecutorHeartbeat};
 use storage::executor::items::WorkCommand;
-use storage::executor::legs::{self, Because};
+use storage::executor::legs::{self, TransitionReason};
 use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
 use tokio::time::Instant;
 
@@ -32,14 +32,14 @@ fn order(world: &World, rig: &Rig, key: usize, state: &str) -> Result<()> {
     Ok(())
 }
 
-fn items(built: &Built) -> usize {
+fn items(built: &BatchResult) -> usize {
     match built {
-        Built::Attempt { items, .. } => *items,
+        BatchResult::Attempt { items, .. } => *items,
         _ => 0,
     }
 }
 
-fn end_lease(world: &World, key: &Key) -> Result<()> {
+fn end_lease(world: &World, key: &SignerHandle) -> Result<()> {
     let address = hex::encode(key.bytes());
     let end = format!("update signers set lease_until = now() where address = '\\x{address}'");
     world.db.sql(&end).map(drop)
@@ -96,7 +96,10 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
     let signer = rig.leg_row(&first.intent_id()).await?.signer;
     let own = usize::from(signer == Some(rig.ctx.keys[1].bytes()));
     let (own, other) = (&rig.ctx.keys[own], &rig.ctx.keys[1 - own]);
-    assert_eq!(rig.round_of(other, WorkCommand::Execute).await?, Built::Nothing);
+    assert_eq!(
+        rig.round_of(other, WorkCommand::Execute).await?,
+        BatchResult::Nothing
+    );
     assert_eq!(items(&rig.round_of(own, WorkCommand::Execute).await?), 1);
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&first).await?, ChainLeg::Executed(Finality::Mined));
@@ -183,7 +186,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     old.execute(&intent).await?;
     assert_eq!(
         old.round(WorkCommand::Execute).await?,
-        Built::Nothing,
+        BatchResult::Nothing,
         "a drained key signs nothing new"
     );
 
@@ -193,7 +196,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     new.ctx.head.send_replace(head);
     assert_eq!(
         new.round(WorkCommand::Execute).await?,
-        Built::Nothing,
+        BatchResult::Nothing,
         "it waits: the old key's deposit is not final"
     );
     assert_eq!(world.count("select count(*) from attempts")?, 1);
@@ -213,7 +216,12 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
 }
 
 /// A key's round that has read an item and waits for its leg, while the other key takes that.
-async fn round_outrun_by(rig: &Rig, world: &World, (own, other): (&Key, &Key), n: u64) -> Result<Built> {
+async fn round_outrun_by(
+    rig: &Rig,
+    world: &World,
+    (own, other): (&SignerHandle, &SignerHandle),
+    n: u64,
+) -> Result<BatchResult> {
     let intent = world.intent(n)?;
     rig.submit(&intent).await?;
     let mut client = rig.ctx.pool.get().await?;
@@ -227,7 +235,7 @@ async fn round_outrun_by(rig: &Rig, world: &World, (own, other): (&Key, &Key), n
         });
         waiting.await?;
         taken[0].signer = Some(other.bytes());
-        let because = Because {
+        let because = TransitionReason {
             why: "signed",
             tx_hash: None,
             message_id: None,
@@ -253,7 +261,7 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
     let (own, other) = (&ring[place], &ring[1 - place]);
     assert_eq!(
         round_outrun_by(&rig, &world, (own, other), 1).await?,
-        Built::Settled
+        BatchResult::Settled
     );
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     world.let_items_wake()?;
@@ -268,7 +276,7 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
     end_lease(&world, other)?;
     assert_eq!(
         round_outrun_by(&rig, &world, (own, other), 2).await?,
-        Built::Settled
+        BatchResult::Settled
     );
     assert_eq!(world.count("select count(*) from attempts")?, 1);
     Ok(())
@@ -316,7 +324,7 @@ async fn a_removed_key_strands_no_intent() -> Result<()> {
         &old.ctx,
         (old.key(), &lease),
         WorkCommand::Submit,
-        (&head, &Rehearsal::skipped()),
+        (&head, &Simulation::skipped()),
     )
     .await?;
     drop(old);
@@ -336,7 +344,7 @@ async fn a_removed_key_strands_no_intent() -> Result<()> {
         "the old key's bytes went out without the key"
     );
     new.execute(&intent).await?;
-    assert_eq!(new.round(WorkCommand::Execute).await?, Built::Nothing);
+    assert_eq!(new.round(WorkCommand::Execute).await?, BatchResult::Nothing);
     new.mine(&world, 6).await?;
     new.send(WorkCommand::Execute, 1).await?;
     new.mine(&world, 1).await?;
@@ -371,7 +379,7 @@ async fn a_retired_key_completes_what_it_signed_and_signs_nothing_new() -> Resul
     let mut again = world.executor()?;
     again.lead().await?;
     submit_all(&again, &world, 2).await?;
-    assert_eq!(again.round(WorkCommand::Submit).await?, Built::Nothing);
+    assert_eq!(again.round(WorkCommand::Submit).await?, BatchResult::Nothing);
     again.mine(&world, 1).await?;
     assert_eq!(again.leg(&intents[0]).await?, ChainLeg::Escrowed);
     Ok(())
@@ -437,7 +445,7 @@ async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -
         .await?;
     follower.look().await?;
     other.take(other.key()).await?;
-    let mut watcher = Watcher::default();
+    let mut watcher = HeadWatcher::default();
     submit_all(&follower, &world, 20).await?;
     world.as_admin(&other.ctx.chain, &PAUSE).await?;
     follower.look().await?;
@@ -455,23 +463,23 @@ async fn a_follower_with_a_stalled_node_yields_to_another_executor() -> Result<(
     let world = World::new().await?;
     let (one, other) = (world.executor()?, world.executor()?);
     let (hold, now) = (one.ctx.tuning.lease, Instant::now());
-    let mut turn = Turn::new(now);
+    let mut turn = FollowerTenure::new(now);
     keep_following(&one.ctx, &mut turn, now).await?;
     assert!(one.ctx.following_now().is_some());
     // Nobody sees more: it stays.
     keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
     assert!(one.ctx.following_now().is_some());
-    let beat = Beat {
+    let beat = ExecutorHeartbeat {
         rpc_connected: true,
         head: Some(7),
-        ..Beat::default()
+        ..ExecutorHeartbeat::default()
     };
     heartbeat::beat(&other.ctx.pool.get().await?, other.ctx.instance, &beat).await?;
     keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
     assert_eq!(one.ctx.following_now(), None);
     keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
     assert_eq!(one.ctx.following_now(), None, "it is another's turn");
-    keep_following(&other.ctx, &mut Turn::new(now), now).await?;
+    keep_following(&other.ctx, &mut FollowerTenure::new(now), now).await?;
     assert!(other.ctx.following_now().is_some());
     keep_following(&one.ctx, &mut turn, now + hold * 6).await?;
     assert_eq!(one.ctx.following_now(), None);

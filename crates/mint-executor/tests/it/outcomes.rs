@@ -6,7 +6,7 @@ use anyhow::Result;
 use domain::clock::{Clock, System};
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
-use mint_executor::submit::Built;
+use mint_executor::submit::BatchResult;
 use storage::executor::items::WorkCommand;
 
 use crate::rig::{PAUSE, UNPAUSE, World};
@@ -114,10 +114,10 @@ async fn a_refund_before_any_attempt_drops_the_intent() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.refund(&intent).await?;
-    assert_eq!(rig.round(WorkCommand::Refund).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::Settled);
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
     assert_eq!(rig.told().await?, [(intent.intent_id(), Outcome::Dropped, true)]);
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     assert_eq!(
         world.count("select count(*) from work_items where state = 'done'")?,
@@ -133,7 +133,7 @@ async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit_accepted(&intent, System.unix_seconds() - 3601).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     Ok(())
@@ -148,7 +148,7 @@ async fn a_refund_during_a_deposit_waits_in_its_row_and_then_refunds() -> Result
     rig.submit(&intent).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.refund(&intent).await?;
-    assert_eq!(rig.round(WorkCommand::Refund).await?, Built::Nothing);
+    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::Nothing);
     rig.mine(&world, 1).await?;
     rig.send(WorkCommand::Refund, 1).await?;
     rig.mine(&world, 1).await?;
@@ -282,7 +282,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
         ]
     );
     // What waited for the deposit has nothing left to do.
-    assert_eq!(rig.round(WorkCommand::Refund).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::Settled);
     assert_eq!(
         world.count("select count(*) from work_items where command = 'refund' and state = 'done'")?,
         1

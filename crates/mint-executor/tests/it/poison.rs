@@ -3,7 +3,7 @@
 use anyhow::Result;
 use domain::address::Address;
 use domain::intent::ChainLeg;
-use mint_executor::submit::Built;
+use mint_executor::submit::BatchResult;
 use serde_json::{Value, json};
 use storage::executor::items::WorkCommand;
 
@@ -60,7 +60,7 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
         rig.submit(intent).await?;
     }
     let mut sizes = Vec::new();
-    while let Built::Attempt { items, .. } = rig.unrehearsed(rig.key(), WorkCommand::Submit).await? {
+    while let BatchResult::Attempt { items, .. } = rig.unrehearsed(rig.key(), WorkCommand::Submit).await? {
         sizes.push(items);
         // A transaction without a log is asked after once it has missed a block.
         rig.mine(&world, 3).await?;

@@ -77,7 +77,7 @@ impl Running {
         let (manager, facts) = (self.world.at.compliance_manager.parse()?, (10, [7; 32], true));
         let (officer, chain) = (&self.world.admin, &self.ctx.chain);
         chain
-            .set_user_facts(officer, &manager, &intent.user, facts, LIMIT)
+            .set_user_compliance(officer, &manager, &intent.user, facts, LIMIT)
             .await?;
         Ok(())
     }

@@ -5,8 +5,8 @@ use domain::clock::{Clock, System};
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
-use mint_executor::key::TooDearFor;
-use mint_executor::submit::{self, Built, Lane, Rehearsal};
+use mint_executor::key::FeeCapWait;
+use mint_executor::submit::{self, BatchResult, CommandQueue, Simulation};
 use runtime::halts::Halts;
 use serde_json::json;
 use storage::executor::attempts;
@@ -28,10 +28,10 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
         &first.ctx,
         (first.key(), &first.lease()?),
         WorkCommand::Submit,
-        (&head, &Rehearsal::skipped()),
+        (&head, &Simulation::skipped()),
     )
     .await?;
-    let Built::Attempt { signed, .. } = built else {
+    let BatchResult::Attempt { signed, .. } = built else {
         panic!("{built:?}")
     };
     let known = world
@@ -46,7 +46,7 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
     second.lead().await?;
     assert_eq!(
         second.round(WorkCommand::Submit).await?,
-        Built::Nothing,
+        BatchResult::Nothing,
         "nothing is signed twice"
     );
     world.node.mine(1).await?;
@@ -74,10 +74,10 @@ async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
         &rig.ctx,
         (rig.key(), &rig.lease()?),
         WorkCommand::Submit,
-        (&head, &Rehearsal::skipped()),
+        (&head, &Simulation::skipped()),
     )
     .await?;
-    let Built::Attempt { id, signed, .. } = built else {
+    let BatchResult::Attempt { id, signed, .. } = built else {
         panic!("{built:?}")
     };
     proxy.cut();
@@ -206,7 +206,7 @@ async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Re
         ChainLeg::Submitting,
         "not believed before that nonce is final"
     );
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Nothing);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Nothing);
     rig.mine(&world, 6).await?;
     let again = rig.send(WorkCommand::Submit, 1).await?;
     assert_ne!(again, lost);
@@ -247,7 +247,7 @@ async fn a_nonce_used_by_a_stranger_holds_up_no_new_work_until_it_is_final() -> 
         ChainLeg::Submitting,
         "what was signed for that nonce waits until it is final"
     );
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Nothing);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Nothing);
     rig.mine(&world, CONFIRMATIONS).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
@@ -272,7 +272,7 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
         Ok(attempts::open_count(&client, &key.bytes(), key.used()).await?)
     };
     assert_eq!(open(&rig).await?, 0, "its nonce has a block");
-    let dear = u64::try_from(rig.ctx.tuning.fees.cap)? * 2;
+    let dear = u64::try_from(rig.ctx.tuning.fees.max_fee_per_gas)? * 2;
     world.node.rpc("anvil_reorg", json!([4, []])).await?;
     for _ in 0..3 {
         block_with_base_fee(&world, dear).await?;
@@ -388,7 +388,7 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
         second.told().await?,
         [(intent.intent_id(), Outcome::Refused, false)]
     );
-    assert_eq!(second.round(WorkCommand::Execute).await?, Built::Nothing);
+    assert_eq!(second.round(WorkCommand::Execute).await?, BatchResult::Nothing);
     Ok(())
 }
 
@@ -447,13 +447,13 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.send(WorkCommand::Submit, 1).await?;
-    let cap = u64::try_from(rig.ctx.tuning.fees.cap)?;
+    let cap = u64::try_from(rig.ctx.tuning.fees.max_fee_per_gas)?;
     for _ in 0..3 * rig.ctx.tuning.replace_after {
         block_with_base_fee(&world, cap * 2).await?;
         rig.look().await?;
     }
     let dearest = rig.dearest_fee().await?;
-    assert!(dearest <= rig.ctx.tuning.fees.cap, "{dearest}");
+    assert!(dearest <= rig.ctx.tuning.fees.max_fee_per_gas, "{dearest}");
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,
@@ -471,7 +471,7 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
 async fn no_batch_costs_more_than_a_node_accepts_at_any_base_fee() -> Result<()> {
     const DEPOSITS: u64 = 64;
     let world = World::new().await?;
-    let fault = Fault::Ceiling(chain::fees::USUAL_CEILING);
+    let fault = Fault::Ceiling(chain::fees::DEFAULT_TX_FEE_CAP);
     let strict = faulty(world.node.url(), "eth_sendRawTransaction", fault).await?;
     let mut rig = world.executor_through(&strict)?;
     rig.lead().await?;
@@ -483,7 +483,7 @@ async fn no_batch_costs_more_than_a_node_accepts_at_any_base_fee() -> Result<()>
     block_with_base_fee(&world, 60_000_000_000).await?;
     rig.look().await?;
     let mut sent = 0;
-    while let Built::Attempt { items, .. } = rig.round(WorkCommand::Submit).await? {
+    while let BatchResult::Attempt { items, .. } = rig.round(WorkCommand::Submit).await? {
         sent += items;
     }
     assert_eq!(sent, intents.len());
@@ -508,8 +508,8 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
     rig.lead().await?;
     let halts = Halts::default();
     halts.refresh(&rig.ctx.pool).await?;
-    let mut lane = Lane::new(&rig.ctx, &rig.ctx.keys[0], WorkCommand::Submit, &halts);
-    let cap = u64::try_from(rig.ctx.tuning.fees.cap)?;
+    let mut lane = CommandQueue::new(&rig.ctx, &rig.ctx.keys[0], WorkCommand::Submit, &halts);
+    let cap = u64::try_from(rig.ctx.tuning.fees.max_fee_per_gas)?;
     block_with_base_fee(&world, cap * 2).await?;
     rig.look().await?;
     lane.work(&rig.ctx).await?;
@@ -520,7 +520,7 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
     assert!(capped());
     assert!(
         !rig.key()
-            .too_dear_for(TooDearFor::Batch(WorkCommand::Submit), true),
+            .too_dear_for(FeeCapWait::Batch(WorkCommand::Submit), true),
         "told once"
     );
     // Whoever holds the key next shows it.
@@ -636,7 +636,7 @@ async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the
     rig.mine(&world, 1).await?;
     let over = || async { Ok((System.unix_seconds() > almost_over + 3601).then_some(())) };
     testkit::eventually(std::time::Duration::from_secs(10), "the window is over", over).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,
@@ -699,7 +699,7 @@ async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
     let (first, second) = (world.intent(1)?, world.intent(2)?);
     rig.submit(&first).await?;
     rig.send(WorkCommand::Submit, 1).await?;
-    let dear = u64::try_from(rig.ctx.tuning.fees.cap)? * 2;
+    let dear = u64::try_from(rig.ctx.tuning.fees.max_fee_per_gas)? * 2;
     for _ in 0..9 {
         block_with_base_fee(&world, dear).await?;
         rig.look().await?;
@@ -709,7 +709,7 @@ async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
     rig.look().await?;
     assert_eq!(
         rig.round(WorkCommand::Submit).await?,
-        Built::Nothing,
+        BatchResult::Nothing,
         "one is under way, and one is what may be"
     );
     for _ in 0..3 {

@@ -7,7 +7,7 @@ use domain::ids::Preimage;
 use domain::intent::{ChainLeg, Finality};
 use domain::money::BaseUnits;
 use messaging::wire::Outcome;
-use mint_executor::submit::Built;
+use mint_executor::submit::BatchResult;
 use storage::executor::items::WorkCommand;
 use testkit::Anvil;
 use testkit::anvil::Mining;
@@ -68,7 +68,7 @@ async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction
     assert_eq!(rig.told().await?, [], "the head alone refuses nobody");
     rig.mine(&world, 6).await?;
     world.let_items_wake()?;
-    assert_eq!(rig.round(WorkCommand::Execute).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
     assert_eq!(rig.told().await?, [(bad.intent_id(), Outcome::Refused, false)]);
     let row = rig.leg_row(&bad.intent_id()).await?;
     assert_eq!(
@@ -93,7 +93,7 @@ async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
     rig.submit(&intent).await?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
     rig.look().await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert!(rig.ctx.breakers.submit.is_open() && !rig.ctx.breakers.execute.is_open());
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
@@ -119,7 +119,7 @@ async fn a_deposit_already_on_chain_is_not_sent_again() -> Result<()> {
         .sql("update chain_legs set leg = 'queued', signer = null")?;
     world.db.sql("delete from attempt_items")?;
     rig.submit(&intent).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Escrowed,
@@ -150,7 +150,7 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
     rig.mine(&world, 1).await?;
     let over = largest(20)?;
     rig.submit(&over).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(
         rig.leg(&over).await?,
         ChainLeg::Queued,
@@ -158,7 +158,7 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
     );
     rig.mine(&world, 6).await?;
     world.let_items_wake()?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     let row = rig.leg_row(&over.intent_id()).await?;
     assert_eq!(
         (row.leg, row.reason.as_deref()),
@@ -234,7 +234,7 @@ async fn an_attempt_that_may_still_be_mined_outranks_a_simulation() -> Result<()
     rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
     // As after a fork that took its refusal back: the item is ready again, its transaction may be mined yet.
     world.db.sql("update work_items set state = 'ready'")?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, Built::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(rig.leg(&poison).await?, ChainLeg::Submitting);
     assert_eq!(rig.told().await?, []);
     assert_eq!(world.count("select count(*) from attempts")?, 1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chain::transaction::recover;
-use chain::{Chain, LocalKey, RpcConfig, Signer, TxHash};
+use chain::{ChainClient, LocalKey, RpcConfig, Signer, TxHash};
 use domain::address::Address;
 use domain::clock::{Clock, IdSource, System};
 use domain::country::CountryCode;
@@ -18,18 +18,18 @@ use messaging::wire::{
 };
 use messaging::{Broker, BrokerConfig, Delivery, Disposition, Opener, Sealer, Service, Stamp, WorkQueue};
 use mint_executor::breakers::Breakers;
-use mint_executor::collect::{self, Command};
+use mint_executor::collect::{self, CommandBody};
 use mint_executor::confirm::Follower;
-use mint_executor::confirm::nonces::Keeper;
-use mint_executor::context::{Context, Shared};
-use mint_executor::key::Key;
+use mint_executor::confirm::nonces::NonceManager;
+use mint_executor::context::{Context, ContextParts};
+use mint_executor::key::SignerHandle;
 use mint_executor::lease;
 use mint_executor::settings::Tuning;
-use mint_executor::submit::{self, Built, Rehearsal};
+use mint_executor::submit::{self, BatchResult, Simulation};
 use mint_executor::verify::Verifier;
 use runtime::KeyDirectory;
 use serde_json::json;
-use storage::executor::follower::{self, Following};
+use storage::executor::follower::{self, FollowerLease};
 use storage::executor::items::WorkCommand;
 use storage::executor::legs::{self, LegRow};
 use storage::executor::signers::{self, Lease};
@@ -139,13 +139,13 @@ impl World {
             version: "test".into(),
             ca_pem: None,
         })?;
-        let ctx = Context::new(Shared {
+        let ctx = Context::new(ContextParts {
             instance: System.uuid(),
             pool: Pool::new(&PoolConfig::new(self.db_url.clone().into(), "test"))?,
-            chain: Chain::new(rpc, escrow)?,
+            chain: ChainClient::new(rpc, escrow)?,
             keys: signers
                 .into_iter()
-                .map(|signer| Arc::new(Key::new(signer)))
+                .map(|signer| Arc::new(SignerHandle::new(signer)))
                 .collect(),
             tuning: Tuning {
                 lease: Duration::from_mins(1),
@@ -170,7 +170,7 @@ impl World {
             problem: watch::Sender::new(None),
         });
         Ok(Rig {
-            keepers: ctx.keys.iter().map(|_| Keeper::default()).collect(),
+            keepers: ctx.keys.iter().map(|_| NonceManager::default()).collect(),
             ctx,
             follower: Follower::default(),
         })
@@ -191,11 +191,11 @@ impl World {
     }
 
     /// An intent whose user may be minted to.
-    pub async fn good_intent(&self, n: u64, chain: &Chain) -> Result<Preimage> {
+    pub async fn good_intent(&self, n: u64, chain: &ChainClient) -> Result<Preimage> {
         let intent = self.intent(n)?;
         let manager = self.at.compliance_manager.parse()?;
         self.automine(true).await?;
-        let set = chain.set_user_facts(
+        let set = chain.set_user_compliance(
             &self.admin,
             &manager,
             &intent.user,
@@ -207,7 +207,7 @@ impl World {
         Ok(intent)
     }
 
-    pub async fn as_admin(&self, chain: &Chain, data: &[u8]) -> Result<()> {
+    pub async fn as_admin(&self, chain: &ChainClient, data: &[u8]) -> Result<()> {
         self.automine(true).await?;
         chain
             .transact(
@@ -224,9 +224,9 @@ impl World {
         self.node.rpc("evm_setAutomine", json!([on])).await.map(drop)
     }
 
-    pub async fn minted(&self, chain: &Chain, user: &Address) -> Result<u128> {
+    pub async fn minted(&self, chain: &ChainClient, user: &Address) -> Result<u128> {
         Ok(chain
-            .token_balance(&self.at.country_token.parse()?, user, chain::At::Latest)
+            .token_balance(&self.at.country_token.parse()?, user, chain::BlockRef::Latest)
             .await?)
     }
 
@@ -256,7 +256,7 @@ impl World {
     }
 
     /// Gives (or takes) a key the role to execute.
-    pub async fn turn_role(&self, chain: &Chain, signer: &Address, on: bool) -> Result<()> {
+    pub async fn turn_role(&self, chain: &ChainClient, signer: &Address, on: bool) -> Result<()> {
         let call = if on {
             chain::roles::grant_executor(signer)
         } else {
@@ -278,7 +278,7 @@ impl World {
 pub struct Rig {
     pub ctx: Context,
     pub follower: Follower,
-    keepers: Vec<Keeper>,
+    keepers: Vec<NonceManager>,
 }
 
 impl Rig {
@@ -293,7 +293,7 @@ impl Rig {
     }
 
     /// Wins the lease of one key.
-    pub async fn take(&self, key: &Key) -> Result<()> {
+    pub async fn take(&self, key: &SignerHandle) -> Result<()> {
         let lease = testkit::eventually(Duration::from_secs(10), "the lease", async || {
             Ok(lease::acquire(&self.ctx, key).await?)
         });
@@ -311,7 +311,7 @@ impl Rig {
     }
 
     /// The first key.
-    pub fn key(&self) -> &Key {
+    pub fn key(&self) -> &SignerHandle {
         &self.ctx.keys[0]
     }
 
@@ -319,7 +319,7 @@ impl Rig {
         self.key().lease_now().context("the lease is held")
     }
 
-    pub fn following(&self) -> Result<Following> {
+    pub fn following(&self) -> Result<FollowerLease> {
         self.ctx.following_now().context("we take in the blocks")
     }
 
@@ -359,11 +359,11 @@ impl Rig {
         Ok(())
     }
 
-    pub async fn round(&self, command: WorkCommand) -> Result<Built> {
+    pub async fn round(&self, command: WorkCommand) -> Result<BatchResult> {
         self.round_of(self.key(), command).await
     }
 
-    pub async fn round_of(&self, key: &Key, command: WorkCommand) -> Result<Built> {
+    pub async fn round_of(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
         let lease = key.lease_now().context("the lease is held")?;
         Ok(submit::round(&self.ctx, key, &lease, command).await?)
     }
@@ -381,12 +381,12 @@ impl Rig {
     }
 
     /// A round on nobody's advice: what the chain says of it is what counts.
-    pub async fn unrehearsed(&self, key: &Key, command: WorkCommand) -> Result<Built> {
+    pub async fn unrehearsed(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
         let head = (*self.ctx.head.borrow()).context("a head")?;
         let lease = key.lease_now().context("the lease is held")?;
-        let unasked = Rehearsal::skipped();
+        let unasked = Simulation::skipped();
         let (built, _) = submit::build(&self.ctx, (key, &lease), command, (&head, &unasked)).await?;
-        if let Built::Attempt { id, signed, .. } = &built {
+        if let BatchResult::Attempt { id, signed, .. } = &built {
             submit::broadcast(&self.ctx, *id, (&lease.signer, signed)).await;
         }
         Ok(built)
@@ -419,7 +419,7 @@ impl Rig {
         })
     }
 
-    pub async fn give<B: Command + Clone>(&self, body: B) -> Result<MessageId> {
+    pub async fn give<B: CommandBody + Clone>(&self, body: B) -> Result<MessageId> {
         let delivery = self.delivery(body)?;
         let id = delivery.message_id;
         let answers = collect::collect(self.ctx.clone(), vec![delivery]).await;
@@ -505,7 +505,7 @@ impl Rig {
         let open = storage::executor::attempts::open(&client).await?;
         let fees = open
             .iter()
-            .map(|attempt| Ok(recover(&attempt.raw)?.transaction.fees.max));
+            .map(|attempt| Ok(recover(&attempt.raw)?.transaction.fees.max_fee_per_gas));
         let fees: Vec<u128> = fees.collect::<Result<_>>()?;
         fees.into_iter().max().context("an open attempt")
     }
@@ -560,9 +560,9 @@ pub fn paid_body(intent: &Preimage, shillings: &str) -> String {
     )
 }
 
-fn sent(built: Built, expected: usize) -> Result<TxHash> {
+fn sent(built: BatchResult, expected: usize) -> Result<TxHash> {
     match built {
-        Built::Attempt { signed, items, .. } => {
+        BatchResult::Attempt { signed, items, .. } => {
             ensure!(items == expected, "{items} items");
             Ok(signed.hash)
         }

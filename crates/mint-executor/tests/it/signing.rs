@@ -13,7 +13,7 @@ use domain::address::Address;
 use domain::intent::ChainLeg;
 use mint_executor::context::WorkError;
 use mint_executor::lease;
-use mint_executor::submit::{self, Built};
+use mint_executor::submit::{self, BatchResult};
 use storage::executor::attempts;
 use storage::executor::items::WorkCommand;
 use testkit::anvil::EXECUTOR_PRIVATE_KEY;
@@ -95,7 +95,7 @@ async fn a_signer_that_takes_its_time_holds_no_row() -> Result<()> {
     let (built, free) = tokio::join!(rig.round(WorkCommand::Submit), slow.meanwhile(others));
     free?;
     assert!(
-        matches!(built?, Built::Attempt { items: 2, .. }),
+        matches!(built?, BatchResult::Attempt { items: 2, .. }),
         "as it was signed"
     );
     rig.mine(&world, 1).await?;
@@ -121,7 +121,7 @@ async fn a_batch_changed_during_signing_is_not_sent_under_that_signature() -> Re
         let changing = slow.meanwhile(|| world.db.sql(change).map(drop));
         let (built, changed) = tokio::join!(rig.round(WorkCommand::Submit), changing);
         changed?;
-        let Built::Attempt { items, signed, .. } = built? else {
+        let BatchResult::Attempt { items, signed, .. } = built? else {
             anyhow::bail!("{change}: nothing was sent")
         };
         assert_eq!(items, members, "{change}");
@@ -137,7 +137,7 @@ async fn a_batch_changed_during_signing_is_not_sent_under_that_signature() -> Re
             "{change}"
         );
         let rows = attempts::items(&client, &[attempt.id]).await?;
-        let (_, called) = chain::calls::read(&said.data).context("deposits")?;
+        let (_, called) = chain::calls::decode_call(&said.data).context("deposits")?;
         let rows: Vec<_> = rows.iter().map(|row| row.intent_id).collect();
         assert_eq!(called, rows, "{change}: its rows are what it calls");
     }

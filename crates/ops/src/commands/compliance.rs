@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use chain::compliance::UserFacts;
-use chain::{Chain, LocalKey, Signer as _};
+use chain::compliance::UserCompliance;
+use chain::{ChainClient, LocalKey, Signer as _};
 use clap::{Args, Subcommand};
 use domain::address::Address;
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ pub async fn run(context: &Context, out: &mut Output, command: &Compliance) -> R
 
 async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdict> {
     let (chain, manager) = connect(context).await?;
-    let facts = chain.user_facts(&manager, &args.user).await?;
+    let facts = chain.user_compliance(&manager, &args.user).await?;
     out.show(&document(&args.user, facts.as_ref()), |page| {
         describe(page, &args.user, facts.as_ref());
     })?;
@@ -120,7 +120,7 @@ async fn set(context: &Context, out: &mut Output, args: &Set) -> Result<Verdict>
     .await?;
     let patience = Duration::from_secs(args.wait);
     let receipt = chain
-        .set_user_facts(&officer, &manager, &args.user, wanted, patience)
+        .set_user_compliance(&officer, &manager, &args.user, wanted, patience)
         .await?;
     detail["txHash"] = receipt.tx_hash.to_string().into();
     detail["block"] = receipt.block_number.into();
@@ -135,7 +135,7 @@ async fn set(context: &Context, out: &mut Output, args: &Set) -> Result<Verdict>
         },
     )
     .await?;
-    let facts = chain.user_facts(&manager, &args.user).await?;
+    let facts = chain.user_compliance(&manager, &args.user).await?;
     let mut value = document(&args.user, facts.as_ref());
     value["txHash"] = receipt.tx_hash.to_string().into();
     value["block"] = receipt.block_number.into();
@@ -164,7 +164,7 @@ fn officer(context: &Context) -> Result<LocalKey> {
 }
 
 /// The chain, and the manager that decides on it.
-async fn connect(context: &Context) -> Result<(Chain, Address)> {
+async fn connect(context: &Context) -> Result<(ChainClient, Address)> {
     let environment = &context.environment;
     let manager: Option<Address> = environment.parsed("COMPLIANCE_MANAGER_ADDRESS")?;
     let escrow: Option<Address> = environment.parsed("ESCROW_ADDRESS")?;
@@ -183,7 +183,7 @@ async fn connect(context: &Context) -> Result<(Chain, Address)> {
     Ok((chain, manager))
 }
 
-fn document(user: &Address, facts: Option<&UserFacts>) -> Value {
+fn document(user: &Address, facts: Option<&UserCompliance>) -> Value {
     json!({
         "user": user,
         "known": facts.is_some(),
@@ -195,7 +195,7 @@ fn document(user: &Address, facts: Option<&UserFacts>) -> Value {
     })
 }
 
-fn describe(page: &mut Page, user: &Address, facts: Option<&UserFacts>) {
+fn describe(page: &mut Page, user: &Address, facts: Option<&UserCompliance>) {
     page.field("user", user.to_string());
     let Some(facts) = facts else {
         page.styled(Style::Warn, "not compliant: nobody assessed this user");

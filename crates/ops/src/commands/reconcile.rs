@@ -136,7 +136,7 @@ async fn survey(context: &Context, args: &Range) -> Result<Report> {
     let chain = context.chain(contracts.escrow)?.pinned();
     context.check_chain_id(&chain).await?;
     let head = chain.latest_header().await?.number;
-    let final_block = chain.final_number(&policy.chain, head).await?;
+    let final_block = chain.final_block_number(&policy.chain, head).await?;
     let settled = final_block.and_then(|block| block.checked_sub(args.lag));
     let Some(to_block) = settled.filter(|to| *to >= args.from_block) else {
         return Err(problem(
@@ -185,14 +185,14 @@ async fn survey(context: &Context, args: &Range) -> Result<Report> {
 
 /// Deposits without a row: a user's own, or (a difference) one from the treasury.
 async fn strangers(
-    chain: &chain::Chain,
+    chain: &chain::ChainClient,
     seen: &Seen,
     to_block: u64,
     treasury: &Address,
 ) -> Result<(Vec<Direct>, Vec<Difference>)> {
     let (mut direct, mut differences) = (Vec::new(), Vec::new());
     let asked: Vec<IntentId> = seen.intents.keys().copied().collect();
-    let found = chain.intents(&asked, chain::At::Number(to_block)).await?;
+    let found = chain.intents(&asked, chain::BlockRef::Number(to_block)).await?;
     let depositors: BTreeMap<IntentId, Address> = asked
         .into_iter()
         .zip(found)
@@ -238,12 +238,12 @@ async fn strangers(
 
 /// The escrow's own sum of pending deposits against the events.
 async fn pending(
-    chain: &chain::Chain,
+    chain: &chain::ChainClient,
     totals: &Totals,
     direct: &[Direct],
     to_block: u64,
 ) -> Result<Option<Difference>> {
-    let told = chain.pending_total(chain::At::Number(to_block)).await?;
+    let told = chain.pending_total(chain::BlockRef::Number(to_block)).await?;
     let ours = totals.pending_units;
     let theirs: u128 = direct
         .iter()

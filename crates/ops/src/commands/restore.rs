@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use chain::At;
+use chain::BlockRef;
 use clap::{Args, Subcommand};
 use domain::address::Address;
 use serde::Serialize;
@@ -191,7 +191,7 @@ async fn look(context: &Context, range: &Range, known: &Known) -> Result<Report>
     let client = context.client().await?;
     let mut signers = Vec::new();
     for (address, next_nonce) in rows::signers(&client).await? {
-        let on_chain = chain.nonce(&address, At::Latest).await?;
+        let on_chain = chain.nonce(&address, BlockRef::Latest).await?;
         signers.push(SignerState {
             address,
             next_nonce,

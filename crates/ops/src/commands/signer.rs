@@ -134,9 +134,9 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
     for row in rows {
         let (address, mut shown) = Shown::of(row)?;
         if let Some(chain) = &chain {
-            let standing = chain.standing(&address).await?;
-            shown.balance = Some(standing.balance.to_string());
-            shown.has_role = Some(standing.may_execute);
+            let status = chain.signer_status(&address).await?;
+            shown.balance = Some(status.balance.to_string());
+            shown.has_role = Some(status.may_execute);
         }
         keys.push(shown);
     }

@@ -336,7 +336,7 @@ pub async fn mark_broadcast(session: &impl Session, ids: &[i64]) -> Result<(), S
 
 /// What a block answered to the items of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusalRow {
     pub signer: [u8; 20],
     pub command: String,
     pub outcome: String,
@@ -349,13 +349,13 @@ pub async fn refusals(
     session: &impl Session,
     signers: &[[u8; 20]],
     (after, outcomes): (u64, &[&str]),
-) -> Result<Vec<Refusal>, StorageError> {
+) -> Result<Vec<RefusalRow>, StorageError> {
     let signers: Vec<&[u8]> = signers.iter().map(<[u8; 20]>::as_slice).collect();
     let rows = query(session, REFUSALS, &[&signers, &signed(after)?, &outcomes]).await?;
     rows.iter()
         .map(|row| {
             let reader = Reader::new(row, "attempt_items", "refusals");
-            Ok(Refusal {
+            Ok(RefusalRow {
                 signer: reader.bytes("signer")?,
                 command: reader.get("command")?,
                 outcome: reader.get("outcome")?,

@@ -27,7 +27,7 @@ statements! {
 
 /// The right to take in blocks, as long as the row says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Following {
+pub struct FollowerLease {
     pub holder: Uuid,
     pub fencing_token: i64,
 }
@@ -37,10 +37,10 @@ pub async fn acquire(
     session: &impl Session,
     holder: Uuid,
     hold: Duration,
-) -> Result<Option<Following>, StorageError> {
+) -> Result<Option<FollowerLease>, StorageError> {
     let row = query_opt(session, ACQUIRE, &[&holder, &hold.as_secs_f64()]).await?;
     row.map(|row| {
-        Ok(Following {
+        Ok(FollowerLease {
             holder,
             fencing_token: row.try_get("fencing_token")?,
         })
@@ -49,7 +49,11 @@ pub async fn acquire(
 }
 
 /// False when it is lost.
-pub async fn renew(session: &impl Session, lease: &Following, hold: Duration) -> Result<bool, StorageError> {
+pub async fn renew(
+    session: &impl Session,
+    lease: &FollowerLease,
+    hold: Duration,
+) -> Result<bool, StorageError> {
     let touched = execute(
         session,
         RENEW,
@@ -59,13 +63,13 @@ pub async fn renew(session: &impl Session, lease: &Following, hold: Duration) ->
     Ok(touched == 1)
 }
 
-pub async fn release(session: &impl Session, lease: &Following) -> Result<(), StorageError> {
+pub async fn release(session: &impl Session, lease: &FollowerLease) -> Result<(), StorageError> {
     execute(session, RELEASE, &[&lease.holder, &lease.fencing_token]).await?;
     Ok(())
 }
 
 /// Locks the lease and every signer until the transaction ends; false when the lease is not ours (any more).
-pub async fn check(tx: &Transaction<'_>, lease: &Following) -> Result<bool, StorageError> {
+pub async fn check(tx: &Transaction<'_>, lease: &FollowerLease) -> Result<bool, StorageError> {
     let found = query_opt(tx, CHECK, &[&lease.holder, &lease.fencing_token]).await?;
     execute(tx, STAND_STILL, &[]).await?;
     Ok(found.is_some())

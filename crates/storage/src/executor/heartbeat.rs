@@ -20,7 +20,7 @@ statements! {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Beat {
+pub struct ExecutorHeartbeat {
     pub rpc_connected: bool,
     pub rpc_latency_ms: Option<u32>,
     pub head: Option<u64>,
@@ -28,7 +28,11 @@ pub struct Beat {
     pub problem: Option<String>,
 }
 
-pub async fn beat(session: &impl Session, instance: Uuid, beat: &Beat) -> Result<(), StorageError> {
+pub async fn beat(
+    session: &impl Session,
+    instance: Uuid,
+    beat: &ExecutorHeartbeat,
+) -> Result<(), StorageError> {
     let latency = beat
         .rpc_latency_ms
         .map(|ms| i32::try_from(ms).unwrap_or(i32::MAX));

@@ -60,12 +60,12 @@ pub struct LegRow {
     /// W3C trace context of the first command.
     pub trace_parent: Option<String>,
     version: i64,
-    steps: Vec<Step>,
+    steps: Vec<LegTransition>,
 }
 
 /// Why and by what a leg moves.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Because {
+pub struct TransitionReason {
     /// A short word for the history.
     pub why: &'static str,
     pub tx_hash: Option<[u8; 32]>,
@@ -73,10 +73,10 @@ pub struct Because {
 }
 
 #[derive(Clone, Debug)]
-struct Step {
+struct LegTransition {
     from: &'static str,
     to: &'static str,
-    because: Because,
+    because: TransitionReason,
 }
 
 impl LegRow {
@@ -85,14 +85,14 @@ impl LegRow {
         &mut self,
         to: ChainLeg,
         cause: Cause,
-        because: Because,
+        because: TransitionReason,
     ) -> Result<bool, IllegalTransition> {
         if to == self.leg {
             return Ok(false);
         }
         let from = self.leg;
         self.leg = from.advance(to, cause)?;
-        self.steps.push(Step {
+        self.steps.push(LegTransition {
             from: history_name(from),
             to: history_name(to),
             because,
@@ -104,13 +104,13 @@ impl LegRow {
     }
 
     /// Something is known of the leg where it stands: written with whatever moved it, or as a change of its own.
-    pub fn note(&mut self, reason: impl Into<String>, because: Because) {
+    pub fn note(&mut self, reason: impl Into<String>, because: TransitionReason) {
         self.reason = Some(reason.into());
         if self.is_changed() {
             return;
         }
         let here = history_name(self.leg);
-        self.steps.push(Step {
+        self.steps.push(LegTransition {
             from: here,
             to: here,
             because,
@@ -227,7 +227,7 @@ pub async fn save(tx: &Transaction<'_>, legs: &[LegRow]) -> Result<(), StorageEr
 }
 
 async fn write_history(tx: &Transaction<'_>, changed: &[&LegRow]) -> Result<(), StorageError> {
-    let steps: Vec<(&LegRow, &Step)> = changed
+    let steps: Vec<(&LegRow, &LegTransition)> = changed
         .iter()
         .flat_map(|leg| leg.steps.iter().map(move |step| (*leg, step)))
         .collect();

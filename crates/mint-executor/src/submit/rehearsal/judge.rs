@@ -1,67 +1,71 @@
 //! What a simulation may decide. It decides temporary results (a breaker, a smaller batch) alone, and permanent results
 //! only together with a final block; everything else is sent to the chain. Pure.
 
-use crate::decide::{Ending, Hold, ItemFacts, Record, Step, after};
+use crate::decide::{Blocker, EscrowRecord, ItemFacts, ItemResult, NextStep, next_step};
 
 /// What the simulation means for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
+pub enum SimulationResult {
     /// The item goes into the batch.
     Send,
-    Keep(Refusal),
+    Withhold(SimulatedRefusal),
 }
 
 /// What happens to an item that is withheld from the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum SimulatedRefusal {
     /// The consequence is the same as if the chain had refused it, without the gas.
     Settle {
-        ending: Ending,
-        record: Record,
-        step: Step,
+        ending: ItemResult,
+        record: EscrowRecord,
+        step: NextStep,
     },
     /// Only the head refuses it, which a fork may take back: it is simulated again soon.
-    Wait(Ending),
+    RetryLater(ItemResult),
 }
 
 /// The result of the same item at a final block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AtFinal {
-    pub ending: Ending,
-    pub record: Record,
+pub struct FinalBlockResult {
+    pub ending: ItemResult,
+    pub record: EscrowRecord,
 }
 
 /// Whether the result would settle an item or send it to a person; the head alone may not decide that.
 pub fn lasts(head: ItemFacts) -> bool {
     // A revert, or a lack of gas, may be the node's own fault; a single item is sent, so that the chain decides.
-    matches!(head.ending, Ending::Told(outcome) if outcome != chain::ItemOutcome::OutOfGas)
-        && head.ending != Ending::Told(chain::ItemOutcome::Done)
+    matches!(head.result, ItemResult::Reported(outcome) if outcome != chain::ItemOutcome::OutOfGas)
+        && head.result != ItemResult::Reported(chain::ItemOutcome::Done)
         && matches!(
-            after(head),
-            Step::Done | Step::Refused | Step::Reject | Step::Park(_)
+            next_step(head),
+            NextStep::Done | NextStep::Refused | NextStep::Reject | NextStep::Park(_)
         )
 }
 
 /// `head` holds the result of the simulated call, without a record.
-pub fn advice(head: ItemFacts, at_final: Option<AtFinal>) -> Advice {
+pub fn advice(head: ItemFacts, at_final: Option<FinalBlockResult>) -> SimulationResult {
     let settle = |record, step| {
-        Advice::Keep(Refusal::Settle {
-            ending: head.ending,
+        SimulationResult::Withhold(SimulatedRefusal::Settle {
+            ending: head.result,
             record,
             step,
         })
     };
     if !lasts(head) {
-        return match after(head) {
-            step @ (Step::Again(Hold::Breaker(_)) | Step::Smaller(_)) => settle(Record::NotAsked, step),
-            _ => Advice::Send,
+        return match next_step(head) {
+            step @ (NextStep::Retry(Blocker::Breaker(_)) | NextStep::ShrinkBatch(_)) => {
+                settle(EscrowRecord::NotRead, step)
+            }
+            _ => SimulationResult::Send,
         };
     }
     match at_final {
-        None => Advice::Send,
-        Some(there) if there.ending != head.ending => Advice::Keep(Refusal::Wait(head.ending)),
+        None => SimulationResult::Send,
+        Some(there) if there.ending != head.result => {
+            SimulationResult::Withhold(SimulatedRefusal::RetryLater(head.result))
+        }
         Some(there) => {
-            let step = after(ItemFacts {
+            let step = next_step(ItemFacts {
                 record: there.record,
                 ..head
             });
@@ -73,37 +77,45 @@ pub fn advice(head: ItemFacts, at_final: Option<AtFinal>) -> Advice {
 #[cfg(test)]
 mod tests {
     use chain::ItemOutcome as O;
-    use chain::watch::IntentStatus;
+    use chain::query::IntentStatus;
     use storage::executor::items::WorkCommand::{self, Execute, Refund, Submit};
 
     use super::*;
 
-    fn facts(command: WorkCommand, ending: Ending, batch: u32) -> ItemFacts {
+    fn facts(command: WorkCommand, ending: ItemResult, batch: u32) -> ItemFacts {
         ItemFacts {
             command,
-            ending,
-            record: Record::NotAsked,
-            batch,
+            result: ending,
+            record: EscrowRecord::NotRead,
+            batch_size: batch,
         }
     }
 
     #[test]
     fn no_permanent_result_follows_from_the_head_alone() {
         for command in WorkCommand::ALL {
-            let told = O::ALL.map(Ending::Told);
-            for ending in told.into_iter().chain([Ending::Reverted, Ending::Forbidden]) {
+            let told = O::ALL.map(ItemResult::Reported);
+            for ending in told
+                .into_iter()
+                .chain([ItemResult::Reverted, ItemResult::Unauthorized])
+            {
                 for batch in [1, 8] {
                     let head = facts(command, ending, batch);
                     for at_final in [
                         None,
-                        Some(AtFinal {
-                            ending: Ending::Told(O::Done),
-                            record: Record::Absent,
+                        Some(FinalBlockResult {
+                            ending: ItemResult::Reported(O::Done),
+                            record: EscrowRecord::Absent,
                         }),
                     ] {
-                        if let Advice::Keep(Refusal::Settle { step, .. }) = advice(head, at_final) {
+                        if let SimulationResult::Withhold(SimulatedRefusal::Settle { step, .. }) =
+                            advice(head, at_final)
+                        {
                             assert!(
-                                matches!(step, Step::Again(Hold::Breaker(_)) | Step::Smaller(_)),
+                                matches!(
+                                    step,
+                                    NextStep::Retry(Blocker::Breaker(_)) | NextStep::ShrinkBatch(_)
+                                ),
                                 "{head:?} {at_final:?}: {step:?}"
                             );
                         }
@@ -115,17 +127,19 @@ mod tests {
 
     #[test]
     fn each_simulated_result_has_one_consequence() {
-        let pending = Record::Present(IntentStatus::Pending);
-        let settled = |ending, record, step| Advice::Keep(Refusal::Settle { ending, record, step });
-        let waits = |ending| Advice::Keep(Refusal::Wait(ending));
-        let final_says = |ending, record| Some(AtFinal { ending, record });
-        let told = Ending::Told;
-        let breaker = |ending: Ending| {
-            let step = Step::Again(Hold::Breaker(ending.name()));
-            settled(ending, Record::NotAsked, step)
+        let pending = EscrowRecord::Present(IntentStatus::Pending);
+        let settled = |ending, record, step| {
+            SimulationResult::Withhold(SimulatedRefusal::Settle { ending, record, step })
+        };
+        let waits = |ending| SimulationResult::Withhold(SimulatedRefusal::RetryLater(ending));
+        let final_says = |ending, record| Some(FinalBlockResult { ending, record });
+        let told = ItemResult::Reported;
+        let breaker = |ending: ItemResult| {
+            let step = NextStep::Retry(Blocker::Breaker(ending.name()));
+            settled(ending, EscrowRecord::NotRead, step)
         };
         let table = [
-            (Submit, told(O::Done), None, Advice::Send),
+            (Submit, told(O::Done), None, SimulationResult::Send),
             // Temporary results need no final block.
             (
                 Submit,
@@ -134,59 +148,68 @@ mod tests {
                 breaker(told(O::EscrowPaused)),
             ),
             (Execute, told(O::RateLimited), None, breaker(told(O::RateLimited))),
-            (Execute, Ending::Forbidden, None, breaker(Ending::Forbidden)),
+            (
+                Execute,
+                ItemResult::Unauthorized,
+                None,
+                breaker(ItemResult::Unauthorized),
+            ),
             (
                 Submit,
                 told(O::OutOfGas),
                 None,
-                settled(told(O::OutOfGas), Record::NotAsked, Step::Smaller(4)),
+                settled(told(O::OutOfGas), EscrowRecord::NotRead, NextStep::ShrinkBatch(4)),
             ),
             (
                 Submit,
-                Ending::Reverted,
+                ItemResult::Reverted,
                 None,
-                settled(Ending::Reverted, Record::NotAsked, Step::Smaller(4)),
+                settled(
+                    ItemResult::Reverted,
+                    EscrowRecord::NotRead,
+                    NextStep::ShrinkBatch(4),
+                ),
             ),
             // Permanent results do; where no final block can be read, the chain decides.
-            (Submit, told(O::InvalidAmount), None, Advice::Send),
+            (Submit, told(O::InvalidAmount), None, SimulationResult::Send),
             (
                 Submit,
                 told(O::InvalidAmount),
-                final_says(told(O::InvalidAmount), Record::Absent),
-                settled(told(O::InvalidAmount), Record::Absent, Step::Reject),
+                final_says(told(O::InvalidAmount), EscrowRecord::Absent),
+                settled(told(O::InvalidAmount), EscrowRecord::Absent, NextStep::Reject),
             ),
             (
                 Submit,
                 told(O::DailyLimitExceeded),
-                final_says(told(O::Done), Record::Absent),
+                final_says(told(O::Done), EscrowRecord::Absent),
                 waits(told(O::DailyLimitExceeded)),
             ),
             (
                 Submit,
                 told(O::AlreadyExists),
                 final_says(told(O::AlreadyExists), pending),
-                settled(told(O::AlreadyExists), pending, Step::Done),
+                settled(told(O::AlreadyExists), pending, NextStep::Done),
             ),
             (
                 Execute,
                 told(O::NotCompliant),
-                final_says(told(O::NotFound), Record::Absent),
+                final_says(told(O::NotFound), EscrowRecord::Absent),
                 waits(told(O::NotCompliant)),
             ),
             (
                 Execute,
                 told(O::NotCompliant),
                 final_says(told(O::NotCompliant), pending),
-                settled(told(O::NotCompliant), pending, Step::Refused),
+                settled(told(O::NotCompliant), pending, NextStep::Refused),
             ),
             (
                 Refund,
                 told(O::Expired),
                 final_says(told(O::Expired), pending),
-                settled(told(O::Expired), pending, Step::Park("expired")),
+                settled(told(O::Expired), pending, NextStep::Park("expired")),
             ),
             // The legs include every log: a head without the deposit contradicts them, and the chain decides.
-            (Execute, told(O::NotFound), None, Advice::Send),
+            (Execute, told(O::NotFound), None, SimulationResult::Send),
         ];
         for (command, ending, at_final, expected) in table {
             let found = advice(facts(command, ending, 8), at_final);
@@ -196,8 +219,8 @@ mod tests {
 
     #[test]
     fn a_single_item_that_would_revert_is_sent_anyway() {
-        for ending in [Ending::Reverted, Ending::Told(O::OutOfGas)] {
-            assert_eq!(advice(facts(Submit, ending, 1), None), Advice::Send);
+        for ending in [ItemResult::Reverted, ItemResult::Reported(O::OutOfGas)] {
+            assert_eq!(advice(facts(Submit, ending, 1), None), SimulationResult::Send);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What is known about a page of entries: their seals, the services' rows, and the chain itself.
 
 use anyhow::{Context as _, Result};
-use chain::{At, Chain};
+use chain::{BlockRef, ChainClient};
 use domain::ids::{IntentId, ReportId};
 use domain::policy::ChainPolicy;
 use messaging::dead_letters::DeadLetter;
@@ -25,17 +25,17 @@ pub struct Sources<'a> {
 }
 
 struct View {
-    chain: Chain,
+    chain: ChainClient,
     policy: ChainPolicy,
 }
 
 impl View {
     /// The last final state, once the escrow is in it: right after a deployment nothing of ours is final.
-    async fn last_final(&self, head: u64) -> Result<Option<At>> {
-        let Some(number) = self.chain.final_number(&self.policy, head).await? else {
+    async fn last_final(&self, head: u64) -> Result<Option<BlockRef>> {
+        let Some(number) = self.chain.final_block_number(&self.policy, head).await? else {
             return Ok(None);
         };
-        let at = At::Number(number);
+        let at = BlockRef::Number(number);
         let deployed = self.chain.has_code(&self.chain.escrow(), at).await?;
         Ok(deployed.then_some(at))
     }
@@ -140,12 +140,12 @@ impl<'a> Sources<'a> {
         }
         let view = self.chain.get_or_try_init(|| self.open_chain()).await?;
         let head = view.chain.latest_header().await?;
-        let latest = view.chain.intents(ids, At::Block(head.hash)).await?;
+        let latest = view.chain.intents(ids, BlockRef::Hash(head.hash)).await?;
         let settled = match view.last_final(head.number).await? {
             Some(at) => view.chain.intents(ids, at).await?,
             None => vec![None; ids.len()],
         };
-        let status = |found: Option<chain::watch::IntentOnChain>| found.map(|intent| intent.status);
+        let status = |found: Option<chain::query::IntentOnChain>| found.map(|intent| intent.status);
         Ok(latest
             .into_iter()
             .zip(settled)

@@ -1,6 +1,6 @@
 //! What a replay is to do with one entry, from everything that is known about it: pure.
 
-use chain::watch::IntentStatus;
+use chain::query::IntentStatus;
 use messaging::{OpenError, WorkQueue};
 
 /// What is known, read for a whole page at once.

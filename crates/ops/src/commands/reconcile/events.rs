@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use chain::events::EscrowEvent;
-use chain::history::PlacedLog;
-use chain::{Chain, ChainError};
+use chain::history::LogWithBlock;
+use chain::{ChainClient, ChainError};
 use domain::address::Address;
 use domain::ids::IntentId;
 use domain::money::BaseUnits;
@@ -51,7 +51,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn add(&mut self, placed: &PlacedLog) {
+    pub fn add(&mut self, placed: &LogWithBlock) {
         let block = placed.block_number;
         self.events += 1;
         match &placed.log.event {
@@ -91,7 +91,7 @@ impl Seen {
 }
 
 /// Reads all events in ranges of at most `step` blocks; a range the node finds too long is halved.
-pub async fn read(chain: &Chain, from: u64, to: u64, step: u64) -> Result<Seen> {
+pub async fn read(chain: &ChainClient, from: u64, to: u64, step: u64) -> Result<Seen> {
     let mut seen = Seen::default();
     let (mut next, mut step) = (from, step.max(1));
     while next <= to {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use chain::{At, Chain, roles};
+use chain::{BlockRef, ChainClient, roles};
 use clap::Args;
 use domain::address::Address;
 use serde_json::json;
@@ -129,16 +129,16 @@ pub async fn add(context: &Context, out: &mut Output, args: &Add) -> Result<Verd
 }
 
 /// It has the role, and can pay.
-async fn fit(chain: &Chain, address: &Address) -> Result<()> {
-    let standing = chain.standing(address).await?;
-    if !standing.may_execute {
+async fn fit(chain: &ChainClient, address: &Address) -> Result<()> {
+    let status = chain.signer_status(address).await?;
+    if !status.may_execute {
         let data = hex::encode(roles::grant_executor(address));
         return Err(problem(
             format!("{address} lacks EXECUTOR_ROLE"),
             format!("have an admin call the escrow {} with 0x{data}", chain.escrow()),
         ));
     }
-    if standing.balance == 0 {
+    if status.balance == 0 {
         let fix = "send it native coin; see `fiatrails signer list` for the balances";
         return Err(problem(format!("{address} cannot pay for gas"), fix));
     }
@@ -174,8 +174,8 @@ pub async fn retire(context: &Context, out: &mut Output, args: &Retire) -> Resul
     say(out, &args.address, Order::Retired, None)
 }
 
-async fn trusted_no_more(chain: &Chain, address: &Address) -> Result<()> {
-    if chain.may_execute(address, At::Latest).await? {
+async fn trusted_no_more(chain: &ChainClient, address: &Address) -> Result<()> {
+    if chain.may_execute(address, BlockRef::Latest).await? {
         let data = hex::encode(roles::revoke_executor(address));
         return Err(problem(
             format!("{address} holds EXECUTOR_ROLE"),
@@ -185,7 +185,7 @@ async fn trusted_no_more(chain: &Chain, address: &Address) -> Result<()> {
     Ok(())
 }
 
-fn chain(context: &Context) -> Result<Chain> {
+fn chain(context: &Context) -> Result<ChainClient> {
     context.chain(context.environment.contracts()?.escrow)
 }
 

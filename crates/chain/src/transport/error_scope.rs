@@ -7,30 +7,30 @@ use ethers::providers::JsonRpcError;
 
 /// What an error concerns, which decides whom to ask next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blame {
+pub(super) enum ErrorScope {
     /// Every node would answer this about the transaction: the error is the answer.
-    Verdict,
+    Final,
     /// Another endpoint may be able to answer this request.
-    Question,
+    Request,
     /// The endpoint itself is in trouble: for now every request goes to another one first.
     Endpoint,
 }
 
-pub(super) fn blame(method: &str, error: &JsonRpcError) -> Blame {
+pub(super) fn error_scope(method: &str, error: &JsonRpcError) -> ErrorScope {
     let message = error.message.to_lowercase();
-    if is_a_verdict(method, error.code, &message) {
-        Blame::Verdict
+    if is_final(method, error.code, &message) {
+        ErrorScope::Final
     // Some nodes report an unknown block as an internal error; that concerns the request.
-    } else if speaks_of_the_server(error.code) && !names_no_block(&message) {
-        Blame::Endpoint
+    } else if is_server_error(error.code) && !means_unknown_block(&message) {
+        ErrorScope::Endpoint
     } else {
-        Blame::Question
+        ErrorScope::Request
     }
 }
 
 /// Refusals and reverts, which some nodes (Hardhat, Nethermind, Parity) report under the codes below. [`crate::classify`]
 /// decides what the error of a send means.
-fn is_a_verdict(method: &str, code: i64, message: &str) -> bool {
+fn is_final(method: &str, code: i64, message: &str) -> bool {
     match method {
         "eth_sendRawTransaction" => true,
         // EIP-1474 has no code for it; 3 is what Geth, Erigon, Reth and anvil give.
@@ -41,7 +41,7 @@ fn is_a_verdict(method: &str, code: i64, message: &str) -> bool {
     }
 }
 
-const fn speaks_of_the_server(code: i64) -> bool {
+const fn is_server_error(code: i64) -> bool {
     matches!(
         code,
         // EIP-1474 (the first as in JSON-RPC 2.0): internal error; resource unavailable (Geth: the request timed out).
@@ -57,7 +57,7 @@ const fn speaks_of_the_server(code: i64) -> bool {
 }
 
 /// Whether a lower-case message means that the node does not know the block, or no longer holds its state.
-pub(crate) fn names_no_block(message: &str) -> bool {
+pub(crate) fn means_unknown_block(message: &str) -> bool {
     [
         "header not found",
         "unknown block",
@@ -78,9 +78,9 @@ pub(crate) fn names_no_block(message: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn blamed(method: &str, code: i64, message: &str) -> Blame {
+    fn scope_of(method: &str, code: i64, message: &str) -> ErrorScope {
         let error = serde_json::json!({ "code": code, "message": message });
-        blame(method, &serde_json::from_value(error).unwrap())
+        error_scope(method, &serde_json::from_value(error).unwrap())
     }
 
     const READS: [&str; 2] = ["eth_getBlockByNumber", "eth_call"];
@@ -94,14 +94,18 @@ mod tests {
             (-32603, "VM Exception while processing transaction: reverted"),
         ] {
             assert_eq!(
-                blamed("eth_call", code, message),
-                Blame::Verdict,
+                scope_of("eth_call", code, message),
+                ErrorScope::Final,
                 "{code} {message}"
             );
         }
         for (code, message) in [(-32000, "nonce too low"), (-32603, "no available upstream")] {
             let method = "eth_sendRawTransaction";
-            assert_eq!(blamed(method, code, message), Blame::Verdict, "{code} {message}");
+            assert_eq!(
+                scope_of(method, code, message),
+                ErrorScope::Final,
+                "{code} {message}"
+            );
         }
     }
 
@@ -119,8 +123,8 @@ mod tests {
         ] {
             for method in READS {
                 assert_eq!(
-                    blamed(method, code, message),
-                    Blame::Endpoint,
+                    scope_of(method, code, message),
+                    ErrorScope::Endpoint,
                     "{method} {code} {message}"
                 );
             }
@@ -143,8 +147,8 @@ mod tests {
         ] {
             for method in READS {
                 assert_eq!(
-                    blamed(method, code, message),
-                    Blame::Question,
+                    scope_of(method, code, message),
+                    ErrorScope::Request,
                     "{method} {code} {message}"
                 );
             }

@@ -7,20 +7,20 @@ use ethers::types::Eip1559TransactionRequest;
 use ethers::types::transaction::eip2718::TypedTransaction;
 
 use crate::bindings::mint_escrow::ExecuteMintsReturn;
-use crate::client::{At, Chain, ChainError};
+use crate::client::{BlockRef, ChainClient, ChainError};
 use crate::convert::to_h160;
 use crate::events::ItemOutcome;
 
 const METHOD: &str = "eth_call";
 
-impl Chain {
+impl ChainClient {
     /// The outcome of each item, had `signer` sent this call with that gas limit in the next block.
-    pub async fn rehearse(
+    pub async fn simulate_batch(
         &self,
         signer: &Address,
         (data, gas_limit): (Vec<u8>, u64),
         items: usize,
-        at: At,
+        at: BlockRef,
     ) -> Result<Vec<ItemOutcome>, ChainError> {
         let request = Eip1559TransactionRequest::new()
             .from(to_h160(signer))
@@ -31,7 +31,7 @@ impl Chain {
             .provider()
             .call(&TypedTransaction::Eip1559(request), Some(at.block_id()))
             .await
-            .map_err(|error| ChainError::of(METHOD, &error))?;
+            .map_err(|error| ChainError::from_provider(METHOD, &error))?;
         // The three batch commands answer alike.
         let answer =
             ExecuteMintsReturn::decode(answer).map_err(|error| ChainError::bad_answer(METHOD, error))?;

@@ -8,16 +8,16 @@ use ethers::providers::Middleware;
 use ethers::types as eth;
 
 use crate::bindings::mint_escrow::{GetIntentsCall, Intent};
-use crate::client::{At, Chain, ChainError};
+use crate::client::{BlockRef, ChainClient, ChainError};
 use crate::convert::{amount, block_hash, from_h160, to_h160, to_u64};
 use crate::events::{self, EscrowLog};
 use crate::hash::{BlockHash, TxHash};
 
 /// Nodes limit the gas of a call: geth to 50 million, anvil to a block's. One record costs about 13,000.
-const RECORDS_AT_ONCE: usize = 256;
+const MAX_RECORDS_PER_CALL: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct BlockHeader {
     pub number: u64,
     pub hash: BlockHash,
     pub parent: BlockHash,
@@ -48,7 +48,7 @@ pub enum IntentStatus {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
+pub struct TransactionReceipt {
     pub tx_hash: TxHash,
     pub block_number: u64,
     pub block_hash: BlockHash,
@@ -56,20 +56,24 @@ pub struct Receipt {
     pub gas_used: u64,
 }
 
-impl Chain {
+impl ChainClient {
     /// The head of the endpoint that answers.
-    pub async fn latest_header(&self) -> Result<Header, ChainError> {
-        let header = self.header_of(At::Latest).await?;
+    pub async fn latest_header(&self) -> Result<BlockHeader, ChainError> {
+        let header = self.header_at(BlockRef::Latest).await?;
         header.ok_or_else(|| ChainError::bad_answer("eth_getBlockByNumber", "there is no latest block"))
     }
 
     /// The block that the chain reports as final; `None` while there is none.
-    pub async fn finalized_header(&self) -> Result<Option<Header>, ChainError> {
-        self.header_of(At::Finalized).await
+    pub async fn finalized_header(&self) -> Result<Option<BlockHeader>, ChainError> {
+        self.header_at(BlockRef::Finalized).await
     }
 
     /// The last block that is final under the policy, seen from that head; `None` while there is none.
-    pub async fn final_number(&self, policy: &ChainPolicy, head: u64) -> Result<Option<u64>, ChainError> {
+    pub async fn final_block_number(
+        &self,
+        policy: &ChainPolicy,
+        head: u64,
+    ) -> Result<Option<u64>, ChainError> {
         match policy.finality {
             FinalityRule::Confirmations => Ok(head.checked_sub(policy.confirmations)),
             FinalityRule::FinalizedTag => Ok(self.finalized_header().await?.map(|header| header.number)),
@@ -77,8 +81,8 @@ impl Chain {
     }
 
     /// `None` past the head.
-    pub async fn header(&self, number: u64) -> Result<Option<Header>, ChainError> {
-        let header = self.header_of(At::Number(number)).await?;
+    pub async fn header(&self, number: u64) -> Result<Option<BlockHeader>, ChainError> {
+        let header = self.header_at(BlockRef::Number(number)).await?;
         match header {
             Some(header) if header.number != number => Err(ChainError::bad_answer(
                 "eth_getBlockByNumber",
@@ -88,12 +92,12 @@ impl Chain {
         }
     }
 
-    async fn header_of(&self, at: At) -> Result<Option<Header>, ChainError> {
+    async fn header_at(&self, at: BlockRef) -> Result<Option<BlockHeader>, ChainError> {
         let method = "eth_getBlockByNumber";
         let answer = self.provider().get_block(at.block_id()).await;
         let block = match answer {
             Ok(block) => block,
-            Err(error) => match ChainError::of(method, &error) {
+            Err(error) => match ChainError::from_provider(method, &error) {
                 ChainError::UnknownBlock => None,
                 other => return Err(other),
             },
@@ -108,8 +112,8 @@ impl Chain {
     /// All logs of the escrow in one block, in block order, with one request whoever caused them.
     pub async fn escrow_logs(&self, block: BlockHash) -> Result<Vec<EscrowLog>, ChainError> {
         let mut first = None;
-        for one in self.each() {
-            match one.escrow_logs_of_one(block).await {
+        for one in self.each_endpoint() {
+            match one.escrow_logs_from_endpoint(block).await {
                 Ok(logs) => return Ok(logs),
                 Err(error) => first = first.or(Some(error)),
             }
@@ -118,7 +122,7 @@ impl Chain {
     }
 
     /// Sends the request to a single endpoint.
-    async fn escrow_logs_of_one(&self, block: BlockHash) -> Result<Vec<EscrowLog>, ChainError> {
+    async fn escrow_logs_from_endpoint(&self, block: BlockHash) -> Result<Vec<EscrowLog>, ChainError> {
         let method = "eth_getLogs";
         let filter = eth::Filter::new()
             .address(to_h160(&self.escrow()))
@@ -127,9 +131,9 @@ impl Chain {
             .provider()
             .get_logs(&filter)
             .await
-            .map_err(|e| ChainError::of(method, &e))?;
+            .map_err(|e| ChainError::from_provider(method, &e))?;
         // Some nodes return an empty list for a block that they do not know, so the same node must know the block.
-        if logs.is_empty() && self.header_of(At::Block(block)).await?.is_none() {
+        if logs.is_empty() && self.header_at(BlockRef::Hash(block)).await?.is_none() {
             return Err(ChainError::UnknownBlock);
         }
         let wanted = to_h160(&self.escrow());
@@ -137,7 +141,7 @@ impl Chain {
             .into_iter()
             .map(|log| {
                 let ours = log.address == wanted && log.block_hash.map(block_hash) == Some(block);
-                let log = if ours { events::read(log) } else { None };
+                let log = if ours { events::decode_log(log) } else { None };
                 log.ok_or_else(|| ChainError::bad_answer(method, "a log of another block or contract"))
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -146,55 +150,66 @@ impl Chain {
     }
 
     /// The account's count of mined transactions, which is its next nonce.
-    pub async fn nonce(&self, account: &Address, at: At) -> Result<u64, ChainError> {
+    pub async fn nonce(&self, account: &Address, at: BlockRef) -> Result<u64, ChainError> {
         let method = "eth_getTransactionCount";
         let count = self
             .provider()
             .get_transaction_count(to_h160(account), Some(at.block_id()))
             .await;
-        let count = count.map_err(|error| ChainError::of(method, &error))?;
+        let count = count.map_err(|error| ChainError::from_provider(method, &error))?;
         to_u64(count).ok_or_else(|| ChainError::bad_answer(method, "a count past 2^64"))
     }
 
     /// Native balance, wei.
-    pub async fn balance(&self, account: &Address, at: At) -> Result<u128, ChainError> {
+    pub async fn balance(&self, account: &Address, at: BlockRef) -> Result<u128, ChainError> {
         let method = "eth_getBalance";
         let balance = self
             .provider()
             .get_balance(to_h160(account), Some(at.block_id()))
             .await;
-        amount(method, balance.map_err(|error| ChainError::of(method, &error))?)
+        amount(
+            method,
+            balance.map_err(|error| ChainError::from_provider(method, &error))?,
+        )
     }
 
     /// `None` while the transaction is not mined.
-    pub async fn receipt(&self, hash: TxHash) -> Result<Option<Receipt>, ChainError> {
+    pub async fn receipt(&self, hash: TxHash) -> Result<Option<TransactionReceipt>, ChainError> {
         let method = "eth_getTransactionReceipt";
         let receipt = self
             .provider()
             .get_transaction_receipt(eth::H256(*hash.as_bytes()))
             .await;
-        let receipt = receipt.map_err(|error| ChainError::of(method, &error))?;
+        let receipt = receipt.map_err(|error| ChainError::from_provider(method, &error))?;
         receipt
             .map(|r| read_receipt(&r).ok_or_else(|| ChainError::bad_answer(method, "a field is missing")))
             .transpose()
     }
 
     /// The escrow's record of one intent; `None` when there is none.
-    pub async fn intent(&self, id: IntentId, at: At) -> Result<Option<IntentOnChain>, ChainError> {
+    pub async fn intent(&self, id: IntentId, at: BlockRef) -> Result<Option<IntentOnChain>, ChainError> {
         Ok(self.intents(&[id], at).await?.pop().flatten())
     }
 
     /// The escrow's records in the order of the ids; `None` for an intent without one. Many ids take several calls, which
     /// read one state only if `at` names a block.
-    pub async fn intents(&self, ids: &[IntentId], at: At) -> Result<Vec<Option<IntentOnChain>>, ChainError> {
+    pub async fn intents(
+        &self,
+        ids: &[IntentId],
+        at: BlockRef,
+    ) -> Result<Vec<Option<IntentOnChain>>, ChainError> {
         let mut records = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(RECORDS_AT_ONCE) {
-            records.extend(self.some_intents(ids, at).await?);
+        for ids in ids.chunks(MAX_RECORDS_PER_CALL) {
+            records.extend(self.intents_of_one_call(ids, at).await?);
         }
         Ok(records)
     }
 
-    async fn some_intents(&self, ids: &[IntentId], at: At) -> Result<Vec<Option<IntentOnChain>>, ChainError> {
+    async fn intents_of_one_call(
+        &self,
+        ids: &[IntentId],
+        at: BlockRef,
+    ) -> Result<Vec<Option<IntentOnChain>>, ChainError> {
         let call = GetIntentsCall {
             intent_ids: ids.iter().map(|id| *id.as_bytes()).collect(),
         };
@@ -206,8 +221,8 @@ impl Chain {
     }
 }
 
-fn read_header(block: &eth::Block<eth::H256>) -> Option<Header> {
-    Some(Header {
+fn read_header(block: &eth::Block<eth::H256>) -> Option<BlockHeader> {
+    Some(BlockHeader {
         number: block.number?.as_u64(),
         hash: block_hash(block.hash?),
         parent: block_hash(block.parent_hash),
@@ -217,8 +232,8 @@ fn read_header(block: &eth::Block<eth::H256>) -> Option<Header> {
     })
 }
 
-fn read_receipt(receipt: &eth::TransactionReceipt) -> Option<Receipt> {
-    Some(Receipt {
+fn read_receipt(receipt: &eth::TransactionReceipt) -> Option<TransactionReceipt> {
+    Some(TransactionReceipt {
         tx_hash: crate::convert::tx_hash(receipt.transaction_hash),
         block_number: receipt.block_number?.as_u64(),
         block_hash: block_hash(receipt.block_hash?),
