@@ -310,6 +310,34 @@ mod tests {
     }
 
     #[test]
+    fn every_code_has_its_row_on_the_page() {
+        const PAGE: &str = include_str!("../../../docs/PROTOCOL.md");
+        let row = |code: Code| {
+            let facts = code.facts();
+            let retryable = if facts.retryable { "yes" } else { "no" };
+            let seconds = facts
+                .retry_after
+                .map_or_else(String::new, |seconds| format!("{seconds} "));
+            format!(
+                "| {} | `{}` | {retryable} | {seconds}| ",
+                facts.status, facts.code
+            )
+        };
+        let expected: Vec<_> = Code::ALL.into_iter().map(row).collect();
+        let documented: Vec<_> = PAGE
+            .lines()
+            .filter(|line| line.starts_with("| 4") || line.starts_with("| 5"))
+            .collect();
+        assert_eq!(documented.len(), expected.len(), "docs/PROTOCOL.md");
+        for (documented, expected) in documented.into_iter().zip(expected) {
+            assert!(
+                documented.starts_with(&expected),
+                "docs/PROTOCOL.md: {documented} is not {expected}"
+            );
+        }
+    }
+
+    #[test]
     fn what_can_be_tried_again_later_says_when() {
         for code in Code::ALL {
             let facts = code.facts();

@@ -74,7 +74,7 @@ fn the_greatest_key_id_seals_and_what_was_sealed_opens() {
 
 #[test]
 fn the_sealed_string_is_the_documented_one() {
-    // Written out by hand from the documented layout; docs/QUEUES.md says the same.
+    // Written out by hand from the documented layout (docs/SEALS.md).
     let message: Value = serde_json::from_slice(&sealed().bytes).unwrap();
     let mut expected = Vec::new();
     for field in [
@@ -106,6 +106,25 @@ fn the_committed_example_opens() {
         .open(WorkQueue::MintSubmit, example.as_bytes())
         .unwrap();
     assert_eq!(opened.body::<MintSubmit>().unwrap(), submit());
+}
+
+#[test]
+fn the_example_is_the_known_answer_of_the_page() {
+    let example =
+        Envelope::parse(crate::test_docs::committed("schemas/examples/envelope.v1.json").as_bytes());
+    let example = example.unwrap();
+    let mut said = format!(
+        "**Known answer.** Under the 32 bytes 00, 01, 02 and so on to 1f, the seal of \
+         [the example](schemas/examples/envelope.v1.json) is `{}`. The fields, with their lengths in front, are these {} \
+         bytes in hexadecimal:\n\n```\n",
+        example.seal,
+        example.sealed_string().len()
+    );
+    for line in hex::encode(example.sealed_string()).as_bytes().chunks(128) {
+        said.extend([std::str::from_utf8(line).unwrap(), "\n"]);
+    }
+    said.push_str("```\n");
+    crate::test_docs::assert_part("SEALS.md", "seal", &said);
 }
 
 #[test]

@@ -9,6 +9,17 @@ fn the_document_is_the_table() {
 }
 
 #[test]
+fn who_holds_which_pipeline_keys_is_the_table() {
+    let mut said = "| service | keys of |\n|---|---|\n".to_owned();
+    for service in Service::ALL {
+        let queues: BTreeSet<_> = service.writes().iter().chain(service.reads()).collect();
+        let names: Vec<_> = queues.iter().map(|q| format!("`{}`", q.operation())).collect();
+        writeln!(said, "| {} | {} |", service.name(), names.join(", ")).unwrap();
+    }
+    crate::test_docs::assert_part("SEALS.md", "pipeline keys", &said);
+}
+
+#[test]
 fn at_least_once_dead_lettering_has_all_it_needs() {
     // RabbitMQ falls back to at-most-once, silently, where one of these is missing.
     for queue in queues() {
@@ -105,6 +116,7 @@ fn render() -> String {
     render_queues(&mut out);
     render_permissions(&mut out);
     render_rules(&mut out);
+    render_schedule(&mut out);
     out
 }
 
@@ -194,9 +206,8 @@ fn render_permissions(out: &mut String) {
 fn render_rules(out: &mut String) {
     out.push_str(
         "\n## Rules\n\n\
-         - **Seal**: `HMAC-SHA256(pipeline key of the queue, fields)`, each field with its length in front \
-         (u32, big-endian): `FR1-SEAL`, `v`, `kid`, `queue`, `messageId`, `causationId` or empty, `intentId` or \
-         empty, `body`. `attempt`, `firstSeen` and `traceparent` are outside: hints that may delay or park.\n\
+         - **Seal**: every message carries a MAC over everything in it that can matter; how it is made, and who holds \
+         the keys, is in [SEALS.md](SEALS.md).\n\
          - **Retry**: at most 6 attempts; the copy after failed attempt n waits in `delay.<n>.v1` by its own \
          `expiration`. Headers of a copy are built anew: a copied `x-death` makes a message vanish.\n\
          - **Redelivery** is never our retry. From 3 redeliveries a message is handled alone, at 20 it is parked \
@@ -217,4 +228,33 @@ fn render_rules(out: &mut String) {
          `/api/queues?columns=name,messages_ready,messages_unacknowledged,messages_dlx`.\n\
          - **Bodies**: one JSON schema per queue in `docs/schemas/`. A changed shape is a new queue version.\n",
     );
+}
+
+/// The waits of one message, by the committed policy.
+fn render_schedule(out: &mut String) {
+    const COMMITTED: &str = include_str!("../../../../deploy/policy.json");
+    let retry = domain::policy::Policy::load(COMMITTED, []).unwrap().retry;
+    let id = "018f0000-0000-7000-8000-000000000001".parse().unwrap();
+    write!(
+        out,
+        "\n## The retry schedule\n\n\
+         A message is tried {} times. After failed attempt n, counted from 1, its copy waits so many milliseconds:\n\n\
+         ```\n\
+         base = min({}, {} * 2^(n-1))\n\
+         wait = floor(base * 3/4 + base/2 * u / 2^64)\n\
+         ```\n\n\
+         where `u` is the first eight bytes, big-endian, of HMAC-SHA256 under the policy's `retry.seed` over \
+         `<message id>|<n>`. So waits are spread over 25 % to either side, and yet anybody who knows the seed can \
+         tell them beforehand. Only one floor is taken, at the end.\n\n\
+         A permanent failure is parked at once. A dependency that is away is none: a breaker stops the consumer, and \
+         its messages wait in their queue and burn no attempt. There is one breaker for each command, so an empty treasury stops \
+         `mint.submit` and nothing else.\n\n\
+         Known answers, seed `{}`, message id `{id}`:\n\n\
+         | n | wait, ms |\n|---|---|\n",
+        retry.max_attempts, retry.cap_ms, retry.base_ms, retry.seed
+    )
+    .unwrap();
+    for n in retry.steps() {
+        writeln!(out, "| {n} | {} |", retry.delay(id, n).as_millis()).unwrap();
+    }
 }
