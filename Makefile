@@ -18,6 +18,7 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
+.PHONY: structure structure-tighten
 .PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore rehearse-alerts dashboard-pictures flood chaos chaos-slice
 
 help: ## List the targets
@@ -59,7 +60,13 @@ mutants-contracts: ## The contracts' guards alone. WORD=treasury for some, SHARD
 	@contracts/install.sh >&2
 	@contracts/tools/mutants $(WORD) $(if $(SHARD),--shard $(SHARD)) $(if $(RESUME),--resume)
 
-lint: ## Formatting, clippy, dependency rules
+structure: ## Dependencies, circles, names, lengths, references. STRUCTURE_ARGS=--all shows what is tolerated for now
+	@cargo run --quiet --bin structure -- $(STRUCTURE_ARGS)
+
+structure-tighten: ## After an improvement: lower what `make structure` tolerates
+	@cargo run --quiet --bin structure -- --tighten
+
+lint: ## Formatting, clippy, dependency rules, structure
 	@scripts/lint
 
 fmt: ## Format Rust and Solidity
