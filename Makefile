@@ -18,7 +18,7 @@ target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
 
-.PHONY: structure structure-tighten
+.PHONY: check structure structure-tighten
 .PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore rehearse-alerts dashboard-pictures flood chaos chaos-slice
 
 help: ## List the targets
@@ -59,6 +59,9 @@ mutants-services: tools ## The services' guards alone
 mutants-contracts: ## The contracts' guards alone. WORD=treasury for some, SHARD=1/6 for a part, RESUME=1 to go on
 	@contracts/install.sh >&2
 	@contracts/tools/mutants $(WORD) $(if $(SHARD),--shard $(SHARD)) $(if $(RESUME),--resume)
+
+check: ## Before a commit: formatting, clippy, structure, tests without servers (3 minutes)
+	@scripts/check
 
 structure: ## Dependencies, circles, names, lengths, references. STRUCTURE_ARGS=--all shows what is tolerated for now
 	@cargo run --quiet --bin structure -- $(STRUCTURE_ARGS)
