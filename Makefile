@@ -17,6 +17,11 @@ endif
 target_dir = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 bin_dir = $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 stack = $(bin_dir)/stack
+# What the stack, the demo and the rehearsals run.
+PROGRAMS = gateway mint-executor callback fiatrails stack chaos rehearse
+# Cargo chooses the features of a library by the packages that it is asked to build. Everything asks for the whole
+# workspace and names the programs it wants, so nothing is built twice.
+build_programs = cargo build --workspace
 
 .PHONY: check structure structure-tighten
 .PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore rehearse-alerts dashboard-pictures flood chaos chaos-slice
@@ -37,13 +42,13 @@ test: ## Run every test, unit to end to end, and the contracts'
 	@scripts/test
 
 test-env: tools ## Start the servers tests share and print their settings: eval "$(make -s test-env)"
-	@cargo build --quiet --package testkit --bin stack >&2
+	@$(build_programs) --quiet --bin stack >&2
 	@mkdir -p $(TEST_DIR)
 	@$(target_dir)/debug/stack services up --dir $(TEST_DIR) --env-out $(TEST_DIR)/env >&2
 	@cat $(TEST_DIR)/env
 
 test-env-down: ## Stop the servers of test-env
-	@cargo build --quiet --package testkit --bin stack
+	@$(build_programs) --quiet --bin stack
 	@$(target_dir)/debug/stack services down --dir $(TEST_DIR)
 
 contracts: ## Everything that checks the contracts, analysis and rehearsals included (docs/CONTRACTS.md)
@@ -79,7 +84,7 @@ fmt: ## Format Rust and Solidity
 # Unoptimised figures mislead; PROFILE=dev on the command line still wins.
 bench: PROFILE = release
 bench: tools build ## Measure accepted and minted per second against the machine's own limits
-	@cargo build --quiet --profile $(PROFILE) --package bench
+	@$(build_programs) --quiet --profile $(PROFILE) --bin bench
 	@$(stack) up --block-time $(BLOCK_TIME)
 	@set -a && . .stack/env && exec env FIATRAILS_BIN=$(bin_dir)/fiatrails BLOCK_TIME=$(BLOCK_TIME) $(bin_dir)/bench $(BENCH_ARGS)
 
@@ -94,14 +99,14 @@ chaos-slice: tools build ## About ten minutes of chaos, for CI
 	@$(bin_dir)/chaos --seed $(SEED) $(addprefix --scenario ,$(SLICE))
 
 compose-smoke: tools ## Bring compose.yaml up for real, run the demo's checks against it, take it away
-	@cargo build --quiet --package testkit --bin stack
+	@$(build_programs) --quiet --bin stack
 	@STACK=$(target_dir)/debug/stack scripts/compose-smoke
 
 rehearse-restore: tools build ## Lose a database and a broker, restore them from a backup, reconcile with the chain
 	@$(stack) services run -- cargo nextest run --package e2e -E 'test(/^restore::/)' --no-capture
 
 flood: tools ## Park 100,000 dead letters, list, count and replay them in bounded time and memory (minutes)
-	@cargo build --quiet --package testkit --bin stack
+	@$(build_programs) --quiet --bin stack
 	@$(stack) services run -- cargo nextest run --package ops --ignore-default-filter -E 'test(/a_flood_of_/)' --no-capture
 
 rehearse-alerts: tools build ## Kill each dependency under load: its alert, its runbook, the money (20 minutes). REHEARSE_ARGS=--list
@@ -122,4 +127,4 @@ tools:
 	@scripts/install-tools >&2
 
 build:
-	@cargo build --profile $(PROFILE) --package gateway --package mint-executor --package callback --package ops --package testkit --package e2e --bins
+	@$(build_programs) --profile $(PROFILE) $(addprefix --bin ,$(PROGRAMS))
