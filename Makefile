@@ -98,7 +98,9 @@ SLICE = rpc-drops rpc-lies rpc-endpoints reorgs kills kill-points broker-restart
 chaos-slice: tools build ## About ten minutes of chaos, for CI
 	@$(bin_dir)/chaos --seed $(SEED) $(addprefix --scenario ,$(SLICE))
 
-compose-smoke: tools ## Bring compose.yaml up for real, run the demo's checks against it, take it away
+compose-smoke: ## Bring compose.yaml up for real, run the demo's checks against it, take it away
+	@scripts/compose-smoke --check
+	@scripts/install-tools >&2
 	@$(build_programs) --quiet --bin stack
 	@STACK=$(target_dir)/debug/stack scripts/compose-smoke
 
