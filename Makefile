@@ -29,7 +29,10 @@ build_programs = cargo build --workspace
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools build ## Show a payment become a mint: private servers, real signatures, real chain
+demo: ## Show a payment become a mint: private servers, real signatures, real chain
+	@echo 'make demo: first installs what is missing, if anything, and says what; then builds the services, which takes minutes'
+	@echo 'the first time; then starts private servers and a chain under .stack/demo, sends payments, and takes all of it away.'
+	@$(MAKE) tools build
 	@$(stack) demo
 
 up: tools build ## Start (what is not running of) the stack; settings in .stack/env. BLOCK_TIME=<s>, PROFILE=release
