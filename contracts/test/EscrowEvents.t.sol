@@ -6,7 +6,7 @@ import {Campaign} from "./invariant/Campaign.sol";
 import {Indexer} from "./utils/Indexer.sol";
 import {vm} from "./utils/Test.sol";
 
-/// @dev Someone who follows nothing but logs knows every intent, balance, total, limit and role.
+/// @dev An indexer that reads nothing but logs knows every intent, balance, total, limit and role.
 contract EscrowEventsTest is Campaign {
     uint256 private constant STEPS = 400;
 
@@ -15,9 +15,9 @@ contract EscrowEventsTest is Campaign {
     function testFuzz_events_alone_rebuild_the_storage(uint256 seed) public {
         for (uint256 step = 0; step < STEPS; ++step) {
             _step(uint256(keccak256(abi.encode(seed, step))));
-            // Totals are compared as they go, so a difference is found where it began.
-            vm.assertEq(index.pendingTotal(), escrow.pendingTotal());
-            vm.assertEq(index.supply(), kes.totalSupply());
+            // Totals are compared after every step, so a difference is found where it began.
+            vm.assertEq(indexer.pendingTotal(), escrow.pendingTotal());
+            vm.assertEq(indexer.supply(), kes.totalSupply());
         }
         _intentsAreKnown();
         _balancesAreKnown();
@@ -26,12 +26,12 @@ contract EscrowEventsTest is Campaign {
     }
 
     function _intentsAreKnown() private view {
-        vm.assertEq(index.count(), book.count());
-        vm.assertGe(index.count(), 20, "a long sequence");
-        vm.assertEq(index.executedTotal(), kes.totalSupply());
-        for (uint256 i = 0; i < index.count(); ++i) {
-            bytes32 id = index.ids(i);
-            Indexer.Seen memory seen = index.seen(id);
+        vm.assertEq(indexer.count(), model.count());
+        vm.assertGe(indexer.count(), 20, "a long sequence");
+        vm.assertEq(indexer.executedTotal(), kes.totalSupply());
+        for (uint256 i = 0; i < indexer.count(); ++i) {
+            bytes32 id = indexer.ids(i);
+            Indexer.Seen memory seen = indexer.seen(id);
             IMintEscrow.Intent memory intent = escrow.getIntent(id);
             vm.assertEq(
                 keccak256(abi.encode(seen)),
@@ -52,40 +52,40 @@ contract EscrowEventsTest is Campaign {
     }
 
     function _balancesAreKnown() private view {
-        vm.assertEq(index.creditedTotal(), escrow.creditedTotal());
+        vm.assertEq(indexer.creditedTotal(), escrow.creditedTotal());
         uint256 day = block.timestamp / 1 days;
         for (uint256 i = 0; i < 5; ++i) {
-            address account = world.users[i];
-            vm.assertEq(index.balanceOf(address(kes), account), kes.balanceOf(account));
-            vm.assertEq(index.creditOf(account), escrow.creditOf(account));
-            vm.assertEq(index.depositedOn(account, day), escrow.dailyDeposited(account));
+            address account = sut.users[i];
+            vm.assertEq(indexer.balanceOf(address(kes), account), kes.balanceOf(account));
+            vm.assertEq(indexer.creditOf(account), escrow.creditOf(account));
+            vm.assertEq(indexer.depositedOn(account, day), escrow.dailyDeposited(account));
         }
         for (uint256 i = 0; i < 3; ++i) {
-            vm.assertEq(index.creditOf(world.treasuries[i]), escrow.creditOf(world.treasuries[i]));
-            vm.assertEq(index.isTreasury(world.treasuries[i]), escrow.isAllowedDepositor(world.treasuries[i]));
+            vm.assertEq(indexer.creditOf(sut.treasuries[i]), escrow.creditOf(sut.treasuries[i]));
+            vm.assertEq(indexer.isTreasury(sut.treasuries[i]), escrow.isAllowedDepositor(sut.treasuries[i]));
         }
         for (uint256 i = 0; i < 2; ++i) {
-            address coin = address(world.coins[i]);
+            address coin = address(sut.coins[i]);
             vm.assertEq(
-                index.balanceOf(coin, address(escrow)), world.coins[i].balanceOf(address(escrow)), "coin held"
+                indexer.balanceOf(coin, address(escrow)), sut.coins[i].balanceOf(address(escrow)), "coin held"
             );
         }
-        uint256 owed = index.pendingTotal() + index.creditedTotal();
-        vm.assertEq(index.balanceOf(index.stablecoin(), address(escrow)) - owed, escrow.sweepable());
+        uint256 owed = indexer.pendingTotal() + indexer.creditedTotal();
+        vm.assertEq(indexer.balanceOf(indexer.stablecoin(), address(escrow)) - owed, escrow.sweepable());
     }
 
     function _limitsAreKnown() private view {
-        vm.assertEq(index.treasury(), escrow.treasury());
-        vm.assertEq(index.stablecoin(), escrow.stablecoin());
-        vm.assertEq(index.userRegistry(), escrow.userRegistry());
-        vm.assertEq(index.minMintAmount(), escrow.minMintAmount());
-        vm.assertEq(index.maxMintAmount(), escrow.maxMintAmount());
-        vm.assertEq(index.dailyLimit(), escrow.dailyLimitPerUser());
-        vm.assertEq(index.perHour(), escrow.executorMintPerHour());
-        vm.assertEq(index.expiry(), escrow.depositExpirySeconds());
-        vm.assertEq(index.paused(address(escrow)), escrow.paused());
-        vm.assertEq(index.paused(address(manager)), manager.paused());
-        vm.assertEq(index.paused(address(kes)), kes.paused());
+        vm.assertEq(indexer.treasury(), escrow.treasury());
+        vm.assertEq(indexer.stablecoin(), escrow.stablecoin());
+        vm.assertEq(indexer.userRegistry(), escrow.userRegistry());
+        vm.assertEq(indexer.minMintAmount(), escrow.minMintAmount());
+        vm.assertEq(indexer.maxMintAmount(), escrow.maxMintAmount());
+        vm.assertEq(indexer.dailyLimit(), escrow.dailyLimitPerUser());
+        vm.assertEq(indexer.perHour(), escrow.executorMintPerHour());
+        vm.assertEq(indexer.expiry(), escrow.depositExpirySeconds());
+        vm.assertEq(indexer.paused(address(escrow)), escrow.paused());
+        vm.assertEq(indexer.paused(address(manager)), manager.paused());
+        vm.assertEq(indexer.paused(address(kes)), kes.paused());
     }
 
     function _rolesAreKnown() private view {
@@ -101,7 +101,7 @@ contract EscrowEventsTest is Campaign {
         ];
         for (uint256 i = 0; i < everybody.length; ++i) {
             for (uint256 j = 0; j < roles.length; ++j) {
-                vm.assertEq(index.hasRole(roles[j], everybody[i]), escrow.hasRole(roles[j], everybody[i]));
+                vm.assertEq(indexer.hasRole(roles[j], everybody[i]), escrow.hasRole(roles[j], everybody[i]));
             }
         }
     }

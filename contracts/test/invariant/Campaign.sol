@@ -7,14 +7,14 @@ import {MintEscrowNext} from "../mocks/MintEscrowNext.sol";
 import {EscrowFixture} from "../utils/EscrowFixture.sol";
 import {Indexer} from "../utils/Indexer.sol";
 import {Vm, vm} from "../utils/Test.sol";
-import {World} from "./Actor.sol";
-import {Book} from "./Book.sol";
+import {SystemUnderTest} from "./Handler.sol";
+import {ReferenceModel} from "./ReferenceModel.sol";
 import {DepositActions} from "./DepositActions.sol";
-import {OfficeActions} from "./OfficeActions.sol";
+import {GovernanceActions} from "./GovernanceActions.sol";
 import {OutsiderActions} from "./OutsiderActions.sol";
 import {SettleActions} from "./SettleActions.sol";
 
-/// @dev The system with everybody who acts on it, and every action by name.
+/// @dev Builds the system, its accounts and its handlers, and lists every action by name.
 abstract contract Campaign is EscrowFixture {
     struct Action {
         address handler;
@@ -22,44 +22,44 @@ abstract contract Campaign is EscrowFixture {
         bytes32 name;
     }
 
-    /// @dev The first of `actions`.
+    /// @dev How many of the first `actions` move money.
     uint256 private constant MONEY_ACTIONS = 9;
 
-    World internal world;
-    Book internal book;
-    Indexer internal index;
+    SystemUnderTest internal sut;
+    ReferenceModel internal model;
+    Indexer internal indexer;
     Action[] internal actions;
 
     function setUp() public virtual override {
         vm.recordLogs();
         super.setUp();
-        _people();
+        _assignAccounts();
         for (uint256 i = 0; i < 2; ++i) {
-            world.coins[i] = _fundedCoin();
+            sut.coins[i] = _fundedCoin();
         }
         vm.prank(upgrader);
-        escrow.setStablecoin(address(world.coins[0]));
-        index = new Indexer(address(escrow), address(kes));
-        index.absorb(vm.getRecordedLogs());
-        book = new Book();
-        book.allow(escrow.executorMintPerHour());
+        escrow.setStablecoin(address(sut.coins[0]));
+        indexer = new Indexer(address(escrow), address(kes));
+        indexer.ingest(vm.getRecordedLogs());
+        model = new ReferenceModel();
+        model.noteAllowance(escrow.executorMintPerHour());
         _actions();
     }
 
-    function _people() private {
-        (world.escrow, world.kes, world.manager, world.registry) = (escrow, kes, manager, registry);
-        world.admin = admin;
-        world.upgrader = upgrader;
-        world.pauser = pauser;
-        world.unpauser = unpauser;
-        world.officer = officer;
-        world.outsider = stranger;
-        world.executors = [executor, otherExecutor];
-        world.treasuries = [treasury, _account("treasury 2"), _account("treasury 3")];
-        world.implementations = [address(new MintEscrow()), address(new MintEscrowNext())];
+    function _assignAccounts() private {
+        (sut.escrow, sut.kes, sut.manager, sut.registry) = (escrow, kes, manager, registry);
+        sut.admin = admin;
+        sut.upgrader = upgrader;
+        sut.pauser = pauser;
+        sut.unpauser = unpauser;
+        sut.officer = officer;
+        sut.outsider = stranger;
+        sut.executors = [executor, otherExecutor];
+        sut.treasuries = [treasury, _account("treasury 2"), _account("treasury 3")];
+        sut.implementations = [address(new MintEscrow()), address(new MintEscrowNext())];
         for (uint256 i = 0; i < 5; ++i) {
-            world.users[i] = address(uint160(0xA11CE + i));
-            _makeCompliant(world.users[i]);
+            sut.users[i] = address(uint160(0xA11CE + i));
+            _makeCompliant(sut.users[i]);
         }
     }
 
@@ -67,18 +67,18 @@ abstract contract Campaign is EscrowFixture {
         coin = new HostileToken();
         coin.mint(stranger, 1e28);
         for (uint256 i = 0; i < 3; ++i) {
-            coin.mint(world.treasuries[i], 1e28);
+            coin.mint(sut.treasuries[i], 1e28);
         }
         for (uint256 i = 0; i < 5; ++i) {
-            coin.mint(world.users[i], 1e28);
+            coin.mint(sut.users[i], 1e28);
         }
     }
 
     function _actions() private {
-        address deposits = address(new DepositActions(world, book, index));
+        address deposits = address(new DepositActions(sut, model, indexer));
         _add(deposits, "submitBatch");
         _add(deposits, "submitOwn");
-        address settle = address(new SettleActions(world, book, index));
+        address settle = address(new SettleActions(sut, model, indexer));
         _add(settle, "executeBatch");
         _add(settle, "executeOne");
         _add(settle, "executeStarved");
@@ -86,22 +86,22 @@ abstract contract Campaign is EscrowFixture {
         _add(settle, "refundOne");
         _add(settle, "reclaim");
         _add(settle, "withdraw");
-        address office = address(new OfficeActions(world, book, index));
-        _add(office, "judge");
-        _add(office, "changeCompliancePolicy");
-        _add(office, "pauseEscrow");
-        _add(office, "pauseManager");
-        _add(office, "pauseToken");
-        _add(office, "changeLimits");
-        _add(office, "changeTreasury");
-        _add(office, "sweep");
-        _add(office, "donate");
-        _add(office, "changeCoin");
-        _add(office, "upgrade");
-        _add(office, "wait");
-        address outsiders = address(new OutsiderActions(world, book, index));
+        address governance = address(new GovernanceActions(sut, model, indexer));
+        _add(governance, "assessUser");
+        _add(governance, "changeCompliancePolicy");
+        _add(governance, "pauseEscrow");
+        _add(governance, "pauseManager");
+        _add(governance, "pauseToken");
+        _add(governance, "changeLimits");
+        _add(governance, "changeTreasury");
+        _add(governance, "sweep");
+        _add(governance, "donate");
+        _add(governance, "changeCoin");
+        _add(governance, "upgrade");
+        _add(governance, "wait");
+        address outsiders = address(new OutsiderActions(sut, model, indexer));
         _add(outsiders, "mintTokens");
-        _add(outsiders, "trespass");
+        _add(outsiders, "callWithoutRole");
     }
 
     function _add(address handler, bytes32 name) private {
@@ -109,7 +109,7 @@ abstract contract Campaign is EscrowFixture {
         actions.push(Action(handler, bytes4(full), name));
     }
 
-    /// @dev One action; half of them move money.
+    /// @dev Runs one action; at least half of the draws are actions that move money.
     function _step(uint256 random) internal {
         uint256 among = random % 2 == 0 ? MONEY_ACTIONS : actions.length;
         Action memory one = actions[(random >> 8) % among];

@@ -5,35 +5,37 @@ import {IMintEscrow} from "../../src/interfaces/IMintEscrow.sol";
 import {ICountryToken} from "../../src/interfaces/ICountryToken.sol";
 import {Indexer} from "../utils/Indexer.sol";
 import {vm} from "../utils/Test.sol";
-import {Actor, World} from "./Actor.sol";
-import {Book} from "./Book.sol";
+import {Handler, SystemUnderTest} from "./Handler.sol";
+import {ReferenceModel} from "./ReferenceModel.sol";
 
-/// @dev Everybody tries what is not theirs to do. A refusal is the success.
-contract OutsiderActions is Actor {
-    constructor(World memory world, Book book, Indexer index) Actor(world, book, index) {}
+/// @dev Accounts call functions that they lack the role for. The action succeeds when the call reverts.
+contract OutsiderActions is Handler {
+    constructor(SystemUnderTest memory system, ReferenceModel model, Indexer indexer)
+        Handler(system, model, indexer)
+    {}
 
-    /// @dev Not even the governors print country tokens.
+    /// @dev No role holder can mint country tokens past the escrow.
     function mintTokens(uint256 seed) external action("mintTokens") {
         address[9] memory callers = [
-            w.admin,
-            w.upgrader,
-            w.pauser,
-            w.unpauser,
-            w.officer,
-            w.outsider,
-            w.executors[0],
-            w.treasuries[0],
-            address(w.manager)
+            sut.admin,
+            sut.upgrader,
+            sut.pauser,
+            sut.unpauser,
+            sut.officer,
+            sut.outsider,
+            sut.executors[0],
+            sut.treasuries[0],
+            address(sut.manager)
         ];
         _refused(
             "mintTokens",
             callers[seed % 9],
-            address(w.kes),
-            abi.encodeCall(ICountryToken.mint, (w.outsider, 1 + (seed >> 8) % 1e21))
+            address(sut.kes),
+            abi.encodeCall(ICountryToken.mint, (sut.outsider, 1 + (seed >> 8) % 1e21))
         );
     }
 
-    function trespass(uint256 seed) external action("trespass") {
+    function callWithoutRole(uint256 seed) external action("callWithoutRole") {
         bytes32 id = _pick(seed >> 16);
         bytes32[] memory ids = new bytes32[](1);
         ids[0] = id;
@@ -42,23 +44,23 @@ contract OutsiderActions is Actor {
             abi.encodeCall(IMintEscrow.executeMints, (ids)),
             abi.encodeCall(IMintEscrow.refundIntent, (id, "")),
             abi.encodeCall(IMintEscrow.refundIntents, (ids, "")),
-            abi.encodeCall(w.escrow.executeItem, (id, w.executors[0])),
-            abi.encodeCall(w.escrow.refundItem, (id, "")),
+            abi.encodeCall(sut.escrow.executeItem, (id, sut.executors[0])),
+            abi.encodeCall(sut.escrow.refundItem, (id, "")),
             abi.encodeCall(IMintEscrow.sweepSettled, (1)),
-            abi.encodeCall(IMintEscrow.setTreasury, (w.outsider)),
+            abi.encodeCall(IMintEscrow.setTreasury, (sut.outsider)),
             abi.encodeCall(IMintEscrow.setExecutorMintPerHour, (type(uint128).max)),
-            abi.encodeCall(IMintEscrow.setUserRegistry, (address(w.registry))),
-            abi.encodeCall(w.escrow.upgradeToAndCall, (w.implementations[0], "")),
-            abi.encodeCall(w.escrow.grantRole, (w.escrow.EXECUTOR_ROLE(), w.outsider))
+            abi.encodeCall(IMintEscrow.setUserRegistry, (address(sut.registry))),
+            abi.encodeCall(sut.escrow.upgradeToAndCall, (sut.implementations[0], "")),
+            abi.encodeCall(sut.escrow.grantRole, (sut.escrow.EXECUTOR_ROLE(), sut.outsider))
         ];
-        address caller = seed % 3 == 0 ? w.outsider : seed % 3 == 1 ? w.users[0] : w.officer;
-        _refused("trespass", caller, address(w.escrow), calls[(seed >> 8) % 12]);
+        address caller = seed % 3 == 0 ? sut.outsider : seed % 3 == 1 ? sut.users[0] : sut.officer;
+        _refused("callWithoutRole", caller, address(sut.escrow), calls[(seed >> 8) % 12]);
     }
 
     function _refused(bytes32 name, address caller, address target, bytes memory call) private {
         vm.prank(caller);
         (bool success,) = target.call(call);
         vm.assertFalse(success);
-        BOOK.success(name);
+        MODEL.recordSuccess(name);
     }
 }

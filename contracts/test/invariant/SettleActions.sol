@@ -5,59 +5,63 @@ import {IMintEscrow} from "../../src/interfaces/IMintEscrow.sol";
 import {HostileToken} from "../mocks/HostileToken.sol";
 import {Indexer} from "../utils/Indexer.sol";
 import {vm} from "../utils/Test.sol";
-import {Actor, World} from "./Actor.sol";
-import {Book} from "./Book.sol";
+import {Handler, SystemUnderTest} from "./Handler.sol";
+import {ReferenceModel} from "./ReferenceModel.sol";
 
-/// @dev Every way an intent may end, single and in batches, over a coin that may misbehave.
-contract SettleActions is Actor {
-    constructor(World memory world, Book book, Indexer index) Actor(world, book, index) {}
+/// @dev Intents are executed, refunded and reclaimed, single and in batches, over a coin that may misbehave.
+contract SettleActions is Handler {
+    constructor(SystemUnderTest memory system, ReferenceModel model, Indexer indexer)
+        Handler(system, model, indexer)
+    {}
 
     function executeBatch(uint256 seed) external action("executeBatch") {
         bytes32[] memory batch = _pickSome(seed);
-        address executor = w.executors[(seed >> 8) % 2];
-        uint256 left = w.escrow.executorMintAvailable(executor);
-        bool paused = w.escrow.paused();
+        address executor = sut.executors[(seed >> 8) % 2];
+        uint256 left = sut.escrow.executorMintAvailable(executor);
+        bool paused = sut.escrow.paused();
         vm.prank(executor);
-        IMintEscrow.ItemOutcome[] memory outcomes = w.escrow.executeMints(batch);
+        IMintEscrow.ItemOutcome[] memory outcomes = sut.escrow.executeMints(batch);
         for (uint256 i = 0; i < batch.length; ++i) {
             IMintEscrow.ItemOutcome expected =
                 paused ? IMintEscrow.ItemOutcome.EscrowPaused : _expectedMint(batch[i], left);
             _is(outcomes[i], expected);
             if (expected != IMintEscrow.ItemOutcome.Done) continue;
-            left -= BOOK.entryOf(batch[i]).amount;
-            _minted("executeBatch", batch[i], executor);
+            left -= MODEL.entryOf(batch[i]).amount;
+            _recordMint("executeBatch", batch[i], executor);
         }
     }
 
     function executeOne(uint256 seed) external action("executeOne") {
         bytes32 id = _pick(seed);
-        address executor = w.executors[(seed >> 8) % 2];
-        uint256 left = w.escrow.executorMintAvailable(executor);
-        bool fine = !w.escrow.paused() && _expectedMint(id, left) == IMintEscrow.ItemOutcome.Done;
+        address executor = sut.executors[(seed >> 8) % 2];
+        uint256 left = sut.escrow.executorMintAvailable(executor);
+        bool fine = !sut.escrow.paused() && _expectedMint(id, left) == IMintEscrow.ItemOutcome.Done;
         vm.prank(executor);
-        try w.escrow.executeMint(id) {
+        try sut.escrow.executeMint(id) {
             vm.assertTrue(fine, "a mint was made that should be refused");
-            _minted("executeOne", id, executor);
+            _recordMint("executeOne", id, executor);
         } catch {
             _forgetLogs();
             vm.assertFalse(fine);
         }
     }
 
-    /// @dev With too little gas for all: what is done is the front of the batch, and the rest stays as it was.
+    /// @dev Gives too little gas for all items: the first ones are done, and the rest stays as it was.
     function executeStarved(uint256 seed) external action("executeStarved") {
         bytes32[] memory batch = _pickSome(seed);
-        address executor = w.executors[(seed >> 8) % 2];
+        address executor = sut.executors[(seed >> 8) % 2];
         uint256 gasLimit = 150_000 + (seed >> 16) % 500_000;
         vm.prank(executor);
-        try w.escrow.executeMints{gas: gasLimit}(batch) returns (IMintEscrow.ItemOutcome[] memory outcomes) {
+        try sut.escrow.executeMints{gas: gasLimit}(batch) returns (
+            IMintEscrow.ItemOutcome[] memory outcomes
+        ) {
             bool starved;
             for (uint256 i = 0; i < batch.length; ++i) {
                 bool outOfGas = outcomes[i] == IMintEscrow.ItemOutcome.OutOfGas;
-                vm.assertTrue(!starved || outOfGas, "no item is begun after one had no room");
+                vm.assertTrue(!starved || outOfGas, "no item is begun after one lacked gas");
                 starved = starved || outOfGas;
                 if (outcomes[i] == IMintEscrow.ItemOutcome.Done) {
-                    _minted("executeStarved", batch[i], executor);
+                    _recordMint("executeStarved", batch[i], executor);
                 }
             }
         } catch {
@@ -67,89 +71,89 @@ contract SettleActions is Actor {
 
     function refundBatch(uint256 seed) external action("refundBatch") {
         bytes32[] memory batch = _pickSome(seed);
-        HostileToken coin = _spoil(seed >> 8, batch[0]);
-        bool paused = w.escrow.paused();
-        vm.prank(w.executors[seed % 2]);
-        IMintEscrow.ItemOutcome[] memory outcomes = w.escrow.refundIntents(batch, "declined");
+        HostileToken coin = _setRandomMode(seed >> 8, batch[0]);
+        bool paused = sut.escrow.paused();
+        vm.prank(sut.executors[seed % 2]);
+        IMintEscrow.ItemOutcome[] memory outcomes = sut.escrow.refundIntents(batch, "declined");
         for (uint256 i = 0; i < batch.length; ++i) {
             IMintEscrow.ItemOutcome expected =
-                paused ? IMintEscrow.ItemOutcome.EscrowPaused : _expectedReturn(batch[i], coin.mode());
+                paused ? IMintEscrow.ItemOutcome.EscrowPaused : _expectedRefund(batch[i], coin.mode());
             _is(outcomes[i], expected);
-            if (expected == IMintEscrow.ItemOutcome.Done) _gaveBack("refundBatch", batch[i], coin);
+            if (expected == IMintEscrow.ItemOutcome.Done) _recordRefund("refundBatch", batch[i], coin);
         }
-        _mend(coin);
+        _setHonest(coin);
     }
 
     function refundOne(uint256 seed) external action("refundOne") {
         bytes32 id = _pick(seed);
-        HostileToken coin = _spoil(seed >> 8, id);
-        bool fine = !w.escrow.paused() && _expectedReturn(id, coin.mode()) == IMintEscrow.ItemOutcome.Done;
-        vm.prank(w.executors[(seed >> 16) % 2]);
-        try w.escrow.refundIntent(id, "declined") {
+        HostileToken coin = _setRandomMode(seed >> 8, id);
+        bool fine = !sut.escrow.paused() && _expectedRefund(id, coin.mode()) == IMintEscrow.ItemOutcome.Done;
+        vm.prank(sut.executors[(seed >> 16) % 2]);
+        try sut.escrow.refundIntent(id, "declined") {
             vm.assertTrue(fine, "a refund was made that should be refused");
-            _gaveBack("refundOne", id, coin);
+            _recordRefund("refundOne", id, coin);
         } catch {
             _forgetLogs();
             vm.assertFalse(fine);
         }
-        _mend(coin);
+        _setHonest(coin);
     }
 
-    /// @dev Anyone, paused or not.
+    /// @dev Anyone may reclaim, whether the escrow is paused or not.
     function reclaim(uint256 seed) external action("reclaim") {
         bytes32 id = _pick(seed);
-        HostileToken coin = _spoil(seed >> 8, id);
-        bool fine = _expectedReturn(id, coin.mode()) == IMintEscrow.ItemOutcome.Done
-            && block.timestamp >= BOOK.entryOf(id).expiresAt;
-        vm.prank(seed % 2 == 0 ? w.outsider : w.users[0]);
-        try w.escrow.reclaim(id) {
+        HostileToken coin = _setRandomMode(seed >> 8, id);
+        bool fine = _expectedRefund(id, coin.mode()) == IMintEscrow.ItemOutcome.Done
+            && block.timestamp >= MODEL.entryOf(id).expiresAt;
+        vm.prank(seed % 2 == 0 ? sut.outsider : sut.users[0]);
+        try sut.escrow.reclaim(id) {
             vm.assertTrue(fine, "a deposit was reclaimed that should not be");
-            _gaveBack("reclaim", id, coin);
+            _recordRefund("reclaim", id, coin);
         } catch {
             _forgetLogs();
             vm.assertFalse(fine);
         }
-        _mend(coin);
+        _setHonest(coin);
     }
 
     function withdraw(uint256 seed) external action("withdraw") {
-        address account = seed % 2 == 0 ? w.treasuries[(seed >> 8) % 3] : w.users[(seed >> 8) % 5];
-        uint256 credit = BOOK.creditOf(account);
+        address account = seed % 2 == 0 ? sut.treasuries[(seed >> 8) % 3] : sut.users[(seed >> 8) % 5];
+        uint256 credit = MODEL.creditOf(account);
         uint256 before = _coin().balanceOf(account);
         vm.prank(account);
-        try w.escrow.withdraw() returns (uint256 amount) {
+        try sut.escrow.withdraw() returns (uint256 amount) {
             vm.assertEq(amount, credit, "the whole credit");
             vm.assertTrue(credit != 0);
             vm.assertEq(_coin().balanceOf(account), before + credit);
-            BOOK.withdraw(account);
-            BOOK.success("withdraw");
+            MODEL.withdraw(account);
+            MODEL.recordSuccess("withdraw");
         } catch {
             _forgetLogs();
             vm.assertEq(credit, 0, "a credit is paid");
         }
     }
 
-    function _minted(bytes32 name, bytes32 id, address executor) private {
-        BOOK.mint(id, executor, address(_coin()));
-        BOOK.success(name);
+    function _recordMint(bytes32 name, bytes32 id, address executor) private {
+        MODEL.mint(id, executor, address(_coin()));
+        MODEL.recordSuccess(name);
     }
 
-    function _gaveBack(bytes32 name, bytes32 id, HostileToken coin) private {
-        BOOK.giveBack(id, _fails(coin.mode()));
-        BOOK.success(name);
+    function _recordRefund(bytes32 name, bytes32 id, HostileToken coin) private {
+        MODEL.refund(id, _leavesCredit(coin.mode()));
+        MODEL.recordSuccess(name);
     }
 
     function _expectedMint(bytes32 id, uint256 left) private view returns (IMintEscrow.ItemOutcome outcome) {
         outcome = _settleable(id);
         if (outcome != IMintEscrow.ItemOutcome.Done) return outcome;
-        Book.Entry memory entry = BOOK.entryOf(id);
+        ReferenceModel.Entry memory entry = MODEL.entryOf(id);
         outcome = _compliant(entry.user);
         if (outcome != IMintEscrow.ItemOutcome.Done) return outcome;
         if (entry.amount > left) return IMintEscrow.ItemOutcome.RateLimited;
-        if (w.kes.paused()) return IMintEscrow.ItemOutcome.TokenPaused;
+        if (sut.kes.paused()) return IMintEscrow.ItemOutcome.TokenPaused;
     }
 
-    function _expectedReturn(bytes32 id, HostileToken.Mode mode)
+    function _expectedRefund(bytes32 id, HostileToken.Mode mode)
         private
         view
         returns (IMintEscrow.ItemOutcome outcome)
@@ -160,8 +164,8 @@ contract SettleActions is Actor {
         }
     }
 
-    /// @dev Half of the time the coin behaves.
-    function _spoil(uint256 random, bytes32 target) private returns (HostileToken coin) {
+    /// @dev Makes the coin misbehave in about half of the calls.
+    function _setRandomMode(uint256 random, bytes32 target) private returns (HostileToken coin) {
         coin = _coin();
         HostileToken.Mode mode = HostileToken.Mode.Honest;
         if (random % 16 == 0) mode = HostileToken.Mode.Reverts;
@@ -177,14 +181,14 @@ contract SettleActions is Actor {
         coin.setMode(mode);
     }
 
-    /// @dev Nothing moves in these modes, so the deposit becomes a credit.
-    function _fails(HostileToken.Mode mode) private pure returns (bool) {
+    /// @dev Whether the coin moves nothing in this mode, so that the deposit becomes a credit.
+    function _leavesCredit(HostileToken.Mode mode) private pure returns (bool) {
         return mode == HostileToken.Mode.Reverts || mode == HostileToken.Mode.ReturnsFalse
             || mode == HostileToken.Mode.ReturnsTrueWithoutMoving || mode == HostileToken.Mode.RevertsHuge
             || mode == HostileToken.Mode.BurnsGas;
     }
 
-    function _mend(HostileToken coin) private {
+    function _setHonest(HostileToken coin) private {
         vm.assertFalse(coin.reentered());
         coin.setMode(HostileToken.Mode.Honest);
     }

@@ -63,7 +63,7 @@ contract Indexer {
         return ids.length;
     }
 
-    function absorb(Vm.Log[] calldata logs) external {
+    function ingest(Vm.Log[] calldata logs) external {
         for (uint256 i = 0; i < logs.length; ++i) {
             Vm.Log calldata log = logs[i];
             if (log.topics.length == 0) continue;

@@ -10,10 +10,10 @@ import {HostileToken} from "../mocks/HostileToken.sol";
 import {ChainLogs} from "../utils/ChainLogs.sol";
 import {Indexer} from "../utils/Indexer.sol";
 import {vm} from "../utils/Test.sol";
-import {Book} from "./Book.sol";
+import {ReferenceModel} from "./ReferenceModel.sol";
 
-/// @dev The system under test and everybody in it.
-struct World {
+/// @dev The contracts under test and the accounts that act on them.
+struct SystemUnderTest {
     MintEscrow escrow;
     CountryToken kes;
     ComplianceManager manager;
@@ -31,52 +31,52 @@ struct World {
     address[2] implementations;
 }
 
-/// @dev What every handler is made of. An action never reverts: it predicts what will happen, does it, and
-/// fails the campaign when the prediction was wrong.
-abstract contract Actor {
-    Book internal immutable BOOK;
-    Indexer internal immutable INDEX;
-    World internal w;
+/// @dev Base of all handlers. An action never reverts: it predicts from the model what will happen, does it,
+/// and fails the campaign when the prediction was wrong.
+abstract contract Handler {
+    ReferenceModel internal immutable MODEL;
+    Indexer internal immutable INDEXER;
+    SystemUnderTest internal sut;
 
-    constructor(World memory world, Book book, Indexer index) {
-        w = world;
-        BOOK = book;
-        INDEX = index;
+    constructor(SystemUnderTest memory system, ReferenceModel model, Indexer indexer) {
+        sut = system;
+        MODEL = model;
+        INDEXER = indexer;
     }
 
-    /// @dev Counts the action and hands its events to the indexer. Where a whole call was refused, the
-    /// action has called _forgetLogs.
+    /// @dev Counts the action and hands its events to the indexer. An action whose whole call reverted must
+    /// have called _forgetLogs.
     modifier action(bytes32 name) {
-        BOOK.begin(name);
+        MODEL.beginAction(name);
         vm.recordLogs();
         _;
-        INDEX.absorb(ChainLogs.real(vm.getRecordedLogs()));
+        INDEXER.ingest(ChainLogs.real(vm.getRecordedLogs()));
     }
 
-    /// @dev What a refused call emitted before it was undone is on no chain.
+    /// @dev Drops the logs of a call that reverted: they are on no chain.
     function _forgetLogs() internal {
         vm.getRecordedLogs();
     }
 
     function _coin() internal view returns (HostileToken) {
-        return HostileToken(w.escrow.stablecoin());
+        return HostileToken(sut.escrow.stablecoin());
     }
 
     function _random(uint256 seed, uint256 salt) internal pure returns (uint256) {
         return uint256(keccak256(abi.encode(seed, salt)));
     }
 
-    /// @dev Mostly pending ids, some settled ones, a few nobody knows.
+    /// @dev Picks mostly pending ids, some settled ones, and a few unknown ones.
     function _pick(uint256 random) internal view returns (bytes32) {
         uint256 kind = random % 16;
         random >>= 8;
-        bytes32[] memory pending = BOOK.pendingIds();
-        if (kind == 0 || BOOK.count() == 0) return bytes32(random);
-        if (kind < 4 || pending.length == 0) return BOOK.ids(random % BOOK.count());
+        bytes32[] memory pending = MODEL.pendingIds();
+        if (kind == 0 || MODEL.count() == 0) return bytes32(random);
+        if (kind < 4 || pending.length == 0) return MODEL.ids(random % MODEL.count());
         return pending[random % pending.length];
     }
 
-    /// @dev One to six ids, repeats included.
+    /// @dev Picks one to six ids, repeats included.
     function _pickSome(uint256 seed) internal view returns (bytes32[] memory batch) {
         batch = new bytes32[](1 + seed % 6);
         for (uint256 i = 0; i < batch.length; ++i) {
@@ -89,18 +89,18 @@ abstract contract Actor {
         vm.assertEq(uint256(actual), uint256(expected), "predicted outcome");
     }
 
-    /// @dev Why an id cannot be settled, or Done when it can.
+    /// @dev Returns why an id cannot be settled, or Done when it can.
     function _settleable(bytes32 id) internal view returns (IMintEscrow.ItemOutcome) {
-        Book.Entry memory entry = BOOK.entryOf(id);
+        ReferenceModel.Entry memory entry = MODEL.entryOf(id);
         if (entry.amount == 0) return IMintEscrow.ItemOutcome.NotFound;
         if (entry.mints != 0) return IMintEscrow.ItemOutcome.AlreadyExecuted;
-        if (entry.returns_ != 0) return IMintEscrow.ItemOutcome.AlreadyRefunded;
+        if (entry.refunds != 0) return IMintEscrow.ItemOutcome.AlreadyRefunded;
         return IMintEscrow.ItemOutcome.Done;
     }
 
     function _compliant(address user) internal view returns (IMintEscrow.ItemOutcome) {
-        if (w.manager.paused()) return IMintEscrow.ItemOutcome.CompliancePaused;
-        if (!w.manager.isCompliant(user)) return IMintEscrow.ItemOutcome.NotCompliant;
+        if (sut.manager.paused()) return IMintEscrow.ItemOutcome.CompliancePaused;
+        if (!sut.manager.isCompliant(user)) return IMintEscrow.ItemOutcome.NotCompliant;
         return IMintEscrow.ItemOutcome.Done;
     }
 }

@@ -3,16 +3,16 @@ pragma solidity ^0.8.28;
 
 import {vm} from "../utils/Test.sol";
 
-/// @dev What a campaign knows without asking the escrow: one entry per intent, what left and came in each
-/// coin, and how often each action was tried and did something.
-contract Book {
+/// @dev The state that the escrow should be in, kept without asking the escrow: one entry per intent, the
+/// settled backing in each coin, and how often each action was tried and succeeded.
+contract ReferenceModel {
     struct Entry {
         address user;
         address depositor;
         uint256 amount;
         uint256 expiresAt;
         uint256 mints;
-        uint256 returns_;
+        uint256 refunds;
     }
 
     struct Mint {
@@ -25,15 +25,15 @@ contract Book {
     mapping(address depositor => mapping(bytes32 txRef => bool)) public refUsed;
     bytes32[] private _pending;
     mapping(bytes32 id => uint256) private _pendingAt;
-    bytes32[] private _touched;
+    bytes32[] private _changed;
 
     uint256 public deposited;
     uint256 public minted;
-    uint256 public returned;
+    uint256 public refunded;
     uint256 public pending;
     uint256 public credits;
     mapping(address depositor => uint256) public creditOf;
-    /// @dev Per coin: backing of executed mints and gifts, less what was swept or recovered.
+    /// @dev Per coin: backing of executed mints and donations, less what was swept or recovered.
     mapping(address coin => uint256) public settledIn;
     mapping(address user => mapping(uint256 day => uint256)) public depositedOn;
     mapping(address executor => Mint[]) private _mints;
@@ -51,12 +51,12 @@ contract Book {
         }
     }
 
-    function begin(bytes32 action) external {
+    function beginAction(bytes32 action) external {
         ++tried[action];
-        delete _touched;
+        delete _changed;
     }
 
-    function success(bytes32 action) external {
+    function recordSuccess(bytes32 action) external {
         ++succeeded[action];
     }
 
@@ -82,7 +82,7 @@ contract Book {
         ids.push(id);
         _pending.push(id);
         _pendingAt[id] = _pending.length;
-        _touched.push(id);
+        _changed.push(id);
         deposited += amount;
         pending += amount;
         uint256 day = block.timestamp / 1 days;
@@ -99,10 +99,10 @@ contract Book {
         _checkAllowance(executor);
     }
 
-    function giveBack(bytes32 id, bool asCredit) external {
+    function refund(bytes32 id, bool asCredit) external {
         Entry storage entry = _settle(id);
-        ++entry.returns_;
-        returned += entry.amount;
+        ++entry.refunds;
+        refunded += entry.amount;
         if (!asCredit) return;
         credits += entry.amount;
         creditOf[entry.depositor] += entry.amount;
@@ -113,15 +113,15 @@ contract Book {
         creditOf[depositor] = 0;
     }
 
-    function gain(address coin, uint256 amount) external {
+    function addSettled(address coin, uint256 amount) external {
         settledIn[coin] += amount;
     }
 
-    function lose(address coin, uint256 amount) external {
+    function removeSettled(address coin, uint256 amount) external {
         settledIn[coin] -= amount;
     }
 
-    function allow(uint256 perHour) external {
+    function noteAllowance(uint256 perHour) external {
         if (perHour > highestAllowance) highestAllowance = perHour;
     }
 
@@ -137,12 +137,12 @@ contract Book {
         return _pending;
     }
 
-    /// @dev The ids that changed in the last action.
-    function touched() external view returns (bytes32[] memory) {
-        return _touched;
+    /// @dev Returns the ids that changed in the last action.
+    function changedIds() external view returns (bytes32[] memory) {
+        return _changed;
     }
 
-    /// @dev Only an id that is pending here may be settled: the check that accounting sums cannot replace.
+    /// @dev Only an id that is pending in the model may be settled: no check of totals can replace this one.
     function _settle(bytes32 id) private returns (Entry storage entry) {
         entry = _entries[id];
         uint256 at = _pendingAt[id];
@@ -153,11 +153,11 @@ contract Book {
         _pending.pop();
         _pendingAt[id] = 0;
         pending -= entry.amount;
-        _touched.push(id);
+        _changed.push(id);
     }
 
-    /// @dev In no stretch of time may more be minted than one full allowance and its refill. Written without
-    /// a look at how the escrow counts.
+    /// @dev In no stretch of time may more be minted than one full allowance and its refill. The sum is
+    /// computed in another way than the escrow's own.
     function _checkAllowance(address executor) private view {
         Mint[] storage list = _mints[executor];
         uint256 sum;
