@@ -6,7 +6,7 @@ import {IComplianceManager} from "./interfaces/IComplianceManager.sol";
 import {IComplianceSource} from "./interfaces/IComplianceSource.sol";
 import {IUserRegistry} from "./interfaces/IUserRegistry.sol";
 
-/// @title The compliance officer's desk, and the source the escrow reads.
+/// @title Through which compliance officers write facts, and the source the escrow asks.
 contract ComplianceManager is IComplianceManager, GovernedPausable {
     /// @notice May change users' facts.
     bytes32 public constant COMPLIANCE_OFFICER_ROLE = keccak256("COMPLIANCE_OFFICER_ROLE");

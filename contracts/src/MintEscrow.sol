@@ -25,8 +25,8 @@ contract MintEscrow is EscrowAdmin {
 
     /// @dev Gas to report one item as skipped, kept back for every item not yet done.
     uint256 private constant REPORT_GAS = 5000;
-    /// @dev Bytes of an item's revert data that are told.
-    uint256 private constant MAX_TOLD_BYTES = 68;
+    /// @dev ItemSkipped carries at most so many bytes of an item's revert data.
+    uint256 private constant MAX_REVERT_DATA_BYTES = 68;
     uint256 private constant MAX_REASON_BYTES = 256;
 
     modifier onlySelf() {
@@ -95,7 +95,7 @@ contract MintEscrow is EscrowAdmin {
         onlyRole(EXECUTOR_ROLE)
         returns (ItemOutcome[] memory outcomes)
     {
-        Run memory run = _begin(Command.Submit, SUBMIT_ITEM_GAS, items.length);
+        BatchRun memory run = _begin(Command.Submit, SUBMIT_ITEM_GAS, items.length);
         outcomes = new ItemOutcome[](items.length);
         for (uint256 i = 0; i < items.length; ++i) {
             outcomes[i] = _item(run, items[i].expectedId, abi.encodeCall(this.submitItem, (items[i])));
@@ -109,7 +109,7 @@ contract MintEscrow is EscrowAdmin {
         onlyRole(EXECUTOR_ROLE)
         returns (ItemOutcome[] memory outcomes)
     {
-        Run memory run = _begin(Command.Execute, EXECUTE_ITEM_GAS, intentIds.length);
+        BatchRun memory run = _begin(Command.Execute, EXECUTE_ITEM_GAS, intentIds.length);
         outcomes = new ItemOutcome[](intentIds.length);
         for (uint256 i = 0; i < intentIds.length; ++i) {
             bytes memory data = abi.encodeCall(this.executeItem, (intentIds[i], msg.sender));
@@ -125,7 +125,7 @@ contract MintEscrow is EscrowAdmin {
         returns (ItemOutcome[] memory outcomes)
     {
         if (bytes(reason).length > MAX_REASON_BYTES) revert ReasonTooLong();
-        Run memory run = _begin(Command.Refund, REFUND_ITEM_GAS, intentIds.length);
+        BatchRun memory run = _begin(Command.Refund, REFUND_ITEM_GAS, intentIds.length);
         outcomes = new ItemOutcome[](intentIds.length);
         for (uint256 i = 0; i < intentIds.length; ++i) {
             bytes memory data = abi.encodeCall(this.refundItem, (intentIds[i], reason));
@@ -156,9 +156,9 @@ contract MintEscrow is EscrowAdmin {
         return "1.0.0";
     }
 
-    // ---------------------------------------------------------------- the three moves
+    // ---------------------------------------------------------------- the three transitions
 
-    /// @dev What is already true is told first: an item sent twice is AlreadyExists, whatever else changed.
+    /// @dev What exists already is checked first: an item sent twice is AlreadyExists, whatever else changed.
     /// @param byExecutor a user deposits their own money for themselves, the executor only a treasury's
     function _submit(SubmitItem memory item, bool byExecutor) private {
         EscrowState storage $ = _state();
@@ -169,7 +169,7 @@ contract MintEscrow is EscrowAdmin {
         address token = $.stablecoin;
         _checkFields($, item, token);
         if (byExecutor && !$.allowedDepositors[item.depositor]) revert DepositorNotAllowed();
-        _chargeDay($, item.user, item.amount);
+        _chargeDailyLimit($, item.user, item.amount);
 
         $.pendingTotal += uint128(item.amount);
         $.claims[item.depositor][item.txRef] = Claim(item.user, uint96(item.amount));
@@ -241,7 +241,7 @@ contract MintEscrow is EscrowAdmin {
     }
 
     /// @dev Charged here and never given back: a mint already paid for must not fail on a limit.
-    function _chargeDay(EscrowState storage $, address user, uint256 amount) private {
+    function _chargeDailyLimit(EscrowState storage $, address user, uint256 amount) private {
         DailyUse storage use = $.dailyUse[user];
         uint64 day = uint64(block.timestamp / 1 days);
         uint256 total = (use.day == day ? use.amount : 0) + amount;
@@ -262,37 +262,37 @@ contract MintEscrow is EscrowAdmin {
 
     // ---------------------------------------------------------------- running a batch
 
-    /// @dev A batch under way: once `refusal` is set, no further item is begun.
-    struct Run {
+    /// @dev The state of a batch: once `refusal` is set, no further item is begun; `unreported` items remain.
+    struct BatchRun {
         Command command;
         uint256 itemGas;
-        uint256 open;
+        uint256 unreported;
         ItemOutcome refusal;
     }
 
-    function _begin(Command command, uint256 itemGas, uint256 count) private view returns (Run memory) {
-        return Run(command, itemGas, count, paused() ? ItemOutcome.EscrowPaused : ItemOutcome.Done);
+    function _begin(Command command, uint256 itemGas, uint256 count) private view returns (BatchRun memory) {
+        return BatchRun(command, itemGas, count, paused() ? ItemOutcome.EscrowPaused : ItemOutcome.Done);
     }
 
     /// @dev EIP-150 hands a call at most 63/64 of what is left, and the rest must still report every open
     /// item: an item is begun only when its whole allowance is there on top of that.
-    function _item(Run memory run, bytes32 intentId, bytes memory data)
+    function _item(BatchRun memory run, bytes32 intentId, bytes memory data)
         private
         returns (ItemOutcome outcome)
     {
-        uint256 needed = run.itemGas + run.itemGas / 63 + run.open * REPORT_GAS;
+        uint256 needed = run.itemGas + run.itemGas / 63 + run.unreported * REPORT_GAS;
         if (run.refusal == ItemOutcome.Done && gasleft() < needed) run.refusal = ItemOutcome.OutOfGas;
-        --run.open;
-        bytes memory told;
+        --run.unreported;
+        bytes memory revertData;
         if (run.refusal == ItemOutcome.Done) {
             bool success;
-            (success, told) = address(this).callCopy(run.itemGas, data, MAX_TOLD_BYTES);
+            (success, revertData) = address(this).callCopy(run.itemGas, data, MAX_REVERT_DATA_BYTES);
             if (success) return ItemOutcome.Done;
-            outcome = _outcomeOf(told);
+            outcome = _outcomeOf(revertData);
         } else {
             outcome = run.refusal;
         }
-        emit ItemSkipped(intentId, run.command, outcome, told);
+        emit ItemSkipped(intentId, run.command, outcome, revertData);
     }
 
     /// @dev Every revert with data comes from our own checks, since no callee's is ever passed on. One

@@ -5,7 +5,7 @@ import {Governed} from "./base/Governed.sol";
 import {IComplianceSource} from "./interfaces/IComplianceSource.sol";
 import {IUserRegistry} from "./interfaces/IUserRegistry.sol";
 
-/// @title The facts about users and the one policy that judges them.
+/// @title The facts about users, and the one policy that decides who is compliant.
 contract UserRegistry is IUserRegistry, Governed {
     /// @notice May write facts; held by the compliance manager.
     bytes32 public constant WRITER_ROLE = keccak256("WRITER_ROLE");
@@ -14,7 +14,7 @@ contract UserRegistry is IUserRegistry, Governed {
 
     uint64 private constant MAX_ATTESTATION_AGE = 3650 days;
 
-    /// @dev Two slots. A judgement reads only the first: `attestedAt` is zero exactly when the hash is.
+    /// @dev Two slots. `isCompliant` reads only the first: `attestedAt` is zero exactly when the hash is.
     struct Facts {
         uint8 riskScore;
         bool isVerified;

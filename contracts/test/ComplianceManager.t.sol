@@ -84,7 +84,7 @@ contract ComplianceManagerTest is EscrowFixture {
         manager.updateUserRisk(account, 101);
     }
 
-    function test_paused_it_neither_judges_nor_writes() public {
+    function test_paused_it_neither_answers_nor_writes() public {
         vm.prank(pauser);
         manager.pause();
         bytes4 stopped = PausableUpgradeable.EnforcedPause.selector;

@@ -42,7 +42,7 @@ contract EscrowAdminTest is EscrowFixture {
         escrow.sweepSettled(AMOUNT);
         vm.assertEq(dai.balanceOf(treasury), before + AMOUNT);
         vm.assertEq(escrow.sweepable(), 0);
-        _solvent();
+        _expectSolvent();
     }
 
     function test_the_stablecoin_cannot_change_under_deposits_or_credits() public {
@@ -111,7 +111,7 @@ contract EscrowAdminTest is EscrowFixture {
         emit IMintEscrow.UserRegistryChanged(address(manager), address(registry));
         escrow.setUserRegistry(address(registry));
         vm.stopPrank();
-        _is(_execute(_deposited(REF)), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_execute(_deposited(REF)), IMintEscrow.ItemOutcome.Done);
     }
 
     function test_a_former_treasury_pays_until_revoked_and_is_refunded_after() public {
@@ -122,7 +122,7 @@ contract EscrowAdminTest is EscrowFixture {
         emit IMintEscrow.TreasuryChanged(treasury, next);
         escrow.setTreasury(next);
         vm.assertEq(escrow.treasury(), next);
-        _is(_submit(_item(user, AMOUNT, "STILL")), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_submit(_item(user, AMOUNT, "STILL")), IMintEscrow.ItemOutcome.Done);
 
         vm.startPrank(admin);
         vm.expectRevert(IMintEscrow.InvalidTreasury.selector);
@@ -133,9 +133,9 @@ contract EscrowAdminTest is EscrowFixture {
         emit IMintEscrow.TreasuryRevoked(treasury);
         escrow.revokeTreasury(treasury);
         vm.stopPrank();
-        _is(_submit(_item(user, AMOUNT, "ENDED")), IMintEscrow.ItemOutcome.DepositorNotAllowed);
+        _expectOutcome(_submit(_item(user, AMOUNT, "ENDED")), IMintEscrow.ItemOutcome.DepositorNotAllowed);
         uint256 before = dai.balanceOf(treasury);
-        _is(_refund(id), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_refund(id), IMintEscrow.ItemOutcome.Done);
         vm.assertEq(dai.balanceOf(treasury), before + AMOUNT);
     }
 

@@ -5,7 +5,7 @@ import {IMintEscrow} from "../src/interfaces/IMintEscrow.sol";
 import {EscrowFixture} from "./utils/EscrowFixture.sol";
 import {Vm, vm} from "./utils/Test.sol";
 
-/// @dev No item may revert or starve the rest, and each is told exactly once.
+/// @dev No item may revert or starve the rest, and each is reported exactly once.
 contract EscrowBatchTest is EscrowFixture {
     function _three() private returns (bytes32[] memory ids) {
         ids = new bytes32[](3);
@@ -14,9 +14,12 @@ contract EscrowBatchTest is EscrowFixture {
         }
     }
 
-    function _all(IMintEscrow.ItemOutcome[] memory outcomes, IMintEscrow.ItemOutcome expected) private pure {
+    function _expectAll(IMintEscrow.ItemOutcome[] memory outcomes, IMintEscrow.ItemOutcome expected)
+        private
+        pure
+    {
         for (uint256 i = 0; i < outcomes.length; ++i) {
-            _is(outcomes[i], expected);
+            _expectOutcome(outcomes[i], expected);
         }
     }
 
@@ -37,9 +40,9 @@ contract EscrowBatchTest is EscrowFixture {
         vm.prank(executor);
         IMintEscrow.ItemOutcome[] memory outcomes = escrow.executeMints(ids);
         vm.assertEq(outcomes.length, 3);
-        _is(outcomes[0], IMintEscrow.ItemOutcome.Done);
-        _is(outcomes[1], IMintEscrow.ItemOutcome.AlreadyRefunded);
-        _is(outcomes[2], IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(outcomes[0], IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(outcomes[1], IMintEscrow.ItemOutcome.AlreadyRefunded);
+        _expectOutcome(outcomes[2], IMintEscrow.ItemOutcome.Done);
         vm.assertEq(kes.balanceOf(user), 2 * AMOUNT);
     }
 
@@ -48,26 +51,26 @@ contract EscrowBatchTest is EscrowFixture {
         items[0] = items[1] = _item(user, AMOUNT, REF);
         vm.prank(executor);
         IMintEscrow.ItemOutcome[] memory outcomes = escrow.submitIntents(items);
-        _is(outcomes[0], IMintEscrow.ItemOutcome.Done);
-        _is(outcomes[1], IMintEscrow.ItemOutcome.AlreadyExists);
+        _expectOutcome(outcomes[0], IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(outcomes[1], IMintEscrow.ItemOutcome.AlreadyExists);
 
         bytes32[] memory ids = new bytes32[](2);
         ids[0] = ids[1] = items[0].expectedId;
         vm.prank(executor);
         outcomes = escrow.executeMints(ids);
-        _is(outcomes[0], IMintEscrow.ItemOutcome.Done);
-        _is(outcomes[1], IMintEscrow.ItemOutcome.AlreadyExecuted);
+        _expectOutcome(outcomes[0], IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(outcomes[1], IMintEscrow.ItemOutcome.AlreadyExecuted);
         vm.assertEq(kes.totalSupply(), AMOUNT);
 
         ids[0] = ids[1] = _deposited("OTHER");
         vm.prank(executor);
         outcomes = escrow.refundIntents(ids, "declined");
-        _is(outcomes[0], IMintEscrow.ItemOutcome.Done);
-        _is(outcomes[1], IMintEscrow.ItemOutcome.AlreadyRefunded);
-        _solvent();
+        _expectOutcome(outcomes[0], IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(outcomes[1], IMintEscrow.ItemOutcome.AlreadyRefunded);
+        _expectSolvent();
     }
 
-    function test_a_wrong_id_is_told_under_the_expected_one() public {
+    function test_a_wrong_id_is_reported_under_the_expected_one() public {
         IMintEscrow.SubmitItem memory item = _item(user, AMOUNT, REF);
         item.expectedId = "wrong";
         vm.expectEmit(true, true, true, true, address(escrow));
@@ -77,7 +80,7 @@ contract EscrowBatchTest is EscrowFixture {
             IMintEscrow.ItemOutcome.IdMismatch,
             abi.encodePacked(IMintEscrow.IdMismatch.selector)
         );
-        _is(_submit(item), IMintEscrow.ItemOutcome.IdMismatch);
+        _expectOutcome(_submit(item), IMintEscrow.ItemOutcome.IdMismatch);
     }
 
     function test_paused_every_item_says_so_and_nothing_reverts() public {
@@ -86,9 +89,9 @@ contract EscrowBatchTest is EscrowFixture {
         escrow.pause();
         vm.startPrank(executor);
         vm.recordLogs();
-        _all(escrow.executeMints(ids), IMintEscrow.ItemOutcome.EscrowPaused);
-        _all(escrow.refundIntents(ids, "declined"), IMintEscrow.ItemOutcome.EscrowPaused);
-        _all(escrow.submitIntents(_one(_item(user, AMOUNT, REF))), IMintEscrow.ItemOutcome.EscrowPaused);
+        _expectAll(escrow.executeMints(ids), IMintEscrow.ItemOutcome.EscrowPaused);
+        _expectAll(escrow.refundIntents(ids, "declined"), IMintEscrow.ItemOutcome.EscrowPaused);
+        _expectAll(escrow.submitIntents(_one(_item(user, AMOUNT, REF))), IMintEscrow.ItemOutcome.EscrowPaused);
         Vm.Log[] memory logs = vm.getRecordedLogs();
         vm.assertEq(logs.length, 7);
         for (uint256 i = 0; i < logs.length; ++i) {
@@ -111,10 +114,10 @@ contract EscrowBatchTest is EscrowFixture {
         bytes32 id = _deposited(REF);
         uint256 allowance = escrow.EXECUTE_ITEM_GAS();
         vm.prank(executor);
-        _is(escrow.executeMints{gas: allowance}(_ids(id))[0], IMintEscrow.ItemOutcome.OutOfGas);
-        _statusIs(id, IMintEscrow.IntentStatus.Pending);
+        _expectOutcome(escrow.executeMints{gas: allowance}(_ids(id))[0], IMintEscrow.ItemOutcome.OutOfGas);
+        _expectStatus(id, IMintEscrow.IntentStatus.Pending);
         vm.prank(executor);
-        _is(escrow.executeMints{gas: 2 * allowance}(_ids(id))[0], IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(escrow.executeMints{gas: 2 * allowance}(_ids(id))[0], IMintEscrow.ItemOutcome.Done);
     }
 
     function test_without_room_for_an_item_the_rest_is_not_begun() public {
@@ -128,13 +131,13 @@ contract EscrowBatchTest is EscrowFixture {
         while (outcomes[done] == IMintEscrow.ItemOutcome.Done) ++done;
         vm.assertTrue(done > 0 && done < 12);
         for (uint256 i = done; i < 12; ++i) {
-            _is(outcomes[i], IMintEscrow.ItemOutcome.OutOfGas);
-            _statusIs(ids[i], IMintEscrow.IntentStatus.Pending);
+            _expectOutcome(outcomes[i], IMintEscrow.ItemOutcome.OutOfGas);
+            _expectStatus(ids[i], IMintEscrow.IntentStatus.Pending);
         }
         vm.assertEq(kes.totalSupply(), done * AMOUNT);
     }
 
-    /// @dev The heart of the gas floor: whatever gas is given, an item is Done, or OutOfGas, or all reverts.
+    /// @dev What the gas floor is for: whatever gas is given, an item is Done, or OutOfGas, or all reverts.
     /// Were it begun with less than its allowance, some limit would make it look like a failed transfer.
     function test_no_gas_limit_turns_an_item_into_another_failure() public {
         bytes32[] memory ids = _three();
@@ -153,31 +156,31 @@ contract EscrowBatchTest is EscrowFixture {
         }
     }
 
-    /// @dev Undoes its own effects by reverting with the verdict.
+    /// @dev Reverts with the result, which undoes the call's effects.
     function _tryWith(bytes memory call, uint256 gasLimit) private {
         try this.tryAndRevert(call, gasLimit) {
             vm.assertTrue(false);
-        } catch (bytes memory verdict) {
-            vm.assertEq(verdict, abi.encodePacked(bytes4("fine")));
+        } catch (bytes memory result) {
+            vm.assertEq(result, abi.encodePacked(bytes4("fine")));
         }
     }
 
     function tryAndRevert(bytes calldata call, uint256 gasLimit) external {
         vm.prank(executor);
         (bool success, bytes memory answer) = address(escrow).call{gas: gasLimit}(call);
-        bytes4 verdict = "fine";
+        bytes4 result = "fine";
         if (success) {
             IMintEscrow.ItemOutcome[] memory outcomes = abi.decode(answer, (IMintEscrow.ItemOutcome[]));
             for (uint256 i = 0; i < outcomes.length; ++i) {
                 if (
                     outcomes[i] != IMintEscrow.ItemOutcome.Done
                         && outcomes[i] != IMintEscrow.ItemOutcome.OutOfGas
-                ) verdict = "odd ";
+                ) result = "odd ";
             }
         }
-        bytes memory told = abi.encodePacked(verdict);
+        bytes memory revertData = abi.encodePacked(result);
         assembly {
-            revert(add(told, 0x20), 4)
+            revert(add(revertData, 0x20), 4)
         }
     }
 
@@ -208,6 +211,6 @@ contract EscrowBatchTest is EscrowFixture {
         }
         uint256 callCost = 21_000 + 16 * (32 * 258 + 4);
         vm.prank(executor);
-        _all(escrow.executeMints{gas: 16_777_216 - callCost}(ids), IMintEscrow.ItemOutcome.Done);
+        _expectAll(escrow.executeMints{gas: 16_777_216 - callCost}(ids), IMintEscrow.ItemOutcome.Done);
     }
 }

@@ -31,7 +31,7 @@ contract EscrowEventsTest is Campaign {
         vm.assertEq(indexer.executedTotal(), kes.totalSupply());
         for (uint256 i = 0; i < indexer.count(); ++i) {
             bytes32 id = indexer.ids(i);
-            Indexer.Seen memory seen = indexer.seen(id);
+            Indexer.IndexedIntent memory seen = indexer.intentOf(id);
             IMintEscrow.Intent memory intent = escrow.getIntent(id);
             vm.assertEq(
                 keccak256(abi.encode(seen)),

@@ -29,7 +29,7 @@ contract EscrowHostileTest is EscrowFixture {
 
     function _submitGives(HostileToken.Mode mode, IMintEscrow.ItemOutcome expected) private {
         coin.setMode(mode);
-        _is(_submit(_item(user, AMOUNT, _ref(uint256(mode)))), expected);
+        _expectOutcome(_submit(_item(user, AMOUNT, _ref(uint256(mode)))), expected);
         _safe();
     }
 
@@ -62,12 +62,12 @@ contract EscrowHostileTest is EscrowFixture {
 
     function test_a_paused_stablecoin_is_waited_for() public {
         coin.setPaused(true);
-        _is(_submit(_item(user, AMOUNT, REF)), IMintEscrow.ItemOutcome.TokenPaused);
+        _expectOutcome(_submit(_item(user, AMOUNT, REF)), IMintEscrow.ItemOutcome.TokenPaused);
     }
 
-    function test_a_token_that_cannot_tell_balances_is_not_used() public {
+    function test_a_token_without_readable_balances_is_not_used() public {
         coin.setBalanceFails(true);
-        _is(_submit(_item(user, AMOUNT, REF)), IMintEscrow.ItemOutcome.TransferFailed);
+        _expectOutcome(_submit(_item(user, AMOUNT, REF)), IMintEscrow.ItemOutcome.TransferFailed);
     }
 
     function _refundCredits(HostileToken.Mode mode) private {
@@ -78,7 +78,7 @@ contract EscrowHostileTest is EscrowFixture {
         emit IMintEscrow.MintRefunded(id, user, AMOUNT, "declined");
         vm.expectEmit(true, true, true, true, address(escrow));
         emit IMintEscrow.DepositCredited(id, treasury, AMOUNT);
-        _is(_refund(id), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_refund(id), IMintEscrow.ItemOutcome.Done);
         vm.assertEq(escrow.creditOf(treasury), credit + AMOUNT);
         vm.assertEq(escrow.creditedTotal(), credit + AMOUNT);
         coin.setMode(HostileToken.Mode.Honest);
@@ -121,7 +121,7 @@ contract EscrowHostileTest is EscrowFixture {
     function test_a_push_that_moved_the_money_is_paid_whatever_it_answers() public {
         bytes32 id = _deposited(REF);
         coin.setMode(HostileToken.Mode.ReturnsFalseButMoves);
-        _is(_refund(id), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_refund(id), IMintEscrow.ItemOutcome.Done);
         vm.assertEq(escrow.creditedTotal(), 0);
         vm.assertEq(coin.balanceOf(address(escrow)), 0);
     }
@@ -130,11 +130,11 @@ contract EscrowHostileTest is EscrowFixture {
         bytes32 id = _deposited(REF);
         bytes32 other = _deposited("OTHER");
         coin.setMode(HostileToken.Mode.TakesDouble);
-        _is(_refund(id), IMintEscrow.ItemOutcome.TransferFailed);
+        _expectOutcome(_refund(id), IMintEscrow.ItemOutcome.TransferFailed);
         coin.setMode(HostileToken.Mode.TakesFee);
-        _is(_refund(id), IMintEscrow.ItemOutcome.TransferFailed);
-        _statusIs(id, IMintEscrow.IntentStatus.Pending);
-        _statusIs(other, IMintEscrow.IntentStatus.Pending);
+        _expectOutcome(_refund(id), IMintEscrow.ItemOutcome.TransferFailed);
+        _expectStatus(id, IMintEscrow.IntentStatus.Pending);
+        _expectStatus(other, IMintEscrow.IntentStatus.Pending);
         _safe();
     }
 
@@ -156,14 +156,14 @@ contract EscrowHostileTest is EscrowFixture {
         uint256 snapshotPending = escrow.pendingTotal();
         for (uint256 i = 0; i < modes.length; ++i) {
             coin.setMode(modes[i]);
-            _is(_submit(_item(user, AMOUNT, _ref(i))), IMintEscrow.ItemOutcome.Done);
+            _expectOutcome(_submit(_item(user, AMOUNT, _ref(i))), IMintEscrow.ItemOutcome.Done);
         }
         vm.assertFalse(coin.reentered());
         vm.assertEq(escrow.pendingTotal(), snapshotPending + 3 * AMOUNT);
         coin.setMode(HostileToken.Mode.ReentersBatch);
-        _is(_refund(id), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_refund(id), IMintEscrow.ItemOutcome.Done);
         vm.assertFalse(coin.reentered());
-        _statusIs(target, IMintEscrow.IntentStatus.Pending);
+        _expectStatus(target, IMintEscrow.IntentStatus.Pending);
         _safe();
     }
 
@@ -176,7 +176,7 @@ contract EscrowHostileTest is EscrowFixture {
         vm.prank(user);
         escrow.submitIntent(AMOUNT, KES, REF);
         vm.assertFalse(coin.reentered());
-        _statusIs(target, IMintEscrow.IntentStatus.Pending);
+        _expectStatus(target, IMintEscrow.IntentStatus.Pending);
         _safe();
     }
 
@@ -188,7 +188,7 @@ contract EscrowHostileTest is EscrowFixture {
             (bool success,) = address(escrow).call{gas: gasLimit}(abi.encodeCall(IMintEscrow.reclaim, (id)));
             if (success) break;
         }
-        _statusIs(id, IMintEscrow.IntentStatus.Refunded);
+        _expectStatus(id, IMintEscrow.IntentStatus.Refunded);
         vm.assertEq(escrow.creditedTotal(), 0);
     }
 
@@ -196,7 +196,7 @@ contract EscrowHostileTest is EscrowFixture {
         source.setMode(mode);
         bytes32 id = _deposited(_ref(100 + uint256(mode)));
         vm.prank(executor);
-        _is(escrow.executeMints{gas: 5_000_000}(_ids(id))[0], expected);
+        _expectOutcome(escrow.executeMints{gas: 5_000_000}(_ids(id))[0], expected);
     }
 
     function test_only_a_clean_false_of_an_unpaused_source_is_not_compliant() public {
@@ -220,19 +220,19 @@ contract EscrowHostileTest is EscrowFixture {
         vm.prank(admin);
         escrow.setUserRegistry(address(source));
         vm.etch(address(source), "");
-        _is(_execute(_deposited(REF)), IMintEscrow.ItemOutcome.CompliancePaused);
+        _expectOutcome(_execute(_deposited(REF)), IMintEscrow.ItemOutcome.CompliancePaused);
     }
 
     function test_an_intent_is_executed_before_its_token_is_called() public {
-        // A country token that looks back: what it sees is what it would find on re-entry.
+        // This country token reads the escrow when it is called: it sees what it would find on re-entry.
         bytes32 id = _deposited(REF);
         vm.etch(address(kes), address(new LookingBackToken(escrow, id)).code);
-        _is(_execute(id), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_execute(id), IMintEscrow.ItemOutcome.Done);
         vm.assertEq(escrow.pendingTotal(), 0);
     }
 }
 
-/// @dev Mints only when the escrow already tells Executed, and cannot get in again.
+/// @dev Mints only when the escrow already reports Executed, and tries to re-enter.
 contract LookingBackToken {
     IMintEscrow private immutable ESCROW;
     bytes32 private immutable ID;

@@ -67,7 +67,7 @@ contract EscrowHostileSingleTest is EscrowFixture {
             coin.setMode(modes[i]);
             vm.prank(executor);
             escrow.refundIntent(id, "declined");
-            _statusIs(id, IMintEscrow.IntentStatus.Refunded);
+            _expectStatus(id, IMintEscrow.IntentStatus.Refunded);
             vm.assertEq(escrow.creditOf(treasury), (i + 1) * AMOUNT);
         }
         vm.assertEq(escrow.creditedTotal(), coin.balanceOf(address(escrow)));
@@ -100,7 +100,7 @@ contract EscrowHostileSingleTest is EscrowFixture {
             vm.expectRevert(IMintEscrow.TransferFailed.selector);
             escrow.reclaim(id);
         }
-        _statusIs(id, IMintEscrow.IntentStatus.Pending);
+        _expectStatus(id, IMintEscrow.IntentStatus.Pending);
     }
 
     function test_a_mint_without_a_clear_yes_reverts() public {
@@ -130,7 +130,7 @@ contract EscrowHostileSingleTest is EscrowFixture {
         vm.prank(executor);
         vm.expectRevert(IMintEscrow.UserNotCompliant.selector);
         escrow.executeMint(id);
-        _statusIs(id, IMintEscrow.IntentStatus.Pending);
+        _expectStatus(id, IMintEscrow.IntentStatus.Pending);
     }
 
     /// @dev The country token is ours; a broken one must still not pass for the escrow's own refusals.
@@ -143,9 +143,9 @@ contract EscrowHostileSingleTest is EscrowFixture {
             vm.prank(executor);
             vm.expectRevert(IMintEscrow.TransferFailed.selector);
             escrow.executeMint(id);
-            _is(_execute(id), IMintEscrow.ItemOutcome.TransferFailed);
+            _expectOutcome(_execute(id), IMintEscrow.ItemOutcome.TransferFailed);
         }
-        _statusIs(id, IMintEscrow.IntentStatus.Pending);
+        _expectStatus(id, IMintEscrow.IntentStatus.Pending);
         vm.assertEq(escrow.executorMintAvailable(executor), 1e24);
     }
 }

@@ -7,8 +7,8 @@ import {ReentrantToken} from "./mocks/ReentrantToken.sol";
 import {EscrowFixture} from "./utils/EscrowFixture.sol";
 import {vm} from "./utils/Test.sol";
 
-/// @dev Every door of the escrow is tried from inside every call it makes to a token, by a token that holds
-/// every role. What refuses it must be the guard, not luck.
+/// @dev A token that holds every role calls each guarded function from inside every call that the escrow
+/// makes to a token. The re-entrancy guard must be what refuses it.
 contract EscrowReentryTest is EscrowFixture {
     ReentrantToken private coin;
     uint256 private number;
@@ -16,17 +16,17 @@ contract EscrowReentryTest is EscrowFixture {
     function setUp() public override {
         super.setUp();
         coin = new ReentrantToken();
-        coin.give(treasury, 1e28);
-        coin.give(user, 1e28);
+        coin.fund(treasury, 1e28);
+        coin.fund(user, 1e28);
         vm.prank(upgrader);
         escrow.setStablecoin(address(coin));
         vm.prank(admin);
         escrow.setDailyLimitPerUser(1e27);
-        _giveRoles(address(coin));
-        _giveRoles(address(kes));
+        _grantRoles(address(coin));
+        _grantRoles(address(kes));
     }
 
-    function _giveRoles(address token) private {
+    function _grantRoles(address token) private {
         vm.startPrank(admin);
         escrow.grantRole(escrow.EXECUTOR_ROLE(), token);
         escrow.grantRole(escrow.ADMIN_ROLE(), token);
@@ -36,109 +36,110 @@ contract EscrowReentryTest is EscrowFixture {
         vm.stopPrank();
     }
 
-    function _doors() private returns (bytes[] memory doors) {
+    function _guardedCalls() private returns (bytes[] memory calls) {
         bytes32 target = _deposited(_ref(++number));
-        doors = new bytes[](11);
-        doors[0] = abi.encodeCall(IMintEscrow.submitIntent, (AMOUNT, KES, "INSIDE"));
-        doors[1] =
+        calls = new bytes[](11);
+        calls[0] = abi.encodeCall(IMintEscrow.submitIntent, (AMOUNT, KES, "INSIDE"));
+        calls[1] =
             abi.encodeCall(IMintEscrow.submitIntents, (_one(_item(user, AMOUNT, bytes32("INSIDE BATCH")))));
-        doors[2] = abi.encodeCall(IMintEscrow.executeMint, (target));
-        doors[3] = abi.encodeCall(IMintEscrow.executeMints, (_ids(target)));
-        doors[4] = abi.encodeCall(IMintEscrow.refundIntent, (target, ""));
-        doors[5] = abi.encodeCall(IMintEscrow.refundIntents, (_ids(target), ""));
-        doors[6] = abi.encodeCall(IMintEscrow.reclaim, (target));
-        doors[7] = abi.encodeCall(IMintEscrow.withdraw, ());
-        doors[8] = abi.encodeCall(IMintEscrow.sweepSettled, (0));
-        doors[9] = abi.encodeCall(IMintEscrow.recoverForeignToken, (address(dai), 0));
-        doors[10] = abi.encodeCall(IMintEscrow.setStablecoin, (address(dai)));
+        calls[2] = abi.encodeCall(IMintEscrow.executeMint, (target));
+        calls[3] = abi.encodeCall(IMintEscrow.executeMints, (_ids(target)));
+        calls[4] = abi.encodeCall(IMintEscrow.refundIntent, (target, ""));
+        calls[5] = abi.encodeCall(IMintEscrow.refundIntents, (_ids(target), ""));
+        calls[6] = abi.encodeCall(IMintEscrow.reclaim, (target));
+        calls[7] = abi.encodeCall(IMintEscrow.withdraw, ());
+        calls[8] = abi.encodeCall(IMintEscrow.sweepSettled, (0));
+        calls[9] = abi.encodeCall(IMintEscrow.recoverForeignToken, (address(dai), 0));
+        calls[10] = abi.encodeCall(IMintEscrow.setStablecoin, (address(dai)));
     }
 
-    function _refused(ReentrantToken token) private view {
-        vm.assertEq(token.tries(), 1);
+    function _expectGuarded(ReentrantToken token) private view {
+        vm.assertEq(token.attempts(), 1);
         vm.assertEq(
-            bytes32(token.refusal()), bytes32(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector)
+            bytes32(token.revertSelector()),
+            bytes32(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector)
         );
     }
 
-    function test_no_door_opens_from_inside_a_single_deposit() public {
-        bytes[] memory doors = _doors();
-        for (uint256 i = 0; i < doors.length; ++i) {
-            coin.arm(address(escrow), doors[i]);
+    function test_no_function_is_reentered_from_a_single_deposit() public {
+        bytes[] memory calls = _guardedCalls();
+        for (uint256 i = 0; i < calls.length; ++i) {
+            coin.reenterWith(address(escrow), calls[i]);
             vm.prank(user);
             escrow.submitIntent(AMOUNT, KES, _ref(++number));
-            _refused(coin);
+            _expectGuarded(coin);
         }
     }
 
-    function test_no_door_opens_from_inside_a_deposit_of_a_batch() public {
-        bytes[] memory doors = _doors();
-        for (uint256 i = 0; i < doors.length; ++i) {
-            coin.arm(address(escrow), doors[i]);
+    function test_no_function_is_reentered_from_a_deposit_of_a_batch() public {
+        bytes[] memory calls = _guardedCalls();
+        for (uint256 i = 0; i < calls.length; ++i) {
+            coin.reenterWith(address(escrow), calls[i]);
             _deposited(_ref(++number));
-            _refused(coin);
+            _expectGuarded(coin);
         }
     }
 
-    function _disarmedDeposit() private returns (bytes32) {
-        coin.arm(address(0), "");
+    function _plainDeposit() private returns (bytes32) {
+        coin.reenterWith(address(0), "");
         return _deposited(_ref(++number));
     }
 
-    /// @dev A push may use 120,000 gas, enough to try every door.
-    function test_no_door_opens_from_inside_a_refund() public {
-        bytes[] memory doors = _doors();
-        for (uint256 i = 0; i < doors.length; ++i) {
-            bytes32 id = _disarmedDeposit();
-            bytes32 second = _disarmedDeposit();
-            bytes32 third = _disarmedDeposit();
-            coin.arm(address(escrow), doors[i]);
+    /// @dev A push may use 120,000 gas, enough to call every function.
+    function test_no_function_is_reentered_from_a_refund() public {
+        bytes[] memory calls = _guardedCalls();
+        for (uint256 i = 0; i < calls.length; ++i) {
+            bytes32 id = _plainDeposit();
+            bytes32 second = _plainDeposit();
+            bytes32 third = _plainDeposit();
+            coin.reenterWith(address(escrow), calls[i]);
             vm.prank(executor);
             escrow.refundIntent(id, "declined");
-            _refused(coin);
-            coin.arm(address(escrow), doors[i]);
-            _is(_refund(second), IMintEscrow.ItemOutcome.Done);
-            _refused(coin);
-            coin.arm(address(escrow), doors[i]);
+            _expectGuarded(coin);
+            coin.reenterWith(address(escrow), calls[i]);
+            _expectOutcome(_refund(second), IMintEscrow.ItemOutcome.Done);
+            _expectGuarded(coin);
+            coin.reenterWith(address(escrow), calls[i]);
             vm.warp(escrow.getIntent(third).expiresAt);
             escrow.reclaim(third);
-            _refused(coin);
+            _expectGuarded(coin);
         }
     }
 
-    function test_no_door_opens_from_inside_a_mint() public {
-        bytes[] memory doors = _doors();
+    function test_no_function_is_reentered_from_a_mint() public {
+        bytes[] memory calls = _guardedCalls();
         bytes memory code = address(coin).code;
-        for (uint256 i = 0; i < doors.length; ++i) {
-            bytes32 id = _disarmedDeposit();
-            bytes32 second = _disarmedDeposit();
+        for (uint256 i = 0; i < calls.length; ++i) {
+            bytes32 id = _plainDeposit();
+            bytes32 second = _plainDeposit();
             vm.etch(address(kes), code);
             ReentrantToken token = ReentrantToken(address(kes));
-            token.arm(address(escrow), doors[i]);
+            token.reenterWith(address(escrow), calls[i]);
             vm.prank(executor);
             escrow.executeMint(id);
-            _refused(token);
-            token.arm(address(escrow), doors[i]);
-            _is(_execute(second), IMintEscrow.ItemOutcome.Done);
-            _refused(token);
+            _expectGuarded(token);
+            token.reenterWith(address(escrow), calls[i]);
+            _expectOutcome(_execute(second), IMintEscrow.ItemOutcome.Done);
+            _expectGuarded(token);
         }
     }
 
-    function test_no_door_opens_from_inside_a_sweep_or_a_recovery() public {
-        bytes[] memory doors = _doors();
+    function test_no_function_is_reentered_from_a_sweep_or_a_recovery() public {
+        bytes[] memory calls = _guardedCalls();
         ReentrantToken other = new ReentrantToken();
-        _giveRoles(address(other));
-        for (uint256 i = 0; i < doors.length; ++i) {
-            bytes32 id = _disarmedDeposit();
-            _is(_execute(id), IMintEscrow.ItemOutcome.Done);
-            coin.arm(address(escrow), doors[i]);
+        _grantRoles(address(other));
+        for (uint256 i = 0; i < calls.length; ++i) {
+            bytes32 id = _plainDeposit();
+            _expectOutcome(_execute(id), IMintEscrow.ItemOutcome.Done);
+            coin.reenterWith(address(escrow), calls[i]);
             vm.prank(admin);
             escrow.sweepSettled(AMOUNT);
-            _refused(coin);
-            other.give(address(escrow), 1);
-            other.arm(address(escrow), doors[i]);
+            _expectGuarded(coin);
+            other.fund(address(escrow), 1);
+            other.reenterWith(address(escrow), calls[i]);
             vm.prank(admin);
             escrow.recoverForeignToken(address(other), 1);
-            _refused(other);
+            _expectGuarded(other);
         }
     }
 }

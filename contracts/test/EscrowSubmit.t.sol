@@ -22,7 +22,7 @@ contract EscrowSubmitTest is EscrowFixture {
 
     function test_intent_id_known_answer() public {
         address at = 0x5FbDB2315678afecb367f032d93F642f64180aa3;
-        // The id needs nothing from storage: the same code behind any address tells that address's ids.
+        // The id needs nothing from storage: the same code behind any address computes that address's ids.
         vm.etch(at, address(escrow).code);
         vm.store(at, IMPLEMENTATION, vm.load(address(escrow), IMPLEMENTATION));
         bytes32 id = IMintEscrow(at)
@@ -137,28 +137,28 @@ contract EscrowSubmitTest is EscrowFixture {
     function test_a_reference_stays_used_after_mint_and_refund() public {
         _execute(_deposited(_ref(1)));
         _refund(_deposited(_ref(2)));
-        _is(_submit(_item(user, 2e18, _ref(1))), IMintEscrow.ItemOutcome.TxRefAlreadyUsed);
-        _is(_submit(_item(user, 2e18, _ref(2))), IMintEscrow.ItemOutcome.TxRefAlreadyUsed);
-        _is(_submit(_item(user, AMOUNT, _ref(2))), IMintEscrow.ItemOutcome.AlreadyExists);
+        _expectOutcome(_submit(_item(user, 2e18, _ref(1))), IMintEscrow.ItemOutcome.TxRefAlreadyUsed);
+        _expectOutcome(_submit(_item(user, 2e18, _ref(2))), IMintEscrow.ItemOutcome.TxRefAlreadyUsed);
+        _expectOutcome(_submit(_item(user, AMOUNT, _ref(2))), IMintEscrow.ItemOutcome.AlreadyExists);
     }
 
     function test_the_daily_limit_is_charged_at_deposit_and_ends_with_the_day() public {
         for (uint256 i = 0; i < 20; ++i) {
-            _is(_submit(_item(user, 1e21, _ref(i))), IMintEscrow.ItemOutcome.Done);
+            _expectOutcome(_submit(_item(user, 1e21, _ref(i))), IMintEscrow.ItemOutcome.Done);
         }
         vm.assertEq(escrow.dailyDeposited(user), 2e22);
-        _is(_submit(_item(user, 1e18, _ref(20))), IMintEscrow.ItemOutcome.DailyLimitExceeded);
+        _expectOutcome(_submit(_item(user, 1e18, _ref(20))), IMintEscrow.ItemOutcome.DailyLimitExceeded);
         _expectUserRefused(IMintEscrow.DailyLimitExceeded.selector, 1e18, KES, _ref(21));
-        _is(_submit(_item(stranger, 1e18, _ref(22))), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_submit(_item(stranger, 1e18, _ref(22))), IMintEscrow.ItemOutcome.Done);
 
-        // A refund gives nothing back, and a mint needs nothing.
+        // A refund restores nothing of the daily limit, and a mint uses nothing of it.
         _refund(escrow.intentIdOf(treasury, _ref(0)));
-        _is(_submit(_item(user, 1e18, _ref(20))), IMintEscrow.ItemOutcome.DailyLimitExceeded);
-        _is(_execute(escrow.intentIdOf(treasury, _ref(1))), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_submit(_item(user, 1e18, _ref(20))), IMintEscrow.ItemOutcome.DailyLimitExceeded);
+        _expectOutcome(_execute(escrow.intentIdOf(treasury, _ref(1))), IMintEscrow.ItemOutcome.Done);
 
         vm.warp(START + 1 days);
         vm.assertEq(escrow.dailyDeposited(user), 0);
-        _is(_submit(_item(user, 1e18, _ref(20))), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_submit(_item(user, 1e18, _ref(20))), IMintEscrow.ItemOutcome.Done);
         vm.assertEq(escrow.dailyDeposited(user), 1e18);
     }
 
@@ -168,7 +168,7 @@ contract EscrowSubmitTest is EscrowFixture {
         escrow.submitIntent(AMOUNT, KES, REF);
         vm.prank(treasury);
         dai.approve(address(escrow), AMOUNT - 1);
-        _is(_submit(_item(user, AMOUNT, REF)), IMintEscrow.ItemOutcome.TransferFailed);
+        _expectOutcome(_submit(_item(user, AMOUNT, REF)), IMintEscrow.ItemOutcome.TransferFailed);
         vm.assertEq(escrow.pendingTotal(), 0);
         vm.assertEq(escrow.intentIdOf(treasury, REF), 0);
         vm.assertEq(escrow.dailyDeposited(user), 0);
@@ -196,25 +196,25 @@ contract EscrowSubmitTest is EscrowFixture {
     function test_every_refusal_of_an_item_has_its_outcome() public {
         IMintEscrow.SubmitItem memory item = _item(user, AMOUNT, REF);
         item.amount += 1;
-        _is(_submit(item), IMintEscrow.ItemOutcome.IdMismatch);
+        _expectOutcome(_submit(item), IMintEscrow.ItemOutcome.IdMismatch);
         item = _item(address(0), AMOUNT, REF);
-        _is(_submit(item), IMintEscrow.ItemOutcome.InvalidUser);
-        _is(_submit(_item(address(escrow), AMOUNT, REF)), IMintEscrow.ItemOutcome.InvalidUser);
-        _is(_submit(_item(address(kes), AMOUNT, REF)), IMintEscrow.ItemOutcome.InvalidUser);
-        _is(_submit(_item(address(dai), AMOUNT, REF)), IMintEscrow.ItemOutcome.InvalidUser);
-        _is(_submit(_item(user, 1e18 - 1, REF)), IMintEscrow.ItemOutcome.InvalidAmount);
-        _is(_submit(_item(user, 1e21 + 1, REF)), IMintEscrow.ItemOutcome.InvalidAmount);
+        _expectOutcome(_submit(item), IMintEscrow.ItemOutcome.InvalidUser);
+        _expectOutcome(_submit(_item(address(escrow), AMOUNT, REF)), IMintEscrow.ItemOutcome.InvalidUser);
+        _expectOutcome(_submit(_item(address(kes), AMOUNT, REF)), IMintEscrow.ItemOutcome.InvalidUser);
+        _expectOutcome(_submit(_item(address(dai), AMOUNT, REF)), IMintEscrow.ItemOutcome.InvalidUser);
+        _expectOutcome(_submit(_item(user, 1e18 - 1, REF)), IMintEscrow.ItemOutcome.InvalidAmount);
+        _expectOutcome(_submit(_item(user, 1e21 + 1, REF)), IMintEscrow.ItemOutcome.InvalidAmount);
         item = _item(user, AMOUNT, REF);
         item.countryCode = "UGX";
-        _is(_submit(_withId(item)), IMintEscrow.ItemOutcome.InvalidCountryCode);
-        _is(_submit(_item(user, AMOUNT, bytes32(0))), IMintEscrow.ItemOutcome.Unknown);
+        _expectOutcome(_submit(_withId(item)), IMintEscrow.ItemOutcome.InvalidCountryCode);
+        _expectOutcome(_submit(_item(user, AMOUNT, bytes32(0))), IMintEscrow.ItemOutcome.Unknown);
         item = _item(user, AMOUNT, REF);
         item.depositor = user;
-        _is(_submit(_withId(item)), IMintEscrow.ItemOutcome.DepositorNotAllowed);
+        _expectOutcome(_submit(_withId(item)), IMintEscrow.ItemOutcome.DepositorNotAllowed);
         vm.assertEq(escrow.pendingTotal(), 0);
         _deposited(REF);
-        _is(_submit(_item(user, AMOUNT, REF)), IMintEscrow.ItemOutcome.AlreadyExists);
-        _is(_submit(_item(stranger, AMOUNT, REF)), IMintEscrow.ItemOutcome.TxRefAlreadyUsed);
+        _expectOutcome(_submit(_item(user, AMOUNT, REF)), IMintEscrow.ItemOutcome.AlreadyExists);
+        _expectOutcome(_submit(_item(stranger, AMOUNT, REF)), IMintEscrow.ItemOutcome.TxRefAlreadyUsed);
     }
 
     function testFuzz_an_id_commits_to_every_field(uint8 field, uint256 change) public view {

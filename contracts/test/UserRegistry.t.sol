@@ -17,7 +17,7 @@ contract UserRegistryTest is EscrowFixture {
         registry.updateUser(account, risk, hash, verified);
     }
 
-    function test_update_user_stores_every_fact_and_tells_it() public {
+    function test_update_user_stores_and_emits_every_fact() public {
         vm.expectEmit(true, true, true, true, address(registry));
         emit IUserRegistry.UserComplianceUpdated(account, 42, ATTESTATION, true);
         _write(42, ATTESTATION, true);

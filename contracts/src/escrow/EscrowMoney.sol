@@ -54,7 +54,7 @@ abstract contract EscrowMoney is EscrowStorage {
         if (!answer.success) _revertFailed(token);
     }
 
-    /// @dev The escrow's balance; a token that cannot tell it cannot be used.
+    /// @dev The escrow's balance; a token that does not answer with it cannot be used.
     function _balance(address token) internal view returns (uint256) {
         BoundedCall.Answer memory answer = token.staticWord(abi.encodeCall(IERC20.balanceOf, (address(this))));
         if (!answer.success || answer.size < 32) revert TransferFailed();

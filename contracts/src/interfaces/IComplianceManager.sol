@@ -3,8 +3,8 @@ pragma solidity ^0.8.28;
 
 import {IComplianceSource} from "./IComplianceSource.sol";
 
-/// @title The compliance officer's desk, and the source the escrow reads.
-/// @notice Writes facts through to the user registry and judges users by it. While paused it judges nobody
+/// @title Through which compliance officers write facts, and the source the escrow asks.
+/// @notice Writes facts through to the user registry and answers from it. While paused it answers for nobody
 /// (`isCompliant` reverts), so nothing is minted and nothing is refunded by mistake; it also accepts no
 /// writes, so that a stolen officer key can be stopped.
 interface IComplianceManager is IComplianceSource {

@@ -227,7 +227,7 @@ interface IMintEscrow {
     /// @dev Never reverts because of an item or a pause. An item may end as any error of submitIntent, or as
     /// IdMismatch, DepositorNotAllowed, OutOfGas or EscrowPaused.
     /// @param items at most what README.md's "Sizing a batch" allows for the gas given
-    /// @return outcomes one for each item, in order; Done items also tell MintIntentSubmitted, others ItemSkipped
+    /// @return outcomes one for each item, in order; Done items also emit MintIntentSubmitted, others ItemSkipped
     function submitIntents(SubmitItem[] calldata items) external returns (ItemOutcome[] memory outcomes);
 
     // ---------------------------------------------------------------- settlement
@@ -242,14 +242,14 @@ interface IMintEscrow {
     /// @dev An item may end as any error of executeMint, or as OutOfGas or EscrowPaused. An id twice in one batch
     /// is Done once and AlreadyExecuted once.
     /// @param intentIds Pending intents
-    /// @return outcomes one for each id, in order; Done items also tell MintExecuted, others ItemSkipped
+    /// @return outcomes one for each id, in order; Done items also emit MintExecuted, others ItemSkipped
     function executeMints(bytes32[] calldata intentIds) external returns (ItemOutcome[] memory outcomes);
 
     /// @notice Returns the deposit to its depositor, or to their credit when the push fails. Needs EXECUTOR_ROLE.
     /// @dev Reverts while paused, and with IntentNotFound, IntentAlreadyExecuted, IntentAlreadyRefunded,
     /// ReasonTooLong, InsufficientGas, TransferFailed (another amount moved than asked).
     /// @param intentId a Pending intent
-    /// @param reason at most 256 bytes, told in MintRefunded
+    /// @param reason at most 256 bytes, repeated in MintRefunded
     function refundIntent(bytes32 intentId, string calldata reason) external;
 
     /// @notice Returns many. Needs EXECUTOR_ROLE. Never reverts because of an item or a pause.
@@ -257,7 +257,7 @@ interface IMintEscrow {
     /// EscrowPaused.
     /// @param intentIds Pending intents
     /// @param reason at most 256 bytes, the same for all
-    /// @return outcomes one for each id, in order; Done items also tell MintRefunded, others ItemSkipped
+    /// @return outcomes one for each id, in order; Done items also emit MintRefunded, others ItemSkipped
     function refundIntents(bytes32[] calldata intentIds, string calldata reason)
         external
         returns (ItemOutcome[] memory outcomes);

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {IComplianceSource} from "./IComplianceSource.sol";
 
-/// @title The facts about users and the one policy that judges them.
+/// @title The facts about users, and the one policy that decides who is compliant.
 /// @notice Facts are written by the compliance manager alone. The policy lives beside the facts so that
 /// there is exactly one place where "compliant" is defined.
 interface IUserRegistry is IComplianceSource {
@@ -11,7 +11,7 @@ interface IUserRegistry is IComplianceSource {
     event UserComplianceUpdated(
         address indexed user, uint8 riskScore, bytes32 attestationHash, bool isVerified
     );
-    /// @notice The rule that judges facts changed.
+    /// @notice The policy that decides who is compliant changed.
     event CompliancePolicyChanged(uint8 maxRiskScore, bool attestationRequired, uint64 minAttestationAge);
 
     /// @notice No facts were ever recorded for this user.
@@ -36,7 +36,7 @@ interface IUserRegistry is IComplianceSource {
     /// @param isVerified whether the identity was verified
     function updateUser(address user, uint8 riskScore, bytes32 attestationHash, bool isVerified) external;
 
-    /// @notice Changes the policy. Needs ADMIN_ROLE. It judges the facts already recorded from the next call on.
+    /// @notice Changes the policy. Needs ADMIN_ROLE. It applies to facts already recorded, from the next call on.
     /// @dev Reverts Unauthorized, InvalidMaxRiskScore, InvalidMinAttestationAge.
     /// @param maxRiskScore_ highest score that may still be minted to, at most 99
     /// @param attestationRequired_ whether a user without an attestation is refused

@@ -132,7 +132,7 @@ contract AccessTest is EscrowFixture {
         }
     }
 
-    /// @dev Who is let in by a group, and how everybody else is turned away.
+    /// @dev Returns who may call the functions of a group, and the error that everybody else gets.
     function _expected(address target, string memory group, address caller)
         private
         view
@@ -162,7 +162,7 @@ contract AccessTest is EscrowFixture {
         return (caller == _holder(role), _unauthorized(target, caller, role));
     }
 
-    /// @dev The one account this fixture gave the role to; an unknown role is a mistake in access.json.
+    /// @dev Returns the account this fixture gave the role to; an unknown role is a mistake in access.json.
     function _holder(bytes32 role) private view returns (address) {
         if (role == bytes32(0)) return admin;
         if (role == keccak256("ADMIN_ROLE")) return adminOfParameters;
@@ -195,7 +195,7 @@ contract AccessTest is EscrowFixture {
     }
 
     function _grantAndRevoke(address target, bytes32 role, address caller) private {
-        // An upgrader is made by an upgrader: the default admin cannot slip past the timelock.
+        // Only an upgrader grants UPGRADER_ROLE, so the default admin cannot get past the timelock.
         bytes32 needed = role == keccak256("UPGRADER_ROLE") ? role : bytes32(0);
         bool allowed = role != bytes32(0) && caller == _holder(needed);
         bytes memory refusal = role == bytes32(0) ? _refusedByRules() : _unauthorized(target, caller, needed);
@@ -228,7 +228,7 @@ contract AccessTest is EscrowFixture {
             || selector == UUPSUpgradeable.UUPSUnauthorizedCallContext.selector;
     }
 
-    /// @dev The registry speaks its own error.
+    /// @dev The registry reverts with an error of its own.
     function _unauthorized(address target, address caller, bytes32 role) private view returns (bytes memory) {
         if (target == address(registry)) return abi.encodePacked(IUserRegistry.Unauthorized.selector);
         return abi.encodeWithSelector(IAccessControl.AccessControlUnauthorizedAccount.selector, caller, role);

@@ -74,7 +74,7 @@ contract AdminHandoverTest is EscrowFixture {
         }
     }
 
-    function test_only_the_chosen_one_accepts() public {
+    function test_only_the_pending_admin_accepts() public {
         for (uint256 i = 0; i < governed.length; ++i) {
             _begin(governed[i]);
             vm.warp(block.timestamp + DELAY + 1);
@@ -93,7 +93,7 @@ contract AdminHandoverTest is EscrowFixture {
             IAccessControlDefaultAdminRules target = governed[i];
             vm.prank(admin);
             target.changeDefaultAdminDelay(0);
-            // The old delay still rules a handover begun now.
+            // The old delay still applies to a handover begun now.
             vm.assertEq(target.defaultAdminDelay(), DELAY);
             vm.warp(block.timestamp + DELAY + 1);
             vm.assertEq(target.defaultAdminDelay(), 0);

@@ -7,7 +7,7 @@ import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol"
 import {ProductionFixture} from "../utils/ProductionFixture.sol";
 import {Vm, vm} from "../utils/Test.sol";
 
-/// @dev What the production script leaves behind, and what it refuses to leave.
+/// @dev The production script grants exactly these roles, and refuses unsound settings.
 contract ProductionTest is ProductionFixture {
     bytes32 private constant GRANTED = IAccessControl.RoleGranted.selector;
     bytes32 private constant REVOKED = IAccessControl.RoleRevoked.selector;
@@ -21,7 +21,7 @@ contract ProductionTest is ProductionFixture {
         _replay(vm.getRecordedLogs());
     }
 
-    /// @dev Every role anybody holds anywhere, from the logs.
+    /// @dev Collects every grant on every contract from the logs.
     function _replay(Vm.Log[] memory logs) private {
         for (uint256 i = 0; i < logs.length; ++i) {
             bool granted = logs[i].topics[0] == GRANTED;
@@ -129,7 +129,7 @@ contract ProductionTest is ProductionFixture {
         _refused(roles, abi.encodeWithSelector(selector, "admin"));
     }
 
-    function test_somebody_must_do_the_work() public {
+    function test_executors_and_officers_are_required() public {
         Deployment.Roles memory roles = _roles();
         roles.executors = new address[](0);
         _refused(roles, abi.encodeWithSelector(Governance.NoHolder.selector, "executor"));

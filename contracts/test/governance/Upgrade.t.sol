@@ -15,7 +15,7 @@ import {MintEscrowV2, NotUups, OneWay, WrongUuid} from "../mocks/NextVersions.so
 import {ProductionFixture} from "../utils/ProductionFixture.sol";
 import {vm} from "../utils/Test.sol";
 
-/// @dev An upgrade and its rollback, by the plans the scripts write, with intents in flight.
+/// @dev The plans that the scripts write upgrade and roll back the escrow while intents are pending.
 contract UpgradeTest is ProductionFixture {
     using UpgradePlan for UpgradePlan.Plan;
 
@@ -32,7 +32,7 @@ contract UpgradeTest is ProductionFixture {
 
     function _statusesAre(bytes32[4] memory ids, IMintEscrow.IntentStatus status) private view {
         for (uint256 i = 0; i < ids.length; ++i) {
-            _statusIs(ids[i], status);
+            _expectStatus(ids[i], status);
         }
     }
 
@@ -47,32 +47,32 @@ contract UpgradeTest is ProductionFixture {
         vm.warp(block.timestamp + DELAY);
 
         // Work goes on until the very block of the upgrade.
-        _is(_execute(old[0]), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_execute(old[0]), IMintEscrow.ItemOutcome.Done);
         _byMultisig(upgrade.executeCall());
         vm.assertEq(escrow.version(), "2.0.0");
         vm.assertEq(MintEscrowV2(address(escrow)).wholeUnit(), 1e18);
         vm.assertEq(escrow.pendingTotal(), 3 * AMOUNT);
 
-        // Old intents end, the new requirement holds for new ones, and what was done stays done.
-        _is(_execute(old[0]), IMintEscrow.ItemOutcome.AlreadyExecuted);
-        _is(_execute(old[1]), IMintEscrow.ItemOutcome.Done);
-        _is(_refund(old[2]), IMintEscrow.ItemOutcome.Done);
-        _is(_submit(_item(user, NOT_WHOLE, "E")), IMintEscrow.ItemOutcome.InvalidAmount);
+        // Old intents settle, the new requirement holds for new ones, and settled intents stay settled.
+        _expectOutcome(_execute(old[0]), IMintEscrow.ItemOutcome.AlreadyExecuted);
+        _expectOutcome(_execute(old[1]), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_refund(old[2]), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_submit(_item(user, NOT_WHOLE, "E")), IMintEscrow.ItemOutcome.InvalidAmount);
         bytes32 made = _deposited("F");
         bytes32 alsoMade = _deposited("G");
 
         // Scheduled beside the upgrade, the rollback needs no further delay.
         _byMultisig(rollback.executeCall());
         vm.assertEq(escrow.version(), "1.0.0");
-        _is(_execute(old[3]), IMintEscrow.ItemOutcome.Done);
-        _is(_execute(made), IMintEscrow.ItemOutcome.Done);
-        _is(_refund(alsoMade), IMintEscrow.ItemOutcome.Done);
-        _is(_execute(old[2]), IMintEscrow.ItemOutcome.AlreadyRefunded);
-        _is(_submit(_item(user, NOT_WHOLE, "E")), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_execute(old[3]), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_execute(made), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_refund(alsoMade), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_execute(old[2]), IMintEscrow.ItemOutcome.AlreadyRefunded);
+        _expectOutcome(_submit(_item(user, NOT_WHOLE, "E")), IMintEscrow.ItemOutcome.Done);
         vm.assertEq(kes.totalSupply(), 4 * AMOUNT);
         vm.assertEq(escrow.pendingTotal(), NOT_WHOLE);
         vm.assertEq(dai.balanceOf(address(escrow)), 4 * AMOUNT + NOT_WHOLE);
-        _solvent();
+        _expectSolvent();
     }
 
     function test_roles_limits_and_counters_survive_an_upgrade() public {
@@ -186,7 +186,7 @@ contract UpgradeTest is ProductionFixture {
         UpgradePlan.Plan memory plan = _plan(address(escrow), next);
         vm.expectRevert(abi.encodeWithSelector(UpgradePlan.NotUpgradeable.selector, next));
         this.rehearse(plan);
-        // Scheduled all the same, it does not go through.
+        // Even if it is scheduled, its execution fails.
         _byMultisig(plan.scheduleCall());
         vm.warp(block.timestamp + DELAY);
         vm.assertFalse(_succeeds(plan.executeCall()));
@@ -230,7 +230,7 @@ contract UpgradeTest is ProductionFixture {
         params.admin = stranger;
         vm.expectRevert(refusal);
         escrow.initialize(params);
-        // Back to the first version, the door stays shut.
+        // After the rollback to the first version, it still cannot be initialized.
         _throughTimelock(_plan(address(escrow), plan.previous));
         vm.expectRevert(refusal);
         escrow.initialize(params);

@@ -85,7 +85,7 @@ abstract contract Handler {
         }
     }
 
-    function _is(IMintEscrow.ItemOutcome actual, IMintEscrow.ItemOutcome expected) internal pure {
+    function _expectOutcome(IMintEscrow.ItemOutcome actual, IMintEscrow.ItemOutcome expected) internal pure {
         vm.assertEq(uint256(actual), uint256(expected), "predicted outcome");
     }
 

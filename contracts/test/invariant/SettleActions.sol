@@ -24,7 +24,7 @@ contract SettleActions is Handler {
         for (uint256 i = 0; i < batch.length; ++i) {
             IMintEscrow.ItemOutcome expected =
                 paused ? IMintEscrow.ItemOutcome.EscrowPaused : _expectedMint(batch[i], left);
-            _is(outcomes[i], expected);
+            _expectOutcome(outcomes[i], expected);
             if (expected != IMintEscrow.ItemOutcome.Done) continue;
             left -= MODEL.entryOf(batch[i]).amount;
             _recordMint("executeBatch", batch[i], executor);
@@ -78,7 +78,7 @@ contract SettleActions is Handler {
         for (uint256 i = 0; i < batch.length; ++i) {
             IMintEscrow.ItemOutcome expected =
                 paused ? IMintEscrow.ItemOutcome.EscrowPaused : _expectedRefund(batch[i], coin.mode());
-            _is(outcomes[i], expected);
+            _expectOutcome(outcomes[i], expected);
             if (expected == IMintEscrow.ItemOutcome.Done) _recordRefund("refundBatch", batch[i], coin);
         }
         _setHonest(coin);

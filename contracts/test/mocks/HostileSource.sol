@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {IMintEscrow} from "../../src/interfaces/IMintEscrow.sol";
 
-/// @dev A compliance source that can be told to misbehave.
+/// @dev A compliance source that can be set to misbehave.
 contract HostileSource {
     enum Mode {
         Yes,
@@ -21,15 +21,15 @@ contract HostileSource {
     }
 
     Mode public mode;
-    /// @dev When set, everybody else is judged well.
-    address public victim;
+    /// @dev When set, all other accounts are compliant.
+    address public affected;
 
     function setMode(Mode mode_) external {
         mode = mode_;
     }
 
-    function setVictim(address victim_) external {
-        victim = victim_;
+    function setAffected(address affected_) external {
+        affected = affected_;
     }
 
     function paused() external view returns (bool) {
@@ -38,7 +38,7 @@ contract HostileSource {
 
     function isCompliant(address user) external view {
         Mode m = mode;
-        if (victim != address(0) && user != victim) m = Mode.Yes;
+        if (affected != address(0) && user != affected) m = Mode.Yes;
         if (m == Mode.Reverts) revert();
         if (m == Mode.RevertsAsNotCompliant) revert IMintEscrow.UserNotCompliant();
         if (m == Mode.BurnsGas) while (true) {}

@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {IMintEscrow} from "../../src/interfaces/IMintEscrow.sol";
 
-/// @dev A stablecoin that can be told to misbehave in every way we know of.
+/// @dev A stablecoin that can be set to misbehave in every way we know of.
 contract HostileToken {
     enum Mode {
         Honest,
@@ -32,8 +32,8 @@ contract HostileToken {
     Mode public mode;
     bool public balanceFails;
     bytes32 public target;
-    /// @dev When set, only transfers that touch this account are misbehaved.
-    address public victim;
+    /// @dev When set, the token misbehaves only in transfers from or to this account.
+    address public affected;
     bool public reentered;
     mapping(address account => uint256) private _balances;
 
@@ -57,8 +57,8 @@ contract HostileToken {
         target = target_;
     }
 
-    function setVictim(address victim_) external {
-        victim = victim_;
+    function setAffected(address affected_) external {
+        affected = affected_;
     }
 
     function mint(address to, uint256 amount) external {
@@ -81,14 +81,14 @@ contract HostileToken {
 
     function _behave(address from, address to, uint256 amount) private {
         Mode m = mode;
-        if (victim != address(0) && from != victim && to != victim) m = Mode.Honest;
+        if (affected != address(0) && from != affected && to != affected) m = Mode.Honest;
         if (m == Mode.Reverts || paused) revert();
         if (m == Mode.RevertsAsNotCompliant) revert IMintEscrow.UserNotCompliant();
         if (m == Mode.RevertsHuge) _answer(100_000, true);
         if (m == Mode.ReturnsHuge) _answer(100_000, false);
         if (m == Mode.BurnsGas) while (true) {}
         if (m == Mode.ReturnsFalse) _return(0);
-        // Like a token that guards a nested call: it answers false rather than fail.
+        // This is what a token does that catches a nested call: it returns false rather than revert.
         if (m == Mode.WantsGas && gasleft() < 100_000) _return(0);
         if (m == Mode.ReturnsTrueWithoutMoving) _return(1);
         if (m == Mode.TakesFee) {
@@ -110,7 +110,7 @@ contract HostileToken {
         _return(1);
     }
 
-    /// @dev Goes on when the inner call fails, as an attacker would.
+    /// @dev Ignores a failure of the inner call, as an attacker would.
     function _reenter(Mode m, address escrow) private {
         bytes memory data;
         if (m == Mode.ReentersReclaim) data = abi.encodeCall(IMintEscrow.reclaim, (target));

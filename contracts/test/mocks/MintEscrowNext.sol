@@ -3,7 +3,7 @@ pragma solidity ^0.8.28;
 
 import {MintEscrow} from "../../src/MintEscrow.sol";
 
-/// @dev What an upgrade goes to: the same escrow that tells another version.
+/// @dev The target of an upgrade: the same escrow with another version string.
 contract MintEscrowNext is MintEscrow {
     function version() external pure override returns (string memory) {
         return "next";

@@ -5,7 +5,7 @@ import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeab
 import {ComplianceManager} from "../../src/ComplianceManager.sol";
 import {MintEscrow} from "../../src/MintEscrow.sol";
 
-/// @dev A next version: one more requirement for new deposits, and storage of its own.
+/// @dev A next version that adds one requirement for new deposits, and storage of its own.
 contract MintEscrowV2 is MintEscrow {
     /// @custom:storage-location erc7201:fiatrails.storage.MintEscrowV2
     struct NextState {
@@ -43,7 +43,7 @@ contract MintEscrowV2 is MintEscrow {
     }
 }
 
-/// @dev A next version: the same manager that tells another version.
+/// @dev A next version of the manager, which differs by its version string.
 contract ComplianceManagerV2 is ComplianceManager {
     function version() external pure override returns (string memory) {
         return "2.0.0";
@@ -59,7 +59,7 @@ contract OneWay is UUPSUpgradeable {
     }
 }
 
-/// @dev Has code, and knows nothing of upgrades.
+/// @dev A contract without any function for upgrades.
 contract NotUups {
     uint256 public number = 1;
 }

@@ -9,7 +9,7 @@ import {ReentrancyGuard} from "@openzeppelin/contracts/utils/ReentrancyGuard.sol
 import {CountryToken} from "../../src/CountryToken.sol";
 import {IComplianceSource} from "../../src/interfaces/IComplianceSource.sol";
 
-/// @dev The same business written without a thought for gas: one field a slot, a guard in storage, one
+/// @dev The same escrow written without regard for gas: one field a slot, a guard in storage, one
 /// transaction an intent. It has no proxy, no batches and no checked balances, so the comparison favours it.
 contract PlainEscrow is AccessControl, Pausable, ReentrancyGuard {
     using SafeERC20 for IERC20;

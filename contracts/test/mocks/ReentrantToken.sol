@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-/// @dev Stablecoin and country token in one, which makes one call back in the middle of every movement and
-/// remembers how it was answered.
+/// @dev Serves as stablecoin or country token; calls the escrow once in the middle of every transfer and
+/// mint, and stores the error it gets.
 contract ReentrantToken {
     uint8 public constant decimals = 18;
     mapping(address account => uint256) public balanceOf;
 
     address public escrow;
     bytes public call;
-    uint256 public tries;
-    bytes4 public refusal;
+    uint256 public attempts;
+    bytes4 public revertSelector;
 
-    function arm(address escrow_, bytes calldata call_) external {
-        (escrow, call, tries, refusal) = (escrow_, call_, 0, bytes4(0));
+    function reenterWith(address escrow_, bytes calldata call_) external {
+        (escrow, call, attempts, revertSelector) = (escrow_, call_, 0, bytes4(0));
     }
 
-    function give(address to, uint256 amount) external {
+    function fund(address to, uint256 amount) external {
         balanceOf[to] += amount;
     }
 
@@ -40,11 +40,11 @@ contract ReentrantToken {
         return true;
     }
 
-    /// @dev Goes on when it is refused, as an attacker would.
+    /// @dev Ignores a failure of the call, as an attacker would.
     function _reenter() private {
         if (escrow == address(0)) return;
         (bool success, bytes memory answer) = escrow.call(call);
-        ++tries;
-        refusal = success ? bytes4("in!") : bytes4(answer);
+        ++attempts;
+        revertSelector = success ? bytes4("in!") : bytes4(answer);
     }
 }

@@ -5,11 +5,11 @@ import {IMintEscrow} from "../../src/interfaces/IMintEscrow.sol";
 import {vm} from "../utils/Test.sol";
 import {SymbolicSystem, svm} from "./SymbolicSystem.sol";
 
-/// @dev What becomes of one item does not depend on its neighbour, whatever that is. To the solver any amount
-/// of gas may be left at any time, so each proof has a second end: told OutOfGas, and nothing done. That a
-/// neighbour cannot bring that end about is the business of EscrowBatch.t.sol and EscrowStarving.t.sol.
+/// @dev The outcome of one item does not depend on the other item of its batch. To the solver any amount of
+/// gas may be left at any time, so each proof allows a second result: OutOfGas, with no effect. That another
+/// item cannot cause it is tested in EscrowBatch.t.sol and EscrowStarving.t.sol.
 contract BatchProofs is SymbolicSystem {
-    /// @dev The neighbour: nothing, pending for somebody who may or may not be minted to, minted or refunded.
+    /// @dev Returns the other item's id: unknown, pending (its user may be compliant or not), or refunded.
     function _neighbour(bytes32 mine) private returns (bytes32 id) {
         uint256 kind = svm.createUint256("kind");
         if (kind == 0) {
@@ -18,7 +18,7 @@ contract BatchProofs is SymbolicSystem {
             return id;
         }
         id = _deposit(OTHER, AMOUNT, "B");
-        source.tell(OTHER, svm.createBool("other is compliant"));
+        source.setCompliant(OTHER, svm.createBool("other is compliant"));
         if (kind == 1) {
             vm.prank(EXECUTOR);
             escrow.refundIntent(id, "declined");
@@ -47,11 +47,11 @@ contract BatchProofs is SymbolicSystem {
         return true;
     }
 
-    /// @dev A batch that reverts would be an end that no assertion looks at.
+    /// @dev A batch that reverts must fail the proof: no assertion after it would run.
     function _execute(bytes32[] memory batch) private returns (IMintEscrow.ItemOutcome[] memory outcomes) {
         vm.prank(EXECUTOR);
-        try escrow.executeMints(batch) returns (IMintEscrow.ItemOutcome[] memory told) {
-            outcomes = told;
+        try escrow.executeMints(batch) returns (IMintEscrow.ItemOutcome[] memory results) {
+            outcomes = results;
         } catch {
             assert(false);
         }
@@ -69,7 +69,7 @@ contract BatchProofs is SymbolicSystem {
 
     function check_an_item_that_must_not_be_paid_is_not_paid_beside_any_other() public {
         bytes32 mine = _deposit(USER, AMOUNT, "A");
-        source.tell(USER, false);
+        source.setCompliant(USER, false);
         (bytes32[] memory batch, uint256 at) = _pair(mine, _neighbour(mine));
         IMintEscrow.ItemOutcome[] memory outcomes = _execute(batch);
         if (_untouched(outcomes[at], mine)) return;
@@ -83,8 +83,8 @@ contract BatchProofs is SymbolicSystem {
         (bytes32[] memory batch, uint256 at) = _pair(mine, _neighbour(mine));
         IMintEscrow.ItemOutcome[] memory outcomes;
         vm.prank(EXECUTOR);
-        try escrow.refundIntents(batch, "declined") returns (IMintEscrow.ItemOutcome[] memory told) {
-            outcomes = told;
+        try escrow.refundIntents(batch, "declined") returns (IMintEscrow.ItemOutcome[] memory results) {
+            outcomes = results;
         } catch {
             assert(false);
         }
@@ -114,8 +114,8 @@ contract BatchProofs is SymbolicSystem {
         vm.assume(other.expectedId != id);
         IMintEscrow.ItemOutcome[] memory outcomes;
         vm.prank(EXECUTOR);
-        try escrow.submitIntents(items) returns (IMintEscrow.ItemOutcome[] memory told) {
-            outcomes = told;
+        try escrow.submitIntents(items) returns (IMintEscrow.ItemOutcome[] memory results) {
+            outcomes = results;
         } catch {
             assert(false);
         }

@@ -32,7 +32,7 @@ contract IntentProofs is SymbolicSystem {
         assert(ref1 == ref2);
     }
 
-    /// @dev Whoever calls whatever, whenever, after the mint: it stays the only payment.
+    /// @dev After the mint, no call by any account at any time pays again.
     function check_an_executed_intent_never_pays_again(address caller, uint40 later) public {
         bytes32 id = _anyDeposit();
         vm.prank(EXECUTOR);
@@ -40,7 +40,7 @@ contract IntentProofs is SymbolicSystem {
         _neverAgain(id, IMintEscrow.IntentStatus.Executed, caller, later);
     }
 
-    /// @dev Whoever calls whatever, whenever, after the refund: it stays the only payment.
+    /// @dev After the refund, no call by any account at any time pays again.
     function check_a_refunded_intent_never_pays_again(address caller, uint40 later) public {
         bytes32 id = _anyDeposit();
         vm.prank(EXECUTOR);
@@ -48,17 +48,17 @@ contract IntentProofs is SymbolicSystem {
         _neverAgain(id, IMintEscrow.IntentStatus.Refunded, caller, later);
     }
 
-    /// @dev Of any amount for any compliant user under any reference.
+    /// @dev Makes a deposit of any amount for any compliant user under any reference.
     function _anyDeposit() private returns (bytes32) {
         address user = svm.createAddress("user");
-        source.tell(user, true);
+        source.setCompliant(user, true);
         (uint256 amount, bytes32 txRef) = (svm.createUint256("amount"), svm.createBytes32("reference"));
         bytes32 id = _deposit(user, amount, txRef);
         deposited = IMintEscrow.SubmitItem(id, TREASURY, user, amount, KES, txRef);
         return id;
     }
 
-    /// @dev Any settlement of this id by anybody, alone or as any member of a batch, or its deposit once more.
+    /// @dev Returns any call that settles this id, alone or in a batch, or that deposits it once more.
     function _neverAgain(bytes32 id, IMintEscrow.IntentStatus status, address caller, uint40 later) private {
         uint256 supply = token.totalSupply();
         uint256 held = coin.balanceOf(address(escrow));
@@ -91,7 +91,7 @@ contract IntentProofs is SymbolicSystem {
         return abi.encodeCall(IMintEscrow.submitIntents, (items));
     }
 
-    /// @dev Beside any other id, itself included, in either order.
+    /// @dev Returns a batch of the id and any other, itself included, in either order.
     function _with(bytes32 id) private pure returns (bytes32[] memory batch) {
         batch = new bytes32[](2);
         bool first = svm.createBool("first");

@@ -11,8 +11,8 @@ import {PlainCoin, SymbolicSystem, svm} from "./SymbolicSystem.sol";
 
 bytes32 constant IMPLEMENTATION = bytes32(uint256(keccak256("eip1967.proxy.implementation")) - 1);
 
-/// @dev One call of any function, with any arguments, by any caller: each effect tells who called. Callers
-/// are split by role only because the solver is done sooner. An upgrader may do anything, by new code.
+/// @dev Makes one call of any function, with any arguments, by any caller: each effect implies who called.
+/// Callers are split by role only to spare the solver time. An upgrader may do anything, by new code.
 contract EscrowRoleProofs is SymbolicSystem {
     bytes32 private constant STORAGE = keccak256(
         abi.encode(uint256(keccak256("fiatrails.storage.MintEscrow")) - 1)
@@ -31,8 +31,8 @@ contract EscrowRoleProofs is SymbolicSystem {
     function setUp() public override {
         super.setUp();
         intentId = _deposit(USER, AMOUNT, "A");
-        // Something that may be swept.
-        coin.give(address(escrow), AMOUNT);
+        // This surplus may be swept.
+        coin.fund(address(escrow), AMOUNT);
     }
 
     /// @custom:halmos --default-array-lengths 1 --default-bytes-lengths 0
@@ -90,7 +90,7 @@ contract EscrowRoleProofs is SymbolicSystem {
         if (!escrow.isAllowedDepositor(TREASURY)) assert(caller == ADMIN);
         if (_holdsAnything(NEWCOMER)) assert(caller == ADMIN);
         assert(!escrow.hasRole(UPGRADER_ROLE, NEWCOMER));
-        // Others can only give up what is theirs.
+        // Other accounts can only renounce their own roles.
         if (!escrow.hasRole(EXECUTOR_ROLE, EXECUTOR)) assert(caller == ADMIN || caller == EXECUTOR);
         if (!escrow.hasRole(ADMIN_ROLE, ADMIN)) assert(caller == ADMIN);
     }
@@ -118,7 +118,7 @@ contract EscrowRoleProofs is SymbolicSystem {
     }
 }
 
-/// @dev The same for the contracts around the escrow.
+/// @dev Proves the same for the registry, the manager and the country token.
 contract OtherRoleProofs is SymbolicSystem {
     address private constant WRITER = address(0xC1);
     address private constant OFFICER = address(0xC2);
@@ -177,7 +177,7 @@ contract OtherRoleProofs is SymbolicSystem {
         if (kes.paused()) assert(caller == PAUSER);
     }
 
-    /// @dev Here nothing is deposited: a deposit alone would refuse the change.
+    /// @dev Nothing is deposited here, since any deposit makes the change revert.
     function check_only_an_upgrader_changes_the_backing(address caller) public {
         address next = address(new PlainCoin());
         vm.prank(caller);

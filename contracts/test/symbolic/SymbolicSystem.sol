@@ -6,7 +6,7 @@ import {MintEscrow} from "../../src/MintEscrow.sol";
 import {IMintEscrow} from "../../src/interfaces/IMintEscrow.sol";
 import {Test, vm} from "../utils/Test.sol";
 
-/// @dev What halmos alone understands.
+/// @dev Cheat codes of halmos.
 interface Svm {
     /// @return data a call of any function of the named contract, with any arguments
     function createCalldata(string calldata contractName) external pure returns (bytes memory data);
@@ -18,7 +18,7 @@ interface Svm {
 
 Svm constant svm = Svm(0xF3993A62377BCd56AE39D773740A5390411E8BC9);
 
-/// @dev A token so plain that a solver sees through it.
+/// @dev A minimal token, so that the solver has little to follow.
 contract PlainCoin {
     mapping(address account => uint256) public balanceOf;
 
@@ -26,7 +26,7 @@ contract PlainCoin {
         return 18;
     }
 
-    function give(address to, uint256 amount) external {
+    function fund(address to, uint256 amount) external {
         balanceOf[to] += amount;
     }
 
@@ -60,11 +60,11 @@ contract CountingToken {
     }
 }
 
-/// @dev A source that says what it was told to say of each user.
-contract ToldSource {
+/// @dev A compliance source whose answer is set for each user.
+contract ConfigurableSource {
     mapping(address user => bool) public isCompliant;
 
-    function tell(address user, bool compliant) external {
+    function setCompliant(address user, bool compliant) external {
         isCompliant[user] = compliant;
     }
 }
@@ -89,19 +89,19 @@ abstract contract SymbolicSystem is Test {
 
     PlainCoin internal coin;
     CountingToken internal token;
-    ToldSource internal source;
+    ConfigurableSource internal source;
     MintEscrow internal escrow;
 
     function setUp() public virtual {
         vm.warp(START);
         coin = new PlainCoin();
         token = new CountingToken();
-        source = new ToldSource();
+        source = new ConfigurableSource();
         bytes memory init = abi.encodeCall(MintEscrow.initialize, (_params()));
         escrow = MintEscrow(address(new ERC1967Proxy(address(new MintEscrow()), init)));
-        coin.give(TREASURY, 1e28);
-        source.tell(USER, true);
-        source.tell(OTHER, true);
+        coin.fund(TREASURY, 1e28);
+        source.setCompliant(USER, true);
+        source.setCompliant(OTHER, true);
     }
 
     function _params() private view returns (IMintEscrow.InitParams memory params) {

@@ -56,7 +56,7 @@ async function startChain(context) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
-  /** From any account, contracts included: anvil signs for whom it is told to. */
+  /** Sends from any account, contracts included: anvil does not ask for their keys. */
   async function send(from, to, data) {
     const hash = await rpc('eth_sendTransaction', { from, to, data, gas: '0xb71b00' });
     let receipt = await rpc('eth_getTransactionReceipt', hash);
@@ -76,7 +76,7 @@ async function impersonate({ rpc }, account) {
   await rpc('anvil_impersonateAccount', account);
 }
 
-/** What the production script is told. Any contract is as good as a multisig: all the system asks of one is code. */
+/** The production script's settings. Any contract is as good as a multisig: all the system asks of one is code. */
 async function productionSettings(chain) {
   await chain.rpc('anvil_setCode', MULTISIG, '0x00');
   await impersonate(chain, MULTISIG);

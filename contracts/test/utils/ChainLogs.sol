@@ -4,14 +4,14 @@ pragma solidity ^0.8.28;
 import {IMintEscrow} from "../../src/interfaces/IMintEscrow.sol";
 import {Vm} from "./Test.sol";
 
-/// @dev forge records the logs of calls that were undone, too; a chain does not. An item of a batch is undone
+/// @dev forge also records the logs of calls that reverted; a chain does not. An item of a batch reverts
 /// after it emitted something only when a token call failed, and then ItemSkipped of the same id follows.
 library ChainLogs {
     /// @return kept what a chain would show, in order
     function real(Vm.Log[] memory logs) internal pure returns (Vm.Log[] memory kept) {
         kept = new Vm.Log[](logs.length);
         uint256 length;
-        // Where the logs of the latest item begin among the kept ones, and whose they are.
+        // The logs of the latest item begin at `start` among the kept ones; `id` is the item's.
         uint256 start;
         bytes32 id;
         for (uint256 i = 0; i < logs.length; ++i) {

@@ -89,7 +89,7 @@ abstract contract EscrowFixture is Test {
         return bytes32(abi.encodePacked("TX", vm.toString(1_000_000_000 + number)));
     }
 
-    /// @dev The item for a treasury deposit, with its true id.
+    /// @dev Returns the item for a treasury deposit, with its true id.
     function _item(address account, uint256 amount, bytes32 txRef)
         internal
         view
@@ -128,23 +128,23 @@ abstract contract EscrowFixture is Test {
         return escrow.refundIntents(_ids(id), "declined")[0];
     }
 
-    /// @dev A treasury deposit for `user`, done.
+    /// @dev Makes a treasury deposit for `user`.
     function _deposited(bytes32 txRef) internal returns (bytes32 id) {
         IMintEscrow.SubmitItem memory item = _item(user, AMOUNT, txRef);
-        _is(_submit(item), IMintEscrow.ItemOutcome.Done);
+        _expectOutcome(_submit(item), IMintEscrow.ItemOutcome.Done);
         return item.expectedId;
     }
 
-    function _is(IMintEscrow.ItemOutcome actual, IMintEscrow.ItemOutcome expected) internal pure {
+    function _expectOutcome(IMintEscrow.ItemOutcome actual, IMintEscrow.ItemOutcome expected) internal pure {
         vm.assertEq(uint256(actual), uint256(expected), "item outcome");
     }
 
-    function _statusIs(bytes32 id, IMintEscrow.IntentStatus expected) internal view {
+    function _expectStatus(bytes32 id, IMintEscrow.IntentStatus expected) internal view {
         vm.assertEq(uint256(escrow.getIntentStatus(id)), uint256(expected), "intent status");
     }
 
-    /// @dev What the fixture must always satisfy, whatever happened.
-    function _solvent() internal view {
+    /// @dev The escrow must always hold what it owes.
+    function _expectSolvent() internal view {
         vm.assertGe(
             dai.balanceOf(address(escrow)),
             escrow.pendingTotal() + escrow.creditedTotal(),

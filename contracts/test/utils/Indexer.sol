@@ -7,10 +7,10 @@ import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {IMintEscrow} from "../../src/interfaces/IMintEscrow.sol";
 import {Vm, vm} from "./Test.sol";
 
-/// @dev What someone who sees nothing but logs (and the block time they came in) knows about one escrow.
-/// It is never given a call to a contract; what it believes is compared with storage by the tests.
+/// @dev Rebuilds the state of one escrow from nothing but logs and the block time they came in. It calls no
+/// contract; the tests compare what it has with storage.
 contract Indexer {
-    struct Seen {
+    struct IndexedIntent {
         address user;
         address depositor;
         uint256 amount;
@@ -25,7 +25,7 @@ contract Indexer {
     address private immutable KES;
 
     bytes32[] public ids;
-    mapping(bytes32 id => Seen) private _seen;
+    mapping(bytes32 id => IndexedIntent) private _intents;
     /// @dev Per token and account, from its Transfer events.
     mapping(address token => mapping(address account => uint256)) public balanceOf;
     uint256 public supply;
@@ -55,8 +55,8 @@ contract Indexer {
         (ESCROW, KES) = (escrow, kes);
     }
 
-    function seen(bytes32 id) external view returns (Seen memory) {
-        return _seen[id];
+    function intentOf(bytes32 id) external view returns (IndexedIntent memory) {
+        return _intents[id];
     }
 
     function count() external view returns (uint256) {
@@ -74,11 +74,11 @@ contract Indexer {
             if (log.emitter != ESCROW) continue;
             _intent(kind, log);
             _credit(kind, log);
-            _office(kind, log);
+            _settings(kind, log);
         }
     }
 
-    /// @dev The depositor is not in the escrow's event; the coin's own transfer, which follows it, tells it.
+    /// @dev The escrow's event does not name the depositor; the coin's own transfer, which follows it, does.
     function _transfer(Vm.Log calldata log) private {
         (address from, address to) = (_address(log.topics[1]), _address(log.topics[2]));
         uint256 amount = abi.decode(log.data, (uint256));
@@ -89,7 +89,7 @@ contract Indexer {
         }
         balanceOf[log.emitter][to] += amount;
         if (_unfunded != 0 && log.emitter == stablecoin && to == ESCROW) {
-            Seen storage intent = _seen[_unfunded];
+            IndexedIntent storage intent = _intents[_unfunded];
             intent.depositor = from;
             bytes32 id = keccak256(
                 abi.encode(
@@ -106,7 +106,7 @@ contract Indexer {
         if (kind == IMintEscrow.MintIntentSubmitted.selector) _submitted(id, log);
         if (kind == IMintEscrow.MintExecuted.selector) {
             (uint256 amount, bytes32 txRef) = abi.decode(log.data, (uint256, bytes32));
-            Seen storage intent = _settled(id, _address(log.topics[2]), amount);
+            IndexedIntent storage intent = _settled(id, _address(log.topics[2]), amount);
             vm.assertEq(intent.txRef, txRef);
             vm.assertEq(intent.countryCode, log.topics[3]);
             intent.status = IMintEscrow.IntentStatus.Executed;
@@ -120,9 +120,9 @@ contract Indexer {
     }
 
     function _submitted(bytes32 id, Vm.Log calldata log) private {
-        vm.assertEq(_seen[id].amount, 0, "submitted once");
+        vm.assertEq(_intents[id].amount, 0, "submitted once");
         (uint256 amount, bytes32 txRef) = abi.decode(log.data, (uint256, bytes32));
-        _seen[id] = Seen({
+        _intents[id] = IndexedIntent({
             user: _address(log.topics[2]),
             depositor: address(0),
             amount: amount,
@@ -138,8 +138,11 @@ contract Indexer {
         _unfunded = id;
     }
 
-    function _settled(bytes32 id, address user, uint256 amount) private returns (Seen storage intent) {
-        intent = _seen[id];
+    function _settled(bytes32 id, address user, uint256 amount)
+        private
+        returns (IndexedIntent storage intent)
+    {
+        intent = _intents[id];
         vm.assertTrue(intent.amount != 0, "settled after it was submitted");
         vm.assertEq(uint256(intent.status), 0, "settled once");
         vm.assertEq(intent.user, user);
@@ -161,7 +164,7 @@ contract Indexer {
         if (kind == IMintEscrow.SettledSwept.selector) swept += abi.decode(log.data, (uint256));
     }
 
-    function _office(bytes32 kind, Vm.Log calldata log) private {
+    function _settings(bytes32 kind, Vm.Log calldata log) private {
         if (kind == IMintEscrow.TreasuryChanged.selector) {
             treasury = _address(log.topics[2]);
             isTreasury[treasury] = true;

@@ -46,7 +46,7 @@ abstract contract ProductionFixture is EscrowFixture {
         }
     }
 
-    /// @dev All of it: schedule, wait, execute.
+    /// @dev Schedules the plan, waits for the delay, and executes it.
     function _throughTimelock(UpgradePlan.Plan memory plan) internal {
         _byMultisig(plan.scheduleCall());
         vm.warp(block.timestamp + plan.delay);

@@ -100,13 +100,13 @@ interface Vm {
 
 Vm constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
-/// @dev What forge looks for in a test contract. Assertions are the tool's own: they revert on failure.
+/// @dev Declares what forge looks for in a test contract. Assertions are cheat codes: they revert on failure.
 abstract contract Test {
     bool public constant IS_TEST = true;
 
     address[] private _targets;
 
-    /// @dev The contracts an invariant run calls.
+    /// @dev Returns the contracts that an invariant run calls.
     function targetContracts() public view returns (address[] memory) {
         return _targets;
     }
@@ -115,7 +115,7 @@ abstract contract Test {
         _targets.push(target);
     }
 
-    /// @dev A stable address with a readable label.
+    /// @dev Returns a stable address with a readable label.
     function _account(string memory name) internal returns (address account) {
         account = vm.addr(uint256(keccak256(bytes(name))));
         vm.label(account, name);

@@ -80,7 +80,7 @@ function render({ batches, singles, offices, plain, reads, profile }) {
     '',
     'Storage is nearly all of it, so `submitIntents` cannot come near the cost of `executeMints`, which writes no new',
     'slot for an existing holder. An intent needs 94 bytes that later calls know only by its id: user, amount,',
-    'depositor, status, two times and the reference, which `MintExecuted` tells again. That is three slots. The claim',
+    'depositor, status, two times and the reference, which `MintExecuted` repeats. That is three slots. The claim',
     'lies under depositor and reference, so the same slot shows that the reference was used. The fourth, daily use,',
     'is new for a user who never deposited, and costs 5,000 instead of 22,100 later. Less would mean to take the',
     "fields from the executor's calldata again when minting (they hash to the id), which the fixed",

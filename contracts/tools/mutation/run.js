@@ -103,7 +103,7 @@ async function runAll(root, units, rows, report) {
 /** Changes with anything a mutant's result depends on, its own row included. */
 function fingerprints(root) {
   const hash = crypto.createHash('sha256');
-  for (const entry of ['foundry.toml', 'package-lock.json', 'script', 'src', 'test']) {
+  for (const entry of ['foundry.toml', 'package-lock.json', 'script', 'src', 'test', 'tools/mutation']) {
     const whole = path.join(root, entry);
     const files = fs.statSync(whole).isFile() ? [''] : fs.readdirSync(whole, { recursive: true }).sort();
     for (const file of files.map((name) => path.join(whole, name))) {
