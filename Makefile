@@ -97,7 +97,7 @@ SEED ?= 7
 chaos: tools build ## Break the running product by a seeded schedule and check every shilling. MINUTES=15 SEED=7 CHAOS_ARGS=--list
 	@$(bin_dir)/chaos --seed $(SEED) $(CHAOS_ARGS) $(if $(MINUTES),--minutes $(MINUTES))
 
-SLICE = rpc-drops rpc-lies rpc-endpoints reorgs kills kill-points broker-restart database-restart rpc-outage two-executors operations everything
+SLICE = rpc-drops rpc-errors rpc-endpoints reorgs kills kill-points broker-restart database-restart rpc-outage two-executors operations everything
 chaos-slice: tools build ## About ten minutes of chaos, for CI
 	@$(bin_dir)/chaos --seed $(SEED) $(addprefix --scenario ,$(SLICE))
 
@@ -120,7 +120,7 @@ rehearse-alerts: tools build ## Kill each dependency under load: its alert, its 
 # Of which the last two and a half minutes are drawn.
 PICTURES ?= .stack/pictures
 dashboard-pictures: tools build .stack/drawing/bin/python ## Draw the dashboards from a stack under load, into .stack/pictures
-	@$(bin_dir)/rehearse --none --calm 150 --then \
+	@$(bin_dir)/rehearse --none --healthy-for 150 --final-command \
 		'.stack/drawing/bin/python scripts/draw-dashboards $$PROMETHEUS_URL $(PICTURES) --minutes 2.5 --interval 15s'
 
 .stack/drawing/bin/python: scripts/draw-dashboards.requirements

@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result};
 use domain::address::Address;
-use domain::clock::{Clock, System};
+use domain::clock::{Clock, SystemSource};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
-use testkit::sign::{self, Parts};
+use testkit::sign::{self, RequestParts};
 
 use crate::load::Source;
 use crate::settings::Settings;
@@ -26,7 +26,7 @@ pub struct Plan {
 impl Plan {
     /// Users that nobody used before, so that neither daily limits nor balances of earlier runs count.
     pub fn new(settings: &Settings, intents: usize) -> Result<Self> {
-        let run = System.unix_seconds();
+        let run = SystemSource.unix_seconds();
         let users = (0..intents.div_ceil(INTENTS_PER_USER))
             .map(|i| {
                 let digest = domain::signature::sha256(format!("bench user {run} {i}").as_bytes());
@@ -66,9 +66,9 @@ impl Source for Intents {
             self.0.tx_ref(index)
         );
         let key = format!("bench-{run}-{index:012}");
-        let parts = Parts {
+        let parts = RequestParts {
             kid: &settings.request_kid,
-            timestamp: System.unix_seconds(),
+            timestamp: SystemSource.unix_seconds(),
             method: "POST",
             path: "/mint-intents",
             query: "",
@@ -94,9 +94,9 @@ impl Source for Callbacks {
             r#"{{"txRef":"{}","amount":"1","phone":"254708374149","timestamp":{run},"receipt":"B{run}X{index}","resultCode":0}}"#,
             self.0.tx_ref(index)
         );
-        let parts = Parts {
+        let parts = RequestParts {
             kid: &settings.mpesa_kid,
-            timestamp: System.unix_seconds(),
+            timestamp: SystemSource.unix_seconds(),
             method: "POST",
             path: "/callbacks/mpesa",
             query: "",
@@ -111,7 +111,7 @@ impl Source for Callbacks {
     }
 }
 
-fn post(settings: &Settings, parts: &Parts<'_>) -> hyper::http::request::Builder {
+fn post(settings: &Settings, parts: &RequestParts<'_>) -> hyper::http::request::Builder {
     Request::post(parts.path)
         .header("host", &settings.gateway)
         .header("content-type", "application/json")

@@ -9,12 +9,12 @@ use domain::intent::{ChainLeg, PaymentLeg};
 use domain::money::Shillings;
 use domain::signature::SignatureHeader;
 use domain::tx_ref::TxRef;
-use storage::callback::decisions::{self, Decision};
-use storage::callback::exceptions::{self, Kind, NewException};
-use storage::callback::payments::{self, Payment};
-use storage::callback::reports::{self, KeyState};
+use storage::callback::decisions::{self, DecisionRow};
+use storage::callback::exceptions::{self, ExceptionKind, NewException};
+use storage::callback::payments::{self, PaymentRow};
+use storage::callback::reports::{self, MpesaKeyTrust};
 use storage::outbox::OutboxRow;
-use storage::{Outbox, Session, StorageError, Transaction};
+use storage::{DbSession, DbTransaction, Outbox, StorageError};
 
 use crate::desk::{Desk, DeskError};
 use crate::judge::{Expected, FirstLeg, Told, match_payment};
@@ -40,16 +40,16 @@ pub struct Because {
 /// A locked txRef.
 pub struct Case<'t> {
     desk: &'t Desk,
-    tx: &'t Transaction<'t>,
+    tx: &'t DbTransaction<'t>,
     because: Because,
     /// The row as it was found.
-    before: Decision,
-    pub decision: Decision,
+    before: DecisionRow,
+    pub decision: DecisionRow,
     pub intent: Intent,
     /// The trace that the intent began.
     trace_parent: Option<String>,
     /// The payment of the txRef, matched or not.
-    pub first: Option<Payment>,
+    pub first: Option<PaymentRow>,
     held: bool,
     history: Vec<String>,
     outbox: Vec<OutboxRow>,
@@ -79,7 +79,7 @@ impl<'t> Case<'t> {
     /// Takes the lock, then reads everything that was committed before.
     pub async fn open(
         desk: &'t Desk,
-        tx: &'t Transaction<'t>,
+        tx: &'t DbTransaction<'t>,
         tx_ref: &TxRef,
         because: Because,
     ) -> Result<Self, DeskError> {
@@ -169,9 +169,9 @@ impl<'t> Case<'t> {
 
     /// The payment leg's one door.
     pub fn set_payment(&mut self, to: PaymentLeg) {
-        let from = self.decision.payment;
+        let from = self.decision.payment_leg;
         if from != to && from.may_become(to, self.decision.refund_commanded) {
-            self.decision.payment = to;
+            self.decision.payment_leg = to;
             self.history.push(format!("payment {from} -> {to}"));
         }
     }
@@ -185,37 +185,38 @@ impl<'t> Case<'t> {
                 leg.to_string()
             }
         };
-        let from = self.decision.chain;
+        let from = self.decision.chain_leg;
         if from != told.chain {
             self.history
                 .push(format!("chain {} -> {}", name(from), name(told.chain)));
         }
-        if told.refused && !self.decision.refused {
+        if told.refused && !self.decision.mint_refused {
             self.history.push("mint refused: not compliant".to_owned());
         }
         if from.is_final() && !told.chain.is_final() {
             let detail = format!("{} is taken back by a fork: {}", name(from), name(told.chain));
-            self.except(Kind::FinalTakenBack, None, None, detail).await?;
+            self.except(ExceptionKind::FinalTakenBack, None, None, detail)
+                .await?;
         }
-        self.decision.chain = told.chain;
-        self.decision.refused = told.refused;
-        self.decision.chain_sequence = told.sequence;
+        self.decision.chain_leg = told.chain;
+        self.decision.mint_refused = told.refused;
+        self.decision.outcome_sequence = told.sequence;
         // Whatever was commanded is answered; a refusal of an execute is answered by the refund that follows.
         if !matches!(
             told.chain,
             ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Escrowed
         ) {
-            self.decision.live = None;
-            self.decision.redrives = 0;
+            self.decision.live_command = None;
+            self.decision.redrive_count = 0;
         }
         Ok(())
     }
 
     pub fn told(&self) -> Told {
         Told {
-            chain: self.decision.chain,
-            refused: self.decision.refused,
-            sequence: self.decision.chain_sequence,
+            chain: self.decision.chain_leg,
+            refused: self.decision.mint_refused,
+            sequence: self.decision.outcome_sequence,
         }
     }
 
@@ -224,7 +225,10 @@ impl<'t> Case<'t> {
         let Some(first) = self.first.clone() else {
             return Ok(());
         };
-        if !matches!(self.decision.payment, PaymentLeg::Awaiting | PaymentLeg::Declined) {
+        if !matches!(
+            self.decision.payment_leg,
+            PaymentLeg::Awaiting | PaymentLeg::Declined
+        ) {
             return Ok(());
         }
         let limit = std::time::Duration::from_secs(self.desk.windows.orphan_match_seconds);
@@ -232,7 +236,12 @@ impl<'t> Case<'t> {
             return self.orphaned().await;
         }
         let refunding = self.decision.refund_commanded;
-        match match_payment(self.expected(), first.amount, self.decision.payment, refunding) {
+        match match_payment(
+            self.expected(),
+            first.amount,
+            self.decision.payment_leg,
+            refunding,
+        ) {
             FirstLeg::Becomes(leg) => self.confirm(leg, &first).await,
             FirstLeg::Owed => {
                 self.owe(&first.receipt.to_string(), first.amount, "paid after the refund")
@@ -243,7 +252,7 @@ impl<'t> Case<'t> {
     }
 
     /// The payment is what the intent asks for, or another amount.
-    pub async fn confirm(&mut self, leg: PaymentLeg, payment: &Payment) -> Result<(), DeskError> {
+    pub async fn confirm(&mut self, leg: PaymentLeg, payment: &PaymentRow) -> Result<(), DeskError> {
         self.set_payment(leg);
         if leg == PaymentLeg::Mismatched {
             let detail = format!(
@@ -251,7 +260,7 @@ impl<'t> Case<'t> {
                 payment.amount
             );
             self.except(
-                Kind::AmountMismatch,
+                ExceptionKind::AmountMismatch,
                 Some(payment.receipt.to_string()),
                 Some(payment.amount),
                 detail,
@@ -268,7 +277,7 @@ impl<'t> Case<'t> {
         };
         let detail = "no intent asked for this payment in time".to_owned();
         self.except(
-            Kind::OrphanPayment,
+            ExceptionKind::OrphanPayment,
             Some(first.receipt.to_string()),
             Some(first.amount),
             detail,
@@ -278,7 +287,7 @@ impl<'t> Case<'t> {
 
     pub async fn owe(&mut self, receipt: &str, amount: Shillings, why: &str) -> Result<(), DeskError> {
         self.except(
-            Kind::OwedToPayer,
+            ExceptionKind::OwedToPayer,
             Some(receipt.to_owned()),
             Some(amount),
             why.to_owned(),
@@ -289,7 +298,7 @@ impl<'t> Case<'t> {
     /// Opens an exception; the same trouble only once.
     pub async fn except(
         &mut self,
-        kind: Kind,
+        kind: ExceptionKind,
         receipt: Option<String>,
         amount: Option<Shillings>,
         detail: String,
@@ -330,9 +339,11 @@ impl<'t> Case<'t> {
 }
 
 /// Whether the report was signed with a key that is not ours alone any more.
-pub async fn is_compromised(session: &impl Session, report: &SignedReport) -> Result<bool, DeskError> {
+pub async fn is_compromised(session: &impl DbSession, report: &SignedReport) -> Result<bool, DeskError> {
     match report.signature.parse::<SignatureHeader>() {
-        Ok(header) => Ok(reports::key_state(session, &header.key_id).await? == KeyState::Compromised),
+        Ok(header) => {
+            Ok(reports::mpesa_key_trust(session, &header.key_id).await? == MpesaKeyTrust::Compromised)
+        }
         Err(_) => Ok(false),
     }
 }

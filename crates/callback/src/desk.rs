@@ -5,12 +5,12 @@ use std::sync::Arc;
 use domain::clock::{Clock, IdSource};
 use domain::evidence::{EvidenceError, SignedReport};
 use domain::ids::MessageId;
-use domain::payment::Report;
-use domain::policy::Windows;
+use domain::payment::PaymentReport;
+use domain::policy::WindowPolicy;
 use messaging::{Disposition, SealError, Sealer, Stamp};
 use runtime::relay::Wake;
 use runtime::{KeyDirectory, chain, telemetry};
-use storage::{Contention, Pool, StorageError};
+use storage::{ConflictKind, Pool, StorageError};
 use tracing::Span;
 
 /// The service's tools.
@@ -20,7 +20,7 @@ pub struct Desk {
     pub keys: KeyDirectory,
     pub ids: Arc<dyn IdSource>,
     pub clock: Arc<dyn Clock>,
-    pub windows: Windows,
+    pub windows: WindowPolicy,
     /// Wakes the relay after a commit that pushed a command.
     pub wake: Wake,
 }
@@ -42,7 +42,7 @@ pub enum DeskError {
 impl DeskError {
     /// Someone else was faster: simply run the transaction again.
     pub fn is_contention(&self) -> bool {
-        matches!(self, Self::Storage(StorageError::Conflict(c)) if !matches!(c, Contention::Unique(_)))
+        matches!(self, Self::Storage(StorageError::Conflict(c)) if !matches!(c, ConflictKind::Unique(_)))
     }
 
     /// The database is away: nobody gets further.
@@ -79,7 +79,7 @@ impl Desk {
     }
 
     /// Verifies the MAC with the keys mounted now.
-    pub(crate) fn open(&self, report: &SignedReport) -> Result<Report, EvidenceError> {
+    pub(crate) fn open(&self, report: &SignedReport) -> Result<PaymentReport, EvidenceError> {
         report.open(&self.keys.current().mpesa)
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::intent::{Cause, ChainLeg, Finality, PaymentLeg};
 use domain::money::Shillings;
-use domain::payment::Report;
+use domain::payment::PaymentReport;
 use domain::tx_ref::TxRef;
 use messaging::wire::{MintOutcome, Outcome};
 
@@ -26,7 +26,7 @@ pub struct Recorded<'a> {
 
 #[derive(Clone, Copy, Debug)]
 pub struct ReportFacts<'a> {
-    pub report: &'a Report,
+    pub report: &'a PaymentReport,
     /// The payment that holds the report's receipt, under any txRef.
     pub same_receipt: Option<Recorded<'a>>,
     /// The txRef has its payment already.

@@ -4,8 +4,8 @@ use domain::decision::LiveCommand;
 use domain::tx_ref::TxRef;
 use messaging::wire::Outcome;
 use meter::{Counter, Gauge, Histogram, label};
-use storage::callback::exceptions::Kind;
-use storage::callback::reconcile::{Difference, KINDS, Money};
+use storage::callback::exceptions::ExceptionKind;
+use storage::callback::reconcile::{DIFFERENCE_KINDS, DifferenceRow, PaymentTotals};
 use tracing::Span;
 
 /// What a report turned out to be.
@@ -51,9 +51,9 @@ meter::declare! {
         "fiatrails_commands_total", "Commands decided.",
         [label("command", &["execute", "refund"]), label("trigger", &["first", "redrive"])]);
     EXCEPTIONS: Counter<1> = Counter::new(
-        "fiatrails_exceptions_total", "Exceptions opened.", [label("kind", meter::names!(Kind))]);
+        "fiatrails_exceptions_total", "Exceptions opened.", [label("kind", meter::names!(ExceptionKind))]);
     EXCEPTIONS_OPEN: Gauge<1> = Gauge::new(
-        "fiatrails_exceptions_open", "Exceptions that a person must still resolve.", [label("kind", meter::names!(Kind))]);
+        "fiatrails_exceptions_open", "Exceptions that a person must still resolve.", [label("kind", meter::names!(ExceptionKind))]);
     ORPHANS: Gauge<0> = Gauge::new("fiatrails_orphan_payments", "Payments that wait for their intent.", []);
     ORPHAN_AGE: Gauge<0> = Gauge::new("fiatrails_orphan_age_seconds", "Age of the oldest payment that waits for its intent.", []);
     SWEEP_ERRORS: Counter<1> = Counter::new(
@@ -64,7 +64,7 @@ meter::declare! {
         "fiatrails_paid_shillings", "Paid shillings, and what became of them.",
         [label("fate", &["received", "minted", "owed", "held", "in_flight"])]);
     DIFFERENCES: Gauge<1> = Gauge::new(
-        "fiatrails_reconcile_differences", "Differences the last pass found.", [label("kind", &KINDS)]);
+        "fiatrails_reconcile_differences", "Differences the last pass found.", [label("kind", &DIFFERENCE_KINDS)]);
     RECONCILED_AT: Gauge<0> = Gauge::new(
         "fiatrails_reconciled_timestamp_seconds", "Unix time of the last complete reconcile pass.", []);
     PAID_TO_COMMANDED: Histogram<0> = Histogram::new(
@@ -75,7 +75,7 @@ meter::declare! {
 #[derive(Clone, Debug)]
 pub enum Event {
     Opened {
-        kind: Kind,
+        kind: ExceptionKind,
         detail: String,
     },
     Commanded {
@@ -137,7 +137,7 @@ pub fn outcome(outcome: Outcome, is_news: bool) {
 }
 
 pub fn open_exceptions(open: &[(String, u64)]) {
-    for kind in Kind::ALL {
+    for kind in ExceptionKind::ALL {
         let count = open
             .iter()
             .find(|(name, _)| name == kind.name())
@@ -157,8 +157,8 @@ pub fn sweep_failed(sweep: &'static str, error: &dyn std::error::Error) {
 }
 
 /// `at`: unix seconds of the pass.
-pub fn reconciled(found: &[Difference], money: &Money, at: i64) {
-    for kind in KINDS {
+pub fn reconciled(found: &[DifferenceRow], money: &PaymentTotals, at: i64) {
+    for kind in DIFFERENCE_KINDS {
         let count = found.iter().filter(|d| d.kind == kind).count();
         DIFFERENCES.set([kind], number(u64::try_from(count).unwrap_or(u64::MAX)));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::Stop;
-use storage::callback::reconcile::{self, Difference, Money};
+use storage::callback::reconcile::{self, DifferenceRow, PaymentTotals};
 use storage::{Pool, StorageError};
 
 use crate::desk::Desk;
@@ -17,15 +17,15 @@ const LIMIT: u32 = 1000;
 
 #[derive(Clone, Debug)]
 pub struct Summary {
-    pub differences: Vec<Difference>,
-    pub money: Money,
+    pub differences: Vec<DifferenceRow>,
+    pub money: PaymentTotals,
 }
 
 /// One pass. Facts younger than `quiet` are still on their way and not compared.
 pub async fn pass(pool: &Pool, quiet: Duration) -> Result<Summary, StorageError> {
     let mut client = pool.get().await?;
     let differences = reconcile::differences(&client, quiet, LIMIT).await?;
-    let money = reconcile::money(&client).await?;
+    let money = reconcile::payment_totals(&client).await?;
     let tx = client.begin().await?;
     reconcile::replace(&tx, &differences).await?;
     tx.commit().await?;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use domain::evidence::{EvidenceError, SignedReport};
-use domain::payment::Report;
+use domain::payment::PaymentReport;
 use messaging::wire::MpesaResult;
 use messaging::{Delivery, Disposition, WorkQueue};
-use storage::callback::exceptions::{self, Kind, NewException};
-use storage::callback::payments::{self, NewPayment, Payment};
+use storage::callback::exceptions::{self, ExceptionKind, NewException};
+use storage::callback::payments::{self, NewPayment, PaymentRow};
 use storage::callback::reports;
-use storage::{Inbox, Transaction};
+use storage::{DbTransaction, Inbox};
 use time::OffsetDateTime;
 
 use crate::case::{Because, Case, is_compromised};
@@ -19,7 +19,7 @@ use crate::observe;
 
 /// Groups messages of one txRef; believed for nothing else.
 pub fn tx_ref(delivery: &Delivery<MpesaResult>) -> String {
-    Report::parse(&delivery.body.report.body).map_or_else(
+    PaymentReport::parse(&delivery.body.report.body).map_or_else(
         |_| delivery.message_id.to_string(),
         |report| report.tx_ref.to_string(),
     )
@@ -37,7 +37,13 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
         Ok(report) => report,
         Err(EvidenceError::UnknownKey(_)) if is_compromised(&desk.pool.get().await?, signed).await? => {
             let detail = format!("report {} is signed with a compromised key", signed.report_id);
-            hold(&desk, signed, (Kind::CompromisedKey, "compromised_key"), detail).await?;
+            hold(
+                &desk,
+                signed,
+                (ExceptionKind::CompromisedKey, "compromised_key"),
+                detail,
+            )
+            .await?;
             observe::report(source, "compromised_key");
             return Ok(Disposition::Done);
         }
@@ -48,7 +54,7 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
         }
         Err(error) => {
             let detail = format!("report {}: {error}", signed.report_id);
-            hold(&desk, signed, (Kind::ReportTampered, "tampered"), detail).await?;
+            hold(&desk, signed, (ExceptionKind::ReportTampered, "tampered"), detail).await?;
             observe::report(source, "tampered");
             return Ok(Disposition::park("report_tampered", error.to_string()));
         }
@@ -81,10 +87,10 @@ fn is_settled(outcome: &str) -> bool {
 
 async fn take_in(
     desk: &Desk,
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     case: &mut Case<'_>,
     body: &MpesaResult,
-    report: &Report,
+    report: &PaymentReport,
 ) -> Result<&'static str, DeskError> {
     let signed = &body.report;
     if reports::outcome(tx, signed.report_id)
@@ -96,16 +102,17 @@ async fn take_in(
     let receipt = report.receipt().map(ToString::to_string);
     let status = if body.late && body.accepted_by.is_none() {
         let detail = format!("report {} came with a stale timestamp", signed.report_id);
-        case.except(Kind::LateReport, receipt, Some(report.amount), detail)
+        case.except(ExceptionKind::LateReport, receipt, Some(report.amount), detail)
             .await?;
         "late"
     } else if is_compromised(tx, signed).await? {
         let detail = format!("report {} is signed with a compromised key", signed.report_id);
-        case.except(Kind::CompromisedKey, receipt, None, detail).await?;
+        case.except(ExceptionKind::CompromisedKey, receipt, None, detail)
+            .await?;
         "compromised_key"
     } else {
         if let Some(by) = &body.accepted_by {
-            exceptions::resolve_late(tx, report.tx_ref.as_str(), receipt.as_deref(), by).await?;
+            exceptions::resolve_late_report(tx, report.tx_ref.as_str(), receipt.as_deref(), by).await?;
         }
         judge(desk, tx, case, signed, report).await?
     };
@@ -115,10 +122,10 @@ async fn take_in(
 
 async fn judge(
     desk: &Desk,
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     case: &mut Case<'_>,
     signed: &SignedReport,
-    report: &Report,
+    report: &PaymentReport,
 ) -> Result<&'static str, DeskError> {
     let received_at = received_at(desk, signed);
     loop {
@@ -134,7 +141,7 @@ async fn judge(
             }),
             has_first: case.first.is_some(),
             expected: case.expected(),
-            payment: case.decision.payment,
+            payment: case.decision.payment_leg,
             refund_commanded: case.decision.refund_commanded,
         });
         let is_first = match verdict {
@@ -164,8 +171,8 @@ async fn judge(
 async fn without_payment(
     case: &mut Case<'_>,
     verdict: ReportVerdict,
-    report: &Report,
-    known: Option<&Payment>,
+    report: &PaymentReport,
+    known: Option<&PaymentRow>,
 ) -> Result<&'static str, DeskError> {
     let status = match verdict {
         ReportVerdict::Conflict => {
@@ -177,7 +184,8 @@ async fn without_payment(
                 )
             });
             let receipt = report.receipt().map(ToString::to_string);
-            case.except(Kind::CallbackConflict, receipt, None, detail).await?;
+            case.except(ExceptionKind::CallbackConflict, receipt, None, detail)
+                .await?;
             return Ok("conflict");
         }
         ReportVerdict::Declined => {
@@ -194,14 +202,19 @@ async fn without_payment(
 async fn with_payment(
     case: &mut Case<'_>,
     verdict: ReportVerdict,
-    tx: &Transaction<'_>,
-    report: &Report,
+    tx: &DbTransaction<'_>,
+    report: &PaymentReport,
 ) -> Result<&'static str, DeskError> {
     let receipt = report.receipt().map(ToString::to_string).unwrap_or_default();
     let ReportVerdict::First { leg } = verdict else {
         let detail = "a further payment under another receipt".to_owned();
-        case.except(Kind::DuplicatePayment, Some(receipt.clone()), None, detail)
-            .await?;
+        case.except(
+            ExceptionKind::DuplicatePayment,
+            Some(receipt.clone()),
+            None,
+            detail,
+        )
+        .await?;
         case.owe(&receipt, report.amount, "paid twice").await?;
         case.settle().await?;
         return Ok("further");
@@ -233,11 +246,11 @@ fn received_at(desk: &Desk, signed: &SignedReport) -> OffsetDateTime {
 async fn hold(
     desk: &Desk,
     signed: &SignedReport,
-    (kind, outcome): (Kind, &'static str),
+    (kind, outcome): (ExceptionKind, &'static str),
     detail: String,
 ) -> Result<(), DeskError> {
     // Not believed: it only says where a person should look.
-    let claimed = Report::parse(&signed.body).map(|report| report.tx_ref.to_string());
+    let claimed = PaymentReport::parse(&signed.body).map(|report| report.tx_ref.to_string());
     let tx_ref = claimed.unwrap_or_else(|_| signed.report_id.to_string());
     let mut client = desk.pool.get().await?;
     let tx = client.begin().await?;

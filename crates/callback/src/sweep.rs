@@ -9,7 +9,7 @@ use domain::intent::PaymentLeg;
 use domain::tx_ref::TxRef;
 use runtime::Stop;
 use storage::Inbox;
-use storage::callback::exceptions::{self, Kind};
+use storage::callback::exceptions::{self, ExceptionKind};
 use storage::callback::{reports, sweeps};
 
 use crate::case::{Because, Case};
@@ -61,7 +61,7 @@ pub async fn expire(desk: &Desk) -> Result<usize, DeskError> {
     let found = sweeps::to_expire(&desk.pool.get().await?, window, horizon).await?;
     for tx_ref in &found {
         under_lock(desk, tx_ref, "expiry", async |case, tx| {
-            if case.decision.payment == PaymentLeg::Awaiting && !reports::any(tx, tx_ref).await? {
+            if case.decision.payment_leg == PaymentLeg::Awaiting && !reports::has_any(tx, tx_ref).await? {
                 case.set_payment(PaymentLeg::Expired);
                 case.settle().await?;
             }
@@ -120,7 +120,8 @@ pub async fn parked(desk: &Desk) -> Result<usize, DeskError> {
         under_lock(desk, &parked.tx_ref, "parked", async |case, tx| {
             for still in sweeps::parked(tx, again, Some(&parked.tx_ref)).await? {
                 let detail = format!("{} is a dead letter: {}", still.command, still.reason);
-                case.except(Kind::CommandParked, None, None, detail).await?;
+                case.except(ExceptionKind::CommandParked, None, None, detail)
+                    .await?;
             }
             Ok(())
         })
@@ -147,7 +148,7 @@ async fn under_lock(
     desk: &Desk,
     tx_ref: &TxRef,
     cause: &'static str,
-    work: impl AsyncFnOnce(&mut Case<'_>, &storage::Transaction<'_>) -> Result<(), DeskError>,
+    work: impl AsyncFnOnce(&mut Case<'_>, &storage::DbTransaction<'_>) -> Result<(), DeskError>,
 ) -> Result<(), DeskError> {
     match in_transaction(desk, tx_ref, cause, work).await {
         Err(error) if !error.is_outage() => {
@@ -163,7 +164,7 @@ async fn in_transaction(
     desk: &Desk,
     tx_ref: &TxRef,
     cause: &'static str,
-    work: impl AsyncFnOnce(&mut Case<'_>, &storage::Transaction<'_>) -> Result<(), DeskError>,
+    work: impl AsyncFnOnce(&mut Case<'_>, &storage::DbTransaction<'_>) -> Result<(), DeskError>,
 ) -> Result<(), DeskError> {
     let mut client = desk.pool.get().await?;
     let tx = client.begin().await?;

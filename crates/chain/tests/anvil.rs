@@ -15,7 +15,7 @@ use domain::address::Address;
 use domain::country::CountryCode;
 use domain::ids::{IntentId, Preimage};
 use testkit::anvil::{ADMIN_PRIVATE_KEY, EXECUTOR_PRIVATE_KEY, Mining};
-use testkit::rpc_proxy::{RpcProxy, Troubles};
+use testkit::rpc_proxy::{FaultRates, RpcProxy};
 use testkit::{Addresses, Anvil, node_errors};
 
 const FEES: FeePolicy = FeePolicy {
@@ -363,9 +363,9 @@ async fn send_errors_of_every_known_node_are_classified_over_http() -> Result<()
         SendOutcome::Accepted
     );
 
-    proxy.set(Troubles {
-        lie: 1000,
-        ..Troubles::default()
+    proxy.set(FaultRates {
+        false_error: 1000,
+        ..FaultRates::default()
     });
     let mut wanted: Vec<_> = node_errors::all()
         .iter()

@@ -1,4 +1,4 @@
-//! EVM addresses, with the EIP-55 checksum enforced where the writer used one.
+//! EVM addresses. The EIP-55 checksum is enforced if the text uses it (mixed case).
 
 use std::fmt;
 use std::str::FromStr;

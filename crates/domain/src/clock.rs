@@ -1,4 +1,4 @@
-//! Time and identifiers are parameters, so that a test can choose them.
+//! Clock and id source are parameters, so that a test can choose their values.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -31,31 +31,31 @@ pub trait IdSource: Send + Sync + 'static {
     }
 }
 
-/// The machine's clock and time-ordered random ids: what production injects.
+/// The machine's clock and time-ordered random ids: the source used in production.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct System;
+pub struct SystemSource;
 
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place that reads the machine's clock and entropy"
 )]
 mod system {
-    use super::{Clock, IdSource, OffsetDateTime, System, SystemTime, Uuid};
+    use super::{Clock, IdSource, OffsetDateTime, SystemSource, SystemTime, Uuid};
 
-    impl Clock for System {
+    impl Clock for SystemSource {
         fn now(&self) -> OffsetDateTime {
             SystemTime::now().into()
         }
     }
 
-    impl IdSource for System {
+    impl IdSource for SystemSource {
         fn uuid(&self) -> Uuid {
             Uuid::now_v7()
         }
     }
 }
 
-/// A clock that stands where it is put.
+/// A clock that shows the time it was set to.
 #[derive(Clone, Debug)]
 pub struct FixedClock(Arc<std::sync::atomic::AtomicI64>);
 

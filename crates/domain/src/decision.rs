@@ -1,10 +1,10 @@
-//! The decision table: two legs in, one step out (docs/STATES.md). Pure; the callback service acts on it.
+//! The decision table: from both legs to one decision (docs/STATES.md). Pure; the callback service acts on it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::intent::{ChainLeg, Finality, PaymentLeg};
 
-/// The command that the decision row holds, at most one at a time.
+/// The live command of a decision row: at most one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveCommand {
@@ -28,21 +28,21 @@ impl LiveCommand {
     }
 }
 
-/// Everything the decision follows from, read under the decision lock.
+/// The input of the decision, read under the decision lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// The decider's copy of the chain leg, written from `mint.outcome` only.
-    pub chain: ChainLeg,
-    pub payment: PaymentLeg,
+pub struct DecisionFacts {
+    /// The callback service's copy of the chain leg, written from `mint.outcome` only.
+    pub chain_leg: ChainLeg,
+    pub payment_leg: PaymentLeg,
     /// The contract refused the mint: the user is not compliant.
-    pub refused: bool,
+    pub mint_refused: bool,
     /// An open exception stops every command until a person resolves it.
-    pub held: bool,
-    /// A deposit of it was signed, and no undo was commanded yet: what comes of the deposit is waited for.
+    pub is_held: bool,
+    /// A deposit was signed and no refund was commanded yet, so the result of the deposit must be awaited.
     pub deposit_attempted: bool,
-    /// A person has ended the hold that a payment of another amount began.
+    /// A person has ended the hold for a payment of another amount.
     pub mismatch_resolved: bool,
-    pub live: Option<LiveCommand>,
+    pub live_command: Option<LiveCommand>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +61,13 @@ pub enum Decision {
 }
 
 /// The decision table of docs/STATES.md.
-pub fn decide(facts: Facts) -> Decision {
-    let paid = matches!(facts.payment, PaymentLeg::Confirmed | PaymentLeg::Mismatched);
-    match facts.chain {
+pub fn decide(facts: DecisionFacts) -> Decision {
+    let paid = matches!(facts.payment_leg, PaymentLeg::Confirmed | PaymentLeg::Mismatched);
+    match facts.chain_leg {
         ChainLeg::Queued | ChainLeg::Submitting => before_escrow(facts),
         ChainLeg::Escrowed => escrowed(facts),
         ChainLeg::Executing | ChainLeg::Refunding | ChainLeg::Refunded(Finality::Mined) => Decision::Wait,
-        ChainLeg::Executed(_) if facts.payment == PaymentLeg::Confirmed => Decision::Done,
+        ChainLeg::Executed(_) if facts.payment_leg == PaymentLeg::Confirmed => Decision::Done,
         ChainLeg::Executed(_) => Decision::MintWithoutPayment,
         ChainLeg::Refunded(Finality::Final) | ChainLeg::Rejected | ChainLeg::Dropped if paid => {
             Decision::OwedToPayer
@@ -76,29 +76,30 @@ pub fn decide(facts: Facts) -> Decision {
     }
 }
 
-fn before_escrow(facts: Facts) -> Decision {
-    let ended = matches!(facts.payment, PaymentLeg::Declined | PaymentLeg::Expired);
-    if ended && !facts.deposit_attempted && facts.live.is_none() && !facts.held {
+fn before_escrow(facts: DecisionFacts) -> Decision {
+    let ended = matches!(facts.payment_leg, PaymentLeg::Declined | PaymentLeg::Expired);
+    if ended && !facts.deposit_attempted && facts.live_command.is_none() && !facts.is_held {
         Decision::Drop
     } else {
         Decision::Wait
     }
 }
 
-fn escrowed(facts: Facts) -> Decision {
-    if facts.held {
+fn escrowed(facts: DecisionFacts) -> Decision {
+    if facts.is_held {
         return Decision::Hold;
     }
-    if facts.live == Some(LiveCommand::Refund) || (facts.live == Some(LiveCommand::Execute) && !facts.refused)
+    if facts.live_command == Some(LiveCommand::Refund)
+        || (facts.live_command == Some(LiveCommand::Execute) && !facts.mint_refused)
     {
         return Decision::Wait;
     }
-    match facts.payment {
+    match facts.payment_leg {
         PaymentLeg::Awaiting => Decision::Wait,
         PaymentLeg::Mismatched if facts.mismatch_resolved => Decision::Refund,
         PaymentLeg::Mismatched => Decision::Hold,
         PaymentLeg::Declined | PaymentLeg::Expired => Decision::Refund,
-        PaymentLeg::Confirmed if facts.refused => Decision::Refund,
+        PaymentLeg::Confirmed if facts.mint_refused => Decision::Refund,
         PaymentLeg::Confirmed => Decision::Execute,
     }
 }
@@ -108,15 +109,15 @@ mod tests {
     use super::*;
     use Decision::{Done, Drop, Execute, Hold, MintWithoutPayment, OwedToPayer, Refund, Wait};
 
-    fn facts(chain: ChainLeg, payment: PaymentLeg) -> Facts {
-        Facts {
-            chain,
-            payment,
-            refused: false,
-            held: false,
+    fn facts(chain: ChainLeg, payment: PaymentLeg) -> DecisionFacts {
+        DecisionFacts {
+            chain_leg: chain,
+            payment_leg: payment,
+            mint_refused: false,
+            is_held: false,
             deposit_attempted: false,
             mismatch_resolved: false,
-            live: None,
+            live_command: None,
         }
     }
 
@@ -167,11 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_attempted_is_not_dropped_and_nothing_else_changes() {
+    fn an_attempted_deposit_is_not_dropped_and_nothing_else_changes() {
         for chain in ChainLeg::ALL {
             for payment in PaymentLeg::ALL {
                 let without = decide(facts(chain, payment));
-                let attempted = decide(Facts {
+                let attempted = decide(DecisionFacts {
                     deposit_attempted: true,
                     ..facts(chain, payment)
                 });
@@ -185,23 +186,23 @@ mod tests {
     fn one_live_command_at_a_time() {
         let base = facts(ChainLeg::Escrowed, PaymentLeg::Confirmed);
         assert_eq!(
-            decide(Facts {
-                live: Some(LiveCommand::Execute),
+            decide(DecisionFacts {
+                live_command: Some(LiveCommand::Execute),
                 ..base
             }),
             Wait
         );
         assert_eq!(
-            decide(Facts {
-                live: Some(LiveCommand::Refund),
+            decide(DecisionFacts {
+                live_command: Some(LiveCommand::Refund),
                 ..base
             }),
             Wait
         );
         let late = facts(ChainLeg::Escrowed, PaymentLeg::Declined);
         assert_eq!(
-            decide(Facts {
-                live: Some(LiveCommand::Refund),
+            decide(DecisionFacts {
+                live_command: Some(LiveCommand::Refund),
                 ..late
             }),
             Wait
@@ -210,21 +211,21 @@ mod tests {
 
     #[test]
     fn a_refused_user_is_refunded_never_minted() {
-        let base = Facts {
-            refused: true,
+        let base = DecisionFacts {
+            mint_refused: true,
             ..facts(ChainLeg::Escrowed, PaymentLeg::Confirmed)
         };
         assert_eq!(decide(base), Refund);
         assert_eq!(
-            decide(Facts {
-                live: Some(LiveCommand::Execute),
+            decide(DecisionFacts {
+                live_command: Some(LiveCommand::Execute),
                 ..base
             }),
             Refund
         );
         assert_eq!(
-            decide(Facts {
-                live: Some(LiveCommand::Refund),
+            decide(DecisionFacts {
+                live_command: Some(LiveCommand::Refund),
                 ..base
             }),
             Wait
@@ -235,8 +236,8 @@ mod tests {
     fn a_hold_stops_every_command() {
         for payment in PaymentLeg::ALL {
             for chain in [ChainLeg::Queued, ChainLeg::Submitting, ChainLeg::Escrowed] {
-                let step = decide(Facts {
-                    held: true,
+                let step = decide(DecisionFacts {
+                    is_held: true,
                     ..facts(chain, payment)
                 });
                 assert!(matches!(step, Wait | Hold), "{chain} x {payment}: {step:?}");
@@ -249,7 +250,7 @@ mod tests {
         for chain in ChainLeg::ALL {
             for payment in PaymentLeg::ALL {
                 let without = facts(chain, payment);
-                let resolved = decide(Facts {
+                let resolved = decide(DecisionFacts {
                     mismatch_resolved: true,
                     ..without
                 });
@@ -260,15 +261,15 @@ mod tests {
                 }
             }
         }
-        let held = Facts {
+        let held = DecisionFacts {
             mismatch_resolved: true,
-            held: true,
+            is_held: true,
             ..facts(ChainLeg::Escrowed, PaymentLeg::Mismatched)
         };
         assert_eq!(decide(held), Hold, "another hold still holds");
-        let commanded = Facts {
-            held: false,
-            live: Some(LiveCommand::Refund),
+        let commanded = DecisionFacts {
+            is_held: false,
+            live_command: Some(LiveCommand::Refund),
             ..held
         };
         assert_eq!(decide(commanded), Wait);
@@ -279,7 +280,7 @@ mod tests {
         for chain in ChainLeg::ALL {
             for payment in PaymentLeg::ALL {
                 for mismatch_resolved in [false, true] {
-                    let executes = decide(Facts {
+                    let executes = decide(DecisionFacts {
                         mismatch_resolved,
                         ..facts(chain, payment)
                     }) == Execute;

@@ -1,5 +1,5 @@
-//! The signed bytes of an M-Pesa report, kept as received, and the judgement whether they pay for an intent.
-//! Callback and executor both judge here, each with its own secrets, right before they act (docs/SEALS.md).
+//! The signed bytes of an M-Pesa report as received, and the check whether they pay for an intent. Callback service and
+//! executor both use this check, each with its own secrets, right before they act (docs/SEALS.md).
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Preimage, ReportId};
 use crate::key_ring::KeyRing;
 use crate::money::AmountError;
-use crate::payment::{ParseError, Report};
-use crate::signature::{Scheme, SignatureHeader, SignedRequest};
+use crate::payment::{PaymentReport, ReportParseError};
+use crate::signature::{SignatureHeader, SignedRequest, SigningScheme};
 
-/// One report exactly as it came in: enough to verify its MAC again. Nothing in it is believed before that.
+/// One report exactly as received: enough to verify its MAC again. Nothing in it is trusted before that.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SignedReport {
@@ -27,12 +27,12 @@ pub struct SignedReport {
     pub path: String,
     /// Raw query without `?`, or empty.
     pub query: String,
-    /// When the gateway took it, unix ms.
+    /// When the gateway received it, unix ms.
     pub received_at: i64,
 }
 
 impl fmt::Debug for SignedReport {
-    /// Without the body: it names a payer's phone, which does not belong into a log by accident.
+    /// Leaves out the body: it contains the payer's phone, which must not get into a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignedReport")
             .field("report_id", &self.report_id)
@@ -50,7 +50,7 @@ pub enum EvidenceError {
     #[error("the report's signature does not verify: the stored bytes were changed")]
     Tampered,
     #[error("the report does not parse: {0}")]
-    Unparsable(#[from] ParseError),
+    Unparsable(#[from] ReportParseError),
     #[error("the report names another txRef")]
     OtherTxRef,
     #[error("the report says the payment was declined")]
@@ -63,13 +63,13 @@ pub enum EvidenceError {
 
 impl SignedReport {
     /// Verifies the M-Pesa MAC over the stored bytes and parses them.
-    pub fn open(&self, keys: &KeyRing) -> Result<Report, EvidenceError> {
+    pub fn open(&self, keys: &KeyRing) -> Result<PaymentReport, EvidenceError> {
         let header: SignatureHeader = self.signature.parse().map_err(|_| EvidenceError::Tampered)?;
         let secret = keys
             .get(&header.key_id)
             .ok_or_else(|| EvidenceError::UnknownKey(header.key_id.to_string()))?;
         let signed = SignedRequest {
-            scheme: Scheme::Mpesa,
+            scheme: SigningScheme::Mpesa,
             key_id: &header.key_id,
             timestamp: &self.timestamp,
             method: "POST",
@@ -81,11 +81,11 @@ impl SignedReport {
         if !signed.verify(secret, &header.macs) {
             return Err(EvidenceError::Tampered);
         }
-        Ok(Report::parse(&self.body)?)
+        Ok(PaymentReport::parse(&self.body)?)
     }
 
-    /// The only door to a mint: authentic, paid, for this txRef, of exactly the amount the intent commits to.
-    pub fn pays_for(&self, intent: &Preimage, keys: &KeyRing) -> Result<Report, EvidenceError> {
+    /// The condition of every mint: the report is authentic, paid, for this txRef, and of exactly the intent's amount.
+    pub fn pays_for(&self, intent: &Preimage, keys: &KeyRing) -> Result<PaymentReport, EvidenceError> {
         let report = self.open(keys)?;
         if report.tx_ref != intent.tx_ref {
             return Err(EvidenceError::OtherTxRef);
@@ -136,7 +136,7 @@ mod tests {
     fn signed(body: &str) -> SignedReport {
         let key_id = "mk_test_0001".parse().unwrap();
         let request = SignedRequest {
-            scheme: Scheme::Mpesa,
+            scheme: SigningScheme::Mpesa,
             key_id: &key_id,
             timestamp: "1767225600",
             method: "POST",
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_payer() {
+    fn debug_output_hides_the_payer() {
         let shown = format!("{:?}", signed(PAID));
         assert!(
             !shown.contains("254708374149") && !shown.contains("v1="),
@@ -187,34 +187,35 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_pays() {
+    fn no_other_report_pays() {
         let right = intent("150000000000000000000");
-        let judge = |report: &SignedReport, intent: &Preimage| report.pays_for(intent, &keys()).unwrap_err();
+        let error_of =
+            |report: &SignedReport, intent: &Preimage| report.pays_for(intent, &keys()).unwrap_err();
         assert_eq!(
-            judge(&signed(PAID), &intent("151000000000000000000")),
+            error_of(&signed(PAID), &intent("151000000000000000000")),
             EvidenceError::OtherAmount
         );
         assert!(matches!(
-            judge(&signed(PAID), &intent("150000000000000000001")),
+            error_of(&signed(PAID), &intent("150000000000000000001")),
             EvidenceError::Amount(_)
         ));
         let other = Preimage {
             tx_ref: "TX0000000002".parse().unwrap(),
             ..right.clone()
         };
-        assert_eq!(judge(&signed(PAID), &other), EvidenceError::OtherTxRef);
+        assert_eq!(error_of(&signed(PAID), &other), EvidenceError::OtherTxRef);
         assert_eq!(
-            judge(&signed(&PAID.replace(":0}", ":1032}")), &right),
+            error_of(&signed(&PAID.replace(":0}", ":1032}")), &right),
             EvidenceError::NotPaid
         );
         assert!(matches!(
-            judge(&signed("{}"), &right),
+            error_of(&signed("{}"), &right),
             EvidenceError::Unparsable(_)
         ));
     }
 
     #[test]
-    fn any_changed_byte_is_tampering() {
+    fn any_changed_byte_is_detected() {
         let right = intent("150000000000000000000");
         let base = signed(PAID);
         let body = PAID.replace("\"150\"", "\"950\"").into_bytes();

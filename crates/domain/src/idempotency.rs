@@ -70,18 +70,18 @@ impl Fingerprint {
     }
 }
 
-/// What a stored key means for a request.
+/// The result of claiming an idempotency key for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// Nobody used this key within the window.
+    /// The key was not used within the window.
     Fresh,
-    /// The same request was answered before: give the stored answer.
+    /// The same request was answered before: return the stored answer.
     Replay,
-    /// The key belongs to another request.
+    /// The key was used for another request.
     Reused,
 }
 
-/// The stored fingerprint, if any, against the request's.
+/// Compares the stored fingerprint, if any, with the request's.
 pub fn claim(stored: Option<Fingerprint>, request: Fingerprint) -> Claim {
     match stored {
         None => Claim::Fresh,
@@ -96,7 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn key_form() {
+    fn idempotency_key_format() {
         assert!(
             "8e03978e-40d5-43e8-bc93-6894a57f9324"
                 .parse::<IdempotencyKey>()
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn claims() {
+    fn a_claim_compares_fingerprints() {
         let (a, b) = (Fingerprint::from_bytes([1; 32]), Fingerprint::from_bytes([2; 32]));
         assert_eq!(claim(None, a), Claim::Fresh);
         assert_eq!(claim(Some(a), a), Claim::Replay);

@@ -137,7 +137,7 @@ macro_rules! uuid_text {
 uuid_text!(MessageId);
 uuid_text!(ReportId);
 
-/// Who calls us: the tenant that owns keys, intents and txRef prefixes. 1..64 of `[a-z0-9-]`.
+/// The client of the API that owns keys, intents and txRef prefixes. 1..64 of `[a-z0-9-]`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct IntegratorId(String);
 

@@ -1,17 +1,17 @@
-//! The life of an intent: two legs that advance independently, and what the public sees (docs/STATES.md).
+//! The states of an intent: two legs that advance independently, and the public status (docs/STATES.md).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where an intent's deposit stands on chain.
+/// The state of an intent's deposit on chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChainLeg {
     /// Accepted; no deposit transaction has been signed.
     Queued,
-    /// A deposit transaction is signed, so it may be on its way.
+    /// A deposit transaction is signed, so it may have been sent.
     Submitting,
     /// The deposit is mined and locked.
     Escrowed,
@@ -29,7 +29,7 @@ pub enum ChainLeg {
     Dropped,
 }
 
-/// In a block, or so deep that the policy calls it settled.
+/// Mined, or so deep in the chain that the policy calls it final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finality {
@@ -83,7 +83,7 @@ impl ChainLeg {
         }
     }
 
-    /// Nothing that we do moves it any further.
+    /// No command of ours changes the leg any more.
     pub const fn is_terminal(self) -> bool {
         matches!(
             self,
@@ -101,7 +101,7 @@ impl ChainLeg {
         )
     }
 
-    /// Puts a stored leg together again; `None` for a name we never wrote.
+    /// Parses a stored leg; `None` for a name that we never write.
     pub fn from_stored(name: &str, is_final: bool) -> Option<Self> {
         let finality = if is_final {
             Finality::Final
@@ -123,7 +123,7 @@ impl ChainLeg {
         Some(leg)
     }
 
-    /// Reads a leg's name in its history, where a final one is told apart.
+    /// Parses a leg's name in the history, where the final state has its own name.
     pub fn from_history(name: &str) -> Option<Self> {
         match name.strip_suffix("_final") {
             Some(paid_out) => Self::from_stored(paid_out, true).filter(|leg| leg.is_final()),
@@ -131,7 +131,7 @@ impl ChainLeg {
         }
     }
 
-    /// The one door through which a leg changes.
+    /// The only function that changes a leg.
     pub fn advance(self, to: Self, cause: Cause) -> Result<Self, IllegalTransition> {
         let legal = match cause {
             Cause::Wish => self.wish_allows(to),
@@ -154,7 +154,7 @@ impl ChainLeg {
         )
     }
 
-    /// States that storage on chain can tell, plus `Submitting`: what a reorganised deposit falls back to.
+    /// States that the contract's storage shows, plus `Submitting`, to which a reorganised deposit returns.
     fn is_chain_state(self) -> bool {
         matches!(
             self,
@@ -169,7 +169,7 @@ impl fmt::Display for ChainLeg {
     }
 }
 
-/// What M-Pesa's story says about an intent.
+/// The state of an intent's payment, from M-Pesa's reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentLeg {
@@ -201,7 +201,7 @@ impl PaymentLeg {
         }
     }
 
-    /// Whether the leg may move so; `declined -> confirmed` also needs that no refund was commanded.
+    /// Whether the transition is legal; `declined -> confirmed` also requires that no refund was commanded.
     pub fn may_become(self, to: Self, refund_commanded: bool) -> bool {
         match (self, to) {
             (Self::Awaiting, to) => to != Self::Awaiting,
@@ -212,13 +212,13 @@ impl PaymentLeg {
 }
 
 impl FromStr for PaymentLeg {
-    type Err = UnknownName;
+    type Err = UnknownPaymentLeg;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL
             .into_iter()
             .find(|leg| leg.name() == text)
-            .ok_or(UnknownName)
+            .ok_or(UnknownPaymentLeg)
     }
 }
 
@@ -230,9 +230,9 @@ impl fmt::Display for PaymentLeg {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a state we ever wrote")]
-pub struct UnknownName;
+pub struct UnknownPaymentLeg;
 
-/// What the public sees, in the order in which it may move: never backwards.
+/// The public status, in the order in which it may advance; it never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PublicStatus {
@@ -253,8 +253,8 @@ impl PublicStatus {
         }
     }
 
-    /// The furthest of where the leg stands and where it ever stood. A fork past final takes the leg back, and `final`
-    /// and `stage` with it, but not what the public was told.
+    /// The furthest status of the present leg and of every earlier one. A reorganisation past finality takes back the leg,
+    /// and with it `final` and `stage`, but not the public status.
     pub fn furthest(now: ChainLeg, ever: impl IntoIterator<Item = ChainLeg>) -> Self {
         ever.into_iter().map(Self::of).fold(Self::of(now), Self::max)
     }
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_names_read_back() {
+    fn stored_names_parse_back() {
         for leg in ChainLeg::ALL {
             assert_eq!(ChainLeg::from_stored(leg.name(), leg.is_final()), Some(leg));
         }
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_history_read_back() {
+    fn history_names_parse_back() {
         for leg in ChainLeg::ALL {
             let name = match leg {
                 ChainLeg::Executed(Finality::Final) => "executed_final",

@@ -1,13 +1,13 @@
-//! What the MAC of a stored intent is taken over: whose it is, under which key, since when. The other fields are in its
-//! id. The gateway makes and checks it; an operator renews it when the key is to go.
+//! The input of the MAC of a stored intent: integrator, key id, time of creation and intent id, which commits to the
+//! other fields. The gateway computes and checks the MAC; an operator renews it before its key is removed.
 
 use time::OffsetDateTime;
 
 use crate::ids::{IntegratorId, IntentId};
 use crate::signature::KeyId;
 
-/// Every field with its length in front.
-pub fn mac_text(
+/// All fields, each with its length in front.
+pub fn mac_input(
     kid: &KeyId,
     id: &IntentId,
     integrator: &IntegratorId,
@@ -24,7 +24,7 @@ pub fn mac_text(
     ])
 }
 
-/// No two lists of fields share a text.
+/// Joins fields so that no two lists give the same bytes.
 pub fn length_prefixed(fields: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::with_capacity(fields.iter().map(|field| field.len() + 8).sum());
     for field in fields {
@@ -39,11 +39,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_and_every_border_counts() {
+    fn every_field_and_its_length_change_the_mac() {
         let at = OffsetDateTime::from_unix_timestamp(1_767_225_600).unwrap();
         let text = |kid: &str, integrator: &str, at| {
             let id = IntentId::from_bytes([1; 32]);
-            mac_text(&kid.parse().unwrap(), &id, &integrator.parse().unwrap(), at)
+            mac_input(&kid.parse().unwrap(), &id, &integrator.parse().unwrap(), at)
         };
         let base = text("sk", "acme", at);
         assert_ne!(base, text("sk2", "acme", at));

@@ -1,16 +1,16 @@
-//! Which secrets are live: purpose and owner come from where a secret lies, the database can only narrow
+//! The live secrets of one purpose. Purpose and owner come from the path of a secret; the database can only restrict
 //! (docs/SIGNING.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::signature::{HmacSecret, KeyId};
 
-/// Secrets of one purpose by key id. The greatest id in byte order signs, every one verifies. A young key only verifies
-/// where there is an older one: what it signed would be strange to whoever has not heard of it yet.
+/// Secrets of one purpose by key id. Every key verifies; the active key with the greatest id in byte order signs. A
+/// pending key signs only if there is no active one: other services may not have loaded it yet.
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
     keys: BTreeMap<KeyId, HmacSecret>,
-    young: BTreeSet<KeyId>,
+    pending: BTreeSet<KeyId>,
 }
 
 impl KeyRing {
@@ -18,9 +18,9 @@ impl KeyRing {
         self.keys.get(key_id)
     }
 
-    /// The key that signs new things.
+    /// The key that signs.
     pub fn current(&self) -> Option<(&KeyId, &HmacSecret)> {
-        let grown = self.keys.iter().rev().find(|(id, _)| !self.young.contains(id));
+        let grown = self.keys.iter().rev().find(|(id, _)| !self.pending.contains(id));
         grown.or_else(|| self.keys.last_key_value())
     }
 
@@ -37,9 +37,9 @@ impl KeyRing {
         self.keys.insert(key_id, secret);
     }
 
-    /// This one does not sign yet, if another can.
-    pub fn keep_young(&mut self, key_id: KeyId) {
-        self.young.insert(key_id);
+    /// Lets a key sign only if no other key can.
+    pub fn mark_pending(&mut self, key_id: KeyId) {
+        self.pending.insert(key_id);
     }
 }
 
@@ -47,7 +47,7 @@ impl FromIterator<(KeyId, HmacSecret)> for KeyRing {
     fn from_iter<I: IntoIterator<Item = (KeyId, HmacSecret)>>(keys: I) -> Self {
         Self {
             keys: keys.into_iter().collect(),
-            young: BTreeSet::new(),
+            pending: BTreeSet::new(),
         }
     }
 }
@@ -66,12 +66,12 @@ mod tests {
     }
 
     #[test]
-    fn a_young_key_verifies_and_signs_only_where_there_is_no_other() {
+    fn a_pending_key_verifies_and_signs_only_if_there_is_no_active_one() {
         let secret = HmacSecret::from_bytes(&[7; 32]).unwrap();
         let ids = ["pk_2026_01", "pk_2026_02"].map(|id| id.parse::<KeyId>().unwrap());
         let mut ring = KeyRing::default();
         ring.insert(ids[1].clone(), secret.clone());
-        ring.keep_young(ids[1].clone());
+        ring.mark_pending(ids[1].clone());
         assert_eq!(ring.current().map(|(id, _)| id), Some(&ids[1]));
         ring.insert(ids[0].clone(), secret);
         assert_eq!(ring.current().map(|(id, _)| id), Some(&ids[0]));

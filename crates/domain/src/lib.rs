@@ -1,7 +1,7 @@
-//! What an intent, a payment and an amount are, and which moves are legal.
+//! Intents, payments, amounts and keys, and the rules that decide about them.
 //!
-//! Pure: no I/O, no clock of its own, no randomness, none of our other crates. Everything that decides about
-//! money is here, so that it can be tested as a table.
+//! Pure: no I/O, no clock, no randomness, no other crate of ours. Every decision about money is here, so that table
+//! tests cover it.
 
 pub mod address;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! Money is integers in newtypes: base units on chain, whole shillings at M-Pesa.
+//! Amounts as integers in newtypes: base units on chain, whole shillings at M-Pesa.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Base units of one Kenyan shilling: 10^18 (18 decimals, docs/PROTOCOL.md).
 pub const BASE_UNITS_PER_SHILLING: u128 = 1_000_000_000_000_000_000;
 
-/// An amount in base units (18 decimals). 2^128 base units are 3.4 * 10^20 shillings, past any limit of ours.
+/// An amount in base units (18 decimals). 2^128 base units are 3.4 * 10^20 shillings, above every limit of the policy.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct BaseUnits(u128);
 
@@ -95,7 +95,7 @@ impl Serialize for BaseUnits {
     }
 }
 
-/// Only strings: a JSON number would already have lost digits in somebody's parser.
+/// Accepts strings only: a JSON number may have lost digits in another parser.
 impl<'de> Deserialize<'de> for BaseUnits {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;

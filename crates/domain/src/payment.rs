@@ -1,4 +1,4 @@
-//! What M-Pesa said about a txRef: one strict parser of the signed bytes, used wherever they are judged.
+//! M-Pesa's reports about a txRef: one strict parser of the signed bytes for all services.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,51 +14,51 @@ use crate::tx_ref::TxRef;
 
 /// M-Pesa's own number of a payment. 1..32 of `[A-Za-z0-9]`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Receipt(String);
+pub struct MpesaReceipt(String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a receipt is 1 to 32 letters and digits, e.g. NLJ7RT61SV")]
-pub struct ReceiptError;
+pub struct MpesaReceiptError;
 
-impl Receipt {
+impl MpesaReceipt {
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl FromStr for Receipt {
-    type Err = ReceiptError;
+impl FromStr for MpesaReceipt {
+    type Err = MpesaReceiptError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (1..=32).contains(&text.len());
         if fits && text.bytes().all(|b| b.is_ascii_alphanumeric()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(ReceiptError)
+            Err(MpesaReceiptError)
         }
     }
 }
 
-impl fmt::Display for Receipt {
+impl fmt::Display for MpesaReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl fmt::Debug for Receipt {
+impl fmt::Debug for MpesaReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// Paid or not. A paid report always names its receipt; one that a declined report names is content like any other.
+/// Paid or declined. A paid report always has a receipt; a declined report may have one, which is part of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentResult {
     Paid {
-        receipt: Receipt,
+        receipt: MpesaReceipt,
     },
     Declined {
-        receipt: Option<Receipt>,
+        receipt: Option<MpesaReceipt>,
         code: String,
         text: Option<String>,
     },
@@ -66,7 +66,7 @@ pub enum PaymentResult {
 
 /// One parsed report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct PaymentReport {
     pub tx_ref: TxRef,
     pub amount: Shillings,
     pub phone: Phone,
@@ -75,7 +75,7 @@ pub struct Report {
     pub result: PaymentResult,
 }
 
-/// A wrong field: JSON pointer (RFC 6901), a stable code, and what to write instead.
+/// An invalid field: its JSON pointer (RFC 6901), a stable code, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     pub pointer: String,
@@ -94,7 +94,7 @@ impl FieldError {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ParseError {
+pub enum ReportParseError {
     #[error("the body is not a JSON object: {0}")]
     Json(String),
     #[error("{} field(s) are wrong, first {}", .0.len(), .0.first().map_or("", |e| e.pointer.as_str()))]
@@ -119,16 +119,17 @@ struct RawReport {
     unknown: BTreeMap<String, Value>,
 }
 
-/// Keeps an explicit `null` apart from an absent field.
+/// Distinguishes an explicit `null` from an absent field.
 fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(d).map(Some)
 }
 
-impl Report {
-    /// Parses the raw body. Unknown and repeated fields, numbers as amounts and a paid report without receipt
-    /// are refused; every wrong field is named.
-    pub fn parse(body: &[u8]) -> Result<Self, ParseError> {
-        let raw: RawReport = serde_json::from_slice(body).map_err(|e| ParseError::Json(e.to_string()))?;
+impl PaymentReport {
+    /// Parses the raw body. Refuses unknown and repeated fields, numbers as amounts and a paid report without receipt; the
+    /// error names every invalid field.
+    pub fn parse(body: &[u8]) -> Result<Self, ReportParseError> {
+        let raw: RawReport =
+            serde_json::from_slice(body).map_err(|e| ReportParseError::Json(e.to_string()))?;
         let mut errors = unknown_fields(&raw.unknown);
         let tx_ref = required_text(raw.tx_ref.as_ref(), "/txRef", &mut errors);
         let amount = required_amount(raw.amount.as_ref(), &mut errors);
@@ -148,11 +149,11 @@ impl Report {
                     result,
                 })
             }
-            _ => Err(ParseError::Fields(errors)),
+            _ => Err(ReportParseError::Fields(errors)),
         }
     }
 
-    pub fn receipt(&self) -> Option<&Receipt> {
+    pub fn receipt(&self) -> Option<&MpesaReceipt> {
         match &self.result {
             PaymentResult::Paid { receipt } => Some(receipt),
             PaymentResult::Declined { receipt, .. } => receipt.as_ref(),
@@ -166,14 +167,14 @@ impl Report {
     /// Equal for reports that say the same: txRef, receipt, amount and paid-or-not; nothing else counts
     /// (docs/STATES.md).
     pub fn content_hash(&self) -> [u8; 32] {
-        let receipt = self.receipt().map_or("", Receipt::as_str);
+        let receipt = self.receipt().map_or("", MpesaReceipt::as_str);
         let paid = if self.is_paid() { "paid" } else { "declined" };
         // None of the parts can hold a line feed.
         sha256(format!("{}\n{receipt}\n{}\n{paid}", self.tx_ref, self.amount).as_bytes())
     }
 }
 
-/// One error for each field nobody knows.
+/// One error for each unknown field.
 pub fn unknown_fields(unknown: &BTreeMap<String, Value>) -> Vec<FieldError> {
     let pointer = |name: &String| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
     unknown
@@ -182,7 +183,7 @@ pub fn unknown_fields(unknown: &BTreeMap<String, Value>) -> Vec<FieldError> {
         .collect()
 }
 
-/// Parses a required string field; on failure names it and yields `None`.
+/// Parses a required string field; on failure records the error and returns `None`.
 pub fn required_text<T>(value: Option<&Value>, pointer: &str, errors: &mut Vec<FieldError>) -> Option<T>
 where
     T: FromStr,
@@ -282,8 +283,8 @@ mod tests {
                "receipt":"NLJ7RT61SV","resultCode":0})
     }
 
-    fn parse(value: &Value) -> Result<Report, ParseError> {
-        Report::parse(value.to_string().as_bytes())
+    fn parse(value: &Value) -> Result<PaymentReport, ReportParseError> {
+        PaymentReport::parse(value.to_string().as_bytes())
     }
 
     fn with(name: &str, value: Value) -> Value {
@@ -300,7 +301,9 @@ mod tests {
 
     fn codes(value: &Value) -> Vec<(String, &'static str)> {
         match parse(value) {
-            Err(ParseError::Fields(errors)) => errors.into_iter().map(|e| (e.pointer, e.code)).collect(),
+            Err(ReportParseError::Fields(errors)) => {
+                errors.into_iter().map(|e| (e.pointer, e.code)).collect()
+            }
             other => panic!("{value}: {other:?}"),
         }
     }
@@ -362,7 +365,10 @@ mod tests {
     fn repeated_fields_are_refused() {
         let body =
             br#"{"txRef":"A","txRef":"B","amount":"1","phone":"254708374149","timestamp":1,"receipt":"R"}"#;
-        assert!(matches!(Report::parse(body), Err(ParseError::Json(_))));
+        assert!(matches!(
+            PaymentReport::parse(body),
+            Err(ReportParseError::Json(_))
+        ));
     }
 
     #[test]
@@ -384,7 +390,7 @@ mod tests {
         }
         let mut declined = with("resultCode", json!(1032));
         let named = parse(&declined).unwrap();
-        assert_eq!(named.receipt().map(Receipt::as_str), Some("NLJ7RT61SV"));
+        assert_eq!(named.receipt().map(MpesaReceipt::as_str), Some("NLJ7RT61SV"));
         declined["receipt"] = json!(null);
         let unnamed = parse(&declined).unwrap().content_hash();
         assert_ne!(
@@ -397,7 +403,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Report::parse(&bytes);
+            let _ = PaymentReport::parse(&bytes);
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct Phone(String);
 pub struct PhoneError;
 
 impl Phone {
-    /// The whole number, for storage only.
+    /// The full number, for storage only.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -58,14 +58,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_masked() {
+    fn a_phone_prints_masked() {
         let phone: Phone = "254708374149".parse().unwrap();
         assert_eq!(phone.to_string(), "*********149");
         assert_eq!(format!("{phone:?}"), "*********149");
     }
 
     #[test]
-    fn digits_only() {
+    fn a_phone_has_digits_only() {
         for bad in [
             "",
             "123456",

@@ -19,7 +19,7 @@ pub struct Policy {
     pub compliance: CompliancePolicy,
     pub mint: MintPolicy,
     pub retry: RetryPolicy,
-    pub windows: Windows,
+    pub windows: WindowPolicy,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -28,12 +28,12 @@ pub struct ChainPolicy {
     pub chain_id: u64,
     /// Expected time between blocks, ms.
     pub block_time_ms: u64,
-    /// Who says that a block is final.
+    /// The rule that makes a block final.
     #[serde(default)]
     pub finality: FinalityRule,
     /// By depth, a block is final when head - block >= confirmations.
     pub confirmations: u64,
-    /// How long final blocks are still watched for a deeper reorganisation, blocks.
+    /// Number of blocks for which a final block is still watched for a deeper reorganisation.
     pub watch_blocks_past_final: u64,
     /// Time-out of one RPC call, ms.
     pub rpc_timeout_ms: u64,
@@ -42,10 +42,10 @@ pub struct ChainPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FinalityRule {
-    /// So many blocks upon it.
+    /// The block has `confirmations` blocks on top of it.
     #[default]
     Confirmations,
-    /// The chain's own word: its `finalized` block.
+    /// The chain says so: the block is not above its `finalized` block.
     FinalizedTag,
 }
 
@@ -82,14 +82,14 @@ pub struct MintPolicy {
     /// Per user and UTC day, at intake; the contract allows twice as much.
     pub daily_limit_per_user: BaseUnits,
     pub executor_mint_per_hour: BaseUnits,
-    /// Most intents of one integrator that may await payment at once.
+    /// Maximum number of unpaid intents per integrator.
     pub max_unpaid: u64,
 }
 
 /// Windows in seconds unless the name says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Windows {
+pub struct WindowPolicy {
     pub payment_seconds: u64,
     pub deposit_expiry_seconds: u64,
     pub orphan_match_seconds: u64,
@@ -110,7 +110,7 @@ pub enum PolicyError {
 }
 
 impl Policy {
-    /// Reads the file's text, lays the overrides over it, and validates.
+    /// Parses the file's text, applies the overrides, and validates.
     pub fn load(
         text: &str,
         overrides: impl IntoIterator<Item = (String, String)>,

@@ -1,4 +1,4 @@
-//! When to try again: a pure, replayable schedule (docs/QUEUES.md).
+//! The retry schedule: pure and replayable (docs/QUEUES.md).
 
 use std::time::Duration;
 
@@ -11,30 +11,30 @@ use crate::ids::MessageId;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetryPolicy {
-    /// How often a message is tried at all; after this many failures it is parked.
+    /// Maximum number of attempts; a message that failed this often is parked.
     pub max_attempts: u32,
-    /// Wait after the first failure, ms.
+    /// Delay after the first failure, ms.
     pub base_ms: u64,
-    /// Upper bound of the wait before jitter, ms.
+    /// Upper bound of the delay before jitter, ms.
     pub cap_ms: u64,
     /// Key of the jitter: the same seed gives the same schedule.
     pub seed: String,
 }
 
-/// What follows a failed attempt.
+/// Whether a failed message is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum RetryDecision {
     RetryAfter(Duration),
     GiveUp,
 }
 
 impl RetryPolicy {
-    /// After failed attempt `n` (counted from 1) of this message.
-    pub fn after_failure(&self, message_id: MessageId, n: u32) -> Next {
+    /// Decides what follows failed attempt `n` (counted from 1) of this message.
+    pub fn after_failure(&self, message_id: MessageId, n: u32) -> RetryDecision {
         if n >= self.max_attempts {
-            Next::GiveUp
+            RetryDecision::GiveUp
         } else {
-            Next::RetryAfter(self.delay(message_id, n))
+            RetryDecision::RetryAfter(self.delay(message_id, n))
         }
     }
 
@@ -53,7 +53,7 @@ impl RetryPolicy {
         Duration::from_millis(u64::try_from(ms).unwrap_or(self.cap_ms))
     }
 
-    /// The delay steps that exist: one per failure that is followed by a retry.
+    /// The numbers of the failures that are followed by a retry.
     pub fn steps(&self) -> impl Iterator<Item = u32> {
         1..self.max_attempts
     }
@@ -81,10 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn the_sixth_failure_is_the_last() {
+    fn a_message_is_given_up_after_six_failures() {
         let id = "018f0000-0000-7000-8000-000000000001".parse().unwrap();
-        assert!(matches!(policy().after_failure(id, 5), Next::RetryAfter(_)));
-        assert_eq!(policy().after_failure(id, 6), Next::GiveUp);
+        assert!(matches!(
+            policy().after_failure(id, 5),
+            RetryDecision::RetryAfter(_)
+        ));
+        assert_eq!(policy().after_failure(id, 6), RetryDecision::GiveUp);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Signed strings and their MACs (docs/SIGNING.md). The secret never prints.
+//! The strings to sign and their MACs (docs/SIGNING.md). The secret never prints.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,11 @@ use ring::{digest, hmac};
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
 
-/// Longest `X-*-Signature` header we read, bytes.
+/// Maximum length of an `X-*-Signature` header, bytes.
 pub const MAX_HEADER_BYTES: usize = 1024;
-/// Most `v1=` items in one header: enough to sign with several secrets during a rotation.
+/// Maximum number of `v1=` items in one header: enough for several secrets during a rotation.
 pub const MAX_MACS: usize = 4;
-/// Shortest secret we accept, bytes.
+/// Minimum length of a secret, bytes.
 pub const MIN_SECRET_BYTES: usize = 32;
 
 /// Names one key. 1..64 of `[A-Za-z0-9_-]`.
@@ -104,7 +104,7 @@ impl fmt::Debug for HmacSecret {
     }
 }
 
-/// One HMAC-SHA256 tag. No `PartialEq`: comparing tags is `HmacSecret::verify`'s work.
+/// One HMAC-SHA256 tag. No `PartialEq`: only `HmacSecret::verify` may compare tags, in constant time.
 #[derive(Clone, Copy, Debug)]
 pub struct Mac([u8; 32]);
 
@@ -186,9 +186,9 @@ impl fmt::Display for SignatureHeader {
     }
 }
 
-/// Which of the two request schemes a signature belongs to; the first line differs, so neither passes as the other.
+/// The scheme of a signed request. The first line of the signed string differs, so neither scheme passes as the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
+pub enum SigningScheme {
     Request,
     Mpesa,
 }
@@ -196,7 +196,7 @@ pub enum Scheme {
 /// The eight lines of a signed request (docs/SIGNING.md).
 #[derive(Clone, Copy, Debug)]
 pub struct SignedRequest<'a> {
-    pub scheme: Scheme,
+    pub scheme: SigningScheme,
     pub key_id: &'a KeyId,
     /// The header's text as received, unix seconds.
     pub timestamp: &'a str,
@@ -211,10 +211,10 @@ pub struct SignedRequest<'a> {
 }
 
 impl SignedRequest<'_> {
-    pub fn canonical(&self) -> String {
+    pub fn string_to_sign(&self) -> String {
         let scheme = match self.scheme {
-            Scheme::Request => "FR1-REQUEST",
-            Scheme::Mpesa => "FR1-MPESA",
+            SigningScheme::Request => "FR1-REQUEST",
+            SigningScheme::Mpesa => "FR1-MPESA",
         };
         let body = hex::encode(sha256(self.body));
         [
@@ -233,13 +233,13 @@ impl SignedRequest<'_> {
     pub fn sign(&self, secret: &HmacSecret) -> SignatureHeader {
         SignatureHeader {
             key_id: self.key_id.clone(),
-            macs: vec![secret.mac(self.canonical().as_bytes())],
+            macs: vec![secret.mac(self.string_to_sign().as_bytes())],
         }
     }
 
-    /// True when any of the header's tags is right. Every tag is tried, so the time tells nothing of which.
+    /// True if any of the header's tags is right. Every tag is tried, so that the time does not reveal which one.
     pub fn verify(&self, secret: &HmacSecret, macs: &[Mac]) -> bool {
-        let message = self.canonical();
+        let message = self.string_to_sign();
         macs.iter()
             .fold(false, |ok, mac| secret.verify(message.as_bytes(), mac) | ok)
     }
@@ -258,7 +258,7 @@ pub struct SignedResponse<'a> {
 }
 
 impl SignedResponse<'_> {
-    pub fn canonical(&self) -> String {
+    pub fn string_to_sign(&self) -> String {
         format!(
             "FR1-RESPONSE\n{}\n{}\n{}\n{}\n{}\n{}",
             self.key_id,
@@ -273,7 +273,7 @@ impl SignedResponse<'_> {
     pub fn sign(&self, secret: &HmacSecret) -> SignatureHeader {
         SignatureHeader {
             key_id: self.key_id.clone(),
-            macs: vec![secret.mac(self.canonical().as_bytes())],
+            macs: vec![secret.mac(self.string_to_sign().as_bytes())],
         }
     }
 }
@@ -310,7 +310,7 @@ mod tests {
     fn known_answer_request() {
         let key_id: KeyId = "ik_test_0001".parse().unwrap();
         let request = SignedRequest {
-            scheme: Scheme::Request,
+            scheme: SigningScheme::Request,
             key_id: &key_id,
             timestamp: "1767225600",
             method: "POST",
@@ -333,7 +333,7 @@ mod tests {
     fn known_answer_callback() {
         let key_id: KeyId = "mk_test_0001".parse().unwrap();
         let request = SignedRequest {
-            scheme: Scheme::Mpesa,
+            scheme: SigningScheme::Mpesa,
             key_id: &key_id,
             timestamp: "1767225600",
             method: "POST",
@@ -357,7 +357,7 @@ mod tests {
         let key_id: KeyId = "ik_test_0001".parse().unwrap();
         let path = format!("/api/v1/mint-intents/0x{}", "ab".repeat(32));
         let request = SignedRequest {
-            scheme: Scheme::Request,
+            scheme: SigningScheme::Request,
             key_id: &key_id,
             timestamp: "1767225600",
             method: "GET",
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn header_form() {
+    fn signature_header_format() {
         let mac = "ab".repeat(32);
         let ok = |text: &str| text.parse::<SignatureHeader>().is_ok();
         assert!(ok(&format!("kid=a,v1={mac}")));
@@ -433,14 +433,14 @@ mod tests {
             let key_id: KeyId = "ik".parse().unwrap();
             let other_key: KeyId = format!("ik{extra}").parse().unwrap();
             let base = SignedRequest {
-                scheme: Scheme::Request, key_id: &key_id, timestamp: "1", method: "POST", path: "/p",
+                scheme: SigningScheme::Request, key_id: &key_id, timestamp: "1", method: "POST", path: "/p",
                 query: "q", idempotency_key: "k", body: b"b",
             };
             let header = base.sign(&secret());
             let (timestamp, method, path) = (format!("1{extra}"), format!("POST{extra}"), format!("/p{extra}"));
             let (query, key, body) = (format!("q{extra}"), format!("k{extra}"), format!("b{extra}"));
             let changed = match index {
-                0 => SignedRequest { scheme: Scheme::Mpesa, ..base },
+                0 => SignedRequest { scheme: SigningScheme::Mpesa, ..base },
                 1 => SignedRequest { key_id: &other_key, ..base },
                 2 => SignedRequest { timestamp: &timestamp, ..base },
                 3 => SignedRequest { method: &method, ..base },

@@ -3,8 +3,8 @@
 
 pub mod chaos;
 pub mod ledger;
-pub mod manual;
 pub mod rehearsal;
+pub mod runbook;
 
 /// 18 decimals.
 pub const SHILLING: u128 = 1_000_000_000_000_000_000;

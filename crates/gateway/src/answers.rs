@@ -3,7 +3,7 @@
 
 use domain::idempotency::{Fingerprint, IdempotencyKey};
 use domain::ids::{IntegratorId, IntentId};
-use domain::intent_mac::{length_prefixed, mac_text};
+use domain::intent_mac::{length_prefixed, mac_input};
 use domain::key_ring::KeyRing;
 use domain::signature::{KeyId, Mac};
 use storage::gateway::idempotency::StoredAnswer;
@@ -68,13 +68,13 @@ pub fn mac_intent(
     let (kid, secret) = keys.current().ok_or(NoKey)?;
     Ok((
         kid.clone(),
-        secret.mac(&mac_text(kid, id, integrator, created_at)),
+        secret.mac(&mac_input(kid, id, integrator, created_at)),
     ))
 }
 
 /// True when the row's id commits to its fields and its MAC is ours.
 pub fn is_genuine_intent(row: &MintIntent, keys: &KeyRing) -> bool {
-    let bytes = mac_text(&row.mac_key_id, &row.intent_id, &row.integrator, row.created_at);
+    let bytes = mac_input(&row.mac_key_id, &row.intent_id, &row.integrator, row.created_at);
     row.preimage.intent_id() == row.intent_id
         && keys
             .get(&row.mac_key_id)

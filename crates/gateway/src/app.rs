@@ -13,7 +13,7 @@ use runtime::lifecycle::LifecycleError;
 use runtime::process::StartError;
 use runtime::relay::Wake;
 use runtime::{Process, SettingError};
-use storage::halts::Scope;
+use storage::halts::HaltScope;
 use storage::{Outbox, Pool, PoolConfig, StorageError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -177,7 +177,7 @@ fn spawn_intents(
         pool.clone(),
         rules,
         policy.mint.max_unpaid,
-        process.halts.gate(Scope::Intake),
+        process.halts.gate(HaltScope::Intake),
         keys.clone(),
         wake.clone(),
     ));

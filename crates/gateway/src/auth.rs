@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use actix_web::http::header::HeaderMap;
 use domain::signature::{
-    HmacSecret, KeyId, Mac, Scheme, SignatureHeader, SignedRequest, is_fresh, parse_timestamp,
+    HmacSecret, KeyId, Mac, SignatureHeader, SignedRequest, SigningScheme, is_fresh, parse_timestamp,
 };
 use time::OffsetDateTime;
 
@@ -38,10 +38,10 @@ pub struct Presented<'a> {
 
 impl<'a> Presented<'a> {
     /// Form only; nothing is looked up.
-    pub fn read(headers: &'a HeaderMap, scheme: Scheme) -> Result<Self, Problem> {
+    pub fn read(headers: &'a HeaderMap, scheme: SigningScheme) -> Result<Self, Problem> {
         let name = match scheme {
-            Scheme::Request => REQUEST_SIGNATURE,
-            Scheme::Mpesa => MPESA_SIGNATURE,
+            SigningScheme::Request => REQUEST_SIGNATURE,
+            SigningScheme::Mpesa => MPESA_SIGNATURE,
         };
         let signature_text = match Single::of(headers, &name) {
             Single::Absent => {
@@ -72,7 +72,7 @@ impl<'a> Presented<'a> {
         is_fresh(now, self.timestamp, window_seconds)
     }
 
-    fn verify(&self, scheme: Scheme, signed: &Signed<'_>, secret: &HmacSecret) -> bool {
+    fn verify(&self, scheme: SigningScheme, signed: &Signed<'_>, secret: &HmacSecret) -> bool {
         let request = SignedRequest {
             scheme,
             key_id: &self.key_id,
@@ -137,7 +137,7 @@ impl Judge {
             .integrator(&presented.key_id)
             .filter(|key| key.key.is_live(now));
         let secret = key.map_or(&self.decoy, |key| key.key.secret());
-        let right = presented.verify(Scheme::Request, signed, secret);
+        let right = presented.verify(SigningScheme::Request, signed, secret);
         match key {
             Some(key) if right => {
                 key.key.touch(seconds);
@@ -159,7 +159,7 @@ impl Judge {
         let late = !presented.is_fresh(seconds, self.freshness_seconds);
         let key = keys.mpesa(&presented.key_id).filter(|key| key.is_live(now));
         let secret = key.map_or(&self.decoy, |key| key.secret());
-        let right = presented.verify(Scheme::Mpesa, signed, secret);
+        let right = presented.verify(SigningScheme::Mpesa, signed, secret);
         match key {
             Some(key) if right => {
                 key.touch(seconds);
@@ -226,14 +226,14 @@ mod tests {
         }
     }
 
-    fn try_as(scheme: Scheme, headers: &HeaderMap, signed: &Signed<'_>, now: i64) -> Result<(), Code> {
+    fn try_as(scheme: SigningScheme, headers: &HeaderMap, signed: &Signed<'_>, now: i64) -> Result<(), Code> {
         let now = OffsetDateTime::from_unix_timestamp(now).unwrap();
         let presented = Presented::read(headers, scheme).map_err(|p| p.code)?;
         match scheme {
-            Scheme::Request => judge()
+            SigningScheme::Request => judge()
                 .integrator(&snapshot(), &presented, signed, now)
                 .map(|_| ()),
-            Scheme::Mpesa => judge().mpesa(&snapshot(), &presented, signed, now).map(|_| ()),
+            SigningScheme::Mpesa => judge().mpesa(&snapshot(), &presented, signed, now).map(|_| ()),
         }
         .map_err(|p| p.code)
     }
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn the_known_answer_passes_and_nothing_else_does() {
         let right = headers(SIGNATURE, "1767225600");
-        let as_request = |signed: Signed<'_>| try_as(Scheme::Request, &right, &signed, NOW);
+        let as_request = |signed: Signed<'_>| try_as(SigningScheme::Request, &right, &signed, NOW);
         assert_eq!(as_request(signed()), Ok(()));
         for other in [
             Signed {
@@ -269,11 +269,11 @@ mod tests {
         }
         let later = headers(SIGNATURE, "1767225601");
         assert_eq!(
-            try_as(Scheme::Request, &later, &signed(), NOW),
+            try_as(SigningScheme::Request, &later, &signed(), NOW),
             Err(Code::SignatureInvalid)
         );
         assert_eq!(
-            try_as(Scheme::Mpesa, &right, &signed(), NOW),
+            try_as(SigningScheme::Mpesa, &right, &signed(), NOW),
             Err(Code::SignatureInvalid)
         );
     }
@@ -282,42 +282,45 @@ mod tests {
     fn freshness_comes_before_the_key() {
         let unknown = headers(&SIGNATURE.replace("ik_test", "ik_none"), "1767225600");
         assert_eq!(
-            try_as(Scheme::Request, &unknown, &signed(), NOW + 301),
+            try_as(SigningScheme::Request, &unknown, &signed(), NOW + 301),
             Err(Code::TimestampStale)
         );
         assert_eq!(
-            try_as(Scheme::Request, &unknown, &signed(), NOW),
+            try_as(SigningScheme::Request, &unknown, &signed(), NOW),
             Err(Code::SignatureInvalid)
         );
         let right = headers(SIGNATURE, "1767225600");
         assert_eq!(
-            try_as(Scheme::Request, &right, &signed(), NOW - 301),
+            try_as(SigningScheme::Request, &right, &signed(), NOW - 301),
             Err(Code::TimestampStale)
         );
-        assert_eq!(try_as(Scheme::Request, &right, &signed(), NOW - 300), Ok(()));
+        assert_eq!(
+            try_as(SigningScheme::Request, &right, &signed(), NOW - 300),
+            Ok(())
+        );
     }
 
     #[test]
     fn the_form_comes_first() {
         let none = HeaderMap::new();
         assert_eq!(
-            try_as(Scheme::Request, &none, &signed(), NOW),
+            try_as(SigningScheme::Request, &none, &signed(), NOW),
             Err(Code::SignatureMissing)
         );
         let bad = headers("kid=a", "x");
         assert_eq!(
-            try_as(Scheme::Request, &bad, &signed(), NOW),
+            try_as(SigningScheme::Request, &bad, &signed(), NOW),
             Err(Code::SignatureMalformed)
         );
         let bad_time = headers(SIGNATURE, "-1");
         assert_eq!(
-            try_as(Scheme::Request, &bad_time, &signed(), NOW),
+            try_as(SigningScheme::Request, &bad_time, &signed(), NOW),
             Err(Code::TimestampInvalid)
         );
         let mut twice = headers(SIGNATURE, "1767225600");
         twice.append(REQUEST_SIGNATURE, HeaderValue::from_static(SIGNATURE));
         assert_eq!(
-            try_as(Scheme::Request, &twice, &signed(), NOW),
+            try_as(SigningScheme::Request, &twice, &signed(), NOW),
             Err(Code::SignatureMalformed)
         );
     }
@@ -329,8 +332,8 @@ mod tests {
         ) {
             let headers = headers(&signature, &timestamp);
             let signed = Signed { body: body.as_bytes(), ..signed() };
-            prop_assert!(try_as(Scheme::Request, &headers, &signed, NOW).is_err());
-            prop_assert!(try_as(Scheme::Mpesa, &headers, &signed, NOW).is_err());
+            prop_assert!(try_as(SigningScheme::Request, &headers, &signed, NOW).is_err());
+            prop_assert!(try_as(SigningScheme::Mpesa, &headers, &signed, NOW).is_err());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use runtime::Stop;
 use storage::Pool;
-use storage::gateway::heartbeat::{self, Heartbeat};
+use storage::gateway::heartbeat::{self, HeartbeatRow};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ const STALE_SECONDS: f64 = 15.0;
 
 #[derive(Debug)]
 struct Read {
-    beat: Heartbeat,
+    beat: HeartbeatRow,
     at: Instant,
 }
 
@@ -45,7 +45,7 @@ impl LastBeat {
     }
 
     /// The heartbeat, while it still says something.
-    pub fn fresh(&self) -> Option<Heartbeat> {
+    pub fn fresh(&self) -> Option<HeartbeatRow> {
         let read = self.0.borrow();
         let Read { beat, at } = read.as_ref()?;
         let age = beat.age_seconds + at.elapsed().as_secs_f64();
@@ -54,13 +54,13 @@ impl LastBeat {
 
     /// An executor that refuses to work makes the gateway unready: what we would accept could not be served.
     pub fn check(&self) -> Result<(), String> {
-        match self.fresh().and_then(|beat| beat.problem) {
+        match self.fresh().and_then(|beat| beat.blocked_reason) {
             Some(problem) => Err(format!("the executor refuses to work: {problem}")),
             None => Ok(()),
         }
     }
 }
 
-async fn read(pool: &Pool) -> Result<Option<Heartbeat>, storage::StorageError> {
+async fn read(pool: &Pool) -> Result<Option<HeartbeatRow>, storage::StorageError> {
     heartbeat::latest(&pool.get().await?, STALE_SECONDS).await
 }

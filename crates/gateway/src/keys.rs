@@ -12,7 +12,7 @@ use domain::key_ring::KeyRing;
 use domain::signature::{HmacSecret, KeyId};
 use domain::tx_ref::TxRef;
 use runtime::Keys as Mounted;
-use storage::gateway::keys::{Narrowing, TxRefPrefix};
+use storage::gateway::keys::{KeyRestriction, TxRefPrefix};
 use time::OffsetDateTime;
 
 /// Seconds; how coarsely the last use of a key is remembered.
@@ -23,7 +23,7 @@ const USE_RESOLUTION: i64 = 10;
 pub struct LiveKey {
     pub id: KeyId,
     secret: HmacSecret,
-    narrowing: Option<Narrowing>,
+    narrowing: Option<KeyRestriction>,
     last_used: Arc<AtomicI64>,
 }
 
@@ -134,7 +134,7 @@ impl Keys {
     }
 
     /// Replaces the snapshot: mounted secrets narrowed by rows.
-    pub fn replace(&self, mounted: &Mounted, rows: &[Narrowing], prefixes: Vec<TxRefPrefix>) {
+    pub fn replace(&self, mounted: &Mounted, rows: &[KeyRestriction], prefixes: Vec<TxRefPrefix>) {
         let narrowing = |id: &KeyId| rows.iter().find(|row| row.key_id == *id).cloned();
         let live = |id: &KeyId, secret: &HmacSecret| LiveKey {
             id: id.clone(),
@@ -211,9 +211,9 @@ mod tests {
         HmacSecret::from_bytes(&[7; 32]).unwrap()
     }
 
-    fn row(state: &str, not_before: Option<i64>, not_after: Option<i64>) -> Narrowing {
+    fn row(state: &str, not_before: Option<i64>, not_after: Option<i64>) -> KeyRestriction {
         let at = |s: Option<i64>| s.map(|s| OffsetDateTime::from_unix_timestamp(s).unwrap());
-        Narrowing {
+        KeyRestriction {
             key_id: "ik".parse().unwrap(),
             not_before: at(not_before),
             not_after: at(not_after),
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(["ik", "ik_acme", "ik_dev"].map(known), [false, true, true]);
     }
 
-    fn live_at(rows: &[Narrowing], now: i64) -> bool {
+    fn live_at(rows: &[KeyRestriction], now: i64) -> bool {
         let keys = Keys::default();
         let id: KeyId = "ik".parse().unwrap();
         let mounted = Mounted {

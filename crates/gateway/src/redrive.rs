@@ -14,7 +14,7 @@ use messaging::{SealError, Sealer, Stamp, WorkQueue};
 use runtime::relay::Wake;
 use runtime::{KeyDirectory, Stop};
 use storage::gateway::intents::{self, MintIntent};
-use storage::gateway::redrive::{RedriveWindow, mark};
+use storage::gateway::redrive::{RedriveWindow, record};
 use storage::gateway::reports::{self, StoredReport};
 use storage::outbox::OutboxRow;
 use storage::{Outbox, Pool, StorageError};
@@ -186,7 +186,7 @@ impl Redrive {
         subjects.sort_unstable();
         let mut client = self.pool.get().await?;
         let tx = client.begin().await?;
-        mark(&tx, &subjects).await?;
+        record(&tx, &subjects).await?;
         Outbox::Gateway.push_many(&tx, &messages).await?;
         tx.commit().await?;
         if !messages.is_empty() {

@@ -63,12 +63,12 @@ fn show_expiries(keys: &Keys, shown: &mut BTreeSet<KeyId>) {
     }
 }
 
-type Rows = (Vec<key_rows::Narrowing>, Vec<key_rows::TxRefPrefix>);
+type Rows = (Vec<key_rows::KeyRestriction>, Vec<key_rows::TxRefPrefix>);
 
 async fn read_rows(pool: &Pool) -> Result<Rows, StorageError> {
     let client = pool.get().await?;
     Ok((
-        key_rows::narrowings(&client).await?,
+        key_rows::key_restrictions(&client).await?,
         key_rows::prefixes(&client).await?,
     ))
 }

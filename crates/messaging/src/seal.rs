@@ -37,7 +37,7 @@ impl PipelineKeys {
 
     /// This key does not seal yet, if another can.
     pub fn keep_young(&mut self, queue: WorkQueue, kid: KeyId) {
-        self.0.entry(queue).or_default().keep_young(kid);
+        self.0.entry(queue).or_default().mark_pending(kid);
     }
 
     /// Key ids known for a queue, least first.

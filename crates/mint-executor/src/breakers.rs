@@ -10,7 +10,7 @@ use runtime::breaker::{Breaker, BreakerPolicy};
 use runtime::halts::Halts;
 use runtime::{Stop, Tasks, gate};
 use storage::executor::items::WorkCommand;
-use storage::halts::Scope;
+use storage::halts::HaltScope;
 use tokio::sync::watch;
 
 use crate::context::Context;
@@ -58,11 +58,11 @@ const fn index(command: WorkCommand) -> usize {
 }
 
 /// The halt with which an operator stops a command.
-const fn scope(command: WorkCommand) -> Scope {
+const fn scope(command: WorkCommand) -> HaltScope {
     match command {
-        WorkCommand::Submit => Scope::Submit,
-        WorkCommand::Execute => Scope::Execute,
-        WorkCommand::Refund => Scope::Refund,
+        WorkCommand::Submit => HaltScope::Submit,
+        WorkCommand::Execute => HaltScope::Execute,
+        WorkCommand::Refund => HaltScope::Refund,
     }
 }
 

@@ -3,7 +3,7 @@
 use domain::ids::Preimage;
 use messaging::wire::{Body, MintExecute, MintRefund, MintSubmit};
 use messaging::{Delivery, Disposition};
-use storage::executor::items::{self, NewItem, WorkCommand};
+use storage::executor::items::{self, NewWorkItem, WorkCommand};
 use storage::executor::legs;
 use storage::{Inbox, StorageError};
 use tracing::Span;
@@ -103,9 +103,9 @@ async fn store<B: CommandBody>(ctx: &Context, deliveries: &[&Delivery<B>]) -> Re
         .map(|delivery| (delivery.body.intent(), delivery.traceparent.as_deref()))
         .collect();
     legs::ensure(&tx, &intents).await?;
-    let rows: Vec<NewItem> = fresh
+    let rows: Vec<NewWorkItem> = fresh
         .iter()
-        .map(|delivery| NewItem {
+        .map(|delivery| NewWorkItem {
             message_id: delivery.message_id,
             intent_id: delivery.body.intent().intent_id(),
             envelope: delivery.sealed.clone(),

@@ -24,7 +24,7 @@ pub async fn run(ctx: Context, stop: Stop) {
     loop {
         let beat = see(&ctx).await;
         observe::beat(&beat);
-        let written = async { heartbeat::beat(&ctx.pool.get().await?, ctx.instance, &beat).await };
+        let written = async { heartbeat::record(&ctx.pool.get().await?, ctx.instance, &beat).await };
         if let Err(error) = written.await {
             tracing::warn!(error = %runtime::chain(&error), "the heartbeat was not written");
         }
@@ -36,7 +36,7 @@ pub async fn run(ctx: Context, stop: Stop) {
             break;
         }
     }
-    let left = async { heartbeat::leave(&ctx.pool.get().await?, ctx.instance).await };
+    let left = async { heartbeat::remove(&ctx.pool.get().await?, ctx.instance).await };
     if let Err(error) = left.await {
         tracing::debug!(error = %runtime::chain(&error), "the heartbeat row stays until it is swept");
     }
@@ -57,7 +57,7 @@ async fn see(ctx: &Context) -> ExecutorHeartbeat {
         rpc_connected: seen.is_some(),
         rpc_latency_ms: seen.and_then(|seen| u32::try_from(seen.latency.as_millis()).ok()),
         head: seen.map(|seen| seen.head),
-        problem: told(ctx.problem.borrow().as_ref()),
+        blocked_reason: told(ctx.problem.borrow().as_ref()),
     }
 }
 

@@ -12,7 +12,7 @@ use chain::{Signer, SignerError};
 use domain::address::Address;
 use runtime::breaker::Breaker;
 use storage::executor::items::WorkCommand;
-use storage::executor::signers::Lease;
+use storage::executor::signers::SignerLease;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -34,7 +34,7 @@ const PROBE: [u8; 32] = *b"FiatRails: does this signer sign";
 pub struct SignerHandle {
     signer: Arc<dyn Signer>,
     /// `None` while another executor holds the lease.
-    pub lease: watch::Sender<Option<Lease>>,
+    pub lease: watch::Sender<Option<SignerLease>>,
     /// Opens without gas or role, and blocks this signer only.
     pub breaker: Breaker,
     /// Opens when the signer gives no signature: a token may be gone, or hang.
@@ -113,7 +113,7 @@ impl SignerHandle {
     }
 
     /// The lease as last renewed; every writing transaction checks it again.
-    pub fn lease_now(&self) -> Option<Lease> {
+    pub fn lease_now(&self) -> Option<SignerLease> {
         *self.lease.borrow()
     }
 
@@ -123,7 +123,7 @@ impl SignerHandle {
     }
 
     /// A write under that lease was refused. A lease acquired since then stays.
-    pub fn lost(&self, old: &Lease) {
+    pub fn lost(&self, old: &SignerLease) {
         self.lease
             .send_if_modified(|lease| lease.take_if(|lease| lease == old).is_some());
     }
@@ -245,12 +245,12 @@ mod tests {
         let key = SignerHandle::new(Arc::new(
             LocalKey::from_hex(&"11".repeat(32).into()).expect("a key"),
         ));
-        let old = Lease {
+        let old = SignerLease {
             signer: key.bytes(),
             holder: uuid::Uuid::from_u128(1),
             fencing_token: 1,
         };
-        let new = Lease {
+        let new = SignerLease {
             fencing_token: 2,
             ..old
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::Stop;
-use storage::executor::signers::{self, Lease};
+use storage::executor::signers::{self, SignerLease};
 use storage::executor::{blocks, follower, heartbeat};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -139,7 +139,7 @@ pub async fn keep_following(ctx: &Context, turn: &mut FollowerTenure, now: Insta
     if let Some(lease) = ctx.following_now() {
         let tip = blocks::recent(&client, 1).await?.pop().map(|tip| tip.number);
         if turn.stands_still(tip, now, hold * STANDS_STILL)
-            && heartbeat::another_sees_past(&client, ctx.instance, tip.unwrap_or_default()).await?
+            && heartbeat::another_knows_block_after(&client, ctx.instance, tip.unwrap_or_default()).await?
         {
             tracing::error!(
                 tip,
@@ -171,7 +171,7 @@ pub async fn keep_following(ctx: &Context, turn: &mut FollowerTenure, now: Insta
 
 /// Acquires the lease if it is free. The next nonce becomes the greater of the row's and the chain's count: the row may
 /// be missing, or come from a backup that is older than mined transactions.
-pub async fn acquire(ctx: &Context, key: &SignerHandle) -> Result<Option<Lease>, WorkError> {
+pub async fn acquire(ctx: &Context, key: &SignerHandle) -> Result<Option<SignerLease>, WorkError> {
     let signer = key.bytes();
     // A standby sends its node no request until the lease is free.
     if signers::is_taken(&ctx.pool.get().await?, &signer, ctx.instance).await? {

@@ -16,8 +16,8 @@ use runtime::telemetry;
 use storage::StorageError;
 use storage::executor::attempts::OpenAttempts;
 use storage::executor::heartbeat::ExecutorHeartbeat;
-use storage::executor::items::{ItemRow, WorkCommand};
-use storage::executor::signers::Lease;
+use storage::executor::items::{WorkCommand, WorkItemRow};
+use storage::executor::signers::SignerLease;
 use tracing::Span;
 
 use crate::context::WorkError;
@@ -294,7 +294,7 @@ pub fn compliance(ending: ItemResult) {
     COMPLIANCE.one([result]);
 }
 
-pub fn parked(item: &ItemRow, class: &'static str, text: &str) {
+pub fn parked(item: &WorkItemRow, class: &'static str, text: &str) {
     PARKED.one([class]);
     if class == "seal_invalid" {
         messaging::observe::seal_failed(queue_of(item.command));
@@ -344,7 +344,7 @@ pub fn redriven(count: usize) {
     tracing::info!(count, "outcomes published again");
 }
 
-pub fn lease_won(signer: &Address, lease: &Lease) {
+pub fn lease_won(signer: &Address, lease: &SignerLease) {
     LEASE.set([&signer.to_string()], 1.0);
     tracing::info!(%signer, fencing_token = lease.fencing_token, "the signer's lease is acquired");
 }

@@ -4,15 +4,15 @@ use domain::intent::{ChainLeg, Finality};
 use messaging::wire::{MintOutcome, Outcome};
 use messaging::{Stamp, WorkQueue};
 use runtime::telemetry;
-use storage::Transaction;
-use storage::executor::legs::LegRow;
+use storage::DbTransaction;
+use storage::executor::legs::ChainLegRow;
 use storage::outbox::{Outbox, OutboxRow};
 
 use crate::context::{Context, WorkError};
 use crate::observe;
 
 /// The outcome that a leg stands for; `None` while callback need not know of it.
-pub fn of_leg(leg: &LegRow) -> Option<Outcome> {
+pub fn of_leg(leg: &ChainLegRow) -> Option<Outcome> {
     match leg.leg {
         ChainLeg::Escrowed if leg.reason.as_deref() == Some(REFUSED) => Some(Outcome::Refused),
         ChainLeg::Escrowed => Some(Outcome::Escrowed),
@@ -28,7 +28,11 @@ pub fn of_leg(leg: &LegRow) -> Option<Outcome> {
 pub const REFUSED: &str = "not_compliant";
 
 /// Writes one sealed outcome per leg to the outbox.
-pub async fn push(ctx: &Context, tx: &Transaction<'_>, told: &[(&LegRow, Outcome)]) -> Result<(), WorkError> {
+pub async fn push(
+    ctx: &Context,
+    tx: &DbTransaction<'_>,
+    told: &[(&ChainLegRow, Outcome)],
+) -> Result<(), WorkError> {
     let mut rows = Vec::with_capacity(told.len());
     for (leg, outcome) in told {
         rows.extend(row(ctx, leg, *outcome)?);
@@ -37,7 +41,7 @@ pub async fn push(ctx: &Context, tx: &Transaction<'_>, told: &[(&LegRow, Outcome
     Ok(())
 }
 
-fn row(ctx: &Context, leg: &LegRow, outcome: Outcome) -> Result<Option<OutboxRow>, WorkError> {
+fn row(ctx: &Context, leg: &ChainLegRow, outcome: Outcome) -> Result<Option<OutboxRow>, WorkError> {
     let Some(intent) = leg.preimage.clone() else {
         observe::row_tampered("chain_legs", &leg.intent_id);
         return Ok(None);

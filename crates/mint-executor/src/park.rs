@@ -28,7 +28,7 @@ pub async fn run(ctx: Context, stop: Stop) {
 /// Publishes dead letters; a crash between the confirm and the update publishes one twice, which a replay tolerates.
 async fn send(ctx: &Context) -> Result<(), StorageError> {
     let client = ctx.pool.get().await?;
-    let waiting = items::unsent(&client, BATCH).await?;
+    let waiting = items::pending_dead_letters(&client, BATCH).await?;
     if waiting.is_empty() {
         return Ok(());
     }
@@ -38,7 +38,7 @@ async fn send(ctx: &Context) -> Result<(), StorageError> {
         .iter()
         .map(|unsent| {
             let story = Story {
-                class: &unsent.class,
+                class: &unsent.error_class,
                 text: &unsent.reason,
                 attempts: unsent.attempts,
                 last_tx_hash: unsent.last_tx,
@@ -54,5 +54,5 @@ async fn send(ctx: &Context) -> Result<(), StorageError> {
         .filter(|(_, result)| result.is_ok())
         .map(|(w, _)| w.item.message_id)
         .collect();
-    items::mark_sent(&ctx.pool.get().await?, &sent).await
+    items::mark_dead_letters_sent(&ctx.pool.get().await?, &sent).await
 }

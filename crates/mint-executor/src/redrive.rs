@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::ids::IntentId;
 use messaging::wire::Outcome;
 use runtime::Stop;
-use storage::executor::legs::LegRow;
+use storage::executor::legs::ChainLegRow;
 use storage::executor::redrive;
 
 use crate::context::{Context, WorkError};
@@ -36,18 +36,18 @@ pub async fn round(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
         return Ok(());
     }
     let mut client = ctx.pool.get().await?;
-    let unheard = redrive::unheard(&client, quiet, BATCH).await?;
+    let unheard = redrive::unacknowledged(&client, quiet, BATCH).await?;
     if unheard.is_empty() {
         return Ok(());
     }
     let tx = client.begin().await?;
-    let told: Vec<(&LegRow, Outcome)> = unheard
+    let told: Vec<(&ChainLegRow, Outcome)> = unheard
         .iter()
         .filter_map(|leg| Some((leg, outcome::of_leg(leg)?)))
         .collect();
     outcome::push(ctx, &tx, &told).await?;
     let ids: Vec<IntentId> = told.iter().map(|(leg, _)| leg.intent_id).collect();
-    redrive::told(&tx, &ids).await?;
+    redrive::record_redrive(&tx, &ids).await?;
     tx.commit().await?;
     ctx.relay.now();
     observe::redriven(told.len());

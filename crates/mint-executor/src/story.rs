@@ -7,7 +7,7 @@ use domain::tx_ref::TxRef;
 use messaging::envelope::Hints;
 use messaging::wire::{MintExecute, MintRefund, MintSubmit};
 use messaging::{OpenError, Opener};
-use storage::executor::items::{ItemRow, WorkCommand};
+use storage::executor::items::{WorkCommand, WorkItemRow};
 use time::OffsetDateTime;
 
 use crate::observe::Stage;
@@ -22,11 +22,11 @@ pub struct ItemTiming {
 }
 
 /// `None` when the envelope does not open any more.
-pub fn of(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Option<ItemTiming> {
+pub fn of(opener: &Opener, item: &WorkItemRow, now: OffsetDateTime) -> Option<ItemTiming> {
     read(opener, item, now).ok()
 }
 
-fn read(opener: &Opener, item: &ItemRow, now: OffsetDateTime) -> Result<ItemTiming, OpenError> {
+fn read(opener: &Opener, item: &WorkItemRow, now: OffsetDateTime) -> Result<ItemTiming, OpenError> {
     let opened = opener.open(queue_of(item.command), &item.envelope)?;
     let since = |began: Option<OffsetDateTime>| Duration::try_from(now - began?).ok();
     let (tx_ref, stage) = match item.command {

@@ -17,7 +17,7 @@ use runtime::Stop;
 use runtime::halts::Halts;
 use storage::executor::attempts;
 use storage::executor::items::WorkCommand;
-use storage::executor::signers::Lease;
+use storage::executor::signers::SignerLease;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -160,7 +160,7 @@ impl CommandQueue {
 pub async fn round(
     ctx: &Context,
     key: &SignerHandle,
-    lease: &Lease,
+    lease: &SignerLease,
     command: WorkCommand,
 ) -> Result<BatchResult, WorkError> {
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;

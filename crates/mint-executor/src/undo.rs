@@ -6,9 +6,9 @@ use chain::BlockRef;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg};
 use messaging::wire::Outcome;
-use storage::executor::items::{ItemChange, ItemState};
-use storage::executor::legs::{LegRow, TransitionReason};
-use storage::executor::signers::Lease;
+use storage::executor::items::{WorkItemChange, WorkItemState};
+use storage::executor::legs::{ChainLegRow, TransitionReason};
+use storage::executor::signers::SignerLease;
 use storage::executor::{attempts, items, legs, signers};
 
 use crate::context::{Context, WorkError};
@@ -22,7 +22,7 @@ const RACE_WAIT: Duration = Duration::from_secs(1);
 pub type CancelRequest = (Option<MessageId>, IntentId);
 
 /// Reads the records on chain, then updates items and legs in one transaction.
-pub async fn run(ctx: &Context, lease: &Lease, wanted: &[CancelRequest]) -> Result<(), WorkError> {
+pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -> Result<(), WorkError> {
     let ids: Vec<IntentId> = wanted.iter().map(|(_, id)| *id).collect();
     // Read at the ingested block: an endpoint without that block cannot prove that a record is absent.
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
@@ -33,7 +33,7 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[CancelRequest]) -> Resu
     let messages: Vec<MessageId> = wanted.iter().filter_map(|(id, _)| *id).collect();
     items::lock(&tx, &messages).await?;
     let mut rows = legs::lock(&tx, &ids).await?;
-    let in_race = attempts::in_race(&tx, &ids).await?;
+    let in_race = attempts::not_final(&tx, &ids).await?;
     let mut changes = Vec::new();
     for (index, (message, id)) in wanted.iter().enumerate() {
         let Some(leg) = rows.iter_mut().find(|leg| leg.intent_id == *id) else {
@@ -46,17 +46,20 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[CancelRequest]) -> Resu
         // An intent with an attempt that may still be mined, or mined again after a fork, is not cancelled.
         if in_race.contains(id) {
             changes.extend(message.map(|message| {
-                let wait = ItemChange::to(message, ItemState::Ready).because("a deposit is not final");
-                wait.after(RACE_WAIT)
+                let wait =
+                    WorkItemChange::to(message, WorkItemState::Ready).with_reason("a deposit is not final");
+                wait.delayed_by(RACE_WAIT)
             }));
             continue;
         }
         if settle(leg, record, *message, head.number)? {
-            changes.extend(message.map(|message| ItemChange::to(message, ItemState::Done).because("undone")));
+            changes.extend(
+                message.map(|message| WorkItemChange::to(message, WorkItemState::Done).with_reason("undone")),
+            );
         }
     }
     items::update(&tx, &changes).await?;
-    let told: Vec<(&LegRow, Outcome)> = rows
+    let told: Vec<(&ChainLegRow, Outcome)> = rows
         .iter()
         .filter(|leg| leg.is_changed())
         .filter_map(|leg| Some((leg, outcome::of_leg(leg)?)))
@@ -70,7 +73,7 @@ pub async fn run(ctx: &Context, lease: &Lease, wanted: &[CancelRequest]) -> Resu
 
 /// True when the item is done; a refund of an intent that turns out to be escrowed stays.
 fn settle(
-    leg: &mut LegRow,
+    leg: &mut ChainLegRow,
     record: EscrowRecord,
     message_id: Option<MessageId>,
     block: u64,

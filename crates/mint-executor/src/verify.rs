@@ -7,7 +7,7 @@ use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintRefund, MintSubmit, RefundReason};
 use messaging::{OpenError, Opener, WorkQueue};
 use runtime::KeyDirectory;
-use storage::executor::items::{ItemRow, WorkCommand};
+use storage::executor::items::{WorkCommand, WorkItemRow};
 
 /// A command whose seal, evidence and deployment were verified just now.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub struct Verifier {
 
 impl Verifier {
     /// Opens the stored envelope and checks everything that a call requires.
-    pub fn verify(&self, item: &ItemRow) -> Result<VerifiedCommand, Ineligible> {
+    pub fn verify(&self, item: &WorkItemRow) -> Result<VerifiedCommand, Ineligible> {
         let opened = self.opener.open(queue_of(item.command), &item.envelope)?;
         if opened.message_id() != item.message_id {
             return Err(Ineligible::park(

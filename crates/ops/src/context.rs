@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use chain::{ChainClient, RpcConfig};
 use domain::address::Address;
-use domain::clock::{Clock, IdSource, System};
+use domain::clock::{Clock, IdSource, SystemSource};
 use domain::policy::Policy;
 use messaging::{Broker, BrokerConfig, Service};
 use runtime::Environment;
-use storage::{Client, Pool, PoolConfig};
+use storage::{DbClient, Pool, PoolConfig};
 
 use crate::cli::Global;
 use crate::problem::problem;
@@ -31,8 +31,8 @@ impl Context {
         Self {
             operator: global.operator.clone().or_else(|| user.map(str::to_owned)),
             environment,
-            clock: Arc::new(System),
-            ids: Arc::new(System),
+            clock: Arc::new(SystemSource),
+            ids: Arc::new(SystemSource),
         }
     }
 
@@ -58,7 +58,7 @@ impl Context {
         Ok(config)
     }
 
-    pub async fn client(&self) -> Result<Client> {
+    pub async fn client(&self) -> Result<DbClient> {
         let pool = Pool::new(&self.database()?)?;
         let client = pool.get().await;
         client.with_context(|| format!("database {}", pool.endpoint()))
@@ -131,8 +131,8 @@ mod tests {
             .collect();
         let context = Context {
             environment,
-            clock: Arc::new(System),
-            ids: Arc::new(System),
+            clock: Arc::new(SystemSource),
+            ids: Arc::new(SystemSource),
             operator: None,
         };
         context.broker()

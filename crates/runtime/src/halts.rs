@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use storage::halts::{self, Scope};
+use storage::halts::{self, HaltScope};
 use storage::{Pool, StorageError};
 use tokio::sync::watch;
 
@@ -15,20 +15,20 @@ const POLL: Duration = Duration::from_secs(1);
 /// The switches as this process last saw them.
 #[derive(Debug)]
 pub struct Halts {
-    gates: [(Scope, watch::Sender<bool>); 4],
+    gates: [(HaltScope, watch::Sender<bool>); 4],
 }
 
 impl Default for Halts {
     fn default() -> Self {
         Self {
-            gates: Scope::ALL.map(|scope| (scope, watch::Sender::new(false))),
+            gates: HaltScope::ALL.map(|scope| (scope, watch::Sender::new(false))),
         }
     }
 }
 
 impl Halts {
     /// True while this kind of work may run.
-    pub fn gate(&self, scope: Scope) -> watch::Receiver<bool> {
+    pub fn gate(&self, scope: HaltScope) -> watch::Receiver<bool> {
         let found = self.gates.iter().find(|(other, _)| *other == scope);
         found.map_or_else(
             || watch::Sender::new(false).subscribe(),

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use domain::clock::{Clock, System};
+use domain::clock::{Clock, SystemSource};
 use domain::signature::KeyId;
 use messaging::{Service, SharedPipelineKeys, WorkQueue};
-use storage::{PipelineUses, Pool};
+use storage::{PipelineKeyUsage, Pool};
 
 use crate::lifecycle::Stop;
 use crate::observe;
@@ -17,15 +17,15 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Writes uses down until the stop. What cannot be written is written next time.
 pub async fn record(service: Service, keys: SharedPipelineKeys, pool: Pool, stop: Stop) {
     let table = match service {
-        Service::Gateway => PipelineUses::Gateway,
-        Service::Callback => PipelineUses::Callback,
-        Service::MintExecutor => PipelineUses::Executor,
+        Service::Gateway => PipelineKeyUsage::Gateway,
+        Service::Callback => PipelineKeyUsage::Callback,
+        Service::MintExecutor => PipelineKeyUsage::Executor,
         // A command's uses are in the audit log.
         Service::Ops => return stop.requested().await,
     };
     let mut waiting: BTreeSet<(WorkQueue, KeyId)> = BTreeSet::new();
     while stop.sleep(EVERY).await {
-        let now = f64::from(u32::try_from(System.unix_seconds()).unwrap_or(u32::MAX));
+        let now = f64::from(u32::try_from(SystemSource.unix_seconds()).unwrap_or(u32::MAX));
         for (queue, kid) in keys.take_used() {
             observe::PIPELINE_KEY_LAST_USE.set([queue.name(), kid.as_str()], now);
             waiting.insert((queue, kid));

@@ -213,7 +213,7 @@ fn arrange(secrets: &Secrets, now: Instant) -> Keys {
             Place::Mpesa(kid) => keys.mpesa.insert(kid, secret),
             Place::StoredAnswer(kid) => {
                 if seen.is_young(now) {
-                    keys.stored_answers.keep_young(kid.clone());
+                    keys.stored_answers.mark_pending(kid.clone());
                 }
                 keys.stored_answers.insert(kid, secret);
             }

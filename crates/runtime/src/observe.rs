@@ -2,7 +2,7 @@
 
 use messaging::WorkQueue;
 use meter::{Counter, Gauge, label, named};
-use storage::halts::Scope;
+use storage::halts::HaltScope;
 
 const OUTBOXES: &[&str] = &["gateway", "callback", "executor"];
 
@@ -21,7 +21,7 @@ meter::declare! {
     BREAKER_OPENED: Counter<1> = Counter::new(
         "fiatrails_breaker_opened_total", "Openings of a breaker.", [named("breaker", "the service's breakers", 64)]);
     HALTED: Gauge<1> = Gauge::new(
-        "fiatrails_halted", "1 while an operator has halted it.", [label("scope", meter::names!(Scope))]);
+        "fiatrails_halted", "1 while an operator has halted it.", [label("scope", meter::names!(HaltScope))]);
     KEYS: Gauge<1> = Gauge::new(
         "fiatrails_keys", "Secrets mounted.",
         [label("purpose", &["integrator", "mpesa", "stored-answer", "pipeline"])]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::clock::{Clock, IdSource, System};
+use domain::clock::{Clock, IdSource, SystemSource};
 use messaging::{Broker, BrokerConfig, BrokerError, ConsumerParts, Opener, Publisher, Sealer, Service};
 use storage::{Outbox, Pool, PoolConfig, StorageError};
 
@@ -116,11 +116,11 @@ impl Process {
     }
 
     pub fn clock(&self) -> Arc<dyn Clock> {
-        Arc::new(System)
+        Arc::new(SystemSource)
     }
 
     pub fn ids(&self) -> Arc<dyn IdSource> {
-        Arc::new(System)
+        Arc::new(SystemSource)
     }
 
     pub fn sealer(&self) -> Sealer {
@@ -218,9 +218,9 @@ fn follow_login(tasks: &mut Tasks, settings: &Settings, config: PoolConfig) -> R
 async fn check_clock(pool: &Pool) -> Result<(), String> {
     let asked = async {
         let client = pool.get().await?;
-        let before = System.now();
+        let before = SystemSource.now();
         let theirs = storage::clock::now(&client).await?;
-        let after = System.now();
+        let after = SystemSource.now();
         Ok::<_, StorageError>({
             let middle: time::OffsetDateTime = before + (after - before) / 2_i32;
             (middle - theirs).as_seconds_f64()

@@ -1,10 +1,10 @@
-//! What went wrong, said as what the caller can do about it.
+//! Errors, classified by what the caller can do about them.
 
 use std::error::Error;
 
 use tokio_postgres::error::SqlState;
 
-/// The reason kept for logs; never shown to a client of ours.
+/// The cause, for logs only; never shown to an API client.
 pub type Source = Box<dyn Error + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
@@ -18,14 +18,14 @@ pub enum StorageError {
     },
     /// Nothing happened: someone else was first. Run the transaction again, or answer accordingly.
     #[error("conflict: {0}")]
-    Conflict(Contention),
+    Conflict(ConflictKind),
     /// The commit was sent and not answered: it may or may not have happened. Claim neither; look again.
     #[error("the outcome of a commit is unknown")]
     CommitUnknown {
         #[source]
         source: Option<Source>,
     },
-    /// A row holds what we would never have written. Do not act on it.
+    /// A row holds a value that our code never writes. Do not act on it.
     #[error("{table}.{column} of {id} is corrupt: {problem}")]
     Corrupt {
         table: &'static str,
@@ -43,7 +43,7 @@ pub enum StorageError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Contention {
+pub enum ConflictKind {
     /// A row with this key is already there; the name is the constraint's.
     #[error("{0} is taken")]
     Unique(String),
@@ -62,7 +62,7 @@ pub enum Contention {
 impl StorageError {
     /// A guarded statement touched other rows than it must.
     pub fn stale(what: &'static str) -> Self {
-        Self::Conflict(Contention::Stale(what))
+        Self::Conflict(ConflictKind::Stale(what))
     }
 
     pub fn bug(what: impl Into<String>) -> Self {
@@ -76,7 +76,7 @@ impl StorageError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Conflict(contention) => !matches!(contention, Contention::Unique(_)),
+            Self::Conflict(contention) => !matches!(contention, ConflictKind::Unique(_)),
             Self::CommitUnknown { .. } | Self::Corrupt { .. } | Self::Bug { .. } => false,
         }
     }
@@ -95,12 +95,12 @@ impl StorageError {
     /// The name of the violated unique constraint.
     pub fn unique_constraint(&self) -> Option<&str> {
         match self {
-            Self::Conflict(Contention::Unique(name)) => Some(name),
+            Self::Conflict(ConflictKind::Unique(name)) => Some(name),
             _ => None,
         }
     }
 
-    /// After a commit: what the server refused did not happen, everything else is unknown.
+    /// Classifies the error of a commit: one that the server refused did not happen, every other result is unknown.
     pub(crate) fn of_commit(error: tokio_postgres::Error) -> Self {
         match error.code() {
             Some(code) if !ends_the_session(code) => Self::from(error),
@@ -121,10 +121,10 @@ impl From<tokio_postgres::Error> for StorageError {
             .and_then(|e| e.constraint())
             .unwrap_or("a unique key");
         match code {
-            SqlState::UNIQUE_VIOLATION => Self::Conflict(Contention::Unique(constraint.to_owned())),
-            SqlState::LOCK_NOT_AVAILABLE => Self::Conflict(Contention::Lock),
-            SqlState::T_R_DEADLOCK_DETECTED => Self::Conflict(Contention::Deadlock),
-            SqlState::T_R_SERIALIZATION_FAILURE => Self::Conflict(Contention::Serialization),
+            SqlState::UNIQUE_VIOLATION => Self::Conflict(ConflictKind::Unique(constraint.to_owned())),
+            SqlState::LOCK_NOT_AVAILABLE => Self::Conflict(ConflictKind::Lock),
+            SqlState::T_R_DEADLOCK_DETECTED => Self::Conflict(ConflictKind::Deadlock),
+            SqlState::T_R_SERIALIZATION_FAILURE => Self::Conflict(ConflictKind::Serialization),
             SqlState::QUERY_CANCELED => Self::Unavailable {
                 what: "a statement ran out of time",
                 source: Some(error.into()),

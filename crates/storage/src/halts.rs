@@ -1,16 +1,16 @@
-//! Switches that stop one kind of work until a person turns them back; every turn is audited.
+//! Switches that stop one kind of work until a person resumes it; every change is audited.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_one};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_one};
 
-/// What can be stopped.
+/// The kind of work that can be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
+pub enum HaltScope {
     Intake,
     Submit,
     Execute,
@@ -21,7 +21,7 @@ pub enum Scope {
 #[error("the scopes are intake, submit, execute, refund")]
 pub struct UnknownScope;
 
-impl Scope {
+impl HaltScope {
     pub const ALL: [Self; 4] = [Self::Intake, Self::Submit, Self::Execute, Self::Refund];
 
     pub const fn name(self) -> &'static str {
@@ -34,7 +34,7 @@ impl Scope {
     }
 }
 
-impl FromStr for Scope {
+impl FromStr for HaltScope {
     type Err = UnknownScope;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -45,16 +45,16 @@ impl FromStr for Scope {
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for HaltScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// One switch as it stands.
+/// The present state of one switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Halt {
-    pub scope: Scope,
+pub struct HaltRow {
+    pub scope: HaltScope,
     pub halted: bool,
     pub reason: String,
     pub changed_by: String,
@@ -71,12 +71,12 @@ statements! {
     AUDIT = "insert into audit_log (actor, action, target, reason) values ($1, $2, $3, $4)";
 }
 
-/// Every switch that was ever turned; a scope without a row is not halted.
-pub async fn read(session: &impl Session) -> Result<Vec<Halt>, StorageError> {
+/// Every switch that was ever set; a scope without a row is not halted.
+pub async fn read(session: &impl DbSession) -> Result<Vec<HaltRow>, StorageError> {
     let rows = query(session, READ, &[]).await?;
     let halt = |row| {
-        let reader = Reader::new(row, "halts", "scope");
-        Ok(Halt {
+        let reader = RowReader::new(row, "halts", "scope");
+        Ok(HaltRow {
             scope: reader.parse("scope")?,
             halted: reader.get("halted")?,
             reason: reader.get("reason")?,
@@ -86,10 +86,10 @@ pub async fn read(session: &impl Session) -> Result<Vec<Halt>, StorageError> {
     rows.iter().map(halt).collect()
 }
 
-/// Turns a switch and says whether that changed anything; only a change leaves an audit row.
+/// Sets a switch and returns whether that changed anything; only a change writes an audit row.
 pub async fn set(
-    tx: &Transaction<'_>,
-    scope: Scope,
+    tx: &DbTransaction<'_>,
+    scope: HaltScope,
     halted: bool,
     reason: &str,
     by: &str,
@@ -102,7 +102,8 @@ pub async fn set(
     Ok(changed)
 }
 
-/// What the callback service may do by itself: stop executes, audited under its name. False when they stood already.
-pub async fn halt_executes(tx: &Transaction<'_>, why: &str) -> Result<bool, StorageError> {
+/// Stops executes, audited under the name of the callback service, which may do this by itself. False when they were
+/// halted already.
+pub async fn halt_executes(tx: &DbTransaction<'_>, why: &str) -> Result<bool, StorageError> {
     Ok(query_one(tx, HALT_EXECUTES, &[&why]).await?.try_get("changed")?)
 }

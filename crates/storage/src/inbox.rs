@@ -1,4 +1,5 @@
-//! Which messages a service has handled: a redelivery is a no-op. One table per consuming service.
+//! The ids of the messages that a service has handled, so that a redelivery changes nothing. One table per consuming
+//! service.
 
 use std::collections::HashSet;
 
@@ -6,10 +7,10 @@ use domain::ids::MessageId;
 use uuid::Uuid;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::session::{Session, execute, query};
+use crate::pool::DbTransaction;
+use crate::session::{DbSession, execute, query};
 
-/// Whose inbox.
+/// The service whose inbox it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inbox {
     Callback,
@@ -30,11 +31,11 @@ statements! {
 }
 
 impl Inbox {
-    /// Marks messages of one queue as handled and says which of them were not before. Stand in the transaction of
-    /// their effects: if it rolls back, they count as unhandled.
+    /// Marks messages of one queue as handled and returns those that were not before. Call it in the transaction
+    /// of their effects: if that rolls back, they count as unhandled.
     pub async fn insert_new(
         self,
-        tx: &Transaction<'_>,
+        tx: &DbTransaction<'_>,
         queue: &str,
         ids: &[MessageId],
     ) -> Result<HashSet<MessageId>, StorageError> {
@@ -43,7 +44,7 @@ impl Inbox {
             Self::Executor => EXECUTOR_INSERT,
         };
         let mut ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-        // One order for everyone: two batches with common members cannot deadlock.
+        // All callers use the same order, so two batches with common members cannot deadlock.
         ids.sort_unstable();
         ids.dedup();
         let rows = query(tx, sql, &[&queue, &ids]).await?;
@@ -52,8 +53,8 @@ impl Inbox {
             .collect()
     }
 
-    /// Forgets messages older than any that can still come again.
-    pub async fn purge(self, session: &impl Session, older_than_days: u32) -> Result<u64, StorageError> {
+    /// Deletes messages that are too old to be delivered again.
+    pub async fn purge(self, session: &impl DbSession, older_than_days: u32) -> Result<u64, StorageError> {
         let sql = match self {
             Self::Callback => CALLBACK_PURGE,
             Self::Executor => EXECUTOR_PURGE,

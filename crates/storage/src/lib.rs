@@ -14,7 +14,7 @@ pub mod executor;
 pub mod gateway;
 pub mod halts;
 pub mod inbox;
-pub mod key_uses;
+pub mod key_usage;
 pub mod migrate;
 pub mod observe;
 pub mod ops;
@@ -23,12 +23,12 @@ pub mod pool;
 pub mod row;
 mod session;
 
-pub use error::{Contention, StorageError};
+pub use error::{ConflictKind, StorageError};
 pub use inbox::Inbox;
-pub use key_uses::PipelineUses;
+pub use key_usage::PipelineKeyUsage;
 pub use outbox::Outbox;
-pub use pool::{Client, Pool, PoolConfig, Transaction};
-pub use session::Session;
+pub use pool::{DbClient, DbTransaction, Pool, PoolConfig};
+pub use session::DbSession;
 pub use tokio_postgres::types::ToSql;
 
 /// Name and text of every statement this crate can send.

@@ -19,14 +19,14 @@ statements! {
     PENDING_TABLE = "select to_regclass('refinery_schema_history') is not null as known";
 }
 
-/// One migration as it was applied or lies in the binary.
+/// One migration, applied or embedded in the binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migration {
     pub version: i64,
     pub name: String,
 }
 
-/// Applies what is missing and lists it. Concurrent callers wait for each other; a migration that was edited after
+/// Applies the missing migrations and lists them. Concurrent callers wait for each other; a migration that was edited after
 /// it was applied is an error.
 pub async fn migrate(config: &PoolConfig) -> Result<Vec<Migration>, StorageError> {
     with_own_connection(config, async |client| {
@@ -42,7 +42,7 @@ pub async fn migrate(config: &PoolConfig) -> Result<Vec<Migration>, StorageError
     .await
 }
 
-/// What this binary knows and the database does not have yet; changes nothing.
+/// Lists the migrations that this binary has and the database lacks; changes nothing.
 pub async fn pending(config: &PoolConfig) -> Result<Vec<Migration>, StorageError> {
     with_own_connection(config, async |client| {
         let known = client.query_one(PENDING_TABLE, &[]).await?;
@@ -76,7 +76,7 @@ async fn with_own_connection<T>(
     let driver = tokio::spawn(connection);
     let result = work(&mut client).await;
     drop(client);
-    // The session's end, and with it the lock's, is part of the work.
+    // Waits until the session has ended, because that releases the lock.
     drop(driver.await);
     result
 }

@@ -1,4 +1,4 @@
-//! What this room counts.
+//! Metrics of this crate.
 
 use meter::{Counter, Gauge, Histogram};
 

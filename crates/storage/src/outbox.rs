@@ -1,4 +1,4 @@
-//! Messages written in the transaction that decided on them, relayed afterwards: one table per service.
+//! Messages that are stored in the transaction of their cause and relayed afterwards. One table per service.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use domain::ids::MessageId;
 use uuid::Uuid;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_one};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_one};
 
-/// Whose outbox.
+/// The service whose outbox it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outbox {
     Gateway,
@@ -19,7 +19,7 @@ pub enum Outbox {
     Ops,
 }
 
-/// A sealed message on its way out.
+/// A sealed message that is to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxRow {
     pub message_id: MessageId,
@@ -40,7 +40,7 @@ pub struct ClaimedRow {
     pub envelope: Vec<u8>,
 }
 
-struct Sql {
+struct OutboxSql {
     table: &'static str,
     push: &'static str,
     claim: &'static str,
@@ -73,7 +73,7 @@ macro_rules! outbox_statements {
             )+
         }
         $(
-            const $const: Sql = Sql {
+            const $const: OutboxSql = OutboxSql {
                 table: $table, push: $push, claim: $claim, delete: $delete,
                 release: $release, oldest: $oldest, has_subject: $has,
             };
@@ -88,7 +88,7 @@ outbox_statements! {
     OPS "ops_outbox" OPS_PUSH OPS_CLAIM OPS_DELETE OPS_RELEASE OPS_OLDEST OPS_HAS;
 }
 
-/// How much waits and for how long.
+/// Number of waiting messages, and the age of the oldest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backlog {
     pub oldest_seconds: f64,
@@ -106,7 +106,7 @@ impl Outbox {
         }
     }
 
-    const fn sql(self) -> &'static Sql {
+    const fn sql(self) -> &'static OutboxSql {
         match self {
             Self::Gateway => &GATEWAY,
             Self::Callback => &CALLBACK,
@@ -115,8 +115,8 @@ impl Outbox {
         }
     }
 
-    /// Stores messages in the transaction of what they follow from.
-    pub async fn push_many(self, tx: &Transaction<'_>, rows: &[OutboxRow]) -> Result<(), StorageError> {
+    /// Stores messages in the transaction of their cause.
+    pub async fn push_many(self, tx: &DbTransaction<'_>, rows: &[OutboxRow]) -> Result<(), StorageError> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -128,26 +128,26 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes up to `limit` rows, oldest first, that nobody else holds and that are for none of the queues `except`.
-    /// The claim ends by itself after `hold`, so that the rows of a killed relay are taken again.
+    /// Claims up to `limit` rows, oldest first, that no other relay holds and that are for none of `excluded_queues`.
+    /// The claim expires after `claim_for`, so that the rows of a killed relay are claimed again.
     pub async fn claim(
         self,
-        session: &impl Session,
+        session: &impl DbSession,
         limit: u32,
-        hold: Duration,
-        except: &[&str],
+        claim_for: Duration,
+        excluded_queues: &[&str],
     ) -> Result<Vec<ClaimedRow>, StorageError> {
         let sql = self.sql();
         let rows = query(
             session,
             sql.claim,
-            &[&i64::from(limit), &hold.as_secs_f64(), &except],
+            &[&i64::from(limit), &claim_for.as_secs_f64(), &excluded_queues],
         )
         .await?;
         let mut claimed = Vec::with_capacity(rows.len());
         for row in &rows {
             let id: i64 = row.try_get("id")?;
-            let reader = Reader::new(row, sql.table, id);
+            let reader = RowReader::new(row, sql.table, id);
             claimed.push(ClaimedRow {
                 id,
                 message_id: MessageId(reader.get("message_id")?),
@@ -159,25 +159,25 @@ impl Outbox {
         Ok(claimed)
     }
 
-    /// Forgets what the broker confirmed.
-    pub async fn delete_many(self, session: &impl Session, ids: &[i64]) -> Result<(), StorageError> {
+    /// Deletes the messages that the broker confirmed.
+    pub async fn delete_many(self, session: &impl DbSession, ids: &[i64]) -> Result<(), StorageError> {
         if !ids.is_empty() {
             execute(session, self.sql().delete, &[&ids]).await?;
         }
         Ok(())
     }
 
-    /// Gives rows back before their claim ends.
-    pub async fn release_many(self, session: &impl Session, ids: &[i64]) -> Result<(), StorageError> {
+    /// Releases rows before their claim expires.
+    pub async fn release_many(self, session: &impl DbSession, ids: &[i64]) -> Result<(), StorageError> {
         if !ids.is_empty() {
             execute(session, self.sql().release, &[&ids]).await?;
         }
         Ok(())
     }
 
-    pub async fn backlog(self, session: &impl Session) -> Result<Backlog, StorageError> {
+    pub async fn backlog(self, session: &impl DbSession) -> Result<Backlog, StorageError> {
         let row = query_one(session, self.sql().oldest, &[]).await?;
-        let reader = Reader::new(&row, self.sql().table, "backlog");
+        let reader = RowReader::new(&row, self.sql().table, "backlog");
         Ok(Backlog {
             oldest_seconds: reader.get("age")?,
             rows: reader.unsigned("rows")?,
@@ -185,7 +185,7 @@ impl Outbox {
     }
 
     /// Whether a message about this intent id or txRef still waits to be sent.
-    pub async fn has_subject(self, session: &impl Session, subject: &str) -> Result<bool, StorageError> {
+    pub async fn has_subject(self, session: &impl DbSession, subject: &str) -> Result<bool, StorageError> {
         let row = query_one(session, self.sql().has_subject, &[&subject]).await?;
         Ok(row.try_get("found")?)
     }

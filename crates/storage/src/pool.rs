@@ -1,4 +1,4 @@
-//! Connections: few, bounded in time, and transactions whose commit cannot be misread.
+//! A small pool of connections with time limits, and transactions whose commit result cannot be misread.
 
 use std::fmt;
 use std::ops::Deref;
@@ -13,10 +13,10 @@ use tokio_postgres::NoTls;
 use crate::error::StorageError;
 use crate::observe;
 
-/// Bound of a commit, over the server's own statement time-out.
+/// Time limit of a commit, above the server's own statement time-out.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How to reach the database, and the bounds of everything done there.
+/// The address of the database, and the time limits of connections, statements and locks.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
     /// `postgres://user:password@host:port/database`.
@@ -28,7 +28,7 @@ pub struct PoolConfig {
     pub connect_timeout: Duration,
     pub statement_timeout: Duration,
     pub lock_timeout: Duration,
-    /// How long a transaction may wait for its client: a client that hangs keeps its locks no longer.
+    /// How long a transaction may wait for its client, so that a client that hangs does not keep its locks.
     pub idle_in_transaction: Duration,
 }
 
@@ -67,7 +67,7 @@ impl PoolConfig {
     }
 }
 
-/// A bounded pool; clones share it. Its settings can be exchanged while it is in use: a login is renewed that way.
+/// A bounded pool; clones share it. Its settings can be replaced while it is in use: that is how a login rotates.
 #[derive(Clone)]
 pub struct Pool(Arc<RwLock<Current>>);
 
@@ -83,8 +83,8 @@ impl Pool {
         Ok(Self(Arc::new(RwLock::new(Current::new(config)?))))
     }
 
-    /// Tries the new settings; if they work, every connection from now on is made with them. Connections in use are
-    /// finished with and then closed.
+    /// Tries the new settings; if they work, every later connection uses them. Connections in use are closed after
+    /// their work.
     pub async fn replace(&self, config: &PoolConfig) -> Result<(), StorageError> {
         let next = Current::new(config)?;
         drop(next.inner.get().await.map_err(unavailable)?);
@@ -100,25 +100,25 @@ impl Pool {
     }
 
     /// A connection, waiting for at most the connect time-out.
-    pub async fn get(&self) -> Result<Client, StorageError> {
+    pub async fn get(&self) -> Result<DbClient, StorageError> {
         let started = Instant::now();
         let mut inner = self.current().inner;
         let mut result = inner.get().await;
         if matches!(result, Err(PoolError::Closed)) && !self.current().inner.is_closed() {
-            // It was replaced between our look and our question.
+            // The pool was replaced after it was read.
             inner = self.current().inner;
             result = inner.get().await;
         }
         observe::POOL_WAIT.record([], started.elapsed().as_secs_f64());
         let status = inner.status();
         observe::POOL_IN_USE.set([], usize_to_f64(status.size.saturating_sub(status.available)));
-        result.map(Client).map_err(|error| {
+        result.map(DbClient).map_err(|error| {
             observe::POOL_FAILURES.one([]);
             unavailable(error)
         })
     }
 
-    /// Where we connect to and as whom; safe to log.
+    /// Server, database and user; safe to log.
     pub fn endpoint(&self) -> String {
         self.current().endpoint
     }
@@ -185,19 +185,19 @@ fn describe(config: &tokio_postgres::Config) -> String {
 }
 
 /// A connection of the pool.
-pub struct Client(pub(crate) deadpool_postgres::Client);
+pub struct DbClient(pub(crate) deadpool_postgres::Client);
 
-impl Client {
-    pub async fn begin(&mut self) -> Result<Transaction<'_>, StorageError> {
-        Ok(Transaction(self.0.transaction().await?))
+impl DbClient {
+    pub async fn begin(&mut self) -> Result<DbTransaction<'_>, StorageError> {
+        Ok(DbTransaction(self.0.transaction().await?))
     }
 }
 
 /// An open transaction; rolled back when dropped.
-pub struct Transaction<'a>(pub(crate) deadpool_postgres::Transaction<'a>);
+pub struct DbTransaction<'a>(pub(crate) deadpool_postgres::Transaction<'a>);
 
-impl Transaction<'_> {
-    /// Commits. A lost answer is [`StorageError::CommitUnknown`], never a failure.
+impl DbTransaction<'_> {
+    /// Commits. A lost answer is [`StorageError::CommitUnknown`], not a failure.
     pub async fn commit(self) -> Result<(), StorageError> {
         match timeout(COMMIT_TIMEOUT, self.0.commit()).await {
             Ok(result) => result.map_err(StorageError::of_commit),
@@ -209,25 +209,25 @@ impl Transaction<'_> {
         Ok(self.0.rollback().await?)
     }
 
-    /// A part that can be undone alone: commit or drop it.
-    pub async fn savepoint(&mut self) -> Result<Transaction<'_>, StorageError> {
-        Ok(Transaction(self.0.transaction().await?))
+    /// A part of the transaction that can be rolled back alone: commit or drop it.
+    pub async fn savepoint(&mut self) -> Result<DbTransaction<'_>, StorageError> {
+        Ok(DbTransaction(self.0.transaction().await?))
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for DbClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Client")
     }
 }
 
-impl fmt::Debug for Transaction<'_> {
+impl fmt::Debug for DbTransaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Transaction")
     }
 }
 
-impl<'a> Deref for Transaction<'a> {
+impl<'a> Deref for DbTransaction<'a> {
     type Target = deadpool_postgres::Transaction<'a>;
 
     fn deref(&self) -> &Self::Target {
@@ -235,7 +235,7 @@ impl<'a> Deref for Transaction<'a> {
     }
 }
 
-impl Deref for Client {
+impl Deref for DbClient {
     type Target = deadpool_postgres::Client;
 
     fn deref(&self) -> &Self::Target {

@@ -1,4 +1,4 @@
-//! Reading rows: whatever does not read back names its table, column and row.
+//! Reads rows. The error for a value that cannot be read names its table, column and row.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -8,14 +8,14 @@ use tokio_postgres::types::FromSql;
 
 use crate::error::StorageError;
 
-/// A row together with what an error must name.
-pub(crate) struct Reader<'a> {
+/// A row together with the names for its errors.
+pub(crate) struct RowReader<'a> {
     row: &'a Row,
     table: &'static str,
     id: String,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> RowReader<'a> {
     pub(crate) fn new(row: &'a Row, table: &'static str, id: impl Display) -> Self {
         Self {
             row,
@@ -60,13 +60,13 @@ impl<'a> Reader<'a> {
             .map_err(|_| self.corrupt(column, &format!("{} bytes, not {N}", bytes.len())))
     }
 
-    /// A number that is never negative.
+    /// A number that must not be negative.
     pub(crate) fn unsigned(&self, column: &'static str) -> Result<u64, StorageError> {
         let value: i64 = self.get(column)?;
         u64::try_from(value).map_err(|error| self.corrupt(column, &error))
     }
 
-    /// A sum that came as text: it may be larger than any number of ours, and then is as good as the largest.
+    /// A sum that SQL returns as text. One that exceeds `u64` becomes `u64::MAX`.
     pub(crate) fn sum(&self, column: &'static str) -> Result<u64, StorageError> {
         let sum: u128 = self.parse(column)?;
         Ok(u64::try_from(sum).unwrap_or(u64::MAX))

@@ -1,34 +1,34 @@
-//! What a statement can run on: a client (one statement, its own transaction) or a transaction.
+//! The targets of a statement: a client (one statement, its own transaction) or a transaction.
 
 use deadpool_postgres::GenericClient;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::error::StorageError;
-use crate::pool::{Client, Transaction};
+use crate::pool::{DbClient, DbTransaction};
 
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// A client or a transaction. Statements are prepared once per connection.
-pub trait Session: Sync {
+pub trait DbSession: Sync {
     #[doc(hidden)]
     fn generic(&self) -> &impl GenericClient;
 }
 
-impl Session for Client {
+impl DbSession for DbClient {
     fn generic(&self) -> &impl GenericClient {
         &self.0
     }
 }
 
-impl Session for Transaction<'_> {
+impl DbSession for DbTransaction<'_> {
     fn generic(&self) -> &impl GenericClient {
         &self.0
     }
 }
 
 pub(crate) async fn query(
-    session: &impl Session,
+    session: &impl DbSession,
     sql: &str,
     params: Params<'_>,
 ) -> Result<Vec<Row>, StorageError> {
@@ -38,7 +38,7 @@ pub(crate) async fn query(
 }
 
 pub(crate) async fn query_opt(
-    session: &impl Session,
+    session: &impl DbSession,
     sql: &str,
     params: Params<'_>,
 ) -> Result<Option<Row>, StorageError> {
@@ -50,7 +50,7 @@ pub(crate) async fn query_opt(
 }
 
 pub(crate) async fn query_one(
-    session: &impl Session,
+    session: &impl DbSession,
     sql: &str,
     params: Params<'_>,
 ) -> Result<Row, StorageError> {
@@ -58,9 +58,9 @@ pub(crate) async fn query_one(
     row.ok_or_else(|| StorageError::bug("a statement that always finds a row found none"))
 }
 
-/// Number of rows touched.
+/// Returns the number of rows affected.
 pub(crate) async fn execute(
-    session: &impl Session,
+    session: &impl DbSession,
     sql: &str,
     params: Params<'_>,
 ) -> Result<u64, StorageError> {
@@ -69,9 +69,9 @@ pub(crate) async fn execute(
     Ok(on.execute(&statement, params).await?)
 }
 
-/// A guarded change of exactly one row; anything else means that someone was faster.
+/// A guarded change of exactly one row; any other count means that somebody else changed it first.
 pub(crate) async fn execute_one(
-    session: &impl Session,
+    session: &impl DbSession,
     sql: &str,
     params: Params<'_>,
     what: &'static str,

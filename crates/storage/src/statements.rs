@@ -1,4 +1,4 @@
-//! The register of all SQL, kept by a macro so that no statement can be forgotten.
+//! The list of all SQL statements. A macro keeps it, so that no statement can be forgotten.
 
 /// Declares the SQL constants of one module and lists them in its `STATEMENTS`.
 macro_rules! statements {
@@ -17,7 +17,7 @@ pub fn all() -> Vec<(&'static str, &'static str)> {
         crate::clock::STATEMENTS,
         crate::halts::STATEMENTS,
         crate::inbox::STATEMENTS,
-        crate::key_uses::STATEMENTS,
+        crate::key_usage::STATEMENTS,
         crate::migrate::STATEMENTS,
         crate::outbox::STATEMENTS,
     ];

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use domain::clock::{IdSource, System};
-use storage::halts::{self, Scope};
+use domain::clock::{IdSource, SystemSource};
+use storage::halts::{self, HaltScope};
 use storage::outbox::OutboxRow;
-use storage::{Contention, Inbox, Outbox, Pool, PoolConfig, StorageError};
+use storage::{ConflictKind, Inbox, Outbox, Pool, PoolConfig, StorageError};
 use testkit::{Database, Servers};
 
 async fn database() -> (Database, Pool) {
@@ -17,7 +17,7 @@ async fn database() -> (Database, Pool) {
 
 fn row(subject: &str) -> OutboxRow {
     OutboxRow {
-        message_id: System.message_id(),
+        message_id: SystemSource.message_id(),
         queue: "mint.submit.v1",
         subject: subject.into(),
         envelope: b"{}".to_vec(),
@@ -99,7 +99,7 @@ async fn the_embedded_migrations_build_the_schema_once_and_concurrently() {
 }
 
 #[tokio::test]
-async fn a_claimed_outbox_row_is_nobody_elses_until_the_claim_ends() {
+async fn a_claimed_outbox_row_is_exclusive_until_the_claim_expires() {
     let (database, pool) = database().await;
     let mut client = pool.get().await.unwrap();
     for outbox in [Outbox::Gateway, Outbox::Callback, Outbox::Executor, Outbox::Ops] {
@@ -137,10 +137,10 @@ async fn a_claimed_outbox_row_is_nobody_elses_until_the_claim_ends() {
 }
 
 #[tokio::test]
-async fn the_inbox_tells_new_messages_from_old_ones_and_forgets_a_rolled_back_batch() {
+async fn the_inbox_distinguishes_new_messages_and_forgets_a_rolled_back_batch() {
     let (_database, pool) = database().await;
     let mut client = pool.get().await.unwrap();
-    let (a, b) = (System.message_id(), System.message_id());
+    let (a, b) = (SystemSource.message_id(), SystemSource.message_id());
     for inbox in [Inbox::Callback, Inbox::Executor] {
         let tx = client.begin().await.unwrap();
         assert_eq!(inbox.insert_new(&tx, "q", &[a, a]).await.unwrap().len(), 1);
@@ -161,7 +161,7 @@ async fn a_halt_is_audited_once() {
     let mut client = pool.get().await.unwrap();
     for (halted, changes) in [(true, true), (true, false), (false, true)] {
         let tx = client.begin().await.unwrap();
-        let changed = halts::set(&tx, Scope::Execute, halted, "test", "someone")
+        let changed = halts::set(&tx, HaltScope::Execute, halted, "test", "someone")
             .await
             .unwrap();
         tx.commit().await.unwrap();
@@ -177,7 +177,7 @@ async fn a_halt_is_audited_once() {
 }
 
 #[tokio::test]
-async fn errors_say_what_the_caller_can_do() {
+async fn errors_are_classified_by_what_the_caller_can_do() {
     let (database, pool) = database().await;
     let mut client = pool.get().await.unwrap();
     let twice = row("x");
@@ -194,13 +194,15 @@ async fn errors_say_what_the_caller_can_do() {
     let other = Pool::new(&impatient).unwrap();
     let mut other = other.get().await.unwrap();
     let holder = client.begin().await.unwrap();
-    halts::set(&holder, Scope::Intake, true, "r", "me").await.unwrap();
+    halts::set(&holder, HaltScope::Intake, true, "r", "me")
+        .await
+        .unwrap();
     let waiter = other.begin().await.unwrap();
-    let error = halts::set(&waiter, Scope::Intake, true, "r", "me")
+    let error = halts::set(&waiter, HaltScope::Intake, true, "r", "me")
         .await
         .unwrap_err();
     assert!(
-        matches!(error, StorageError::Conflict(Contention::Lock)),
+        matches!(error, StorageError::Conflict(ConflictKind::Lock)),
         "{error:?}"
     );
     assert!(error.is_transient());
@@ -213,7 +215,7 @@ async fn a_connection_lost_in_a_transaction_is_unavailable_and_at_its_commit_unk
     let kill = "select pg_terminate_backend(pid) from pg_stat_activity \
                 where datname = current_database() and pid <> pg_backend_pid()";
     let tx = client.begin().await.unwrap();
-    halts::set(&tx, Scope::Intake, true, "r", "me").await.unwrap();
+    halts::set(&tx, HaltScope::Intake, true, "r", "me").await.unwrap();
     database.sql(kill).unwrap();
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, StorageError::CommitUnknown { .. }), "{error:?}");

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{
     dirs, http,
     ports::Port,
-    process::{Launch, Life, Process},
+    process::{Launch, Lifetime, Process},
     wait::eventually,
 };
 
@@ -129,8 +129,13 @@ impl Anvil {
     pub async fn start_with(options: Options) -> Result<Self> {
         let dir = dirs::private("anvil")?;
         let port = Port::reserve()?;
-        let process =
-            start_and_wait(&options, port.number(), &dir.path().join("anvil.log"), Life::Tied).await?;
+        let process = start_and_wait(
+            &options,
+            port.number(),
+            &dir.path().join("anvil.log"),
+            Lifetime::Tied,
+        )
+        .await?;
         Ok(Self {
             options,
             process,
@@ -167,7 +172,7 @@ impl Anvil {
             self.process.stop(Duration::from_secs(10))?;
         }
         let log = self.process.log_path().to_path_buf();
-        self.process = start_and_wait(&self.options, self.port.number(), &log, Life::Tied).await?;
+        self.process = start_and_wait(&self.options, self.port.number(), &log, Lifetime::Tied).await?;
         Ok(())
     }
 
@@ -181,8 +186,8 @@ pub fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-pub async fn start_and_wait(options: &Options, port: u16, log: &Path, life: Life) -> Result<Process> {
-    let mut process = options.launch(port, log)?.spawn(life)?;
+pub async fn start_and_wait(options: &Options, port: u16, log: &Path, lifetime: Lifetime) -> Result<Process> {
+    let mut process = options.launch(port, log)?.spawn(lifetime)?;
     let url = url(port);
     let waited = eventually(Duration::from_secs(20), "anvil answers", async || {
         http::rpc(&url, "eth_chainId", json!([])).await.map(Some)

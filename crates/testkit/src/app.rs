@@ -1,4 +1,4 @@
-//! The whole product for one test: its own database, virtual host, chain and keys, and three services.
+//! The whole product for one test: a private database, virtual host, chain and keys, and the three services.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     wiring::{CALLBACK, EXECUTOR, GATEWAY, Wiring},
 };
 
-/// What a test wants otherwise than usual.
+/// Settings of a test that differ from the defaults.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub mining: Mining,
@@ -65,7 +65,7 @@ pub struct App {
     pub vhost: Vhost,
     pub database: Database,
     pub keys: DevKeys,
-    /// Says nothing when it is dropped; see [`App::logs`].
+    /// Prints no logs when it is dropped; see [`App::logs`].
     pub quiet: bool,
     _dir: TempDir,
 }
@@ -167,7 +167,7 @@ impl App {
         ChildService::start(service, self.wiring.env(service)?).await
     }
 
-    /// What each service wrote, all its lives together.
+    /// The log of each service, over all its restarts.
     pub fn logs(&self) -> Vec<(String, String)> {
         let services = [&self.gateway, &self.executor, &self.callback];
         let running = services.into_iter().flatten();
@@ -176,8 +176,8 @@ impl App {
             .collect()
     }
 
-    /// The place of a service, by its binary's name.
-    pub fn slot(&mut self, service: &str) -> Result<&mut Option<ChildService>> {
+    /// The entry of a service, by its binary's name.
+    pub fn service_entry(&mut self, service: &str) -> Result<&mut Option<ChildService>> {
         match service {
             GATEWAY => Ok(&mut self.gateway),
             EXECUTOR => Ok(&mut self.executor),
@@ -188,7 +188,7 @@ impl App {
 
     /// A service that must be running.
     pub fn service(&mut self, service: &str) -> Result<&mut ChildService> {
-        self.slot(service)?
+        self.service_entry(service)?
             .as_mut()
             .with_context(|| format!("this test runs without {service}"))
     }
@@ -201,17 +201,17 @@ impl App {
         Client::new(gateway.api_url()?, &self.keys)
     }
 
-    /// Makes a user whom the escrow mints for.
-    pub async fn allow(&self, user: &str) -> Result<()> {
+    /// Makes a user compliant, so that the escrow mints for it.
+    pub async fn make_compliant(&self, user: &str) -> Result<()> {
         evm::set_compliance(&self.chain.url(), &self.addresses, user, 10, true).await
     }
 
-    pub async fn tokens_of(&self, user: &str) -> Result<u128> {
+    pub async fn token_balance(&self, user: &str) -> Result<u128> {
         evm::balance_of(&self.chain.url(), &self.addresses.country_token, user).await
     }
 
     /// Creates an intent that must be accepted; its id.
-    pub async fn accept(&self, user: &str, shillings: u32, tx_ref: &str) -> Result<String> {
+    pub async fn create_intent(&self, user: &str, shillings: u32, tx_ref: &str) -> Result<String> {
         let reply = self
             .client()?
             .create(&fresh_key()?, &intent_body(user, shillings, tx_ref))
@@ -229,7 +229,7 @@ impl App {
     }
 
     /// Reports a payment that must be accepted.
-    pub async fn pay(&self, tx_ref: &str, shillings: u32, receipt: &str) -> Result<()> {
+    pub async fn report_payment(&self, tx_ref: &str, shillings: u32, receipt: &str) -> Result<()> {
         let reply = self
             .client()?
             .callback(&paid_body(tx_ref, shillings, receipt)?)
@@ -244,11 +244,11 @@ impl App {
     }
 
     /// Waits until the public status is `wanted`; the whole intent then.
-    pub async fn until_status(&self, intent_id: &str, wanted: &str, patience: Duration) -> Result<Value> {
+    pub async fn until_status(&self, intent_id: &str, wanted: &str, timeout: Duration) -> Result<Value> {
         self.until(
             intent_id,
             &format!("{wanted} of {intent_id}"),
-            patience,
+            timeout,
             |intent| intent["status"] == wanted,
         )
         .await
@@ -259,12 +259,12 @@ impl App {
         &self,
         intent_id: &str,
         what: &str,
-        patience: Duration,
+        timeout: Duration,
         wanted: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
         let client = self.client()?;
         let seen = std::cell::RefCell::new(Value::Null);
-        let waited = eventually(patience, what, async || {
+        let waited = eventually(timeout, what, async || {
             let intent = client.read(intent_id).await?.json()?;
             let done = wanted(&intent);
             seen.replace(intent);

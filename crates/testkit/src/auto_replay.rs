@@ -1,4 +1,4 @@
-//! `fiatrails dlq auto` beside the services, as an operator runs it.
+//! Runs `fiatrails dlq auto` beside the services, as an operator does.
 
 use anyhow::Result;
 use tempfile::TempDir;
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use crate::{
     Wiring, dirs,
     ports::Port,
-    process::{Launch, Life, Process},
+    process::{Launch, Lifetime, Process},
 };
 
 /// Ends with its owner.
@@ -32,7 +32,7 @@ impl AutoReplay {
             launch = launch.env(name, value);
         }
         Ok(Self {
-            _process: launch.spawn(Life::Tied)?,
+            _process: launch.spawn(Lifetime::Tied)?,
             port,
             _dir: dir,
         })

@@ -1,4 +1,4 @@
-//! A TCP balancer as simple as one can be: new connections go, in turn, to whoever answers `/readyz` with 200.
+//! A minimal TCP load balancer: new connections go, in turn, to the backends whose `/readyz` answers 200.
 
 use std::{
     net::SocketAddr,
@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::http;
 
-const ASK_EVERY: Duration = Duration::from_millis(50);
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 struct Backend {
@@ -38,7 +38,7 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Over the doors at these `http://host:port`.
+    /// In front of the backends at these `http://host:port`.
     pub async fn start(urls: &[String]) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
@@ -46,7 +46,7 @@ impl Balancer {
         for url in urls {
             add(&backends, url);
         }
-        let asking = tokio::spawn(ask(http::client()?, backends.clone()));
+        let asking = tokio::spawn(poll_readiness(http::client()?, backends.clone()));
         let accepting = tokio::spawn(accept(listener, backends.clone()));
         Ok(Self {
             addr,
@@ -59,7 +59,7 @@ impl Balancer {
         format!("http://{}", self.addr)
     }
 
-    /// One more door.
+    /// Adds a backend.
     pub fn add(&self, url: &str) {
         add(&self.backends, url);
     }
@@ -89,7 +89,7 @@ fn add(backends: &Backends, url: &str) {
     lock(backends).push(Backend { addr, ready: false });
 }
 
-async fn ask(http: reqwest::Client, backends: Backends) {
+async fn poll_readiness(http: reqwest::Client, backends: Backends) {
     loop {
         let known = lock(&backends).clone();
         for backend in known {
@@ -100,7 +100,7 @@ async fn ask(http: reqwest::Client, backends: Backends) {
                 same.ready = ready;
             }
         }
-        tokio::time::sleep(ASK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
@@ -112,7 +112,7 @@ async fn accept(listener: TcpListener, backends: Backends) {
             .filter(|backend| backend.ready)
             .map(|backend| backend.addr.clone())
             .collect();
-        // Nobody is ready: the connection ends, as a balancer's would.
+        // No backend is ready: the connection is closed.
         let next = turn.fetch_add(1, Ordering::Relaxed);
         let Some(addr) = ready.get(next % ready.len().max(1)).cloned() else {
             continue;

@@ -17,7 +17,7 @@ use crate::{
     http::json_request,
     keys::random_hex,
     ports::Port,
-    process::{Launch, Life, Process},
+    process::{Launch, Lifetime, Process},
     wait::eventually,
 };
 
@@ -170,7 +170,7 @@ impl Broker {
             log: dir.path().join("rabbitmq.log"),
         };
         layout.init()?;
-        let epmd = layout.launch_epmd().spawn(Life::Tied)?;
+        let epmd = layout.launch_epmd().spawn(Lifetime::Tied)?;
         let node = start_and_wait(&layout).await?;
         Ok(Self {
             layout,
@@ -212,7 +212,7 @@ impl Broker {
 }
 
 async fn start_and_wait(layout: &Layout) -> Result<Process> {
-    let mut node = layout.launch()?.spawn(Life::Tied)?;
+    let mut node = layout.launch()?.spawn(Lifetime::Tied)?;
     wait_until_ready(layout, &mut node).await?;
     Ok(node)
 }

@@ -1,5 +1,4 @@
-//! What a chain may do to those who use it: forks, forgotten transactions, dear blocks, and other people with the
-//! same key.
+//! Faults of the chain: forks, dropped transactions, expensive blocks, and another sender with the same key.
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use crate::anvil::Mining;
 use crate::{Anvil, evm, wait::eventually};
 
 impl Anvil {
-    /// The last `depth` blocks are replaced by as many empty ones; their transactions are gone. How many there were.
+    /// Replaces the last `depth` blocks by as many empty ones; returns the number of transactions that were lost.
     pub async fn reorg(&self, depth: u64) -> Result<usize> {
         // A block that the clock mines meanwhile would leave the node without the blocks between.
         let pace = match self.mining() {
@@ -43,7 +42,7 @@ impl Anvil {
         Ok(count)
     }
 
-    /// A node that lost blocks would be taken for a fault of whoever follows it.
+    /// Fails if the node lost blocks, because the test would blame the follower for it.
     async fn is_whole(&self, depth: u64) -> Result<()> {
         let head = evm::block_number(&self.url()).await?;
         for number in head.saturating_sub(depth + 2)..=head {
@@ -54,7 +53,7 @@ impl Anvil {
         Ok(())
     }
 
-    /// Whatever of this sender waits for a block.
+    /// Hashes of this sender's transactions that are not mined.
     pub async fn waiting(&self, sender: &str) -> Result<Vec<String>> {
         let pool = self.rpc("txpool_content", json!([])).await?;
         let of = |part: &str| -> Vec<String> {
@@ -68,7 +67,7 @@ impl Anvil {
         Ok([of("pending"), of("queued")].concat())
     }
 
-    /// The pool forgets them; how many there were.
+    /// Drops this sender's unmined transactions from the pool and returns their number.
     pub async fn forget_waiting(&self, sender: &str) -> Result<usize> {
         let mut forgotten = 0;
         for hash in self.waiting(sender).await? {
@@ -79,7 +78,7 @@ impl Anvil {
         Ok(forgotten)
     }
 
-    /// The next block costs so much; from there it falls by an eighth with every empty block.
+    /// Sets the base fee of the next block; it falls by an eighth with every empty block after that.
     pub async fn base_fee(&self, gwei: u64) -> Result<()> {
         let wei = u128::from(gwei) * 1_000_000_000;
         self.rpc("anvil_setNextBlockBaseFeePerGas", json!([format!("0x{wei:x}")]))
@@ -89,9 +88,9 @@ impl Anvil {
 
     /// Somebody else with the signer's key uses its next nonce for an empty transfer, and pays more than we would.
     pub async fn steal_nonce(&self, signer: &str) -> Result<u64> {
-        // A block may give it to its owner between the question and the theft: then the one after it is stolen.
-        let patience = Duration::from_secs(30);
-        let nonce = eventually(patience, "a nonce that is free to steal", async || {
+        // The owner may use the nonce between the query and the theft: then the next one is stolen.
+        let timeout = Duration::from_secs(30);
+        let nonce = eventually(timeout, "a nonce that is free to steal", async || {
             let nonce = evm::nonce(&self.url(), signer).await?;
             let transfer = json!([{
                 "from": signer, "to": signer, "value": "0x0", "gas": "0x5208", "nonce": format!("0x{nonce:x}"),
@@ -100,7 +99,7 @@ impl Anvil {
             self.rpc("eth_sendTransaction", transfer).await.map(|_| Some(nonce))
         })
         .await?;
-        eventually(patience, "the thief's transaction is mined", async || {
+        eventually(timeout, "the thief's transaction is mined", async || {
             Ok((evm::nonce(&self.url(), signer).await? > nonce).then_some(nonce))
         })
         .await

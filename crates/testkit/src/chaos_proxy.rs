@@ -1,5 +1,5 @@
-//! A TCP relay in front of a server, which can be cut, stalled and mended in the middle of a test, and which can
-//! stop by itself at the very moment when certain bytes pass.
+//! A TCP relay in front of a server. A test can cut, stall and resume it, and it can stop by itself at the moment when
+//! certain bytes pass.
 
 use std::{
     net::SocketAddr,
@@ -17,48 +17,48 @@ use tokio::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Pass,
-    /// Bytes stop; connections stay open and new ones are accepted and then hear nothing.
+    /// No bytes pass; connections stay open, and new ones are accepted but get no answer.
     Stall,
     /// Open connections are reset and new ones are closed at once.
     Cut,
 }
 
-/// A connection ends when a cut happened since it began, also when the cut was mended before it looked.
+/// A connection ends if a cut happened since it started, even if the relay was resumed before it noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Line {
+struct LinkState {
     mode: Mode,
     cuts: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     ToServer,
     ToClient,
 }
 
 /// Which bytes stop the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bytes {
+pub struct BytePattern {
     pub pattern: Vec<u8>,
-    pub way: Way,
-    /// The bytes themselves still arrive, and nothing after them; else they are held back.
+    pub direction: Direction,
+    /// Whether the bytes themselves are delivered (and nothing after them) or held back.
     pub passes: bool,
-    /// So many pass first.
+    /// Number of matches that pass first.
     pub skip: u32,
 }
 
 #[derive(Debug)]
 struct Trap {
-    bytes: Bytes,
+    bytes: BytePattern,
     caught: oneshot::Sender<()>,
 }
 
-/// Resolves when the bytes were there; the relay stalls from then on, until it is cut or resumed. Once this is dropped,
-/// nothing stalls any more.
+/// Resolves when the bytes have come; the relay stalls from then on, until it is cut or resumed. If this is dropped, the
+/// relay does not stall.
 #[derive(Debug)]
-pub struct Caught(oneshot::Receiver<()>);
+pub struct PatternHit(oneshot::Receiver<()>);
 
-impl Caught {
+impl PatternHit {
     pub async fn wait(&mut self) -> Result<()> {
         (&mut self.0)
             .await
@@ -77,12 +77,12 @@ pub struct ChaosProxy {
 #[derive(Debug)]
 struct Shared {
     upstream: String,
-    line: watch::Sender<Line>,
+    line: watch::Sender<LinkState>,
     trap: Mutex<Option<Trap>>,
     tally: Mutex<Tally>,
 }
 
-/// How often any of these went to the server.
+/// Counts how often any of these patterns went to the server.
 #[derive(Debug, Default)]
 struct Tally {
     patterns: Vec<Vec<u8>>,
@@ -98,7 +98,7 @@ impl ChaosProxy {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             upstream: upstream.into(),
-            line: watch::Sender::new(Line {
+            line: watch::Sender::new(LinkState {
                 mode: Mode::Pass,
                 cuts: 0,
             }),
@@ -130,7 +130,7 @@ impl ChaosProxy {
         Self::start(format!("{host}:{port}")).await
     }
 
-    /// The same URL, by way of this proxy.
+    /// The same URL with the address of this proxy.
     pub fn through(&self, url: &str) -> Result<String> {
         let parsed = reqwest::Url::parse(url).context("URL to rewrite")?;
         let port = parsed.port().context("the URL has no port")?;
@@ -158,14 +158,14 @@ impl ChaosProxy {
         self.shared.line.send_modify(|line| line.mode = Mode::Pass);
     }
 
-    /// Stalls by itself when these bytes come by. One at a time. What is held back then is thrown away by a cut.
-    pub fn stall_at(&self, bytes: Bytes) -> Caught {
+    /// Stalls when these bytes come; only one pattern at a time. A cut discards the bytes that are held back.
+    pub fn stall_at(&self, bytes: BytePattern) -> PatternHit {
         let (caught, catching) = oneshot::channel();
         *self.shared.trap() = Some(Trap { bytes, caught });
-        Caught(catching)
+        PatternHit(catching)
     }
 
-    /// From now on counts how often any of these goes to the server.
+    /// Starts to count how often any of these patterns goes to the server.
     pub fn count(&self, patterns: Vec<Vec<u8>>) {
         *self.shared.tally() = Tally { patterns, count: 0 };
     }
@@ -193,10 +193,10 @@ impl Shared {
 
     /// Whether the relay stalls before these bytes go on (`Some(false)`), after them (`Some(true)`), or not. The first
     /// `old` bytes went on before.
-    fn spring(&self, way: Way, seen: &[u8], old: usize) -> Option<bool> {
+    fn spring(&self, direction: Direction, seen: &[u8], old: usize) -> Option<bool> {
         let mut trap = self.trap();
         let bytes = &mut trap.as_mut()?.bytes;
-        if bytes.way != way {
+        if bytes.direction != direction {
             return None;
         }
         let found = u32::try_from(new_matches(seen, old, &bytes.pattern)).unwrap_or(u32::MAX);
@@ -209,13 +209,13 @@ impl Shared {
             return None;
         }
         self.line.send_modify(|line| line.mode = Mode::Stall);
-        // Whoever waited may give up at this very moment, and then cuts or resumes like anybody else.
+        // The waiting test may give up at this moment; it then cuts or resumes as usual.
         let _ = sprung.caught.send(());
         Some(sprung.bytes.passes)
     }
 
-    fn note(&self, way: Way, seen: &[u8], old: usize) {
-        if way == Way::ToServer {
+    fn note(&self, direction: Direction, seen: &[u8], old: usize) {
+        if direction == Direction::ToServer {
             let mut tally = self.tally();
             let found: usize = tally
                 .patterns
@@ -233,7 +233,7 @@ impl Shared {
     }
 }
 
-/// Places where the pattern ends in what is new.
+/// Number of matches that end in the new bytes.
 fn new_matches(seen: &[u8], old: usize, pattern: &[u8]) -> usize {
     seen.windows(pattern.len())
         .enumerate()
@@ -248,22 +248,28 @@ async fn relay(client: TcpStream, shared: Arc<Shared>) {
         reset(client);
         return;
     };
-    // A relay that waits for more bytes per packet would distort every latency measured through it.
+    // Waiting for more bytes per packet would distort every latency measured through the proxy.
     drop(client.set_nodelay(true));
     drop(server.set_nodelay(true));
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     tokio::select! {
-        () = pump(client_read, server_write, Way::ToServer, &shared, begun) => {}
-        () = pump(server_read, client_write, Way::ToClient, &shared, begun) => {}
+        () = pump(client_read, server_write, Direction::ToServer, &shared, begun) => {}
+        () = pump(server_read, client_write, Direction::ToClient, &shared, begun) => {}
         _ = line.wait_for(|line| line.cuts != begun) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared: &Shared, begun: u64) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    direction: Direction,
+    shared: &Shared,
+    begun: u64,
+) {
     let mut line = shared.line.subscribe();
     let mut buffer = vec![0; 16 * 1024];
-    // The end of what went before: a pattern may lie across two reads.
+    // The end of the previous bytes: a pattern may span two reads.
     let mut seen = Vec::new();
     loop {
         let Ok(count @ 1..) = from.read(&mut buffer).await else {
@@ -272,12 +278,12 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared:
         let old = shared.longest_pattern().saturating_sub(1).min(seen.len());
         seen.drain(..seen.len() - old);
         seen.extend_from_slice(&buffer[..count]);
-        shared.note(way, &seen, old);
-        let passes = shared.spring(way, &seen, old) == Some(true);
+        shared.note(direction, &seen, old);
+        let passes = shared.spring(direction, &seen, old) == Some(true);
         if !passes && line.wait_for(|line| line.mode != Mode::Stall).await.is_err() {
             return;
         }
-        // What was written after a cut may lie here before the relay has heard of the cut, and must not arrive.
+        // Bytes that were written after a cut may be read before the relay notices the cut; they must not arrive.
         if line.borrow().cuts != begun {
             return;
         }
@@ -287,7 +293,7 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, shared:
     }
 }
 
-/// Closes with a reset instead of a polite end, as a crash would.
+/// Closes the connection with a reset, as a crash would.
 fn reset(stream: TcpStream) {
     drop(stream.set_zero_linger());
     drop(stream);
@@ -338,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_ends_open_connections_and_refuses_new_ones_until_mended() {
+    async fn a_cut_ends_open_connections_and_refuses_new_ones_until_resumed() {
         let proxy = ChaosProxy::start(echo_server().await).await.unwrap();
         let mut open = TcpStream::connect(proxy.addr()).await.unwrap();
         assert!(echoes(&mut open).await);
@@ -352,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_sent_after_a_cut_does_not_arrive_though_the_relay_reads_it() {
+    async fn bytes_sent_after_a_cut_do_not_arrive_though_the_relay_reads_them() {
         let proxy = ChaosProxy::start("127.0.0.1:5").await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pair = async || {
@@ -365,23 +371,23 @@ mod tests {
         client.write_all(b"ack").await.unwrap();
         drop(client);
         let (read, write) = (client_side.into_split().0, server_side.into_split().1);
-        pump(read, write, Way::ToServer, &proxy.shared, begun).await;
+        pump(read, write, Direction::ToServer, &proxy.shared, begun).await;
         let mut arrived = Vec::new();
         server.read_to_end(&mut arrived).await.unwrap();
         assert_eq!(arrived, b"");
     }
 
-    fn bytes(pattern: &[u8], way: Way, passes: bool, skip: u32) -> Bytes {
-        Bytes {
+    fn bytes(pattern: &[u8], direction: Direction, passes: bool, skip: u32) -> BytePattern {
+        BytePattern {
             pattern: pattern.to_vec(),
-            way,
+            direction,
             passes,
             skip,
         }
     }
 
     #[tokio::test]
-    async fn a_cut_that_is_mended_at_once_still_ends_open_connections() {
+    async fn a_cut_that_is_resumed_at_once_still_ends_open_connections() {
         let proxy = ChaosProxy::start(echo_server().await).await.unwrap();
         let mut open = TcpStream::connect(proxy.addr()).await.unwrap();
         assert!(echoes(&mut open).await);
@@ -391,11 +397,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn held_bytes_are_thrown_away_by_a_cut() {
+    async fn a_cut_discards_held_bytes() {
         let proxy = ChaosProxy::start(echo_server().await).await.unwrap();
         let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
         assert!(echoes(&mut stream).await);
-        let mut caught = proxy.stall_at(bytes(b"COMMIT", Way::ToServer, false, 1));
+        let mut caught = proxy.stall_at(bytes(b"COMMIT", Direction::ToServer, false, 1));
         for part in ["COM", "MIT;", "COMM"] {
             stream.write_all(part.as_bytes()).await.unwrap();
             let mut back = vec![0; part.len()];
@@ -410,7 +416,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn counts_what_goes_to_the_server_once_however_it_is_cut() {
+    async fn counts_each_pattern_once_however_the_bytes_are_split() {
         let proxy = ChaosProxy::start(echo_server().await).await.unwrap();
         let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
         proxy.count(vec![b"two".to_vec(), b"three".to_vec()]);
@@ -427,7 +433,7 @@ mod tests {
         let proxy = ChaosProxy::start(echo_server().await).await.unwrap();
         let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
         assert!(echoes(&mut stream).await);
-        let mut caught = proxy.stall_at(bytes(b"ack", Way::ToServer, true, 0));
+        let mut caught = proxy.stall_at(bytes(b"ack", Direction::ToServer, true, 0));
         stream.write_all(b"ack").await.unwrap();
         caught.wait().await.unwrap();
         let mut echo = [0; 3];

@@ -1,4 +1,4 @@
-//! An integrator and M-Pesa as the gateway sees them: real HTTP, real signatures.
+//! A client that acts as an integrator and as M-Pesa: real HTTP, real signatures.
 
 use std::time::UNIX_EPOCH;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     http,
     keys::{DevKeys, MPESA_KID, REQUEST_KID, random_hex},
-    sign::{self, Answer, Parts},
+    sign::{self, AnswerParts, RequestParts},
 };
 
 /// Signs with one integrator key and one M-Pesa key.
@@ -100,7 +100,7 @@ impl Client {
 
     pub async fn callback_raw(&self, body: Vec<u8>, timestamp: i64) -> Result<Reply> {
         let path = "/callbacks/mpesa";
-        let parts = Parts {
+        let parts = RequestParts {
             kid: &self.mpesa_kid,
             timestamp,
             method: "POST",
@@ -123,7 +123,7 @@ impl Client {
     /// A signed request; fails if the answer is not signed as it must be.
     async fn signed(&self, method: Method, path: &str, key: &str, body: Vec<u8>) -> Result<Reply> {
         let timestamp = now()?;
-        let parts = Parts {
+        let parts = RequestParts {
             kid: &self.request_kid,
             timestamp,
             method: method.as_str(),
@@ -150,7 +150,7 @@ impl Client {
         Ok(reply)
     }
 
-    /// A client that does not check this could be told anything.
+    /// Checks the signature of the answer, as every client must.
     pub fn check_signature(&self, reply: &Reply, idempotency_key: &str) -> Result<()> {
         let header = |name: &str| {
             reply
@@ -159,7 +159,7 @@ impl Client {
         };
         let expected = sign::response(
             &self.request_secret_hex,
-            &Answer {
+            &AnswerParts {
                 kid: &self.request_kid,
                 timestamp: header("X-Response-Timestamp")?,
                 status: reply.status,
@@ -212,7 +212,7 @@ pub fn fresh_key() -> Result<String> {
     random_hex::<16>()
 }
 
-/// An address nobody used before.
+/// An address that was not used before.
 pub fn fresh_address() -> Result<String> {
     Ok(format!("0x{}", random_hex::<20>()?))
 }

@@ -1,4 +1,4 @@
-//! Deploys the contracts to a node and knows where they are.
+//! Deploys the contracts to a node and keeps their addresses.
 
 use std::{
     path::{Path, PathBuf},

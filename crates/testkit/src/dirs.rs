@@ -1,4 +1,4 @@
-//! Where things lie: the workspace, the built binaries, and private directories for servers.
+//! Paths: the workspace, the built binaries, and private directories for servers.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -40,7 +40,7 @@ pub fn temporary() -> PathBuf {
     std::env::var_os("TESTKIT_TMP").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
-/// What every private directory's name begins with.
+/// Prefix of the name of every private directory.
 pub const PREFIX: &str = "fiatrails-";
 
 pub fn private_in(base: &Path, prefix: &str) -> Result<TempDir> {
@@ -49,7 +49,7 @@ pub fn private_in(base: &Path, prefix: &str) -> Result<TempDir> {
         .prefix(&format!("{PREFIX}{prefix}-"))
         .tempdir_in(base)
         .with_context(|| format!("private directory in {}", base.display()))?;
-    // Others may pass through, not look: servers that drop to another user reach their own part.
+    // Other users may traverse the directory but not list it: servers that run as another user reach their own part.
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o711))?;
     Ok(dir)
 }

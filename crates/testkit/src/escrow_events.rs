@@ -1,4 +1,4 @@
-//! What the escrow itself says happened, read from the node by plain JSON-RPC: nobody's word is taken for a mint.
+//! The events of the escrow, read from the node by plain JSON-RPC and independent of the product's code.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ const REFUNDED: &str = "0xb89f113bbf712a8ecbcbe7564208832acdfc4ef54e2dfc89ce6d6d
 const SPAN: u64 = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum EscrowEventKind {
     Submitted,
     Executed,
     Refunded,
@@ -20,7 +20,7 @@ pub enum Kind {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EscrowEvent {
-    pub kind: Kind,
+    pub kind: EscrowEventKind,
     /// `0x` and lower hex, like every value here.
     pub intent_id: String,
     pub user: String,
@@ -58,9 +58,9 @@ fn event(log: &Value) -> Result<EscrowEvent> {
             .context("a log of another shape")
     };
     let kind = match log["topics"][0].as_str() {
-        Some(SUBMITTED) => Kind::Submitted,
-        Some(EXECUTED) => Kind::Executed,
-        Some(REFUNDED) => Kind::Refunded,
+        Some(SUBMITTED) => EscrowEventKind::Submitted,
+        Some(EXECUTED) => EscrowEventKind::Executed,
+        Some(REFUNDED) => EscrowEventKind::Refunded,
         other => anyhow::bail!("nobody asked for {other:?}"),
     };
     let data = text(&log["data"])?;
@@ -91,7 +91,7 @@ mod tests {
             "transactionHash": "0xfeed", "blockNumber": "0x1f",
         });
         let expected = EscrowEvent {
-            kind: Kind::Executed,
+            kind: EscrowEventKind::Executed,
             intent_id: format!("0x{}", "ab".repeat(32)),
             user: format!("0x{}", "cd".repeat(20)),
             amount: 5 * 10_u128.pow(18),

@@ -45,7 +45,7 @@ pub async fn set_compliance(
 }
 
 /// Makes many users fit for a mint, within a block or two: one after the other, so that the node numbers them.
-pub async fn allow_all(rpc_url: &str, addresses: &Addresses, users: &[String]) -> Result<()> {
+pub async fn make_all_compliant(rpc_url: &str, addresses: &Addresses, users: &[String]) -> Result<()> {
     let Some((last, others)) = users.split_last() else {
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! One HTTP client for plain local HTTP: management API, JSON-RPC, health checks, the gateway.
+//! An HTTP client for plain local HTTP: management API, JSON-RPC, health checks, the gateway.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 /// A client for the caller's own runtime: a pooled connection dies with the runtime that opened it, and
-/// every `#[tokio::test]` has one. It trusts no certificate: what is asked here speaks plain HTTP.
+/// every `#[tokio::test]` has one. It trusts no certificate: all servers here use plain HTTP.
 pub fn client() -> Result<Client> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)

@@ -1,8 +1,8 @@
-//! Real PostgreSQL, RabbitMQ, anvil and service processes for a test or a demo, broken on demand.
+//! Starts real PostgreSQL, RabbitMQ, anvil and service processes for a test or a demo, and injects faults into them.
 //!
-//! Everything started here is private (own port, own directory, own user names) and ends with its
-//! owner: on `Drop`, and by the kernel's parent-death signal when the owner is killed. The crate
-//! speaks to its servers only over their public wires and needs none of the product's crates.
+//! Everything started here is private (own port, own directory, own user names) and ends with its owner: on `Drop`, and
+//! by the kernel's parent-death signal when the owner is killed. The crate uses only public protocols of its servers
+//! and none of the product's crates.
 
 pub mod anvil;
 pub mod app;

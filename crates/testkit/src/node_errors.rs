@@ -1,5 +1,5 @@
-//! What nodes say about a transaction when they will not take it, as their sources word it: the rows that the product is
-//! tested by, and the lies that [`crate::rpc_proxy`] tells.
+//! The error texts with which nodes refuse a transaction, from their sources: the product is tested with them, and
+//! [`crate::rpc_proxy`] gives them as false errors.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ const TABLE: &str = include_str!("node_errors.tsv");
 /// One text of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeError {
-    /// `any`: of what stands in front of nodes, or of a node with troubles of its own.
+    /// `any`: from a gateway in front of nodes, or from a node with a fault of its own.
     pub node: &'static str,
-    /// As the product's metrics call it: `already_known`, the reason of a rejection, or `unknown`.
+    /// The product's metric label: `already_known`, the reason of a rejection, or `unknown`.
     pub means: &'static str,
     pub text: &'static str,
 }
@@ -31,7 +31,7 @@ pub fn all() -> Vec<NodeError> {
     TABLE.lines().map(row).collect()
 }
 
-/// Each text once, whoever says it.
+/// Each text once, from whatever node.
 pub fn texts() -> Vec<&'static str> {
     let texts: BTreeSet<_> = all().iter().map(|error| error.text).collect();
     texts.into_iter().collect()

@@ -1,4 +1,4 @@
-//! Port numbers that stay ours between being chosen and being bound.
+//! Port numbers that stay reserved between being chosen and being bound.
 //!
 //! Numbers come from below the kernel's ephemeral range, so no outgoing connection can take one,
 //! and each is held by a lock file, so two tests that start at once cannot pick the same.

@@ -18,7 +18,7 @@ use crate::{
     dirs,
     keys::random_hex,
     ports::Port,
-    process::{Launch, Life, Process, run},
+    process::{Launch, Lifetime, Process, run},
 };
 
 pub const SUPERUSER: &str = "postgres";
@@ -155,7 +155,7 @@ impl PostgresServer {
         };
         let making = layout.clone();
         tokio::task::spawn_blocking(move || making.init()).await??;
-        let process = start_and_wait(&layout, Life::Tied).await?;
+        let process = start_and_wait(&layout, Lifetime::Tied).await?;
         Ok(Self {
             layout,
             process,
@@ -187,7 +187,7 @@ impl PostgresServer {
         if self.process.ended().is_none() {
             self.process.stop(Duration::from_secs(10))?;
         }
-        self.process = start_and_wait(&self.layout, Life::Tied).await?;
+        self.process = start_and_wait(&self.layout, Lifetime::Tied).await?;
         Ok(())
     }
 }
@@ -196,9 +196,9 @@ impl PostgresServer {
 ///
 /// After a `kill -9` the old children hold the shared memory a little longer and the first start is
 /// refused; so an early end is tried again until the deadline.
-pub async fn start_and_wait(layout: &Layout, life: Life) -> Result<Process> {
+pub async fn start_and_wait(layout: &Layout, lifetime: Lifetime) -> Result<Process> {
     let end = Instant::now() + Duration::from_mins(2);
-    let mut process = layout.launch()?.spawn(life)?;
+    let mut process = layout.launch()?.spawn(lifetime)?;
     loop {
         let probe = layout.clone();
         if tokio::task::spawn_blocking(move || probe.answers()).await? {
@@ -215,7 +215,7 @@ pub async fn start_and_wait(layout: &Layout, life: Life) -> Result<Process> {
         }
         tokio::time::sleep(Duration::from_millis(40)).await;
         if process.ended().is_some() {
-            process = layout.launch()?.spawn(life)?;
+            process = layout.launch()?.spawn(lifetime)?;
         }
     }
 }

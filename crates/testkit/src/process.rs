@@ -1,4 +1,4 @@
-//! Child processes that cannot outlive their owner, or that deliberately do.
+//! Child processes that end with their owner, or that are deliberately detached.
 //!
 //! `Life::Tied` children are ended on drop and, if the owner is killed, by the kernel: `setpriv
 //! --pdeathsig` asks for a signal on the death of the *thread* that spawned them, so all spawning
@@ -37,7 +37,7 @@ pub struct Launch {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
+pub enum Lifetime {
     Tied,
     Detached,
 }
@@ -102,15 +102,15 @@ impl Launch {
         self
     }
 
-    fn command(&self, life: Life) -> Result<Command> {
+    fn command(&self, lifetime: Lifetime) -> Result<Command> {
         let log = open_log(&self.log)?;
-        let mut command = match life {
-            Life::Tied => {
+        let mut command = match lifetime {
+            Lifetime::Tied => {
                 let mut command = Command::new("setpriv");
                 command.arg(format!("--pdeathsig={}", self.stop.as_str()));
                 command
             }
-            Life::Detached => {
+            Lifetime::Detached => {
                 let mut command = Command::new("setsid");
                 if self.user.is_some() {
                     command.arg("setpriv");
@@ -143,15 +143,15 @@ impl Launch {
     }
 
     /// Starts it; the [`Process`] ends it on drop unless it is detached.
-    pub fn spawn(&self, life: Life) -> Result<Process> {
-        let command = self.command(life)?;
-        let child = spawn_on_keeper(command).with_context(|| format!("start {}", self.name))?;
+    pub fn spawn(&self, lifetime: Lifetime) -> Result<Process> {
+        let command = self.command(lifetime)?;
+        let child = spawn_on_long_lived_thread(command).with_context(|| format!("start {}", self.name))?;
         Ok(Process {
             name: self.name.clone(),
             child,
             log: self.log.clone(),
             stop: self.stop,
-            life,
+            lifetime,
             ended: None,
         })
     }
@@ -175,7 +175,7 @@ pub struct Process {
     child: Child,
     log: PathBuf,
     stop: Signal,
-    life: Life,
+    lifetime: Lifetime,
     ended: Option<ExitStatus>,
 }
 
@@ -233,9 +233,9 @@ impl Process {
     }
 
     /// Asks it to stop and waits; an error if it does not within `patience` (it is killed then).
-    pub fn stop(&mut self, patience: Duration) -> Result<ExitStatus> {
+    pub fn stop(&mut self, timeout: Duration) -> Result<ExitStatus> {
         self.signal(self.stop)?;
-        match self.wait(patience) {
+        match self.wait(timeout) {
             Ok(status) => Ok(status),
             Err(error) => {
                 self.kill9()?;
@@ -244,15 +244,15 @@ impl Process {
         }
     }
 
-    pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
-        let end = Instant::now() + patience;
+    pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        let end = Instant::now() + timeout;
         loop {
             if let Some(status) = self.ended() {
                 return Ok(status);
             }
             if Instant::now() >= end {
                 bail!(
-                    "{} did not end within {patience:?}:\n{}",
+                    "{} did not end within {timeout:?}:\n{}",
                     self.name,
                     tail(&self.log(), 30)
                 );
@@ -268,7 +268,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.life == Life::Tied && self.ended().is_none() {
+        if self.lifetime == Lifetime::Tied && self.ended().is_none() {
             // Nobody is left to tell; a process that ignores both signals shows as a leak in the run.
             drop(self.stop(Duration::from_secs(8)));
         }
@@ -319,7 +319,7 @@ fn first_word(shown: &str) -> &str {
 
 type Job = (Command, mpsc::SyncSender<std::io::Result<Child>>);
 
-fn spawn_on_keeper(command: Command) -> Result<Child> {
+fn spawn_on_long_lived_thread(command: Command) -> Result<Child> {
     static KEEPER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
     let keeper = KEEPER.get_or_init(|| {
         let (jobs, inbox) = mpsc::channel::<Job>();
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_tied_child_ends_when_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let process = sleeper(dir.path()).spawn(Life::Tied).unwrap();
+        let process = sleeper(dir.path()).spawn(Lifetime::Tied).unwrap();
         let pid = process.pid();
         assert!(alive(pid));
         drop(process);
@@ -365,7 +365,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let launch =
             Launch::new("failing", "sh", dir.path().join("log")).args(["-c", "echo no such luck; exit 3"]);
-        let mut process = launch.spawn(Life::Tied).unwrap();
+        let mut process = launch.spawn(Lifetime::Tied).unwrap();
         process.wait(Duration::from_secs(5)).unwrap();
         let text = format!("{:#}", process.must_be_running().unwrap_err());
         assert!(
@@ -416,7 +416,7 @@ mod tests {
             return;
         };
         let dir = tempfile::tempdir().unwrap();
-        let process = sleeper(dir.path()).spawn(Life::Tied).unwrap();
+        let process = sleeper(dir.path()).spawn(Lifetime::Tied).unwrap();
         let unfinished = dir.path().join("pid");
         std::fs::write(&unfinished, process.pid().to_string()).unwrap();
         std::fs::rename(unfinished, pid_file).unwrap();

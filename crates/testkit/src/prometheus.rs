@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::{
     client, dirs, http,
     ports::Port,
-    process::{Launch, Life, Process},
+    process::{Launch, Lifetime, Process},
     wait::eventually,
 };
 
@@ -30,7 +30,7 @@ impl Prometheus {
         let port = Port::reserve()?;
         let config = dir.path().join("prometheus.yml");
         std::fs::write(&config, configuration(targets)?)?;
-        let process = launch(dir.path(), &config, port.number()).spawn(Life::Tied)?;
+        let process = launch(dir.path(), &config, port.number()).spawn(Lifetime::Tied)?;
         let mut started = Self {
             process,
             port,

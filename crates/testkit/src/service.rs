@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     dirs,
-    process::{Launch, Life, Process},
+    process::{Launch, Lifetime, Process},
     wait::eventually,
 };
 
@@ -49,7 +49,7 @@ impl ChildService {
             .map(|(key, value)| (key.into(), value.into()))
             .collect();
         let dir = dirs::private(name)?;
-        let mut process = launch_in(dir.path(), name, &env)?.spawn(Life::Tied)?;
+        let mut process = launch_in(dir.path(), name, &env)?.spawn(Lifetime::Tied)?;
         let ready = wait_ready(&mut process, &ready_file(dir.path())).await?;
         Ok(Self {
             name: name.to_owned(),
@@ -64,7 +64,7 @@ impl ChildService {
     pub fn run_to_end<K, V>(
         name: &str,
         env: impl IntoIterator<Item = (K, V)>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<(ExitStatus, String)>
     where
         K: Into<OsString>,
@@ -75,8 +75,8 @@ impl ChildService {
             .map(|(key, value)| (key.into(), value.into()))
             .collect();
         let dir = dirs::private(name)?;
-        let mut process = launch_in(dir.path(), name, &env)?.spawn(Life::Tied)?;
-        let status = process.wait(patience)?;
+        let mut process = launch_in(dir.path(), name, &env)?.spawn(Lifetime::Tied)?;
+        let status = process.wait(timeout)?;
         Ok((status, process.log()))
     }
 
@@ -151,7 +151,7 @@ impl ChildService {
         if self.process.ended().is_none() {
             self.process.stop(Duration::from_secs(30))?;
         }
-        self.process = launch_in(self.dir.path(), &self.name, &self.env)?.spawn(Life::Tied)?;
+        self.process = launch_in(self.dir.path(), &self.name, &self.env)?.spawn(Lifetime::Tied)?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use ring::{digest, hmac};
 
 /// What is signed of one HTTP request.
 #[derive(Debug, Clone, Copy)]
-pub struct Parts<'a> {
+pub struct RequestParts<'a> {
     pub kid: &'a str,
     pub timestamp: i64,
     pub method: &'a str,
@@ -17,23 +17,23 @@ pub struct Parts<'a> {
 }
 
 /// The value of `X-Request-Signature`.
-pub fn request(secret_hex: &str, parts: &Parts<'_>) -> Result<String> {
+pub fn request(secret_hex: &str, parts: &RequestParts<'_>) -> Result<String> {
     signature("FR1-REQUEST", secret_hex, parts)
 }
 
 /// The value of `X-Mpesa-Signature`.
-pub fn mpesa(secret_hex: &str, parts: &Parts<'_>) -> Result<String> {
+pub fn mpesa(secret_hex: &str, parts: &RequestParts<'_>) -> Result<String> {
     signature(
         "FR1-MPESA",
         secret_hex,
-        &Parts {
+        &RequestParts {
             idempotency_key: "",
             ..*parts
         },
     )
 }
 
-fn signature(purpose: &str, secret_hex: &str, parts: &Parts<'_>) -> Result<String> {
+fn signature(purpose: &str, secret_hex: &str, parts: &RequestParts<'_>) -> Result<String> {
     let timestamp = parts.timestamp.to_string();
     let lines = [
         purpose,
@@ -54,7 +54,7 @@ fn signature(purpose: &str, secret_hex: &str, parts: &Parts<'_>) -> Result<Strin
 
 /// What is signed of one answer.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
+pub struct AnswerParts<'a> {
     pub kid: &'a str,
     pub timestamp: &'a str,
     pub status: u16,
@@ -64,7 +64,7 @@ pub struct Answer<'a> {
 }
 
 /// The expected value of `X-Response-Signature`.
-pub fn response(secret_hex: &str, answer: &Answer<'_>) -> Result<String> {
+pub fn response(secret_hex: &str, answer: &AnswerParts<'_>) -> Result<String> {
     let status = answer.status.to_string();
     let lines = [
         "FR1-RESPONSE",
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn reproduces_the_documented_request() {
         let body = br#"{"user":"0x70997970C51812dc3A010C7d01b50e0d17dc79C8","amount":"150000000000000000000","countryCode":"KES","txRef":"TX0000000001"}"#;
-        let parts = Parts {
+        let parts = RequestParts {
             kid: "ik_test_0001",
             timestamp: 1_767_225_600,
             method: "POST",
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn reproduces_the_documented_callback() {
         let body = br#"{"txRef":"TX0000000001","amount":"150","phone":"254708374149","timestamp":1767225600,"receipt":"NLJ7RT61SV","resultCode":0}"#;
-        let parts = Parts {
+        let parts = RequestParts {
             kid: "mk_test_0001",
             timestamp: 1_767_225_600,
             method: "POST",
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn reproduces_the_documented_answer() {
-        let answer = Answer {
+        let answer = AnswerParts {
             kid: "ik_test_0001",
             timestamp: "1767225601",
             status: 201,

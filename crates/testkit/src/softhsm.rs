@@ -1,4 +1,4 @@
-//! A hardware security module in software: one token of its own, gone with its owner.
+//! A hardware security module in software: one private token, removed with its owner.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::dirs;
 
-/// Where Debian puts it.
+/// Debian's path of the module.
 pub const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 pub const TOKEN: &str = "fiatrails-test";
 /// Of a token that lives for one test; recognisable, so that a log may be searched for it.

@@ -1,4 +1,4 @@
-//! The code behind a proxy, replaced while the proxy works: what an operator's upgrade does, and its rollback.
+//! Replaces the implementation behind a proxy while it is in use: an operator's upgrade, and its rollback.
 
 use std::{fs::File, process::Command};
 
@@ -12,14 +12,14 @@ const VERSION: &str = "54fd4d50";
 /// ERC-1967: where a proxy keeps the address of its code.
 const IMPLEMENTATION_SLOT: &str = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc";
 
-/// Where code lies, and the version that it tells.
+/// The address of an implementation, and the version that it returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code {
     pub address: String,
     pub version: String,
 }
 
-/// An upgrade and its rollback: the code behind a proxy, and the next version of it, on the chain already.
+/// An upgrade and its rollback: the present implementation and the next one, both deployed.
 #[derive(Clone, Debug)]
 pub struct Upgrade {
     pub proxy: String,
@@ -67,8 +67,8 @@ async fn deploy_next(rpc_url: &str, contract: &str) -> Result<String> {
     let code = tokio::task::spawn_blocking(move || creation_code(&name)).await??;
     let creation = json!([{"from": evm::OFFICER, "data": code, "gas": "0xe00000"}]);
     let hash = rpc(rpc_url, "eth_sendTransaction", creation).await?;
-    let patience = std::time::Duration::from_secs(30);
-    let receipt = eventually(patience, "the code is on the chain", async || {
+    let timeout = std::time::Duration::from_secs(30);
+    let receipt = eventually(timeout, "the code is on the chain", async || {
         let receipt = rpc(rpc_url, "eth_getTransactionReceipt", json!([hash])).await?;
         Ok((!receipt.is_null()).then_some(receipt))
     })

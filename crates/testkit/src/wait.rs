@@ -1,4 +1,4 @@
-//! Waiting for a fact, with a deadline: the only way tests and drivers wait for anything.
+//! Waits for a condition, with a deadline: all tests and drivers wait this way.
 
 use std::{
     future::Future,
@@ -19,7 +19,7 @@ where
     let end = Instant::now() + deadline;
     let mut last = None;
     loop {
-        // The probe itself may hang (a stalled proxy, say); it gets what is left of the deadline.
+        // The probe itself may hang (on a stalled proxy, say), so it is limited to the remaining time.
         let left = end.saturating_duration_since(Instant::now()).max(STEP);
         match tokio::time::timeout(left, probe()).await {
             Ok(Ok(Some(value))) => return Ok(value),

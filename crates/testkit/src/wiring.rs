@@ -1,4 +1,4 @@
-//! The settings each service gets: its own login, broker user and key directory, and nothing of another's.
+//! The settings of each service: its own login, broker user and key directory, and no other's.
 
 use anyhow::{Context, Result};
 

@@ -157,7 +157,7 @@ async fn a_service_login_has_only_that_services_rights() {
 }
 
 #[tokio::test]
-async fn a_deployed_chain_is_there_at_once() {
+async fn a_deployed_chain_starts_from_the_snapshot() {
     let started = Instant::now();
     let (node, addresses) = Anvil::deployed(anvil::Mining::Every(1.0)).await.unwrap();
     let code = node

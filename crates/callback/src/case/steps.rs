@@ -1,15 +1,15 @@
 //! The step that follows from a txRef's facts: at most one live command, and never a mint without a payment that
 //! verifies now.
 
-use domain::decision::{Decision as Step, Facts, LiveCommand, decide};
+use domain::decision::{Decision as Step, DecisionFacts, LiveCommand, decide};
 use domain::evidence::EvidenceError;
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{ChainLeg, PaymentLeg};
 use messaging::wire::{MintExecute, MintRefund, RefundReason};
 use messaging::{SealedMessage, Stamp};
 use runtime::telemetry;
-use storage::callback::decisions::{self, Decision, Live};
-use storage::callback::exceptions::{self, Kind};
+use storage::callback::decisions::{self, DecisionRow, IssuedCommand};
+use storage::callback::exceptions::{self, ExceptionKind};
 use storage::callback::reports;
 use storage::halts;
 use storage::outbox::OutboxRow;
@@ -22,15 +22,15 @@ use crate::observe::Event;
 impl Case<'_> {
     /// Sends the live command once more, if it still is the one that was found waiting.
     pub async fn redrive(&mut self, found: MessageId) -> Result<(), DeskError> {
-        let Some(live) = self.decision.live.filter(|live| live.message_id == found) else {
+        let Some(live) = self.decision.live_command.filter(|live| live.message_id == found) else {
             return Ok(());
         };
-        self.decision.live = None;
+        self.decision.live_command = None;
         self.redriven = Some(found);
         self.settle().await?;
-        if self.decision.live.is_none() && !self.decision.chain.is_terminal() {
+        if self.decision.live_command.is_none() && !self.decision.chain_leg.is_terminal() {
             // Nothing was commanded in its place: what was sent may still take effect.
-            self.decision.live = Some(live);
+            self.decision.live_command = Some(live);
         }
         Ok(())
     }
@@ -42,7 +42,8 @@ impl Case<'_> {
         };
         if let Intent::Tampered(detail) = &self.intent {
             let detail = detail.clone();
-            self.except(Kind::IntentTampered, None, None, detail).await?;
+            self.except(ExceptionKind::IntentTampered, None, None, detail)
+                .await?;
         }
         let facts = self.facts(&intent_id).await?;
         let step = decide(facts);
@@ -53,7 +54,7 @@ impl Case<'_> {
             Step::Drop | Step::Refund => self.refund(),
             Step::OwedToPayer => match self.first.clone() {
                 Some(first) => {
-                    let why = format!("paid, and the deposit is {}", self.decision.chain);
+                    let why = format!("paid, and the deposit is {}", self.decision.chain_leg);
                     self.owe(&first.receipt.to_string(), first.amount, &why).await
                 }
                 None => Ok(()),
@@ -64,42 +65,47 @@ impl Case<'_> {
 
     /// Nothing follows; but a mint for money that was owed back may have been paid out twice.
     async fn done(&mut self) -> Result<(), DeskError> {
-        let (ChainLeg::Executed(_), Some(first)) = (self.decision.chain, self.first.clone()) else {
+        let (ChainLeg::Executed(_), Some(first)) = (self.decision.chain_leg, self.first.clone()) else {
             return Ok(());
         };
-        if exceptions::owed_unasked(self.tx, &self.decision.tx_ref, &first.receipt).await? {
+        if exceptions::owed_without_approval(self.tx, &self.decision.tx_ref, &first.receipt).await? {
             let detail = "minted, and the payer was owed this money: see whether they have it too".to_owned();
             let receipt = Some(first.receipt.to_string());
-            self.except(Kind::MintedAfterOwed, receipt, Some(first.amount), detail)
-                .await?;
+            self.except(
+                ExceptionKind::MintedAfterOwed,
+                receipt,
+                Some(first.amount),
+                detail,
+            )
+            .await?;
         }
         Ok(())
     }
 
     /// What the tables of others add is asked for only where it counts.
-    async fn facts(&self, intent_id: &IntentId) -> Result<Facts, DeskError> {
-        let Decision {
-            chain,
-            payment,
-            refused,
+    async fn facts(&self, intent_id: &IntentId) -> Result<DecisionFacts, DeskError> {
+        let DecisionRow {
+            chain_leg: chain,
+            payment_leg: payment,
+            mint_refused: refused,
             refund_commanded,
-            ref live,
+            live_command: ref live,
             ..
         } = self.decision;
         let given_up = matches!(chain, ChainLeg::Queued | ChainLeg::Submitting)
             && matches!(payment, PaymentLeg::Declined | PaymentLeg::Expired);
-        Ok(Facts {
-            chain,
-            payment,
-            refused,
-            held: self.held,
+        Ok(DecisionFacts {
+            chain_leg: chain,
+            payment_leg: payment,
+            mint_refused: refused,
+            is_held: self.held,
             // Once commanded, an undo that was lost is sent again, whatever was signed meanwhile.
             deposit_attempted: given_up
                 && !refund_commanded
                 && decisions::deposit_attempted(self.tx, intent_id).await?,
             mismatch_resolved: payment == PaymentLeg::Mismatched
                 && exceptions::mismatch_resolved(self.tx, &self.decision.tx_ref).await?,
-            live: live.map(|live| live.command),
+            live_command: live.map(|live| live.command),
         })
     }
 
@@ -107,20 +113,22 @@ impl Case<'_> {
     async fn execute(&mut self) -> Result<(), DeskError> {
         let (Intent::Sound(intent, _), Some(first)) = (self.intent.clone(), self.first.clone()) else {
             let detail = "the decision says paid, and no payment is recorded".to_owned();
-            return self.except(Kind::ReportTampered, None, None, detail).await;
+            return self
+                .except(ExceptionKind::ReportTampered, None, None, detail)
+                .await;
         };
         let receipt = first.receipt.to_string();
-        let Some(report) = reports::stored(self.tx, first.report_id).await? else {
+        let Some(report) = reports::find_signed(self.tx, first.report_id).await? else {
             let detail = format!("report {} is gone", first.report_id);
             return self
-                .except(Kind::ReportTampered, Some(receipt), None, detail)
+                .except(ExceptionKind::ReportTampered, Some(receipt), None, detail)
                 .await;
         };
         // Before the MAC is looked at: a compromised key's secret is gone, so it would only look unknown.
         if is_compromised(self.tx, &report).await? {
             let detail = format!("report {} is signed with a compromised key", first.report_id);
             return self
-                .except(Kind::CompromisedKey, Some(receipt), None, detail)
+                .except(ExceptionKind::CompromisedKey, Some(receipt), None, detail)
                 .await;
         }
         match report.pays_for(&intent, &self.desk.keys.current().mpesa) {
@@ -133,7 +141,7 @@ impl Case<'_> {
             Ok(_) => {
                 return self
                     .except(
-                        Kind::ReportTampered,
+                        ExceptionKind::ReportTampered,
                         Some(receipt),
                         None,
                         "another receipt".into(),
@@ -142,15 +150,25 @@ impl Case<'_> {
             }
             Err(error) => {
                 return self
-                    .except(Kind::ReportTampered, Some(receipt), None, error.to_string())
+                    .except(
+                        ExceptionKind::ReportTampered,
+                        Some(receipt),
+                        None,
+                        error.to_string(),
+                    )
                     .await;
             }
         }
         if exceptions::was_owed(self.tx, &self.decision.tx_ref, &first.receipt).await? {
             // A fork took back the refund after which the payer was owed: perhaps they have their money by now.
             let detail = "the payer was owed this money, and the deposit is escrowed again".to_owned();
-            self.except(Kind::OwedBefore, Some(receipt), Some(first.amount), detail)
-                .await?;
+            self.except(
+                ExceptionKind::OwedBefore,
+                Some(receipt),
+                Some(first.amount),
+                detail,
+            )
+            .await?;
             if self.held {
                 return Ok(());
             }
@@ -167,8 +185,8 @@ impl Case<'_> {
         let Intent::Sound(intent, _) = self.intent.clone() else {
             return Ok(());
         };
-        let reason = match self.decision.payment {
-            _ if self.decision.refused => RefundReason::NotCompliant,
+        let reason = match self.decision.payment_leg {
+            _ if self.decision.mint_refused => RefundReason::NotCompliant,
             PaymentLeg::Expired => RefundReason::Expired,
             PaymentLeg::Mismatched => RefundReason::Operator,
             _ => RefundReason::Declined,
@@ -208,12 +226,12 @@ impl Case<'_> {
     ) {
         span.record("message_id", tracing::field::display(&sealed.message_id));
         let again = self.redriven.is_some();
-        self.decision.redrives = if again {
-            self.decision.redrives.saturating_add(1)
+        self.decision.redrive_count = if again {
+            self.decision.redrive_count.saturating_add(1)
         } else {
             0
         };
-        self.decision.live = Some(Live {
+        self.decision.live_command = Some(IssuedCommand {
             command,
             message_id: sealed.message_id,
         });
@@ -236,8 +254,9 @@ impl Case<'_> {
     /// The worst that can be seen: page, and stop executing at once.
     async fn minted_without_payment(&mut self) -> Result<(), DeskError> {
         let before = self.events.len();
-        let detail = format!("minted while the payment is {}", self.decision.payment);
-        self.except(Kind::MintWithoutPayment, None, None, detail).await?;
+        let detail = format!("minted while the payment is {}", self.decision.payment_leg);
+        self.except(ExceptionKind::MintWithoutPayment, None, None, detail)
+            .await?;
         if self.events.len() > before {
             let reason = format!("mint without payment for {}", self.decision.tx_ref);
             halts::halt_executes(self.tx, &reason).await?;

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn report(tx_ref: &str, receipt: Option<&str>, amount: u64) -> Report {
+fn report(tx_ref: &str, receipt: Option<&str>, amount: u64) -> PaymentReport {
     let result = match receipt {
         Some(receipt) => format!(r#""receipt":"{receipt}","resultCode":0"#),
         None => r#""resultCode":1032"#.to_owned(),
@@ -11,10 +11,10 @@ fn report(tx_ref: &str, receipt: Option<&str>, amount: u64) -> Report {
     let body = format!(
         r#"{{"txRef":"{tx_ref}","amount":"{amount}","phone":"254708374149","timestamp":1,{result}}}"#
     );
-    Report::parse(body.as_bytes()).unwrap()
+    PaymentReport::parse(body.as_bytes()).unwrap()
 }
 
-fn facts(report: &Report) -> ReportFacts<'_> {
+fn facts(report: &PaymentReport) -> ReportFacts<'_> {
     ReportFacts {
         report,
         same_receipt: None,

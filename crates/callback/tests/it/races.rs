@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use callback::{outcome, report};
-use domain::clock::{IdSource, System};
+use domain::clock::{IdSource, SystemSource};
 use futures_util::future::join_all;
 use messaging::Disposition;
 use messaging::wire::Outcome;
@@ -27,9 +27,9 @@ async fn meet(rig: Arc<Rig>, n: usize) {
     let intent = rig.accepted(&tx_ref, 150).await;
     let signed = rig.sign(&paid_body(&tx_ref, &receipt, 150));
     rig.stored(&signed, false).await;
-    let paid = Arc::new(delivery(System.message_id(), result(&signed, false, None)));
+    let paid = Arc::new(delivery(SystemSource.message_id(), result(&signed, false, None)));
     let mined = Arc::new(delivery(
-        System.message_id(),
+        SystemSource.message_id(),
         told(&intent, Outcome::Escrowed, false, Some(1)),
     ));
     let barrier = Arc::new(Barrier::new(2));
@@ -78,7 +78,7 @@ async fn fifty_equal_reports_at_once_are_one_execute() {
     let barrier = Arc::new(Barrier::new(50));
     let all = (0..50).map(|_| {
         let (desk, gate) = (rig.desk.clone(), barrier.clone());
-        let message = Arc::new(delivery(System.message_id(), result(&first, false, None)));
+        let message = Arc::new(delivery(SystemSource.message_id(), result(&first, false, None)));
         tokio::spawn(async move {
             gate.wait().await;
             until_settled(|| async { handled(report::handle(desk.clone(), message.clone()).await) }).await
@@ -108,7 +108,7 @@ async fn one_receipt_under_two_tx_refs_at_once_pays_for_one() {
             rig.escrowed(&intent).await;
             let signed = rig.sign(&paid_body(&tx_ref, &format!("R{n}"), 150));
             rig.stored(&signed, false).await;
-            let message = Arc::new(delivery(System.message_id(), result(&signed, false, None)));
+            let message = Arc::new(delivery(SystemSource.message_id(), result(&signed, false, None)));
             let (desk, gate) = (rig.desk.clone(), barrier.clone());
             running.push(tokio::spawn(async move {
                 gate.wait().await;
@@ -131,9 +131,9 @@ async fn a_message_that_comes_twice_is_handled_once() {
     let intent = rig.accepted("T1", 150).await;
     let signed = rig.sign(&paid_body("T1", "R1", 150));
     rig.stored(&signed, false).await;
-    let paid = Arc::new(delivery(System.message_id(), result(&signed, false, None)));
+    let paid = Arc::new(delivery(SystemSource.message_id(), result(&signed, false, None)));
     let mined = Arc::new(delivery(
-        System.message_id(),
+        SystemSource.message_id(),
         told(&intent, Outcome::Escrowed, false, Some(1)),
     ));
     for round in 0..2 {

@@ -97,7 +97,7 @@ async fn contradictions_between_the_tables_are_reported_and_kept() {
 #[test]
 fn the_on_call_page_names_every_kind_of_exception_and_whether_it_holds() {
     let page = include_str!("../../../../docs/EXCEPTIONS.md");
-    for kind in storage::callback::exceptions::Kind::ALL {
+    for kind in storage::callback::exceptions::ExceptionKind::ALL {
         let holds = if kind.holds() { "yes" } else { "no" };
         let row = format!("| `{}` | {holds} |", kind.name());
         assert!(page.contains(&row), "{row}");
@@ -116,11 +116,13 @@ async fn no_sum_is_too_large() {
         )
         .unwrap();
     let client = rig.all.get().await.unwrap();
-    let money = storage::callback::reconcile::money(&client).await.unwrap();
+    let money = storage::callback::reconcile::payment_totals(&client)
+        .await
+        .unwrap();
     assert_eq!(
         (money.received, money.in_flight, money.owed),
         (u64::MAX, u64::MAX, 0)
     );
-    let money = storage::ops::reconcile::money(&client).await.unwrap();
+    let money = storage::ops::reconcile::received_totals(&client).await.unwrap();
     assert_eq!((money.received, money.orphaned), (u64::MAX, u64::MAX));
 }

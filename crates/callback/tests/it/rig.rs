@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use callback::{Desk, outcome, report};
-use domain::clock::{Clock, IdSource, System};
+use domain::clock::{Clock, IdSource, SystemSource};
 use domain::evidence::SignedReport;
 use domain::ids::{MessageId, Preimage};
-use domain::payment::Report;
-use domain::policy::{Policy, Windows};
-use domain::signature::{HmacSecret, KeyId, Mac, Scheme, SignedRequest};
+use domain::payment::PaymentReport;
+use domain::policy::{Policy, WindowPolicy};
+use domain::signature::{HmacSecret, KeyId, Mac, SignedRequest, SigningScheme};
 use messaging::wire::{MintExecute, MintOutcome, MintRefund, MpesaResult, Outcome, RefundReason};
 use messaging::{Delivery, Disposition, Opener, Sealer, WorkQueue};
 use runtime::KeyDirectory;
@@ -50,7 +50,7 @@ impl Rig {
         Self::start_with(|_| {}).await
     }
 
-    pub async fn start_with(edit: impl FnOnce(&mut Windows)) -> Self {
+    pub async fn start_with(edit: impl FnOnce(&mut WindowPolicy)) -> Self {
         let database = Servers::shared().unwrap().database().await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let keys = DevKeys::generate(dir.path()).unwrap();
@@ -64,8 +64,8 @@ impl Rig {
             pool: Pool::new(&pool).unwrap(),
             sealer: Sealer::new(own.pipeline()),
             keys: own.clone(),
-            ids: Arc::new(System),
-            clock: Arc::new(System),
+            ids: Arc::new(SystemSource),
+            clock: Arc::new(SystemSource),
             windows,
             wake: Wake::default(),
         };
@@ -100,7 +100,7 @@ impl Rig {
             integrator: "dev".parse().unwrap(),
             idempotency_key: format!("key-for-{tx_ref:_<16}").parse().unwrap(),
             trace_parent: None,
-            created_at: System.now(),
+            created_at: SystemSource.now(),
             mac_key_id: "sk".parse().unwrap(),
             mac: Mac::from_bytes([0; 32]),
         };
@@ -118,14 +118,14 @@ impl Rig {
 
     /// The gateway stored a report.
     pub async fn stored(&self, signed: &SignedReport, late: bool) {
-        let parsed = Report::parse(&signed.body).unwrap();
+        let parsed = PaymentReport::parse(&signed.body).unwrap();
         let header: domain::signature::SignatureHeader = signed.signature.parse().unwrap();
         let row = NewReport {
             content_hash: parsed.content_hash(),
             parsed,
             key_id: header.key_id,
             late,
-            received_at: System.now(),
+            received_at: SystemSource.now(),
             signed: signed.clone(),
         };
         let client = self.all.get().await.unwrap();
@@ -157,13 +157,16 @@ impl Rig {
         late: bool,
         accepted_by: Option<&str>,
     ) -> Disposition {
-        let delivery = delivery(System.message_id(), result(signed, late, accepted_by));
+        let delivery = delivery(SystemSource.message_id(), result(signed, late, accepted_by));
         handled(report::handle(self.desk.clone(), Arc::new(delivery)).await)
     }
 
     /// An outcome's message arrives.
     pub async fn told(&self, intent: &Preimage, outcome: Outcome, is_final: bool, block: u64) -> Disposition {
-        let delivery = delivery(System.message_id(), told(intent, outcome, is_final, Some(block)));
+        let delivery = delivery(
+            SystemSource.message_id(),
+            told(intent, outcome, is_final, Some(block)),
+        );
         handled(outcome::handle(self.desk.clone(), Arc::new(delivery)).await)
     }
 
@@ -251,9 +254,9 @@ pub fn handled(result: Result<Disposition, callback::desk::DeskError>) -> Dispos
 
 pub fn sign_as(kid: &str, secret_hex: &str, body: &str) -> SignedReport {
     let key_id: KeyId = kid.parse().unwrap();
-    let timestamp = System.unix_seconds().to_string();
+    let timestamp = SystemSource.unix_seconds().to_string();
     let request = SignedRequest {
-        scheme: Scheme::Mpesa,
+        scheme: SigningScheme::Mpesa,
         key_id: &key_id,
         timestamp: &timestamp,
         method: "POST",
@@ -266,12 +269,12 @@ pub fn sign_as(kid: &str, secret_hex: &str, body: &str) -> SignedReport {
         .sign(&HmacSecret::from_hex(secret_hex).unwrap())
         .to_string();
     SignedReport {
-        report_id: System.report_id(),
+        report_id: SystemSource.report_id(),
         body: body.as_bytes().to_vec(),
         signature,
         path: "/callbacks/mpesa".into(),
         query: String::new(),
-        received_at: System.unix_seconds() * 1000,
+        received_at: SystemSource.unix_seconds() * 1000,
         timestamp,
     }
 }
@@ -315,7 +318,7 @@ pub fn delivery<B>(message_id: MessageId, body: B) -> Delivery<B> {
         causation_id: None,
         intent_id: None,
         attempt: 1,
-        first_seen: System.now(),
+        first_seen: SystemSource.now(),
         traceparent: None,
         redelivered: false,
         sealed: Vec::new(),

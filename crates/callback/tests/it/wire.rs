@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callback::App;
-use domain::clock::{Clock, IdSource, System};
+use domain::clock::{Clock, IdSource, SystemSource};
 use messaging::wire::{Body, MintExecute, Outcome};
 use messaging::{
     Broker, BrokerConfig, Consumer, ConsumerConfig, ConsumerParts, Disposition, Opener, Sealer, Service,
@@ -35,9 +35,9 @@ fn broker(url: &str, service: Service) -> Broker {
 /// Publishes as the service that owns the queue does.
 async fn send<B: Body>(url: &str, service: Service, sealer: &Sealer, body: &B) {
     let stamp = Stamp {
-        message_id: System.message_id(),
+        message_id: SystemSource.message_id(),
         causation_id: None,
-        at: System.now(),
+        at: SystemSource.now(),
         traceparent: None,
     };
     let message = sealer.seal(body, stamp).unwrap();
@@ -168,7 +168,7 @@ async fn messages_in_become_one_sealed_execute_out() {
         publisher: broker(&vhost.url(), Service::MintExecutor).publisher(),
         opener: Opener::new(everything.pipeline()),
         retry: rig_policy().retry,
-        clock: Arc::new(System),
+        clock: Arc::new(SystemSource),
     };
     let done = CancellationToken::new();
     let gate = tokio::sync::watch::Sender::new(true);

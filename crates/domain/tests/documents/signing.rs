@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use domain::country::CountryCode;
 use domain::ids::Preimage;
-use domain::signature::{HmacSecret, KeyId, Scheme, SignedRequest, SignedResponse};
+use domain::signature::{HmacSecret, KeyId, SignedRequest, SignedResponse, SigningScheme};
 
 use crate::page::assert_part;
 
@@ -36,7 +36,7 @@ fn entry(what: &str, body: &str, signed: &str, mac: &str) -> String {
 fn request(what: &str, request: &SignedRequest<'_>) -> String {
     let body = std::str::from_utf8(request.body).unwrap();
     let mac = request.sign(&secret()).macs[0].to_hex();
-    entry(what, body, &request.canonical(), &mac)
+    entry(what, body, &request.string_to_sign(), &mac)
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn the_known_answers_of_signing_are_ours() {
     let (integrator, mpesa): (KeyId, KeyId) =
         ("ik_test_0001".parse().unwrap(), "mk_test_0001".parse().unwrap());
     let create = SignedRequest {
-        scheme: Scheme::Request,
+        scheme: SigningScheme::Request,
         key_id: &integrator,
         timestamp: "1767225600",
         method: "POST",
@@ -62,7 +62,7 @@ fn the_known_answers_of_signing_are_ours() {
         ..create
     };
     let report = SignedRequest {
-        scheme: Scheme::Mpesa,
+        scheme: SigningScheme::Mpesa,
         key_id: &mpesa,
         path: "/callbacks/mpesa",
         idempotency_key: "",
@@ -84,7 +84,7 @@ fn the_known_answers_of_signing_are_ours() {
         entry(
             "The gateway answers 201",
             ANSWER,
-            &answer.canonical(),
+            &answer.string_to_sign(),
             &answer.sign(&secret()).macs[0].to_hex(),
         ),
     ];

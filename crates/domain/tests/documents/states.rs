@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use domain::decision::{Decision, Facts, LiveCommand, decide};
+use domain::decision::{Decision, DecisionFacts, LiveCommand, decide};
 use domain::intent::{Cause, ChainLeg, Finality, PaymentLeg, PublicStatus};
 
 use crate::page::assert_part;
@@ -94,15 +94,15 @@ fn the_payment_leg_is_drawn_from_its_transitions() {
     assert_part("STATES.md", "payment leg", &diagram(&arrows));
 }
 
-fn facts(chain: ChainLeg, payment: PaymentLeg) -> Facts {
-    Facts {
-        chain,
-        payment,
-        refused: false,
-        held: false,
+fn facts(chain: ChainLeg, payment: PaymentLeg) -> DecisionFacts {
+    DecisionFacts {
+        chain_leg: chain,
+        payment_leg: payment,
+        mint_refused: false,
+        is_held: false,
         deposit_attempted: false,
         mismatch_resolved: false,
-        live: None,
+        live_command: None,
     }
 }
 
@@ -120,7 +120,7 @@ const fn decision_name(decision: Decision) -> &'static str {
 }
 
 /// Each cell of the table, with what `change` makes of it.
-fn cells(change: impl Fn(&mut Facts)) -> impl Iterator<Item = (ChainLeg, PaymentLeg, Decision)> {
+fn cells(change: impl Fn(&mut DecisionFacts)) -> impl Iterator<Item = (ChainLeg, PaymentLeg, Decision)> {
     ChainLeg::ALL.into_iter().flat_map(move |chain| {
         let decided: Vec<_> = PaymentLeg::ALL
             .into_iter()
@@ -172,13 +172,13 @@ fn the_decision_is_drawn_and_listed_from_its_table() {
 
 /// What each further fact changes in the table.
 fn other_facts() -> String {
-    type Change = fn(&mut Facts);
+    type Change = fn(&mut DecisionFacts);
     let changes: [(&str, Change); 6] = [
         ("the contract refused the mint, the user is not compliant", |f| {
-            f.refused = true;
+            f.mint_refused = true;
         }),
         ("an open exception holds the txRef", |f| {
-            f.held = true;
+            f.is_held = true;
         }),
         ("a deposit was signed", |f| {
             f.deposit_attempted = true;
@@ -187,10 +187,10 @@ fn other_facts() -> String {
             f.mismatch_resolved = true;
         }),
         ("an execute is under way", |f| {
-            f.live = Some(LiveCommand::Execute);
+            f.live_command = Some(LiveCommand::Execute);
         }),
         ("a refund is under way", |f| {
-            f.live = Some(LiveCommand::Refund);
+            f.live_command = Some(LiveCommand::Refund);
         }),
     ];
     let mut out = "| further fact | what it changes |\n|---|---|\n".to_owned();

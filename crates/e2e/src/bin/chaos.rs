@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use e2e::chaos::{self, Ground, Params, Row, Scenario};
+use e2e::chaos::{self, Infrastructure, Params, Scenario, ScenarioResult};
 
 /// Runs the real services over real PostgreSQL, RabbitMQ and anvil, breaks them, and checks every shilling against the
 /// chain. The exit code is 0 only if nothing was violated.
@@ -14,30 +14,30 @@ use e2e::chaos::{self, Ground, Params, Row, Scenario};
         make chaos CHAOS_ARGS='--scenario everything --intents 10000 --kills 50'\n  \
         make chaos CHAOS_ARGS='--scenario rpc-outage --outage 300'")]
 struct Arguments {
-    /// The same seed gives the same schedule.
+    /// Seed of the schedule; the same seed gives the same schedule
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// No scenario begins after so many minutes; the matrix is repeated with further seeds until then.
+    /// Minutes after which no scenario starts; the matrix is repeated with further seeds until then
     #[arg(long)]
     minutes: Option<u64>,
-    /// Only these (repeatable).
+    /// Only this scenario (repeatable)
     #[arg(long)]
     scenario: Vec<String>,
-    /// Instead of each scenario's own number.
+    /// Number of intents, in place of each scenario's own
     #[arg(long)]
     intents: Option<usize>,
     #[arg(long)]
     kills: Option<usize>,
-    /// Seconds without an RPC endpoint.
+    /// Seconds without an RPC endpoint
     #[arg(long, default_value_t = 40)]
     outage: u64,
-    /// Customers at a time.
+    /// Number of customers at a time
     #[arg(long, default_value_t = 16)]
     at_once: usize,
-    /// One JSON object instead of the table.
+    /// Print JSON in place of the table
     #[arg(long)]
     json: bool,
-    /// Say what each scenario does, and end.
+    /// Print what each scenario does and exit
     #[arg(long)]
     list: bool,
 }
@@ -47,27 +47,27 @@ async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if arguments.list {
         for scenario in &chaos::ALL {
-            println!("{:<22} {}", scenario.name, scenario.about);
+            println!("{:<22} {}", scenario.name, scenario.description);
         }
         return Ok(ExitCode::SUCCESS);
     }
     let scenarios = chosen(&arguments.scenario)?;
-    let mut rows = Vec::new();
-    let told = run(&arguments, &scenarios, &mut rows).await;
-    // What was seen before an error is shown too.
+    let mut results = Vec::new();
+    let outcome = run(&arguments, &scenarios, &mut results).await;
+    // Results from before an error are printed too.
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        println!("{}", serde_json::to_string_pretty(&results)?);
     } else {
-        println!("seed {}\n\n{}", arguments.seed, chaos::table(&rows));
+        println!("seed {}\n\n{}", arguments.seed, chaos::table(&results));
     }
-    told?;
-    let left = scenarios.len().saturating_sub(rows.len());
-    if left > 0 {
+    outcome?;
+    let not_run = scenarios.len().saturating_sub(results.len());
+    if not_run > 0 {
         eprintln!(
-            "chaos: the time is over and {left} scenarios were not run: give more minutes, or fewer scenarios"
+            "chaos: the time is over and {not_run} scenarios were not run: give more minutes, or fewer scenarios"
         );
     }
-    Ok(if left == 0 && rows.iter().all(Row::is_good) {
+    Ok(if not_run == 0 && results.iter().all(ScenarioResult::is_good) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -87,11 +87,15 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>> {
         .collect()
 }
 
-async fn run(arguments: &Arguments, scenarios: &[&Scenario], rows: &mut Vec<Row>) -> Result<()> {
+async fn run(
+    arguments: &Arguments,
+    scenarios: &[&Scenario],
+    results: &mut Vec<ScenarioResult>,
+) -> Result<()> {
     eprintln!("chaos: seed {}; starting servers", arguments.seed);
     let begun = Instant::now();
     let time = arguments.minutes.map(|minutes| Duration::from_secs(minutes * 60));
-    let mut ground = Ground::start().await?;
+    let mut infrastructure = Infrastructure::start().await?;
     for round in 0.. {
         for scenario in scenarios {
             if time.is_some_and(|time| begun.elapsed() > time) {
@@ -106,13 +110,13 @@ async fn run(arguments: &Arguments, scenarios: &[&Scenario], rows: &mut Vec<Row>
             };
             eprintln!(
                 "chaos: {} (seed {}): {}",
-                scenario.name, params.seed, scenario.about
+                scenario.name, params.seed, scenario.description
             );
-            let row = chaos::play(scenario, &params, Some(&mut ground))
+            let result = chaos::run(scenario, &params, Some(&mut infrastructure))
                 .await
                 .with_context(|| format!("scenario {} with seed {}", scenario.name, params.seed))?;
-            tell(&row);
-            rows.push(row);
+            print_result(&result);
+            results.push(result);
         }
         if time.is_none() {
             break;
@@ -121,13 +125,13 @@ async fn run(arguments: &Arguments, scenarios: &[&Scenario], rows: &mut Vec<Row>
     Ok(())
 }
 
-fn tell(row: &Row) {
-    let verdict = if row.is_good() { "good" } else { "VIOLATED" };
+fn print_result(result: &ScenarioResult) {
+    let judgement = if result.is_good() { "good" } else { "VIOLATED" };
     eprintln!(
-        "chaos: {} (seed {}): {verdict}: {} of {} recovered in {:.0} s",
-        row.scenario, row.seed, row.recovered, row.intents, row.took_seconds
+        "chaos: {} (seed {}): {judgement}: {} of {} recovered in {:.0} s",
+        result.scenario, result.seed, result.recovered, result.intents, result.took_seconds
     );
-    for violation in &row.violations {
+    for violation in &result.violations {
         eprintln!("chaos:   {violation}");
     }
 }

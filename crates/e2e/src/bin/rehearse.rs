@@ -1,35 +1,35 @@
-//! Kills each dependency under load and holds alerts, dashboards and the runbook to their word.
+//! Kills each dependency under load and checks alerts, dashboards and the runbook.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use e2e::rehearsal::{self, Act, Outage, Params};
+use e2e::rehearsal::{self, Outage, OutageResult, Params};
 
 /// The real services over real PostgreSQL, RabbitMQ and anvil, watched by a real Prometheus with the committed rules. Each
-/// outage lasts until its alert fires; the runbook's steps follow. The exit code is 0 only if all was as promised and the
+/// outage lasts until its alert fires; the runbook's steps follow. The exit code is 0 only if every promise was kept and the
 /// ledger agrees.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these (repeatable); --list names them.
+    /// Only this outage (repeatable); --list names them
     #[arg(long, conflicts_with = "none")]
     only: Vec<String>,
-    /// Nothing is taken away.
+    /// Run without any outage
     #[arg(long)]
     none: bool,
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// Milliseconds between two customers.
+    /// Least time between two customers, in milliseconds
     #[arg(long, default_value_t = 250)]
-    pace: u64,
-    /// Seconds before anything is taken away.
+    interval: u64,
+    /// Seconds before the first outage
     #[arg(long, default_value_t = 20)]
-    calm: u64,
-    /// A command to run at the end, with PROMETHEUS_URL set.
+    healthy_for: u64,
+    /// Command to run at the end, with PROMETHEUS_URL set
     #[arg(long)]
-    then: Option<String>,
-    /// Say what can be taken away, and end.
+    final_command: Option<String>,
+    /// Print the outages and exit
     #[arg(long)]
     list: bool,
 }
@@ -45,20 +45,20 @@ async fn main() -> Result<ExitCode> {
     }
     let params = Params {
         seed: arguments.seed,
-        pace: Duration::from_millis(arguments.pace),
-        calm: Duration::from_secs(arguments.calm),
-        then: arguments.then.clone(),
+        interval: Duration::from_millis(arguments.interval),
+        healthy_for: Duration::from_secs(arguments.healthy_for),
+        final_command: arguments.final_command.clone(),
     };
-    let (acts, verdict) = rehearsal::play(&chosen(&arguments)?, &params).await?;
-    acts.iter().for_each(tell);
+    let (results, audited) = rehearsal::run(&chosen(&arguments)?, &params).await?;
+    results.iter().for_each(print_result);
     println!(
         "{} settled, {} pending; {:?}",
-        verdict.settled, verdict.pending, verdict.totals
+        audited.settled, audited.pending, audited.totals
     );
-    for violation in &verdict.violations {
+    for violation in &audited.violations {
         println!("VIOLATED: {violation}");
     }
-    Ok(if verdict.violations.is_empty() && verdict.pending == 0 {
+    Ok(if audited.violations.is_empty() && audited.pending == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -76,18 +76,18 @@ fn chosen(arguments: &Arguments) -> Result<Vec<&'static Outage>> {
     arguments
         .only
         .iter()
-        .map(|name| named(name).with_context(|| format!("nothing is called {name}; --list shows all")))
+        .map(|name| named(name).with_context(|| format!("no outage is called {name}; --list shows all")))
         .collect()
 }
 
-fn tell(act: &Act) {
+fn print_result(result: &OutageResult) {
     println!(
         "{:<14} {:<14} fired after {:>3.0} s of {:>3.0}; {} steps of the runbook; also {:?}",
-        act.outage.name,
-        act.outage.alert,
-        act.fired_after.as_secs_f64(),
-        act.promised.as_secs_f64(),
-        act.blocks_run,
-        act.others
+        result.outage.name,
+        result.outage.alert,
+        result.fired_after.as_secs_f64(),
+        result.deadline.as_secs_f64(),
+        result.blocks_run,
+        result.other_alerts
     );
 }

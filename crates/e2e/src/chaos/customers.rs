@@ -1,4 +1,4 @@
-//! Integrators and M-Pesa at work: each sends again until it is answered, and notes what was acknowledged.
+//! Integrators and M-Pesa at work: each repeats its request until it is answered, and logs what was acknowledged.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -11,81 +11,82 @@ use serde_json::Value;
 use testkit::client::Reply;
 use testkit::{Client, eventually, evm};
 
-use super::story::{Habit, Mix, Story};
+use super::customer_plan::{Behaviour, BehaviourMix, CustomerPlan};
 use crate::ledger::{Sent, SentIntent, SentPayment};
 
-/// Longer than any outage of a story: giving up would be a loss of the driver's own making.
+/// Longer than any outage of a scenario: a client that gave up would itself cause a loss.
 const ANSWERED_WITHIN: Duration = Duration::from_mins(20);
-/// Others' answers are waited for meanwhile.
-const PAUSE: Duration = Duration::from_millis(80);
+/// Leaves the machine to the requests of other customers.
+const RETRY_PAUSE: Duration = Duration::from_millis(80);
 
 /// The users of a run: those whom the escrow mints for, and those whom it does not.
 #[derive(Debug, Clone, Default)]
 pub struct Users {
-    pub good: Vec<String>,
-    pub refused: Vec<String>,
+    pub compliant: Vec<String>,
+    pub non_compliant: Vec<String>,
 }
 
 /// What was sent, and how it was answered.
 #[derive(Debug, Default)]
-pub struct Notes {
+pub struct RequestLog {
     pub sent: Sent,
     pub reports: usize,
     /// Good requests that were answered with a refusal, by status and code.
     pub refused: BTreeMap<String, usize>,
 }
 
-/// Clones share keys and notes.
+/// Clones share keys and log.
 #[derive(Debug, Clone)]
 pub struct Customers {
     client: Arc<RwLock<Client>>,
-    notes: Arc<Mutex<Notes>>,
+    request_log: Arc<Mutex<RequestLog>>,
     users: Arc<Users>,
     seed: u64,
     run: String,
-    mix: Mix,
+    mix: BehaviourMix,
 }
 
-/// Why what was done proves nothing, if it does not.
-pub type Skipped = Option<String>;
+/// Why a fault proves nothing; `None` when it was injected under load.
+pub type SkipReason = Option<String>;
 
-/// Whether customers kept coming while something went on.
+/// Checks that customers were answered in every phase of an operation.
 #[derive(Debug)]
-pub struct Served<'a> {
+pub struct TrafficCheck<'a> {
     customers: &'a Customers,
-    seen: usize,
-    missed: Option<&'static str>,
+    last_count: usize,
+    idle_phase: Option<&'static str>,
 }
 
-impl<'a> Served<'a> {
+impl<'a> TrafficCheck<'a> {
     pub fn since(customers: &'a Customers) -> Self {
         Self {
             customers,
-            seen: customers.served(),
-            missed: None,
+            last_count: customers.answered(),
+            idle_phase: None,
         }
     }
 
-    /// Notes `when`, if nobody was served since it was asked last.
-    pub fn still_there(&mut self, when: &'static str) {
-        let served = self.customers.served();
-        if served == self.seen {
-            self.missed.get_or_insert(when);
+    /// Remembers `phase` if nobody was answered since the last call.
+    pub fn expect_traffic(&mut self, phase: &'static str) {
+        let answered = self.customers.answered();
+        if answered == self.last_count {
+            self.idle_phase.get_or_insert(phase);
         }
-        self.seen = served;
+        self.last_count = answered;
     }
 
-    /// Nobody came at some time of it.
-    pub fn gone(self) -> Skipped {
-        self.missed.map(|when| format!("nobody came {when}"))
+    /// `Some` if some phase had no traffic.
+    pub fn into_skip_reason(self) -> SkipReason {
+        self.idle_phase
+            .map(|phase| format!("no customer was answered {phase}"))
     }
 }
 
 impl Customers {
-    pub fn new(client: Client, users: Users, seed: u64, run: &str, mix: Mix) -> Self {
+    pub fn new(client: Client, users: Users, seed: u64, run: &str, mix: BehaviourMix) -> Self {
         Self {
             client: Arc::new(RwLock::new(client)),
-            notes: Arc::default(),
+            request_log: Arc::default(),
             users: Arc::new(users),
             seed,
             run: run.to_owned(),
@@ -93,128 +94,130 @@ impl Customers {
         }
     }
 
-    /// Others who come to the same shop, told apart by `crowd`.
+    /// Further customers of the same run; their references start with the number of their group.
     #[must_use]
-    pub fn others(&self, crowd: usize) -> Self {
+    pub fn with_group(&self, group: usize) -> Self {
         Self {
-            run: format!("P{crowd}"),
+            run: format!("P{group}"),
             ..self.clone()
         }
     }
 
-    /// Signs with the keys of now.
+    /// A client that signs with the current keys.
     pub fn client(&self) -> Client {
         self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From here on everybody signs with other keys.
+    /// Changes the keys of every customer from now on.
     pub fn change_keys(&self, change: impl FnOnce(&mut Client)) {
         change(&mut self.client.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Requests of integrators and reports of M-Pesa that were answered.
-    fn served(&self) -> usize {
-        let notes = self.notes();
-        notes.sent.intents.len() + notes.reports
+    /// Number of requests of integrators and reports of M-Pesa that were answered.
+    fn answered(&self) -> usize {
+        let request_log = self.request_log();
+        request_log.sent.intents.len() + request_log.reports
     }
 
-    pub fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn request_log(&self) -> MutexGuard<'_, RequestLog> {
+        self.request_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These customers, `at_once` of them at a time, each when `door` lets them in.
-    pub async fn come(
+    /// Runs these customers, `at_once` of them at a time; each starts when `admit` returns.
+    pub async fn run(
         &self,
         numbers: impl Iterator<Item = usize>,
         at_once: usize,
-        door: impl AsyncFn(usize),
+        admit: impl AsyncFn(usize),
     ) -> Result<()> {
-        let door = &door;
+        let admit = &admit;
         stream::iter(numbers.map(Ok))
             .try_for_each_concurrent(at_once, |number| async move {
-                door(number).await;
-                let story = Story::of(self.seed, &self.run, number, &self.mix);
-                self.act(&story).await.with_context(|| story.tx_ref.clone())
+                admit(number).await;
+                let plan = CustomerPlan::of(self.seed, &self.run, number, &self.mix);
+                self.run_customer(&plan)
+                    .await
+                    .with_context(|| plan.tx_ref.clone())
             })
             .await
     }
 
-    async fn act(&self, story: &Story) -> Result<()> {
-        let users = match story.habit {
-            Habit::NotCompliant => &self.users.refused,
-            _ => &self.users.good,
+    async fn run_customer(&self, plan: &CustomerPlan) -> Result<()> {
+        let users = match plan.behaviour {
+            Behaviour::NotCompliant => &self.users.non_compliant,
+            _ => &self.users.compliant,
         };
-        let user = &users[story.user % users.len()];
-        if story.habit == Habit::PaysEarly {
-            self.report(story).await?;
-            return self.intend(story, user).await;
+        let user = &users[plan.user % users.len()];
+        if plan.behaviour == Behaviour::PaysEarly {
+            self.report_payment(plan).await?;
+            return self.create_intent(plan, user).await;
         }
-        self.intend(story, user).await?;
-        match story.habit {
-            Habit::Repeats(times) => {
-                try_join_all((0..times).map(|_| self.report(story))).await?;
+        self.create_intent(plan, user).await?;
+        match plan.behaviour {
+            Behaviour::Repeats(times) => {
+                try_join_all((0..times).map(|_| self.report_payment(plan))).await?;
                 Ok(())
             }
-            _ => self.report(story).await,
+            _ => self.report_payment(plan).await,
         }
     }
 
-    async fn intend(&self, story: &Story, user: &str) -> Result<()> {
-        let body = story.intent(user);
-        let send = async || self.client().create(&story.key, &body).await;
+    async fn create_intent(&self, plan: &CustomerPlan, user: &str) -> Result<()> {
+        let body = plan.intent_body(user);
+        let send = async || self.client().create(&plan.key, &body).await;
         let reply = self.until_answered(201, send).await?;
         let id = reply.json()?["intentId"]
             .as_str()
             .context("no intentId")?
             .to_owned();
         let intent = SentIntent {
-            tx_ref: story.tx_ref.clone(),
+            tx_ref: plan.tx_ref.clone(),
             user: user.to_owned(),
-            shillings: story.shillings,
-            wanted: story.wanted(),
+            shillings: plan.shillings,
+            expected: plan.expected(),
         };
-        self.notes().sent.intents.insert(id, intent);
+        self.request_log().sent.intents.insert(id, intent);
         Ok(())
     }
 
-    async fn report(&self, story: &Story) -> Result<()> {
-        let (body, paid): (Value, _) = story.report()?;
+    async fn report_payment(&self, plan: &CustomerPlan) -> Result<()> {
+        let (body, paid): (Value, _) = plan.report_body()?;
         let send = async || self.client().callback(&body).await;
         self.until_answered(200, send).await?;
-        let mut notes = self.notes();
-        notes.reports += 1;
+        let mut request_log = self.request_log();
+        request_log.reports += 1;
         if let Some(shillings) = paid {
-            let tx_ref = story.tx_ref.clone();
-            notes
+            let tx_ref = plan.tx_ref.clone();
+            request_log
                 .sent
                 .payments
-                .insert(story.receipt.clone(), SentPayment { tx_ref, shillings });
+                .insert(plan.receipt.clone(), SentPayment { tx_ref, shillings });
         }
         Ok(())
     }
 
-    /// What every client must do: the same again until there is an answer. A refusal of what is good is noted, once
-    /// and for all: it would be refused again.
-    async fn until_answered(&self, wanted: u16, send: impl AsyncFn() -> Result<Reply>) -> Result<Reply> {
+    /// Does what every client must do: repeats the request until there is an answer. A refusal of a valid request is
+    /// logged and not repeated: it would be refused again.
+    async fn until_answered(&self, expected: u16, send: impl AsyncFn() -> Result<Reply>) -> Result<Reply> {
         eventually(ANSWERED_WITHIN, "an answer", async || {
             let reply = match send().await {
-                Ok(reply) if reply.status == wanted => return Ok(Some(Ok(reply))),
+                Ok(reply) if reply.status == expected => return Ok(Some(Ok(reply))),
                 Ok(reply) => reply,
                 Err(error) => {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(RETRY_PAUSE).await;
                     return Err(error);
                 }
             };
             if reply.status < 500 && !matches!(reply.status, 408 | 409 | 429) {
                 let what = format!("{} {}", reply.status, reply.code().unwrap_or_default());
-                *self.notes().refused.entry(what.clone()).or_default() += 1;
+                *self.request_log().refused.entry(what.clone()).or_default() += 1;
                 return Ok(Some(Err(what)));
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
             bail!("{}", reply.status)
         })
         .await?
-        .map_err(|what| anyhow::anyhow!("a good request was refused: {what}"))
+        .map_err(|what| anyhow::anyhow!("a valid request was refused: {what}"))
     }
 }
 
@@ -224,12 +227,14 @@ pub fn address(seed: u64, number: u64) -> String {
     (0..20).fold("0x".to_owned(), |text, _| format!("{text}{:02x}", random.u8(1..)))
 }
 
-/// Makes them known to the chain, all within a block or two.
-pub async fn users(app: &testkit::App, seed: u64, good: u64) -> Result<Users> {
+/// Registers the compliant users on chain, all within a block or two.
+pub async fn users(app: &testkit::App, seed: u64, compliant: u64) -> Result<Users> {
     let users = Users {
-        good: (0..good).map(|number| address(seed, number)).collect(),
-        refused: (good..good + 2).map(|number| address(seed, number)).collect(),
+        compliant: (0..compliant).map(|number| address(seed, number)).collect(),
+        non_compliant: (compliant..compliant + 2)
+            .map(|number| address(seed, number))
+            .collect(),
     };
-    evm::allow_all(&app.chain.url(), &app.addresses, &users.good).await?;
+    evm::make_all_compliant(&app.chain.url(), &app.addresses, &users.compliant).await?;
     Ok(users)
 }

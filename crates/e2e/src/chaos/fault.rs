@@ -1,19 +1,19 @@
-//! Everything that is done to the running product, one after the other.
+//! The faults that are injected into the running product, one after the other.
 
 use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use testkit::rpc_proxy::Reach;
+use testkit::rpc_proxy::Reachability;
 use testkit::upgrade::{self, Upgrade};
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
 use testkit::{ChaosProxy, eventually, evm};
 
-use super::customers::{Customers, Served, Skipped};
+use super::customers::{Customers, SkipReason, TrafficCheck};
+use super::kill_points::{self, KillPoint};
 use super::load::Load;
-use super::points::{self, Point};
 use super::rotation;
-use super::stage::{Ground, KEYS, Stage, Wire};
+use super::system::{Infrastructure, KEYS, Link, System};
 
 const WORK_QUEUES: [&str; 5] = [
     "mint.submit.v1",
@@ -22,34 +22,34 @@ const WORK_QUEUES: [&str; 5] = [
     "mint.outcome.v1",
     "mpesa.result.v1",
 ];
-/// Something to break comes by within this, or does not.
-const COMES_BY: Duration = Duration::from_secs(10);
+/// A fault that needs something to break (a waiting transaction, a queued message) waits this long for it.
+const APPEARS_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than the executor's lease of 5 s.
 const PAST_THE_LEASE: Duration = Duration::from_secs(8);
-/// Enough for work to come by.
+/// Enough for some work to be done under the new code.
 const UNDER_NEW_CODE: Duration = Duration::from_secs(2);
-/// Between two of those who come while something is done under load.
-const PACE: Duration = Duration::from_millis(500);
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Least time between two extra customers, who keep a fault under load.
+const EXTRA_CUSTOMER_INTERVAL: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     Kill(&'static str),
-    /// At a named point, after so many others passed there.
-    KillAt(&'static Point, u32),
+    /// At a kill point, once this many calls have passed it.
+    KillAt(&'static KillPoint, u32),
     Reorg(u64),
     ForgetTransactions,
     BaseFee(u64),
-    /// Of one of our keys.
+    /// Somebody else sends a transaction with one of our keys.
     StealNonce(usize),
     KillBroker,
     KillDatabase,
-    /// The node is away; where there are two, the first of them.
-    Outage(Duration, Reach),
-    /// The first endpoint knows nothing of what comes from now on, while the other does.
+    /// The node is down; where there are two, the first of them.
+    Outage(Duration, Reachability),
+    /// The first endpoint stays at the present block while the other follows the chain.
     Lag(Duration),
-    Cut(&'static str, Wire, Duration),
-    Stall(&'static str, Wire, Duration),
+    Cut(&'static str, Link, Duration),
+    Stall(&'static str, Link, Duration),
     PurgeQueues,
     /// The executor hangs past its lease while a second one takes over, and then wakes.
     HangPastLease,
@@ -58,7 +58,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// In the table.
+    /// The fault's name in the table of results.
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Kill(_) => "kill -9",
@@ -92,104 +92,106 @@ impl fmt::Display for Fault {
             Self::BaseFee(gwei) => write!(f, "base fee of {gwei} gwei"),
             Self::Outage(time, reach) => write!(f, "node {reach:?} for {time:?}"),
             Self::Lag(time) => write!(f, "endpoint behind for {time:?}"),
-            Self::Cut(service, wire, time) => write!(f, "{wire:?} wire of {service} cut for {time:?}"),
-            Self::Stall(service, wire, time) => write!(f, "{wire:?} wire of {service} stalled for {time:?}"),
+            Self::Cut(service, link, time) => write!(f, "{link:?} link of {service} cut for {time:?}"),
+            Self::Stall(service, link, time) => write!(f, "{link:?} link of {service} stalled for {time:?}"),
             other => f.write_str(other.kind()),
         }
     }
 }
 
-/// Where faults are done.
-pub struct Scene<'a> {
-    pub stage: &'a mut Stage,
-    pub ground: Option<&'a mut Ground>,
+/// What a fault acts on.
+pub struct FaultContext<'a> {
+    pub system: &'a mut System,
+    pub infrastructure: Option<&'a mut Infrastructure>,
     pub customers: &'a Customers,
-    /// Who came while something was done that must be done under load.
-    pub passers_by: usize,
-    pub crowds: usize,
+    /// Customers beside the planned ones, who kept faults under load.
+    pub extra_customers: usize,
+    pub groups: usize,
 }
 
-impl Scene<'_> {
-    pub async fn perform(&mut self, fault: Fault) -> Result<Skipped> {
+impl FaultContext<'_> {
+    pub async fn inject(&mut self, fault: Fault) -> Result<SkipReason> {
         let under_load = match fault {
             Fault::RotateKeys | Fault::UpgradeContracts | Fault::HangPastLease | Fault::Lag(_) => true,
-            Fault::Outage(..) => self.stage.spare.is_some(),
+            Fault::Outage(..) => self.system.second_endpoint.is_some(),
             _ => false,
         };
         if !under_load {
-            return self.inflict(fault).await;
+            return self.inject_now(fault).await;
         }
-        // However long it takes on this machine: customers come until it is done.
-        let load = Load::new(self.customers.others(self.crowds), PACE, 2);
-        let doing = async {
-            let done = self.inflict(fault).await;
-            load.close();
+        // Extra customers arrive for as long as the fault takes on this machine.
+        let load = Load::new(self.customers.with_group(self.groups), EXTRA_CUSTOMER_INTERVAL, 2);
+        let injecting = async {
+            let done = self.inject_now(fault).await;
+            load.stop();
             done
         };
-        let (skipped, ()) = tokio::try_join!(doing, load.run())?;
-        self.passers_by += load.come();
-        self.crowds += 1;
+        let (skipped, ()) = tokio::try_join!(injecting, load.run())?;
+        self.extra_customers += load.arrived();
+        self.groups += 1;
         Ok(skipped)
     }
 
-    async fn inflict(&mut self, fault: Fault) -> Result<Skipped> {
+    async fn inject_now(&mut self, fault: Fault) -> Result<SkipReason> {
         match fault {
             Fault::Kill(service) => {
-                self.stage.app.service(service)?.kill9()?;
-                self.stage.restart(service).await?;
+                self.system.app.service(service)?.kill9()?;
+                self.system.restart(service).await?;
             }
             Fault::KillAt(point, skip) => {
-                if !points::kill_at(self.stage, point, skip).await? {
+                if !kill_points::kill_at(self.system, point, skip).await? {
                     return Ok(Some(format!(
-                        "{}: nothing came by: {}",
+                        "{}: nothing reached the kill point: {}",
                         point.service, point.name
                     )));
                 }
-                self.stage.restart(point.service).await?;
+                self.system.restart(point.service).await?;
             }
-            Fault::Outage(time, reach) => return self.without_first(reach, time).await,
+            Fault::Outage(time, reach) => return self.with_first_endpoint_out(reach, time).await,
             Fault::Lag(time) => {
-                let head = evm::block_number(&self.stage.app.chain.url()).await?;
-                return self.without_first(Reach::Behind(head), time).await;
+                let head = evm::block_number(&self.system.app.chain.url()).await?;
+                return self
+                    .with_first_endpoint_out(Reachability::Behind(head), time)
+                    .await;
             }
-            Fault::Cut(service, wire, time) => {
-                self.stage.wire(service, wire).cut();
+            Fault::Cut(service, link, time) => {
+                self.system.link(service, link).cut();
                 tokio::time::sleep(time).await;
-                self.stage.wire(service, wire).resume();
+                self.system.link(service, link).resume();
             }
-            Fault::Stall(service, wire, time) => {
-                self.stage.wire(service, wire).stall();
+            Fault::Stall(service, link, time) => {
+                self.system.link(service, link).stall();
                 tokio::time::sleep(time).await;
-                self.stage.wire(service, wire).resume();
+                self.system.link(service, link).resume();
             }
             Fault::PurgeQueues => return self.purge_queues().await,
             Fault::KillBroker | Fault::KillDatabase => self.kill_server(fault).await?,
             Fault::HangPastLease => return self.hang_past_lease().await,
-            Fault::RotateKeys => return rotation::rotate(&self.stage.app, self.customers).await,
+            Fault::RotateKeys => return rotation::rotate(&self.system.app, self.customers).await,
             Fault::UpgradeContracts => return self.upgrade_contracts().await,
             Fault::Reorg(_) | Fault::ForgetTransactions | Fault::BaseFee(_) | Fault::StealNonce(_) => {
-                return self.chain_trouble(fault).await;
+                return self.inject_chain_fault(fault).await;
             }
         }
         Ok(None)
     }
 
-    async fn chain_trouble(&mut self, fault: Fault) -> Result<Skipped> {
-        let chain = &self.stage.app.chain;
-        let signers = signers(&self.stage.app)?;
+    async fn inject_chain_fault(&mut self, fault: Fault) -> Result<SkipReason> {
+        let chain = &self.system.app.chain;
+        let signers = signers(&self.system.app)?;
         match fault {
             Fault::Reorg(depth) => {
-                let mined = eventually(PATIENCE, "a transaction in the last blocks", async || {
+                let mined = eventually(TIMEOUT, "a transaction in the last blocks", async || {
                     Ok((chain.in_last_blocks(depth).await? > 0).then_some(()))
                 });
                 if mined.await.is_err() || chain.reorg(depth).await? == 0 {
-                    return Ok(Some(format!("no transaction lay in the last {depth} blocks")));
+                    return Ok(Some(format!("no transaction was in the last {depth} blocks")));
                 }
             }
             Fault::BaseFee(gwei) => chain.base_fee(gwei).await?,
             Fault::StealNonce(key) => drop(chain.steal_nonce(&signers[key % signers.len()]).await?),
             _ => {
-                let forgot = eventually(COMES_BY, "a transaction that waits", async || {
+                let forgot = eventually(APPEARS_WITHIN, "a transaction that waits", async || {
                     let mut forgot = 0;
                     for signer in &signers {
                         forgot += chain.forget_waiting(signer).await?;
@@ -204,29 +206,29 @@ impl Scene<'_> {
         Ok(None)
     }
 
-    /// The first endpoint is of no use for a while. Where there is another, blocks are taken in all the same.
-    async fn without_first(&mut self, reach: Reach, time: Duration) -> Result<Skipped> {
-        let tip = |stage: &Stage| stage.app.database.sql("select max(number) from blocks");
-        self.stage.rpc.reach(reach);
-        // It takes some time-outs to find out.
+    /// The first endpoint fails for a while. If there is a second one, blocks must be ingested all the same.
+    async fn with_first_endpoint_out(&mut self, reach: Reachability, time: Duration) -> Result<SkipReason> {
+        let tip = |system: &System| system.app.database.sql("select max(number) from blocks");
+        self.system.rpc.reach(reach);
+        // The executor notices only after some time-outs.
         tokio::time::sleep(time / 3).await;
-        let before = tip(self.stage)?;
+        let before = tip(self.system)?;
         tokio::time::sleep(time / 3 * 2).await;
-        let idle = self.stage.spare.is_some() && tip(self.stage)? == before;
-        self.stage.rpc.reach(Reach::Open);
-        Ok(idle.then(|| format!("{reach:?}: no block was taken in by way of the second endpoint")))
+        let idle = self.system.second_endpoint.is_some() && tip(self.system)? == before;
+        self.system.rpc.reach(Reachability::Open);
+        Ok(idle.then(|| format!("{reach:?}: no block was ingested from the second endpoint")))
     }
 
-    /// Whoever consumes is cut off first, so that there is something to throw away.
-    async fn purge_queues(&mut self) -> Result<Skipped> {
+    /// Disconnects the consumers first, so that there are messages to purge.
+    async fn purge_queues(&mut self) -> Result<SkipReason> {
         let consumers = || {
             [EXECUTOR, CALLBACK]
                 .into_iter()
-                .map(|service| self.stage.wire(service, Wire::Broker))
+                .map(|service| self.system.link(service, Link::Broker))
         };
         consumers().for_each(ChaosProxy::cut);
-        let vhost = &self.stage.app.vhost;
-        let lying = eventually(COMES_BY, "a message in a work queue", async || {
+        let vhost = &self.system.app.vhost;
+        let found = eventually(APPEARS_WITHIN, "a message in a work queue", async || {
             for queue in WORK_QUEUES {
                 if !vhost.peek(queue, 1).await?.is_empty() {
                     return Ok(Some(()));
@@ -234,60 +236,64 @@ impl Scene<'_> {
             }
             Ok(None)
         });
-        let empty = lying.await.is_err();
+        let empty = found.await.is_err();
         for queue in WORK_QUEUES {
             vhost.purge(queue).await?;
         }
         consumers().for_each(ChaosProxy::resume);
-        Ok(empty.then(|| "no message lay in a work queue".into()))
+        Ok(empty.then(|| "no message was in a work queue".into()))
     }
 
     async fn kill_server(&mut self, fault: Fault) -> Result<()> {
-        let ground = self
-            .ground
+        let infrastructure = self
+            .infrastructure
             .as_mut()
-            .context("only a story with servers of its own may kill them")?;
+            .context("only a scenario with its own servers may kill them")?;
         if matches!(fault, Fault::KillBroker) {
-            ground.broker.kill9()?;
-            ground.broker.restart().await
+            infrastructure.broker.kill9()?;
+            infrastructure.broker.restart().await
         } else {
-            ground.postgres.kill9()?;
-            ground.postgres.restart().await
+            infrastructure.postgres.kill9()?;
+            infrastructure.postgres.restart().await
         }
     }
 
-    /// Why it proves nothing, if it does not: no work came while both ran.
-    async fn hang_past_lease(&mut self) -> Result<Skipped> {
-        let held = |stage: &Stage| -> Result<usize> {
+    /// Skipped if no work arrived while both executors ran: then nothing was proved.
+    async fn hang_past_lease(&mut self) -> Result<SkipReason> {
+        let changes_of_holder = |system: &System| -> Result<usize> {
             let sum = "select coalesce(sum(fencing_token), 0)::bigint from signers";
-            Ok(stage.app.database.sql(sum)?.parse()?)
+            Ok(system.app.database.sql(sum)?.parse()?)
         };
-        // Each key changes hands once.
-        let wanted = held(self.stage)? + KEYS.len();
-        self.stage.app.service(EXECUTOR)?.pause()?;
-        self.stage.start_second_executor().await?;
-        let stage = &*self.stage;
-        let taken = eventually(PATIENCE, "the second executor takes the leases", async || {
-            Ok((held(stage)? >= wanted).then_some(()))
+        // Each key changes its holder once.
+        let expected = changes_of_holder(self.system)? + KEYS.len();
+        self.system.app.service(EXECUTOR)?.pause()?;
+        self.system.start_second_executor().await?;
+        let system = &*self.system;
+        let taken = eventually(TIMEOUT, "the second executor takes the leases", async || {
+            Ok((changes_of_holder(system)? >= expected).then_some(()))
         });
         taken.await?;
         tokio::time::sleep(PAST_THE_LEASE).await;
-        let work = |stage: &Stage| stage.app.database.sql("select count(*) from work_items");
-        let before = work(self.stage)?;
-        self.stage.app.service(EXECUTOR)?.wake()?;
-        // Both run now; the first may find out by itself that its time is over.
+        let work = |system: &System| system.app.database.sql("select count(*) from work_items");
+        let before = work(self.system)?;
+        self.system.app.service(EXECUTOR)?.wake()?;
+        // Both run now; the first must find out by itself that it has lost its lease.
         tokio::time::sleep(PAST_THE_LEASE).await;
-        let idle = work(self.stage)? == before;
-        let mut second = self.stage.second.take().context("the second executor runs")?;
+        let idle = work(self.system)? == before;
+        let mut second = self
+            .system
+            .second_executor
+            .take()
+            .context("the second executor runs")?;
         second.stop()?;
-        Ok(idle.then(|| "no work came while two executors ran".into()))
+        Ok(idle.then(|| "no work arrived while two executors ran".into()))
     }
 
-    /// The next version behind both proxies, the former again, and once more: upgrades and their rollbacks. At the end the
-    /// former runs, so that the fault may come again.
-    async fn upgrade_contracts(&mut self) -> Result<Skipped> {
-        let app = &self.stage.app;
-        let mut served = Served::since(self.customers);
+    /// Upgrades both contracts and rolls them back, twice. The former version runs at the end, so that the fault can be
+    /// injected again.
+    async fn upgrade_contracts(&mut self) -> Result<SkipReason> {
+        let app = &self.system.app;
+        let mut traffic = TrafficCheck::since(self.customers);
         let (rpc, at) = (app.chain.url(), &app.addresses);
         for (contract, proxy) in [
             ("ComplianceManager", &at.compliance_manager),
@@ -299,21 +305,21 @@ impl Scene<'_> {
                 tokio::time::sleep(UNDER_NEW_CODE).await;
                 upgrade::switch(&rpc, proxy, &former).await?;
             }
-            served.still_there("during an upgrade");
+            traffic.expect_traffic("during an upgrade");
         }
-        Ok(served.gone())
+        Ok(traffic.into_skip_reason())
     }
 }
 
 /// The executor's accounts, in a fixed order; at least one.
 fn signers(app: &testkit::App) -> Result<Vec<String>> {
-    let told = app
+    let listed = app
         .database
         .sql("select string_agg('0x' || encode(address, 'hex'), ' ' order by address) from signers")?;
-    let signers: Vec<String> = told.split_whitespace().map(str::to_owned).collect();
+    let signers: Vec<String> = listed.split_whitespace().map(str::to_owned).collect();
     anyhow::ensure!(!signers.is_empty(), "no executor has begun");
     Ok(signers)
 }
 
-/// Services in the order in which faults go round.
-pub const ROUND: [&str; 3] = [EXECUTOR, CALLBACK, GATEWAY];
+/// The services in the order in which they are killed in turn.
+pub const KILL_ORDER: [&str; 3] = [EXECUTOR, CALLBACK, GATEWAY];

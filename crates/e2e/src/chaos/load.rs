@@ -1,4 +1,4 @@
-//! Customers who keep coming until the shop is closed.
+//! Customers who keep arriving until they are stopped.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,39 +10,41 @@ use super::customers::Customers;
 #[derive(Debug)]
 pub struct Load {
     customers: Customers,
-    pace: Duration,
+    /// Least time between two arrivals.
+    interval: Duration,
     at_once: usize,
-    come: AtomicUsize,
-    closed: AtomicBool,
+    arrived: AtomicUsize,
+    stopped: AtomicBool,
 }
 
 impl Load {
-    pub const fn new(customers: Customers, pace: Duration, at_once: usize) -> Self {
+    pub const fn new(customers: Customers, interval: Duration, at_once: usize) -> Self {
         Self {
             customers,
-            pace,
+            interval,
             at_once,
-            come: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
+            arrived: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
         }
     }
 
-    /// Ends when the shop was closed and everybody in it was served.
+    /// Ends when it was stopped and every customer who arrived has been answered.
     pub async fn run(&self) -> Result<()> {
-        let opened = tokio::time::Instant::now();
-        let until_closed = (0..).take_while(|_| !self.closed.load(Ordering::SeqCst));
-        let served = self.customers.come(until_closed, self.at_once, async |number| {
-            tokio::time::sleep_until(opened + self.pace * u32::try_from(number).unwrap_or(u32::MAX)).await;
-            self.come.fetch_add(1, Ordering::SeqCst);
+        let started = tokio::time::Instant::now();
+        let until_stopped = (0..).take_while(|_| !self.stopped.load(Ordering::SeqCst));
+        let answered = self.customers.run(until_stopped, self.at_once, async |number| {
+            tokio::time::sleep_until(started + self.interval * u32::try_from(number).unwrap_or(u32::MAX))
+                .await;
+            self.arrived.fetch_add(1, Ordering::SeqCst);
         });
-        served.await
+        answered.await
     }
 
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
     }
 
-    pub fn come(&self) -> usize {
-        self.come.load(Ordering::SeqCst)
+    pub fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::SeqCst)
     }
 }

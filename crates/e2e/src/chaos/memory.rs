@@ -1,33 +1,33 @@
-//! Resident memory of the services, and whether it grows.
+//! Measures the resident memory of the services and tells whether it grows.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// A shorter life has no slope.
-const LONG_ENOUGH: Duration = Duration::from_mins(1);
-/// In a shorter life caches and pools may still be filling.
-const LONG_ENOUGH_TO_BE_FLAT: Duration = Duration::from_mins(5);
-/// KiB per minute. Noise and fragmentation stay below; what is kept of every intent would not.
-const FLAT: f64 = 512.0;
+/// No slope is computed for a process that lived shorter than this.
+const SLOPE_FROM: Duration = Duration::from_mins(1);
+/// Caches and pools may still be filling in a process that lived shorter than this.
+const JUDGED_FROM: Duration = Duration::from_mins(5);
+/// KiB per minute. Noise and fragmentation stay below this; a leak per intent does not.
+const MAX_SLOPE: f64 = 512.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Memory {
     pub peak_kib: u64,
-    /// Over the longest life of the process, its first third aside; `None` if it was short.
+    /// Over the longest life of the process, without its first third; `None` if that was short.
     pub kib_per_minute: Option<f64>,
     pub longest_life_seconds: f64,
 }
 
 impl Memory {
     pub fn grows(&self) -> bool {
-        self.longest_life_seconds >= LONG_ENOUGH_TO_BE_FLAT.as_secs_f64()
-            && self.kib_per_minute.is_some_and(|slope| slope > FLAT)
+        self.longest_life_seconds >= JUDGED_FROM.as_secs_f64()
+            && self.kib_per_minute.is_some_and(|slope| slope > MAX_SLOPE)
     }
 }
 
-/// Samples of one service, one list for each life of it.
+/// Samples of one service, one list for each of its processes.
 #[derive(Debug, Default)]
 pub struct Samples(BTreeMap<u32, Vec<(Instant, u64)>>);
 
@@ -48,14 +48,14 @@ impl Samples {
         Memory {
             peak_kib,
             kib_per_minute: longest
-                .filter(|life| length(life) >= LONG_ENOUGH)
+                .filter(|life| length(life) >= SLOPE_FROM)
                 .and_then(|life| slope(life)),
             longest_life_seconds: longest.as_ref().map_or(0.0, |life| length(life).as_secs_f64()),
         }
     }
 }
 
-/// Least squares over what follows the warming up.
+/// Least squares over the samples after the warm-up.
 fn slope(life: &[(Instant, u64)]) -> Option<f64> {
     let warm = &life[life.len() / 3..];
     let begin = warm.first()?.0;
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn growth_is_told_from_noise_and_a_short_life_says_nothing() {
+    fn growth_is_distinguished_from_noise_and_a_short_life_is_not_judged() {
         let begin = Instant::now();
         let life = |minutes: u64, grow: u64| -> Samples {
             let samples = (0..=minutes * 6)

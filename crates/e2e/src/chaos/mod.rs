@@ -1,24 +1,24 @@
-//! The running product, broken on purpose: customers come, faults are done in between by a seeded schedule, and when all
-//! is calm again the ledger is checked.
+//! Runs the product and breaks it on purpose: customers pay, a seeded schedule injects faults in between, and once the
+//! system is healthy again the ledger is checked.
 
+mod customer_plan;
 mod customers;
 mod fault;
+mod kill_points;
 mod load;
 mod memory;
-mod points;
-mod report;
+mod progress;
+mod results;
 mod rotation;
 mod run;
 mod scenarios;
 mod schedule;
-mod stage;
-mod story;
-mod watch;
+mod system;
 
+pub use customer_plan::BehaviourMix;
 pub use customers::{Customers, users};
 pub use load::Load;
-pub use report::{Row, table};
-pub use run::{Params, play};
+pub use results::{ScenarioResult, table};
+pub use run::{Params, run};
 pub use scenarios::{ALL, Scenario, by_name};
-pub use stage::{Ground, Setup, Stage};
-pub use story::Mix;
+pub use system::{Infrastructure, Setup, System};

@@ -1,23 +1,23 @@
-//! When what is done: a pure function of seed, faults and customers. Faults stand between customers, not at times, so a
-//! slow machine breaks the product at the same places as a fast one.
+//! Decides when each fault is injected: a pure function of seed, faults and customers. Faults are placed between
+//! customers, not at times, so a slow machine breaks the product at the same places as a fast one.
 
 use super::fault::Fault;
 
 #[derive(Debug, Clone, Copy)]
-pub struct Planned {
-    /// Done when so many customers have come.
+pub struct PlannedFault {
+    /// Injected once this many customers have arrived.
     pub after: usize,
     pub fault: Fault,
 }
 
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    pub faults: Vec<Planned>,
+    pub faults: Vec<PlannedFault>,
     customers: usize,
 }
 
 impl Schedule {
-    /// One fault in each of as many equal stretches, somewhere in the first half of it.
+    /// Divides the customers into equal stretches and places one fault in the first half of each.
     pub fn spread(random: &mut fastrand::Rng, faults: Vec<Fault>, customers: usize) -> Self {
         let stretches = faults.len().max(1);
         let faults = faults
@@ -27,14 +27,15 @@ impl Schedule {
                 let begin = index * customers / stretches;
                 let half = (customers / stretches / 2).max(1);
                 let after = begin + random.usize(0..half);
-                Planned { after, fault }
+                PlannedFault { after, fault }
             })
             .collect();
         Self { faults, customers }
     }
 
-    /// How many customers may have come when so many faults are done: the rest wait, so that no fault meets an empty shop.
-    pub fn admits(&self, done: usize) -> usize {
+    /// How many customers may have arrived once this many faults are done. The rest wait, so that every fault happens
+    /// under load.
+    pub fn admitted_after(&self, done: usize) -> usize {
         if done >= self.faults.len() {
             return self.customers;
         }
@@ -66,16 +67,16 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_meets_customers_and_every_customer_comes() {
+    fn every_fault_happens_under_load_and_every_customer_arrives() {
         let schedule = schedule(7);
         for (done, planned) in schedule.faults.iter().enumerate() {
             assert!(
-                planned.after < schedule.admits(done),
-                "its moment comes before the shop is closed"
+                planned.after < schedule.admitted_after(done),
+                "the fault is due before the customers run out"
             );
         }
-        assert_eq!(schedule.admits(5), 100);
+        assert_eq!(schedule.admitted_after(5), 100);
         let none = Schedule::spread(&mut fastrand::Rng::with_seed(1), Vec::new(), 10);
-        assert_eq!(none.admits(0), 10);
+        assert_eq!(none.admitted_after(0), 10);
     }
 }

@@ -1,17 +1,17 @@
-//! Judges gathered facts: pure, so each kind of violation is planted in a test.
+//! Finds violations in gathered facts. Pure, so that a test plants each kind of violation.
 
 mod money;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use testkit::escrow_events::{EscrowEvent, Kind};
+use testkit::escrow_events::{EscrowEvent, EscrowEventKind};
 
-use super::facts::{Decided, Exception, Facts, SentIntent, Wanted};
-use super::violation::{Sort, Violation};
+use super::facts::{AuditFacts, DecisionCopy, Exception, ExpectedResult, SentIntent};
+use super::violation::{Violation, ViolationKind};
 use crate::SHILLING;
 
-/// Where the paid shillings are.
+/// Paid shillings by what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub paid: u64,
@@ -20,23 +20,26 @@ pub struct Totals {
     pub in_flight: u64,
     pub held: u64,
     pub owed: u64,
-    /// By a person.
+    /// Settled by a person.
     pub settled: u64,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Verdict {
+pub struct AuditResult {
     pub totals: Totals,
-    /// Intents that are where they must be.
+    /// Number of intents that reached their expected end.
     pub settled: usize,
-    /// Honestly on their way.
+    /// Number of intents still in progress.
     pub pending: usize,
     pub violations: Vec<Violation>,
 }
 
-impl Verdict {
-    pub fn count(&self, which: impl Fn(Sort) -> bool) -> usize {
-        self.violations.iter().filter(|found| which(found.sort)).count()
+impl AuditResult {
+    pub fn count(&self, which: impl Fn(ViolationKind) -> bool) -> usize {
+        self.violations
+            .iter()
+            .filter(|violation| which(violation.kind))
+            .count()
     }
 }
 
@@ -63,46 +66,46 @@ impl OnChain<'_> {
     }
 }
 
-pub fn audit(facts: &Facts) -> Verdict {
+pub fn audit(facts: &AuditFacts) -> AuditResult {
     let mut audit = Audit::new(facts);
     audit.chain();
     audit.intents();
     audit.rows();
     audit.money();
     audit.signers();
-    audit.stored_first();
-    audit.left_over();
-    audit.verdict
+    audit.check_stored_before_sent();
+    audit.check_leftovers();
+    audit.result
 }
 
 struct Audit<'a> {
-    facts: &'a Facts,
+    facts: &'a AuditFacts,
     chain: BTreeMap<&'a str, OnChain<'a>>,
     legs: BTreeMap<&'a str, (&'a str, bool)>,
-    decisions: BTreeMap<&'a str, &'a Decided>,
+    decisions: BTreeMap<&'a str, &'a DecisionCopy>,
     /// Acknowledged payments, as txRef and shillings.
     reported: BTreeSet<(&'a str, u32)>,
     /// Intent ids by txRef, and what is owed back by receipt.
     ids: BTreeMap<&'a str, &'a str>,
     owed: BTreeMap<&'a str, &'a Exception>,
-    /// txRefs that a person must look at.
+    /// txRefs that are held for a person.
     held: BTreeSet<&'a str>,
-    /// Intents with work that somebody will do.
-    worked_on: BTreeSet<&'a str>,
-    /// Shillings of mints that a fork may still take back: in flight.
+    /// Intents with an open work item.
+    with_open_work: BTreeSet<&'a str>,
+    /// Shillings of mints that a fork may still undo: in flight.
     mined: u64,
-    verdict: Verdict,
+    result: AuditResult,
 }
 
 impl<'a> Audit<'a> {
-    fn new(facts: &'a Facts) -> Self {
+    fn new(facts: &'a AuditFacts) -> Self {
         let mut chain: BTreeMap<&str, OnChain<'_>> = BTreeMap::new();
         for event in &facts.events {
             let of = chain.entry(&event.intent_id).or_default();
             match event.kind {
-                Kind::Submitted => of.deposits.push(event),
-                Kind::Executed => of.mints.push(event),
-                Kind::Refunded => of.refunds.push(event),
+                EscrowEventKind::Submitted => of.deposits.push(event),
+                EscrowEventKind::Executed => of.mints.push(event),
+                EscrowEventKind::Refunded => of.refunds.push(event),
             }
         }
         let reported = facts.sent.payments.values();
@@ -113,7 +116,7 @@ impl<'a> Audit<'a> {
             legs: facts
                 .legs
                 .iter()
-                .map(|leg| (leg.id.as_str(), (leg.at.as_str(), leg.last)))
+                .map(|leg| (leg.id.as_str(), (leg.leg.as_str(), leg.is_final)))
                 .collect(),
             decisions: facts
                 .decisions
@@ -137,25 +140,23 @@ impl<'a> Audit<'a> {
                 .filter(open)
                 .map(|row| row.tx_ref.as_str())
                 .collect(),
-            worked_on: facts
+            with_open_work: facts
                 .items
                 .iter()
                 .filter(|item| matches!(item.state.as_str(), "ready" | "in_attempt"))
                 .map(|item| item.id.as_str())
                 .collect(),
             mined: 0,
-            verdict: Verdict::default(),
+            result: AuditResult::default(),
             facts,
         }
     }
 
-    fn found(&mut self, sort: Sort, subject: &str, detail: impl Into<String>) {
-        self.verdict
-            .violations
-            .push(Violation::new(sort, subject, detail));
+    fn report_violation(&mut self, kind: ViolationKind, subject: &str, detail: impl Into<String>) {
+        self.result.violations.push(Violation::new(kind, subject, detail));
     }
 
-    /// Once each, as asked for, and nothing that nobody asked for.
+    /// Checks that each intent was deposited and paid out at most once, as requested, and that there is no other mint.
     fn chain(&mut self) {
         let mut minted = 0;
         let mut pending = 0;
@@ -165,19 +166,23 @@ impl<'a> Audit<'a> {
                 pending += on_chain.deposits.first().map_or(0, |deposit| deposit.amount);
             }
             if on_chain.deposits.len() > 1 {
-                self.found(
-                    Sort::DepositedTwice,
+                self.report_violation(
+                    ViolationKind::DepositedTwice,
                     id,
                     format!("{} deposits", on_chain.deposits.len()),
                 );
             }
             if on_chain.mints.len() > 1 {
-                self.found(Sort::MintedTwice, id, format!("{} mints", on_chain.mints.len()));
+                self.report_violation(
+                    ViolationKind::MintedTwice,
+                    id,
+                    format!("{} mints", on_chain.mints.len()),
+                );
             }
             if on_chain.refunds.len() > 1 || !(on_chain.mints.is_empty() || on_chain.refunds.is_empty()) {
                 let (mints, refunds) = (on_chain.mints.len(), on_chain.refunds.len());
-                self.found(
-                    Sort::PaidOutTwice,
+                self.report_violation(
+                    ViolationKind::PaidOutTwice,
                     id,
                     format!("{mints} mints and {refunds} refunds"),
                 );
@@ -185,22 +190,22 @@ impl<'a> Audit<'a> {
             match self.facts.sent.intents.get(id) {
                 Some(intent) => self.mints_of(id, intent, &on_chain),
                 None if on_chain.mints.is_empty() => {}
-                None => self.found(Sort::StrangeMint, id, "nobody sent this intent"),
+                None => self.report_violation(ViolationKind::UnknownMint, id, "no client sent this intent"),
             }
             self.chain.insert(id, on_chain);
         }
         if minted != self.facts.minted {
             let supply = self.facts.minted;
-            self.found(
-                Sort::StrangeMint,
+            self.report_violation(
+                ViolationKind::UnknownMint,
                 "supply",
                 format!("rose by {supply}, the escrow minted {minted}"),
             );
         }
         if pending != self.facts.pending {
             let held = self.facts.pending;
-            self.found(
-                Sort::BackingDiffers,
+            self.report_violation(
+                ViolationKind::BackingDiffers,
                 "escrow",
                 format!("keeps {held} for deposits of {pending}"),
             );
@@ -211,83 +216,90 @@ impl<'a> Audit<'a> {
         let asked = u128::from(intent.shillings) * SHILLING;
         for mint in &on_chain.mints {
             if mint.amount != asked || !mint.user.eq_ignore_ascii_case(&intent.user) {
-                self.found(Sort::WrongMint, id, format!("{} to {}", mint.amount, mint.user));
+                self.report_violation(
+                    ViolationKind::WrongMint,
+                    id,
+                    format!("{} to {}", mint.amount, mint.user),
+                );
             }
         }
         let reported = self
             .reported
             .contains(&(intent.tx_ref.as_str(), intent.shillings));
         if !on_chain.mints.is_empty() && !reported {
-            self.found(Sort::UnpaidMint, id, "no such payment was reported");
+            self.report_violation(ViolationKind::UnpaidMint, id, "no such payment was reported");
         }
     }
 
-    /// Each acknowledged intent is there, and has come to its end or is on the way to it.
+    /// Checks that each acknowledged intent is stored, and has reached its end or is in progress.
     fn intents(&mut self) {
         let known: BTreeSet<&str> = self.facts.intents.iter().map(|row| row.id.as_str()).collect();
         for (id, intent) in &self.facts.sent.intents {
             if !known.contains(id.as_str()) {
-                self.found(
-                    Sort::IntentLost,
+                self.report_violation(
+                    ViolationKind::IntentLost,
                     id,
                     format!("{} was acknowledged", intent.tx_ref),
                 );
                 continue;
             }
-            let leg = self.chain.get(id.as_str()).and_then(OnChain::leg);
+            let on_chain = self.chain.get(id.as_str()).and_then(OnChain::leg);
             let held = self.held.contains(intent.tx_ref.as_str());
             let row = self.legs.get(id.as_str()).copied();
-            let (at, last) = row.unwrap_or(("", false));
-            match (intent.wanted, leg) {
-                (Wanted::Minted, Some("executed"))
-                | (Wanted::Refunded | Wanted::NotMinted, Some("refunded"))
-                    if last =>
+            let (leg, is_final) = row.unwrap_or(("", false));
+            match (intent.expected, on_chain) {
+                (ExpectedResult::Minted, Some("executed"))
+                | (ExpectedResult::Refunded | ExpectedResult::NotMinted, Some("refunded"))
+                    if is_final =>
                 {
-                    self.verdict.settled += 1;
+                    self.result.settled += 1;
                 }
-                (Wanted::Held, Some("escrowed")) if held => self.verdict.settled += 1,
-                (Wanted::NotMinted, None) if at == "dropped" => self.verdict.settled += 1,
-                (Wanted::Refunded | Wanted::NotMinted | Wanted::Held, Some("executed")) => {
-                    self.found(
-                        Sort::FalseSuccess,
+                (ExpectedResult::Held, Some("escrowed")) if held => self.result.settled += 1,
+                (ExpectedResult::NotMinted, None) if leg == "dropped" => self.result.settled += 1,
+                (
+                    ExpectedResult::Refunded | ExpectedResult::NotMinted | ExpectedResult::Held,
+                    Some("executed"),
+                ) => {
+                    self.report_violation(
+                        ViolationKind::FalseSuccess,
                         id,
-                        format!("minted, though {:?} was due", intent.wanted),
+                        format!("minted, though {:?} was expected", intent.expected),
                     );
                 }
-                (Wanted::Minted | Wanted::Held, Some("refunded")) => {
-                    self.found(
-                        Sort::FalseFailure,
+                (ExpectedResult::Minted | ExpectedResult::Held, Some("refunded")) => {
+                    self.report_violation(
+                        ViolationKind::FalseFailure,
                         id,
-                        format!("refunded, though {:?} was due", intent.wanted),
+                        format!("refunded, though {:?} was expected", intent.expected),
                     );
                 }
-                _ if held || matches!(at, "rejected" | "dropped") => {
-                    let detail = format!("held or failed: {row:?}, {:?} was due", intent.wanted);
-                    self.found(Sort::FalseFailure, id, detail);
+                _ if held || matches!(leg, "rejected" | "dropped") => {
+                    let detail = format!("held or failed: {row:?}, {:?} was expected", intent.expected);
+                    self.report_violation(ViolationKind::FalseFailure, id, detail);
                 }
-                _ => self.on_its_way(id, intent, leg),
+                _ => self.count_in_progress(id, intent, on_chain),
             }
         }
     }
 
-    fn on_its_way(&mut self, id: &str, intent: &SentIntent, leg: Option<&str>) {
+    fn count_in_progress(&mut self, id: &str, intent: &SentIntent, on_chain: Option<&str>) {
         let decided = self.decisions.get(intent.tx_ref.as_str());
         let commanded = decided.is_some_and(|row| row.live_command.is_some());
-        // What is mined and waits to be final, and what waits for a transaction, a block or a message.
-        let paid_out = matches!(leg, Some("executed" | "refunded"));
-        if paid_out || commanded || self.worked_on.contains(id) || !self.facts.waiting.is_empty() {
-            self.verdict.pending += 1;
+        // Mined and not final yet, or waiting for a transaction, a block or a message.
+        let paid_out = matches!(on_chain, Some("executed" | "refunded"));
+        if paid_out || commanded || self.with_open_work.contains(id) || !self.facts.leftovers.is_empty() {
+            self.result.pending += 1;
         } else {
             let row = self.legs.get(id);
-            self.found(
-                Sort::Abandoned,
+            self.report_violation(
+                ViolationKind::Abandoned,
                 id,
-                format!("{} stands at {row:?}, on chain {leg:?}", intent.tx_ref),
+                format!("{} is at {row:?}, on chain {on_chain:?}", intent.tx_ref),
             );
         }
     }
 
-    /// The services' rows against the chain, and each against the other.
+    /// Compares the rows of the services with the chain and with each other.
     fn rows(&mut self) {
         let of_intent: BTreeMap<&str, &str> = self
             .facts
@@ -295,7 +307,7 @@ impl<'a> Audit<'a> {
             .iter()
             .map(|row| (row.id.as_str(), row.tx_ref.as_str()))
             .collect();
-        for (id, (leg, last)) in self.legs.clone() {
+        for (id, (leg, is_final)) in self.legs.clone() {
             let on_chain = self.chain.get(id).and_then(OnChain::leg);
             let fits = match on_chain {
                 None => matches!(leg, "queued" | "submitting" | "rejected" | "dropped"),
@@ -303,26 +315,26 @@ impl<'a> Audit<'a> {
                 Some(state) => leg == state,
             };
             if !fits {
-                self.found(
-                    Sort::LegDiffers,
+                self.report_violation(
+                    ViolationKind::LegDiffers,
                     id,
                     format!("the row says {leg}, the chain {on_chain:?}"),
                 );
             }
             let decided = of_intent.get(id).and_then(|tx_ref| self.decisions.get(tx_ref));
-            let told = decided.map(|row| (row.chain_leg.as_str(), row.chain_final));
-            let ended = last || matches!(leg, "rejected" | "dropped");
-            // A deposit that never was has nothing to become final.
-            if ended && told != Some((leg, last)) {
-                self.found(
-                    Sort::OutcomeLost,
+            let decider_copy = decided.map(|row| (row.chain_leg.as_str(), row.chain_final));
+            let ended = is_final || matches!(leg, "rejected" | "dropped");
+            // An intent without a deposit has nothing that could become final.
+            if ended && decider_copy != Some((leg, is_final)) {
+                self.report_violation(
+                    ViolationKind::OutcomeLost,
                     id,
-                    format!("the executor says {leg} for ever, the decider {told:?}"),
+                    format!("the executor says {leg} for good, the decider {decider_copy:?}"),
                 );
             }
         }
-        for tx_ref in &self.facts.unjudged {
-            self.found(Sort::ReportLost, tx_ref, "stored, and never judged");
+        for tx_ref in &self.facts.unprocessed_reports {
+            self.report_violation(ViolationKind::ReportLost, tx_ref, "stored, and never processed");
         }
     }
 }

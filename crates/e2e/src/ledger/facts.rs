@@ -13,15 +13,15 @@ use testkit::{
 
 use super::minted;
 
-/// What must become of an intent.
+/// The end that an intent must reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ExpectedResult {
     Minted,
-    /// Paid, for a user who may not be minted for: the payer is owed.
+    /// Paid, but the user is not compliant: the payer is owed.
     Refunded,
     /// Declined: the deposit goes back, or is never made.
     NotMinted,
-    /// A person must look.
+    /// Held for a person.
     Held,
 }
 
@@ -31,7 +31,7 @@ pub struct SentIntent {
     pub tx_ref: String,
     pub user: String,
     pub shillings: u32,
-    pub wanted: Wanted,
+    pub expected: ExpectedResult,
 }
 
 /// A paid report whose 200 was received.
@@ -55,14 +55,14 @@ pub struct Intent {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Leg {
+pub struct ChainLegRow {
     pub id: String,
-    pub at: String,
-    pub last: bool,
+    pub leg: String,
+    pub is_final: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Decided {
+pub struct DecisionCopy {
     pub tx_ref: String,
     pub chain_leg: String,
     pub chain_final: bool,
@@ -96,13 +96,13 @@ pub struct Attempt {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Item {
+pub struct WorkItem {
     pub id: String,
     pub command: String,
     pub state: String,
     /// Transactions that failed with it.
     pub failures: u32,
-    /// Of the transactions that it was in; replacements share one.
+    /// Nonces of the transactions that it was in; replacements share one.
     pub nonces: u32,
 }
 
@@ -110,21 +110,21 @@ pub struct Item {
 pub struct Signer {
     pub address: String,
     pub next_nonce: u64,
-    /// Of the account, in blocks.
+    /// Nonce of the account on chain.
     #[serde(default)]
-    pub used: u64,
+    pub confirmed_nonce: u64,
 }
 
-/// Something that waits where nothing should wait at the end.
+/// Messages or work items that are left where nothing should be left at the end.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Waiting {
+pub struct Leftover {
     pub place: String,
     pub count: u64,
 }
 
 /// An entry of a dead-letter queue.
 #[derive(Debug, Clone)]
-pub struct Dead {
+pub struct DeadLetter {
     pub queue: String,
     pub class: Option<String>,
     pub text: Option<String>,
@@ -132,36 +132,36 @@ pub struct Dead {
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub struct AuditFacts {
     pub sent: Sent,
     pub events: Vec<EscrowEvent>,
-    /// How the supply rose during the story, and what the escrow keeps for deposits that wait; base units.
+    /// The rise of the supply during the scenario, and the total of pending deposits in the escrow; base units.
     pub minted: u128,
     pub pending: u128,
     pub signers: Vec<Signer>,
     pub intents: Vec<Intent>,
-    pub legs: Vec<Leg>,
-    pub decisions: Vec<Decided>,
+    pub legs: Vec<ChainLegRow>,
+    pub decisions: Vec<DecisionCopy>,
     pub payments: Vec<Payment>,
     pub exceptions: Vec<Exception>,
     pub attempts: Vec<Attempt>,
-    pub items: Vec<Item>,
+    pub items: Vec<WorkItem>,
     /// Stored reports without an outcome, by txRef.
-    pub unjudged: Vec<String>,
-    pub waiting: Vec<Waiting>,
-    pub dead: Vec<Dead>,
-    /// Error classes of dead letters that the story gives a reason for.
-    pub explained: Vec<&'static str>,
-    /// Messages that went round for a further attempt, as counted on the wires to the broker.
+    pub unprocessed_reports: Vec<String>,
+    pub leftovers: Vec<Leftover>,
+    pub dead_letters: Vec<DeadLetter>,
+    /// Error classes of dead letters that the scenario explains.
+    pub explained_classes: Vec<&'static str>,
+    /// Number of messages published for a further attempt, counted on the connections to the broker.
     pub retried: u64,
-    /// Nothing but dependencies failed, so no command may have burnt an attempt.
+    /// Only dependencies failed, so no command may have used up an attempt.
     pub only_outages: bool,
-    /// Nothing took a nonce away, so no command may have needed a second one.
-    pub one_nonce_each: bool,
+    /// No nonce was taken by somebody else, so no command may have needed a second one.
+    pub one_nonce_per_command: bool,
 }
 
 const INTENTS: &str = "select '0x' || encode(intent_id, 'hex') id, tx_ref from mint_intents";
-const LEGS: &str = "select '0x' || encode(intent_id, 'hex') id, leg at, final last from chain_legs";
+const LEGS: &str = "select '0x' || encode(intent_id, 'hex') id, leg, final is_final from chain_legs";
 const DECISIONS: &str =
     "select tx_ref, chain_leg, chain_final, live_command from decisions where intent_id is not null";
 const PAYMENTS: &str = "select receipt, tx_ref, amount_shillings::bigint shillings, is_first from payments";
@@ -186,18 +186,18 @@ const OUTBOXES: &str = "select * from (
         where state in ('ready', 'in_attempt') group by 1) all_places
     where count > 0";
 
-impl Facts {
-    /// The rows and the chain as they are now. `supply_before`: base units at the beginning of the story.
+impl AuditFacts {
+    /// Gathers the rows and the chain as they are now. `supply_before`: base units at the start of the scenario.
     pub async fn gather(app: &App, sent: Sent, supply_before: u128) -> Result<Self> {
         let (rpc, escrow) = (app.chain.url(), &app.addresses.escrow);
         let mut signers: Vec<Signer> = rows(app, SIGNERS)?;
         for signer in &mut signers {
-            signer.used = evm::nonce(&rpc, &signer.address).await?;
+            signer.confirmed_nonce = evm::nonce(&rpc, &signer.address).await?;
         }
-        let unjudged: Vec<Waiting> = rows(app, UNJUDGED)?;
-        let (queued, dead) = broker(app).await?;
-        let mut waiting: Vec<Waiting> = rows(app, OUTBOXES)?;
-        waiting.extend(queued);
+        let unprocessed_reports: Vec<Leftover> = rows(app, UNJUDGED)?;
+        let (queued, dead_letters) = broker(app).await?;
+        let mut leftovers: Vec<Leftover> = rows(app, OUTBOXES)?;
+        leftovers.extend(queued);
         Ok(Self {
             sent,
             events: escrow_events::read(&rpc, escrow).await?,
@@ -211,13 +211,16 @@ impl Facts {
             exceptions: rows(app, EXCEPTIONS)?,
             attempts: rows(app, ATTEMPTS)?,
             items: rows(app, ITEMS)?,
-            unjudged: unjudged.into_iter().map(|report| report.place).collect(),
-            waiting,
-            dead,
-            explained: Vec::new(),
+            unprocessed_reports: unprocessed_reports
+                .into_iter()
+                .map(|report| report.place)
+                .collect(),
+            leftovers,
+            dead_letters,
+            explained_classes: Vec::new(),
             retried: 0,
             only_outages: false,
-            one_nonce_each: false,
+            one_nonce_per_command: false,
         })
     }
 }
@@ -229,11 +232,11 @@ fn rows<T: DeserializeOwned>(app: &App, select: &str) -> Result<Vec<T>> {
     serde_json::from_str(&json).with_context(|| format!("rows of: {select}"))
 }
 
-/// What waits in work and delay queues, and every dead letter.
-async fn broker(app: &App) -> Result<(Vec<Waiting>, Vec<Dead>)> {
+/// Messages in work and delay queues, and every dead letter.
+async fn broker(app: &App) -> Result<(Vec<Leftover>, Vec<DeadLetter>)> {
     let listed = format!("queues/{}", app.vhost.name());
     let listed = app.vhost.management().get(&listed).await?;
-    let (mut waiting, mut dead) = (Vec::new(), Vec::new());
+    let (mut leftovers, mut dead_letters) = (Vec::new(), Vec::new());
     for queue in listed.as_array().context("queues are a list")? {
         let place = queue["name"].as_str().context("a queue has a name")?.to_owned();
         let count = queue["messages"].as_u64().unwrap_or(0);
@@ -242,22 +245,22 @@ async fn broker(app: &App) -> Result<(Vec<Waiting>, Vec<Dead>)> {
         }
         if place.starts_with("dead.") {
             let entries = app.vhost.peek(&place, 1000).await?;
-            dead.extend(entries.iter().map(|entry| dead_letter(&place, entry)));
+            dead_letters.extend(entries.iter().map(|entry| dead_letter(&place, entry)));
         } else {
-            waiting.push(Waiting { place, count });
+            leftovers.push(Leftover { place, count });
         }
     }
-    Ok((waiting, dead))
+    Ok((leftovers, dead_letters))
 }
 
-fn dead_letter(queue: &str, entry: &Value) -> Dead {
+fn dead_letter(queue: &str, entry: &Value) -> DeadLetter {
     let header = |name: &str| {
         entry["properties"]["headers"][name]
             .as_str()
             .filter(|text| !text.is_empty())
             .map(str::to_owned)
     };
-    Dead {
+    DeadLetter {
         queue: queue.to_owned(),
         class: header("x-fr-class"),
         text: header("x-fr-text"),

@@ -1,5 +1,5 @@
-//! The check after each story: what was sent, what the chain's own events say, and the rows must agree to the shilling.
-//! No service is asked. `facts` gathers, `audit` judges and is pure.
+//! The check after each scenario: requests sent, events of the chain and database rows must agree to the shilling. No
+//! service is asked. `facts` gathers; `audit` compares and is pure.
 
 mod audit;
 mod facts;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use testkit::{App, evm};
 
-pub use audit::{Totals, Verdict, audit};
-pub use facts::{Dead, Facts, Sent, SentIntent, SentPayment, Waiting, Wanted};
-pub use violation::{Sort, Violation};
+pub use audit::{AuditResult, Totals, audit};
+pub use facts::{AuditFacts, DeadLetter, ExpectedResult, Leftover, Sent, SentIntent, SentPayment};
+pub use violation::{Violation, ViolationKind};
 
 use crate::SHILLING;
 
-/// `sum(paid receipts) = minted + owed to payers + held`, when nothing is in flight any more: the short form for stories
+/// `sum(paid receipts) = minted + owed to payers + held`, when nothing is in flight any more: the short form for tests
 /// that did not keep a list of what they sent.
 pub async fn balances(app: &App, supply_before: u128) -> Result<()> {
     let figure = |sql: &str| -> Result<u128> { Ok(app.database.sql(sql)?.trim().parse()?) };
@@ -37,20 +37,23 @@ pub async fn balances(app: &App, supply_before: u128) -> Result<()> {
     Ok(())
 }
 
-/// Looks until what trails behind has arrived; what is wrong after that is wrong.
-pub async fn settled(within: Duration, gather: impl AsyncFn() -> Result<Facts>) -> Result<Verdict> {
+/// Repeats the audit until messages and rows that arrive late are there; what is wrong after that is a violation.
+pub async fn settled(within: Duration, gather: impl AsyncFn() -> Result<AuditFacts>) -> Result<AuditResult> {
     let end = tokio::time::Instant::now() + within;
     loop {
-        let verdict = audit(&gather().await?);
-        let trails = |sort| {
+        let result = audit(&gather().await?);
+        let may_be_late = |kind| {
             matches!(
-                sort,
-                Sort::LeftOver | Sort::OutcomeLost | Sort::NonceGap | Sort::ReportLost
+                kind,
+                ViolationKind::LeftOver
+                    | ViolationKind::OutcomeLost
+                    | ViolationKind::NonceGap
+                    | ViolationKind::ReportLost
             )
         };
-        let finished = verdict.pending == 0 && verdict.count(trails) == 0;
+        let finished = result.pending == 0 && result.count(may_be_late) == 0;
         if finished || tokio::time::Instant::now() > end {
-            return Ok(verdict);
+            return Ok(result);
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -61,9 +64,12 @@ pub async fn minted(app: &App) -> Result<u128> {
     evm::total_supply(&app.chain.url(), &app.addresses.country_token).await
 }
 
-/// How often the escrow says that it minted, read from the node.
+/// Number of mint events of the escrow, read from the node.
 pub async fn mint_events(app: &App) -> Result<usize> {
-    use testkit::escrow_events::{Kind, read};
+    use testkit::escrow_events::{EscrowEventKind, read};
     let events = read(&app.chain.url(), &app.addresses.escrow).await?;
-    Ok(events.iter().filter(|event| event.kind == Kind::Executed).count())
+    Ok(events
+        .iter()
+        .filter(|event| event.kind == EscrowEventKind::Executed)
+        .count())
 }

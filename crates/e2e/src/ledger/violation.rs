@@ -1,4 +1,4 @@
-//! What may be wrong, each with what it counts as.
+//! The kinds of violations, and what each of them counts as.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 /// Everything the audit can find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sort {
+pub enum ViolationKind {
     /// An intent has more than one mint on chain.
     MintedTwice,
     /// An intent was minted and refunded, or refunded twice.
@@ -18,53 +18,53 @@ pub enum Sort {
     WrongMint,
     /// A mint that no acknowledged payment of that amount asks for.
     UnpaidMint,
-    /// Minted without the escrow's word, or for an intent that nobody sent.
-    StrangeMint,
-    /// Acknowledged, and there is no row.
+    /// Minted without an event of the escrow, or for an intent that no client sent.
+    UnknownMint,
+    /// Acknowledged, but there is no row.
     IntentLost,
     PaymentLost,
-    /// Neither settled nor held, and nobody is working on it.
+    /// Neither settled nor held, and no service is working on it.
     Abandoned,
-    /// What could have succeeded was refused, refunded or held.
+    /// An intent that could have succeeded was refused, refunded or held.
     FalseFailure,
-    /// What could not succeed was minted.
+    /// An intent that must not succeed was minted.
     FalseSuccess,
-    /// A row of the chain's side says something else than the chain.
+    /// The executor's row of the chain leg contradicts the chain.
     LegDiffers,
     /// The decider's copy differs: an outcome never arrived.
     OutcomeLost,
-    /// A stored report was never judged.
+    /// A stored report was never processed.
     ReportLost,
-    /// Something still waits in an outbox, a queue or the rows.
+    /// Something still waits in an outbox, a queue or among the work items.
     LeftOver,
-    /// Paid shillings that are nowhere.
+    /// Paid shillings that are not accounted for.
     MoneyMissing,
-    /// The escrow holds other than the deposits that wait in it.
+    /// The escrow holds another amount than its pending deposits.
     BackingDiffers,
-    /// A nonce of ours that no block uses.
+    /// A nonce was allocated that no block uses.
     NonceGap,
-    /// The escrow was moved by a transaction that no row holds: sent before it was stored.
-    Unstored,
-    /// A transaction signed under a lease that was another's already.
+    /// A transaction of which there is no row changed the escrow: it was sent before it was stored.
+    SentUnstored,
+    /// A transaction was signed under a lease that another executor held already.
     StaleLease,
-    /// A dead letter that does not say why it is there, or for a reason that this story does not give.
+    /// A dead letter without a reason, or with one that this scenario does not explain.
     DeadLetter,
-    /// A command went into transactions of several nonces though the story gives no reason to.
-    SentAgain,
-    /// A command burnt an attempt though only a dependency was down.
-    AttemptBurnt,
-    /// Said by whoever ran the story: a service ended by itself, a good request was refused, something never settled.
-    Story,
+    /// A command was signed under several nonces though the scenario gives no reason for it.
+    SecondNonce,
+    /// A command used up an attempt though only a dependency was down.
+    AttemptWasted,
+    /// Found while the scenario ran: a service ended by itself, a valid request was refused, something never settled.
+    Run,
 }
 
-impl Sort {
+impl ViolationKind {
     pub const ALL: [Self; 24] = [
         Self::MintedTwice,
         Self::PaidOutTwice,
         Self::DepositedTwice,
         Self::WrongMint,
         Self::UnpaidMint,
-        Self::StrangeMint,
+        Self::UnknownMint,
         Self::IntentLost,
         Self::PaymentLost,
         Self::Abandoned,
@@ -77,12 +77,12 @@ impl Sort {
         Self::MoneyMissing,
         Self::BackingDiffers,
         Self::NonceGap,
-        Self::Unstored,
+        Self::SentUnstored,
         Self::StaleLease,
         Self::DeadLetter,
-        Self::SentAgain,
-        Self::AttemptBurnt,
-        Self::Story,
+        Self::SecondNonce,
+        Self::AttemptWasted,
+        Self::Run,
     ];
 
     pub const fn is_duplicate(self) -> bool {
@@ -107,16 +107,16 @@ impl Sort {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    pub sort: Sort,
+    pub kind: ViolationKind,
     /// An intent id, txRef, receipt, nonce or queue.
     pub subject: String,
     pub detail: String,
 }
 
 impl Violation {
-    pub fn new(sort: Sort, subject: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn new(kind: ViolationKind, subject: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
-            sort,
+            kind,
             subject: subject.into(),
             detail: detail.into(),
         }
@@ -125,6 +125,6 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}: {}", self.sort, self.subject, self.detail)
+        write!(f, "{:?}: {}: {}", self.kind, self.subject, self.detail)
     }
 }

@@ -1,15 +1,15 @@
-//! What is taken away, which alert must say so, and where the dashboard shows it.
+//! The outages: what fails, which alert must fire, and where the dashboard shows it.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use testkit::rpc_proxy::Reach;
+use testkit::rpc_proxy::Reachability;
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
 
-use crate::chaos::{Ground, Stage};
+use crate::chaos::{Infrastructure, System};
 
 #[derive(Debug, Clone, Copy)]
-pub enum Away {
+pub enum OutageTarget {
     Node,
     Broker,
     Database,
@@ -19,46 +19,46 @@ pub enum Away {
 #[derive(Debug)]
 pub struct Outage {
     pub name: &'static str,
-    pub away: Away,
+    pub target: OutageTarget,
     pub alert: &'static str,
-    /// Until the alert's condition can be true; the rule's own `for` comes on top.
+    /// Time until the alert's condition can be true; the rule's own `for` comes on top.
     pub noticed_within: Duration,
-    /// A panel of the overview, and from which value on it shows the trouble.
+    /// A panel of the overview, and which of its values show the outage.
     pub panel: &'static str,
-    pub shows: fn(f64) -> bool,
-    /// Other pages that are as true as the first.
-    pub also: &'static [&'static str],
+    pub indicates_outage: fn(f64) -> bool,
+    /// Other alerts that page for the same outage.
+    pub also_firing: &'static [&'static str],
 }
 
-/// The database first: what counts its failures looks back five minutes.
+/// The database comes first: alerts on its failures look back five minutes.
 pub static ALL: [Outage; 6] = [
     Outage {
         name: "database",
-        away: Away::Database,
+        target: OutageTarget::Database,
         alert: "DatabaseAway",
         noticed_within: Duration::from_secs(30),
         panel: "Accepted and minted",
-        shows: |rate| rate < 0.01,
-        also: &["BreakerOpen", "ExecutorWithoutLease"],
+        indicates_outage: |rate| rate < 0.01,
+        also_firing: &["BreakerOpen", "ExecutorWithoutLease"],
     },
     Outage {
         name: "broker",
-        away: Away::Broker,
+        target: OutageTarget::Broker,
         alert: "OutboxStuck",
         // The rule asks for a minute of age.
         noticed_within: Duration::from_secs(75),
         panel: "Outbox age",
-        shows: |seconds| seconds > 60.0,
-        also: &[],
+        indicates_outage: |seconds| seconds > 60.0,
+        also_firing: &[],
     },
     Outage {
         name: "rpc",
-        away: Away::Node,
+        target: OutageTarget::Node,
         alert: "RpcDown",
         noticed_within: Duration::from_secs(30),
         panel: "RPC error rate over 5 min",
-        shows: |share| share > 0.1,
-        also: &["BreakerOpen", "NonceGap"],
+        indicates_outage: |share| share > 0.1,
+        also_firing: &["BreakerOpen", "NonceGap"],
     },
     service("callback", CALLBACK),
     service("mint-executor", EXECUTOR),
@@ -68,37 +68,41 @@ pub static ALL: [Outage; 6] = [
 const fn service(name: &'static str, service: &'static str) -> Outage {
     Outage {
         name,
-        away: Away::Service(service),
+        target: OutageTarget::Service(service),
         alert: "ServiceDown",
         noticed_within: Duration::from_secs(10),
         panel: "Services",
-        shows: |up| up < 0.5,
-        also: &[],
+        indicates_outage: |up| up < 0.5,
+        also_firing: &[],
     }
 }
 
-/// Nothing says good-bye: servers and services are killed.
-pub fn take(away: Away, stage: &mut Stage, ground: &mut Ground) -> Result<()> {
-    match away {
-        Away::Node => {
-            stage.rpc.reach(Reach::Down);
+/// Begins an outage. Servers and services are killed, not stopped.
+pub fn start(target: OutageTarget, system: &mut System, infrastructure: &mut Infrastructure) -> Result<()> {
+    match target {
+        OutageTarget::Node => {
+            system.rpc.reach(Reachability::Down);
             Ok(())
         }
-        Away::Broker => ground.broker.kill9(),
-        Away::Database => ground.postgres.kill9(),
-        Away::Service(name) => stage.app.service(name)?.kill9(),
+        OutageTarget::Broker => infrastructure.broker.kill9(),
+        OutageTarget::Database => infrastructure.postgres.kill9(),
+        OutageTarget::Service(name) => system.app.service(name)?.kill9(),
     }
 }
 
-/// What whoever keeps the servers does: starts again what has ended.
-pub async fn bring_back(away: Away, stage: &mut Stage, ground: &mut Ground) -> Result<()> {
-    match away {
-        Away::Node => {
-            stage.rpc.reach(Reach::Open);
+/// Ends an outage as an administrator would: starts again what was killed.
+pub async fn end(
+    target: OutageTarget,
+    system: &mut System,
+    infrastructure: &mut Infrastructure,
+) -> Result<()> {
+    match target {
+        OutageTarget::Node => {
+            system.rpc.reach(Reachability::Open);
             Ok(())
         }
-        Away::Broker => ground.broker.restart().await,
-        Away::Database => ground.postgres.restart().await,
-        Away::Service(name) => stage.restart(name).await,
+        OutageTarget::Broker => infrastructure.broker.restart().await,
+        OutageTarget::Database => infrastructure.postgres.restart().await,
+        OutageTarget::Service(name) => system.restart(name).await,
     }
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use e2e::manual::kebab;
+use e2e::runbook::kebab;
 use serde_json::Value;
-use storage::callback::exceptions::Kind;
+use storage::callback::exceptions::ExceptionKind;
 use testkit::Prometheus;
 
 use crate::declared;
@@ -160,7 +160,7 @@ async fn every_alert_asks_for_metrics_that_exist() -> Result<()> {
 #[tokio::test]
 async fn every_exception_that_pages_has_an_alert_that_pages() -> Result<()> {
     let rules = Prometheus::start(&[]).await?.rules().await?;
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.pages()) {
+    for kind in ExceptionKind::ALL.into_iter().filter(|kind| kind.pages()) {
         let asks = format!("fiatrails_exceptions_open{{kind=\"{}\"}}", kind.name());
         let pages = |rule: &&Value| rule["labels"]["severity"] == "page";
         let query = |rule: &Value| rule["query"].as_str().unwrap_or_default().contains(&asks);

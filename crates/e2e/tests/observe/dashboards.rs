@@ -111,7 +111,7 @@ fn no_panel_lies_over_another_or_beyond_the_edge() -> Result<()> {
 /// Intents and payments, some of them refused by us and some by the chain, for so long.
 async fn work(app: &App, time: Duration) -> Result<()> {
     let (client, user, stranger) = (app.client()?, fresh_address()?, fresh_address()?);
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let end = Instant::now() + time;
     while Instant::now() < end {
         let one = async |user: &String| {

@@ -61,11 +61,11 @@ fn fields<'a>(line: &'a Value, name: &'a str) -> impl Iterator<Item = &'a str> {
 async fn an_intent_is_found_in_every_log_by_any_of_its_names() -> Result<()> {
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
-    let id = app.accept(&user, 10, "LOGGED-1").await?;
+    app.make_compliant(&user).await?;
+    let id = app.create_intent(&user, 10, "LOGGED-1").await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
-    app.pay("LOGGED-1", 10, "RCPT0000060").await?;
+    app.report_payment("LOGGED-1", 10, "RCPT0000060").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
 
     let mut traces = Vec::new();

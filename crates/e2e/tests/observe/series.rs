@@ -156,9 +156,9 @@ async fn flood(client: &Client, rounds: usize) -> Result<Vec<String>> {
 async fn odd_requests_and_messages_add_no_series_and_every_series_is_declared() -> Result<()> {
     let app = App::start().await?;
     let (client, user) = (app.client()?, fresh_address()?);
-    app.allow(&user).await?;
-    let id = app.accept(&user, 10, "SERIES-1").await?;
-    app.pay("SERIES-1", 10, "RCPT0000050").await?;
+    app.make_compliant(&user).await?;
+    let id = app.create_intent(&user, 10, "SERIES-1").await?;
+    app.report_payment("SERIES-1", 10, "RCPT0000050").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
     let gateway = app.gateway.as_ref().context("the gateway runs")?.admin_url()?;
 

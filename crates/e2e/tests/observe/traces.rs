@@ -46,8 +46,8 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
     let collector = Collector::start().await?;
     let app = traced(&collector).await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
-    let id = app.accept(&user, 150, "TRACE-1").await?;
+    app.make_compliant(&user).await?;
+    let id = app.create_intent(&user, 150, "TRACE-1").await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
     // The rows tell before the message is handled, and whatever comes last decides.
@@ -56,7 +56,7 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
         Ok(collector.spans().iter().any(heard).then_some(()))
     })
     .await?;
-    app.pay("TRACE-1", 150, "RCPT0000070").await?;
+    app.report_payment("TRACE-1", 150, "RCPT0000070").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
 
     let create = "gateway gateway.mint_intents.create ";

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::chaos::{Ground, Params, by_name, play, table};
+use e2e::chaos::{Infrastructure, Params, by_name, run, table};
 
 const SEED: u64 = 7;
 
-async fn survives_on(ground: Option<&mut Ground>, name: &str, intents: usize) -> Result<()> {
+async fn survives_on(infrastructure: Option<&mut Infrastructure>, name: &str, intents: usize) -> Result<()> {
     let scenario = by_name(name).context("a scenario of the matrix")?;
     let params = Params {
         seed: SEED,
@@ -16,8 +16,8 @@ async fn survives_on(ground: Option<&mut Ground>, name: &str, intents: usize) ->
         outage: Duration::from_secs(12),
         at_once: 8,
     };
-    let row = play(scenario, &params, ground).await?;
-    assert!(row.is_good(), "{}", table(&[row]));
+    let result = run(scenario, &params, infrastructure).await?;
+    assert!(result.is_good(), "{}", table(&[result]));
     Ok(())
 }
 
@@ -32,8 +32,8 @@ async fn a_fifth_of_all_rpc_calls_lost_before_or_after_the_node_acted_mints_each
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_lies_about_transactions_is_not_believed() -> Result<()> {
-    survives("rpc-lies", 40).await
+async fn false_errors_about_transactions_are_not_trusted() -> Result<()> {
+    survives("rpc-errors", 40).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,9 +58,9 @@ async fn an_endpoint_that_is_away_silent_or_behind_makes_nothing_go_out_again() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_and_a_killed_database_lose_nothing() -> Result<()> {
-    let mut ground = Ground::start().await?;
-    survives_on(Some(&mut ground), "broker-restart", 24).await?;
-    survives_on(Some(&mut ground), "database-restart", 24).await
+    let mut infrastructure = Infrastructure::start().await?;
+    survives_on(Some(&mut infrastructure), "broker-restart", 24).await?;
+    survives_on(Some(&mut infrastructure), "database-restart", 24).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,9 +38,9 @@ async fn fifty_identical_requests_at_once_are_one_intent_and_fifty_answers() -> 
 async fn fifty_identical_callbacks_at_once_are_one_mint() -> Result<()> {
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
-    let id = app.accept(&user, 25, "STORM-2").await?;
+    let id = app.create_intent(&user, 25, "STORM-2").await?;
     let client = app.client()?;
     let body = paid_body("STORM-2", 25, "RCPT0000010")?;
     let replies = try_join_all((0..STORM).map(|_| client.callback(&body))).await?;
@@ -58,7 +58,7 @@ async fn fifty_identical_callbacks_at_once_are_one_mint() -> Result<()> {
     }
     assert_eq!(accepted, 1);
     app.until_status(&id, "executed", PATIENCE).await?;
-    assert_eq!(app.tokens_of(&user).await?, 25 * SHILLING);
+    assert_eq!(app.token_balance(&user).await?, 25 * SHILLING);
     assert_eq!(ledger::mint_events(&app).await?, 1);
 
     // Once more, after everything is settled.

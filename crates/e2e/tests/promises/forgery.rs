@@ -43,9 +43,9 @@ async fn a_forged_message_in_the_broker_is_parked_and_mints_nothing() -> Result<
     })
     .await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
-    let id = app.accept(&user, 10, "FORGED-1").await?;
+    let id = app.create_intent(&user, 10, "FORGED-1").await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
 
@@ -82,15 +82,15 @@ async fn a_forged_message_in_the_broker_is_parked_and_mints_nothing() -> Result<
 async fn an_intent_added_by_sql_to_a_stored_batch_is_never_signed() -> Result<()> {
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
-    let paid = app.accept(&user, 10, "STORED-1").await?;
-    let unpaid = app.accept(&user, 900, "STORED-2").await?;
+    let paid = app.create_intent(&user, 10, "STORED-1").await?;
+    let unpaid = app.create_intent(&user, 900, "STORED-2").await?;
     app.until(&unpaid, "escrowed", PATIENCE, |intent| {
         intent["stage"] == "escrowed"
     })
     .await?;
-    app.pay("STORED-1", 10, "RCPT0000020").await?;
+    app.report_payment("STORED-1", 10, "RCPT0000020").await?;
     app.until_status(&paid, "executed", PATIENCE).await?;
 
     // The owner of the database copies the paid intent's command for the unpaid one, and joins it to the batch.
@@ -124,13 +124,13 @@ async fn an_amount_changed_by_sql_mints_nothing() -> Result<()> {
     })
     .await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
-    let id = app.accept(&user, 10, "CHANGED-1").await?;
+    let id = app.create_intent(&user, 10, "CHANGED-1").await?;
     app.database
         .sql("update mint_intents set amount = 900000000000000000000 where tx_ref = 'CHANGED-1'")?;
     app.executor = Some(app.start_service(EXECUTOR).await?);
-    app.pay("CHANGED-1", 900, "RCPT0000021").await?;
+    app.report_payment("CHANGED-1", 900, "RCPT0000021").await?;
 
     eventually(
         PATIENCE,

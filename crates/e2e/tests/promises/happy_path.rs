@@ -11,13 +11,13 @@ use crate::PATIENCE;
 async fn a_paid_intent_is_minted_once_and_becomes_final() -> Result<()> {
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
 
-    let id = app.accept(&user, 150, "HAPPY-1").await?;
+    let id = app.create_intent(&user, 150, "HAPPY-1").await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
-    app.pay("HAPPY-1", 150, "RCPT0000001").await?;
+    app.report_payment("HAPPY-1", 150, "RCPT0000001").await?;
     let done = app.until_status(&id, "executed", PATIENCE).await?;
 
     assert_eq!(done["final"], true, "{done}");
@@ -31,7 +31,7 @@ async fn a_paid_intent_is_minted_once_and_becomes_final() -> Result<()> {
         done["history"].as_array().is_some_and(|steps| steps.len() >= 4),
         "{done}"
     );
-    assert_eq!(app.tokens_of(&user).await?, 150 * SHILLING);
+    assert_eq!(app.token_balance(&user).await?, 150 * SHILLING);
     ledger::balances(&app, before).await
 }
 
@@ -39,11 +39,11 @@ async fn a_paid_intent_is_minted_once_and_becomes_final() -> Result<()> {
 async fn a_payment_that_comes_before_the_deposit_is_minted_all_the_same() -> Result<()> {
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
-    app.pay("EARLY-1", 20, "RCPT0000002").await?;
-    let id = app.accept(&user, 20, "EARLY-1").await?;
+    app.make_compliant(&user).await?;
+    app.report_payment("EARLY-1", 20, "RCPT0000002").await?;
+    let id = app.create_intent(&user, 20, "EARLY-1").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
-    assert_eq!(app.tokens_of(&user).await?, 20 * SHILLING);
+    assert_eq!(app.token_balance(&user).await?, 20 * SHILLING);
     Ok(())
 }
 
@@ -52,10 +52,10 @@ async fn a_user_who_is_not_compliant_is_refunded_and_the_payer_is_owed() -> Resu
     let app = App::start().await?;
     let user = fresh_address()?;
     let before = ledger::minted(&app).await?;
-    let id = app.accept(&user, 30, "REFUSED-1").await?;
-    app.pay("REFUSED-1", 30, "RCPT0000003").await?;
+    let id = app.create_intent(&user, 30, "REFUSED-1").await?;
+    app.report_payment("REFUSED-1", 30, "RCPT0000003").await?;
     app.until_status(&id, "refunded", PATIENCE).await?;
-    assert_eq!(app.tokens_of(&user).await?, 0);
+    assert_eq!(app.token_balance(&user).await?, 0);
     testkit::eventually(PATIENCE, "the payer is owed", async || {
         let owed = app
             .database
@@ -70,8 +70,8 @@ async fn a_user_who_is_not_compliant_is_refunded_and_the_payer_is_owed() -> Resu
 async fn a_declined_payment_refunds_the_deposit() -> Result<()> {
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
-    let id = app.accept(&user, 40, "DECLINED-1").await?;
+    app.make_compliant(&user).await?;
+    let id = app.create_intent(&user, 40, "DECLINED-1").await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
     let declined = json!({
@@ -80,7 +80,7 @@ async fn a_declined_payment_refunds_the_deposit() -> Result<()> {
     });
     assert_eq!(app.client()?.callback(&declined).await?.status, 200);
     app.until_status(&id, "refunded", PATIENCE).await?;
-    assert_eq!(app.tokens_of(&user).await?, 0);
+    assert_eq!(app.token_balance(&user).await?, 0);
     Ok(())
 }
 
@@ -88,19 +88,19 @@ async fn a_declined_payment_refunds_the_deposit() -> Result<()> {
 async fn a_payment_of_another_amount_is_held_for_a_person() -> Result<()> {
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
-    let id = app.accept(&user, 50, "MISMATCH-1").await?;
+    let id = app.create_intent(&user, 50, "MISMATCH-1").await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
-    app.pay("MISMATCH-1", 49, "RCPT0000004").await?;
+    app.report_payment("MISMATCH-1", 49, "RCPT0000004").await?;
     let held = app
         .until(&id, "held", PATIENCE, |intent| {
             intent["payment"]["status"] == "mismatched"
         })
         .await?;
     assert_eq!(held["status"], "pending", "{held}");
-    assert_eq!(app.tokens_of(&user).await?, 0);
+    assert_eq!(app.token_balance(&user).await?, 0);
     ledger::balances(&app, before).await
 }
 
@@ -108,7 +108,7 @@ async fn a_payment_of_another_amount_is_held_for_a_person() -> Result<()> {
 async fn another_integrator_cannot_see_or_squat_an_intent() -> Result<()> {
     let app = App::start().await?;
     let user = fresh_address()?;
-    let id = app.accept(&user, 10, "MINE-1").await?;
+    let id = app.create_intent(&user, 10, "MINE-1").await?;
     let secret = app.keys.add_integrator("other", "ik_other_0001")?;
     let mut other = app.client()?;
     other.request_kid = "ik_other_0001".into();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use e2e::{SHILLING, ledger};
 use serde_json::json;
 use testkit::app::{App, Options};
-use testkit::chaos_proxy::{Bytes, Way};
+use testkit::chaos_proxy::{BytePattern, Direction};
 use testkit::client::fresh_address;
 use testkit::wiring::EXECUTOR;
 use testkit::{ChaosProxy, ChildService, eventually};
@@ -23,7 +23,7 @@ const HUNG: &str = "select count(*) from pg_locks l join pg_stat_activity a usin
 
 /// The whole product with one executor behind a proxy, an intent of 10 shillings in escrow, and a standby. Dropped in
 /// this order: services before what they are connected to.
-struct Scene {
+struct LoadedExecutor {
     holder: ChildService,
     _standby: ChildService,
     wire: ChaosProxy,
@@ -32,8 +32,8 @@ struct Scene {
     intent: String,
 }
 
-impl Scene {
-    async fn set() -> Result<Self> {
+impl LoadedExecutor {
+    async fn start() -> Result<Self> {
         let app = App::start_with(Options {
             without: vec![EXECUTOR],
             ..Options::default()
@@ -44,8 +44,8 @@ impl Scene {
         wiring.database_url = wire.through(&wiring.database_url)?;
         let holder = ChildService::start(EXECUTOR, wiring.env(EXECUTOR)?).await?;
         let user = fresh_address()?;
-        app.allow(&user).await?;
-        let intent = app.accept(&user, 10, "HUNG-1").await?;
+        app.make_compliant(&user).await?;
+        let intent = app.create_intent(&user, 10, "HUNG-1").await?;
         app.until(&intent, "escrowed", PATIENCE, |intent| {
             intent["stage"] == "escrowed"
         })
@@ -61,12 +61,12 @@ impl Scene {
         })
     }
 
-    /// The holder hangs with its commit unsent, and others wait for the rows it has locked; since when.
+    /// Waits until the holder hangs before its commit while others wait for the rows it has locked; returns when that began.
     async fn hang(&mut self) -> Result<Instant> {
         loop {
-            let mut caught = self.wire.stall_at(Bytes {
+            let mut caught = self.wire.stall_at(BytePattern {
                 pattern: b"COMMIT\0".to_vec(),
-                way: Way::ToServer,
+                direction: Direction::ToServer,
                 passes: false,
                 skip: 0,
             });
@@ -92,17 +92,17 @@ impl Scene {
         Ok(())
     }
 
-    /// The holder goes on where it was, beside the one that took over: nothing is minted twice.
+    /// The holder continues beside the executor that took over: nothing is minted twice.
     async fn wake(&mut self, before: u128) -> Result<()> {
         let app = &self.app;
         app.until_status(&self.intent, "executed", PATIENCE).await?;
         self.holder.wake()?;
         self.wire.resume();
-        let next = app.accept(&self.user, 10, "HUNG-2").await?;
-        app.pay("HUNG-2", 10, "RCPTHUNG02").await?;
+        let next = app.create_intent(&self.user, 10, "HUNG-2").await?;
+        app.report_payment("HUNG-2", 10, "RCPTHUNG02").await?;
         app.until_status(&next, "executed", PATIENCE).await?;
         assert!(!self.holder.has_ended(), "it lives, and waits for its turn");
-        assert_eq!(app.tokens_of(&self.user).await?, 20 * SHILLING);
+        assert_eq!(app.token_balance(&self.user).await?, 20 * SHILLING);
         let attempts = "select count(*) from attempts where command = 'execute'";
         assert_eq!(app.database.sql(attempts)?, "2", "one for each mint");
         ledger::balances(app, before).await
@@ -111,26 +111,34 @@ impl Scene {
 
 #[tokio::test]
 async fn a_holder_that_hangs_while_it_signs_is_replaced_within_ten_seconds() -> Result<()> {
-    let mut scene = Scene::set().await?;
-    let before = ledger::minted(&scene.app).await?;
-    let first = scene.app.database.sql("select lease_holder from signers")?;
-    // No block is taken in from here on: what locks the signer's row is the signing.
-    scene.app.chain.rpc("evm_setIntervalMining", json!([0])).await?;
-    scene.app.pay("HUNG-1", 10, "RCPTHUNG01").await?;
-    let hung = scene.hang().await?;
-    scene.taken_over_from(&first, hung).await?;
-    scene.app.chain.rpc("evm_setIntervalMining", json!([1])).await?;
-    scene.wake(before).await
+    let mut executor = LoadedExecutor::start().await?;
+    let before = ledger::minted(&executor.app).await?;
+    let first = executor.app.database.sql("select lease_holder from signers")?;
+    // No block is ingested from here on: what locks the signer's row is the signing.
+    executor
+        .app
+        .chain
+        .rpc("evm_setIntervalMining", json!([0]))
+        .await?;
+    executor.app.report_payment("HUNG-1", 10, "RCPTHUNG01").await?;
+    let hung = executor.hang().await?;
+    executor.taken_over_from(&first, hung).await?;
+    executor
+        .app
+        .chain
+        .rpc("evm_setIntervalMining", json!([1]))
+        .await?;
+    executor.wake(before).await
 }
 
 #[tokio::test]
-async fn a_holder_that_hangs_while_it_takes_in_a_block_is_replaced_within_ten_seconds() -> Result<()> {
-    let mut scene = Scene::set().await?;
-    let before = ledger::minted(&scene.app).await?;
-    let first = scene.app.database.sql("select lease_holder from signers")?;
+async fn a_holder_that_hangs_while_it_ingests_a_block_is_replaced_within_ten_seconds() -> Result<()> {
+    let mut executor = LoadedExecutor::start().await?;
+    let before = ledger::minted(&executor.app).await?;
+    let first = executor.app.database.sql("select lease_holder from signers")?;
     // No work is there to sign: what locks the signers' rows is the block.
-    let hung = scene.hang().await?;
-    scene.app.pay("HUNG-1", 10, "RCPTHUNG01").await?;
-    scene.taken_over_from(&first, hung).await?;
-    scene.wake(before).await
+    let hung = executor.hang().await?;
+    executor.app.report_payment("HUNG-1", 10, "RCPTHUNG01").await?;
+    executor.taken_over_from(&first, hung).await?;
+    executor.wake(before).await
 }

@@ -56,7 +56,7 @@ async fn killing_each_service_in_turn_loses_nothing_and_doubles_nothing() -> Res
     let mut users = Vec::new();
     for _ in 0..USERS {
         let user = fresh_address()?;
-        app.allow(&user).await?;
+        app.make_compliant(&user).await?;
         users.push(user);
     }
     let before = ledger::minted(&app).await?;
@@ -89,7 +89,7 @@ async fn killing_each_service_in_turn_loses_nothing_and_doubles_nothing() -> Res
     .await?;
     for user in &users {
         assert_eq!(
-            app.tokens_of(user).await?,
+            app.token_balance(user).await?,
             u128::try_from(INTENTS / USERS)? * SHILLING
         );
     }

@@ -41,7 +41,7 @@ pub struct Load {
 /// Clients that have begun, and the supply before them.
 pub async fn loaded(app: &App, prefix: &'static str) -> Result<(Load, u128)> {
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(app).await?;
     let load = Load::start(app.client()?, &user, prefix, CLIENTS);
     load.more_turns(2).await?;

@@ -52,10 +52,10 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
     }
     let app = App::start_with(options).await?;
     let (good, refused) = (fresh_address()?, fresh_address()?);
-    app.allow(&good).await?;
+    app.make_compliant(&good).await?;
     let before = ledger::minted(&app).await?;
-    let minted = app.accept(&good, 10, "DRILL-GOOD").await?;
-    let refunded = app.accept(&refused, 20, "DRILL-REFUSED").await?;
+    let minted = app.create_intent(&good, 10, "DRILL-GOOD").await?;
+    let refunded = app.create_intent(&refused, 20, "DRILL-REFUSED").await?;
     for id in [&minted, &refunded] {
         app.until(id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
             .await?;
@@ -64,9 +64,9 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
     // The cause: a wrong grant. Reports are accepted, and none can be recorded.
     app.database
         .sql("revoke insert on payments from fiatrails_callback")?;
-    app.pay("DRILL-GOOD", 10, "DRILL00001").await?;
-    app.pay("DRILL-REFUSED", 20, "DRILL00002").await?;
-    app.pay("DRILL-UNKNOWN", 30, "DRILL00003").await?;
+    app.report_payment("DRILL-GOOD", 10, "DRILL00001").await?;
+    app.report_payment("DRILL-REFUSED", 20, "DRILL00002").await?;
+    app.report_payment("DRILL-UNKNOWN", 30, "DRILL00003").await?;
     parked(&app, 3, "storage").await?;
     let genuine = app.vhost.peek("dead.mpesa.result.v1", 1).await?.remove(0);
     let tampered = genuine["payload"]
@@ -119,7 +119,7 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
         10 * SHILLING,
         "the forged report minted nothing"
     );
-    assert_eq!(app.tokens_of(&good).await?, 10 * SHILLING);
+    assert_eq!(app.token_balance(&good).await?, 10 * SHILLING);
     let acts = app
         .database
         .sql("select action || ' ' || error_class || ' ' || state from dead_letter_actions order by id")?;

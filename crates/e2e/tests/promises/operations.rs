@@ -1,7 +1,7 @@
 //! docs/RUNBOOK.md, as an operator would paste it: every block, in order, against a running stack.
 
 use anyhow::{Result, ensure};
-use e2e::manual::{self, Block, kebab};
+use e2e::runbook::{self, Block, kebab};
 use testkit::app::App;
 use testkit::client::fresh_address;
 use testkit::{dirs, eventually};
@@ -12,7 +12,7 @@ const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
 #[test]
 fn every_block_of_the_runbook_is_run_by_a_test() -> Result<()> {
-    manual::all_are_run(RUNBOOK)
+    runbook::all_are_run(RUNBOOK)
 }
 
 /// The sections that alerts lead to.
@@ -33,7 +33,7 @@ fn sections_of_alerts() -> Result<Vec<String>> {
 /// What is done by plan, and what an alert asks for. A block that names its own test is run there, on what it asks for.
 fn planned_and_alerted() -> Result<(Vec<Block<'static>>, Vec<Block<'static>>)> {
     let alerts = sections_of_alerts()?;
-    Ok(manual::blocks(RUNBOOK)
+    Ok(runbook::blocks(RUNBOOK)
         .into_iter()
         .filter(|block| block.elsewhere().is_none())
         .partition(|block| !alerts.iter().any(|alert| alert == block.section)))
@@ -45,13 +45,13 @@ async fn every_block_that_is_done_by_plan_works_as_written() -> Result<()> {
     ensure!(blocks.len() >= 12, "only {} blocks are run", blocks.len());
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
-    let id = app.accept(&user, 10, "MANUAL-1").await?;
-    app.pay("MANUAL-1", 10, "RCPTMANUAL1").await?;
+    app.make_compliant(&user).await?;
+    let id = app.create_intent(&user, 10, "MANUAL-1").await?;
+    app.report_payment("MANUAL-1", 10, "RCPTMANUAL1").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
 
     for block in &blocks {
-        manual::run(&app, block)?;
+        runbook::run(&app, block)?;
     }
     // The runbook leaves everything running, and the rotated integrator on its new key.
     assert_eq!(app.database.sql("select count(*) from halts where halted")?, "0");
@@ -70,13 +70,13 @@ async fn every_block_that_an_alert_asks_for_works_as_written() -> Result<()> {
     ensure!(blocks.len() >= 20, "only {} blocks are run", blocks.len());
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
-    let id = app.accept(&user, 10, "NIGHT-1").await?;
-    app.pay("NIGHT-1", 10, "RCPTNIGHT01").await?;
+    app.make_compliant(&user).await?;
+    let id = app.create_intent(&user, 10, "NIGHT-1").await?;
+    app.report_payment("NIGHT-1", 10, "RCPTNIGHT01").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
     // Nobody may mint for this one, so the payer is owed.
-    let refused = app.accept(&fresh_address()?, 10, "NIGHT-2").await?;
-    app.pay("NIGHT-2", 10, "RCPTNIGHT02").await?;
+    let refused = app.create_intent(&fresh_address()?, 10, "NIGHT-2").await?;
+    app.report_payment("NIGHT-2", 10, "RCPTNIGHT02").await?;
     app.until_status(&refused, "refunded", PATIENCE).await?;
 
     let owed = eventually(PATIENCE, "the payer is owed", async || {
@@ -87,7 +87,7 @@ async fn every_block_that_an_alert_asks_for_works_as_written() -> Result<()> {
     });
     owed.await?;
     for block in &blocks {
-        let said = manual::run(&app, block)?;
+        let said = runbook::run(&app, block)?;
         let seen = match block.section {
             "exceptions-wait" => "NIGHT-2",
             "key-expires-soon" => "ik_dev_next",

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use e2e::{SHILLING, ledger};
 use testkit::app::{App, Options};
-use testkit::chaos_proxy::{Bytes, ChaosProxy, Way};
+use testkit::chaos_proxy::{BytePattern, ChaosProxy, Direction};
 use testkit::client::fresh_address;
 use testkit::wiring::EXECUTOR;
 use testkit::{ChildService, eventually};
@@ -42,9 +42,9 @@ impl Wires {
     /// While the node is asked about a mint, the lease was looked at; the next transaction that begins is to sign it.
     async fn mint_in_hand(&self, pay: impl Future<Output = Result<()>>) -> Result<()> {
         let stop_at = |wire: &ChaosProxy, pattern: Vec<u8>| {
-            wire.stall_at(Bytes {
+            wire.stall_at(BytePattern {
                 pattern,
-                way: Way::ToServer,
+                direction: Direction::ToServer,
                 passes: false,
                 skip: 0,
             })
@@ -93,7 +93,7 @@ fn was_refused(log: &str) -> bool {
 }
 
 async fn escrowed(app: &App, user: &str, tx_ref: &str) -> Result<String> {
-    let id = app.accept(user, 10, tx_ref).await?;
+    let id = app.create_intent(user, 10, tx_ref).await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
     Ok(id)
@@ -109,13 +109,15 @@ async fn an_executor_that_slept_past_its_lease_with_a_mint_in_hand_signs_nothing
     let wires = Wires::of(&app).await?;
     app.executor = Some(wires.executor(&app).await?);
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
     let held = escrowed(&app, &user, "SLEPT-1").await?;
     let old = token(&app)?;
     let signed = signed_under(&app, old)?;
 
-    wires.mint_in_hand(app.pay("SLEPT-1", 10, "RCPTSLEPT1")).await?;
+    wires
+        .mint_in_hand(app.report_payment("SLEPT-1", 10, "RCPTSLEPT1"))
+        .await?;
     app.service(EXECUTOR)?.pause()?;
     // The broker gives a sleeper up, and hands on what it held.
     wires.broker.cut();
@@ -148,14 +150,14 @@ async fn an_executor_that_slept_past_its_lease_with_a_mint_in_hand_signs_nothing
 
     let resume = ["resume", "execute", "--reason", "test of the lease"];
     app.wiring.fiatrails(&resume).await?;
-    app.pay("SLEPT-2", 10, "RCPTSLEPT2").await?;
+    app.report_payment("SLEPT-2", 10, "RCPTSLEPT2").await?;
     for id in [&held, &other] {
         app.until_status(id, "executed", PATIENCE).await?;
     }
     second.kill9()?;
     assert!(until_passed_on(&app, new).await? > new);
     let last = escrowed(&app, &user, "SLEPT-3").await?;
-    app.pay("SLEPT-3", 10, "RCPTSLEPT3").await?;
+    app.report_payment("SLEPT-3", 10, "RCPTSLEPT3").await?;
     app.until_status(&last, "executed", PATIENCE).await?;
 
     assert_eq!(signed_under(&app, old)?, signed);
@@ -172,6 +174,6 @@ async fn an_executor_that_slept_past_its_lease_with_a_mint_in_hand_signs_nothing
         assert_eq!(app.database.sql(sql)?, "0", "{what}");
     }
     assert_eq!(ledger::mint_events(&app).await?, 3);
-    assert_eq!(app.tokens_of(&user).await?, 30 * SHILLING);
+    assert_eq!(app.token_balance(&user).await?, 30 * SHILLING);
     ledger::balances(&app, before).await
 }

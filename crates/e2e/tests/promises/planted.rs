@@ -2,7 +2,7 @@
 //! a real run that ended well, found, and taken out again.
 
 use anyhow::{Context, Result};
-use e2e::ledger::{self, Facts, Sent, SentIntent, SentPayment, Sort, Wanted, audit};
+use e2e::ledger::{self, AuditFacts, ExpectedResult, Sent, SentIntent, SentPayment, ViolationKind, audit};
 use serde_json::json;
 use testkit::App;
 use testkit::client::fresh_address;
@@ -11,66 +11,66 @@ use testkit::wiring::SERVICES;
 use crate::PATIENCE;
 
 /// What is planted, how, and how it is taken out again.
-const PLANTED: [(Sort, &str, &str); 12] = [
+const PLANTED: [(ViolationKind, &str, &str); 12] = [
     (
-        Sort::PaymentLost,
+        ViolationKind::PaymentLost,
         "create table kept as select * from payments; delete from payments",
         "insert into payments select * from kept; drop table kept",
     ),
     (
-        Sort::IntentLost,
+        ViolationKind::IntentLost,
         "create table kept as select * from mint_intents; delete from mint_intents",
         "insert into mint_intents select * from kept; drop table kept",
     ),
     (
-        Sort::ReportLost,
+        ViolationKind::ReportLost,
         "create table kept as select * from report_outcomes; delete from report_outcomes",
         "insert into report_outcomes select * from kept; drop table kept",
     ),
     (
-        Sort::LegDiffers,
+        ViolationKind::LegDiffers,
         "update chain_legs set leg = 'refunded'",
         "update chain_legs set leg = 'executed'",
     ),
     (
-        Sort::OutcomeLost,
+        ViolationKind::OutcomeLost,
         "update decisions set chain_final = false",
         "update decisions set chain_final = true",
     ),
     (
-        Sort::MoneyMissing,
+        ViolationKind::MoneyMissing,
         "update payments set is_first = false",
         "update payments set is_first = true",
     ),
     (
-        Sort::LeftOver,
+        ViolationKind::LeftOver,
         "insert into callback_outbox (message_id, queue, subject, envelope)
            values ('018f0000-0000-7000-8000-00000000beef', 'mint.execute.v1', 'TX', '')",
         "delete from callback_outbox",
     ),
     (
-        Sort::NonceGap,
+        ViolationKind::NonceGap,
         "update signers set next_nonce = next_nonce + 1",
         "update signers set next_nonce = next_nonce - 1",
     ),
     (
-        Sort::Unstored,
+        ViolationKind::SentUnstored,
         "create table kept as select id, tx_hash from attempts;
            update attempts set tx_hash = sha256(tx_hash) where id = (select min(id) from attempts)",
         "update attempts a set tx_hash = k.tx_hash from kept k where k.id = a.id; drop table kept",
     ),
     (
-        Sort::StaleLease,
+        ViolationKind::StaleLease,
         "update attempts set fencing_token = fencing_token + 1 where id = (select min(id) from attempts)",
         "update attempts set fencing_token = fencing_token - 1 where id = (select min(id) from attempts)",
     ),
     (
-        Sort::AttemptBurnt,
+        ViolationKind::AttemptWasted,
         "update attempt_items set outcome = 'reverted' where position = 0",
         "update attempt_items set outcome = 'done' where position = 0",
     ),
     (
-        Sort::SentAgain,
+        ViolationKind::SecondNonce,
         "insert into attempts (signer, nonce, tx_hash, raw, command, state, fencing_token)
            select signer, nonce + 1000, sha256(raw), raw, command, 'superseded', fencing_token
            from attempts where id = (select min(id) from attempts);
@@ -87,22 +87,22 @@ fn mint_call(user: &str, units: u128) -> String {
     format!("0x40c10f19{:0>64}{units:064x}", user.trim_start_matches("0x"))
 }
 
-async fn found(app: &App, sent: &Sent, before: u128) -> Result<Vec<Sort>> {
-    let mut facts = Facts::gather(app, sent.clone(), before).await?;
+async fn findings(app: &App, sent: &Sent, before: u128) -> Result<Vec<ViolationKind>> {
+    let mut facts = AuditFacts::gather(app, sent.clone(), before).await?;
     facts.only_outages = true;
-    facts.one_nonce_each = true;
-    let found = audit(&facts).violations;
-    Ok(found.iter().map(|violation| violation.sort).collect())
+    facts.one_nonce_per_command = true;
+    let findings = audit(&facts).violations;
+    Ok(findings.iter().map(|violation| violation.kind).collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Result<()> {
     let mut app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
-    let id = app.accept(&user, 5, "PLANT-1").await?;
-    app.pay("PLANT-1", 5, "RCPT0000070").await?;
+    let id = app.create_intent(&user, 5, "PLANT-1").await?;
+    app.report_payment("PLANT-1", 5, "RCPT0000070").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
     let mut sent = Sent::default();
     let tx_ref = "PLANT-1".to_owned();
@@ -117,11 +117,11 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
         tx_ref,
         user: user.clone(),
         shillings: 5,
-        wanted: Wanted::Minted,
+        expected: ExpectedResult::Minted,
     };
     sent.intents.insert(id, intent);
     testkit::eventually(PATIENCE, "a good end without a violation", async || {
-        Ok(found(&app, &sent, before).await?.is_empty().then_some(()))
+        Ok(findings(&app, &sent, before).await?.is_empty().then_some(()))
     })
     .await?;
     // Nobody mends what is planted now.
@@ -129,13 +129,13 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
         app.service(service)?.kill9()?;
     }
 
-    for (sort, plant, undo) in PLANTED {
+    for (kind, plant, undo) in PLANTED {
         app.database.sql(plant)?;
-        let seen = found(&app, &sent, before).await?;
-        assert!(seen.contains(&sort), "{sort:?} is planted, {seen:?} is found");
+        let seen = findings(&app, &sent, before).await?;
+        assert!(seen.contains(&kind), "{kind:?} is planted, {seen:?} is found");
         app.database.sql(undo)?;
     }
-    assert_eq!(found(&app, &sent, before).await?, []);
+    assert_eq!(findings(&app, &sent, before).await?, []);
 
     let letter = json!({
         "properties": {}, "routing_key": "mint.submit.v1", "payload": "{}", "payload_encoding": "string",
@@ -143,16 +143,20 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
     let path = format!("exchanges/{}/fiatrails.dead/publish", app.vhost.name());
     app.vhost.management().post(&path, &letter).await?;
     testkit::eventually(PATIENCE, "the dead letter without a reason", async || {
-        Ok(found(&app, &sent, before)
+        Ok(findings(&app, &sent, before)
             .await?
-            .contains(&Sort::DeadLetter)
+            .contains(&ViolationKind::DeadLetter)
             .then_some(()))
     })
     .await?;
 
     let (escrow, token) = (&app.addresses.escrow, &app.addresses.country_token);
     app.chain.send_as(escrow, token, &mint_call(&user, 1)).await?;
-    assert!(found(&app, &sent, before).await?.contains(&Sort::StrangeMint));
+    assert!(
+        findings(&app, &sent, before)
+            .await?
+            .contains(&ViolationKind::UnknownMint)
+    );
 
     // The chain forgets the mint, and the rows still tell of it.
     let mined: u64 = app
@@ -165,7 +169,7 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
         16,
     )?;
     app.chain.rpc("anvil_rollback", json!([head - mined + 1])).await?;
-    let seen = found(&app, &sent, before).await?;
-    assert!(seen.contains(&Sort::LegDiffers), "{seen:?}");
+    let seen = findings(&app, &sent, before).await?;
+    assert!(seen.contains(&ViolationKind::LegDiffers), "{seen:?}");
     Ok(())
 }

@@ -46,11 +46,12 @@ async fn purging_every_work_queue_with_intents_in_flight_loses_nothing() -> Resu
     })
     .await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
     try_join_all((0..INTENTS).map(async |i| {
-        app.accept(&user, 1, &format!("PURGE-{i}")).await?;
-        app.pay(&format!("PURGE-{i}"), 1, &format!("PURGE{i:06}")).await
+        app.create_intent(&user, 1, &format!("PURGE-{i}")).await?;
+        app.report_payment(&format!("PURGE-{i}"), 1, &format!("PURGE{i:06}"))
+            .await
     }))
     .await?;
 
@@ -94,6 +95,6 @@ async fn purging_every_work_queue_with_intents_in_flight_loses_nothing() -> Resu
         Ok((done == INTENTS).then_some(()))
     })
     .await?;
-    assert_eq!(app.tokens_of(&user).await?, u128::from(INTENTS) * SHILLING);
+    assert_eq!(app.token_balance(&user).await?, u128::from(INTENTS) * SHILLING);
     ledger::balances(&app, before).await
 }

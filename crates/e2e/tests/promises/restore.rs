@@ -10,7 +10,7 @@ use testkit::app::App;
 use testkit::client::{fresh_address, fresh_key, intent_body};
 use testkit::{Database, Servers, dirs, eventually, evm, http};
 
-use e2e::manual::{self, Block};
+use e2e::runbook::{self, Block};
 use e2e::{SHILLING, ledger};
 
 use crate::PATIENCE;
@@ -19,7 +19,7 @@ const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
 /// The runbook's way to put a backup back, as written.
 fn as_the_runbook_says(app: &App, backup: &Path) -> Result<()> {
-    let blocks = manual::blocks(RUNBOOK);
+    let blocks = runbook::blocks(RUNBOOK);
     let mut named = blocks.iter().filter(|block| {
         block
             .elsewhere()
@@ -32,7 +32,7 @@ fn as_the_runbook_says(app: &App, backup: &Path) -> Result<()> {
         code: &code,
         ..*block
     };
-    manual::run(app, &block).map(drop)
+    runbook::run(app, &block).map(drop)
 }
 
 /// `scripts/<name>` of the repository, with the connections of this test.
@@ -120,7 +120,7 @@ async fn mined(app: &App) -> Result<u64> {
 }
 
 async fn escrowed(app: &App, user: &str, tx_ref: &str) -> Result<String> {
-    let id = app.accept(user, 10, tx_ref).await?;
+    let id = app.create_intent(user, 10, tx_ref).await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
     Ok(id)
@@ -174,10 +174,10 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
     let mut app = App::start().await?;
     knows_its_migrations(&app).await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
     let whole = escrowed(&app, &user, "KEPT-1").await?;
-    app.pay("KEPT-1", 10, "RCPTKEPT01").await?;
+    app.report_payment("KEPT-1", 10, "RCPTKEPT01").await?;
     app.until_status(&whole, "executed", PATIENCE).await?;
     let half = escrowed(&app, &user, "HALF-1").await?;
     let dir = tempfile::tempdir()?;
@@ -185,7 +185,7 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
     script(&app, "backup", &backup)?;
 
     // What the backup does not hold: a payment and its mint, and a whole intent with its deposit.
-    app.pay("HALF-1", 10, "RCPTHALF01").await?;
+    app.report_payment("HALF-1", 10, "RCPTHALF01").await?;
     app.until_status(&half, "executed", PATIENCE).await?;
     let (key, body) = (fresh_key()?, intent_body(&user, 10, "LOST-1"));
     let lost = app.client()?.create(&key, &body).await?.json()?["intentId"].clone();
@@ -228,7 +228,7 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
     assert!(next_nonce(&app)? >= used, "a used nonce would be signed again");
 
     // M-Pesa sends its report again; the integrator will, once intake is open.
-    app.pay("HALF-1", 10, "RCPTHALF01").await?;
+    app.report_payment("HALF-1", 10, "RCPTHALF01").await?;
     eventually(PATIENCE, "only the lost intent is left", async || {
         let (_, answer) = restore(&app, &["check"])?;
         ensure!(
@@ -259,7 +259,7 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
     .await?;
     assert_eq!(again.status, 201, "{:?}", again.code());
     assert_eq!(again.json()?["intentId"], lost.as_str());
-    app.pay("LOST-1", 10, "RCPTLOST01").await?;
+    app.report_payment("LOST-1", 10, "RCPTLOST01").await?;
     app.until_status(&lost, "executed", PATIENCE).await?;
     assert_eq!(
         evm::balance_of(&app.chain.url(), &app.addresses.country_token, &user).await?,

@@ -99,7 +99,7 @@ async fn restarting_every_service_in_turn_under_load_fails_no_request() -> Resul
     let balancer = Balancer::start(&[app.client()?.base().to_owned(), second.api_url()?]).await?;
     let client = Client::new(balancer.url(), &app.keys)?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
     eventually(PATIENCE, "both gateways are ready", async || {
         Ok((balancer.ready() == 2).then_some(()))

@@ -30,9 +30,9 @@ fn canaries(app: &App) -> Result<Vec<String>> {
 async fn no_log_or_metric_of_any_service_holds_a_secret() -> Result<()> {
     let app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
-    let id = app.accept(&user, 10, "SECRET-1").await?;
-    app.pay("SECRET-1", 10, "RCPT0000030").await?;
+    app.make_compliant(&user).await?;
+    let id = app.create_intent(&user, 10, "SECRET-1").await?;
+    app.report_payment("SECRET-1", 10, "RCPT0000030").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
     // Errors are where secrets leak.
     let mut wrong = app.client()?;

@@ -86,11 +86,11 @@ async fn a_key_in_an_hsm_mints_and_never_leaves_it() -> Result<()> {
     let address = new_key_in(&mut app, &hsm, "executor-hsm").await?;
     let executor = executor_with(&app, "executor-hsm").await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
-    let id = app.accept(&user, 150, "HSM-1").await?;
-    app.pay("HSM-1", 150, "RCPTHSM001").await?;
+    app.make_compliant(&user).await?;
+    let id = app.create_intent(&user, 150, "HSM-1").await?;
+    app.report_payment("HSM-1", 150, "RCPTHSM001").await?;
     app.until_status(&id, "executed", PATIENCE).await?;
-    assert_eq!(app.tokens_of(&user).await?, 150 * SHILLING);
+    assert_eq!(app.token_balance(&user).await?, 150 * SHILLING);
     assert_eq!(signer_of(&app, "HSM-1")?, address.to_lowercase());
 
     let private = hsm.look(&["--list-objects", "--type", "privkey"])?;
@@ -131,11 +131,11 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
     let hsm = SoftHsm::start()?;
     let mut app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
     let mut ids = Vec::new();
     for n in 0..12 {
-        ids.push(app.accept(&user, 10, &format!("TURN-{n}")).await?);
+        ids.push(app.create_intent(&user, 10, &format!("TURN-{n}")).await?);
     }
     for id in &ids {
         app.until(id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
@@ -143,7 +143,7 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
     }
     let old = signer_of(&app, "TURN-0")?;
     for n in 0..4 {
-        app.pay(&format!("TURN-{n}"), 10, &format!("RCPTTURN{n:02}"))
+        app.report_payment(&format!("TURN-{n}"), 10, &format!("RCPTTURN{n:02}"))
             .await?;
     }
 
@@ -180,11 +180,11 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
     .await?;
 
     for n in 4..12 {
-        app.pay(&format!("TURN-{n}"), 10, &format!("RCPTTURN{n:02}"))
+        app.report_payment(&format!("TURN-{n}"), 10, &format!("RCPTTURN{n:02}"))
             .await?;
     }
-    ids.push(app.accept(&user, 10, "TURN-LAST").await?);
-    app.pay("TURN-LAST", 10, "RCPTTURNXX").await?;
+    ids.push(app.create_intent(&user, 10, "TURN-LAST").await?);
+    app.report_payment("TURN-LAST", 10, "RCPTTURNXX").await?;
     load.more_turns(2).await?;
     let (accepted, refused) = load.end().await?;
     ensure!(refused.is_empty(), "of {accepted} were refused: {refused:#?}");
@@ -195,7 +195,7 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
     }
     let minted = 130 + u128::try_from(accepted)?;
     eventually(PATIENCE, "the load is minted", async || {
-        Ok((app.tokens_of(&user).await? == minted * SHILLING).then_some(()))
+        Ok((app.token_balance(&user).await? == minted * SHILLING).then_some(()))
     })
     .await?;
     assert_eq!(app.database.sql(&by_old)?, signed, "signed with the old key");
@@ -206,16 +206,16 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
 async fn a_standby_takes_a_key_over_within_ten_seconds_and_finishes_the_mint() -> Result<()> {
     let mut app = App::start().await?;
     let user = fresh_address()?;
-    app.allow(&user).await?;
+    app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
-    let id = app.accept(&user, 10, "STANDBY-1").await?;
+    let id = app.create_intent(&user, 10, "STANDBY-1").await?;
     app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
         .await?;
     let _standby = app.start_service(EXECUTOR).await?;
     let first = app.database.sql("select lease_holder from signers")?;
     // No block is mined from here on: what the holder signs dies with it, signed and not mined.
     app.chain.rpc("evm_setIntervalMining", json!([0])).await?;
-    app.pay("STANDBY-1", 10, "RCPTSTAND1").await?;
+    app.report_payment("STANDBY-1", 10, "RCPTSTAND1").await?;
     let signed = "select count(*) from attempts where command = 'execute' and state = 'signed'";
     eventually(PATIENCE, "the mint is signed", async || {
         Ok((app.database.sql(signed)? == "1").then_some(()))
@@ -237,7 +237,7 @@ async fn a_standby_takes_a_key_over_within_ten_seconds_and_finishes_the_mint() -
     assert!(took < Duration::from_secs(10), "{took:?}");
     app.chain.rpc("evm_setIntervalMining", json!([1])).await?;
     app.until_status(&id, "executed", PATIENCE).await?;
-    assert_eq!(app.tokens_of(&user).await?, 10 * SHILLING);
+    assert_eq!(app.token_balance(&user).await?, 10 * SHILLING);
     let attempts = "select count(*) from attempts where command = 'execute'";
     assert_eq!(
         app.database.sql(attempts)?,

@@ -8,11 +8,11 @@ use domain::idempotency::{Claim, claim};
 use domain::ids::IntegratorId;
 use domain::key_ring::KeyRing;
 use domain::money::BaseUnits;
-use storage::gateway::idempotency::{self, Slot, StoredAnswer};
+use storage::gateway::idempotency::{self, IdempotencyScope, StoredAnswer};
 use storage::gateway::intents::{self, MintIntent};
 use storage::gateway::limits;
 use storage::outbox::OutboxRow;
-use storage::{Outbox, StorageError, Transaction};
+use storage::{DbTransaction, Outbox, StorageError};
 
 use super::intents::{Candidate, Outcome, Submission, reused, slot_of};
 use super::unpaid::Places;
@@ -56,7 +56,7 @@ pub struct Group<'a> {
 impl<'a> Group<'a> {
     /// Claims every free key together with the answer it will have.
     pub async fn claim(
-        tx: &Transaction<'_>,
+        tx: &DbTransaction<'_>,
         members: &'a [&'a Submission],
         rules: &Rules,
     ) -> Result<Self, StorageError> {
@@ -77,13 +77,13 @@ impl<'a> Group<'a> {
     }
 
     /// Settles the members whose key was taken before: the stored answer if it is genuine and theirs.
-    pub async fn answer_known(&mut self, tx: &Transaction<'_>, keys: &KeyRing) -> Result<(), StorageError> {
+    pub async fn answer_known(&mut self, tx: &DbTransaction<'_>, keys: &KeyRing) -> Result<(), StorageError> {
         let is_known = |index: &usize| matches!(self.verdicts[*index], Verdict::Known);
         let known: Vec<usize> = (0..self.members.len()).filter(is_known).collect();
         if known.is_empty() {
             return Ok(());
         }
-        let slots: Vec<Slot<'_>> = known.iter().map(|index| self.slot(*index)).collect();
+        let slots: Vec<IdempotencyScope<'_>> = known.iter().map(|index| self.slot(*index)).collect();
         let mut stored = HashMap::new();
         for answer in idempotency::read_batch(tx, &slots).await? {
             match answer {
@@ -135,7 +135,7 @@ impl<'a> Group<'a> {
     /// Charges each user's day, and refuses what is over the limit; that answer is stored.
     pub async fn charge(
         &mut self,
-        tx: &Transaction<'_>,
+        tx: &DbTransaction<'_>,
         rules: &Rules,
         keys: &KeyRing,
     ) -> Result<(), StorageError> {
@@ -165,11 +165,11 @@ impl<'a> Group<'a> {
     /// A txRef that is taken is told first: the limit has nothing to do with it.
     async fn refuse_over_limit(
         &mut self,
-        tx: &Transaction<'_>,
+        tx: &DbTransaction<'_>,
         over: &[Open<'a>],
         keys: &KeyRing,
     ) -> Result<(), StorageError> {
-        limits::refund_batch(tx, &totals(over)?.into_iter().collect::<Vec<_>>()).await?;
+        limits::uncharge_batch(tx, &totals(over)?.into_iter().collect::<Vec<_>>()).await?;
         let taken = holders_of(tx, over).await?;
         for (index, candidate) in over {
             if let Some(holder) = taken.get(candidate.intent.preimage.tx_ref.as_str()) {
@@ -186,7 +186,7 @@ impl<'a> Group<'a> {
     }
 
     /// Inserts what is still open, with its command; whose txRef is taken learns so.
-    pub async fn insert(&mut self, tx: &Transaction<'_>, keys: &KeyRing) -> Result<(), StorageError> {
+    pub async fn insert(&mut self, tx: &DbTransaction<'_>, keys: &KeyRing) -> Result<(), StorageError> {
         let mut open = self.open();
         if open.is_empty() {
             return Ok(());
@@ -209,14 +209,14 @@ impl<'a> Group<'a> {
 
     async fn refuse_taken(
         &mut self,
-        tx: &Transaction<'_>,
+        tx: &DbTransaction<'_>,
         taken: &[Open<'a>],
         keys: &KeyRing,
     ) -> Result<(), StorageError> {
         if taken.is_empty() {
             return Ok(());
         }
-        limits::refund_batch(tx, &totals(taken)?.into_iter().collect::<Vec<_>>()).await?;
+        limits::uncharge_batch(tx, &totals(taken)?.into_iter().collect::<Vec<_>>()).await?;
         let holders = holders_of(tx, taken).await?;
         for (index, candidate) in taken {
             let holder = holders.get(candidate.intent.preimage.tx_ref.as_str());
@@ -228,9 +228,10 @@ impl<'a> Group<'a> {
     }
 
     /// Frees the keys of what is not stored. The last statement before the commit.
-    pub async fn finish(&self, tx: &Transaction<'_>) -> Result<(), StorageError> {
+    pub async fn finish(&self, tx: &DbTransaction<'_>) -> Result<(), StorageError> {
         if !self.released.is_empty() {
-            let slots: Vec<Slot<'_>> = self.released.iter().map(|index| self.slot(*index)).collect();
+            let slots: Vec<IdempotencyScope<'_>> =
+                self.released.iter().map(|index| self.slot(*index)).collect();
             idempotency::release_batch(tx, &slots).await?;
         }
         Ok(())
@@ -263,7 +264,7 @@ impl<'a> Group<'a> {
         self.verdicts.iter().enumerate().filter_map(open).collect()
     }
 
-    fn slot(&self, index: usize) -> Slot<'a> {
+    fn slot(&self, index: usize) -> IdempotencyScope<'a> {
         let answer = &self.members[index].answer;
         (&answer.integrator, &answer.key)
     }
@@ -346,14 +347,14 @@ fn overflow() -> StorageError {
 }
 
 async fn holders_of(
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     open: &[Open<'_>],
 ) -> Result<HashMap<String, MintIntent>, StorageError> {
     let tx_refs: Vec<_> = open
         .iter()
         .map(|(_, candidate)| &candidate.intent.preimage.tx_ref)
         .collect();
-    let holders = intents::holders(tx, &tx_refs).await?;
+    let holders = intents::find_by_tx_refs(tx, &tx_refs).await?;
     Ok(holders
         .into_iter()
         .map(|holder| (holder.preimage.tx_ref.as_str().to_owned(), holder))

@@ -10,7 +10,7 @@ use messaging::SealedMessage;
 use runtime::relay::Wake;
 use storage::gateway::idempotency::StoredAnswer;
 use storage::gateway::intents::MintIntent;
-use storage::{Contention, Pool, StorageError};
+use storage::{ConflictKind, Pool, StorageError};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -286,7 +286,7 @@ fn settle_all(members: Vec<Member>, outcomes: Vec<Outcome>) {
 /// The transaction is gone as a whole, and perhaps only one member is to blame.
 fn nothing_happened_to_some(error: &StorageError) -> bool {
     match error {
-        StorageError::Conflict(contention) => !matches!(contention, Contention::Stale(_)),
+        StorageError::Conflict(contention) => !matches!(contention, ConflictKind::Stale(_)),
         StorageError::Corrupt { .. } | StorageError::Bug { .. } => true,
         StorageError::Unavailable { .. } | StorageError::CommitUnknown { .. } => false,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::idempotency::{Fingerprint, IdempotencyKey};
 use domain::ids::Preimage;
-use domain::signature::Scheme;
+use domain::signature::SigningScheme;
 use messaging::Stamp;
 use messaging::wire::MintSubmit;
 use serde::Serialize;
@@ -97,7 +97,7 @@ async fn accept(
 ) -> Result<(Reply, &'static str), Problem> {
     let raw = body::read(request, payload, gateway.bounds.body_timeout).await?;
     let (path, query) = raw_target(request)?;
-    let presented = Presented::read(request.headers(), Scheme::Request)?;
+    let presented = Presented::read(request.headers(), SigningScheme::Request)?;
     let form = header_form(request);
     let signed = Signed {
         method: request.method().as_str(),

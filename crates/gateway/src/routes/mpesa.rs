@@ -7,8 +7,8 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use domain::evidence::SignedReport;
-use domain::payment::{ParseError, Report};
-use domain::signature::Scheme;
+use domain::payment::{PaymentReport, ReportParseError};
+use domain::signature::SigningScheme;
 use domain::tx_ref::TxRef;
 use messaging::Stamp;
 use messaging::wire::MpesaResult;
@@ -94,7 +94,7 @@ async fn take(
 ) -> Result<CallbackAnswer, Problem> {
     let raw = body::read(request, payload, gateway.bounds.body_timeout).await?;
     let (path, query) = raw_target(request)?;
-    let presented = Presented::read(request.headers(), Scheme::Mpesa)?;
+    let presented = Presented::read(request.headers(), SigningScheme::Mpesa)?;
     let signed = Signed {
         method: request.method().as_str(),
         path,
@@ -155,10 +155,10 @@ fn answer(kept: Kept, tx_ref: &TxRef) -> Result<CallbackAnswer, Problem> {
     })
 }
 
-fn parse(raw: &[u8]) -> Result<Report, Problem> {
-    Report::parse(raw).map_err(|error| match error {
-        ParseError::Json(_) => not_an_object(raw),
-        ParseError::Fields(errors) => Problem::fields(errors),
+fn parse(raw: &[u8]) -> Result<PaymentReport, Problem> {
+    PaymentReport::parse(raw).map_err(|error| match error {
+        ReportParseError::Json(_) => not_an_object(raw),
+        ReportParseError::Fields(errors) => Problem::fields(errors),
     })
 }
 
@@ -166,7 +166,7 @@ fn parse(raw: &[u8]) -> Result<Report, Problem> {
 struct Received<'a> {
     key: Arc<LiveKey>,
     late: bool,
-    parsed: Report,
+    parsed: PaymentReport,
     raw: &'a Bytes,
     presented: &'a Presented<'a>,
     path: &'a str,

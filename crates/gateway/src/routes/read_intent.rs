@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::ids::IntentId;
 use domain::intent::{ChainLeg, Finality, PaymentLeg, PublicStatus};
-use domain::signature::Scheme;
+use domain::signature::SigningScheme;
 use serde::Serialize;
 use storage::gateway::views::{self, HistoryEntry, IntentView};
 use utoipa::ToSchema;
@@ -107,7 +107,7 @@ async fn find(
 ) -> Result<Reply, Problem> {
     let raw = body::read(request, payload, gateway.bounds.body_timeout).await?;
     let (path, query) = raw_target(request)?;
-    let presented = Presented::read(request.headers(), Scheme::Request)?;
+    let presented = Presented::read(request.headers(), SigningScheme::Request)?;
     // A read has no idempotency key; one that is sent anyway is simply not signed.
     let signed = Signed {
         method: request.method().as_str(),
@@ -154,7 +154,7 @@ async fn look(gateway: &Gateway, id: &IntentId) -> Result<Option<IntentView>, Pr
 impl From<IntentView> for IntentDocument {
     fn from(view: IntentView) -> Self {
         let preimage = &view.intent.preimage;
-        let status = PublicStatus::furthest(view.chain, view.ended.iter().copied());
+        let status = PublicStatus::furthest(view.chain_leg, view.ends_reached.iter().copied());
         Self {
             intent_id: view.intent.intent_id.to_string(),
             user: preimage.user.to_string(),
@@ -162,20 +162,21 @@ impl From<IntentView> for IntentDocument {
             country_code: preimage.country_code.to_string(),
             tx_ref: preimage.tx_ref.to_string(),
             status: status.name(),
-            stage: view.chain.name(),
+            stage: view.chain_leg.name(),
             reason: reason(&view),
             payment: PaymentDocument {
-                status: view.payment.name(),
+                status: view.payment_leg.name(),
                 receipt: view.paid.as_ref().map(|paid| paid.receipt.clone()),
                 amount: view.paid.as_ref().map(|paid| paid.amount.to_string()),
                 received_at: view.paid.as_ref().map(|paid| rfc3339(paid.at)),
             },
             tx_hash: view.tx_hash.map(|hash| format!("0x{}", hex::encode(hash))),
-            r#final: view.chain.is_final(),
+            r#final: view.chain_leg.is_final(),
             created_at: rfc3339(view.intent.created_at),
-            executed_at: (status == PublicStatus::Executed || matches!(view.chain, ChainLeg::Executed(_)))
-                .then(|| view.executed_at.map(rfc3339))
-                .flatten(),
+            executed_at: (status == PublicStatus::Executed
+                || matches!(view.chain_leg, ChainLeg::Executed(_)))
+            .then(|| view.executed_at.map(rfc3339))
+            .flatten(),
             history: view.history.into_iter().map(HistoryDocument::from).collect(),
         }
     }
@@ -187,11 +188,11 @@ fn reason(view: &IntentView) -> Option<String> {
         return view.reason.clone();
     }
     let refunds = matches!(
-        view.chain,
+        view.chain_leg,
         ChainLeg::Refunding | ChainLeg::Refunded(Finality::Mined | Finality::Final) | ChainLeg::Dropped
     );
-    match view.payment {
-        _ if view.refused => Some("not_compliant".to_owned()),
+    match view.payment_leg {
+        _ if view.mint_refused => Some("not_compliant".to_owned()),
         PaymentLeg::Declined if refunds => Some("declined".to_owned()),
         PaymentLeg::Expired if refunds => Some("expired".to_owned()),
         PaymentLeg::Mismatched => Some("amount_mismatch".to_owned()),

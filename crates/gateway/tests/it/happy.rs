@@ -204,7 +204,7 @@ async fn an_executor_that_refuses_beside_a_healthy_lease_holder_changes_nothing(
     let client = pool.get().await.unwrap();
     let said = async || {
         let beat = storage::gateway::heartbeat::latest(&client, 15.0).await.unwrap();
-        beat.unwrap().problem
+        beat.unwrap().blocked_reason
     };
     assert_eq!(said().await, None, "the holder is well");
     rig.sql("update executor_heartbeats set blocked_reason = 'no gas' where blocked_reason is null");

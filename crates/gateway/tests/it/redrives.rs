@@ -1,6 +1,6 @@
 //! A purged queue loses nothing, however long nobody looked.
 
-use domain::clock::{Clock as _, System};
+use domain::clock::{Clock as _, SystemSource};
 use domain::ids::IntentId;
 use gateway::answers;
 use runtime::KeyDirectory;
@@ -72,7 +72,7 @@ async fn what_is_sent_again_in_vain_is_sent_ever_more_rarely() {
     rig.sql(&marks.join("; "));
     let client = rig.pool().get().await.unwrap();
     let window = RedriveWindow {
-        since: System.now(),
+        since: SystemSource.now(),
         after_seconds: 100.0,
         limit: 100,
     };

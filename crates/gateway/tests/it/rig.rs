@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use storage::{Pool, PoolConfig};
 use tempfile::TempDir;
 use testkit::keys::{INTEGRATOR, MPESA_KID, REQUEST_KID, random_hex};
-use testkit::sign::{self, Answer, Parts};
+use testkit::sign::{self, AnswerParts, RequestParts};
 use testkit::{Database, DevKeys, Servers, Vhost, eventually};
 use tokio::task::JoinHandle;
 
@@ -241,7 +241,7 @@ pub struct Message {
 
 impl Message {
     pub fn signature(&self) -> String {
-        let parts = Parts {
+        let parts = RequestParts {
             kid: &self.kid,
             timestamp: self.timestamp,
             method: &self.method,
@@ -319,7 +319,7 @@ impl Reply {
     /// The answer carries the signature that a client would compute.
     pub fn is_signed_for(&self, message: &Message) -> bool {
         let header = |name: &str| self.header(name).unwrap_or_default().to_owned();
-        let answer = Answer {
+        let answer = AnswerParts {
             kid: &message.kid,
             timestamp: &header("X-Response-Timestamp"),
             status: self.status,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::retry::{Next, RetryPolicy};
+use domain::retry::{RetryDecision, RetryPolicy};
 use time::OffsetDateTime;
 
 use super::triage::Raw;
@@ -81,8 +81,8 @@ fn retry(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
         return park(raw, failure, ctx);
     };
     match ctx.retry.after_failure(envelope.message_id, envelope.attempt) {
-        Next::GiveUp => park(raw, failure, ctx),
-        Next::RetryAfter(wait) => {
+        RetryDecision::GiveUp => park(raw, failure, ctx),
+        RetryDecision::RetryAfter(wait) => {
             let step = envelope.attempt;
             let next = step.saturating_add(1);
             delayed(raw, next, step, wait, ctx).map_or_else(

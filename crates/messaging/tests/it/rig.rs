@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use domain::clock::{IdSource, System};
+use domain::clock::{IdSource, SystemSource};
 use domain::ids::{MessageId, Preimage};
 use domain::retry::RetryPolicy;
 use domain::signature::HmacSecret;
@@ -119,7 +119,7 @@ impl Rig {
     }
 
     pub fn seal(&self) -> SealedMessage {
-        self.seal_as(System.message_id())
+        self.seal_as(SystemSource.message_id())
     }
 
     /// Puts one sealed message on the queue; returns its id.
@@ -164,7 +164,7 @@ impl Rig {
             publisher,
             opener: self.opener.clone(),
             retry,
-            clock: Arc::new(System),
+            clock: Arc::new(SystemSource),
         }
     }
 
@@ -174,7 +174,7 @@ impl Rig {
             publisher: self.publisher.clone(),
             opener: self.opener.clone(),
             sealer: self.sealer.clone(),
-            clock: Arc::new(System),
+            clock: Arc::new(SystemSource),
         }
     }
 
@@ -267,7 +267,7 @@ pub const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203
 
 pub fn now() -> OffsetDateTime {
     use domain::clock::Clock;
-    System.now()
+    SystemSource.now()
 }
 
 /// A consumer whose handler hands every batch to the test and answers what the test sends back.

@@ -7,12 +7,12 @@ use chain::{EscrowEvent, EscrowLog, ItemOutcome, TxHash, calls};
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality};
 use messaging::wire::Outcome;
-use storage::Transaction;
-use storage::executor::attempts::{self, AttemptItem, AttemptRow};
+use storage::DbTransaction;
+use storage::executor::attempts::{self, AttemptItemRow, AttemptRow};
 use storage::executor::blocks::EventRow;
 use storage::executor::follower::{self, FollowerLease};
-use storage::executor::items::ItemRow;
-use storage::executor::legs::{LegRow, TransitionReason};
+use storage::executor::items::WorkItemRow;
+use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::{blocks, items, legs, signers};
 
 use super::effects::{BlockEffects, BreakerTrip, NEEDS_A_PERSON};
@@ -74,12 +74,12 @@ pub async fn apply(ctx: &Context, lease: &FollowerLease, facts: BlockFacts) -> R
 /// Writes all effects in the transaction that locked the rows; the caller trips the returned breakers after the commit.
 pub async fn write(
     ctx: &Context,
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     effects: BlockEffects,
 ) -> Result<Vec<BreakerTrip>, WorkError> {
     items::update(tx, &effects.items).await?;
     attempts::set_outcomes(tx, &effects.endings).await?;
-    let told: Vec<(&LegRow, Outcome)> = effects
+    let told: Vec<(&ChainLegRow, Outcome)> = effects
         .told
         .iter()
         .filter_map(|(id, outcome)| Some((effects.leg(id)?, *outcome)))
@@ -93,20 +93,20 @@ pub async fn write(
 /// Makes legs and attempts of final blocks final; returns how long each minted leg took to become final.
 async fn finalize(
     ctx: &Context,
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     facts: &BlockFacts,
 ) -> Result<Vec<Duration>, WorkError> {
     let Some(block) = facts.final_block else {
         return Ok(Vec::new());
     };
     attempts::mark_final(tx, block).await?;
-    let mut settled = legs::lock_settling(tx, block, SETTLE_AT_ONCE).await?;
+    let mut settled = legs::lock_awaiting_finality(tx, block, SETTLE_AT_ONCE).await?;
     let mut told = Vec::with_capacity(settled.len());
     let mut took = Vec::new();
     for leg in &mut settled {
         let (to, outcome) = match leg.leg {
             ChainLeg::Executed(_) => {
-                took.push(leg.quiet);
+                took.push(leg.unchanged_for);
                 (ChainLeg::Executed(Finality::Final), Outcome::Executed)
             }
             _ => (ChainLeg::Refunded(Finality::Final), Outcome::Refunded),
@@ -122,7 +122,7 @@ async fn finalize(
         )?;
         told.push(outcome);
     }
-    let told: Vec<(&LegRow, Outcome)> = settled.iter().zip(told).collect();
+    let told: Vec<(&ChainLegRow, Outcome)> = settled.iter().zip(told).collect();
     outcome::push(ctx, tx, &told).await?;
     legs::save(tx, &settled).await?;
     Ok(took)
@@ -133,7 +133,7 @@ struct AttemptMember {
     attempt_id: i64,
     signer: [u8; 20],
     tx_hash: [u8; 32],
-    item: ItemRow,
+    item: WorkItemRow,
     /// The result, if it is known without a log.
     ending: Option<ItemResult>,
     batch: u32,
@@ -177,7 +177,7 @@ impl AttemptMember {
 }
 
 /// Applies the permanent result of an item whose block is final now.
-fn end(item: &ItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
+fn end(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
     let told = facts.ended.iter().find(|told| told.message_id == item.message_id);
     let record = record(facts, effects, &item.intent_id);
     let ending = told.and_then(|told| ItemResult::from_name(told.outcome.as_deref()?));
@@ -230,7 +230,7 @@ fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> ItemResult {
 
 /// The items of every attempt whose result this block holds. The signed bytes name them; a row that names another item
 /// was forged and changes nothing.
-async fn members(tx: &Transaction<'_>, facts: &BlockFacts) -> Result<Vec<AttemptMember>, WorkError> {
+async fn members(tx: &DbTransaction<'_>, facts: &BlockFacts) -> Result<Vec<AttemptMember>, WorkError> {
     let hashes: HashSet<[u8; 32]> = facts.logs.iter().map(|log| *log.tx_hash.as_bytes()).collect();
     let hashes: Vec<[u8; 32]> = hashes.into_iter().collect();
     let quiet: HashMap<i64, ItemResult> = facts.quiet.iter().copied().collect();
@@ -255,7 +255,7 @@ async fn members(tx: &Transaction<'_>, facts: &BlockFacts) -> Result<Vec<Attempt
     let named = attempts::items(tx, &ids).await?;
     let messages: Vec<MessageId> = named.iter().map(|item| item.message_id).collect();
     let rows = items::lock(tx, &messages).await?;
-    let rows: HashMap<MessageId, ItemRow> = rows.into_iter().map(|row| (row.message_id, row)).collect();
+    let rows: HashMap<MessageId, WorkItemRow> = rows.into_iter().map(|row| (row.message_id, row)).collect();
     let mut members = Vec::new();
     for attempt in &settled {
         let signed = signed_members(attempt);
@@ -277,7 +277,7 @@ async fn members(tx: &Transaction<'_>, facts: &BlockFacts) -> Result<Vec<Attempt
     Ok(members)
 }
 
-fn is_member(item: &AttemptItem, row: &ItemRow, signed: &HashSet<IntentId>) -> bool {
+fn is_member(item: &AttemptItemRow, row: &WorkItemRow, signed: &HashSet<IntentId>) -> bool {
     signed.contains(&item.intent_id) && row.intent_id == item.intent_id
 }
 
@@ -289,10 +289,10 @@ pub fn signed_members(attempt: &AttemptRow) -> HashSet<IntentId> {
 }
 
 async fn lock_legs(
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     facts: &BlockFacts,
     members: &[AttemptMember],
-) -> Result<Vec<LegRow>, WorkError> {
+) -> Result<Vec<ChainLegRow>, WorkError> {
     let mut ids: Vec<IntentId> = facts
         .logs
         .iter()

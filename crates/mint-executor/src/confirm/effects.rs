@@ -7,8 +7,8 @@ use chain::{EscrowEvent, EscrowLog};
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality, IllegalTransition};
 use messaging::wire::Outcome;
-use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
-use storage::executor::legs::{LegRow, TransitionReason};
+use storage::executor::items::{WorkCommand, WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::legs::{ChainLegRow, TransitionReason};
 
 use crate::decide::{Blocker, EscrowRecord, NextStep, leg_for_record};
 use crate::outcome::REFUSED;
@@ -23,15 +23,15 @@ pub type BreakerTrip = ([u8; 20], (WorkCommand, &'static str, u128));
 #[derive(Debug)]
 pub struct BlockEffects {
     block: u64,
-    legs: HashMap<IntentId, LegRow>,
-    pub items: Vec<ItemChange>,
+    legs: HashMap<IntentId, ChainLegRow>,
+    pub items: Vec<WorkItemChange>,
     pub told: Vec<(IntentId, Outcome)>,
     pub endings: Vec<(i64, MessageId, &'static str)>,
     pub trips: Vec<BreakerTrip>,
 }
 
 impl BlockEffects {
-    pub fn new(block: u64, legs: Vec<LegRow>) -> Self {
+    pub fn new(block: u64, legs: Vec<ChainLegRow>) -> Self {
         Self {
             block,
             legs: legs.into_iter().map(|leg| (leg.intent_id, leg)).collect(),
@@ -42,11 +42,11 @@ impl BlockEffects {
         }
     }
 
-    pub fn leg(&self, id: &IntentId) -> Option<&LegRow> {
+    pub fn leg(&self, id: &IntentId) -> Option<&ChainLegRow> {
         self.legs.get(id)
     }
 
-    pub fn into_legs(self) -> Vec<LegRow> {
+    pub fn into_legs(self) -> Vec<ChainLegRow> {
         self.legs.into_values().collect()
     }
 
@@ -102,38 +102,38 @@ impl BlockEffects {
     /// Applies the next step of one item, after the logs of its block.
     pub fn step(
         &mut self,
-        (of, signer): (&ItemRow, &[u8; 20]),
+        (of, signer): (&WorkItemRow, &[u8; 20]),
         (step, record): (NextStep, EscrowRecord),
     ) -> Result<(), IllegalTransition> {
         let (message_id, id) = (of.message_id, &of.intent_id);
         self.read(of, record)?;
-        let item = |state| ItemChange::to(message_id, state);
+        let item = |state| WorkItemChange::to(message_id, state);
         match step {
-            NextStep::Done => self.items.push(item(ItemState::Done)),
+            NextStep::Done => self.items.push(item(WorkItemState::Done)),
             NextStep::Refused => {
-                self.items.push(item(ItemState::Done).because(REFUSED));
+                self.items.push(item(WorkItemState::Done).with_reason(REFUSED));
                 if let Some(leg) = self.legs.get_mut(id) {
                     let because = TransitionReason {
                         why: "refused",
                         tx_hash: None,
                         message_id: Some(message_id),
                     };
-                    leg.note(REFUSED, because);
+                    leg.record_reason(REFUSED, because);
                 }
                 self.told.push((*id, Outcome::Refused));
             }
             NextStep::Retry(Blocker::MissingDeposit) => {
                 self.items.push(
-                    item(ItemState::Ready)
-                        .because("waits for the deposit")
-                        .after(DEPOSIT_WAIT),
+                    item(WorkItemState::Ready)
+                        .with_reason("waits for the deposit")
+                        .delayed_by(DEPOSIT_WAIT),
                 );
             }
             NextStep::Retry(Blocker::NonceLost) => self
                 .items
-                .push(item(ItemState::Ready).because("its nonce was lost")),
+                .push(item(WorkItemState::Ready).with_reason("its nonce was lost")),
             NextStep::Retry(Blocker::Breaker(why)) => {
-                self.items.push(item(ItemState::Ready).because(why));
+                self.items.push(item(WorkItemState::Ready).with_reason(why));
                 let amount = self
                     .legs
                     .get(id)
@@ -142,7 +142,7 @@ impl BlockEffects {
                 self.trips.push((*signer, (of.command, why, amount)));
             }
             NextStep::ShrinkBatch(limit) => {
-                let mut change = item(ItemState::Ready).because("needs a smaller batch");
+                let mut change = item(WorkItemState::Ready).with_reason("needs a smaller batch");
                 change.max_batch_size = Some(limit);
                 self.items.push(change);
             }
@@ -153,12 +153,13 @@ impl BlockEffects {
     }
 
     /// The chain holds the item's effect, whichever transaction caused it.
-    pub fn done(&mut self, item: &ItemRow, record: EscrowRecord) -> Result<(), IllegalTransition> {
-        self.items.push(ItemChange::to(item.message_id, ItemState::Done));
+    pub fn done(&mut self, item: &WorkItemRow, record: EscrowRecord) -> Result<(), IllegalTransition> {
+        self.items
+            .push(WorkItemChange::to(item.message_id, WorkItemState::Done));
         self.read(item, record)
     }
 
-    fn read(&mut self, item: &ItemRow, record: EscrowRecord) -> Result<(), IllegalTransition> {
+    fn read(&mut self, item: &WorkItemRow, record: EscrowRecord) -> Result<(), IllegalTransition> {
         let Some(there) = leg_for_record(record) else {
             return Ok(());
         };
@@ -171,9 +172,9 @@ impl BlockEffects {
     }
 
     /// Parks an item whose block is final, or for which nothing was ever sent.
-    pub fn park(&mut self, item: &ItemRow, class: &'static str) {
+    pub fn park(&mut self, item: &WorkItemRow, class: &'static str) {
         self.items
-            .push(ItemChange::park(item.message_id, class, NEEDS_A_PERSON));
+            .push(WorkItemChange::park(item.message_id, class, NEEDS_A_PERSON));
     }
 
     /// Applies a permanent refusal: its block is final, or nothing was ever sent and a final block would refuse it.
@@ -184,7 +185,7 @@ impl BlockEffects {
         (why, record): (&str, EscrowRecord),
     ) -> Result<(), IllegalTransition> {
         self.items
-            .push(ItemChange::to(message_id, ItemState::Done).because(why));
+            .push(WorkItemChange::to(message_id, WorkItemState::Done).with_reason(why));
         if let EscrowRecord::Present(_) = record {
             let there = leg_for_record(record).unwrap_or(ChainLeg::Escrowed);
             let because = TransitionReason {

@@ -8,7 +8,7 @@ use chain::{BlockRef, ChainClient, ChainError, EscrowEvent, EscrowLog, TxHash};
 use domain::address::Address;
 use domain::ids::IntentId;
 use futures_util::future::join_all;
-use storage::executor::attempts::{self, AttemptItem, AttemptRow};
+use storage::executor::attempts::{self, AttemptItemRow, AttemptRow};
 use storage::executor::blocks;
 use tokio::time::timeout;
 
@@ -34,7 +34,7 @@ pub struct BlockFacts {
     /// Attempts whose nonce is used although this block has no log of theirs, with their results.
     pub quiet: Vec<(i64, ItemResult)>,
     /// Items that are permanently refused, or need a person, now that their block is final.
-    pub ended: Vec<AttemptItem>,
+    pub ended: Vec<AttemptItemRow>,
     /// The escrow's records at this block, for the intents in question. `None` when the node dropped that state; then
     /// the legs, to which every log up to this block was applied, replace it.
     pub records: Option<HashMap<IntentId, EscrowRecord>>,
@@ -62,7 +62,7 @@ pub async fn gather(
         let client = ctx.pool.get().await?;
         let open = attempts::open(&client).await?;
         let ended = match final_block {
-            Some(block) => attempts::ended(&client, block).await?,
+            Some(block) => attempts::with_final_outcome(&client, block).await?,
             None => Vec::new(),
         };
         (open, ended)

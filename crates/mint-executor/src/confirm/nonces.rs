@@ -8,7 +8,7 @@ use chain::fees::FeeAboveCap;
 use chain::query::BlockHeader;
 use runtime::Stop;
 use storage::executor::attempts::{self, AttemptRow};
-use storage::executor::signers::Lease;
+use storage::executor::signers::SignerLease;
 
 use super::replace;
 use super::resend::{WaitingSince, send};
@@ -59,7 +59,7 @@ impl NonceManager {
     pub async fn look(
         &mut self,
         ctx: &Context,
-        (key, lease): (&SignerHandle, &Lease),
+        (key, lease): (&SignerHandle, &SignerLease),
         head: &BlockHeader,
     ) -> Result<(), WorkError> {
         let open = attempts::open_of(&ctx.pool.get().await?, &lease.signer).await?;
@@ -113,7 +113,7 @@ impl NonceManager {
     async fn fill_gaps(
         &mut self,
         ctx: &Context,
-        (key, lease): (&SignerHandle, &Lease),
+        (key, lease): (&SignerHandle, &SignerLease),
         head: &BlockHeader,
         missing: std::ops::Range<u64>,
     ) -> Result<bool, WorkError> {
@@ -138,7 +138,7 @@ impl NonceManager {
     async fn raise(
         &mut self,
         ctx: &Context,
-        (key, lease): (&SignerHandle, &Lease),
+        (key, lease): (&SignerHandle, &SignerLease),
         head: &BlockHeader,
         open: &[AttemptRow],
     ) -> Result<(), WorkError> {
@@ -200,7 +200,7 @@ mod tests {
             signer: [1; 20],
             nonce,
             tx_hash: [0; 32],
-            raw: Vec::new(),
+            raw_transaction: Vec::new(),
             command: "execute".into(),
             block_number: None,
         }

@@ -7,11 +7,11 @@ use chain::query::{BlockHeader, IntentStatus};
 use chain::{BlockHash, BlockRef, ChainClient, ChainError};
 use domain::ids::IntentId;
 use domain::intent::{Cause, ChainLeg};
-use storage::executor::attempts::AttemptItem;
+use storage::executor::attempts::AttemptItemRow;
 use storage::executor::blocks::BlockRow;
 use storage::executor::follower::{self, FollowerLease};
-use storage::executor::items::{ItemChange, ItemRow, ItemState, WorkCommand};
-use storage::executor::legs::{LegRow, TransitionReason};
+use storage::executor::items::{WorkCommand, WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::{attempts, blocks, items, legs};
 
 use super::follow::hole;
@@ -146,14 +146,14 @@ async fn go_back(
     if !follower::check(&tx, lease).await? {
         return Err(WorkError::NoLease);
     }
-    blocks::drop_after(&tx, ancestor.number).await?;
-    let orphaned = attempts::return_orphaned(&tx, ancestor.number).await?;
+    blocks::delete_after(&tx, ancestor.number).await?;
+    let orphaned = attempts::reopen_after(&tx, ancestor.number).await?;
     let named = attempts::items(&tx, &orphaned).await?;
     let messages: Vec<_> = named.iter().map(|item| item.message_id).collect();
     let rows = items::lock(&tx, &messages).await?;
-    let changes: Vec<ItemChange> = rows
+    let changes: Vec<WorkItemChange> = rows
         .iter()
-        .map(|row| ItemChange::to(row.message_id, ItemState::InAttempt).because("reorganised"))
+        .map(|row| WorkItemChange::to(row.message_id, WorkItemState::InAttempt).with_reason("reorganised"))
         .collect();
     items::update(&tx, &changes).await?;
     let mut ids: Vec<IntentId> = records.keys().copied().collect();
@@ -171,11 +171,11 @@ async fn go_back(
 
 /// Returns the leg to what the escrow held at the ancestor, then advances it to what is signed and in flight.
 fn fall_back(
-    leg: &mut LegRow,
+    leg: &mut ChainLegRow,
     ancestor: &BlockRow,
     records: &HashMap<IntentId, EscrowRecord>,
-    named: &[AttemptItem],
-    rows: &[ItemRow],
+    named: &[AttemptItemRow],
+    rows: &[WorkItemRow],
 ) -> Result<(), WorkError> {
     let because = |why| TransitionReason {
         why,

@@ -6,7 +6,7 @@ use chain::query::BlockHeader;
 use chain::transaction::{EvmTransaction, RecoveredTransaction, TRANSFER_GAS, recover};
 use domain::ids::{IntentId, MessageId};
 use storage::executor::attempts::{self, AttemptRow, NewAttempt};
-use storage::executor::signers::{self, Lease};
+use storage::executor::signers::{self, SignerLease};
 
 use super::apply::signed_members;
 use crate::context::{Context, WorkError};
@@ -17,7 +17,7 @@ const CANCEL: &str = "cancel";
 
 /// Decodes the stored bytes, if the attempt's signer signed them with this hash and nonce.
 pub fn read(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
-    recover(&attempt.raw).ok().filter(|read| {
+    recover(&attempt.raw_transaction).ok().filter(|read| {
         *read.signer.as_bytes() == attempt.signer
             && *read.hash.as_bytes() == attempt.tx_hash
             && read.transaction.nonce == attempt.nonce
@@ -41,7 +41,7 @@ pub fn genuine(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
 /// no longer waits.
 pub async fn dearer(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &Lease),
+    (key, lease): (&SignerHandle, &SignerLease),
     head: &BlockHeader,
     stuck: &AttemptRow,
 ) -> Result<Option<AttemptRow>, WorkError> {
@@ -66,7 +66,7 @@ pub async fn dearer(
 /// Fills a missing nonce with an empty transfer to ourselves; `None` when the nonce is not missing after all.
 pub async fn fill_gap(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &Lease),
+    (key, lease): (&SignerHandle, &SignerLease),
     head: &BlockHeader,
     nonce: u64,
 ) -> Result<Option<AttemptRow>, WorkError> {
@@ -82,7 +82,7 @@ pub async fn fill_gap(
 /// `None` when a block ingested meanwhile used the nonce.
 async fn store(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &Lease),
+    (key, lease): (&SignerHandle, &SignerLease),
     transaction: &EvmTransaction,
     (command, replaces): (&str, Option<&AttemptRow>),
 ) -> Result<Option<AttemptRow>, WorkError> {
@@ -92,7 +92,7 @@ async fn store(
     let tx = client.begin().await?;
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
     let replaced = replaces.map(|replaced| replaced.id);
-    if !attempts::is_free(&tx, &lease.signer, transaction.nonce, replaced).await? {
+    if !attempts::nonce_is_free(&tx, &lease.signer, transaction.nonce, replaced).await? {
         return Ok(None);
     }
     let items = match replaces {
@@ -102,7 +102,7 @@ async fn store(
     let new = NewAttempt {
         nonce: transaction.nonce,
         tx_hash: *signed.hash.as_bytes(),
-        raw: &signed.raw,
+        raw_transaction: &signed.raw,
         command,
         replaces: replaced,
         items: &items,
@@ -114,7 +114,7 @@ async fn store(
         signer: lease.signer,
         nonce: transaction.nonce,
         tx_hash: *signed.hash.as_bytes(),
-        raw: signed.raw,
+        raw_transaction: signed.raw,
         command: command.to_owned(),
         block_number: None,
     }))
@@ -123,7 +123,7 @@ async fn store(
 /// The items of the replaced attempt that its signed bytes contain.
 async fn members(
     replaced: &AttemptRow,
-    tx: &storage::Transaction<'_>,
+    tx: &storage::DbTransaction<'_>,
 ) -> Result<Vec<(MessageId, IntentId)>, WorkError> {
     let signed = signed_members(replaced);
     let rows = attempts::items(tx, &[replaced.id]).await?;

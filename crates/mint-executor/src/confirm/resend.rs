@@ -113,7 +113,10 @@ pub async fn send(ctx: &Context, attempt: &AttemptRow) -> bool {
         return false;
     }
     let hash = TxHash::from_bytes(attempt.tx_hash);
-    let outcome = ctx.chain.send_to_all_endpoints(&attempt.raw, hash).await;
+    let outcome = ctx
+        .chain
+        .send_to_all_endpoints(&attempt.raw_transaction, hash)
+        .await;
     note_sent(ctx, &attempt.signer, hash, &outcome);
     true
 }

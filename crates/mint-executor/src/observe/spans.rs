@@ -5,7 +5,7 @@ use messaging::Delivery;
 use messaging::wire::Outcome;
 use runtime::telemetry;
 use storage::executor::items::WorkCommand;
-use storage::executor::legs::LegRow;
+use storage::executor::legs::ChainLegRow;
 use tracing::Span;
 
 use crate::collect::CommandBody;
@@ -43,7 +43,7 @@ pub fn signing(command: WorkCommand, message: MessageId, member: &VerifiedComman
 }
 
 /// Covers the publishing of an outcome.
-pub fn telling(leg: &LegRow, outcome: Outcome) -> Span {
+pub fn telling(leg: &ChainLegRow, outcome: Outcome) -> Span {
     let span = tracing::info_span!(
         "executor.outcome",
         otel.kind = "producer",

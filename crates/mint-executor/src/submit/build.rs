@@ -5,8 +5,8 @@ use chain::query::BlockHeader;
 use domain::ids::IntentId;
 use storage::executor::attempts::NewAttempt;
 use storage::executor::items::WorkCommand;
-use storage::executor::legs::LegRow;
-use storage::executor::signers::Lease;
+use storage::executor::legs::ChainLegRow;
+use storage::executor::signers::SignerLease;
 use storage::executor::{attempts, items, legs, signers};
 
 use super::BatchResult;
@@ -26,7 +26,7 @@ const DRAFTS: u32 = 3;
 /// Does everything up to the commit. No bytes have been sent when it returns.
 pub async fn build(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &Lease),
+    (key, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
     (head, rehearsal): (&BlockHeader, &Simulation),
 ) -> Result<(BatchResult, Vec<CancelRequest>), WorkError> {
@@ -45,7 +45,7 @@ pub async fn build(
 /// Plans the batch again under locks and commits it; `None` when the call differs from the draft's.
 async fn commit(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &Lease),
+    (key, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
     (head, rehearsal): (&BlockHeader, &Simulation),
     draft: BatchDraft,
@@ -103,11 +103,11 @@ async fn commit(
 
 /// Stores the attempt with its members, under its nonce.
 async fn store(
-    tx: &storage::Transaction<'_>,
-    lease: &Lease,
+    tx: &storage::DbTransaction<'_>,
+    lease: &SignerLease,
     command: WorkCommand,
     signed: &SignedCall,
-    legs: &mut [LegRow],
+    legs: &mut [ChainLegRow],
 ) -> Result<i64, WorkError> {
     let SignedCall { call, bytes, .. } = signed;
     for leg in legs {
@@ -119,7 +119,7 @@ async fn store(
     let new = NewAttempt {
         nonce,
         tx_hash: *bytes.hash.as_bytes(),
-        raw: &bytes.raw,
+        raw_transaction: &bytes.raw,
         command: command.name(),
         replaces: None,
         items: &call.members,

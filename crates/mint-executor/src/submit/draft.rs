@@ -9,10 +9,10 @@ use chain::fees::FeeAboveCap;
 use chain::query::BlockHeader;
 use chain::transaction::{EvmTransaction, SignedTransaction};
 use domain::ids::{IntentId, MessageId, Preimage};
-use storage::Session;
-use storage::executor::items::{ItemRow, WorkCommand};
-use storage::executor::legs::LegRow;
-use storage::executor::signers::Lease;
+use storage::DbSession;
+use storage::executor::items::{WorkCommand, WorkItemRow};
+use storage::executor::legs::ChainLegRow;
+use storage::executor::signers::SignerLease;
 use storage::executor::{attempts, items, legs, signers};
 use tracing::Span;
 
@@ -27,16 +27,16 @@ use crate::{batch, observe};
 /// The items that are ready now, with their legs and constraints.
 #[derive(Debug)]
 pub struct ReadyItems {
-    pub items: Vec<ItemRow>,
-    pub legs: Vec<LegRow>,
+    pub items: Vec<WorkItemRow>,
+    pub legs: Vec<ChainLegRow>,
     pub standing: BatchConstraints,
 }
 
 /// `None` when no item is ready. The rows are not locked and may change at once.
 pub async fn look(
     ctx: &Context,
-    session: &impl Session,
-    (key, lease): (&SignerHandle, &Lease),
+    session: &impl DbSession,
+    (key, lease): (&SignerHandle, &SignerLease),
     (command, head): (WorkCommand, &BlockHeader),
 ) -> Result<Option<ReadyItems>, WorkError> {
     let open = attempts::open_count(session, &lease.signer, key.used()).await?;
@@ -116,7 +116,7 @@ impl BatchDraft {
     /// Plans a batch and signs it; `None` when no item is ready.
     pub async fn make(
         ctx: &Context,
-        (key, lease): (&SignerHandle, &Lease),
+        (key, lease): (&SignerHandle, &SignerLease),
         command: WorkCommand,
         (head, rehearsal): (&BlockHeader, &Simulation),
     ) -> Result<Option<Self>, WorkError> {

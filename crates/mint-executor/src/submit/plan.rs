@@ -6,10 +6,10 @@ use std::time::Duration;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, IllegalTransition};
 use storage::executor::attempts;
-use storage::executor::items::{self, ItemChange, ItemRow, ItemState, WorkCommand};
-use storage::executor::legs::{LegRow, TransitionReason};
-use storage::executor::signers::{self, Lease};
-use storage::{Session, StorageError};
+use storage::executor::items::{self, WorkCommand, WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::legs::{ChainLegRow, TransitionReason};
+use storage::executor::signers::{self, SignerLease};
+use storage::{DbSession, StorageError};
 
 use super::rehearsal::{SimulatedRefusal, Simulation, SimulationResult};
 use crate::context::Context;
@@ -27,13 +27,13 @@ pub type BatchMember = (MessageId, VerifiedCommand);
 pub struct BatchPlan {
     /// The verified items, in the order of the batch.
     pub members: Vec<BatchMember>,
-    pub changes: Vec<ItemChange>,
+    pub changes: Vec<WorkItemChange>,
     /// Items whose intent is cancelled if the chain has no record of it.
     pub undo: Vec<CancelRequest>,
     /// Eligible items that the simulation withholds.
-    pub refused: Vec<(ItemRow, SimulatedRefusal)>,
+    pub refused: Vec<(WorkItemRow, SimulatedRefusal)>,
     /// Parked items with class and text, logged after the commit.
-    pub parked: Vec<(ItemRow, &'static str, String)>,
+    pub parked: Vec<(WorkItemRow, &'static str, String)>,
 }
 
 /// What the rows say about the signer and the intents, read after the legs.
@@ -50,7 +50,11 @@ pub struct BatchConstraints {
 }
 
 impl BatchConstraints {
-    pub async fn read(session: &impl Session, lease: &Lease, legs: &[LegRow]) -> Result<Self, StorageError> {
+    pub async fn read(
+        session: &impl DbSession,
+        lease: &SignerLease,
+        legs: &[ChainLegRow],
+    ) -> Result<Self, StorageError> {
         let ids: Vec<IntentId> = legs.iter().map(|leg| leg.intent_id).collect();
         let others = legs
             .iter()
@@ -58,14 +62,14 @@ impl BatchConstraints {
             .filter(|other| *other != lease.signer);
         Ok(Self {
             own: lease.signer,
-            busy: items::under_way(session, &ids).await?,
+            busy: items::in_attempt(session, &ids).await?,
             in_flight: attempts::in_flight(session, &ids).await?,
             released: signers::released(session, &others.collect::<Vec<_>>()).await?,
         })
     }
 
     /// An intent stays with the signer of its first attempt until that signer's nonces are final.
-    fn is_foreign(&self, leg: &LegRow) -> bool {
+    fn is_foreign(&self, leg: &ChainLegRow) -> bool {
         leg.signer
             .is_some_and(|signer| signer != self.own && !self.released.contains(&signer))
     }
@@ -74,8 +78,8 @@ impl BatchConstraints {
 /// Verifies each item, and advances the legs of the members: the eligible items that the simulation does not withhold.
 pub fn make(
     ctx: &Context,
-    (command, items): (WorkCommand, &[ItemRow]),
-    (legs, standing): (&mut [LegRow], &BatchConstraints),
+    (command, items): (WorkCommand, &[WorkItemRow]),
+    (legs, standing): (&mut [ChainLegRow], &BatchConstraints),
     rehearsal: &Simulation,
 ) -> Result<BatchPlan, IllegalTransition> {
     let mut plan = BatchPlan::default();
@@ -129,7 +133,7 @@ pub fn make(
 }
 
 /// Whether the payment window is over by the database's clock, so that nothing may be deposited.
-fn is_over(ctx: &Context, item: &ItemRow, verified: &VerifiedCommand) -> bool {
+fn is_over(ctx: &Context, item: &WorkItemRow, verified: &VerifiedCommand) -> bool {
     let CommandDetails::Submit { accepted_at } = verified.details else {
         return false;
     };
@@ -144,7 +148,7 @@ fn is_over(ctx: &Context, item: &ItemRow, verified: &VerifiedCommand) -> bool {
 fn start(
     signer: [u8; 20],
     command: WorkCommand,
-    leg: &mut LegRow,
+    leg: &mut ChainLegRow,
     message_id: MessageId,
 ) -> Result<(), IllegalTransition> {
     let to = match command {
@@ -166,7 +170,7 @@ fn start(
 impl BatchPlan {
     /// Whether the batch accepts the item: items with a batch limit share a batch only with items of the same limit, and a
     /// refund batch has one reason.
-    fn takes(&self, item: &ItemRow, verified: &VerifiedCommand, limit: Option<u32>) -> bool {
+    fn takes(&self, item: &WorkItemRow, verified: &VerifiedCommand, limit: Option<u32>) -> bool {
         let room = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         let alike = self
             .members
@@ -180,33 +184,34 @@ impl BatchPlan {
         item.max_batch_size == limit && self.members.len() < room && alike
     }
 
-    fn go(&mut self, item: &ItemRow, verified: VerifiedCommand) {
-        let mut change = ItemChange::to(item.message_id, ItemState::InAttempt);
+    fn go(&mut self, item: &WorkItemRow, verified: VerifiedCommand) {
+        let mut change = WorkItemChange::to(item.message_id, WorkItemState::InAttempt);
         change.max_batch_size = item.max_batch_size;
         self.changes.push(change);
         self.members.push((item.message_id, verified));
     }
 
-    fn close(&mut self, item: &ItemRow, leg: ChainLeg) {
-        let change = ItemChange::to(item.message_id, ItemState::Done);
+    fn close(&mut self, item: &WorkItemRow, leg: ChainLeg) {
+        let change = WorkItemChange::to(item.message_id, WorkItemState::Done);
         self.changes
-            .push(change.because(format!("nothing left to do: {leg}")));
+            .push(change.with_reason(format!("nothing left to do: {leg}")));
     }
 
-    fn rest(&mut self, item: &ItemRow, why: &str) {
-        let mut change = ItemChange::to(item.message_id, ItemState::Ready)
-            .because(why)
-            .after(KEY_WAIT);
+    fn rest(&mut self, item: &WorkItemRow, why: &str) {
+        let mut change = WorkItemChange::to(item.message_id, WorkItemState::Ready)
+            .with_reason(why)
+            .delayed_by(KEY_WAIT);
         change.max_batch_size = item.max_batch_size;
         self.changes.push(change);
     }
 
-    fn park(&mut self, item: &ItemRow, class: &'static str, text: &str) {
+    fn park(&mut self, item: &WorkItemRow, class: &'static str, text: &str) {
         self.parked.push((item.clone(), class, text.to_owned()));
-        self.changes.push(ItemChange::park(item.message_id, class, text));
+        self.changes
+            .push(WorkItemChange::park(item.message_id, class, text));
     }
 
-    fn unfit(&mut self, item: &ItemRow, unfit: Ineligible) {
+    fn unfit(&mut self, item: &WorkItemRow, unfit: Ineligible) {
         match unfit {
             Ineligible::Wait(why) => self.rest(item, &why),
             Ineligible::Park { class, text } => self.park(item, class, &text),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chain::query::BlockHeader;
 use domain::ids::IntentId;
-use storage::Transaction;
+use storage::DbTransaction;
 use storage::executor::attempts;
-use storage::executor::items::{ItemChange, ItemRow, ItemState};
-use storage::executor::legs::LegRow;
-use storage::executor::signers::Lease;
+use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::legs::ChainLegRow;
+use storage::executor::signers::SignerLease;
 
 use super::rehearsal::SimulatedRefusal;
 use crate::confirm::effects::{BlockEffects, BreakerTrip, NEEDS_A_PERSON};
@@ -23,7 +23,7 @@ const REFUSED_WAIT: Duration = Duration::from_secs(2);
 /// The refused items, logged after the commit.
 #[derive(Debug, Default)]
 pub struct RefusedItems {
-    settled: Vec<(ItemRow, ItemResult, NextStep)>,
+    settled: Vec<(WorkItemRow, ItemResult, NextStep)>,
     trips: Vec<BreakerTrip>,
 }
 
@@ -46,16 +46,16 @@ impl RefusedItems {
 /// them.
 pub async fn refuse(
     ctx: &Context,
-    tx: &Transaction<'_>,
-    (lease, head): (&Lease, &BlockHeader),
-    legs: &mut Vec<LegRow>,
-    refused: &[(ItemRow, SimulatedRefusal)],
+    tx: &DbTransaction<'_>,
+    (lease, head): (&SignerLease, &BlockHeader),
+    legs: &mut Vec<ChainLegRow>,
+    refused: &[(WorkItemRow, SimulatedRefusal)],
 ) -> Result<RefusedItems, WorkError> {
     if refused.is_empty() {
         return Ok(RefusedItems::default());
     }
     let ids: Vec<IntentId> = refused.iter().map(|(item, _)| item.intent_id).collect();
-    let in_race = attempts::in_race(tx, &ids).await?;
+    let in_race = attempts::not_final(tx, &ids).await?;
     let theirs = legs.extract_if(.., |leg| ids.contains(&leg.intent_id)).collect();
     let mut effects = BlockEffects::new(head.number, theirs);
     let mut settled = Vec::new();
@@ -85,10 +85,10 @@ pub async fn refuse(
     Ok(RefusedItems { settled, trips })
 }
 
-fn rest(item: &ItemRow, why: &str) -> ItemChange {
-    let mut change = ItemChange::to(item.message_id, ItemState::Ready)
-        .because(why)
-        .after(REFUSED_WAIT);
+fn rest(item: &WorkItemRow, why: &str) -> WorkItemChange {
+    let mut change = WorkItemChange::to(item.message_id, WorkItemState::Ready)
+        .with_reason(why)
+        .delayed_by(REFUSED_WAIT);
     change.max_batch_size = item.max_batch_size;
     change
 }

@@ -12,7 +12,7 @@ use chain::{BlockHash, BlockRef, ChainClient, ChainError};
 use domain::ids::{IntentId, MessageId};
 use storage::executor::blocks;
 use storage::executor::items::WorkCommand;
-use storage::executor::signers::Lease;
+use storage::executor::signers::SignerLease;
 use tokio::time::timeout;
 
 use self::judge::{FinalBlockResult, lasts};
@@ -50,7 +50,7 @@ impl Simulation {
 /// Plans the next batch without locks and simulates it; `None` when no item is ready.
 pub async fn rehearse(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &Lease),
+    (key, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
     head: &BlockHeader,
 ) -> Result<Option<Simulation>, WorkError> {
@@ -87,7 +87,7 @@ pub async fn rehearse(
 /// Plans without locks; `build` sees later changes under locks.
 async fn first_look(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &Lease),
+    (key, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
     head: &BlockHeader,
 ) -> Result<Option<BatchPlan>, WorkError> {

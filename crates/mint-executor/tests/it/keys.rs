@@ -474,7 +474,7 @@ async fn a_follower_with_a_stalled_node_yields_to_another_executor() -> Result<(
         head: Some(7),
         ..ExecutorHeartbeat::default()
     };
-    heartbeat::beat(&other.ctx.pool.get().await?, other.ctx.instance, &beat).await?;
+    heartbeat::record(&other.ctx.pool.get().await?, other.ctx.instance, &beat).await?;
     keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
     assert_eq!(one.ctx.following_now(), None);
     keep_following(&one.ctx, &mut turn, now + hold * 4).await?;

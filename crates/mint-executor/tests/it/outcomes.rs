@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use domain::clock::{Clock, System};
+use domain::clock::{Clock, SystemSource};
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::submit::BatchResult;
@@ -132,7 +132,8 @@ async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
     let mut rig = world.executor()?;
     rig.lead().await?;
     let intent = world.intent(1)?;
-    rig.submit_accepted(&intent, System.unix_seconds() - 3601).await?;
+    rig.submit_accepted(&intent, SystemSource.unix_seconds() - 3601)
+        .await?;
     assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
     assert_eq!(world.count("select count(*) from attempts")?, 0);

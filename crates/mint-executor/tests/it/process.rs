@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use domain::clock::{Clock, IdSource, System};
+use domain::clock::{Clock, IdSource, SystemSource};
 use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintSubmit};
 use messaging::{Broker, BrokerConfig, Outgoing, Publisher, Service, Stamp};
@@ -87,7 +87,7 @@ impl Running {
             let body = MintSubmit {
                 intent: intent.clone(),
                 integrator: "dev".parse()?,
-                accepted_at: System.unix_seconds(),
+                accepted_at: SystemSource.unix_seconds(),
             };
             Ok(Outgoing::from(self.rig.ctx.sealer.seal(&body, stamp())?))
         });
@@ -149,9 +149,9 @@ impl Drop for Running {
 
 fn stamp() -> Stamp {
     Stamp {
-        message_id: System.message_id(),
+        message_id: SystemSource.message_id(),
         causation_id: None,
-        at: System.now(),
+        at: SystemSource.now(),
         traceparent: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Crashes, lost answers, forks and rivals.
 
 use anyhow::Result;
-use domain::clock::{Clock, System};
+use domain::clock::{Clock, SystemSource};
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
@@ -630,11 +630,11 @@ async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the
     let intent = world.intent(1)?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
     rig.look().await?;
-    let almost_over = System.unix_seconds() - 3597;
+    let almost_over = SystemSource.unix_seconds() - 3597;
     rig.submit_accepted(&intent, almost_over).await?;
     rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
-    let over = || async { Ok((System.unix_seconds() > almost_over + 3601).then_some(())) };
+    let over = || async { Ok((SystemSource.unix_seconds() > almost_over + 3601).then_some(())) };
     testkit::eventually(std::time::Duration::from_secs(10), "the window is over", over).await?;
     assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(

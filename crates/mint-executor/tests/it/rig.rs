@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use chain::transaction::recover;
 use chain::{ChainClient, LocalKey, RpcConfig, Signer, TxHash};
 use domain::address::Address;
-use domain::clock::{Clock, IdSource, System};
+use domain::clock::{Clock, IdSource, SystemSource};
 use domain::country::CountryCode;
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::ChainLeg;
 use domain::policy::Policy;
-use domain::signature::{Scheme, SignedRequest};
+use domain::signature::{SignedRequest, SigningScheme};
 use messaging::wire::{
     Body, MintExecute, MintOutcome, MintRefund, MintSubmit, Outcome, RefundReason, SignedReport,
 };
@@ -31,8 +31,8 @@ use runtime::KeyDirectory;
 use serde_json::json;
 use storage::executor::follower::{self, FollowerLease};
 use storage::executor::items::WorkCommand;
-use storage::executor::legs::{self, LegRow};
-use storage::executor::signers::{self, Lease};
+use storage::executor::legs::{self, ChainLegRow};
+use storage::executor::signers::{self, SignerLease};
 use storage::{Outbox, Pool, PoolConfig};
 use testkit::anvil::{ADMIN_PRIVATE_KEY, EXECUTOR_PRIVATE_KEY, Mining};
 use testkit::{Addresses, Anvil, Database, DevKeys, Servers};
@@ -140,7 +140,7 @@ impl World {
             ca_pem: None,
         })?;
         let ctx = Context::new(ContextParts {
-            instance: System.uuid(),
+            instance: SystemSource.uuid(),
             pool: Pool::new(&PoolConfig::new(self.db_url.clone().into(), "test"))?,
             chain: ChainClient::new(rpc, escrow)?,
             keys: signers
@@ -160,8 +160,8 @@ impl World {
             policy,
             sealer: Sealer::new(keys.pipeline()),
             publisher: broker.publisher(),
-            clock: Arc::new(System),
-            ids: Arc::new(System),
+            clock: Arc::new(SystemSource),
+            ids: Arc::new(SystemSource),
             breakers: Breakers::default(),
             relay: runtime::relay::Wake::default(),
             following: watch::Sender::new(None),
@@ -283,7 +283,7 @@ pub struct Rig {
 
 impl Rig {
     /// Wins the leases and takes in the chain so far.
-    pub async fn lead(&mut self) -> Result<Lease> {
+    pub async fn lead(&mut self) -> Result<SignerLease> {
         for key in self.ctx.keys.clone() {
             self.take(&key).await?;
         }
@@ -315,7 +315,7 @@ impl Rig {
         &self.ctx.keys[0]
     }
 
-    pub fn lease(&self) -> Result<Lease> {
+    pub fn lease(&self) -> Result<SignerLease> {
         self.key().lease_now().context("the lease is held")
     }
 
@@ -400,9 +400,9 @@ impl Rig {
     /// A message of that body, as the consumer would hand it over.
     pub fn delivery<B: Body>(&self, body: B) -> Result<Delivery<B>> {
         let stamp = Stamp {
-            message_id: System.message_id(),
+            message_id: SystemSource.message_id(),
             causation_id: None,
-            at: System.now(),
+            at: SystemSource.now(),
             traceparent: None,
         };
         let sealed = self.ctx.sealer.seal(&body, stamp)?;
@@ -412,7 +412,7 @@ impl Rig {
             causation_id: None,
             intent_id: sealed.intent_id,
             attempt: 1,
-            first_seen: System.now(),
+            first_seen: SystemSource.now(),
             traceparent: None,
             redelivered: false,
             sealed: sealed.bytes,
@@ -428,7 +428,7 @@ impl Rig {
     }
 
     pub async fn submit(&self, intent: &Preimage) -> Result<MessageId> {
-        self.submit_accepted(intent, System.unix_seconds()).await
+        self.submit_accepted(intent, SystemSource.unix_seconds()).await
     }
 
     pub async fn submit_accepted(&self, intent: &Preimage, accepted_at: i64) -> Result<MessageId> {
@@ -463,7 +463,7 @@ impl Rig {
         let keys = self.ctx.verifier.keys.current();
         let (key_id, secret) = keys.mpesa.current().context("an M-Pesa key")?;
         let request = SignedRequest {
-            scheme: Scheme::Mpesa,
+            scheme: SigningScheme::Mpesa,
             key_id,
             timestamp: "1767225600",
             method: "POST",
@@ -473,7 +473,7 @@ impl Rig {
             body: body.as_bytes(),
         };
         Ok(SignedReport {
-            report_id: System.report_id(),
+            report_id: SystemSource.report_id(),
             body: body.as_bytes().to_vec(),
             timestamp: "1767225600".into(),
             signature: request.sign(secret).to_string(),
@@ -503,14 +503,17 @@ impl Rig {
     pub async fn dearest_fee(&self) -> Result<u128> {
         let client = self.ctx.pool.get().await?;
         let open = storage::executor::attempts::open(&client).await?;
-        let fees = open
-            .iter()
-            .map(|attempt| Ok(recover(&attempt.raw)?.transaction.fees.max_fee_per_gas));
+        let fees = open.iter().map(|attempt| {
+            Ok(recover(&attempt.raw_transaction)?
+                .transaction
+                .fees
+                .max_fee_per_gas)
+        });
         let fees: Vec<u128> = fees.collect::<Result<_>>()?;
         fees.into_iter().max().context("an open attempt")
     }
 
-    pub async fn leg_row(&self, id: &IntentId) -> Result<LegRow> {
+    pub async fn leg_row(&self, id: &IntentId) -> Result<ChainLegRow> {
         legs::read(&self.ctx.pool.get().await?, &[*id])
             .await?
             .pop()

@@ -129,8 +129,11 @@ async fn a_batch_changed_during_signing_is_not_sent_under_that_signature() -> Re
         let stored = attempts::open(&client).await?;
         assert_eq!(stored.len(), 1, "{change}: what was thrown away is not stored");
         let attempt = stored.first().context("an attempt")?;
-        assert_eq!(attempt.raw, signed.raw, "{change}: what is sent is stored");
-        let said = recover(&attempt.raw)?.transaction;
+        assert_eq!(
+            attempt.raw_transaction, signed.raw,
+            "{change}: what is sent is stored"
+        );
+        let said = recover(&attempt.raw_transaction)?.transaction;
         assert_eq!(
             (said.nonce, attempt.nonce),
             (first + step, first + step),

@@ -34,18 +34,18 @@ pub async fn run(context: &Context, out: &mut Output, args: &Audit) -> Result<Ve
     let value: Vec<_> = rows
         .iter()
         .map(|row| {
-            json!({ "id": row.id, "at": moment(row.at), "who": row.who, "act": row.act, "target": row.target,
-                    "why": row.why, "detail": row.detail })
+            json!({ "id": row.id, "at": moment(row.occurred_at), "who": row.actor, "act": row.action, "target": row.target,
+                    "why": row.reason, "detail": row.detail })
         })
         .collect();
     out.show(&value, |page| {
         let row = |r: &audit::AuditRow| {
             vec![
-                moment(r.at),
-                r.who.clone(),
-                r.act.clone(),
+                moment(r.occurred_at),
+                r.actor.clone(),
+                r.action.clone(),
                 r.target.clone(),
-                r.why.clone(),
+                r.reason.clone(),
             ]
         };
         page.table(

@@ -8,7 +8,7 @@ use chain::{ChainClient, LocalKey, Signer as _};
 use clap::{Args, Subcommand};
 use domain::address::Address;
 use serde_json::{Value, json};
-use storage::ops::audit::{self, Act};
+use storage::ops::audit::{self, AuditEntry};
 
 use crate::Verdict;
 use crate::context::Context;
@@ -109,11 +109,11 @@ async fn set(context: &Context, out: &mut Output, args: &Set) -> Result<Verdict>
     // The intention first: once sent, the chain may carry it out whatever becomes of us.
     audit::record(
         &client,
-        &Act {
-            who,
-            act: "compliance.set",
+        &AuditEntry {
+            actor: who,
+            action: "compliance.set",
             target: &target,
-            why,
+            reason: why,
             detail: detail.clone(),
         },
     )
@@ -126,11 +126,11 @@ async fn set(context: &Context, out: &mut Output, args: &Set) -> Result<Verdict>
     detail["block"] = receipt.block_number.into();
     audit::record(
         &client,
-        &Act {
-            who,
-            act: "compliance.set.done",
+        &AuditEntry {
+            actor: who,
+            action: "compliance.set.done",
             target: &target,
-            why,
+            reason: why,
             detail,
         },
     )

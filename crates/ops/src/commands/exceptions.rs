@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use domain::tx_ref::TxRef;
 use serde_json::{Value, json};
-use storage::ops::audit::{self, Act};
-use storage::ops::exceptions::{self, Exception, Filter};
+use storage::ops::audit::{self, AuditEntry};
+use storage::ops::exceptions::{self, ExceptionFilter, ExceptionRow};
 
 use crate::Verdict;
 use crate::context::Context;
@@ -73,7 +73,7 @@ pub async fn run(context: &Context, out: &mut Output, command: &Exceptions) -> R
 }
 
 async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdict> {
-    let filter = Filter {
+    let filter = ExceptionFilter {
         kind: args.kind.as_deref(),
         tx_ref: args.tx_ref.as_ref().map(TxRef::as_str),
         with_resolved: args.all,
@@ -86,7 +86,7 @@ async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdic
             page.styled(Style::Good, "nothing is open");
             return;
         }
-        let row = |e: &Exception| {
+        let row = |e: &ExceptionRow| {
             let amount = e.amount_shillings.clone().unwrap_or_default();
             let state = if e.resolved_at.is_some() {
                 "resolved"
@@ -98,7 +98,7 @@ async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdic
                 e.kind.clone(),
                 e.tx_ref.clone(),
                 amount,
-                yes(e.holds),
+                yes(e.is_hold),
                 state.to_owned(),
                 moment(e.opened_at),
                 e.detail.clone(),
@@ -130,12 +130,12 @@ async fn resolve(context: &Context, out: &mut Output, args: &Resolve) -> Result<
     let changed = exceptions::resolve(&tx, args.id, who, resolution).await?;
     if changed {
         let detail = json!({ "exception": before.id, "kind": before.kind, "receipt": before.receipt,
-                             "amountShillings": before.amount_shillings, "held": before.holds });
-        let act = Act {
-            who,
-            act: "exceptions.resolve",
+                             "amountShillings": before.amount_shillings, "held": before.is_hold });
+        let act = AuditEntry {
+            actor: who,
+            action: "exceptions.resolve",
             target: &before.tx_ref,
-            why: resolution,
+            reason: resolution,
             detail,
         };
         audit::record(&tx, &act).await?;
@@ -165,7 +165,7 @@ fn unknown(id: i64) -> anyhow::Error {
     )
 }
 
-fn describe(page: &mut Page, exception: &Exception) {
+fn describe(page: &mut Page, exception: &ExceptionRow) {
     page.field("id", exception.id.to_string());
     page.field("kind", &exception.kind);
     page.field("txRef", &exception.tx_ref);
@@ -178,7 +178,7 @@ fn describe(page: &mut Page, exception: &Exception) {
             .as_ref()
             .map(|amount| format!("{amount} KES")),
     );
-    page.field("holds", yes(exception.holds));
+    page.field("holds", yes(exception.is_hold));
     page.field("opened", moment(exception.opened_at));
     page.field("detail", &exception.detail);
     page.field_opt("resolved", exception.resolved_at.map(moment));
@@ -186,7 +186,7 @@ fn describe(page: &mut Page, exception: &Exception) {
     page.field_opt("resolution", exception.resolution.as_ref());
 }
 
-fn document(exception: &Exception) -> Value {
+fn document(exception: &ExceptionRow) -> Value {
     json!({
         "id": exception.id,
         "kind": exception.kind,
@@ -195,7 +195,7 @@ fn document(exception: &Exception) -> Value {
         "receipt": exception.receipt,
         "amountShillings": exception.amount_shillings,
         "detail": exception.detail,
-        "holds": exception.holds,
+        "holds": exception.is_hold,
         "openedAt": moment(exception.opened_at),
         "resolvedAt": exception.resolved_at.map(moment),
         "resolvedBy": exception.resolved_by,
@@ -203,7 +203,7 @@ fn document(exception: &Exception) -> Value {
     })
 }
 
-fn intent_id(exception: &Exception) -> Option<String> {
+fn intent_id(exception: &ExceptionRow) -> Option<String> {
     exception
         .intent_id
         .as_ref()

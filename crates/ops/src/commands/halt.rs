@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use storage::halts::{self, Scope};
+use storage::halts::{self, HaltScope};
 
 use crate::Verdict;
 use crate::context::Context;
@@ -21,7 +21,7 @@ use crate::output::{Output, Style};
 pub struct Halt {
     /// What to stop: intake, submit, execute or refund
     #[arg(requires = "reason")]
-    scope: Option<Scope>,
+    scope: Option<HaltScope>,
     /// Why, for the audit log
     #[arg(long, requires = "scope")]
     reason: Option<String>,
@@ -32,7 +32,7 @@ pub struct Halt {
 #[command(after_long_help = "Examples:\n  fiatrails resume execute --reason 'INC-42 closed'")]
 pub struct Resume {
     /// What to let go on: intake, submit, execute or refund
-    scope: Scope,
+    scope: HaltScope,
     /// Why, for the audit log
     #[arg(long)]
     reason: String,
@@ -61,7 +61,7 @@ pub async fn resume(context: &Context, out: &mut Output, args: &Resume) -> Resul
 async fn turn(
     context: &Context,
     out: &mut Output,
-    scope: Scope,
+    scope: HaltScope,
     halted: bool,
     reason: &str,
 ) -> Result<Verdict> {
@@ -86,7 +86,7 @@ async fn turn(
 
 async fn show(context: &Context, out: &mut Output) -> Result<Verdict> {
     let turned = halts::read(&context.client().await?).await?;
-    let switches: Vec<Switch> = Scope::ALL
+    let switches: Vec<Switch> = HaltScope::ALL
         .into_iter()
         .map(|scope| {
             let found = turned.iter().find(|halt| halt.scope == scope);

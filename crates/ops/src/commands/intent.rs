@@ -6,7 +6,7 @@ use domain::ids::{IntegratorId, IntentId};
 use domain::intent::{ChainLeg, PaymentLeg, PublicStatus};
 use domain::tx_ref::TxRef;
 use serde_json::json;
-use storage::ops::intents::{self, Dossier, Filter, Summary};
+use storage::ops::intents::{self, IntentDossier, IntentFilter, IntentListRecord};
 
 use crate::Verdict;
 use crate::context::Context;
@@ -100,7 +100,7 @@ async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdic
     Ok(Verdict::Yes)
 }
 
-fn status(dossier: &Dossier) -> PublicStatus {
+fn status(dossier: &IntentDossier) -> PublicStatus {
     let Some(chain) = &dossier.chain else {
         return PublicStatus::of(ChainLeg::Queued);
     };
@@ -109,7 +109,7 @@ fn status(dossier: &Dossier) -> PublicStatus {
     PublicStatus::furthest(now, ever)
 }
 
-fn describe(page: &mut Page, dossier: &Dossier, status: PublicStatus) {
+fn describe(page: &mut Page, dossier: &IntentDossier, status: PublicStatus) {
     page.styled(Style::Strong, &dossier.tx_ref);
     match &dossier.intent {
         None => page.styled(Style::Warn, "no intent has this reference: an orphan payment"),
@@ -136,7 +136,8 @@ fn describe(page: &mut Page, dossier: &Dossier, status: PublicStatus) {
     machinery(page, dossier);
     if !dossier.history.is_empty() {
         page.section("history");
-        let row = |m: &intents::Moment| vec![m.at.clone(), m.fact.clone(), m.what.clone(), m.cause.clone()];
+        let row =
+            |m: &intents::HistoryRecord| vec![m.at.clone(), m.fact.clone(), m.what.clone(), m.cause.clone()];
         page.table(
             &["at", "fact", "what", "cause"],
             &dossier.history.iter().map(row).collect::<Vec<_>>(),
@@ -144,7 +145,7 @@ fn describe(page: &mut Page, dossier: &Dossier, status: PublicStatus) {
     }
 }
 
-fn legs(page: &mut Page, dossier: &Dossier) {
+fn legs(page: &mut Page, dossier: &IntentDossier) {
     page.section("legs");
     match &dossier.chain {
         None => page.field("chain", "queued"),
@@ -167,10 +168,10 @@ fn legs(page: &mut Page, dossier: &Dossier) {
     }
 }
 
-fn evidence(page: &mut Page, dossier: &Dossier) {
+fn evidence(page: &mut Page, dossier: &IntentDossier) {
     if !dossier.reports.is_empty() {
         page.section("M-Pesa reports");
-        let row = |r: &intents::Report| {
+        let row = |r: &intents::ReportRecord| {
             let said = if r.paid { "paid" } else { "declined" };
             let late = if r.late { "late" } else { "in time" };
             vec![
@@ -188,7 +189,7 @@ fn evidence(page: &mut Page, dossier: &Dossier) {
     }
     if !dossier.exceptions.is_empty() {
         page.section("exceptions");
-        let row = |e: &intents::OpenException| {
+        let row = |e: &intents::ExceptionRecord| {
             let state = if e.resolved_at.is_some() {
                 "resolved"
             } else {
@@ -209,10 +210,10 @@ fn evidence(page: &mut Page, dossier: &Dossier) {
     }
 }
 
-fn machinery(page: &mut Page, dossier: &Dossier) {
+fn machinery(page: &mut Page, dossier: &IntentDossier) {
     if !dossier.work.is_empty() {
         page.section("commands at the executor");
-        let row = |w: &intents::Work| {
+        let row = |w: &intents::WorkItemRecord| {
             let reason = w.reason.clone().unwrap_or_default();
             vec![
                 w.message_id.clone(),
@@ -229,7 +230,7 @@ fn machinery(page: &mut Page, dossier: &Dossier) {
     }
     if !dossier.attempts.is_empty() {
         page.section("transactions");
-        let row = |a: &intents::Attempt| {
+        let row = |a: &intents::AttemptRecord| {
             let block = a.block_number.map(|n| n.to_string()).unwrap_or_default();
             let outcome = a.outcome.clone().unwrap_or_default();
             vec![
@@ -246,7 +247,7 @@ fn machinery(page: &mut Page, dossier: &Dossier) {
     }
     if !dossier.outbox.is_empty() {
         page.section("messages waiting to be sent");
-        let row = |w: &intents::Waiting| {
+        let row = |w: &intents::OutboxRecord| {
             vec![
                 w.service.clone(),
                 w.queue.clone(),
@@ -271,7 +272,7 @@ async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdic
             )
         })?),
     };
-    let filter = Filter {
+    let filter = IntentFilter {
         stage: args.stage.as_deref(),
         payment: args.payment.map(PaymentLeg::name),
         integrator: args.integrator.as_ref().map(IntegratorId::as_str),
@@ -280,7 +281,7 @@ async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdic
     };
     let found = intents::list(&context.client().await?, &filter).await?;
     out.show(&found, |page| {
-        let row = |s: &Summary| {
+        let row = |s: &IntentListRecord| {
             let stage = if s.is_final {
                 format!("{} (final)", s.stage)
             } else {

@@ -72,7 +72,7 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
         let own = prefixes.iter().filter(|prefix| Some(&prefix.owner) == owner);
         own.map(|prefix| prefix.prefix.clone()).collect::<Vec<_>>()
     };
-    let uses = keys::pipeline_uses(&client).await?;
+    let uses = keys::pipeline_key_usage(&client).await?;
     let with_row: BTreeSet<&str> = rows.iter().map(|row| row.key_id.as_str()).collect();
     let mut lines: Vec<Line> = rows
         .iter()

@@ -13,7 +13,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
-use storage::ops::audit::{self, Act};
+use storage::ops::audit::{self, AuditEntry};
 use storage::ops::logins::{self, Login};
 use tokio::time::{Instant, sleep};
 
@@ -128,11 +128,11 @@ async fn rotate(context: &Context, out: &mut Output, args: &Rotate) -> Result<Ve
     logins::ensure(&mut client, &[login]).await?;
     // Said before the file is changed: a login nobody uses does no harm, an unexplained one does.
     let detail = json!({ "service": args.service.name(), "old": old, "new": new });
-    let act = Act {
-        who,
-        act: "logins.rotate",
+    let act = AuditEntry {
+        actor: who,
+        action: "logins.rotate",
         target: &new,
-        why,
+        reason: why,
         detail,
     };
     audit::record(&client, &act).await?;
@@ -175,11 +175,11 @@ async fn retire(context: &Context, out: &mut Output, args: &Retire) -> Result<Ve
         logins::sessions(&client, login).await?
     };
     if idle {
-        let act = Act {
-            who,
-            act: "logins.retire",
+        let act = AuditEntry {
+            actor: who,
+            action: "logins.retire",
             target: login,
-            why,
+            reason: why,
             detail: json!({}),
         };
         audit::record(&client, &act).await?;

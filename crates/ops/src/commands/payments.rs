@@ -9,10 +9,10 @@ use messaging::wire::MpesaResult;
 use messaging::{Outgoing, Sealer, Stamp, WorkQueue};
 use runtime::KeyDirectory;
 use serde_json::{Value, json};
-use storage::ops::audit::{self, Act};
-use storage::ops::reports::{self, LateReport};
+use storage::ops::audit::{self, AuditEntry};
+use storage::ops::reports::{self, ReportRow};
 use storage::outbox::OutboxRow;
-use storage::{Client, Outbox};
+use storage::{DbClient, Outbox};
 
 use crate::Verdict;
 use crate::confirm::confirm;
@@ -73,7 +73,7 @@ async fn late(context: &Context, out: &mut Output, args: &Late) -> Result<Verdic
             page.styled(Style::Good, "no late report waits for a person");
             return;
         }
-        let row = |r: &LateReport| {
+        let row = |r: &ReportRow| {
             let said = if r.paid { "paid" } else { "declined" };
             let by = r
                 .accepted
@@ -168,11 +168,11 @@ async fn accept(context: &Context, out: &mut Output, args: &Accept) -> Result<Ve
                          "messageId": message.message_id });
     audit::record(
         &tx,
-        &Act {
-            who,
-            act: reports::ACCEPT,
+        &AuditEntry {
+            actor: who,
+            action: reports::ACCEPT,
             target: &target,
-            why,
+            reason: why,
             detail,
         },
     )
@@ -183,7 +183,7 @@ async fn accept(context: &Context, out: &mut Output, args: &Accept) -> Result<Ve
     show(out, &after, "accepted", sent)
 }
 
-async fn find(client: &Client, id: ReportId) -> Result<LateReport> {
+async fn find(client: &DbClient, id: ReportId) -> Result<ReportRow> {
     let found = reports::find(client, id).await?;
     found.ok_or_else(|| {
         problem(
@@ -193,7 +193,7 @@ async fn find(client: &Client, id: ReportId) -> Result<LateReport> {
     })
 }
 
-fn show(out: &mut Output, report: &LateReport, what: &str, (sent, left): (usize, u64)) -> Result<Verdict> {
+fn show(out: &mut Output, report: &ReportRow, what: &str, (sent, left): (usize, u64)) -> Result<Verdict> {
     let mut value = document(report);
     value["messagesSent"] = sent.into();
     value["messagesWaiting"] = left.into();
@@ -219,7 +219,7 @@ fn show(out: &mut Output, report: &LateReport, what: &str, (sent, left): (usize,
 
 /// Sends whatever lies in the operators' outbox and that nobody else holds; tells how much went and how much is left. A
 /// row leaves it only after the broker's confirm.
-async fn relay(context: &Context, client: &Client) -> Result<(usize, u64)> {
+async fn relay(context: &Context, client: &DbClient) -> Result<(usize, u64)> {
     const HOLD: Duration = Duration::from_secs(30);
     let broker = context.broker()?;
     let publisher = broker.publisher();
@@ -262,7 +262,7 @@ async fn relay(context: &Context, client: &Client) -> Result<(usize, u64)> {
     Ok((sent, Outbox::Ops.backlog(client).await?.rows))
 }
 
-fn document(report: &LateReport) -> Value {
+fn document(report: &ReportRow) -> Value {
     json!({
         "reportId": report.signed.report_id,
         "txRef": report.tx_ref,

@@ -13,7 +13,7 @@ use clap::Args;
 use domain::address::Address;
 use domain::ids::IntentId;
 use serde::Serialize;
-use storage::ops::reconcile::{self as books, Money};
+use storage::ops::reconcile::{self as books, ReceivedTotals};
 use time::OffsetDateTime;
 
 use crate::Verdict;
@@ -91,7 +91,7 @@ struct Report {
     differences: Vec<Difference>,
     direct_deposits: Vec<Direct>,
     #[serde(skip)]
-    money: Money,
+    money: ReceivedTotals,
 }
 
 /// A deposit that came past us.
@@ -150,7 +150,7 @@ async fn survey(context: &Context, args: &Range) -> Result<Report> {
     let mut seen = events::read(&chain, args.from_block, to_block, args.step).await?;
     let mut client = context.client().await?;
     let tx = client.begin().await?;
-    books::freeze(&tx).await?;
+    books::use_snapshot(&tx).await?;
     let (mut differences, mut totals, mut intents) = (Vec::new(), Totals::default(), 0_u64);
     let mut after: Vec<u8> = Vec::new();
     loop {
@@ -163,7 +163,7 @@ async fn survey(context: &Context, args: &Range) -> Result<Report> {
             differences.extend(compare(line, on_chain.as_ref(), to_block, &mut totals));
         }
     }
-    let money = books::money(&tx).await?;
+    let money = books::received_totals(&tx).await?;
     tx.rollback().await?;
     totals.add(&money);
     differences.extend(totals.unexplained());

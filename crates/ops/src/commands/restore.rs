@@ -7,7 +7,7 @@ use chain::BlockRef;
 use clap::{Args, Subcommand};
 use domain::address::Address;
 use serde::Serialize;
-use storage::halts::{self, Scope};
+use storage::halts::{self, HaltScope};
 use storage::ops::restore as rows;
 
 use super::reconcile::{self, Difference, Range};
@@ -179,7 +179,7 @@ async fn turn_all(context: &Context, halted: bool, why: &str) -> Result<()> {
     let why = reason("--reason", why)?;
     let mut client = context.client().await?;
     let tx = client.begin().await?;
-    for scope in Scope::ALL {
+    for scope in HaltScope::ALL {
         halts::set(&tx, scope, halted, why, who).await?;
     }
     Ok(tx.commit().await?)

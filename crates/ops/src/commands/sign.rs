@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use domain::idempotency::IdempotencyKey;
-use domain::signature::{KeyId, Scheme, SignedRequest, parse_timestamp};
+use domain::signature::{KeyId, SignedRequest, SigningScheme, parse_timestamp};
 use serde::Serialize;
 
 use crate::Verdict;
@@ -153,7 +153,7 @@ fn query(text: &str) -> Result<String, String> {
 
 /// Which headers and which keys.
 struct Kind {
-    scheme: Scheme,
+    scheme: SigningScheme,
     header: &'static str,
     /// Middle of the environment variables' names.
     variable: &'static str,
@@ -161,13 +161,13 @@ struct Kind {
 }
 
 const REQUEST: Kind = Kind {
-    scheme: Scheme::Request,
+    scheme: SigningScheme::Request,
     header: "X-Request-Signature",
     variable: "REQUEST",
     purpose: "integrator",
 };
 const MPESA: Kind = Kind {
-    scheme: Scheme::Mpesa,
+    scheme: SigningScheme::Mpesa,
     header: "X-Mpesa-Signature",
     variable: "MPESA",
     purpose: "mpesa",

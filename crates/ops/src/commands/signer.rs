@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use domain::address::Address;
 use serde::Serialize;
 use serde_json::json;
-use storage::ops::audit::{self, Act};
+use storage::ops::audit::{self, AuditEntry};
 use storage::ops::signers::{self, SignerRow};
 
 use crate::Verdict;
@@ -93,8 +93,8 @@ impl Shown {
         let address = Address::from_bytes(row.address)?;
         let shown = Self {
             address: address.to_string(),
-            order: row.order.name(),
-            held: row.held,
+            order: row.admin_state.name(),
+            held: row.leased,
             next_nonce: row.next_nonce,
             in_flight: row.in_flight,
             not_final: row.not_final,
@@ -170,11 +170,11 @@ async fn create(context: &Context, out: &mut Output, args: &Create) -> Result<Ve
     })?;
     let address = token.generate(&args.label)?.address();
     let target = address.to_string();
-    let act = Act {
-        who,
-        act: "signer.create",
+    let act = AuditEntry {
+        actor: who,
+        action: "signer.create",
         target: &target,
-        why,
+        reason: why,
         detail: json!({ "label": args.label }),
     };
     audit::record(&client, &act).await?;

@@ -1,7 +1,7 @@
 //! Dead queues of a real broker, a database, a chain with the contracts deployed, and the operator's keys.
 
 use anyhow::{Result, ensure};
-use domain::clock::{Clock as _, IdSource as _, System};
+use domain::clock::{Clock as _, IdSource as _, SystemSource};
 use domain::ids::Preimage;
 use messaging::dead_letters::Story;
 use messaging::wire::{Body, MintRefund, RefundReason};
@@ -79,9 +79,9 @@ impl Rig {
 
     pub fn seal(&self, body: &impl Body) -> Result<SealedMessage> {
         let stamp = Stamp {
-            message_id: System.message_id(),
+            message_id: SystemSource.message_id(),
             causation_id: None,
-            at: System.now(),
+            at: SystemSource.now(),
             traceparent: None,
         };
         Ok(self.sealer.seal(body, stamp)?)
@@ -102,7 +102,13 @@ impl Rig {
             attempts: 1,
             last_tx_hash: None,
         };
-        Outgoing::parked(queue, bytes, &story, System.now(), ("mint-executor", "test"))
+        Outgoing::parked(
+            queue,
+            bytes,
+            &story,
+            SystemSource.now(),
+            ("mint-executor", "test"),
+        )
     }
 
     pub async fn park_on(&self, queue: WorkQueue, bytes: &[u8], class: &'static str) -> Result<()> {

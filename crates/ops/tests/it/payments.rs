@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::Value;
-use testkit::sign::{self, Parts};
+use testkit::sign::{self, RequestParts};
 use testkit::{Database, DevKeys, Servers, Vhost};
 
 use crate::cli::Cli;
@@ -17,7 +17,7 @@ async fn fixture() -> Result<(Cli, Database, Vhost, tempfile::TempDir)> {
     let keys = DevKeys::generate(dir.path())?;
     let cli = Cli::new().on(&database)?.broker(&vhost).keys(&keys);
     cli.ok(&["topology", "declare"])?;
-    let parts = Parts {
+    let parts = RequestParts {
         kid: testkit::keys::MPESA_KID,
         timestamp: 1_767_225_600,
         method: "POST",

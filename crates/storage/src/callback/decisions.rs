@@ -10,18 +10,18 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, execute_one, query_one, query_opt};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, execute_one, query_one, query_opt};
 
 statements! {
-    // A conflicting insert waits for whoever holds the row and then locks it: one round trip either way.
+    // A conflicting insert waits for the holder of the row and then locks it: one round trip either way.
     LOCK =
         "insert into decisions as d (tx_ref) values ($1) \
          on conflict (tx_ref) do update set tx_ref = excluded.tx_ref \
          returning d.tx_ref, d.intent_id, d.chain_leg, d.chain_final, d.outcome_sequence, d.payment_leg, d.mint_refused, \
          d.live_command, d.live_message_id, d.live_since, d.refund_commanded, d.redrive_count, d.version";
-    // Read after the lock is held, so that it sees what the last holder committed.
+    // Runs after the row is locked, so that it sees what the previous holder committed.
     HELD = "select exists (select from exceptions where tx_ref = $1 and is_hold and resolved_at is null) as held";
     ATTEMPTED =
         "select exists (select from attempt_items t join attempts a on a.id = t.attempt_id \
@@ -41,28 +41,28 @@ statements! {
          select $1::text, clock_timestamp(), event, $3::text, $4::uuid from unnest($2::text[]) with ordinality as t(event, n) order by n";
 }
 
-/// The command the row holds, and the message it went out as.
+/// The live command of the row, and the message that carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Live {
+pub struct IssuedCommand {
     pub command: LiveCommand,
     pub message_id: MessageId,
 }
 
 /// A locked row. Changed in memory, written back by [`save`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub struct DecisionRow {
     pub tx_ref: TxRef,
     /// `None` while the payment is an orphan.
     pub intent_id: Option<IntentId>,
-    pub chain: ChainLeg,
-    /// Of the last outcome that was believed.
-    pub chain_sequence: Option<u64>,
-    pub payment: PaymentLeg,
-    pub refused: bool,
-    pub live: Option<Live>,
+    pub chain_leg: ChainLeg,
+    /// Sequence number of the last accepted outcome.
+    pub outcome_sequence: Option<u64>,
+    pub payment_leg: PaymentLeg,
+    pub mint_refused: bool,
+    pub live_command: Option<IssuedCommand>,
     pub refund_commanded: bool,
-    /// How often the live command was sent again.
-    pub redrives: i32,
+    /// How often the live command was re-driven.
+    pub redrive_count: i32,
     version: i64,
 }
 
@@ -76,42 +76,42 @@ pub struct IntentRow {
     pub trace_parent: Option<String>,
 }
 
-/// Locks the row of a txRef until the transaction ends, making it if need be.
-pub async fn lock(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<Decision, StorageError> {
+/// Locks the row of a txRef until the transaction ends; inserts it if it does not exist.
+pub async fn lock(tx: &DbTransaction<'_>, tx_ref: &TxRef) -> Result<DecisionRow, StorageError> {
     let row = query_one(tx, LOCK, &[&tx_ref.as_str()]).await?;
     read(&row, tx_ref)
 }
 
 /// Whether an open exception stops every command of the txRef.
-pub async fn is_held(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
+pub async fn is_held(tx: &DbTransaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
     Ok(query_one(tx, HELD, &[&tx_ref.as_str()]).await?.try_get("held")?)
 }
 
-/// Whether the executor ever signed a deposit of it.
-pub async fn deposit_attempted(tx: &Transaction<'_>, id: &IntentId) -> Result<bool, StorageError> {
+/// Whether the executor ever signed a deposit of this intent.
+pub async fn deposit_attempted(tx: &DbTransaction<'_>, id: &IntentId) -> Result<bool, StorageError> {
     let row = query_one(tx, ATTEMPTED, &[&id.as_bytes().as_slice()]).await?;
     Ok(row.try_get("attempted")?)
 }
 
-pub async fn intent(session: &impl Session, tx_ref: &TxRef) -> Result<Option<IntentRow>, StorageError> {
+pub async fn intent(session: &impl DbSession, tx_ref: &TxRef) -> Result<Option<IntentRow>, StorageError> {
     let row = query_opt(session, INTENT, &[&tx_ref.as_str()]).await?;
     row.map(|row| read_intent(&row, tx_ref)).transpose()
 }
 
-/// Writes the row back together with what happened to it.
+/// Writes the row back together with its history.
 pub async fn save(
-    tx: &Transaction<'_>,
-    decision: &Decision,
+    tx: &DbTransaction<'_>,
+    decision: &DecisionRow,
     history: &[String],
     cause: &str,
     message_id: Option<MessageId>,
 ) -> Result<(), StorageError> {
     let tx_ref = decision.tx_ref.as_str();
     let intent_id = decision.intent_id.as_ref().map(|id| id.as_bytes().as_slice());
-    let sequence = decision.chain_sequence.map(i64::try_from).transpose();
+    let sequence = decision.outcome_sequence.map(i64::try_from).transpose();
     let sequence = sequence.map_err(|_| StorageError::bug("a sequence does not fit"))?;
-    let command = decision.live.map(|live| live.command.name());
-    let live_id = decision.live.map(|live| live.message_id.0);
+    let command = decision.live_command.map(|live| live.command.name());
+    let live_id = decision.live_command.map(|live| live.message_id.0);
     execute_one(
         tx,
         SAVE,
@@ -119,15 +119,15 @@ pub async fn save(
             &tx_ref,
             &decision.version,
             &intent_id,
-            &decision.chain.name(),
-            &decision.chain.is_final(),
+            &decision.chain_leg.name(),
+            &decision.chain_leg.is_final(),
             &sequence,
-            &decision.payment.name(),
-            &decision.refused,
+            &decision.payment_leg.name(),
+            &decision.mint_refused,
             &command,
             &live_id,
             &decision.refund_commanded,
-            &decision.redrives,
+            &decision.redrive_count,
         ],
         "the decision row",
     )
@@ -139,8 +139,8 @@ pub async fn save(
     Ok(())
 }
 
-fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
-    let reader = Reader::new(row, "decisions", tx_ref);
+fn read(row: &Row, tx_ref: &TxRef) -> Result<DecisionRow, StorageError> {
+    let reader = RowReader::new(row, "decisions", tx_ref);
     let intent_id: Option<&[u8]> = reader.get("intent_id")?;
     let intent_id = intent_id.map(IntentId::from_slice).transpose();
     let (leg, is_final): (&str, bool) = (reader.get("chain_leg")?, reader.get("chain_final")?);
@@ -150,7 +150,7 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
     let message_id: Option<Uuid> = reader.get("live_message_id")?;
     let live = match (command, message_id) {
         (None, None) => None,
-        (Some(name), Some(id)) => Some(Live {
+        (Some(name), Some(id)) => Some(IssuedCommand {
             command: LiveCommand::from_stored(name)
                 .ok_or_else(|| reader.corrupt("live_command", &"not a command"))?,
             message_id: MessageId(id),
@@ -159,23 +159,23 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<Decision, StorageError> {
             return Err(reader.corrupt("live_message_id", &"a command and its message go together"));
         }
     };
-    Ok(Decision {
+    Ok(DecisionRow {
         tx_ref: tx_ref.clone(),
         intent_id: intent_id.map_err(|error| reader.corrupt("intent_id", &error))?,
-        chain: ChainLeg::from_stored(leg, is_final)
+        chain_leg: ChainLeg::from_stored(leg, is_final)
             .ok_or_else(|| reader.corrupt("chain_leg", &"not a leg we ever wrote"))?,
-        chain_sequence: sequence.map_err(|error| reader.corrupt("outcome_sequence", &error))?,
-        payment: reader.parse("payment_leg")?,
-        refused: reader.get("mint_refused")?,
-        live,
+        outcome_sequence: sequence.map_err(|error| reader.corrupt("outcome_sequence", &error))?,
+        payment_leg: reader.parse("payment_leg")?,
+        mint_refused: reader.get("mint_refused")?,
+        live_command: live,
         refund_commanded: reader.get("refund_commanded")?,
-        redrives: reader.get("redrive_count")?,
+        redrive_count: reader.get("redrive_count")?,
         version: reader.get("version")?,
     })
 }
 
 fn read_intent(row: &Row, tx_ref: &TxRef) -> Result<IntentRow, StorageError> {
-    let reader = Reader::new(row, "mint_intents", tx_ref);
+    let reader = RowReader::new(row, "mint_intents", tx_ref);
     let address = |column| {
         let bytes = reader.bytes::<20>(column)?;
         Address::from_bytes(bytes).map_err(|error| reader.corrupt(column, &error))

@@ -1,17 +1,17 @@
-//! `exceptions`: what a person must look at. This service opens them; a person resolves them.
+//! `exceptions`: cases for a person. This service opens them; a person resolves them.
 
 use domain::ids::IntentId;
 use domain::money::Shillings;
-use domain::payment::Receipt;
+use domain::payment::MpesaReceipt;
 use domain::tx_ref::TxRef;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_one};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_one};
 
 statements! {
-    // The same trouble is opened once; `$8` says whether it may come again after a person resolved it.
+    // The same exception is opened once; `$8` says whether it may be opened again after a person resolved it.
     OPEN =
         "insert into exceptions (kind, tx_ref, intent_id, receipt, amount_shillings, detail, is_hold) \
          select $1::text, $2::text, $3::bytea, $4::text, $5::text::numeric, $6::text, $7::boolean \
@@ -36,9 +36,9 @@ statements! {
     COUNT_OPEN = "select kind, count(*) as open from exceptions where resolved_at is null group by kind";
 }
 
-/// What went wrong, as a bounded word: the column, the metric label and the alert.
+/// What went wrong: the value of the column, of the metric label and in the alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ExceptionKind {
     /// Paid, but another amount than the intent commits to.
     AmountMismatch,
     /// A further paid report with another receipt: other money.
@@ -47,7 +47,7 @@ pub enum Kind {
     OwedToPayer,
     /// The same receipt with other content, or under another txRef.
     CallbackConflict,
-    /// A payment nobody asked for, too old to be matched.
+    /// A payment without an intent, too old to be matched.
     OrphanPayment,
     /// Authentic, but stale when it came.
     LateReport,
@@ -55,21 +55,21 @@ pub enum Kind {
     ReportTampered,
     /// An intent row that does not hash to its id.
     IntentTampered,
-    /// Signed with a key that is not ours alone any more.
+    /// Signed with a key that was compromised.
     CompromisedKey,
-    /// The chain minted what no payment confirms.
+    /// The chain minted an intent without a confirmed payment.
     MintWithoutPayment,
-    /// The executor parked a command of it: a dead letter waits for a person.
+    /// The executor parked a command of the intent: a dead letter waits for a person.
     CommandParked,
     /// About to mint for a payment that was owed back to its payer.
     OwedBefore,
-    /// Minted for a payment that was owed back to its payer: perhaps paid out twice.
+    /// Minted for a payment that was owed back to its payer: it may have been paid out twice.
     MintedAfterOwed,
-    /// A fork took back what was final.
+    /// A reorganisation undid a final mint or refund.
     FinalTakenBack,
 }
 
-impl Kind {
+impl ExceptionKind {
     pub const ALL: [Self; 14] = [
         Self::AmountMismatch,
         Self::DuplicatePayment,
@@ -117,7 +117,7 @@ impl Kind {
             | Self::MintWithoutPayment
             | Self::CommandParked
             | Self::OwedBefore => true,
-            // Nothing is left to be commanded, and what a fork took back is to be brought back.
+            // No command is left to stop; after a reorganisation the commands must go on, to restore what was undone.
             Self::DuplicatePayment
             | Self::OwedToPayer
             | Self::CallbackConflict
@@ -127,7 +127,7 @@ impl Kind {
         }
     }
 
-    /// Money may be lost: a person is woken.
+    /// Money may be lost, so the on-call person is paged.
     pub const fn pages(self) -> bool {
         matches!(
             self,
@@ -135,9 +135,9 @@ impl Kind {
         )
     }
 
-    /// Whether the same trouble may be opened again after a person resolved it: a lasting fault may, a fact that
-    /// was dealt with may not.
-    pub const fn comes_again(self) -> bool {
+    /// Whether the same exception may be opened again after a person resolved it. A lasting fault may; a fact that
+    /// was settled may not.
+    pub const fn can_reopen(self) -> bool {
         matches!(
             self,
             Self::ReportTampered
@@ -151,17 +151,17 @@ impl Kind {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewException {
-    pub kind: Kind,
+    pub kind: ExceptionKind,
     pub tx_ref: String,
     pub intent_id: Option<IntentId>,
     pub receipt: Option<String>,
     pub amount: Option<Shillings>,
-    /// For the person; no phone numbers.
+    /// Text for the person; no phone numbers.
     pub detail: String,
 }
 
 /// True when it is new.
-pub async fn open(tx: &Transaction<'_>, exception: &NewException) -> Result<bool, StorageError> {
+pub async fn open(tx: &DbTransaction<'_>, exception: &NewException) -> Result<bool, StorageError> {
     let intent_id = exception.intent_id.as_ref().map(|id| id.as_bytes().as_slice());
     let amount = exception.amount.map(|amount| amount.to_string());
     let opened = execute(
@@ -175,7 +175,7 @@ pub async fn open(tx: &Transaction<'_>, exception: &NewException) -> Result<bool
             &amount,
             &exception.detail,
             &exception.kind.holds(),
-            &exception.kind.comes_again(),
+            &exception.kind.can_reopen(),
         ],
     )
     .await?;
@@ -183,30 +183,34 @@ pub async fn open(tx: &Transaction<'_>, exception: &NewException) -> Result<bool
 }
 
 /// Whether this money was ever owed back to its payer, paid back by now or not.
-pub async fn was_owed(tx: &Transaction<'_>, tx_ref: &TxRef, receipt: &Receipt) -> Result<bool, StorageError> {
+pub async fn was_owed(
+    tx: &DbTransaction<'_>,
+    tx_ref: &TxRef,
+    receipt: &MpesaReceipt,
+) -> Result<bool, StorageError> {
     let row = query_one(tx, WAS_OWED, &[&tx_ref.as_str(), &receipt.as_str()]).await?;
     Ok(row.try_get("found")?)
 }
 
-/// Whether this money was ever owed back to its payer and nobody said that it may be minted all the same.
-pub async fn owed_unasked(
-    tx: &Transaction<'_>,
+/// Whether this money was ever owed back to its payer and no person has approved the mint since.
+pub async fn owed_without_approval(
+    tx: &DbTransaction<'_>,
     tx_ref: &TxRef,
-    receipt: &Receipt,
+    receipt: &MpesaReceipt,
 ) -> Result<bool, StorageError> {
     let row = query_one(tx, OWED_UNASKED, &[&tx_ref.as_str(), &receipt.as_str()]).await?;
     Ok(row.try_get("found")?)
 }
 
-/// Whether a person ended the hold that a payment of another amount began.
-pub async fn mismatch_resolved(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
+/// Whether a person has ended the hold for a payment of another amount.
+pub async fn mismatch_resolved(tx: &DbTransaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
     let row = query_one(tx, MISMATCH_RESOLVED, &[&tx_ref.as_str()]).await?;
     Ok(row.try_get("resolved")?)
 }
 
-/// An operator accepted the late report: that was what the exception asked for.
-pub async fn resolve_late(
-    tx: &Transaction<'_>,
+/// Resolves the exception of a late report that an operator accepted.
+pub async fn resolve_late_report(
+    tx: &DbTransaction<'_>,
     tx_ref: &str,
     receipt: Option<&str>,
     by: &str,
@@ -216,11 +220,11 @@ pub async fn resolve_late(
 }
 
 /// Open exceptions by kind.
-pub async fn count_open(session: &impl Session) -> Result<Vec<(String, u64)>, StorageError> {
+pub async fn count_open(session: &impl DbSession) -> Result<Vec<(String, u64)>, StorageError> {
     let rows = query(session, COUNT_OPEN, &[]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "exceptions", "open");
+            let reader = RowReader::new(row, "exceptions", "open");
             Ok((reader.get("kind")?, reader.unsigned("open")?))
         })
         .collect()

@@ -1,5 +1,5 @@
-//! What the callback service writes: decisions, payments, what became of reports, exceptions, history; and what it
-//! reads of the others.
+//! Tables that the callback service writes: decisions, payments, outcomes of reports, exceptions, history; and what it
+//! reads of other services' tables.
 
 pub mod decisions;
 pub mod exceptions;

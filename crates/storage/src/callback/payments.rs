@@ -2,14 +2,14 @@
 
 use domain::ids::ReportId;
 use domain::money::Shillings;
-use domain::payment::Receipt;
+use domain::payment::MpesaReceipt;
 use domain::tx_ref::TxRef;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
 use crate::session::{execute, query_opt};
 
 statements! {
@@ -26,8 +26,8 @@ statements! {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Payment {
-    pub receipt: Receipt,
+pub struct PaymentRow {
+    pub receipt: MpesaReceipt,
     pub tx_ref: TxRef,
     pub report_id: ReportId,
     pub amount: Shillings,
@@ -40,7 +40,7 @@ pub struct Payment {
 /// A payment to be recorded.
 #[derive(Clone, Debug)]
 pub struct NewPayment<'a> {
-    pub receipt: &'a Receipt,
+    pub receipt: &'a MpesaReceipt,
     pub tx_ref: &'a TxRef,
     pub report_id: ReportId,
     pub amount: Shillings,
@@ -49,8 +49,8 @@ pub struct NewPayment<'a> {
     pub received_at: OffsetDateTime,
 }
 
-/// False when the receipt is known already; waits for a transaction that is just recording it.
-pub async fn insert(tx: &Transaction<'_>, payment: &NewPayment<'_>) -> Result<bool, StorageError> {
+/// False when the receipt is stored already; waits for a transaction that is storing it now.
+pub async fn insert(tx: &DbTransaction<'_>, payment: &NewPayment<'_>) -> Result<bool, StorageError> {
     let inserted = execute(
         tx,
         INSERT,
@@ -68,7 +68,10 @@ pub async fn insert(tx: &Transaction<'_>, payment: &NewPayment<'_>) -> Result<bo
     Ok(inserted == 1)
 }
 
-pub async fn by_receipt(tx: &Transaction<'_>, receipt: &Receipt) -> Result<Option<Payment>, StorageError> {
+pub async fn by_receipt(
+    tx: &DbTransaction<'_>,
+    receipt: &MpesaReceipt,
+) -> Result<Option<PaymentRow>, StorageError> {
     query_opt(tx, BY_RECEIPT, &[&receipt.as_str()])
         .await?
         .map(|row| read(&row))
@@ -76,16 +79,16 @@ pub async fn by_receipt(tx: &Transaction<'_>, receipt: &Receipt) -> Result<Optio
 }
 
 /// The payment of a txRef: the first paid report.
-pub async fn first(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<Option<Payment>, StorageError> {
+pub async fn first(tx: &DbTransaction<'_>, tx_ref: &TxRef) -> Result<Option<PaymentRow>, StorageError> {
     query_opt(tx, FIRST, &[&tx_ref.as_str()])
         .await?
         .map(|row| read(&row))
         .transpose()
 }
 
-fn read(row: &Row) -> Result<Payment, StorageError> {
-    let reader = Reader::new(row, "payments", row.try_get::<_, &str>("receipt")?);
-    Ok(Payment {
+fn read(row: &Row) -> Result<PaymentRow, StorageError> {
+    let reader = RowReader::new(row, "payments", row.try_get::<_, &str>("receipt")?);
+    Ok(PaymentRow {
         receipt: reader.parse("receipt")?,
         tx_ref: reader.parse("tx_ref")?,
         report_id: ReportId(reader.get("report_id")?),

@@ -1,16 +1,16 @@
-//! Our tables held against each other: where they contradict, and what paid money is not accounted for.
+//! Compares our tables with each other: contradictions, and paid money that is not accounted for.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_one};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_one};
 
 statements! {
-    // Facts younger than `$1` seconds are still on their way from one service to another.
+    // Rows younger than `$1` seconds are skipped: another service may not have heard of them yet.
     DIFFERENCES =
         "with quiet as (select clock_timestamp() - $1::float8 * interval '1 second' as since) \
          (select 'orphan_payment' as kind, p.tx_ref as subject, 'a payment without an intent' as detail \
@@ -80,7 +80,7 @@ statements! {
 }
 
 /// Every kind of difference that can be found: the label of the metric.
-pub const KINDS: [&str; 9] = [
+pub const DIFFERENCE_KINDS: [&str; 9] = [
     "orphan_payment",
     "leg_differs",
     "executed_without_payment",
@@ -93,38 +93,38 @@ pub const KINDS: [&str; 9] = [
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct DifferenceRow {
     pub kind: String,
-    /// A txRef, or an intent id for what we never accepted.
+    /// A txRef, or an intent id if we never accepted the intent.
     pub subject: String,
     pub detail: String,
 }
 
 /// Paid shillings by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Money {
+pub struct PaymentTotals {
     pub received: u64,
     /// Minted, final.
     pub minted: u64,
-    /// Owed to payers, or paid back already.
+    /// Owed to payers, open or settled.
     pub owed: u64,
     pub held: u64,
     pub in_flight: u64,
-    /// What none of the above explains. Must be 0.
+    /// Not explained by any of the above. Must be 0.
     pub unreconciled: u64,
 }
 
-/// At most `limit` differences of each kind among facts older than `quiet`.
+/// Returns at most `limit` differences of each kind, among rows older than `min_age`.
 pub async fn differences(
-    session: &impl Session,
-    quiet: Duration,
+    session: &impl DbSession,
+    min_age: Duration,
     limit: u32,
-) -> Result<Vec<Difference>, StorageError> {
-    let rows = query(session, DIFFERENCES, &[&quiet.as_secs_f64(), &i64::from(limit)]).await?;
+) -> Result<Vec<DifferenceRow>, StorageError> {
+    let rows = query(session, DIFFERENCES, &[&min_age.as_secs_f64(), &i64::from(limit)]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "reconcile_differences", "new");
-            Ok(Difference {
+            let reader = RowReader::new(row, "reconcile_differences", "new");
+            Ok(DifferenceRow {
                 kind: reader.get("kind")?,
                 subject: reader.get("subject")?,
                 detail: reader.get("detail")?,
@@ -133,10 +133,10 @@ pub async fn differences(
         .collect()
 }
 
-pub async fn money(session: &impl Session) -> Result<Money, StorageError> {
+pub async fn payment_totals(session: &impl DbSession) -> Result<PaymentTotals, StorageError> {
     let row = query_one(session, MONEY, &[]).await?;
-    let reader = Reader::new(&row, "payments", "sums");
-    Ok(Money {
+    let reader = RowReader::new(&row, "payments", "sums");
+    Ok(PaymentTotals {
         received: reader.sum("received")?,
         minted: reader.sum("minted")?,
         owed: reader.sum("owed")?,
@@ -146,26 +146,26 @@ pub async fn money(session: &impl Session) -> Result<Money, StorageError> {
     })
 }
 
-/// Puts this run in the place of the last one.
-pub async fn replace(tx: &Transaction<'_>, found: &[Difference]) -> Result<(), StorageError> {
+/// Replaces the results of the previous run.
+pub async fn replace(tx: &DbTransaction<'_>, found: &[DifferenceRow]) -> Result<(), StorageError> {
     execute(tx, CLEAR, &[]).await?;
-    let column = |f: fn(&Difference) -> &str| found.iter().map(f).collect::<Vec<_>>();
+    let column = |f: fn(&DifferenceRow) -> &str| found.iter().map(f).collect::<Vec<_>>();
     let (kinds, subjects) = (column(|d| &d.kind), column(|d| &d.subject));
     execute(tx, INSERT, &[&kinds, &subjects, &column(|d| &d.detail)]).await?;
     Ok(())
 }
 
-/// What the last run found, and when.
+/// The time and the results of the last run.
 pub async fn latest(
-    session: &impl Session,
-) -> Result<(Option<OffsetDateTime>, Vec<Difference>), StorageError> {
+    session: &impl DbSession,
+) -> Result<(Option<OffsetDateTime>, Vec<DifferenceRow>), StorageError> {
     let rows = query(session, LATEST, &[]).await?;
     let mut run_at = None;
     let mut found = Vec::with_capacity(rows.len());
     for row in &rows {
-        let reader = Reader::new(row, "reconcile_differences", "latest");
+        let reader = RowReader::new(row, "reconcile_differences", "latest");
         run_at = Some(reader.get("run_at")?);
-        found.push(Difference {
+        found.push(DifferenceRow {
             kind: reader.get("kind")?,
             subject: reader.get("subject")?,
             detail: reader.get("detail")?,

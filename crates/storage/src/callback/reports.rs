@@ -1,4 +1,4 @@
-//! Stored reports as the decider reads them, and `report_outcomes`: what became of each.
+//! Stored reports as the callback service reads them, and `report_outcomes`: the result of processing each.
 
 use domain::evidence::SignedReport;
 use domain::ids::ReportId;
@@ -7,9 +7,9 @@ use domain::tx_ref::TxRef;
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query_one, query_opt};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query_one, query_opt};
 
 statements! {
     OUTCOME = "select outcome from report_outcomes where report_id = $1";
@@ -23,21 +23,21 @@ statements! {
     KEY_STATE = "select state from api_keys where key_id = $1 and purpose = 'mpesa'";
 }
 
-/// What the operators say about an M-Pesa key. A key nobody wrote about is good.
+/// Whether the operators trust an M-Pesa key. A key without a row is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyState {
-    Good,
-    /// Whoever else holds the secret can forge reports: nothing undecided may follow from it.
+pub enum MpesaKeyTrust {
+    Trusted,
+    /// Somebody else who holds the secret could forge reports: no new decision may follow from them.
     Compromised,
 }
 
-pub async fn outcome(tx: &Transaction<'_>, id: ReportId) -> Result<Option<String>, StorageError> {
+pub async fn outcome(tx: &DbTransaction<'_>, id: ReportId) -> Result<Option<String>, StorageError> {
     let row = query_opt(tx, OUTCOME, &[&id.0]).await?;
     row.map(|row| Ok(row.try_get("outcome")?)).transpose()
 }
 
 pub async fn set_outcome(
-    session: &impl Session,
+    session: &impl DbSession,
     id: ReportId,
     tx_ref: &str,
     outcome: &str,
@@ -46,12 +46,12 @@ pub async fn set_outcome(
     Ok(())
 }
 
-/// The bytes as they are stored now.
-pub async fn stored(tx: &Transaction<'_>, id: ReportId) -> Result<Option<SignedReport>, StorageError> {
+/// The signed bytes as they are stored now.
+pub async fn find_signed(tx: &DbTransaction<'_>, id: ReportId) -> Result<Option<SignedReport>, StorageError> {
     let Some(row) = query_opt(tx, STORED, &[&id.0]).await? else {
         return Ok(None);
     };
-    let reader = Reader::new(&row, "mpesa_reports", id);
+    let reader = RowReader::new(&row, "mpesa_reports", id);
     let received_at: OffsetDateTime = reader.get("received_at")?;
     Ok(Some(SignedReport {
         report_id: id,
@@ -65,17 +65,20 @@ pub async fn stored(tx: &Transaction<'_>, id: ReportId) -> Result<Option<SignedR
 }
 
 /// Whether any report of the txRef is stored, processed or not, late or not.
-pub async fn any(tx: &Transaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
+pub async fn has_any(tx: &DbTransaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
     Ok(query_one(tx, ANY, &[&tx_ref.as_str()]).await?.try_get("found")?)
 }
 
-pub async fn key_state(session: &impl Session, key_id: &KeyId) -> Result<KeyState, StorageError> {
+pub async fn mpesa_key_trust(
+    session: &impl DbSession,
+    key_id: &KeyId,
+) -> Result<MpesaKeyTrust, StorageError> {
     let Some(row) = query_opt(session, KEY_STATE, &[&key_id.as_str()]).await? else {
-        return Ok(KeyState::Good);
+        return Ok(MpesaKeyTrust::Trusted);
     };
-    // A retired key still verifies what was signed in its time.
+    // A retired key still verifies the reports that were signed while it was active.
     Ok(match row.try_get::<_, &str>("state")? {
-        "active" | "retired" => KeyState::Good,
-        _ => KeyState::Compromised,
+        "active" | "retired" => MpesaKeyTrust::Trusted,
+        _ => MpesaKeyTrust::Compromised,
     })
 }

@@ -1,5 +1,5 @@
-//! Candidates for the sweeps: found without a lock, judged again under it. Where a candidate may stay one for long
-//! (its key is missing, say), the page is drawn at random, so that a full page of such rows hides no other.
+//! Candidates for the sweeps: read without a lock, checked again under it. Where a row may stay a candidate for long
+//! (because its key is missing, say), the page is drawn at random, so that such rows do not hide others.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use domain::tx_ref::TxRef;
 use tokio_postgres::Row;
 
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, query, query_one};
+use crate::row::RowReader;
+use crate::session::{DbSession, query, query_one};
 
 statements! {
-    // Intents whose payment window is over and that no report is known for. `$2` bounds how far back it looks.
+    // Intents whose payment window is over and that have no report. `$2` limits how far back it looks.
     TO_EXPIRE =
         "select i.tx_ref from mint_intents i left join decisions d on d.tx_ref = i.tx_ref \
          where i.created_at < clock_timestamp() - $1::float8 * interval '1 second' \
@@ -20,8 +20,8 @@ statements! {
          and coalesce(d.payment_leg, 'awaiting') = 'awaiting' \
          and not exists (select from mpesa_reports r where r.tx_ref = i.tx_ref) \
          order by i.created_at limit $3";
-    // A live command whose leg has not moved, with nothing on its way that explains it. Each time it waits twice as
-    // long, up to 64 times.
+    // Live commands whose chain leg has not moved and for which no message or work item is pending. Each re-drive
+    // doubles the wait, up to 64 times the first.
     TO_REDRIVE =
         "select d.tx_ref, d.live_message_id from decisions d left join chain_legs l on l.intent_id = d.intent_id \
          where d.live_command is not null \
@@ -32,7 +32,7 @@ statements! {
          and not exists (select from work_items w where w.message_id = d.live_message_id and w.state = 'parked') \
          and not exists (select from callback_outbox o where o.subject = d.tx_ref) \
          order by random() limit $2";
-    // Facts that ask for a step which nobody took: a key that was missing, a hold that a person has ended.
+    // Rows that call for a command which was not sent: a key was missing, or a person has ended a hold.
     UNDECIDED =
         "select d.tx_ref from decisions d \
          where d.live_command is null and d.intent_id is not null \
@@ -48,15 +48,15 @@ statements! {
          and d.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.is_hold and e.resolved_at is null) \
          order by random() limit $2";
-    // Payments without an intent, past the time in which they are matched.
+    // Payments without an intent that are too old to be matched.
     OLD_ORPHANS =
         "select d.tx_ref from payments p join decisions d on d.tx_ref = p.tx_ref \
          where p.is_first and d.intent_id is null \
          and p.received_at < clock_timestamp() - $1::float8 * interval '1 second' \
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment') \
          order by p.received_at limit $2";
-    // Parked work of an intent that is not settled and has no other work under way. It comes again some time after a
-    // person resolved it, if nothing came of that.
+    // Parked work of an intent that is not settled and has no other open work. It is listed again some time after a
+    // person resolved it, if the intent is still not settled.
     PARKED =
         "select l.tx_ref, w.command, concat_ws(': ', w.class, w.reason) as reason \
          from work_items w join chain_legs l on l.intent_id = w.intent_id \
@@ -74,11 +74,11 @@ statements! {
          and e.resolved_at is not null)";
 }
 
-/// Up to so many candidates at once.
+/// Maximum number of candidates per page.
 pub const LIMIT: i64 = 500;
 
 pub async fn to_expire(
-    session: &impl Session,
+    session: &impl DbSession,
     window: Duration,
     horizon: Duration,
 ) -> Result<Vec<TxRef>, StorageError> {
@@ -92,9 +92,9 @@ pub async fn to_expire(
     )
 }
 
-/// With the message the live command went out as.
+/// Each with the message that carries the live command.
 pub async fn to_redrive(
-    session: &impl Session,
+    session: &impl DbSession,
     after: Duration,
 ) -> Result<Vec<(TxRef, MessageId)>, StorageError> {
     let rows = query(session, TO_REDRIVE, &[&after.as_secs_f64(), &LIMIT]).await?;
@@ -105,33 +105,34 @@ pub async fn to_redrive(
     Ok(found)
 }
 
-pub async fn undecided(session: &impl Session, after: Duration) -> Result<Vec<TxRef>, StorageError> {
+pub async fn undecided(session: &impl DbSession, after: Duration) -> Result<Vec<TxRef>, StorageError> {
     tx_refs(&query(session, UNDECIDED, &[&after.as_secs_f64(), &LIMIT]).await?)
 }
 
-pub async fn old_orphans(session: &impl Session, after: Duration) -> Result<Vec<TxRef>, StorageError> {
+pub async fn old_orphans(session: &impl DbSession, after: Duration) -> Result<Vec<TxRef>, StorageError> {
     tx_refs(&query(session, OLD_ORPHANS, &[&after.as_secs_f64(), &LIMIT]).await?)
 }
 
-/// Work the executor parked.
+/// A command that the executor parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parked {
+pub struct ParkedCommandRow {
     pub tx_ref: TxRef,
     pub command: String,
     pub reason: String,
 }
 
-/// `again`: how long a resolved exception is believed. `of`: of one txRef only, to judge it again under its lock.
+/// `recheck_after`: how long a resolved exception suppresses the candidate. `only`: one txRef, to check it again under
+/// its lock.
 pub async fn parked(
-    session: &impl Session,
-    again: Duration,
-    of: Option<&TxRef>,
-) -> Result<Vec<Parked>, StorageError> {
-    let of = of.map(TxRef::as_str);
-    let rows = query(session, PARKED, &[&again.as_secs_f64(), &LIMIT, &of]).await?;
+    session: &impl DbSession,
+    recheck_after: Duration,
+    only: Option<&TxRef>,
+) -> Result<Vec<ParkedCommandRow>, StorageError> {
+    let only = only.map(TxRef::as_str);
+    let rows = query(session, PARKED, &[&recheck_after.as_secs_f64(), &LIMIT, &only]).await?;
     let read = |row: &Row| {
-        let reader = Reader::new(row, "work_items", row.try_get::<_, &str>("tx_ref")?);
-        Ok(Parked {
+        let reader = RowReader::new(row, "work_items", row.try_get::<_, &str>("tx_ref")?);
+        Ok(ParkedCommandRow {
             tx_ref: reader.parse("tx_ref")?,
             command: reader.get("command")?,
             reason: reader.get("reason")?,
@@ -141,14 +142,14 @@ pub async fn parked(
 }
 
 /// Number of payments that wait for their intent, and the age of the oldest in seconds.
-pub async fn orphans(session: &impl Session) -> Result<(u64, f64), StorageError> {
+pub async fn orphans(session: &impl DbSession) -> Result<(u64, f64), StorageError> {
     let row = query_one(session, ORPHANS, &[]).await?;
-    let reader = Reader::new(&row, "payments", "orphans");
+    let reader = RowReader::new(&row, "payments", "orphans");
     Ok((reader.unsigned("orphans")?, reader.get("oldest")?))
 }
 
 fn tx_refs(rows: &[Row]) -> Result<Vec<TxRef>, StorageError> {
     rows.iter()
-        .map(|row| Reader::new(row, "decisions", row.try_get::<_, &str>("tx_ref")?).parse("tx_ref"))
+        .map(|row| RowReader::new(row, "decisions", row.try_get::<_, &str>("tx_ref")?).parse("tx_ref"))
         .collect()
 }

@@ -6,11 +6,11 @@ use domain::ids::{IntentId, MessageId};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::legs::signed;
+use super::legs::to_bigint;
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_one};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_one};
 
 statements! {
     INSERT =
@@ -48,16 +48,16 @@ statements! {
     MINED =
         "update attempts set state = 'mined', block_number = $2, block_hash = $3 where id = any($1::bigint[])";
     SUPERSEDED = "update attempts set state = 'superseded' where id = any($1::bigint[])";
-    // One nonce is used once: what else was signed for it is out of the race, until a reorganisation.
-    OUTRUN =
+    // A nonce is used once: the other transactions signed for it are superseded, until a reorganisation.
+    SUPERSEDE_SAME_NONCE =
         "update attempts set state = 'superseded' where state = 'signed' and id <> all($1::bigint[]) \
          and (signer, nonce) in (select signer, nonce from attempts where id = any($1::bigint[]))";
-    BACK_IN_THE_RACE =
+    REOPEN_SAME_NONCE =
         "update attempts set state = 'signed' where state = 'superseded' \
          and (signer, nonce) in (select signer, nonce from attempts where id = any($1::bigint[]))";
     OF_NONCE = "select tx_hash from attempts where signer = $1 and nonce = $2 order by id";
-    // Once more in place of an attempt that waits, or of nothing at all; never beside what a block holds.
-    IS_FREE =
+    // Free to sign again in place of a pending attempt, or where there is no attempt; never beside a mined one.
+    NONCE_IS_FREE =
         "select not exists (select from attempts where signer = $1 and nonce = $2 \
                             and (state in ('mined', 'final') or state = 'signed' and $3::bigint is null)) \
          and ($3 is null or exists (select from attempts where id = $3 and state = 'signed')) as free";
@@ -66,15 +66,15 @@ statements! {
                           returning signer, nonce) \
          update attempts a set state = 'superseded' from settled s \
          where a.signer = s.signer and a.nonce = s.nonce and a.state = 'signed'";
-    ORPHANED =
+    REOPEN_AFTER =
         "update attempts set state = 'signed', block_number = null, block_hash = null \
          where state in ('mined', 'final') and block_number > $1 returning id";
-    FORGET_OUTCOMES = "update attempt_items set outcome = null where attempt_id = any($1::bigint[])";
+    CLEAR_OUTCOMES = "update attempt_items set outcome = null where attempt_id = any($1::bigint[])";
     BROADCAST = "update attempts set last_broadcast_at = clock_timestamp() where id = any($1::bigint[])";
     IN_FLIGHT =
         "select distinct i.intent_id from attempt_items i join attempts a on a.id = i.attempt_id \
          where i.intent_id = any($1::bytea[]) and a.state = 'signed'";
-    IN_RACE =
+    NOT_FINAL =
         "select distinct i.intent_id from attempt_items i join attempts a on a.id = i.attempt_id \
          where i.intent_id = any($1::bytea[]) and a.state in ('signed', 'mined')";
     REFUSALS =
@@ -83,8 +83,9 @@ statements! {
          where a.state in ('mined', 'final') and a.block_number > $2 and a.signer = any($1::bytea[]) \
          and i.outcome = any($3::text[]) \
          order by a.signer, a.command, i.outcome, a.id desc, i.position";
-    // What ends with its block has left its attempt; what waits for finality has not. No later attempt has it.
-    ENDED =
+    // Items whose outcome takes effect when mined have left their attempt; those that wait for finality are still in it.
+    // No later attempt may contain the item.
+    WITH_FINAL_OUTCOME =
         "select i.attempt_id, i.message_id, i.intent_id, i.outcome from work_items w \
          join attempt_items i on i.message_id = w.message_id join attempts a on a.id = i.attempt_id \
          where w.state = 'in_attempt' and i.outcome is not null \
@@ -98,7 +99,7 @@ statements! {
 pub struct NewAttempt<'a> {
     pub nonce: u64,
     pub tx_hash: [u8; 32],
-    pub raw: &'a [u8],
+    pub raw_transaction: &'a [u8],
     pub command: &'a str,
     pub replaces: Option<i64>,
     pub items: &'a [(MessageId, IntentId)],
@@ -110,23 +111,23 @@ pub struct AttemptRow {
     pub signer: [u8; 20],
     pub nonce: u64,
     pub tx_hash: [u8; 32],
-    pub raw: Vec<u8>,
+    pub raw_transaction: Vec<u8>,
     pub command: String,
     pub block_number: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttemptItem {
+pub struct AttemptItemRow {
     pub attempt_id: i64,
     pub message_id: MessageId,
     pub intent_id: IntentId,
     pub outcome: Option<String>,
 }
 
-/// Stores a signed transaction with its members under the lease's fencing token.
+/// Stores a signed transaction with its items under the fencing token of the lease.
 pub async fn insert(
-    tx: &Transaction<'_>,
-    lease: &super::signers::Lease,
+    tx: &DbTransaction<'_>,
+    lease: &super::signers::SignerLease,
     new: &NewAttempt<'_>,
 ) -> Result<i64, StorageError> {
     let row = query_one(
@@ -134,9 +135,9 @@ pub async fn insert(
         INSERT,
         &[
             &lease.signer.as_slice(),
-            &signed(new.nonce)?,
+            &to_bigint(new.nonce)?,
             &new.tx_hash.as_slice(),
-            &new.raw,
+            &new.raw_transaction,
             &new.command,
             &new.replaces,
             &lease.fencing_token,
@@ -154,14 +155,13 @@ pub async fn insert(
     Ok(id)
 }
 
-/// Attempts of every key that no block holds, by key and nonce; several of one nonce in the order in which they were
-/// signed.
-pub async fn open(session: &impl Session) -> Result<Vec<AttemptRow>, StorageError> {
+/// Unmined attempts of every key, by key and nonce; several of one nonce in the order of signing.
+pub async fn open(session: &impl DbSession) -> Result<Vec<AttemptRow>, StorageError> {
     query(session, OPEN, &[]).await?.iter().map(read_row).collect()
 }
 
-/// The same, of one key.
-pub async fn open_of(session: &impl Session, signer: &[u8; 20]) -> Result<Vec<AttemptRow>, StorageError> {
+/// Unmined attempts of one key, by nonce.
+pub async fn open_of(session: &impl DbSession, signer: &[u8; 20]) -> Result<Vec<AttemptRow>, StorageError> {
     query(session, OPEN_OF, &[&signer.as_slice()])
         .await?
         .iter()
@@ -169,18 +169,27 @@ pub async fn open_of(session: &impl Session, signer: &[u8; 20]) -> Result<Vec<At
         .collect()
 }
 
-/// How many nonces wait for a block; those below `used` have one, be it a stranger's.
-pub async fn open_count(session: &impl Session, signer: &[u8; 20], used: u64) -> Result<u64, StorageError> {
-    let row = query_one(session, OPEN_COUNT, &[&signer.as_slice(), &signed(used)?]).await?;
-    Reader::new(&row, "attempts", "count").unsigned("open")
+/// Number of nonces that are not mined. Those below `confirmed_nonce` are mined, perhaps by somebody else's transaction.
+pub async fn open_count(
+    session: &impl DbSession,
+    signer: &[u8; 20],
+    confirmed_nonce: u64,
+) -> Result<u64, StorageError> {
+    let row = query_one(
+        session,
+        OPEN_COUNT,
+        &[&signer.as_slice(), &to_bigint(confirmed_nonce)?],
+    )
+    .await?;
+    RowReader::new(&row, "attempts", "count").unsigned("open")
 }
 
-/// The transactions of a signer that no block holds.
+/// Unmined transactions of a signer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OpenAttempts {
     pub signer: [u8; 20],
     pub nonces: u64,
-    /// 0 where there is none.
+    /// 0 if there is none.
     pub oldest_seconds: f64,
 }
 
@@ -194,12 +203,12 @@ impl OpenAttempts {
     }
 }
 
-/// Of every key, also of one that nobody holds any more.
-pub async fn open_summary(session: &impl Session) -> Result<Vec<OpenAttempts>, StorageError> {
+/// Open attempts of every key, also of one without a lease holder.
+pub async fn open_summary(session: &impl DbSession) -> Result<Vec<OpenAttempts>, StorageError> {
     let rows = query(session, OPEN_SUMMARY, &[]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "attempts", "summary");
+            let reader = RowReader::new(row, "attempts", "summary");
             Ok(OpenAttempts {
                 signer: reader.bytes("signer")?,
                 nonces: reader.unsigned("open")?,
@@ -210,7 +219,7 @@ pub async fn open_summary(session: &impl Session) -> Result<Vec<OpenAttempts>, S
 }
 
 pub async fn lock_by_hash(
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     hashes: &[[u8; 32]],
 ) -> Result<Vec<AttemptRow>, StorageError> {
     let hashes: Vec<&[u8]> = hashes.iter().map(<[u8; 32]>::as_slice).collect();
@@ -221,12 +230,12 @@ pub async fn lock_by_hash(
         .collect()
 }
 
-pub async fn lock_by_id(tx: &Transaction<'_>, ids: &[i64]) -> Result<Vec<AttemptRow>, StorageError> {
+pub async fn lock_by_id(tx: &DbTransaction<'_>, ids: &[i64]) -> Result<Vec<AttemptRow>, StorageError> {
     query(tx, BY_ID, &[&ids]).await?.iter().map(read_row).collect()
 }
 
-/// The members that rows name; what was really called stands in the signed bytes.
-pub async fn items(session: &impl Session, ids: &[i64]) -> Result<Vec<AttemptItem>, StorageError> {
+/// The items of these attempts according to the rows; the signed bytes say what was really called.
+pub async fn items(session: &impl DbSession, ids: &[i64]) -> Result<Vec<AttemptItemRow>, StorageError> {
     query(session, ITEMS, &[&ids])
         .await?
         .iter()
@@ -235,7 +244,7 @@ pub async fn items(session: &impl Session, ids: &[i64]) -> Result<Vec<AttemptIte
 }
 
 pub async fn set_outcomes(
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     outcomes: &[(i64, MessageId, &'static str)],
 ) -> Result<(), StorageError> {
     if outcomes.is_empty() {
@@ -248,113 +257,130 @@ pub async fn set_outcomes(
     Ok(())
 }
 
-/// Also takes the other attempts of the same nonces out of the race.
+/// Marks attempts as mined and the other attempts of the same nonces as superseded.
 pub async fn mark_mined(
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     ids: &[i64],
     block_number: u64,
     block_hash: &[u8; 32],
 ) -> Result<(), StorageError> {
     if !ids.is_empty() {
-        execute(tx, MINED, &[&ids, &signed(block_number)?, &block_hash.as_slice()]).await?;
-        execute(tx, OUTRUN, &[&ids]).await?;
+        execute(
+            tx,
+            MINED,
+            &[&ids, &to_bigint(block_number)?, &block_hash.as_slice()],
+        )
+        .await?;
+        execute(tx, SUPERSEDE_SAME_NONCE, &[&ids]).await?;
     }
     Ok(())
 }
 
 /// Another transaction of the same nonce is final: these can never be mined.
-pub async fn mark_superseded(tx: &Transaction<'_>, ids: &[i64]) -> Result<(), StorageError> {
+pub async fn mark_superseded(tx: &DbTransaction<'_>, ids: &[i64]) -> Result<(), StorageError> {
     if !ids.is_empty() {
         execute(tx, SUPERSEDED, &[&ids]).await?;
     }
     Ok(())
 }
 
-/// What else was signed for those nonces can never be mined.
-pub async fn mark_final(tx: &Transaction<'_>, final_block: u64) -> Result<(), StorageError> {
-    execute(tx, FINAL, &[&signed(final_block)?]).await?;
+/// Marks mined attempts up to `final_block` as final; other attempts of the same nonces can never be mined.
+pub async fn mark_final(tx: &DbTransaction<'_>, final_block: u64) -> Result<(), StorageError> {
+    execute(tx, FINAL, &[&to_bigint(final_block)?]).await?;
     Ok(())
 }
 
-/// Whether a nonce may be signed for once more, in place of that attempt or of none. The lock of the signer keeps the
-/// answer true until the transaction ends.
-pub async fn is_free(
-    tx: &Transaction<'_>,
+/// Whether another transaction may be signed for a nonce, in place of that attempt or of none. The lock of the signer
+/// keeps the answer valid until the transaction ends.
+pub async fn nonce_is_free(
+    tx: &DbTransaction<'_>,
     signer: &[u8; 20],
     nonce: u64,
     replaces: Option<i64>,
 ) -> Result<bool, StorageError> {
-    let row = query_one(tx, IS_FREE, &[&signer.as_slice(), &signed(nonce)?, &replaces]).await?;
+    let row = query_one(
+        tx,
+        NONCE_IS_FREE,
+        &[&signer.as_slice(), &to_bigint(nonce)?, &replaces],
+    )
+    .await?;
     Ok(row.try_get("free")?)
 }
 
-/// Hashes of everything we ever signed for a nonce.
+/// Hashes of all transactions we ever signed for a nonce.
 pub async fn hashes_of_nonce(
-    session: &impl Session,
+    session: &impl DbSession,
     signer: &[u8; 20],
     nonce: u64,
 ) -> Result<Vec<[u8; 32]>, StorageError> {
-    query(session, OF_NONCE, &[&signer.as_slice(), &signed(nonce)?])
+    query(session, OF_NONCE, &[&signer.as_slice(), &to_bigint(nonce)?])
         .await?
         .iter()
-        .map(|row| Reader::new(row, "attempts", nonce).bytes("tx_hash"))
+        .map(|row| RowReader::new(row, "attempts", nonce).bytes("tx_hash"))
         .collect()
 }
 
-/// Attempts mined after `ancestor` are in flight again, and what they outran with them; gives the ids of the former.
-pub async fn return_orphaned(tx: &Transaction<'_>, ancestor: u64) -> Result<Vec<i64>, StorageError> {
-    let rows = query(tx, ORPHANED, &[&signed(ancestor)?]).await?;
+/// Returns attempts mined after `ancestor` to the state before they were mined, and reopens the attempts they had
+/// superseded. Returns the ids of the former.
+pub async fn reopen_after(tx: &DbTransaction<'_>, ancestor: u64) -> Result<Vec<i64>, StorageError> {
+    let rows = query(tx, REOPEN_AFTER, &[&to_bigint(ancestor)?]).await?;
     let ids = rows
         .iter()
         .map(|row| Ok(row.try_get("id")?))
         .collect::<Result<Vec<i64>, StorageError>>()?;
     if !ids.is_empty() {
-        execute(tx, FORGET_OUTCOMES, &[&ids]).await?;
-        execute(tx, BACK_IN_THE_RACE, &[&ids]).await?;
+        execute(tx, CLEAR_OUTCOMES, &[&ids]).await?;
+        execute(tx, REOPEN_SAME_NONCE, &[&ids]).await?;
     }
     Ok(ids)
 }
 
-/// Those of the intents that an attempt names which may still take effect, or whose block is not final.
-pub async fn in_race(session: &impl Session, ids: &[IntentId]) -> Result<HashSet<IntentId>, StorageError> {
-    let rows = query(session, IN_RACE, &[&super::legs::bytes(ids)]).await?;
+/// Those of the intents that have an attempt which is not mined, or whose block is not final.
+pub async fn not_final(
+    session: &impl DbSession,
+    ids: &[IntentId],
+) -> Result<HashSet<IntentId>, StorageError> {
+    let rows = query(session, NOT_FINAL, &[&super::legs::bytes(ids)]).await?;
     super::legs::intent_ids(&rows, "attempt_items")
 }
 
-/// Those of the intents that an attempt holds which no block has yet.
-pub async fn in_flight(session: &impl Session, ids: &[IntentId]) -> Result<HashSet<IntentId>, StorageError> {
+/// Those of the intents that have an unmined attempt.
+pub async fn in_flight(
+    session: &impl DbSession,
+    ids: &[IntentId],
+) -> Result<HashSet<IntentId>, StorageError> {
     let rows = query(session, IN_FLIGHT, &[&super::legs::bytes(ids)]).await?;
     super::legs::intent_ids(&rows, "attempt_items")
 }
 
-pub async fn mark_broadcast(session: &impl Session, ids: &[i64]) -> Result<(), StorageError> {
+pub async fn mark_broadcast(session: &impl DbSession, ids: &[i64]) -> Result<(), StorageError> {
     if !ids.is_empty() {
         execute(session, BROADCAST, &[&ids]).await?;
     }
     Ok(())
 }
 
-/// What a block answered to the items of a key.
+/// A refusal of an item of a key, by a mined transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalRow {
     pub signer: [u8; 20],
     pub command: String,
     pub outcome: String,
-    /// One of those refused.
+    /// One of the refused intents.
     pub intent_id: IntentId,
 }
 
-/// Each refusal of a command of these keys after that block, once, where its outcome is one of `outcomes`.
+/// The distinct refusals of commands of these keys after that block, with one of `outcomes`.
 pub async fn refusals(
-    session: &impl Session,
+    session: &impl DbSession,
     signers: &[[u8; 20]],
     (after, outcomes): (u64, &[&str]),
 ) -> Result<Vec<RefusalRow>, StorageError> {
     let signers: Vec<&[u8]> = signers.iter().map(<[u8; 20]>::as_slice).collect();
-    let rows = query(session, REFUSALS, &[&signers, &signed(after)?, &outcomes]).await?;
+    let rows = query(session, REFUSALS, &[&signers, &to_bigint(after)?, &outcomes]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "attempt_items", "refusals");
+            let reader = RowReader::new(row, "attempt_items", "refusals");
             Ok(RefusalRow {
                 signer: reader.bytes("signer")?,
                 command: reader.get("command")?,
@@ -365,22 +391,25 @@ pub async fn refusals(
         .collect()
 }
 
-/// Items whose outcome lies in a final block, and that wait for that.
-pub async fn ended(session: &impl Session, final_block: u64) -> Result<Vec<AttemptItem>, StorageError> {
-    let rows = query(session, ENDED, &[&signed(final_block)?]).await?;
+/// Items that waited for finality and whose outcome is now in a final block.
+pub async fn with_final_outcome(
+    session: &impl DbSession,
+    final_block: u64,
+) -> Result<Vec<AttemptItemRow>, StorageError> {
+    let rows = query(session, WITH_FINAL_OUTCOME, &[&to_bigint(final_block)?]).await?;
     rows.iter().map(read_item).collect()
 }
 
 fn read_row(row: &Row) -> Result<AttemptRow, StorageError> {
     let id: i64 = row.try_get("id")?;
-    let reader = Reader::new(row, "attempts", id);
+    let reader = RowReader::new(row, "attempts", id);
     let block: Option<i64> = reader.get("block_number")?;
     Ok(AttemptRow {
         id,
         signer: reader.bytes("signer")?,
         nonce: reader.unsigned("nonce")?,
         tx_hash: reader.bytes("tx_hash")?,
-        raw: reader.get("raw_transaction")?,
+        raw_transaction: reader.get("raw_transaction")?,
         command: reader.get("command")?,
         block_number: block
             .map(u64::try_from)
@@ -389,11 +418,11 @@ fn read_row(row: &Row) -> Result<AttemptRow, StorageError> {
     })
 }
 
-fn read_item(row: &Row) -> Result<AttemptItem, StorageError> {
+fn read_item(row: &Row) -> Result<AttemptItemRow, StorageError> {
     let attempt_id: i64 = row.try_get("attempt_id")?;
-    let reader = Reader::new(row, "attempt_items", attempt_id);
+    let reader = RowReader::new(row, "attempt_items", attempt_id);
     let intent: &[u8] = reader.get("intent_id")?;
-    Ok(AttemptItem {
+    Ok(AttemptItemRow {
         attempt_id,
         message_id: MessageId(reader.get("message_id")?),
         intent_id: IntentId::from_slice(intent).map_err(|e| reader.corrupt("intent_id", &e))?,

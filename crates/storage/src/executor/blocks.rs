@@ -1,14 +1,14 @@
-//! The chain as we followed it: recent block hashes, and every event of the escrow.
+//! The ingested chain: recent block hashes, and every event of the escrow.
 
 use std::collections::HashMap;
 
 use domain::ids::IntentId;
 
-use super::legs::signed;
+use super::legs::to_bigint;
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_opt};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_opt};
 
 statements! {
     RECENT = "select number, hash, parent_hash from blocks order by number desc limit $1";
@@ -31,7 +31,7 @@ statements! {
     DROP_EVENTS_AFTER = "delete from escrow_events where block_number > $1";
 }
 
-/// A block we have taken in.
+/// An ingested block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRow {
     pub number: u64,
@@ -52,11 +52,11 @@ pub struct EventRow {
 }
 
 /// The newest blocks, newest first.
-pub async fn recent(session: &impl Session, limit: u32) -> Result<Vec<BlockRow>, StorageError> {
+pub async fn recent(session: &impl DbSession, limit: u32) -> Result<Vec<BlockRow>, StorageError> {
     let rows = query(session, RECENT, &[&i64::from(limit)]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "blocks", "recent");
+            let reader = RowReader::new(row, "blocks", "recent");
             Ok(BlockRow {
                 number: reader.unsigned("number")?,
                 hash: reader.bytes("hash")?,
@@ -66,21 +66,21 @@ pub async fn recent(session: &impl Session, limit: u32) -> Result<Vec<BlockRow>,
         .collect()
 }
 
-/// Of a block that we took in and still keep.
-pub async fn hash(session: &impl Session, number: u64) -> Result<Option<[u8; 32]>, StorageError> {
-    let row = query_opt(session, HASH, &[&signed(number)?]).await?;
-    row.map(|row| Reader::new(&row, "blocks", number).bytes("hash"))
+/// The hash of an ingested block that is still stored.
+pub async fn hash(session: &impl DbSession, number: u64) -> Result<Option<[u8; 32]>, StorageError> {
+    let row = query_opt(session, HASH, &[&to_bigint(number)?]).await?;
+    row.map(|row| RowReader::new(&row, "blocks", number).bytes("hash"))
         .transpose()
 }
 
-/// The next block and its events.
+/// Stores the next block and its events.
 pub async fn insert(
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     block: &BlockRow,
     timestamp: u64,
     events: &[EventRow],
 ) -> Result<(), StorageError> {
-    let number = signed(block.number)?;
+    let number = to_bigint(block.number)?;
     // Seconds since 1970 lie far below 2^53.
     let seconds = f64::from(u32::try_from(timestamp).unwrap_or(u32::MAX));
     execute(
@@ -130,41 +130,46 @@ pub async fn insert(
 }
 
 /// Intents with an event after that block.
-pub async fn intents_after(session: &impl Session, ancestor: u64) -> Result<Vec<IntentId>, StorageError> {
-    let rows = query(session, EVENTS_AFTER, &[&signed(ancestor)?]).await?;
+pub async fn intents_after(session: &impl DbSession, ancestor: u64) -> Result<Vec<IntentId>, StorageError> {
+    let rows = query(session, EVENTS_AFTER, &[&to_bigint(ancestor)?]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "escrow_events", "after");
+            let reader = RowReader::new(row, "escrow_events", "after");
             let id: &[u8] = reader.get("intent_id")?;
             IntentId::from_slice(id).map_err(|e| reader.corrupt("intent_id", &e))
         })
         .collect()
 }
 
-/// Blocks and events after the ancestor were never there.
-pub async fn drop_after(tx: &Transaction<'_>, ancestor: u64) -> Result<(), StorageError> {
-    let ancestor = signed(ancestor)?;
+/// Deletes blocks and events after the ancestor, which a reorganisation replaced.
+pub async fn delete_after(tx: &DbTransaction<'_>, ancestor: u64) -> Result<(), StorageError> {
+    let ancestor = to_bigint(ancestor)?;
     execute(tx, DROP_AFTER, &[&ancestor]).await?;
     execute(tx, DROP_EVENTS_AFTER, &[&ancestor]).await?;
     Ok(())
 }
 
-/// Forgets block hashes that nothing will ask for.
-pub async fn prune(tx: &Transaction<'_>, before: u64) -> Result<(), StorageError> {
-    execute(tx, PRUNE, &[&signed(before)?]).await?;
+/// Deletes block hashes that are no longer needed.
+pub async fn prune(tx: &DbTransaction<'_>, before: u64) -> Result<(), StorageError> {
+    execute(tx, PRUNE, &[&to_bigint(before)?]).await?;
     Ok(())
 }
 
-/// The last move of each intent up to a block, by event name; intents without one are left out.
+/// The last event of each intent up to a block, by its kind; intents without one are left out.
 pub async fn last_events(
-    session: &impl Session,
+    session: &impl DbSession,
     ids: &[IntentId],
     block: u64,
 ) -> Result<HashMap<IntentId, String>, StorageError> {
-    let rows = query(session, LAST_EVENTS, &[&super::legs::bytes(ids), &signed(block)?]).await?;
+    let rows = query(
+        session,
+        LAST_EVENTS,
+        &[&super::legs::bytes(ids), &to_bigint(block)?],
+    )
+    .await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "escrow_events", "last");
+            let reader = RowReader::new(row, "escrow_events", "last");
             Ok((super::legs::intent_id(&reader)?, reader.get("kind")?))
         })
         .collect()

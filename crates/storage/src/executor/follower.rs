@@ -1,13 +1,13 @@
-//! Who takes in blocks: one executor at a time, for all signing keys. The lease runs on the database's clock; every
-//! writer of blocks checks it inside its own transaction.
+//! The lease on ingesting blocks: one executor at a time has it, for all signing keys. It expires by the database's
+//! clock; every writer of blocks checks it inside its own transaction.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::session::{Session, execute, query_opt};
+use crate::pool::DbTransaction;
+use crate::session::{DbSession, execute, query_opt};
 
 statements! {
     ACQUIRE =
@@ -21,24 +21,24 @@ statements! {
     CHECK =
         "select from block_follower_lease where lease_holder = $1 and fencing_token = $2 and lease_until >= clock_timestamp() \
          for update";
-    // Nobody signs while a block is taken in: both move the same items and legs.
-    STAND_STILL = "select from signers order by address for update";
+    // No transaction is signed while a block is ingested: both change the same items and legs.
+    LOCK_SIGNERS = "select from signers order by address for update";
 }
 
-/// The right to take in blocks, as long as the row says so.
+/// The right to ingest blocks, as long as the row says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FollowerLease {
     pub holder: Uuid,
     pub fencing_token: i64,
 }
 
-/// Takes the lease if nobody else holds it.
+/// Acquires the lease if no other executor holds it.
 pub async fn acquire(
-    session: &impl Session,
+    session: &impl DbSession,
     holder: Uuid,
-    hold: Duration,
+    lease_for: Duration,
 ) -> Result<Option<FollowerLease>, StorageError> {
-    let row = query_opt(session, ACQUIRE, &[&holder, &hold.as_secs_f64()]).await?;
+    let row = query_opt(session, ACQUIRE, &[&holder, &lease_for.as_secs_f64()]).await?;
     row.map(|row| {
         Ok(FollowerLease {
             holder,
@@ -48,29 +48,29 @@ pub async fn acquire(
     .transpose()
 }
 
-/// False when it is lost.
+/// False when the lease is lost.
 pub async fn renew(
-    session: &impl Session,
+    session: &impl DbSession,
     lease: &FollowerLease,
-    hold: Duration,
+    lease_for: Duration,
 ) -> Result<bool, StorageError> {
     let touched = execute(
         session,
         RENEW,
-        &[&lease.holder, &lease.fencing_token, &hold.as_secs_f64()],
+        &[&lease.holder, &lease.fencing_token, &lease_for.as_secs_f64()],
     )
     .await?;
     Ok(touched == 1)
 }
 
-pub async fn release(session: &impl Session, lease: &FollowerLease) -> Result<(), StorageError> {
+pub async fn release(session: &impl DbSession, lease: &FollowerLease) -> Result<(), StorageError> {
     execute(session, RELEASE, &[&lease.holder, &lease.fencing_token]).await?;
     Ok(())
 }
 
-/// Locks the lease and every signer until the transaction ends; false when the lease is not ours (any more).
-pub async fn check(tx: &Transaction<'_>, lease: &FollowerLease) -> Result<bool, StorageError> {
+/// Locks the lease and every signer until the transaction ends; false when the lease is lost.
+pub async fn check(tx: &DbTransaction<'_>, lease: &FollowerLease) -> Result<bool, StorageError> {
     let found = query_opt(tx, CHECK, &[&lease.holder, &lease.fencing_token]).await?;
-    execute(tx, STAND_STILL, &[]).await?;
+    execute(tx, LOCK_SIGNERS, &[]).await?;
     Ok(found.is_some())
 }

@@ -1,10 +1,10 @@
-//! What the executor last saw of the chain, for whoever must tell without asking it.
+//! The executor's view of the chain, for services that must report it without calling the executor.
 
 use uuid::Uuid;
 
-use super::legs::signed;
+use super::legs::to_bigint;
 use crate::error::StorageError;
-use crate::session::{Session, execute, query_one};
+use crate::session::{DbSession, execute, query_one};
 
 statements! {
     BEAT =
@@ -25,40 +25,46 @@ pub struct ExecutorHeartbeat {
     pub rpc_latency_ms: Option<u32>,
     pub head: Option<u64>,
     /// Why this executor refuses to work, if it does.
-    pub problem: Option<String>,
+    pub blocked_reason: Option<String>,
 }
 
-pub async fn beat(
-    session: &impl Session,
+pub async fn record(
+    session: &impl DbSession,
     instance: Uuid,
     beat: &ExecutorHeartbeat,
 ) -> Result<(), StorageError> {
     let latency = beat
         .rpc_latency_ms
         .map(|ms| i32::try_from(ms).unwrap_or(i32::MAX));
-    let head = beat.head.map(signed).transpose()?;
+    let head = beat.head.map(to_bigint).transpose()?;
     execute(
         session,
         BEAT,
-        &[&instance, &beat.rpc_connected, &latency, &head, &beat.problem],
+        &[
+            &instance,
+            &beat.rpc_connected,
+            &latency,
+            &head,
+            &beat.blocked_reason,
+        ],
     )
     .await?;
     execute(session, SWEEP, &[]).await?;
     Ok(())
 }
 
-/// Whether another executor, heard of just now, knows a block after this one.
-pub async fn another_sees_past(
-    session: &impl Session,
+/// Whether another executor with a recent heartbeat knows a later block than this one.
+pub async fn another_knows_block_after(
+    session: &impl DbSession,
     instance: Uuid,
     block: u64,
 ) -> Result<bool, StorageError> {
-    let row = query_one(session, SEES_FURTHER, &[&instance, &signed(block)?]).await?;
+    let row = query_one(session, SEES_FURTHER, &[&instance, &to_bigint(block)?]).await?;
     Ok(row.try_get("found")?)
 }
 
-/// An executor that ends takes its row along.
-pub async fn leave(session: &impl Session, instance: Uuid) -> Result<(), StorageError> {
+/// Deletes the row of an executor that stops.
+pub async fn remove(session: &impl DbSession, instance: Uuid) -> Result<(), StorageError> {
     execute(session, LEAVE, &[&instance]).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Commands taken from their queues, each with its sealed envelope, until the chain has answered them.
+//! Work items: commands taken from their queues, each with its sealed envelope, until the chain has settled them.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use domain::intent::ChainLeg;
 use uuid::Uuid;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query};
 
-/// What a work item commands.
+/// The command of a work item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WorkCommand {
     Submit,
@@ -42,8 +42,8 @@ statements! {
          select t.message_id, t.intent_id, $1, 'ready', t.envelope \
          from unnest($2::uuid[], $3::bytea[], $4::bytea[]) as t(message_id, intent_id, envelope) \
          on conflict (message_id) do nothing";
-    // A share of the intents that have no signer yet, or one that let go of them (see `signers::released`); and the
-    // key's own. What waits for another key is passed over: it would fill the page again and again.
+    // A share of the intents without a signer, or with one that released them (see `signers::released`), and the
+    // intents of this key. Items of another key are left out, because they would fill the page each time.
     READY =
         "with ring as materialized \
          (select s.address, row_number() over (order by s.address) - 1 as place, count(*) over () as size \
@@ -83,34 +83,34 @@ statements! {
 
 /// A new item.
 #[derive(Clone, Debug)]
-pub struct NewItem {
+pub struct NewWorkItem {
     pub message_id: MessageId,
     pub intent_id: IntentId,
     pub envelope: Vec<u8>,
 }
 
-/// A stored item. Nothing in it is believed: the envelope is verified whenever a call is built from it.
+/// A stored item. Nothing in it is trusted: the envelope is verified whenever a call is built from it.
 #[derive(Clone, Debug)]
-pub struct ItemRow {
+pub struct WorkItemRow {
     pub message_id: MessageId,
     pub intent_id: IntentId,
     pub command: WorkCommand,
     pub envelope: Vec<u8>,
     pub max_batch_size: Option<u32>,
-    /// The database's clock at the reading, unix seconds.
+    /// The database's time of the query, unix seconds.
     pub db_now: f64,
 }
 
-/// Where an item goes.
+/// The state of a work item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ItemState {
+pub enum WorkItemState {
     Ready,
     InAttempt,
     Done,
     Parked,
 }
 
-impl ItemState {
+impl WorkItemState {
     const fn name(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -122,45 +122,45 @@ impl ItemState {
 }
 
 #[derive(Clone, Debug)]
-pub struct ItemChange {
+pub struct WorkItemChange {
     pub message_id: MessageId,
-    pub state: ItemState,
+    pub state: WorkItemState,
     pub reason: Option<String>,
     pub max_batch_size: Option<u32>,
     pub wait: Duration,
-    /// Of what is parked.
-    pub class: Option<&'static str>,
+    /// Error class of a parked item.
+    pub error_class: Option<&'static str>,
 }
 
-impl ItemChange {
-    pub fn to(message_id: MessageId, state: ItemState) -> Self {
+impl WorkItemChange {
+    pub fn to(message_id: MessageId, state: WorkItemState) -> Self {
         Self {
             message_id,
             state,
             reason: None,
             max_batch_size: None,
             wait: Duration::ZERO,
-            class: None,
+            error_class: None,
         }
     }
 
-    /// A person must look. `class` is a bounded word, `text` a sentence for the on-call.
+    /// Parks an item for a person. `class` is one of the error classes, `text` a sentence for the on-call person.
     pub fn park(message_id: MessageId, class: &'static str, text: impl Into<String>) -> Self {
         Self {
-            class: Some(class),
+            error_class: Some(class),
             reason: Some(text.into()),
-            ..Self::to(message_id, ItemState::Parked)
+            ..Self::to(message_id, WorkItemState::Parked)
         }
     }
 
     #[must_use]
-    pub fn because(mut self, reason: impl Into<String>) -> Self {
+    pub fn with_reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
     }
 
     #[must_use]
-    pub fn after(mut self, wait: Duration) -> Self {
+    pub fn delayed_by(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
@@ -168,19 +168,19 @@ impl ItemChange {
 
 /// A parked item whose dead letter is not confirmed yet.
 #[derive(Clone, Debug)]
-pub struct UnsentItem {
-    pub item: ItemRow,
-    pub class: String,
+pub struct PendingDeadLetterRow {
+    pub item: WorkItemRow,
+    pub error_class: String,
     pub reason: String,
-    /// Transactions it was part of.
+    /// Number of transactions it was part of.
     pub attempts: u64,
     pub last_tx: Option<[u8; 32]>,
 }
 
 pub async fn insert(
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     command: WorkCommand,
-    items: &[NewItem],
+    items: &[NewWorkItem],
 ) -> Result<(), StorageError> {
     if items.is_empty() {
         return Ok(());
@@ -195,20 +195,20 @@ pub async fn insert(
     Ok(())
 }
 
-/// The oldest items of a command that a key may work on now: those of its shard whose intent's leg is none of
-/// `waiting`. Locked while a transaction lasts; items that somebody else holds are passed over.
+/// The oldest items of a command that a key may work on now: those of its share whose intent's leg is none of
+/// `excluded_legs`. In a transaction they stay locked; items that another transaction has locked are skipped.
 pub async fn ready(
-    session: &impl Session,
-    (command, waiting): (WorkCommand, &[ChainLeg]),
+    session: &impl DbSession,
+    (command, excluded_legs): (WorkCommand, &[ChainLeg]),
     signer: &[u8; 20],
     limit: usize,
-) -> Result<Vec<ItemRow>, StorageError> {
-    let waiting: Vec<&str> = waiting.iter().map(|leg| leg.name()).collect();
+) -> Result<Vec<WorkItemRow>, StorageError> {
+    let excluded_legs: Vec<&str> = excluded_legs.iter().map(|leg| leg.name()).collect();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     query(
         session,
         READY,
-        &[&command.name(), &waiting, &limit, &signer.as_slice()],
+        &[&command.name(), &excluded_legs, &limit, &signer.as_slice()],
     )
     .await?
     .iter()
@@ -216,7 +216,7 @@ pub async fn ready(
     .collect()
 }
 
-pub async fn lock(tx: &Transaction<'_>, ids: &[MessageId]) -> Result<Vec<ItemRow>, StorageError> {
+pub async fn lock(tx: &DbTransaction<'_>, ids: &[MessageId]) -> Result<Vec<WorkItemRow>, StorageError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -225,12 +225,15 @@ pub async fn lock(tx: &Transaction<'_>, ids: &[MessageId]) -> Result<Vec<ItemRow
 }
 
 /// Those of the intents that have an item in an attempt.
-pub async fn under_way(session: &impl Session, ids: &[IntentId]) -> Result<HashSet<IntentId>, StorageError> {
+pub async fn in_attempt(
+    session: &impl DbSession,
+    ids: &[IntentId],
+) -> Result<HashSet<IntentId>, StorageError> {
     let rows = query(session, UNDER_WAY, &[&super::legs::bytes(ids)]).await?;
     super::legs::intent_ids(&rows, "work_items")
 }
 
-pub async fn update(tx: &Transaction<'_>, changes: &[ItemChange]) -> Result<(), StorageError> {
+pub async fn update(tx: &DbTransaction<'_>, changes: &[WorkItemChange]) -> Result<(), StorageError> {
     if changes.is_empty() {
         return Ok(());
     }
@@ -242,25 +245,28 @@ pub async fn update(tx: &Transaction<'_>, changes: &[ItemChange]) -> Result<(), 
         .map(|c| c.max_batch_size.map(|n| i32::try_from(n).unwrap_or(i32::MAX)))
         .collect();
     let waits: Vec<f64> = changes.iter().map(|c| c.wait.as_secs_f64()).collect();
-    let classes: Vec<Option<&str>> = changes.iter().map(|c| c.class).collect();
+    let classes: Vec<Option<&str>> = changes.iter().map(|c| c.error_class).collect();
     execute(tx, UPDATE, &[&ids, &states, &reasons, &limits, &waits, &classes]).await?;
     Ok(())
 }
 
-pub async fn unsent(session: &impl Session, limit: u32) -> Result<Vec<UnsentItem>, StorageError> {
+pub async fn pending_dead_letters(
+    session: &impl DbSession,
+    limit: u32,
+) -> Result<Vec<PendingDeadLetterRow>, StorageError> {
     let rows = query(session, UNSENT, &[&i64::from(limit)]).await?;
     rows.iter()
         .map(|row| {
             let item = read_row(row)?;
-            let reader = Reader::new(row, "work_items", item.message_id);
+            let reader = RowReader::new(row, "work_items", item.message_id);
             let class: Option<String> = reader.get("error_class")?;
             let reason: Option<String> = reader.get("reason")?;
             let attempts = reader.unsigned("attempts")?;
             let last_tx: Option<&[u8]> = reader.get("last_tx")?;
             let last_tx = last_tx.and_then(|bytes| bytes.try_into().ok());
-            Ok(UnsentItem {
+            Ok(PendingDeadLetterRow {
                 item,
-                class: class.unwrap_or_default(),
+                error_class: class.unwrap_or_default(),
                 reason: reason.unwrap_or_default(),
                 attempts,
                 last_tx,
@@ -269,29 +275,29 @@ pub async fn unsent(session: &impl Session, limit: u32) -> Result<Vec<UnsentItem
         .collect()
 }
 
-pub async fn mark_sent(session: &impl Session, ids: &[MessageId]) -> Result<(), StorageError> {
+pub async fn mark_dead_letters_sent(session: &impl DbSession, ids: &[MessageId]) -> Result<(), StorageError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     execute(session, SENT, &[&ids]).await?;
     Ok(())
 }
 
-/// Items not settled, by command.
-pub async fn open_counts(session: &impl Session) -> Result<Vec<(String, u64)>, StorageError> {
+/// Number of open items by command.
+pub async fn open_counts(session: &impl DbSession) -> Result<Vec<(String, u64)>, StorageError> {
     let rows = query(session, OPEN, &[]).await?;
     let count = |row| {
-        let reader = Reader::new(row, "work_items", "counts");
+        let reader = RowReader::new(row, "work_items", "counts");
         Ok((reader.get("command")?, reader.unsigned("items")?))
     };
     rows.iter().map(count).collect()
 }
 
-fn read_row(row: &tokio_postgres::Row) -> Result<ItemRow, StorageError> {
+fn read_row(row: &tokio_postgres::Row) -> Result<WorkItemRow, StorageError> {
     let message_id = MessageId(row.try_get("message_id")?);
-    let reader = Reader::new(row, "work_items", message_id);
+    let reader = RowReader::new(row, "work_items", message_id);
     let intent: &[u8] = reader.get("intent_id")?;
     let command: &str = reader.get("command")?;
     let limit: Option<i32> = reader.get("max_batch_size")?;
-    Ok(ItemRow {
+    Ok(WorkItemRow {
         message_id,
         intent_id: IntentId::from_slice(intent).map_err(|e| reader.corrupt("intent_id", &e))?,
         command: WorkCommand::from_stored(command).ok_or_else(|| reader.corrupt("command", &command))?,

@@ -1,5 +1,5 @@
-//! Where each intent's deposit stands. Every change is a legal transition, guarded by the row's version, with a
-//! history row beside it.
+//! The chain leg of each intent. Every change is a legal transition, guarded by the row's version, and writes a
+//! history row.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query};
 
 statements! {
     ENSURE =
@@ -43,27 +43,27 @@ statements! {
          with ordinality as t(intent_id, from_leg, to_leg, cause, tx_hash, message_id, n) order by t.n";
 }
 
-/// One leg, read under lock; changes are collected here and written by [`save`].
+/// One leg, read under lock. Changes are collected here and written by [`save`].
 #[derive(Clone, Debug)]
-pub struct LegRow {
+pub struct ChainLegRow {
     pub intent_id: IntentId,
     pub tx_ref: String,
-    /// `None` when the stored fields do not hash to the id: somebody edited the row.
+    /// `None` when the stored fields do not hash to the id, because somebody edited the row.
     pub preimage: Option<Preimage>,
     pub leg: ChainLeg,
     pub signer: Option<[u8; 20]>,
     pub tx_hash: Option<[u8; 32]>,
     pub block_number: Option<u64>,
     pub reason: Option<String>,
-    /// How long it has stood as it stands, by the database's clock.
-    pub quiet: Duration,
+    /// Time since the last change, by the database's clock.
+    pub unchanged_for: Duration,
     /// W3C trace context of the first command.
     pub trace_parent: Option<String>,
     version: i64,
-    steps: Vec<LegTransition>,
+    transitions: Vec<LegTransition>,
 }
 
-/// Why and by what a leg moves.
+/// Why a leg changes, and the transaction or message that changes it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TransitionReason {
     /// A short word for the history.
@@ -76,44 +76,44 @@ pub struct TransitionReason {
 struct LegTransition {
     from: &'static str,
     to: &'static str,
-    because: TransitionReason,
+    transition_reason: TransitionReason,
 }
 
-impl LegRow {
-    /// Moves the leg if that is legal. Moving to where it stands changes nothing.
+impl ChainLegRow {
+    /// Moves the leg if the transition is legal. A move to its present state changes nothing.
     pub fn advance(
         &mut self,
         to: ChainLeg,
         cause: Cause,
-        because: TransitionReason,
+        transition_reason: TransitionReason,
     ) -> Result<bool, IllegalTransition> {
         if to == self.leg {
             return Ok(false);
         }
         let from = self.leg;
         self.leg = from.advance(to, cause)?;
-        self.steps.push(LegTransition {
+        self.transitions.push(LegTransition {
             from: history_name(from),
             to: history_name(to),
-            because,
+            transition_reason,
         });
-        if because.tx_hash.is_some() {
-            self.tx_hash = because.tx_hash;
+        if transition_reason.tx_hash.is_some() {
+            self.tx_hash = transition_reason.tx_hash;
         }
         Ok(true)
     }
 
-    /// Something is known of the leg where it stands: written with whatever moved it, or as a change of its own.
-    pub fn note(&mut self, reason: impl Into<String>, because: TransitionReason) {
+    /// Records a reason for the present state: together with the transition if there is one, else as a change of its own.
+    pub fn record_reason(&mut self, reason: impl Into<String>, transition_reason: TransitionReason) {
         self.reason = Some(reason.into());
         if self.is_changed() {
             return;
         }
         let here = history_name(self.leg);
-        self.steps.push(LegTransition {
+        self.transitions.push(LegTransition {
             from: here,
             to: here,
-            because,
+            transition_reason,
         });
     }
 
@@ -124,7 +124,7 @@ impl LegRow {
 
     /// Whether [`save`] has something to write.
     pub fn is_changed(&self) -> bool {
-        !self.steps.is_empty()
+        !self.transitions.is_empty()
     }
 }
 
@@ -138,9 +138,11 @@ const fn history_name(leg: ChainLeg) -> &'static str {
     }
 }
 
-/// Makes sure that each intent has a leg; one that is there stays as it is. Beside each intent the trace context of
-/// what asks for it.
-pub async fn ensure(tx: &Transaction<'_>, intents: &[(&Preimage, Option<&str>)]) -> Result<(), StorageError> {
+/// Inserts a leg for each intent that has none. Each intent comes with the trace context of its command.
+pub async fn ensure(
+    tx: &DbTransaction<'_>,
+    intents: &[(&Preimage, Option<&str>)],
+) -> Result<(), StorageError> {
     if intents.is_empty() {
         return Ok(());
     }
@@ -156,8 +158,8 @@ pub async fn ensure(tx: &Transaction<'_>, intents: &[(&Preimage, Option<&str>)])
     Ok(())
 }
 
-/// The legs of these intents, locked in one order for everybody. Unknown intents are left out.
-pub async fn lock(tx: &Transaction<'_>, ids: &[IntentId]) -> Result<Vec<LegRow>, StorageError> {
+/// Locks and returns the legs of these intents; all callers lock in the same order. Unknown intents are left out.
+pub async fn lock(tx: &DbTransaction<'_>, ids: &[IntentId]) -> Result<Vec<ChainLegRow>, StorageError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -168,17 +170,17 @@ pub async fn lock(tx: &Transaction<'_>, ids: &[IntentId]) -> Result<Vec<LegRow>,
         .collect()
 }
 
-/// Paid-out legs whose block is now deep enough, locked.
-pub async fn lock_settling(
-    tx: &Transaction<'_>,
+/// Locks and returns executed and refunded legs whose block has become final.
+pub async fn lock_awaiting_finality(
+    tx: &DbTransaction<'_>,
     final_block: u64,
     limit: u32,
-) -> Result<Vec<LegRow>, StorageError> {
-    let rows = query(tx, LOCK_SETTLING, &[&signed(final_block)?, &i64::from(limit)]).await?;
+) -> Result<Vec<ChainLegRow>, StorageError> {
+    let rows = query(tx, LOCK_SETTLING, &[&to_bigint(final_block)?, &i64::from(limit)]).await?;
     rows.iter().map(read_row).collect()
 }
 
-pub async fn read(session: &impl Session, ids: &[IntentId]) -> Result<Vec<LegRow>, StorageError> {
+pub async fn read(session: &impl DbSession, ids: &[IntentId]) -> Result<Vec<ChainLegRow>, StorageError> {
     query(session, READ, &[&bytes(ids)])
         .await?
         .iter()
@@ -186,9 +188,9 @@ pub async fn read(session: &impl Session, ids: &[IntentId]) -> Result<Vec<LegRow
         .collect()
 }
 
-/// Writes every changed leg and its history; [`StorageError::Conflict`] when one changed since it was read.
-pub async fn save(tx: &Transaction<'_>, legs: &[LegRow]) -> Result<(), StorageError> {
-    let changed: Vec<&LegRow> = legs.iter().filter(|leg| leg.is_changed()).collect();
+/// Writes every changed leg and its history; [`StorageError::Conflict`] if a row changed since it was read.
+pub async fn save(tx: &DbTransaction<'_>, legs: &[ChainLegRow]) -> Result<(), StorageError> {
+    let changed: Vec<&ChainLegRow> = legs.iter().filter(|leg| leg.is_changed()).collect();
     if changed.is_empty() {
         return Ok(());
     }
@@ -209,7 +211,7 @@ pub async fn save(tx: &Transaction<'_>, legs: &[LegRow]) -> Result<(), StorageEr
         .collect();
     let blocks = changed
         .iter()
-        .map(|leg| leg.block_number.map(signed).transpose())
+        .map(|leg| leg.block_number.map(to_bigint).transpose())
         .collect::<Result<Vec<_>, _>>()?;
     let reasons: Vec<Option<&str>> = changed.iter().map(|leg| leg.reason.as_deref()).collect();
     let touched = execute(
@@ -226,10 +228,10 @@ pub async fn save(tx: &Transaction<'_>, legs: &[LegRow]) -> Result<(), StorageEr
     write_history(tx, &changed).await
 }
 
-async fn write_history(tx: &Transaction<'_>, changed: &[&LegRow]) -> Result<(), StorageError> {
-    let steps: Vec<(&LegRow, &LegTransition)> = changed
+async fn write_history(tx: &DbTransaction<'_>, changed: &[&ChainLegRow]) -> Result<(), StorageError> {
+    let steps: Vec<(&ChainLegRow, &LegTransition)> = changed
         .iter()
-        .flat_map(|leg| leg.steps.iter().map(move |step| (*leg, step)))
+        .flat_map(|leg| leg.transitions.iter().map(move |step| (*leg, step)))
         .collect();
     let ids: Vec<&[u8]> = steps
         .iter()
@@ -237,47 +239,50 @@ async fn write_history(tx: &Transaction<'_>, changed: &[&LegRow]) -> Result<(), 
         .collect();
     let from: Vec<&str> = steps.iter().map(|(_, step)| step.from).collect();
     let to: Vec<&str> = steps.iter().map(|(_, step)| step.to).collect();
-    let causes: Vec<&str> = steps.iter().map(|(_, step)| step.because.why).collect();
+    let causes: Vec<&str> = steps.iter().map(|(_, step)| step.transition_reason.why).collect();
     let hashes: Vec<Option<&[u8]>> = steps
         .iter()
-        .map(|(_, step)| step.because.tx_hash.as_ref().map(<[u8; 32]>::as_slice))
+        .map(|(_, step)| step.transition_reason.tx_hash.as_ref().map(<[u8; 32]>::as_slice))
         .collect();
     let messages: Vec<Option<Uuid>> = steps
         .iter()
-        .map(|(_, step)| step.because.message_id.map(|id| id.0))
+        .map(|(_, step)| step.transition_reason.message_id.map(|id| id.0))
         .collect();
     execute(tx, HISTORY, &[&ids, &from, &to, &causes, &hashes, &messages]).await?;
     Ok(())
 }
 
-pub(crate) fn read_row(row: &Row) -> Result<LegRow, StorageError> {
+pub(crate) fn read_row(row: &Row) -> Result<ChainLegRow, StorageError> {
     let raw: &[u8] = row.try_get("intent_id")?;
     let intent_id = IntentId::from_slice(raw).map_err(|e| StorageError::bug(e.to_string()))?;
-    let reader = Reader::new(row, "chain_legs", intent_id);
+    let reader = RowReader::new(row, "chain_legs", intent_id);
     let leg: &str = reader.get("leg")?;
     let block: Option<i64> = reader.get("block_number")?;
     let preimage: &str = reader.get("preimage")?;
     let preimage = serde_json::from_str::<Preimage>(preimage).ok();
-    Ok(LegRow {
+    Ok(ChainLegRow {
         intent_id,
         tx_ref: reader.get("tx_ref")?,
         preimage: preimage.filter(|fields| fields.intent_id() == intent_id),
         leg: ChainLeg::from_stored(leg, reader.get("final")?).ok_or_else(|| reader.corrupt("leg", &leg))?,
-        signer: fixed(&reader, "signer")?,
-        tx_hash: fixed(&reader, "tx_hash")?,
+        signer: fixed_bytes(&reader, "signer")?,
+        tx_hash: fixed_bytes(&reader, "tx_hash")?,
         block_number: block
             .map(u64::try_from)
             .transpose()
             .map_err(|e| reader.corrupt("block_number", &e))?,
         reason: reader.get("reason")?,
-        quiet: Duration::try_from_secs_f64(reader.get("quiet")?).unwrap_or_default(),
+        unchanged_for: Duration::try_from_secs_f64(reader.get("quiet")?).unwrap_or_default(),
         trace_parent: reader.get("trace_parent")?,
         version: reader.get("version")?,
-        steps: Vec::new(),
+        transitions: Vec::new(),
     })
 }
 
-fn fixed<const N: usize>(reader: &Reader<'_>, column: &'static str) -> Result<Option<[u8; N]>, StorageError> {
+fn fixed_bytes<const N: usize>(
+    reader: &RowReader<'_>,
+    column: &'static str,
+) -> Result<Option<[u8; N]>, StorageError> {
     let bytes: Option<&[u8]> = reader.get(column)?;
     bytes
         .map(|b| {
@@ -297,16 +302,16 @@ pub(crate) fn intent_ids<C: FromIterator<IntentId>>(
     table: &'static str,
 ) -> Result<C, StorageError> {
     rows.iter()
-        .map(|row| intent_id(&Reader::new(row, table, "intent_id")))
+        .map(|row| intent_id(&RowReader::new(row, table, "intent_id")))
         .collect()
 }
 
-pub(crate) fn intent_id(reader: &Reader<'_>) -> Result<IntentId, StorageError> {
+pub(crate) fn intent_id(reader: &RowReader<'_>) -> Result<IntentId, StorageError> {
     let id: &[u8] = reader.get("intent_id")?;
     IntentId::from_slice(id).map_err(|error| reader.corrupt("intent_id", &error))
 }
 
-/// Block numbers and nonces are `bigint`.
-pub(crate) fn signed(value: u64) -> Result<i64, StorageError> {
+/// Converts a block number or nonce to SQL's `bigint`.
+pub(crate) fn to_bigint(value: u64) -> Result<i64, StorageError> {
     i64::try_from(value).map_err(|_| StorageError::bug("a number past 2^63"))
 }

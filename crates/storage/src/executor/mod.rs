@@ -1,4 +1,4 @@
-//! Tables that the executor writes: chain legs, work items, attempts, signers, blocks and what the escrow said.
+//! Tables that the executor writes: chain legs, work items, attempts, signers, blocks and events of the escrow.
 
 pub mod attempts;
 pub mod blocks;
@@ -9,7 +9,7 @@ pub mod legs;
 pub mod redrive;
 pub mod signers;
 
-/// Every statement of this room, for the test that prepares them all.
+/// Every statement of this module, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     attempts::STATEMENTS,
     blocks::STATEMENTS,

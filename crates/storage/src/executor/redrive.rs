@@ -1,18 +1,18 @@
-//! Legs that would stay where they are for ever: the decider has not heard of them, compared with its own copy, or
-//! nothing is left that would move them. So a purged queue and a discarded command lose nothing.
+//! Finds legs that would never change again: the callback service's copy differs and no message is pending, or no
+//! command is left that would move them. So a purged queue and a discarded command lose nothing.
 
 use std::time::Duration;
 
 use domain::ids::IntentId;
 
 use crate::error::StorageError;
-use crate::executor::legs::{self, LegRow, read_row};
-use crate::pool::Transaction;
-use crate::session::{Session, execute, query};
+use crate::executor::legs::{self, ChainLegRow, read_row};
+use crate::pool::DbTransaction;
+use crate::session::{DbSession, execute, query};
 
 statements! {
-    // Each time it waits twice as long, up to an hour; a leg that moved is new. Those told least lately come first, so
-    // that a page full of the deaf hides no other.
+    // Each re-drive of the same version doubles the wait, up to an hour. Those re-driven least recently come first, so
+    // that a page of legs without a reaction hides no other.
     UNHEARD =
         "select l.intent_id, l.tx_ref, l.preimage, l.leg, l.final, l.signer, l.tx_hash, l.block_number, l.reason, \
          l.version, l.trace_parent, extract(epoch from clock_timestamp() - l.updated_at)::float8 as quiet \
@@ -33,7 +33,7 @@ statements! {
          select l.intent_id, l.version, 1, clock_timestamp() from chain_legs l where l.intent_id = any($1::bytea[]) \
          on conflict (intent_id) do update set leg_version = excluded.leg_version, last_sent_at = excluded.last_sent_at, \
          redrive_count = case when r.leg_version = excluded.leg_version then r.redrive_count + 1 else 1 end";
-    // Nothing may be deposited any more, and no deposit of theirs is at work. Drawn at random: some may have to wait
+    // The time for a deposit is over, and no deposit command is open. Drawn at random, because some may have to wait
     // for a transaction that is not final.
     STRANDED =
         "select l.intent_id from chain_legs l left join mint_intents i on i.intent_id = l.intent_id \
@@ -44,25 +44,25 @@ statements! {
          order by random() limit $2";
 }
 
-/// Legs older than `quiet` whose copy at the decider differs, with nothing on its way.
-pub async fn unheard(
-    session: &impl Session,
-    quiet: Duration,
+/// Legs unchanged for `min_age` whose copy in `decisions` differs, with no message pending.
+pub async fn unacknowledged(
+    session: &impl DbSession,
+    min_age: Duration,
     limit: u32,
-) -> Result<Vec<LegRow>, StorageError> {
-    let rows = query(session, UNHEARD, &[&quiet.as_secs_f64(), &i64::from(limit)]).await?;
+) -> Result<Vec<ChainLegRow>, StorageError> {
+    let rows = query(session, UNHEARD, &[&min_age.as_secs_f64(), &i64::from(limit)]).await?;
     rows.iter().map(read_row).collect()
 }
 
-/// Notes that the decider is told of them once more.
-pub async fn told(tx: &Transaction<'_>, ids: &[IntentId]) -> Result<(), StorageError> {
+/// Records that the outcomes of these intents are sent once more.
+pub async fn record_redrive(tx: &DbTransaction<'_>, ids: &[IntentId]) -> Result<(), StorageError> {
     execute(tx, TOLD, &[&legs::bytes(ids)]).await?;
     Ok(())
 }
 
-/// Intents without a deposit, past a payment window of that length, that no command would move.
+/// Intents without a deposit, older than the payment window, that no command will move.
 pub async fn stranded(
-    session: &impl Session,
+    session: &impl DbSession,
     window: Duration,
     limit: u32,
 ) -> Result<Vec<IntentId>, StorageError> {

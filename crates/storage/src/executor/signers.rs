@@ -1,5 +1,5 @@
-//! One row per signing key: its next nonce, and who may use it now. The lease runs on the database's clock; every
-//! writer checks it inside its own transaction. Keys that hold a lease, and that no operator drains, are the ring:
+//! One row per signing key: its next nonce, and the executor that may use it now. The lease expires by the database's
+//! clock; every writer checks it inside its own transaction. Keys with a lease that no operator drains form the ring:
 //! each works on its share of the intents (ADR 0009).
 
 use std::collections::HashSet;
@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::legs::signed;
+use super::legs::to_bigint;
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_opt};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_opt};
 
 statements! {
     ENSURE = "insert into signers (address, next_nonce) values ($1, $2) on conflict (address) do nothing";
@@ -37,7 +37,7 @@ statements! {
         "select next_nonce from signers where address = $1 and lease_holder = $2 and fencing_token = $3 \
          and lease_until >= clock_timestamp()";
     SET_NONCE = "update signers set next_nonce = greatest(next_nonce, $2) where address = $1";
-    // A key outside the ring none of whose transactions can be mined any more, or mined again after a fork.
+    // Keys outside the ring whose transactions are all final, so that none can be mined, or mined again after a fork.
     RELEASED =
         "select a.address from unnest($1::bytea[]) as a(address) \
          where not exists (select from signers s left join signer_admin_states o on o.address = s.address \
@@ -46,36 +46,36 @@ statements! {
          and not exists (select from attempts t where t.signer = a.address and t.state in ('signed', 'mined'))";
 }
 
-/// The right to use one signer, as long as the row says so.
+/// The right to use one signing key, as long as the row says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub struct SignerLease {
     pub signer: [u8; 20],
     pub holder: Uuid,
-    /// Grows with every change of hands: an older holder's write is refused.
+    /// Grows with every new holder, so that the write of a former holder is refused.
     pub fencing_token: i64,
 }
 
-/// Makes sure that the signer has a row; a nonce that is there is kept.
-pub async fn ensure(session: &impl Session, signer: &[u8; 20], nonce: u64) -> Result<(), StorageError> {
-    execute(session, ENSURE, &[&signer.as_slice(), &signed(nonce)?]).await?;
+/// Inserts the signer's row if it is missing; the nonce of an existing row is kept.
+pub async fn ensure(session: &impl DbSession, signer: &[u8; 20], nonce: u64) -> Result<(), StorageError> {
+    execute(session, ENSURE, &[&signer.as_slice(), &to_bigint(nonce)?]).await?;
     Ok(())
 }
 
 /// Takes the lease if nobody else holds it; a retired key's only to see to what it signed: the ring is without it.
 pub async fn acquire(
-    session: &impl Session,
+    session: &impl DbSession,
     signer: &[u8; 20],
     holder: Uuid,
-    hold: Duration,
-) -> Result<Option<Lease>, StorageError> {
+    lease_for: Duration,
+) -> Result<Option<SignerLease>, StorageError> {
     let row = query_opt(
         session,
         ACQUIRE,
-        &[&signer.as_slice(), &holder, &hold.as_secs_f64()],
+        &[&signer.as_slice(), &holder, &lease_for.as_secs_f64()],
     )
     .await?;
     row.map(|row| {
-        Ok(Lease {
+        Ok(SignerLease {
             signer: *signer,
             holder,
             fencing_token: row.try_get("fencing_token")?,
@@ -85,13 +85,21 @@ pub async fn acquire(
 }
 
 /// Whether somebody else holds the lease now.
-pub async fn is_taken(session: &impl Session, signer: &[u8; 20], holder: Uuid) -> Result<bool, StorageError> {
+pub async fn is_taken(
+    session: &impl DbSession,
+    signer: &[u8; 20],
+    holder: Uuid,
+) -> Result<bool, StorageError> {
     let row = query_opt(session, TAKEN, &[&signer.as_slice(), &holder]).await?;
     row.map_or(Ok(false), |row| Ok(row.try_get("taken")?))
 }
 
 /// False when it is lost.
-pub async fn renew(session: &impl Session, lease: &Lease, hold: Duration) -> Result<bool, StorageError> {
+pub async fn renew(
+    session: &impl DbSession,
+    lease: &SignerLease,
+    lease_for: Duration,
+) -> Result<bool, StorageError> {
     let touched = execute(
         session,
         RENEW,
@@ -99,14 +107,14 @@ pub async fn renew(session: &impl Session, lease: &Lease, hold: Duration) -> Res
             &lease.signer.as_slice(),
             &lease.holder,
             &lease.fencing_token,
-            &hold.as_secs_f64(),
+            &lease_for.as_secs_f64(),
         ],
     )
     .await?;
     Ok(touched == 1)
 }
 
-pub async fn release(session: &impl Session, lease: &Lease) -> Result<(), StorageError> {
+pub async fn release(session: &impl DbSession, lease: &SignerLease) -> Result<(), StorageError> {
     execute(
         session,
         RELEASE,
@@ -117,29 +125,33 @@ pub async fn release(session: &impl Session, lease: &Lease) -> Result<(), Storag
 }
 
 /// Locks the signer's row and gives its next nonce; `None` when the lease is not ours (any more).
-pub async fn check(tx: &Transaction<'_>, lease: &Lease) -> Result<Option<u64>, StorageError> {
+pub async fn check(tx: &DbTransaction<'_>, lease: &SignerLease) -> Result<Option<u64>, StorageError> {
     nonce_of(tx, CHECK, lease).await
 }
 
 /// The same without the lock: it may be another one already.
-pub async fn next_nonce(session: &impl Session, lease: &Lease) -> Result<Option<u64>, StorageError> {
+pub async fn next_nonce(session: &impl DbSession, lease: &SignerLease) -> Result<Option<u64>, StorageError> {
     nonce_of(session, NEXT_NONCE, lease).await
 }
 
-async fn nonce_of(session: &impl Session, sql: &str, lease: &Lease) -> Result<Option<u64>, StorageError> {
+async fn nonce_of(
+    session: &impl DbSession,
+    sql: &str,
+    lease: &SignerLease,
+) -> Result<Option<u64>, StorageError> {
     let row = query_opt(
         session,
         sql,
         &[&lease.signer.as_slice(), &lease.holder, &lease.fencing_token],
     )
     .await?;
-    row.map(|row| Reader::new(&row, "signers", hex_of(&lease.signer)).unsigned("next_nonce"))
+    row.map(|row| RowReader::new(&row, "signers", hex_of(&lease.signer)).unsigned("next_nonce"))
         .transpose()
 }
 
 /// Those keys whose intents another key may take over: they sign nothing new, and their nonces are final.
 pub async fn released(
-    session: &impl Session,
+    session: &impl DbSession,
     signers: &[[u8; 20]],
 ) -> Result<HashSet<[u8; 20]>, StorageError> {
     if signers.is_empty() {
@@ -149,13 +161,13 @@ pub async fn released(
     query(session, RELEASED, &[&addresses])
         .await?
         .iter()
-        .map(|row| Reader::new(row, "signers", "released").bytes("address"))
+        .map(|row| RowReader::new(row, "signers", "released").bytes("address"))
         .collect()
 }
 
-/// Never backwards.
-pub async fn raise_nonce(tx: &Transaction<'_>, signer: &[u8; 20], next: u64) -> Result<(), StorageError> {
-    execute(tx, SET_NONCE, &[&signer.as_slice(), &signed(next)?]).await?;
+/// Raises the next nonce; never lowers it.
+pub async fn raise_nonce(tx: &DbTransaction<'_>, signer: &[u8; 20], next: u64) -> Result<(), StorageError> {
+    execute(tx, SET_NONCE, &[&signer.as_slice(), &to_bigint(next)?]).await?;
     Ok(())
 }
 

@@ -1,10 +1,10 @@
-//! What the executor last said about the chain.
+//! The latest heartbeat of the executors.
 
 use crate::error::StorageError;
-use crate::session::{Session, query_opt};
+use crate::session::{DbSession, query_opt};
 
 statements! {
-    // A healthy holder of a lease speaks for all; else any holder; else whoever spoke last.
+    // Prefers a healthy lease holder, then any lease holder, then the most recent heartbeat.
     LATEST = "\
 select b.rpc_connected, b.rpc_latency_ms, b.blocked_reason, extract(epoch from clock_timestamp() - b.reported_at)::float8 as age
 from executor_heartbeats b, lateral (
@@ -14,25 +14,28 @@ from executor_heartbeats b, lateral (
 order by l.holds and b.blocked_reason is null desc, l.holds desc, b.reported_at desc limit 1";
 }
 
-/// What the executors say of themselves: several may run, and one that waits for the lease may refuse to work.
+/// One executor's report on itself. Several may run, and one that waits for the lease may refuse to work.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heartbeat {
+pub struct HeartbeatRow {
     pub rpc_connected: bool,
     pub rpc_latency_ms: Option<i32>,
     /// Why the executor refuses to work, if it does.
-    pub problem: Option<String>,
+    pub blocked_reason: Option<String>,
     pub age_seconds: f64,
 }
 
-/// The heartbeat that counts; one older than `stale_seconds` counts only when there is no other.
-pub async fn latest(session: &impl Session, stale_seconds: f64) -> Result<Option<Heartbeat>, StorageError> {
+/// The heartbeat that decides; one older than `stale_seconds` does so only if there is no other.
+pub async fn latest(
+    session: &impl DbSession,
+    stale_seconds: f64,
+) -> Result<Option<HeartbeatRow>, StorageError> {
     let Some(row) = query_opt(session, LATEST, &[&stale_seconds]).await? else {
         return Ok(None);
     };
-    Ok(Some(Heartbeat {
+    Ok(Some(HeartbeatRow {
         rpc_connected: row.try_get("rpc_connected")?,
         rpc_latency_ms: row.try_get("rpc_latency_ms")?,
-        problem: row.try_get("blocked_reason")?,
+        blocked_reason: row.try_get("blocked_reason")?,
         age_seconds: row.try_get("age")?,
     }))
 }

@@ -1,4 +1,4 @@
-//! Stored answers (`idempotency_keys`): the row is both the claim of a key and what it was answered.
+//! Stored answers (`idempotency_keys`): the row is both the claim of a key and the answer to its request.
 
 use bytes::Bytes;
 use domain::idempotency::{Fingerprint, IdempotencyKey};
@@ -6,8 +6,8 @@ use domain::ids::IntegratorId;
 use domain::signature::{KeyId, Mac};
 
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query};
 
 statements! {
     CLAIM_BATCH = "\
@@ -43,7 +43,7 @@ where (integrator, idempotency_key) in (
     order by created_at limit $2)";
 }
 
-/// One answer as it lies in its row, MAC included. Nothing in it is to be served before the MAC verified.
+/// One stored answer with its MAC. It must not be served before the MAC is verified.
 #[derive(Clone, Debug)]
 pub struct StoredAnswer {
     pub integrator: IntegratorId,
@@ -56,13 +56,13 @@ pub struct StoredAnswer {
     pub mac: Mac,
 }
 
-/// Owner and key: what a row is found by.
-pub type Slot<'a> = (&'a IntegratorId, &'a IdempotencyKey);
+/// Integrator and idempotency key: the primary key of a row.
+pub type IdempotencyScope<'a> = (&'a IntegratorId, &'a IdempotencyKey);
 
-/// Claims every free (or expired) key with its answer; the claimed ones come back. Give the answers in slot order:
-/// that is the order in which rows are locked.
+/// Claims every free (or expired) key with its answer and returns the claimed ones. Give the answers in key order:
+/// rows are locked in that order.
 pub async fn claim_batch(
-    session: &impl Session,
+    session: &impl DbSession,
     answers: &[&StoredAnswer],
     window_seconds: f64,
 ) -> Result<Vec<(String, String)>, StorageError> {
@@ -91,15 +91,18 @@ pub async fn claim_batch(
         .collect()
 }
 
-/// The stored answers of these slots, in any order; missing ones are left out.
+/// The stored answers of these keys, in any order; missing ones are left out.
 pub async fn read_batch(
-    session: &impl Session,
-    slots: &[Slot<'_>],
+    session: &impl DbSession,
+    scopes: &[IdempotencyScope<'_>],
 ) -> Result<Vec<Result<StoredAnswer, StorageError>>, StorageError> {
     let rows = query(
         session,
         READ_BATCH,
-        &[&column(slots, |s| s.0.as_str()), &column(slots, |s| s.1.as_str())],
+        &[
+            &column(scopes, |s| s.0.as_str()),
+            &column(scopes, |s| s.1.as_str()),
+        ],
     )
     .await?;
     Ok(rows.iter().map(read_one).collect())
@@ -107,7 +110,7 @@ pub async fn read_batch(
 
 fn read_one(row: &tokio_postgres::Row) -> Result<StoredAnswer, StorageError> {
     let key: &str = row.try_get("idempotency_key")?;
-    let reader = Reader::new(row, "idempotency_keys", key);
+    let reader = RowReader::new(row, "idempotency_keys", key);
     let status: i16 = reader.get("status")?;
     Ok(StoredAnswer {
         integrator: reader.parse("integrator")?,
@@ -121,8 +124,8 @@ fn read_one(row: &tokio_postgres::Row) -> Result<StoredAnswer, StorageError> {
     })
 }
 
-/// Puts another answer into a slot that this transaction claimed.
-pub async fn replace(session: &impl Session, answer: &StoredAnswer) -> Result<(), StorageError> {
+/// Replaces the answer of a key that this transaction claimed.
+pub async fn replace(session: &impl DbSession, answer: &StoredAnswer) -> Result<(), StorageError> {
     crate::session::execute_one(
         session,
         REPLACE,
@@ -141,18 +144,24 @@ pub async fn replace(session: &impl Session, answer: &StoredAnswer) -> Result<()
     .await
 }
 
-/// Frees slots that this transaction claimed.
-pub async fn release_batch(session: &impl Session, slots: &[Slot<'_>]) -> Result<u64, StorageError> {
+/// Releases keys that this transaction claimed.
+pub async fn release_batch(
+    session: &impl DbSession,
+    scopes: &[IdempotencyScope<'_>],
+) -> Result<u64, StorageError> {
     execute(
         session,
         RELEASE_BATCH,
-        &[&column(slots, |s| s.0.as_str()), &column(slots, |s| s.1.as_str())],
+        &[
+            &column(scopes, |s| s.0.as_str()),
+            &column(scopes, |s| s.1.as_str()),
+        ],
     )
     .await
 }
 
 /// Deletes at most `limit` answers that are older than `seconds`.
-pub async fn purge(session: &impl Session, seconds: f64, limit: i64) -> Result<u64, StorageError> {
+pub async fn purge(session: &impl DbSession, seconds: f64, limit: i64) -> Result<u64, StorageError> {
     execute(session, PURGE, &[&seconds, &limit]).await
 }
 

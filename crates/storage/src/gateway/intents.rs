@@ -9,10 +9,10 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use super::idempotency::column;
-use super::redrive::{RedriveWindow, walk};
+use super::redrive::{RedriveWindow, advance_watermark};
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, query, query_one, query_opt};
+use crate::row::RowReader;
+use crate::session::{DbSession, query, query_one, query_opt};
 
 statements! {
     INSERT_BATCH = "\
@@ -48,7 +48,7 @@ select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_addr
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
 from mint_intents i left join renewed_intent_macs m using (intent_id) where intent_id = $1";
 
-    // Those never sent again, from the watermark on, and those whose mark is old enough, however old they are.
+    // Intents never re-driven, from the watermark on, and intents whose last re-drive is old enough, whatever their age.
     TO_REDRIVE = "\
 with due as (
     (select i.intent_id from mint_intents i
@@ -72,7 +72,7 @@ select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_addr
 from due join mint_intents i using (intent_id) left join renewed_intent_macs m using (intent_id)
 order by i.created_at";
 
-    // One page of the watermark's walk; what has a mark is found by it.
+    // One page of the watermark. Rows that were re-driven are found by `gateway_redrives`.
     UNSETTLED = "\
 select coalesce(min(p.created_at) filter (where p.waits),
                 case when count(*) = $3 then max(p.created_at) end,
@@ -87,8 +87,8 @@ from (select i.created_at,
       order by i.created_at limit $3) as p";
 }
 
-/// One intent as it is stored. The MAC ties the row to the integrator that asked for it; its key is not in the
-/// database, so a row that someone else wrote is never commanded.
+/// One stored intent. The MAC binds the row to its integrator; the MAC's key is not in the database, so a row that
+/// somebody else wrote never becomes a command.
 #[derive(Clone, Debug)]
 pub struct MintIntent {
     pub intent_id: IntentId,
@@ -102,7 +102,10 @@ pub struct MintIntent {
 }
 
 /// Inserts those whose txRef is new and returns their txRefs. No two rows may share one; give them in a fixed order.
-pub async fn insert_batch(session: &impl Session, rows: &[&MintIntent]) -> Result<Vec<String>, StorageError> {
+pub async fn insert_batch(
+    session: &impl DbSession,
+    rows: &[&MintIntent],
+) -> Result<Vec<String>, StorageError> {
     let chain_ids = rows
         .iter()
         .map(|r| chain_to_sql(r.preimage.chain_id))
@@ -131,15 +134,18 @@ pub async fn insert_batch(session: &impl Session, rows: &[&MintIntent]) -> Resul
     found.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// The intents that hold those txRefs that are taken.
-pub async fn holders(session: &impl Session, tx_refs: &[&TxRef]) -> Result<Vec<MintIntent>, StorageError> {
+/// The intents with these txRefs.
+pub async fn find_by_tx_refs(
+    session: &impl DbSession,
+    tx_refs: &[&TxRef],
+) -> Result<Vec<MintIntent>, StorageError> {
     let rows = query(session, HOLDERS, &[&column(tx_refs, |r| r.as_str())]).await?;
     rows.iter().map(read).collect()
 }
 
 /// How many intents of one integrator, accepted within the payment window, have no report yet; counts up to `limit`.
 pub async fn count_unpaid(
-    session: &impl Session,
+    session: &impl DbSession,
     integrator: &IntegratorId,
     window_seconds: f64,
     limit: i64,
@@ -150,35 +156,35 @@ pub async fn count_unpaid(
         &[&integrator.as_str(), &window_seconds, &limit],
     )
     .await?;
-    Reader::new(&row, "mint_intents", integrator).unsigned("unpaid")
+    RowReader::new(&row, "mint_intents", integrator).unsigned("unpaid")
 }
 
-pub async fn find(session: &impl Session, id: &IntentId) -> Result<Option<MintIntent>, StorageError> {
+pub async fn find(session: &impl DbSession, id: &IntentId) -> Result<Option<MintIntent>, StorageError> {
     let row = query_opt(session, FIND, &[&id.as_bytes().as_slice()]).await?;
     row.as_ref().map(read).transpose()
 }
 
-/// An intent that the executor may never have heard of.
+/// An intent of which the executor may never have received the command.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct RedriveCandidate {
     pub tx_ref: String,
-    /// A row that does not read back is an error of its own.
+    /// The error of this row alone, if it cannot be read.
     pub intent: Result<MintIntent, StorageError>,
 }
 
-/// Old intents of which the executor knows nothing and no message is on its way, oldest first; up to `limit` that
-/// were never sent again, and as many that were.
+/// Old intents that the executor does not know and for which no message is pending, oldest first: up to `limit` that
+/// were never re-driven, and as many that were.
 pub async fn to_redrive(
-    session: &impl Session,
+    session: &impl DbSession,
     window: &RedriveWindow,
     queue: &str,
-) -> Result<Vec<Waiting>, StorageError> {
+) -> Result<Vec<RedriveCandidate>, StorageError> {
     let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
         &[&window.since, &window.after_seconds, &window.limit, &queue];
     let rows = query(session, TO_REDRIVE, params).await?;
     rows.iter()
         .map(|row| {
-            Ok(Waiting {
+            Ok(RedriveCandidate {
                 tx_ref: row.try_get("tx_ref")?,
                 intent: read(row),
             })
@@ -186,19 +192,19 @@ pub async fn to_redrive(
         .collect()
 }
 
-/// When the oldest intent was made of which the executor knows nothing and that has no mark; everything before it
-/// needs no second look.
+/// When the oldest intent was created that the executor does not know and that was never re-driven; no earlier intent
+/// needs another check.
 pub async fn oldest_unsettled(
-    session: &impl Session,
+    session: &impl DbSession,
     window: &RedriveWindow,
 ) -> Result<OffsetDateTime, StorageError> {
-    walk(session, UNSETTLED, window).await
+    advance_watermark(session, UNSETTLED, window).await
 }
 
 pub(super) fn read(row: &Row) -> Result<MintIntent, StorageError> {
     let bytes: &[u8] = row.try_get("intent_id")?;
     let id = IntentId::from_slice(bytes).map_err(|e| StorageError::bug(e.to_string()))?;
-    let reader = Reader::new(row, "mint_intents", id);
+    let reader = RowReader::new(row, "mint_intents", id);
     let address = |name: &'static str| {
         domain::address::Address::from_bytes(reader.bytes(name)?).map_err(|e| reader.corrupt(name, &e))
     };

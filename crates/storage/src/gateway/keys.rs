@@ -1,5 +1,5 @@
-//! Metadata of keys: what operators narrowed (`api_keys`, `tx_ref_prefixes`) and when each key was last used
-//! (`key_uses`, ours).
+//! Metadata of keys: restrictions by operators (`api_keys`, `tx_ref_prefixes`), and when the gateway last used each key
+//! (`api_key_usage`).
 
 use domain::ids::IntegratorId;
 use domain::signature::KeyId;
@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use super::idempotency::column;
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query};
 
 statements! {
     NARROWED = "select key_id, purpose, owner, not_before, not_after, state from api_keys";
@@ -21,9 +21,9 @@ select * from unnest($1::text[], $2::timestamptz[])
 on conflict (key_id) do update set last_used_at = greatest(u.last_used_at, excluded.last_used_at)";
 }
 
-/// One row of `api_keys`: it can only take away.
+/// One row of `api_keys`: it can only restrict what the mounted key file allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Narrowing {
+pub struct KeyRestriction {
     pub key_id: KeyId,
     pub not_before: Option<OffsetDateTime>,
     pub not_after: Option<OffsetDateTime>,
@@ -38,12 +38,12 @@ pub struct TxRefPrefix {
     pub owner: IntegratorId,
 }
 
-pub async fn narrowings(session: &impl Session) -> Result<Vec<Narrowing>, StorageError> {
+pub async fn key_restrictions(session: &impl DbSession) -> Result<Vec<KeyRestriction>, StorageError> {
     let rows = query(session, NARROWED, &[]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "api_keys", row.try_get::<_, &str>("key_id")?);
-            Ok(Narrowing {
+            let reader = RowReader::new(row, "api_keys", row.try_get::<_, &str>("key_id")?);
+            Ok(KeyRestriction {
                 key_id: reader.parse("key_id")?,
                 not_before: reader.get("not_before")?,
                 not_after: reader.get("not_after")?,
@@ -53,20 +53,20 @@ pub async fn narrowings(session: &impl Session) -> Result<Vec<Narrowing>, Storag
         .collect()
 }
 
-pub async fn prefixes(session: &impl Session) -> Result<Vec<TxRefPrefix>, StorageError> {
+pub async fn prefixes(session: &impl DbSession) -> Result<Vec<TxRefPrefix>, StorageError> {
     let rows = query(session, PREFIXES, &[]).await?;
     rows.iter()
         .map(|row| {
             let prefix: String = row.try_get("prefix")?;
-            let owner = Reader::new(row, "tx_ref_prefixes", &prefix).parse("owner")?;
+            let owner = RowReader::new(row, "tx_ref_prefixes", &prefix).parse("owner")?;
             Ok(TxRefPrefix { prefix, owner })
         })
         .collect()
 }
 
-/// Remembers when each key was last used. Give the keys in order.
+/// Records when each key was last used. Give the keys in order.
 pub async fn record_uses(
-    session: &impl Session,
+    session: &impl DbSession,
     uses: &[(KeyId, OffsetDateTime)],
 ) -> Result<u64, StorageError> {
     execute(

@@ -5,8 +5,8 @@ use domain::money::BaseUnits;
 
 use super::idempotency::column;
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query};
 
 statements! {
     CHARGE_BATCH = "\
@@ -24,11 +24,11 @@ where t.user_address = c.user_address and t.day = (now() at time zone 'utc')::da
     PURGE = "delete from user_daily_totals where day < (now() at time zone 'utc')::date - 2";
 }
 
-/// A user and how much is asked for.
+/// A user and an amount to charge to the daily limit.
 pub type Charge = (Address, BaseUnits);
 
 /// Adds each charge and returns the new totals. Each user at most once, in address order.
-pub async fn charge_batch(session: &impl Session, charges: &[Charge]) -> Result<Vec<Charge>, StorageError> {
+pub async fn charge_batch(session: &impl DbSession, charges: &[Charge]) -> Result<Vec<Charge>, StorageError> {
     let rows = query(
         session,
         CHARGE_BATCH,
@@ -40,7 +40,7 @@ pub async fn charge_batch(session: &impl Session, charges: &[Charge]) -> Result<
     .await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "user_daily_totals", "today");
+            let reader = RowReader::new(row, "user_daily_totals", "today");
             let user = Address::from_bytes(reader.bytes("user_address")?)
                 .map_err(|e| reader.corrupt("user_address", &e))?;
             Ok((user, reader.parse("total")?))
@@ -48,8 +48,8 @@ pub async fn charge_batch(session: &impl Session, charges: &[Charge]) -> Result<
         .collect()
 }
 
-/// Takes back what this transaction charged and did not grant.
-pub async fn refund_batch(session: &impl Session, charges: &[Charge]) -> Result<u64, StorageError> {
+/// Takes back charges of this transaction that were not granted.
+pub async fn uncharge_batch(session: &impl DbSession, charges: &[Charge]) -> Result<u64, StorageError> {
     execute(
         session,
         REFUND_BATCH,
@@ -61,7 +61,7 @@ pub async fn refund_batch(session: &impl Session, charges: &[Charge]) -> Result<
     .await
 }
 
-/// Forgets days that no limit looks at any more.
-pub async fn purge(session: &impl Session) -> Result<u64, StorageError> {
+/// Deletes days that no limit depends on any more.
+pub async fn purge(session: &impl DbSession) -> Result<u64, StorageError> {
     execute(session, PURGE, &[]).await
 }

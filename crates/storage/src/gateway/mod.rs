@@ -1,4 +1,4 @@
-//! Tables that the gateway writes, and what it reads of others.
+//! Tables that the gateway writes, and what it reads of other services' tables.
 
 pub mod heartbeat;
 pub mod idempotency;
@@ -9,7 +9,7 @@ pub mod redrive;
 pub mod reports;
 pub mod views;
 
-/// Every statement of this room, for the test that prepares them all.
+/// Every statement of this module, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     heartbeat::STATEMENTS,
     idempotency::STATEMENTS,

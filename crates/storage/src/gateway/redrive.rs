@@ -1,10 +1,10 @@
-//! `gateway_redrives`: when an intent or a report was last sent again, so that re-drives are paced. A mark stays until
-//! something came of its subject, so the walk over young rows need not look back at it.
+//! `gateway_redrives`: when an intent or a report was last re-driven, so that the waits grow. A row stays until its
+//! subject was handled, so the watermark need not go back for it.
 
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
-use crate::session::{Session, execute, query_one};
+use crate::session::{DbSession, execute, query_one};
 
 statements! {
     MARK = "\
@@ -21,23 +21,23 @@ delete from gateway_redrives where subject in (
     limit $1)";
 }
 
-/// Rows that one statement of a walk looks at: it stays short however much was never looked at.
+/// Maximum number of rows per statement, so that each stays short however many rows are new.
 const PAGE: i64 = 20_000;
 
-/// What may be sent again.
+/// Which rows may be re-driven.
 #[derive(Clone, Copy, Debug)]
 pub struct RedriveWindow {
-    /// Everything older is known to have arrived, or has a mark.
+    /// Every older row is known to be handled, or has a row in `gateway_redrives`.
     pub since: OffsetDateTime,
-    /// Youngest age. The pause after the first re-drive of a subject is twice as long, after the next four times, up
-    /// to an hour.
+    /// Minimum age. The pause after the first re-drive of a subject is twice as long, after the next four times, up to
+    /// an hour.
     pub after_seconds: f64,
     pub limit: i64,
 }
 
-/// Walks on from the watermark to the first row that waits, or to the youngest that is old enough.
-pub(super) async fn walk(
-    session: &impl Session,
+/// Moves the watermark on to the first row that is not handled, or to the youngest row of the minimum age.
+pub(super) async fn advance_watermark(
+    session: &impl DbSession,
     page: &'static str,
     window: &RedriveWindow,
 ) -> Result<OffsetDateTime, StorageError> {
@@ -52,12 +52,12 @@ pub(super) async fn walk(
     }
 }
 
-/// Give the subjects in order, each once.
-pub async fn mark(session: &impl Session, subjects: &[String]) -> Result<u64, StorageError> {
+/// Records a re-drive of each subject. Give them in order, each once.
+pub async fn record(session: &impl DbSession, subjects: &[String]) -> Result<u64, StorageError> {
     execute(session, MARK, &[&subjects]).await
 }
 
-/// Deletes at most `limit` marks of which something came.
-pub async fn purge(session: &impl Session, limit: i64) -> Result<u64, StorageError> {
+/// Deletes at most `limit` rows whose subject was handled.
+pub async fn purge(session: &impl DbSession, limit: i64) -> Result<u64, StorageError> {
     execute(session, PURGE, &[&limit]).await
 }

@@ -2,16 +2,16 @@
 
 use domain::evidence::SignedReport;
 use domain::ids::ReportId;
-use domain::payment::Report;
+use domain::payment::PaymentReport;
 use domain::signature::KeyId;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use super::idempotency::column;
-use super::redrive::{RedriveWindow, walk};
+use super::redrive::{RedriveWindow, advance_watermark};
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, query};
+use crate::row::RowReader;
+use crate::session::{DbSession, query};
 
 statements! {
     INSERT_BATCH = "\
@@ -29,8 +29,8 @@ where not t.late
 on conflict (content_hash, late) do nothing
 returning report_id";
 
-    // Those never sent again, from the watermark on, and those whose mark is old enough, however old they are. A
-    // mark with a txRef is an intent's: a txRef is shorter than a report's id.
+    // Reports never re-driven, from the watermark on, and reports whose last re-drive is old enough, whatever their age.
+    // A re-drive with a txRef as its subject is an intent's: a txRef is shorter than the id of a report.
     TO_REDRIVE = "\
 with due as (
     (select r.report_id from mpesa_reports r
@@ -51,7 +51,7 @@ select r.report_id, r.body, r.timestamp_header, r.signature_header, r.path, r.qu
 from due join mpesa_reports r using (report_id)
 order by r.received_at";
 
-    // One page of the watermark's walk; what has a mark is found by it.
+    // One page of the watermark. Rows that were re-driven are found by `gateway_redrives`.
     UNSETTLED = "\
 select coalesce(min(p.received_at) filter (where p.waits),
                 case when count(*) = $3 then max(p.received_at) end,
@@ -69,17 +69,17 @@ from (select r.received_at,
 #[derive(Clone, Debug)]
 pub struct NewReport {
     pub signed: SignedReport,
-    pub parsed: Report,
+    pub parsed: PaymentReport,
     pub content_hash: [u8; 32],
     pub key_id: KeyId,
     pub late: bool,
     pub received_at: OffsetDateTime,
 }
 
-/// Stores every report whose content is new and returns their ids. A late one is not new when the same content came
-/// in time. Give them in content order: that is the order in which rows are locked.
+/// Stores every report whose content is new and returns their ids. A late report is not new if the same content was
+/// received in time. Give them in content order: rows are locked in that order.
 pub async fn insert_batch(
-    session: &impl Session,
+    session: &impl DbSession,
     rows: &[&NewReport],
 ) -> Result<Vec<ReportId>, StorageError> {
     let found = query(
@@ -94,7 +94,9 @@ pub async fn insert_batch(
             &column(rows, |r| r.signed.signature.as_str()),
             &column(rows, |r| r.signed.path.as_str()),
             &column(rows, |r| r.signed.query.as_str()),
-            &column(rows, |r| r.parsed.receipt().map(domain::payment::Receipt::as_str)),
+            &column(rows, |r| {
+                r.parsed.receipt().map(domain::payment::MpesaReceipt::as_str)
+            }),
             &column(rows, |r| r.parsed.amount.to_string()),
             &column(rows, |r| r.parsed.is_paid()),
             &column(rows, |r| r.content_hash.as_slice()),
@@ -106,7 +108,7 @@ pub async fn insert_batch(
     found.iter().map(|row| Ok(ReportId(row.try_get(0)?))).collect()
 }
 
-/// A stored report as it came in; its MAC is still to be verified.
+/// A stored report as it was received; its MAC is not verified.
 #[derive(Clone, Debug)]
 pub struct StoredReport {
     pub signed: SignedReport,
@@ -114,10 +116,10 @@ pub struct StoredReport {
     pub received_at: OffsetDateTime,
 }
 
-/// Old reports that the callback service never settled and of which no message is on its way, oldest first; up to
-/// `limit` that were never sent again, and as many that were.
+/// Old reports that the callback service has not processed and for which no message is pending, oldest first: up to
+/// `limit` that were never re-driven, and as many that were.
 pub async fn to_redrive(
-    session: &impl Session,
+    session: &impl DbSession,
     window: &RedriveWindow,
     queue: &str,
 ) -> Result<Vec<StoredReport>, StorageError> {
@@ -127,17 +129,17 @@ pub async fn to_redrive(
     rows.iter().map(read).collect()
 }
 
-/// When the oldest report came that the callback service never settled and that has no mark.
+/// When the oldest report was received that is not processed and was never re-driven.
 pub async fn oldest_unsettled(
-    session: &impl Session,
+    session: &impl DbSession,
     window: &RedriveWindow,
 ) -> Result<OffsetDateTime, StorageError> {
-    walk(session, UNSETTLED, window).await
+    advance_watermark(session, UNSETTLED, window).await
 }
 
 fn read(row: &Row) -> Result<StoredReport, StorageError> {
     let id: uuid::Uuid = row.try_get("report_id")?;
-    let reader = Reader::new(row, "mpesa_reports", id);
+    let reader = RowReader::new(row, "mpesa_reports", id);
     let received_at: OffsetDateTime = reader.get("received_at")?;
     Ok(StoredReport {
         signed: SignedReport {

@@ -1,4 +1,4 @@
-//! What `GET /mint-intents/{id}` shows: one read-only join over the tables of all services.
+//! The data of `GET /mint-intents/{id}`: one read-only join over the tables of all services.
 
 use domain::ids::IntentId;
 use domain::intent::{ChainLeg, PaymentLeg};
@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use super::intents::{self, MintIntent};
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, query, query_opt};
+use crate::row::RowReader;
+use crate::session::{DbSession, query, query_opt};
 
 statements! {
     FIND = "\
@@ -35,26 +35,26 @@ select occurred_at, 'payment' as fact, event, null from decision_history where t
 order by at limit 200";
 }
 
-/// An intent with everything the services know about it.
+/// An intent with the state that all services store about it.
 #[derive(Clone, Debug)]
 pub struct IntentView {
     pub intent: MintIntent,
-    pub chain: ChainLeg,
-    /// Every end at which the leg ever stood; a fork past final takes it back from there.
-    pub ended: Vec<ChainLeg>,
+    pub chain_leg: ChainLeg,
+    /// Every terminal state that the leg ever reached; a reorganisation past finality can undo one.
+    pub ends_reached: Vec<ChainLeg>,
     pub tx_hash: Option<[u8; 32]>,
     pub block_number: Option<i64>,
     pub reason: Option<String>,
-    pub payment: PaymentLeg,
-    pub refused: bool,
-    pub paid: Option<Paid>,
+    pub payment_leg: PaymentLeg,
+    pub mint_refused: bool,
+    pub paid: Option<FirstPayment>,
     pub executed_at: Option<OffsetDateTime>,
     pub history: Vec<HistoryEntry>,
 }
 
 /// The first paid report of the txRef.
 #[derive(Clone, Debug)]
-pub struct Paid {
+pub struct FirstPayment {
     pub receipt: String,
     pub amount: Shillings,
     pub at: OffsetDateTime,
@@ -69,13 +69,13 @@ pub struct HistoryEntry {
     pub tx_hash: Option<Vec<u8>>,
 }
 
-/// The intent, whoever asked for it: that is judged once the row has proved genuine.
-pub async fn find(session: &impl Session, id: &IntentId) -> Result<Option<IntentView>, StorageError> {
+/// The intent of any integrator: the caller checks the owner once the MAC of the row is verified.
+pub async fn find(session: &impl DbSession, id: &IntentId) -> Result<Option<IntentView>, StorageError> {
     let Some(row) = query_opt(session, FIND, &[&id.as_bytes().as_slice()]).await? else {
         return Ok(None);
     };
     let intent = intents::read(&row)?;
-    let reader = Reader::new(&row, "chain_legs", id);
+    let reader = RowReader::new(&row, "chain_legs", id);
     let leg: Option<&str> = reader.get("leg")?;
     let is_final: Option<bool> = reader.get("final")?;
     let chain = match leg {
@@ -91,8 +91,8 @@ pub async fn find(session: &impl Session, id: &IntentId) -> Result<Option<Intent
         .collect::<Result<_, _>>()?;
     let history = history(session, id, intent.preimage.tx_ref.as_str()).await?;
     Ok(Some(IntentView {
-        chain,
-        ended,
+        chain_leg: chain,
+        ends_reached: ended,
         tx_hash: tx_hash
             .map(|bytes| {
                 bytes
@@ -102,34 +102,34 @@ pub async fn find(session: &impl Session, id: &IntentId) -> Result<Option<Intent
             .transpose()?,
         block_number: reader.get("block_number")?,
         reason: reader.get("reason")?,
-        payment: reader.parse_opt("payment_leg")?.unwrap_or(PaymentLeg::Awaiting),
-        refused: reader.get::<Option<bool>>("mint_refused")?.unwrap_or(false),
-        paid: paid(&reader)?,
+        payment_leg: reader.parse_opt("payment_leg")?.unwrap_or(PaymentLeg::Awaiting),
+        mint_refused: reader.get::<Option<bool>>("mint_refused")?.unwrap_or(false),
+        paid: first_payment(&reader)?,
         executed_at: reader.get("executed_at")?,
         history,
         intent,
     }))
 }
 
-fn paid(reader: &Reader<'_>) -> Result<Option<Paid>, StorageError> {
+fn first_payment(reader: &RowReader<'_>) -> Result<Option<FirstPayment>, StorageError> {
     let (receipt, at): (Option<String>, Option<OffsetDateTime>) =
         (reader.get("receipt")?, reader.get("paid_at")?);
     let amount = reader.parse_opt("paid_shillings")?;
     Ok(match (receipt, amount, at) {
-        (Some(receipt), Some(amount), Some(at)) => Some(Paid { receipt, amount, at }),
+        (Some(receipt), Some(amount), Some(at)) => Some(FirstPayment { receipt, amount, at }),
         _ => None,
     })
 }
 
 async fn history(
-    session: &impl Session,
+    session: &impl DbSession,
     id: &IntentId,
     tx_ref: &str,
 ) -> Result<Vec<HistoryEntry>, StorageError> {
     let rows = query(session, HISTORY, &[&id.as_bytes().as_slice(), &tx_ref]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "leg_history", id);
+            let reader = RowReader::new(row, "leg_history", id);
             Ok(HistoryEntry {
                 at: reader.get("at")?,
                 fact: reader.get("fact")?,

@@ -4,29 +4,29 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query};
 
-/// One act of an operator.
+/// One action of an operator, to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Act<'a> {
-    pub who: &'a str,
+pub struct AuditEntry<'a> {
+    pub actor: &'a str,
     /// Command and verb, e.g. `keys.revoke`.
-    pub act: &'a str,
+    pub action: &'a str,
     pub target: &'a str,
-    pub why: &'a str,
-    /// Whatever else tells the story; never a secret.
+    pub reason: &'a str,
+    /// Further details; never a secret.
     pub detail: Value,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
     pub id: i64,
-    pub at: OffsetDateTime,
-    pub who: String,
-    pub act: String,
+    pub occurred_at: OffsetDateTime,
+    pub actor: String,
+    pub action: String,
     pub target: String,
-    pub why: String,
+    pub reason: String,
     pub detail: Value,
 }
 
@@ -38,12 +38,12 @@ where ($1::text is null or action = $1 or action like $1 || '.%') and ($2::text 
 order by id desc limit $3";
 }
 
-/// Stand in the transaction of the act itself where there is one.
-pub async fn record(session: &impl Session, act: &Act<'_>) -> Result<(), StorageError> {
+/// Call it in the transaction of the action itself where there is one.
+pub async fn record(session: &impl DbSession, act: &AuditEntry<'_>) -> Result<(), StorageError> {
     execute(
         session,
         INSERT,
-        &[&act.who, &act.act, &act.target, &act.why, &act.detail],
+        &[&act.actor, &act.action, &act.target, &act.reason, &act.detail],
     )
     .await?;
     Ok(())
@@ -51,7 +51,7 @@ pub async fn record(session: &impl Session, act: &Act<'_>) -> Result<(), Storage
 
 /// Latest first. `act` also finds everything below it: `keys` finds `keys.revoke`.
 pub async fn list(
-    session: &impl Session,
+    session: &impl DbSession,
     act: Option<&str>,
     target: Option<&str>,
     limit: i64,
@@ -60,14 +60,14 @@ pub async fn list(
     rows.iter()
         .map(|row| {
             let id = row.try_get("id")?;
-            let reader = Reader::new(row, "audit_log", id);
+            let reader = RowReader::new(row, "audit_log", id);
             Ok(AuditRow {
                 id,
-                at: reader.get("occurred_at")?,
-                who: reader.get("actor")?,
-                act: reader.get("action")?,
+                occurred_at: reader.get("occurred_at")?,
+                actor: reader.get("actor")?,
+                action: reader.get("action")?,
                 target: reader.get("target")?,
-                why: reader.get("reason")?,
+                reason: reader.get("reason")?,
                 detail: reader.get("detail")?,
             })
         })

@@ -1,4 +1,4 @@
-//! `dead_letter_actions`: what was done to each dead letter; and what the services' tables say about one.
+//! `dead_letter_actions`: the actions on each dead letter; and what the services' tables say about one.
 
 use std::collections::HashMap;
 
@@ -8,67 +8,67 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_one};
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_one};
 
-/// Who does what, and why: the same for every entry of one command.
+/// Who runs a command and why: the same for every dead letter of the run.
 #[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
+pub struct OperatorRun<'a> {
     pub id: Uuid,
-    pub who: &'a str,
-    pub why: &'a str,
-    /// Decided by a rule, not by a person.
-    pub automatic: bool,
+    pub actor: &'a str,
+    pub reason: &'a str,
+    /// Started by a rule, not by a person.
+    pub is_automatic: bool,
 }
 
-/// One entry about to be acted upon.
+/// An action on one dead letter, before it is carried out.
 #[derive(Clone, Debug)]
-pub struct NewAct {
+pub struct NewDeadLetterAction {
     /// `replay`, `close`, `discard` or `reseal`.
-    pub act: &'static str,
+    pub action: &'static str,
     pub queue: &'static str,
     pub entry_id: String,
     pub message_id: Option<MessageId>,
     pub new_message_id: Option<MessageId>,
     pub intent_id: Option<IntentId>,
     pub tx_ref: Option<String>,
-    pub class: String,
-    pub note: Option<String>,
+    pub error_class: String,
+    pub resolution_note: Option<String>,
 }
 
-/// How an act ended.
+/// The result of an action.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct ActionResult {
     pub id: i64,
     pub error: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ActRow {
+pub struct DeadLetterActionRow {
     pub id: i64,
     pub run_id: Uuid,
-    pub at: OffsetDateTime,
-    pub who: String,
-    pub why: String,
-    pub automatic: bool,
-    pub act: String,
+    pub started_at: OffsetDateTime,
+    pub actor: String,
+    pub reason: String,
+    pub is_automatic: bool,
+    pub action: String,
     pub queue: String,
     pub entry_id: String,
     pub new_message_id: Option<Uuid>,
     pub intent_id: Option<Vec<u8>>,
     pub tx_ref: Option<String>,
-    pub class: String,
-    pub note: Option<String>,
+    pub error_class: String,
+    pub resolution_note: Option<String>,
     pub state: String,
     pub error: Option<String>,
-    pub came_back_at: Option<OffsetDateTime>,
+    pub parked_again_at: Option<OffsetDateTime>,
 }
 
-/// Which acts to list; `None` is "any".
+/// Which actions to list; `None` means any.
 #[derive(Clone, Debug, Default)]
-pub struct Filter<'a> {
+pub struct ActionFilter<'a> {
     pub run_id: Option<Uuid>,
-    /// An entry's id, or the id of the message that went out instead.
+    /// The id of a dead letter, or of the message that replaced it.
     pub entry_id: Option<&'a str>,
     pub tx_ref: Option<&'a str>,
     pub limit: i64,
@@ -97,7 +97,7 @@ order by id desc limit $4";
     CAME_BACK = "\
 update dead_letter_actions set parked_again_at = clock_timestamp()
 where new_message_id = any($1::uuid[]) and parked_again_at is null and action = 'replay'";
-    // How often the messages that an entry follows from were replayed, itself included.
+    // How often a message and the messages it replaced were replayed.
     REPLAYS = "\
 with recursive line (entry, message_id, replays) as (
     select m, m, 0 from unnest($1::uuid[]) as m
@@ -118,13 +118,17 @@ where tx_ref = any($1::text[]) and intent_id is not null and outcome_sequence is
     OUTCOMES = "select report_id, outcome from report_outcomes where report_id = any($1::uuid[])";
 }
 
-/// Writes the intention down; the rows' ids, in the order given.
-pub async fn begin(session: &impl Session, run: &Run<'_>, acts: &[NewAct]) -> Result<Vec<i64>, StorageError> {
+/// Records the actions before they are carried out, and returns the ids of the rows in the order given.
+pub async fn start(
+    session: &impl DbSession,
+    run: &OperatorRun<'_>,
+    acts: &[NewDeadLetterAction],
+) -> Result<Vec<i64>, StorageError> {
     if acts.is_empty() {
         return Ok(Vec::new());
     }
-    let text = |f: fn(&NewAct) -> &str| acts.iter().map(f).collect::<Vec<&str>>();
-    let uuids = |f: fn(&NewAct) -> Option<MessageId>| {
+    let text = |f: fn(&NewDeadLetterAction) -> &str| acts.iter().map(f).collect::<Vec<&str>>();
+    let uuids = |f: fn(&NewDeadLetterAction) -> Option<MessageId>| {
         acts.iter()
             .map(|act| f(act).map(|id| id.0))
             .collect::<Vec<Option<Uuid>>>()
@@ -134,23 +138,23 @@ pub async fn begin(session: &impl Session, run: &Run<'_>, acts: &[NewAct]) -> Re
         .map(|act| act.intent_id.as_ref().map(|id| id.as_bytes().as_slice()))
         .collect();
     let tx_refs: Vec<Option<&str>> = acts.iter().map(|act| act.tx_ref.as_deref()).collect();
-    let notes: Vec<Option<&str>> = acts.iter().map(|act| act.note.as_deref()).collect();
+    let notes: Vec<Option<&str>> = acts.iter().map(|act| act.resolution_note.as_deref()).collect();
     let rows = query(
         session,
         BEGIN,
         &[
             &run.id,
-            &run.who,
-            &run.why,
-            &run.automatic,
-            &text(|act| act.act),
+            &run.actor,
+            &run.reason,
+            &run.is_automatic,
+            &text(|act| act.action),
             &text(|act| act.queue),
             &text(|act| &act.entry_id),
             &uuids(|act| act.message_id),
             &uuids(|act| act.new_message_id),
             &intents,
             &tx_refs,
-            &text(|act| &act.class),
+            &text(|act| &act.error_class),
             &notes,
         ],
     )
@@ -158,7 +162,7 @@ pub async fn begin(session: &impl Session, run: &Run<'_>, acts: &[NewAct]) -> Re
     rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
 }
 
-pub async fn end(session: &impl Session, ended: &[Ended]) -> Result<(), StorageError> {
+pub async fn finish(session: &impl DbSession, ended: &[ActionResult]) -> Result<(), StorageError> {
     if !ended.is_empty() {
         let ids: Vec<i64> = ended.iter().map(|one| one.id).collect();
         let errors: Vec<Option<&str>> = ended.iter().map(|one| one.error.as_deref()).collect();
@@ -168,16 +172,19 @@ pub async fn end(session: &impl Session, ended: &[Ended]) -> Result<(), StorageE
 }
 
 /// Latest first.
-pub async fn list(session: &impl Session, filter: &Filter<'_>) -> Result<Vec<ActRow>, StorageError> {
+pub async fn list(
+    session: &impl DbSession,
+    filter: &ActionFilter<'_>,
+) -> Result<Vec<DeadLetterActionRow>, StorageError> {
     let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
         &[&filter.run_id, &filter.entry_id, &filter.tx_ref, &filter.limit];
     query(session, LIST, params).await?.iter().map(read).collect()
 }
 
-/// These messages were parked: marks the replays they come from, and tells for each how often it and what it follows
-/// from was replayed.
-pub async fn came_back(
-    session: &impl Session,
+/// Records that these messages were parked again, and returns for each how often it and the messages it replaced were
+/// replayed.
+pub async fn record_parked_again(
+    session: &impl DbSession,
     messages: &[MessageId],
 ) -> Result<HashMap<MessageId, u64>, StorageError> {
     let ids: Vec<Uuid> = messages.iter().map(|id| id.0).collect();
@@ -186,65 +193,68 @@ pub async fn came_back(
     rows.iter()
         .map(|row| {
             let id = MessageId(row.try_get("entry")?);
-            let reader = Reader::new(row, "dead_letter_actions", id);
+            let reader = RowReader::new(row, "dead_letter_actions", id);
             Ok((id, reader.unsigned("replays")?))
         })
         .collect()
 }
 
-/// What automatic replays came to within a span of time.
+/// Results of automatic replays in a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Automatic {
+pub struct AutomaticReplayStats {
     pub replayed: u64,
-    pub came_back: u64,
-    /// Since the last one came back.
+    pub parked_again: u64,
+    /// Time since the last one was parked again.
     pub seconds_since: Option<f64>,
 }
 
-pub async fn automatic(session: &impl Session, within_seconds: f64) -> Result<Automatic, StorageError> {
+pub async fn automatic_replay_stats(
+    session: &impl DbSession,
+    within_seconds: f64,
+) -> Result<AutomaticReplayStats, StorageError> {
     let row = query_one(session, AUTOMATIC, &[&within_seconds]).await?;
-    let reader = Reader::new(&row, "dead_letter_actions", "automatic");
-    Ok(Automatic {
+    let reader = RowReader::new(&row, "dead_letter_actions", "automatic");
+    Ok(AutomaticReplayStats {
         replayed: reader.unsigned("replayed")?,
-        came_back: reader.unsigned("came_back")?,
+        parked_again: reader.unsigned("came_back")?,
         seconds_since: reader.get("since")?,
     })
 }
 
-/// The executor's legs: name, and whether it is final.
+/// The executor's chain legs: name, and whether it is final.
 pub async fn legs(
-    session: &impl Session,
+    session: &impl DbSession,
     ids: &[IntentId],
 ) -> Result<HashMap<IntentId, (String, bool)>, StorageError> {
     let ids: Vec<&[u8]> = ids.iter().map(|id| id.as_bytes().as_slice()).collect();
     let rows = query(session, LEGS, &[&ids]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "chain_legs", "legs");
+            let reader = RowReader::new(row, "chain_legs", "legs");
             let id = IntentId::from_bytes(reader.bytes("intent_id")?);
             Ok((id, (reader.get("leg")?, reader.get("final")?)))
         })
         .collect()
 }
 
-/// Sequence of the last outcome that each decision believed.
-pub async fn believed(
-    session: &impl Session,
+/// Sequence number of the last outcome that each decision accepted.
+pub async fn accepted_sequences(
+    session: &impl DbSession,
     tx_refs: &[&str],
 ) -> Result<HashMap<IntentId, u64>, StorageError> {
     let rows = query(session, SEQUENCES, &[&tx_refs]).await?;
     rows.iter()
         .map(|row| {
-            let reader = Reader::new(row, "decisions", "sequences");
+            let reader = RowReader::new(row, "decisions", "sequences");
             let id = IntentId::from_bytes(reader.bytes("intent_id")?);
             Ok((id, reader.unsigned("outcome_sequence")?))
         })
         .collect()
 }
 
-/// What became of stored reports.
+/// The outcomes of stored reports.
 pub async fn outcomes(
-    session: &impl Session,
+    session: &impl DbSession,
     ids: &[ReportId],
 ) -> Result<HashMap<ReportId, String>, StorageError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
@@ -252,31 +262,31 @@ pub async fn outcomes(
     rows.iter()
         .map(|row| {
             let id = ReportId(row.try_get("report_id")?);
-            Ok((id, Reader::new(row, "report_outcomes", id).get("outcome")?))
+            Ok((id, RowReader::new(row, "report_outcomes", id).get("outcome")?))
         })
         .collect()
 }
 
-fn read(row: &Row) -> Result<ActRow, StorageError> {
+fn read(row: &Row) -> Result<DeadLetterActionRow, StorageError> {
     let id = row.try_get("id")?;
-    let reader = Reader::new(row, "dead_letter_actions", id);
-    Ok(ActRow {
+    let reader = RowReader::new(row, "dead_letter_actions", id);
+    Ok(DeadLetterActionRow {
         id,
         run_id: reader.get("run_id")?,
-        at: reader.get("started_at")?,
-        who: reader.get("actor")?,
-        why: reader.get("reason")?,
-        automatic: reader.get("is_automatic")?,
-        act: reader.get("action")?,
+        started_at: reader.get("started_at")?,
+        actor: reader.get("actor")?,
+        reason: reader.get("reason")?,
+        is_automatic: reader.get("is_automatic")?,
+        action: reader.get("action")?,
         queue: reader.get("queue")?,
         entry_id: reader.get("entry_id")?,
         new_message_id: reader.get("new_message_id")?,
         intent_id: reader.get("intent_id")?,
         tx_ref: reader.get("tx_ref")?,
-        class: reader.get("error_class")?,
-        note: reader.get("note")?,
+        error_class: reader.get("error_class")?,
+        resolution_note: reader.get("note")?,
         state: reader.get("state")?,
         error: reader.get("error")?,
-        came_back_at: reader.get("parked_again_at")?,
+        parked_again_at: reader.get("parked_again_at")?,
     })
 }

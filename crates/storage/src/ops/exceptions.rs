@@ -1,15 +1,15 @@
-//! `exceptions`, as a person works through them: the callback service opens them, a person resolves them.
+//! `exceptions`, for the person who works through them: the callback service opens them, a person resolves them.
 
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_opt};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_opt};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exception {
+pub struct ExceptionRow {
     pub id: i64,
     pub kind: String,
     pub tx_ref: String,
@@ -18,16 +18,16 @@ pub struct Exception {
     pub amount_shillings: Option<String>,
     pub detail: String,
     /// Stops every command of the txRef until resolved.
-    pub holds: bool,
+    pub is_hold: bool,
     pub opened_at: OffsetDateTime,
     pub resolved_at: Option<OffsetDateTime>,
     pub resolved_by: Option<String>,
     pub resolution: Option<String>,
 }
 
-/// Which ones to list; `None` is "any".
+/// Which exceptions to list; `None` means any.
 #[derive(Clone, Debug, Default)]
-pub struct Filter<'a> {
+pub struct ExceptionFilter<'a> {
     pub kind: Option<&'a str>,
     pub tx_ref: Option<&'a str>,
     pub with_resolved: bool,
@@ -51,7 +51,10 @@ where id = $1 and resolved_at is null";
 }
 
 /// Oldest first.
-pub async fn list(session: &impl Session, filter: &Filter<'_>) -> Result<Vec<Exception>, StorageError> {
+pub async fn list(
+    session: &impl DbSession,
+    filter: &ExceptionFilter<'_>,
+) -> Result<Vec<ExceptionRow>, StorageError> {
     let rows = query(
         session,
         LIST,
@@ -61,7 +64,7 @@ pub async fn list(session: &impl Session, filter: &Filter<'_>) -> Result<Vec<Exc
     rows.iter().map(read).collect()
 }
 
-pub async fn find(session: &impl Session, id: i64) -> Result<Option<Exception>, StorageError> {
+pub async fn find(session: &impl DbSession, id: i64) -> Result<Option<ExceptionRow>, StorageError> {
     query_opt(session, FIND, &[&id])
         .await?
         .as_ref()
@@ -69,9 +72,9 @@ pub async fn find(session: &impl Session, id: i64) -> Result<Option<Exception>, 
         .transpose()
 }
 
-/// False when it is not there or resolved already.
+/// False when there is no such exception or it is resolved already.
 pub async fn resolve(
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     id: i64,
     by: &str,
     resolution: &str,
@@ -79,10 +82,10 @@ pub async fn resolve(
     Ok(execute(tx, RESOLVE, &[&id, &by, &resolution]).await? == 1)
 }
 
-fn read(row: &Row) -> Result<Exception, StorageError> {
+fn read(row: &Row) -> Result<ExceptionRow, StorageError> {
     let id = row.try_get("id")?;
-    let reader = Reader::new(row, "exceptions", id);
-    Ok(Exception {
+    let reader = RowReader::new(row, "exceptions", id);
+    Ok(ExceptionRow {
         id,
         kind: reader.get("kind")?,
         tx_ref: reader.get("tx_ref")?,
@@ -90,7 +93,7 @@ fn read(row: &Row) -> Result<Exception, StorageError> {
         receipt: reader.get("receipt")?,
         amount_shillings: reader.get("amount_shillings")?,
         detail: reader.get("detail")?,
-        holds: reader.get("is_hold")?,
+        is_hold: reader.get("is_hold")?,
         opened_at: reader.get("opened_at")?,
         resolved_at: reader.get("resolved_at")?,
         resolved_by: reader.get("resolved_by")?,

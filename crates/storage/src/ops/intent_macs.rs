@@ -1,17 +1,17 @@
-//! `intent_macs`: the MACs of stored intents that an operator renewed. Intents are gone through in the order of their ids, so that
-//! no statement looks at more than a page.
+//! `renewed_intent_macs`: the MACs of stored intents that an operator renewed. Intents are paged in the order of their ids, so
+//! that no statement reads more than a page.
 
 use domain::ids::{IntegratorId, IntentId};
 use domain::signature::{KeyId, Mac};
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, execute, query};
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query};
 
-/// What the MAC of one intent is about.
+/// The MAC of one intent and the fields it covers.
 #[derive(Clone, Debug)]
-pub struct MacRow {
+pub struct IntentMacRow {
     pub intent_id: IntentId,
     pub integrator: IntegratorId,
     pub created_at: OffsetDateTime,
@@ -31,20 +31,20 @@ select n.intent_id, $2, n.mac from unnest($3::bytea[], $4::bytea[]) as n (intent
 on conflict (intent_id) do update set mac_key_id = excluded.mac_key_id, mac = excluded.mac where m.mac_key_id = $1";
 }
 
-/// Up to `limit` intents after `after`, in the order of their ids. A row that does not read back is an error of its own.
+/// Up to `limit` intents after `after`, in the order of their ids. A row that cannot be read has its own error.
 pub async fn page(
-    session: &impl Session,
+    session: &impl DbSession,
     after: &[u8],
     limit: i64,
-) -> Result<Vec<(IntentId, Result<MacRow, StorageError>)>, StorageError> {
+) -> Result<Vec<(IntentId, Result<IntentMacRow, StorageError>)>, StorageError> {
     let rows = query(session, PAGE, &[&after, &limit]).await?;
     rows.iter()
         .map(|row| {
             let bytes: &[u8] = row.try_get("intent_id")?;
             let intent_id = IntentId::from_slice(bytes).map_err(|e| StorageError::bug(e.to_string()))?;
-            let reader = Reader::new(row, "mint_intents", intent_id);
+            let reader = RowReader::new(row, "mint_intents", intent_id);
             let read = || {
-                Ok(MacRow {
+                Ok(IntentMacRow {
                     intent_id,
                     integrator: reader.parse("integrator")?,
                     created_at: reader.get("created_at")?,
@@ -57,9 +57,9 @@ pub async fn page(
         .collect()
 }
 
-/// Gives the intents their MACs under another key; those that have one under `from` still.
+/// Stores new MACs for intents whose present MAC is still under the key `from`.
 pub async fn renew(
-    session: &impl Session,
+    session: &impl DbSession,
     (from, to): (&KeyId, &KeyId),
     macs: &[(IntentId, Mac)],
 ) -> Result<u64, StorageError> {

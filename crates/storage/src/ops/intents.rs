@@ -1,17 +1,18 @@
-//! Everything that is known about an intent or a txRef, for a person who looks into it.
+//! Everything the services store about an intent or a txRef, for a person who investigates it. The `...Record` types
+//! are JSON that SQL builds.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, query, query_one, query_opt};
+use crate::row::RowReader;
+use crate::session::{DbSession, query, query_one, query_opt};
 
-/// One line of a list.
+/// One intent of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Summary {
+pub struct IntentListRecord {
     pub intent_id: String,
     pub tx_ref: String,
     pub integrator: String,
@@ -26,9 +27,9 @@ pub struct Summary {
     pub created_at: String,
 }
 
-/// Which intents to list; `None` is "any".
+/// Which intents to list; `None` means any.
 #[derive(Clone, Debug, Default)]
-pub struct Filter<'a> {
+pub struct IntentFilter<'a> {
     pub stage: Option<&'a str>,
     pub payment: Option<&'a str>,
     pub integrator: Option<&'a str>,
@@ -36,27 +37,27 @@ pub struct Filter<'a> {
     pub limit: i64,
 }
 
-/// All that the tables of all services say about one txRef.
+/// Everything in the tables of all services about one txRef.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Dossier {
+pub struct IntentDossier {
     pub tx_ref: String,
-    pub intent: Option<Intent>,
-    pub chain: Option<Chain>,
-    pub decision: Option<Decision>,
-    pub payments: Vec<Payment>,
-    pub reports: Vec<Report>,
-    pub exceptions: Vec<OpenException>,
-    pub work: Vec<Work>,
-    pub attempts: Vec<Attempt>,
+    pub intent: Option<IntentRecord>,
+    pub chain: Option<ChainLegRecord>,
+    pub decision: Option<DecisionRecord>,
+    pub payments: Vec<PaymentRecord>,
+    pub reports: Vec<ReportRecord>,
+    pub exceptions: Vec<ExceptionRecord>,
+    pub work: Vec<WorkItemRecord>,
+    pub attempts: Vec<AttemptRecord>,
     /// Messages that wait to be sent: service and queue.
-    pub outbox: Vec<Waiting>,
-    pub history: Vec<Moment>,
+    pub outbox: Vec<OutboxRecord>,
+    pub history: Vec<HistoryRecord>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Intent {
+pub struct IntentRecord {
     pub intent_id: String,
     pub integrator: String,
     pub chain_id: u64,
@@ -72,7 +73,7 @@ pub struct Intent {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Chain {
+pub struct ChainLegRecord {
     pub leg: String,
     #[serde(rename = "final")]
     pub is_final: bool,
@@ -80,14 +81,14 @@ pub struct Chain {
     pub tx_hash: Option<String>,
     pub block_number: Option<i64>,
     pub reason: Option<String>,
-    /// Every end at which the leg ever stood.
+    /// Every terminal state that the leg ever reached.
     pub ended: Vec<String>,
     pub updated_at: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Decision {
+pub struct DecisionRecord {
     pub payment: String,
     /// The decider's copy of the chain leg.
     pub chain_leg: String,
@@ -100,7 +101,7 @@ pub struct Decision {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Payment {
+pub struct PaymentRecord {
     pub receipt: String,
     pub amount_shillings: String,
     pub first: bool,
@@ -110,7 +111,7 @@ pub struct Payment {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct ReportRecord {
     pub report_id: String,
     pub key_id: String,
     pub receipt: Option<String>,
@@ -123,7 +124,7 @@ pub struct Report {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OpenException {
+pub struct ExceptionRecord {
     pub id: i64,
     pub kind: String,
     pub detail: String,
@@ -135,7 +136,7 @@ pub struct OpenException {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Work {
+pub struct WorkItemRecord {
     pub message_id: String,
     pub command: String,
     pub state: String,
@@ -146,7 +147,7 @@ pub struct Work {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Attempt {
+pub struct AttemptRecord {
     pub tx_hash: String,
     pub signer: String,
     pub nonce: i64,
@@ -160,7 +161,7 @@ pub struct Attempt {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Waiting {
+pub struct OutboxRecord {
     pub service: String,
     pub queue: String,
     pub message_id: String,
@@ -169,7 +170,7 @@ pub struct Waiting {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Moment {
+pub struct HistoryRecord {
     pub at: String,
     /// `intent`, `chain` or `payment`.
     pub fact: String,
@@ -271,7 +272,10 @@ select jsonb_build_object(
 }
 
 /// Newest first.
-pub async fn list(session: &impl Session, filter: &Filter<'_>) -> Result<Vec<Summary>, StorageError> {
+pub async fn list(
+    session: &impl DbSession,
+    filter: &IntentFilter<'_>,
+) -> Result<Vec<IntentListRecord>, StorageError> {
     let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
         &filter.stage,
         &filter.payment,
@@ -281,27 +285,30 @@ pub async fn list(session: &impl Session, filter: &Filter<'_>) -> Result<Vec<Sum
     ];
     let rows = query(session, LIST, params).await?;
     rows.iter()
-        .map(|row| document(&Reader::new(row, "mint_intents", "list")))
+        .map(|row| document(&RowReader::new(row, "mint_intents", "list")))
         .collect()
 }
 
 /// The txRef of an intent that any service knows.
-pub async fn tx_ref_of(session: &impl Session, intent_id: &[u8; 32]) -> Result<Option<String>, StorageError> {
+pub async fn tx_ref_of(
+    session: &impl DbSession,
+    intent_id: &[u8; 32],
+) -> Result<Option<String>, StorageError> {
     let row = query_opt(session, TX_REF_OF, &[&intent_id.as_slice()]).await?;
     Ok(row.map(|row| row.try_get("tx_ref")).transpose()?)
 }
 
-/// `None` for a txRef that no table knows.
-pub async fn dossier(session: &impl Session, tx_ref: &str) -> Result<Option<Dossier>, StorageError> {
+/// `None` for a txRef that is in no table.
+pub async fn dossier(session: &impl DbSession, tx_ref: &str) -> Result<Option<IntentDossier>, StorageError> {
     let known: bool = query_one(session, KNOWN, &[&tx_ref]).await?.try_get("known")?;
     if !known {
         return Ok(None);
     }
     let row = query_one(session, DOSSIER, &[&tx_ref]).await?;
-    document(&Reader::new(&row, "mint_intents", tx_ref)).map(Some)
+    document(&RowReader::new(&row, "mint_intents", tx_ref)).map(Some)
 }
 
-fn document<T: DeserializeOwned>(reader: &Reader<'_>) -> Result<T, StorageError> {
+fn document<T: DeserializeOwned>(reader: &RowReader<'_>) -> Result<T, StorageError> {
     let value: serde_json::Value = reader.get("document")?;
     serde_json::from_value(value).map_err(|error| reader.corrupt("document", &error))
 }

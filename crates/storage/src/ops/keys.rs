@@ -1,14 +1,14 @@
-//! `api_keys` and `tx_ref_prefixes`: metadata that narrows what the mounted secrets allow.
+//! `api_keys` and `tx_ref_prefixes`: metadata that restricts what the mounted secrets allow.
 
 use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_one, query_opt};
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_one, query_opt};
 
-/// A key to be known from now on.
+/// A key to be registered.
 #[derive(Clone, Debug)]
 pub struct NewKey<'a> {
     pub key_id: &'a str,
@@ -19,7 +19,7 @@ pub struct NewKey<'a> {
     pub not_after: Option<OffsetDateTime>,
 }
 
-/// What is known of one key; a key that was only used, or only narrowed, has half of it.
+/// Metadata of one key; a key without a row in `api_keys`, or one never used, has only half of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
     pub key_id: String,
@@ -32,7 +32,7 @@ pub struct KeyRow {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix {
+pub struct TxRefPrefixRow {
     pub prefix: String,
     pub owner: String,
 }
@@ -64,7 +64,7 @@ select place, count(*) as sealed from box, wanted where position(mark in envelop
     PROTECTED = "\
 select count(*) as answers from idempotency_keys
 where mac_key_id = $1 and created_at > now() - make_interval(secs => $2::float8)";
-    PIPELINE_USES = "\
+    PIPELINE_KEY_USAGE = "\
 select queue, key_id, max(last_used_at) as last_used_at from (
     select * from gateway_pipeline_key_usage union all select * from callback_pipeline_key_usage
     union all select * from executor_pipeline_key_usage) as uses
@@ -82,7 +82,7 @@ where r.key_id = $1
 }
 
 /// False when the key id is taken.
-pub async fn insert(session: &impl Session, key: &NewKey<'_>) -> Result<bool, StorageError> {
+pub async fn insert(session: &impl DbSession, key: &NewKey<'_>) -> Result<bool, StorageError> {
     let params: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
         &key.key_id,
         &key.purpose,
@@ -93,13 +93,13 @@ pub async fn insert(session: &impl Session, key: &NewKey<'_>) -> Result<bool, St
     Ok(execute(session, INSERT, params).await? == 1)
 }
 
-/// Every key that has metadata or was used.
-pub async fn list(session: &impl Session) -> Result<Vec<KeyRow>, StorageError> {
+/// Every key that is registered or was used.
+pub async fn list(session: &impl DbSession) -> Result<Vec<KeyRow>, StorageError> {
     let rows = query(session, LIST, &[]).await?;
     rows.iter()
         .map(|row| {
             let key_id: String = row.try_get("key_id")?;
-            let reader = Reader::new(row, "api_keys", &key_id);
+            let reader = RowReader::new(row, "api_keys", &key_id);
             Ok(KeyRow {
                 purpose: reader.get("purpose")?,
                 owner: reader.get("owner")?,
@@ -113,30 +113,34 @@ pub async fn list(session: &impl Session) -> Result<Vec<KeyRow>, StorageError> {
         .collect()
 }
 
-/// A key's state, and for how long it has had it.
+/// The state of a key, and the seconds since it was set.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KeyState {
+pub struct KeyStateRow {
     pub state: String,
     pub seconds: f64,
 }
 
-/// Narrows a key by its state, whether it had metadata or not; the state it has then. A compromised key stays so.
+/// Sets the state of a key, registered or not, and returns the resulting state. A compromised key stays compromised.
 pub async fn set_state(
-    session: &impl Session,
+    session: &impl DbSession,
     (key_id, purpose, owner): (&str, &str, &str),
     state: &str,
-) -> Result<KeyState, StorageError> {
+) -> Result<KeyStateRow, StorageError> {
     execute(session, SET_STATE, &[&key_id, &purpose, &owner, &state]).await?;
     let row = query_one(session, STATE, &[&key_id]).await?;
-    let reader = Reader::new(&row, "api_keys", key_id);
-    Ok(KeyState {
+    let reader = RowReader::new(&row, "api_keys", key_id);
+    Ok(KeyStateRow {
         state: reader.get("state")?,
         seconds: reader.get("seconds")?,
     })
 }
 
-/// Registers a prefix; the owner it has now, which is another one when it was taken.
-pub async fn claim_prefix(session: &impl Session, prefix: &str, owner: &str) -> Result<String, StorageError> {
+/// Registers a prefix and returns its owner, which is another one if the prefix was taken.
+pub async fn claim_prefix(
+    session: &impl DbSession,
+    prefix: &str,
+    owner: &str,
+) -> Result<String, StorageError> {
     execute(session, ADD_PREFIX, &[&prefix, &owner]).await?;
     let row = query_opt(session, PREFIX_OWNER, &[&prefix]).await?;
     match row {
@@ -145,11 +149,11 @@ pub async fn claim_prefix(session: &impl Session, prefix: &str, owner: &str) -> 
     }
 }
 
-pub async fn prefixes(session: &impl Session) -> Result<Vec<Prefix>, StorageError> {
+pub async fn prefixes(session: &impl DbSession) -> Result<Vec<TxRefPrefixRow>, StorageError> {
     let rows = query(session, PREFIXES, &[]).await?;
     rows.iter()
         .map(|row| {
-            Ok(Prefix {
+            Ok(TxRefPrefixRow {
                 prefix: row.try_get("prefix")?,
                 owner: row.try_get("owner")?,
             })
@@ -157,9 +161,9 @@ pub async fn prefixes(session: &impl Session) -> Result<Vec<Prefix>, StorageErro
         .collect()
 }
 
-/// Rows that hold a message of the queue, sealed under the key, which is still to be sent or worked on; by table.
+/// Number of pending messages of the queue that are sealed under the key, by table.
 pub async fn sealed_rows(
-    session: &impl Session,
+    session: &impl DbSession,
     queue: &str,
     key_id: &str,
 ) -> Result<BTreeMap<String, u64>, StorageError> {
@@ -167,28 +171,28 @@ pub async fn sealed_rows(
     rows.iter().map(counted).collect()
 }
 
-/// Answers under the key that may still be replayed.
+/// Number of stored answers under the key that may still be replayed.
 pub async fn protected_answers(
-    session: &impl Session,
+    session: &impl DbSession,
     key_id: &str,
     idempotency_seconds: u64,
 ) -> Result<u64, StorageError> {
     let seconds = f64::from(u32::try_from(idempotency_seconds).unwrap_or(u32::MAX));
     let row = query_one(session, PROTECTED, &[&key_id, &seconds]).await?;
-    Reader::new(&row, "idempotency_keys", key_id).unsigned("answers")
+    RowReader::new(&row, "idempotency_keys", key_id).unsigned("answers")
 }
 
 fn counted(row: &tokio_postgres::Row) -> Result<(String, u64), StorageError> {
     let place: String = row.try_get("place")?;
-    let count = Reader::new(row, "sealed", &place).unsigned("sealed")?;
+    let count = RowReader::new(row, "sealed", &place).unsigned("sealed")?;
     Ok((place, count))
 }
 
 /// When each pipeline key was last used by a service: queue, key id, time.
-pub async fn pipeline_uses(
-    session: &impl Session,
+pub async fn pipeline_key_usage(
+    session: &impl DbSession,
 ) -> Result<BTreeMap<(String, String), OffsetDateTime>, StorageError> {
-    let rows = query(session, PIPELINE_USES, &[]).await?;
+    let rows = query(session, PIPELINE_KEY_USAGE, &[]).await?;
     rows.iter()
         .map(|row| {
             let (queue, key_id) = (row.try_get("queue")?, row.try_get("key_id")?);
@@ -197,8 +201,8 @@ pub async fn pipeline_uses(
         .collect()
 }
 
-/// Stored reports under an M-Pesa key from which something may still follow.
-pub async fn undecided_reports(session: &impl Session, key_id: &str) -> Result<u64, StorageError> {
+/// Number of stored reports under an M-Pesa key that may still lead to a decision.
+pub async fn undecided_reports(session: &impl DbSession, key_id: &str) -> Result<u64, StorageError> {
     let row = query_one(session, UNDECIDED, &[&key_id]).await?;
-    Reader::new(&row, "mpesa_reports", key_id).unsigned("undecided")
+    RowReader::new(&row, "mpesa_reports", key_id).unsigned("undecided")
 }

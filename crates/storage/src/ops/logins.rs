@@ -1,17 +1,18 @@
-//! Database logins of the services: each a member of one role, and of nothing else.
+//! Database logins of the services: each is a member of one role, and of no other.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::StorageError;
-use crate::pool::Client;
-use crate::row::Reader;
-use crate::session::{Session, query_one, query_opt};
+use crate::pool::DbClient;
+use crate::row::RowReader;
+use crate::session::{DbSession, query_one, query_opt};
 
 const SHORTEST_PASSWORD: usize = 16;
 
-/// A login to be there. Holds the password's SCRAM verifier, so that the server's log never sees the password.
+/// A login to be created or updated. It holds the password's SCRAM verifier, so that the password never appears in the
+/// server's log.
 pub struct Login {
     pub name: String,
     pub member_of: String,
@@ -65,41 +66,41 @@ where u.rolname = $1 and not u.rolsuper";
 }
 
 /// Whether a login has a service's rights.
-pub async fn is_member(session: &impl Session, login: &str, role: &str) -> Result<bool, StorageError> {
+pub async fn is_member(session: &impl DbSession, login: &str, role: &str) -> Result<bool, StorageError> {
     Ok(query_one(session, IS_MEMBER, &[&login, &role])
         .await?
         .try_get("found")?)
 }
 
-/// Whether a login belongs to services and to nothing else.
-pub async fn is_services(session: &impl Session, login: &str) -> Result<bool, StorageError> {
+/// Whether a login is a member of service roles only.
+pub async fn is_services(session: &impl DbSession, login: &str) -> Result<bool, StorageError> {
     Ok(query_one(session, IS_SERVICES, &[&login])
         .await?
         .try_get("found")?)
 }
 
-/// Connections that were made with a login.
-pub async fn sessions(session: &impl Session, login: &str) -> Result<u64, StorageError> {
+/// Number of open connections of a login.
+pub async fn sessions(session: &impl DbSession, login: &str) -> Result<u64, StorageError> {
     let row = query_one(session, SESSIONS, &[&login]).await?;
-    Reader::new(&row, "pg_stat_activity", login).unsigned("sessions")
+    RowReader::new(&row, "pg_stat_activity", login).unsigned("sessions")
 }
 
-/// The login is refused from now on; connections it has go on.
-pub async fn disable(client: &Client, login: &str) -> Result<(), StorageError> {
+/// Disables a login; its open connections stay.
+pub async fn disable(client: &DbClient, login: &str) -> Result<(), StorageError> {
     let sql: String = query_one(client, DISABLE, &[&login]).await?.try_get("sql")?;
     Ok(client.batch_execute(&sql).await?)
 }
 
-/// Creates what is missing and sets every password, all or nothing; what `disable` ended stays as it is. Returns the
-/// names of those.
-pub async fn ensure(client: &mut Client, logins: &[Login]) -> Result<Vec<String>, StorageError> {
-    let mut ended = Vec::new();
+/// Creates missing logins and sets every password in one transaction. Disabled logins stay as they are; returns their
+/// names.
+pub async fn ensure(client: &mut DbClient, logins: &[Login]) -> Result<Vec<String>, StorageError> {
+    let mut disabled = Vec::new();
     let tx = client.begin().await?;
     for login in logins {
         let known = query_opt(&tx, MAY_LOG_IN, &[&login.name]).await?;
         let may = known.map(|row| row.try_get::<_, bool>("may")).transpose()?;
         if may == Some(false) {
-            ended.push(login.name.clone());
+            disabled.push(login.name.clone());
             continue;
         }
         let change = if may.is_some() { ALTER } else { CREATE };
@@ -114,5 +115,5 @@ pub async fn ensure(client: &mut Client, logins: &[Login]) -> Result<Vec<String>
         tx.batch_execute(&sql).await?;
     }
     tx.commit().await?;
-    Ok(ended)
+    Ok(disabled)
 }

@@ -14,7 +14,7 @@ pub mod restore;
 pub mod signers;
 pub mod statement;
 
-/// Every statement of this room, for the test that prepares them all.
+/// Every statement of this module, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     audit::STATEMENTS,
     dead_letters::STATEMENTS,

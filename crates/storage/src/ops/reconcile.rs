@@ -1,25 +1,25 @@
-//! What the database says about every intent, page by page, to be held against the chain.
+//! The database's state of every intent, page by page, to be compared with the chain.
 
 use domain::ids::{IntentId, Preimage};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, query, query_one};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, query, query_one};
 
-/// One intent with both legs, its first payment and what a person must still look at.
+/// One intent with both legs, its first payment and its open exceptions.
 #[derive(Clone, Debug)]
-pub struct Line {
-    /// The id of the row; whether the other fields hash to it is for the reader to check.
+pub struct ReconcileRow {
+    /// The id of the row; the caller checks whether the other fields hash to it.
     pub intent_id: IntentId,
     pub preimage: Preimage,
     pub created_at: OffsetDateTime,
     pub leg: String,
     pub is_final: bool,
     pub block_number: Option<i64>,
-    /// The decider's copy of the leg.
+    /// The callback service's copy of the leg.
     pub decided_leg: Option<String>,
     pub payment: String,
     pub receipt: Option<String>,
@@ -31,13 +31,13 @@ pub struct Line {
     pub owed_settled: bool,
 }
 
-/// Sums over everything that M-Pesa paid, whole shillings.
+/// Sums over all payments, whole shillings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Money {
+pub struct ReceivedTotals {
     pub received: u64,
     pub owed_open: u64,
     pub owed_settled: u64,
-    /// Receipts whose txRef no intent has, and that nobody noted as owed.
+    /// Payments whose txRef no intent has, without an `owed_to_payer` exception.
     pub orphaned: u64,
 }
 
@@ -69,23 +69,27 @@ select (select coalesce(sum(amount_shillings), 0)::text from payments) as receiv
           and not exists (select from exceptions e where e.kind = 'owed_to_payer' and e.receipt = p.receipt)) as orphaned";
 }
 
-/// Makes everything read in this transaction belong to one moment. The first thing to do in it.
-pub async fn freeze(tx: &Transaction<'_>) -> Result<(), StorageError> {
+/// Makes all reads of this transaction use one snapshot. Call it first.
+pub async fn use_snapshot(tx: &DbTransaction<'_>) -> Result<(), StorageError> {
     Ok(tx
         .batch_execute("set transaction isolation level repeatable read, read only")
         .await?)
 }
 
 /// Up to `limit` intents after `after`, in the order of their ids.
-pub async fn page(session: &impl Session, after: &[u8], limit: i64) -> Result<Vec<Line>, StorageError> {
+pub async fn page(
+    session: &impl DbSession,
+    after: &[u8],
+    limit: i64,
+) -> Result<Vec<ReconcileRow>, StorageError> {
     let rows = query(session, PAGE, &[&after, &limit]).await?;
     rows.iter().map(read).collect()
 }
 
-pub async fn money(session: &impl Session) -> Result<Money, StorageError> {
+pub async fn received_totals(session: &impl DbSession) -> Result<ReceivedTotals, StorageError> {
     let row = query_one(session, MONEY, &[]).await?;
-    let reader = Reader::new(&row, "payments", "sums");
-    Ok(Money {
+    let reader = RowReader::new(&row, "payments", "sums");
+    Ok(ReceivedTotals {
         received: reader.sum("received")?,
         owed_open: reader.sum("owed_open")?,
         owed_settled: reader.sum("owed_settled")?,
@@ -93,14 +97,14 @@ pub async fn money(session: &impl Session) -> Result<Money, StorageError> {
     })
 }
 
-fn read(row: &Row) -> Result<Line, StorageError> {
+fn read(row: &Row) -> Result<ReconcileRow, StorageError> {
     let tx_ref: String = row.try_get("tx_ref")?;
-    let reader = Reader::new(row, "mint_intents", &tx_ref);
+    let reader = RowReader::new(row, "mint_intents", &tx_ref);
     let address = |column| {
         let bytes = reader.bytes::<20>(column)?;
         domain::address::Address::from_bytes(bytes).map_err(|error| reader.corrupt(column, &error))
     };
-    Ok(Line {
+    Ok(ReconcileRow {
         intent_id: IntentId::from_bytes(reader.bytes("intent_id")?),
         preimage: Preimage {
             chain_id: reader.unsigned("chain_id")?,

@@ -1,4 +1,4 @@
-//! Late reports: authentic, but stale when they came. A person may accept one.
+//! Late reports: authentic, but stale when they were received. A person may accept one.
 
 use domain::evidence::SignedReport;
 use domain::ids::ReportId;
@@ -7,13 +7,13 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_opt};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_opt};
 
-/// A stored report as a person sees it; the payer's phone stays in the signed bytes.
+/// A stored report for display; the payer's phone stays in the signed bytes.
 #[derive(Clone, Debug)]
-pub struct LateReport {
+pub struct ReportRow {
     pub tx_ref: String,
     pub receipt: Option<String>,
     pub amount_shillings: String,
@@ -25,7 +25,7 @@ pub struct LateReport {
     pub accepted: Option<(String, OffsetDateTime)>,
 }
 
-/// The act under which an acceptance is found again in the audit log.
+/// The action under which the audit log records an acceptance.
 pub const ACCEPT: &str = "payments.accept";
 
 macro_rules! report_columns {
@@ -47,7 +47,7 @@ statements! {
     LOCK = "select pg_advisory_xact_lock(hashtextextended($1, 0))";
 }
 
-pub async fn find(session: &impl Session, id: ReportId) -> Result<Option<LateReport>, StorageError> {
+pub async fn find(session: &impl DbSession, id: ReportId) -> Result<Option<ReportRow>, StorageError> {
     query_opt(session, FIND, &[&id.0])
         .await?
         .as_ref()
@@ -55,29 +55,29 @@ pub async fn find(session: &impl Session, id: ReportId) -> Result<Option<LateRep
         .transpose()
 }
 
-/// Late ones, oldest first.
+/// Late reports, oldest first.
 pub async fn list(
-    session: &impl Session,
+    session: &impl DbSession,
     with_accepted: bool,
     limit: i64,
-) -> Result<Vec<LateReport>, StorageError> {
+) -> Result<Vec<ReportRow>, StorageError> {
     let rows = query(session, LIST, &[&with_accepted, &limit]).await?;
     rows.iter().map(read).collect()
 }
 
-/// One acceptance of a report at a time.
-pub async fn lock(tx: &Transaction<'_>, id: ReportId) -> Result<(), StorageError> {
+/// Allows one acceptance of a report at a time.
+pub async fn lock(tx: &DbTransaction<'_>, id: ReportId) -> Result<(), StorageError> {
     execute(tx, LOCK, &[&format!("{ACCEPT}:{id}")]).await?;
     Ok(())
 }
 
-fn read(row: &Row) -> Result<LateReport, StorageError> {
+fn read(row: &Row) -> Result<ReportRow, StorageError> {
     let id: Uuid = row.try_get("report_id")?;
-    let reader = Reader::new(row, "mpesa_reports", id);
+    let reader = RowReader::new(row, "mpesa_reports", id);
     let received_at: OffsetDateTime = reader.get("received_at")?;
     let (who, at): (Option<String>, Option<OffsetDateTime>) =
         (reader.get("actor")?, reader.get("occurred_at")?);
-    Ok(LateReport {
+    Ok(ReportRow {
         tx_ref: reader.get("tx_ref")?,
         receipt: reader.get("receipt")?,
         amount_shillings: reader.get("amount_shillings")?,

@@ -1,16 +1,16 @@
-//! Signing keys as an operator sees them, and what is ordered for each: `signer_admin_states`.
+//! Signing keys as an operator sees them, and the state that operators set for each: `signer_admin_states`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::StorageError;
-use crate::pool::Transaction;
-use crate::row::Reader;
-use crate::session::{Session, execute, query, query_opt};
+use crate::pool::DbTransaction;
+use crate::row::RowReader;
+use crate::session::{DbSession, execute, query, query_opt};
 
-/// What an operator wants of a key. A key without an order is active.
+/// The state of a key that an operator has set. A key without one is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum SignerAdminState {
     Active,
     /// Signs nothing new; its intents go to other keys once its nonces are final.
     Draining,
@@ -18,7 +18,7 @@ pub enum Order {
     Retired,
 }
 
-impl Order {
+impl SignerAdminState {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -28,47 +28,47 @@ impl Order {
     }
 }
 
-impl fmt::Display for Order {
+impl fmt::Display for SignerAdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no order is called that")]
-pub struct UnknownOrder;
+#[error("the states of a signer are active, draining, retired")]
+pub struct UnknownSignerState;
 
-impl FromStr for Order {
-    type Err = UnknownOrder;
+impl FromStr for SignerAdminState {
+    type Err = UnknownSignerState;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         [Self::Active, Self::Draining, Self::Retired]
             .into_iter()
             .find(|order| order.name() == text)
-            .ok_or(UnknownOrder)
+            .ok_or(UnknownSignerState)
     }
 }
 
-/// One key: one that signed, one of which something is ordered, or both.
+/// One key that has signed or has a state set by an operator, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignerRow {
     pub address: [u8; 20],
-    pub order: Order,
+    pub admin_state: SignerAdminState,
     pub reason: Option<String>,
     /// An executor holds its lease now.
-    pub held: bool,
+    pub leased: bool,
     /// `None` for a key that no executor ever held.
     pub next_nonce: Option<u64>,
     /// Transactions without a block.
     pub in_flight: u64,
     /// Transactions in a block that is not final.
     pub not_final: u64,
-    /// Intents on their way that stay with it until its nonces are final.
+    /// Open intents that stay with it until its nonces are final.
     pub intents: u64,
 }
 
 impl SignerRow {
-    /// Nothing that it signed can still be mined, or mined again after a fork.
+    /// None of its transactions can still be mined, or mined again after a fork.
     pub const fn is_drained(&self) -> bool {
         self.in_flight == 0 && self.not_final == 0
     }
@@ -92,18 +92,18 @@ on conflict (address) do update set state = excluded.state, reason = excluded.re
     changed_by = excluded.changed_by, changed_at = now()";
 }
 
-/// Every known key, or one.
-pub async fn list(session: &impl Session, only: Option<&[u8; 20]>) -> Result<Vec<SignerRow>, StorageError> {
+/// Every known key, or only one.
+pub async fn list(session: &impl DbSession, only: Option<&[u8; 20]>) -> Result<Vec<SignerRow>, StorageError> {
     let only = only.map(<[u8; 20]>::as_slice);
     let rows = query(session, LIST, &[&only]).await?;
     let read = |row| {
-        let reader = Reader::new(row, "signers", "list");
+        let reader = RowReader::new(row, "signers", "list");
         let next: Option<i64> = reader.get("next_nonce")?;
         Ok(SignerRow {
             address: reader.bytes("address")?,
-            order: reader.parse("state")?,
+            admin_state: reader.parse("state")?,
             reason: reader.get("reason")?,
-            held: reader.get("held")?,
+            leased: reader.get("held")?,
             next_nonce: next.and_then(|nonce| u64::try_from(nonce).ok()),
             in_flight: reader.unsigned("in_flight")?,
             not_final: reader.unsigned("not_final")?,
@@ -113,17 +113,20 @@ pub async fn list(session: &impl Session, only: Option<&[u8; 20]>) -> Result<Vec
     rows.iter().map(read).collect()
 }
 
-/// What is ordered now, locked; `None` without an order.
-pub async fn lock(tx: &Transaction<'_>, address: &[u8; 20]) -> Result<Option<Order>, StorageError> {
+/// Locks and returns the state that an operator has set; `None` without one.
+pub async fn lock(
+    tx: &DbTransaction<'_>,
+    address: &[u8; 20],
+) -> Result<Option<SignerAdminState>, StorageError> {
     let row = query_opt(tx, LOCK, &[&address.as_slice()]).await?;
-    row.map(|row| Reader::new(&row, "signer_admin_states", "state").parse("state"))
+    row.map(|row| RowReader::new(&row, "signer_admin_states", "state").parse("state"))
         .transpose()
 }
 
 pub async fn set(
-    tx: &Transaction<'_>,
+    tx: &DbTransaction<'_>,
     address: &[u8; 20],
-    order: Order,
+    order: SignerAdminState,
     (reason, by): (&str, &str),
 ) -> Result<(), StorageError> {
     execute(tx, SET, &[&address.as_slice(), &order.name(), &reason, &by]).await?;

@@ -1,4 +1,4 @@
-//! Recorded payments, to be held against M-Pesa's own statement.
+//! Recorded payments, to be compared with M-Pesa's own statement.
 
 use std::collections::HashMap;
 
@@ -6,24 +6,24 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::error::StorageError;
-use crate::row::Reader;
-use crate::session::{Session, query};
+use crate::row::RowReader;
+use crate::session::{DbSession, query};
 
-/// A payment as it was recorded.
+/// A recorded payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
+pub struct RecordedPaymentRow {
     pub receipt: String,
     pub tx_ref: String,
     pub shillings: u64,
     pub received_at: OffsetDateTime,
 }
 
-/// A paid report that is stored; whether it became a payment is another matter.
+/// A stored paid report, whether it became a payment or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reported {
+pub struct PaidReportRow {
     pub receipt: String,
     pub tx_ref: String,
-    /// What became of it; `None` while nobody judged it.
+    /// `None` while it is not processed.
     pub outcome: Option<String>,
 }
 
@@ -42,9 +42,9 @@ where received_at >= $1 and received_at <= $2 and receipt > $3 order by receipt 
 }
 
 pub async fn by_receipt(
-    session: &impl Session,
+    session: &impl DbSession,
     receipts: &[&str],
-) -> Result<HashMap<String, Recorded>, StorageError> {
+) -> Result<HashMap<String, RecordedPaymentRow>, StorageError> {
     let rows = query(session, BY_RECEIPT, &[&receipts]).await?;
     rows.iter()
         .map(|row| read(row).map(|recorded| (recorded.receipt.clone(), recorded)))
@@ -53,16 +53,16 @@ pub async fn by_receipt(
 
 /// Stored reports with one of the txRefs and one of the receipts.
 pub async fn reported(
-    session: &impl Session,
+    session: &impl DbSession,
     tx_refs: &[&str],
     receipts: &[&str],
-) -> Result<Vec<Reported>, StorageError> {
+) -> Result<Vec<PaidReportRow>, StorageError> {
     let rows = query(session, REPORTED, &[&tx_refs, &receipts]).await?;
     rows.iter()
         .map(|row| {
             let receipt: String = row.try_get("receipt")?;
-            let reader = Reader::new(row, "mpesa_reports", &receipt);
-            Ok(Reported {
+            let reader = RowReader::new(row, "mpesa_reports", &receipt);
+            Ok(PaidReportRow {
                 tx_ref: reader.get("tx_ref")?,
                 outcome: reader.get("outcome")?,
                 receipt,
@@ -73,19 +73,19 @@ pub async fn reported(
 
 /// Up to `limit` payments that were received within the times, after `after` in the order of their receipts.
 pub async fn within(
-    session: &impl Session,
+    session: &impl DbSession,
     (from, to): (OffsetDateTime, OffsetDateTime),
     after: &str,
     limit: i64,
-) -> Result<Vec<Recorded>, StorageError> {
+) -> Result<Vec<RecordedPaymentRow>, StorageError> {
     let rows = query(session, WITHIN, &[&from, &to, &after, &limit]).await?;
     rows.iter().map(read).collect()
 }
 
-fn read(row: &Row) -> Result<Recorded, StorageError> {
+fn read(row: &Row) -> Result<RecordedPaymentRow, StorageError> {
     let receipt: String = row.try_get("receipt")?;
-    let reader = Reader::new(row, "payments", &receipt);
-    Ok(Recorded {
+    let reader = RowReader::new(row, "payments", &receipt);
+    Ok(RecordedPaymentRow {
         tx_ref: reader.get("tx_ref")?,
         shillings: reader.unsigned("shillings")?,
         received_at: reader.get("received_at")?,

@@ -1,4 +1,4 @@
-//! A node that lags: it answers everything, as of a block that others have left behind.
+//! A node that lags: it answers every call as of an earlier block.
 
 use http_body_util::Full;
 use hyper::{Response, StatusCode, body::Bytes};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Lost, Relay, answer, refusal};
 
-/// Where a method names its block.
+/// The index of a method's block parameter.
 fn block_of(method: &str) -> Option<usize> {
     match method {
         "eth_getBlockByNumber" => Some(0),
@@ -22,8 +22,8 @@ fn number(text: &Value) -> Option<u64> {
     u64::from_str_radix(text.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
-/// The question that a node at `head` would answer the same way; `None` if it is about a block that it does not have.
-pub(super) fn question(head: u64, mut call: Value) -> Option<Value> {
+/// Rewrites the call so that the answer is that of a node at `head`; `None` if it asks for a later block.
+pub(super) fn rewrite_call(head: u64, mut call: Value) -> Option<Value> {
     let method = call["method"].as_str().unwrap_or_default();
     if let Some(at) = block_of(method).and_then(|index| call["params"].get_mut(index)) {
         match at.as_str() {
@@ -35,8 +35,8 @@ pub(super) fn question(head: u64, mut call: Value) -> Option<Value> {
     Some(call)
 }
 
-/// What a node at `head` knows of a true answer.
-pub(super) fn knows(head: u64, mut result: Value) -> Value {
+/// Removes from an answer what a node at `head` does not know.
+pub(super) fn truncate_result(head: u64, mut result: Value) -> Value {
     let later = |value: &Value| {
         ["blockNumber", "number"]
             .iter()
@@ -51,24 +51,24 @@ pub(super) fn knows(head: u64, mut result: Value) -> Value {
 impl Relay {
     pub(super) async fn as_of(&self, head: u64, call: Value) -> Result<Response<Full<Bytes>>, Lost> {
         let id = call["id"].clone();
-        self.lock().dice.made.behind += 1;
+        self.lock().picker.made.behind += 1;
         if call["method"] == "eth_blockNumber" {
             return Ok(result(&id, &json!(format!("{head:#x}"))));
         }
         let by_number = call["method"] == "eth_getBlockByNumber";
-        let Some(call) = question(head, call) else {
+        let Some(call) = rewrite_call(head, call) else {
             return Ok(if by_number {
                 result(&id, &Value::Null)
             } else {
                 refusal(&id, "header not found")
             });
         };
-        let (status, said) = self.ask(call.to_string().into()).await?;
+        let (status, said) = self.forward(call.to_string().into()).await?;
         let Ok(Value::Object(mut said)) = serde_json::from_slice(&said) else {
             return Ok(answer(status, said));
         };
         if let Some(told) = said.get_mut("result") {
-            *told = knows(head, told.take());
+            *told = truncate_result(head, told.take());
         }
         Ok(answer(status, Value::Object(said).to_string().into()))
     }
@@ -92,32 +92,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_latest_is_the_block_where_it_stopped_and_later_ones_are_not_there() {
-        let asked = question(16, call("eth_getTransactionCount", &json!(["0xaa", "latest"])));
+    fn the_latest_block_is_the_one_it_stopped_at_and_later_ones_are_unknown() {
+        let asked = rewrite_call(16, call("eth_getTransactionCount", &json!(["0xaa", "latest"])));
         assert_eq!(
             asked,
             Some(call("eth_getTransactionCount", &json!(["0xaa", "0x10"])))
         );
         let earlier = call("eth_getBlockByNumber", &json!(["0x10", false]));
-        assert_eq!(question(16, earlier.clone()), Some(earlier));
+        assert_eq!(rewrite_call(16, earlier.clone()), Some(earlier));
         assert_eq!(
-            question(16, call("eth_getBlockByNumber", &json!(["0x11", false]))),
+            rewrite_call(16, call("eth_getBlockByNumber", &json!(["0x11", false]))),
             None
         );
         let sent = call("eth_sendRawTransaction", &json!(["0xff"]));
-        assert_eq!(question(16, sent.clone()), Some(sent));
+        assert_eq!(rewrite_call(16, sent.clone()), Some(sent));
     }
 
     #[test]
     fn receipts_blocks_and_logs_of_later_blocks_are_unknown() {
         let receipt = |block: &str| json!({"status": "0x1", "blockNumber": block});
-        assert_eq!(knows(16, receipt("0x10")), receipt("0x10"));
-        assert_eq!(knows(16, receipt("0x11")), Value::Null);
-        assert_eq!(knows(16, json!({"number": "0x11"})), Value::Null);
+        assert_eq!(truncate_result(16, receipt("0x10")), receipt("0x10"));
+        assert_eq!(truncate_result(16, receipt("0x11")), Value::Null);
+        assert_eq!(truncate_result(16, json!({"number": "0x11"})), Value::Null);
         assert_eq!(
-            knows(16, json!([receipt("0x10"), receipt("0x11")])),
+            truncate_result(16, json!([receipt("0x10"), receipt("0x11")])),
             json!([receipt("0x10")])
         );
-        assert_eq!(knows(16, json!("0x11")), json!("0x11"));
+        assert_eq!(truncate_result(16, json!("0x11")), json!("0x11"));
     }
 }

@@ -1,9 +1,9 @@
-//! A JSON-RPC endpoint in front of a node that loses, delays and lies by a seed, can be cut off, and can hold one
-//! request back while something is done to whoever sent it.
+//! A JSON-RPC proxy in front of a node that loses, delays and answers calls with false errors by a seed, can be cut off,
+//! and can hold one request back while a test acts on its sender.
 
 mod behind;
-pub mod lies;
-mod troubles;
+pub mod false_errors;
+mod faults;
 
 use std::{
     net::SocketAddr,
@@ -26,32 +26,32 @@ use tokio::{
     task::JoinHandle,
 };
 
-use troubles::{Dice, Loss, Trouble};
-pub use troubles::{LONGEST_DELAY, Made, Troubles};
+pub use faults::{FaultCounts, FaultRates, LONGEST_DELAY};
+use faults::{FaultPicker, Loss, RpcFault};
 
-/// Longer than anybody waits.
+/// Longer than any client waits.
 const SILENCE: Duration = Duration::from_mins(1);
 
 const SEND: &str = "eth_sendRawTransaction";
 
-/// Whether anything passes.
+/// Whether calls reach the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum Reachability {
     Open,
     /// Connections end at once: the node is down.
     Down,
-    /// Requests are taken and never answered: the network is parted.
+    /// Requests are accepted and never answered: the network is partitioned.
     Silent,
-    /// The node has heard of no block after this one, and still hands transactions on.
+    /// The node knows no block after this one, but still forwards transactions.
     Behind(u64),
 }
 
-/// On which way a request is held back.
+/// In which direction a call is held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The node has not heard of it.
+    /// The node has not received the call.
     Request,
-    /// The node has acted; the asker does not know.
+    /// The node has answered; the client does not know.
     Answer,
 }
 
@@ -67,18 +67,18 @@ struct Trap {
 
 /// One request held back. When this is dropped, its connection ends without an answer.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldCall {
     caught: oneshot::Receiver<()>,
     free: watch::Sender<()>,
 }
 
-impl Held {
-    /// Waits until the request is there.
+impl HeldCall {
+    /// Waits until the call is held.
     pub async fn caught(&mut self) -> Result<()> {
         (&mut self.caught).await.context("the proxy is gone")
     }
 
-    /// Lets it go on as if nothing had been.
+    /// Lets the call continue.
     pub fn pass(self) {
         self.free.send_replace(());
     }
@@ -86,7 +86,7 @@ impl Held {
 
 #[derive(Debug)]
 struct State {
-    dice: Dice,
+    picker: FaultPicker,
     trap: Option<Trap>,
 }
 
@@ -103,7 +103,7 @@ struct Relay {
     upstream: String,
     client: reqwest::Client,
     state: Mutex<State>,
-    reach: watch::Sender<Reach>,
+    reach: watch::Sender<Reachability>,
 }
 
 /// The connection is to be closed without an answer.
@@ -129,10 +129,10 @@ impl RpcProxy {
             upstream: upstream.to_owned(),
             client: crate::http::client()?,
             state: Mutex::new(State {
-                dice: Dice::new(seed),
+                picker: FaultPicker::new(seed),
                 trap: None,
             }),
-            reach: watch::Sender::new(Reach::Open),
+            reach: watch::Sender::new(Reachability::Open),
         });
         let shared = relay.clone();
         let accepting = tokio::spawn(async move {
@@ -158,20 +158,20 @@ impl RpcProxy {
         format!("http://{}", self.addr)
     }
 
-    pub fn set(&self, troubles: Troubles) {
-        self.relay.lock().dice.troubles = troubles;
+    pub fn set(&self, faults: FaultRates) {
+        self.relay.lock().picker.faults = faults;
     }
 
-    pub fn reach(&self, reach: Reach) {
+    pub fn reach(&self, reach: Reachability) {
         self.relay.reach.send_replace(reach);
     }
 
-    pub fn made(&self) -> Made {
-        self.relay.lock().dice.made
+    pub fn made(&self) -> FaultCounts {
+        self.relay.lock().picker.made
     }
 
     /// Holds the next request of this method back, after `skip` others. One at a time.
-    pub fn hold(&self, method: &str, side: Side, skip: u32) -> Held {
+    pub fn hold(&self, method: &str, side: Side, skip: u32) -> HeldCall {
         let ((caught, catching), (free, freed)) = (oneshot::channel(), watch::channel(()));
         self.relay.lock().trap = Some(Trap {
             method: method.to_owned(),
@@ -180,7 +180,7 @@ impl RpcProxy {
             caught,
             freed,
         });
-        Held {
+        HeldCall {
             caught: catching,
             free,
         }
@@ -209,38 +209,38 @@ impl Relay {
         let body = request.into_body().collect().await.map_err(|_| Lost)?.to_bytes();
         let call: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let method = call["method"].as_str().unwrap_or_default();
-        if let Reach::Behind(head) = self.let_through().await? {
+        if let Reachability::Behind(head) = self.wait_until_reachable().await? {
             return self.as_of(head, call).await;
         }
         self.spring(method, Side::Request).await?;
-        let trouble = self.lock().dice.draw(method == SEND);
-        match trouble {
-            Trouble::LoseRequest(loss) => return Err(lose(loss).await),
-            Trouble::Refuse(status) => return Ok(answer(status, Bytes::from_static(b"busy"))),
-            Trouble::LieInstead(text) => return Ok(refusal(&call["id"], text)),
-            Trouble::Delay(by) => tokio::time::sleep(by).await,
-            Trouble::LoseAnswer(_) | Trouble::LieAfter(_) | Trouble::None => {}
+        let fault = self.lock().picker.draw(method == SEND);
+        match fault {
+            RpcFault::LoseRequest(loss) => return Err(lose(loss).await),
+            RpcFault::Refuse(status) => return Ok(answer(status, Bytes::from_static(b"busy"))),
+            RpcFault::FalseErrorInstead(text) => return Ok(refusal(&call["id"], text)),
+            RpcFault::Delay(by) => tokio::time::sleep(by).await,
+            RpcFault::LoseAnswer(_) | RpcFault::FalseErrorAfter(_) | RpcFault::None => {}
         }
-        let (status, said) = self.ask(body).await?;
+        let (status, said) = self.forward(body).await?;
         self.spring(method, Side::Answer).await?;
-        match trouble {
-            Trouble::LoseAnswer(loss) => Err(lose(loss).await),
-            Trouble::LieAfter(text) => Ok(refusal(&call["id"], text)),
+        match fault {
+            RpcFault::LoseAnswer(loss) => Err(lose(loss).await),
+            RpcFault::FalseErrorAfter(text) => Ok(refusal(&call["id"], text)),
             _ => Ok(answer(status, said)),
         }
     }
 
-    async fn let_through(&self) -> Result<Reach, Lost> {
+    async fn wait_until_reachable(&self) -> Result<Reachability, Lost> {
         let mut reach = self.reach.subscribe();
         let now = *reach.borrow_and_update();
-        if matches!(now, Reach::Open | Reach::Behind(_)) {
+        if matches!(now, Reachability::Open | Reachability::Behind(_)) {
             return Ok(now);
         }
-        self.lock().dice.made.cut_off += 1;
-        if now == Reach::Silent {
+        self.lock().picker.made.cut_off += 1;
+        if now == Reachability::Silent {
             // Its sender may have given up long before.
             reach
-                .wait_for(|reach| *reach != Reach::Silent)
+                .wait_for(|reach| *reach != Reachability::Silent)
                 .await
                 .map_err(|_| Lost)?;
         }
@@ -270,7 +270,7 @@ impl Relay {
         Ok(())
     }
 
-    async fn ask(&self, body: Bytes) -> Result<(StatusCode, Bytes), Lost> {
+    async fn forward(&self, body: Bytes) -> Result<(StatusCode, Bytes), Lost> {
         let request = self
             .client
             .post(&self.upstream)

@@ -31,32 +31,35 @@ async fn a_lost_request_never_reaches_the_node_and_a_lost_answer_does() {
     let (url, asked) = node().await;
     let proxy = RpcProxy::start(&url, 1).await.unwrap();
     assert_eq!(asks(&proxy, "eth_chainId").await.unwrap(), "0x1");
-    proxy.set(Troubles {
+    proxy.set(FaultRates {
         lose_request: 1000,
-        ..Troubles::default()
+        ..FaultRates::default()
     });
     assert!(asks(&proxy, "eth_chainId").await.is_err());
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    proxy.set(Troubles {
+    proxy.set(FaultRates {
         lose_answer: 1000,
-        ..Troubles::default()
+        ..FaultRates::default()
     });
     assert!(asks(&proxy, "eth_chainId").await.is_err());
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
-async fn only_transactions_are_lied_about() {
+async fn only_transactions_get_false_errors() {
     let (url, asked) = node().await;
     let proxy = RpcProxy::start(&url, 1).await.unwrap();
-    proxy.set(Troubles {
-        lie: 1000,
-        ..Troubles::default()
+    proxy.set(FaultRates {
+        false_error: 1000,
+        ..FaultRates::default()
     });
     assert_eq!(asks(&proxy, "eth_chainId").await.unwrap(), "0x1");
     for _ in 0..20 {
-        let lie = format!("{:#}", asks(&proxy, SEND).await.unwrap_err());
-        assert!(lies::ALL.iter().any(|text| lie.contains(text)), "{lie}");
+        let false_error = format!("{:#}", asks(&proxy, SEND).await.unwrap_err());
+        assert!(
+            false_errors::ALL.iter().any(|text| false_error.contains(text)),
+            "{false_error}"
+        );
     }
     let heard = asked.load(Ordering::SeqCst) - 1;
     assert!(
@@ -88,7 +91,7 @@ async fn a_held_request_has_not_reached_the_node_and_a_held_answer_has() {
 }
 
 #[tokio::test]
-async fn a_held_request_may_go_on() {
+async fn a_held_request_may_be_released() {
     let (url, _) = node().await;
     let proxy = RpcProxy::start(&url, 1).await.unwrap();
     let mut held = proxy.hold(SEND, Side::Answer, 0);
@@ -101,12 +104,12 @@ async fn a_held_request_may_go_on() {
 }
 
 #[tokio::test]
-async fn while_it_is_cut_off_nothing_passes() {
+async fn nothing_passes_while_the_node_is_not_reachable() {
     let (url, asked) = node().await;
     let proxy = RpcProxy::start(&url, 1).await.unwrap();
-    proxy.reach(Reach::Down);
+    proxy.reach(Reachability::Down);
     assert!(asks(&proxy, "eth_chainId").await.is_err());
-    proxy.reach(Reach::Silent);
+    proxy.reach(Reachability::Silent);
     let asking = asks(&proxy, "eth_chainId");
     assert!(
         tokio::time::timeout(Duration::from_millis(100), asking)
@@ -114,6 +117,6 @@ async fn while_it_is_cut_off_nothing_passes() {
             .is_err()
     );
     assert_eq!(asked.load(Ordering::SeqCst), 0);
-    proxy.reach(Reach::Open);
+    proxy.reach(Reachability::Open);
     assert_eq!(asks(&proxy, "eth_chainId").await.unwrap(), "0x1");
 }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::ledger::facts::{Attempt, Dead, Intent, Item, Leg, Payment, SentPayment, Signer, Waiting};
+use crate::ledger::facts::{
+    Attempt, ChainLegRow, DeadLetter, Intent, Leftover, Payment, SentPayment, Signer, WorkItem,
+};
 
 const USER: &str = "0x00000000000000000000000000000000000000aa";
 
@@ -7,7 +9,7 @@ fn id(n: u8) -> String {
     format!("0x{n:064x}")
 }
 
-fn event(kind: Kind, n: u8, shillings: u128) -> EscrowEvent {
+fn event(kind: EscrowEventKind, n: u8, shillings: u128) -> EscrowEvent {
     EscrowEvent {
         kind,
         intent_id: id(n),
@@ -29,24 +31,24 @@ fn exception(kind: &str, n: u8, holds: bool) -> Exception {
 }
 
 /// Intent 1 is minted, 2 is refunded and its payer owed, 3 is held: nothing is wrong.
-fn good() -> Facts {
-    let mut facts = Facts {
+fn good() -> AuditFacts {
+    let mut facts = AuditFacts {
         minted: 5 * SHILLING,
         pending: 7 * SHILLING,
         signers: vec![Signer {
             address: "0x51".into(),
             next_nonce: 4,
-            used: 4,
+            confirmed_nonce: 4,
         }],
         attempts: vec![attempt(1, 2, 1), attempt(2, 3, 2)],
-        ..Facts::default()
+        ..AuditFacts::default()
     };
-    let story = [
-        (1, 5, Wanted::Minted, "executed", true),
-        (2, 6, Wanted::Refunded, "refunded", true),
-        (3, 7, Wanted::Held, "escrowed", false),
+    let intents = [
+        (1, 5, ExpectedResult::Minted, "executed", true),
+        (2, 6, ExpectedResult::Refunded, "refunded", true),
+        (3, 7, ExpectedResult::Held, "escrowed", false),
     ];
-    for (n, shillings, wanted, leg, last) in story {
+    for (n, shillings, expected, leg, is_final) in intents {
         let tx_ref = format!("TX{n}");
         let user = USER.into();
         facts.sent.intents.insert(
@@ -55,7 +57,7 @@ fn good() -> Facts {
                 tx_ref: tx_ref.clone(),
                 user,
                 shillings,
-                wanted,
+                expected,
             },
         );
         // The third pays another amount.
@@ -77,28 +79,30 @@ fn good() -> Facts {
             id: id(n),
             tx_ref: tx_ref.clone(),
         });
-        facts.legs.push(Leg {
+        facts.legs.push(ChainLegRow {
             id: id(n),
-            at: leg.into(),
-            last,
+            leg: leg.into(),
+            is_final,
         });
-        facts.decisions.push(Decided {
+        facts.decisions.push(DecisionCopy {
             tx_ref,
             chain_leg: leg.into(),
-            chain_final: last,
+            chain_final: is_final,
             live_command: None,
         });
-        facts.items.push(Item {
+        facts.items.push(WorkItem {
             id: id(n),
             command: "submit".into(),
             state: "done".into(),
             failures: 0,
             nonces: 1,
         });
-        facts.events.push(event(Kind::Submitted, n, shillings.into()));
+        facts
+            .events
+            .push(event(EscrowEventKind::Submitted, n, shillings.into()));
     }
-    facts.events.push(event(Kind::Executed, 1, 5));
-    facts.events.push(event(Kind::Refunded, 2, 6));
+    facts.events.push(event(EscrowEventKind::Executed, 1, 5));
+    facts.events.push(event(EscrowEventKind::Refunded, 2, 6));
     facts.exceptions = vec![
         exception("owed_to_payer", 2, false),
         exception("amount_mismatch", 3, true),
@@ -116,15 +120,15 @@ fn attempt(id: i64, nonce: u64, fencing_token: i64) -> Attempt {
     }
 }
 
-fn leg(facts: &mut Facts, n: u8) -> &mut Leg {
-    let wanted = id(n);
-    facts.legs.iter_mut().find(|leg| leg.id == wanted).unwrap()
+fn leg(facts: &mut AuditFacts, n: u8) -> &mut ChainLegRow {
+    let expected = id(n);
+    facts.legs.iter_mut().find(|leg| leg.id == expected).unwrap()
 }
 
 #[test]
-fn a_good_end_has_no_violation_and_every_shilling_its_place() {
-    let verdict = audit(&good());
-    assert_eq!(verdict.violations, []);
+fn a_good_end_has_no_violation_and_every_shilling_is_accounted_for() {
+    let result = audit(&good());
+    assert_eq!(result.violations, []);
     let expected = Totals {
         paid: 12,
         minted: 5,
@@ -132,143 +136,148 @@ fn a_good_end_has_no_violation_and_every_shilling_its_place() {
         owed: 6,
         ..Totals::default()
     };
-    assert_eq!(
-        (verdict.totals, verdict.settled, verdict.pending),
-        (expected, 3, 0)
-    );
+    assert_eq!((result.totals, result.settled, result.pending), (expected, 3, 0));
 }
 
 /// What is done to a good end, and the violation that must be among those found.
-fn plant(sort: Sort, facts: &mut Facts) {
-    match sort {
-        Sort::MintedTwice => facts.events.push(event(Kind::Executed, 1, 5)),
-        Sort::PaidOutTwice => facts.events.push(event(Kind::Refunded, 1, 5)),
-        Sort::DepositedTwice => facts.events.push(event(Kind::Submitted, 1, 5)),
-        Sort::WrongMint => facts.events[3].amount += 1,
-        Sort::UnpaidMint => facts.sent.payments.get_mut("R1").unwrap().shillings = 4,
-        Sort::StrangeMint => facts.minted += 1,
-        Sort::IntentLost => facts.intents.retain(|row| row.id != id(1)),
-        Sort::PaymentLost => facts.payments.retain(|row| row.receipt != "R1"),
-        Sort::Abandoned => {
-            facts.events.retain(|event| event.kind != Kind::Executed);
+fn plant(kind: ViolationKind, facts: &mut AuditFacts) {
+    match kind {
+        ViolationKind::MintedTwice => facts.events.push(event(EscrowEventKind::Executed, 1, 5)),
+        ViolationKind::PaidOutTwice => facts.events.push(event(EscrowEventKind::Refunded, 1, 5)),
+        ViolationKind::DepositedTwice => facts.events.push(event(EscrowEventKind::Submitted, 1, 5)),
+        ViolationKind::WrongMint => facts.events[3].amount += 1,
+        ViolationKind::UnpaidMint => facts.sent.payments.get_mut("R1").unwrap().shillings = 4,
+        ViolationKind::UnknownMint => facts.minted += 1,
+        ViolationKind::IntentLost => facts.intents.retain(|row| row.id != id(1)),
+        ViolationKind::PaymentLost => facts.payments.retain(|row| row.receipt != "R1"),
+        ViolationKind::Abandoned => {
+            facts
+                .events
+                .retain(|event| event.kind != EscrowEventKind::Executed);
             facts.minted = 0;
             facts.pending += 5 * SHILLING;
-            *leg(facts, 1) = Leg {
+            *leg(facts, 1) = ChainLegRow {
                 id: id(1),
-                at: "escrowed".into(),
-                last: false,
+                leg: "escrowed".into(),
+                is_final: false,
             };
         }
-        Sort::FalseFailure => facts.sent.intents.get_mut(&id(2)).unwrap().wanted = Wanted::Minted,
-        Sort::FalseSuccess => facts.sent.intents.get_mut(&id(1)).unwrap().wanted = Wanted::Refunded,
-        Sort::LegDiffers => leg(facts, 3).at = "executed".into(),
-        Sort::OutcomeLost => facts.decisions[0].chain_leg = "escrowed".into(),
-        Sort::ReportLost => facts.unjudged.push("TX1".into()),
-        Sort::LeftOver => facts.waiting.push(Waiting {
+        ViolationKind::FalseFailure => {
+            facts.sent.intents.get_mut(&id(2)).unwrap().expected = ExpectedResult::Minted
+        }
+        ViolationKind::FalseSuccess => {
+            facts.sent.intents.get_mut(&id(1)).unwrap().expected = ExpectedResult::Refunded
+        }
+        ViolationKind::LegDiffers => leg(facts, 3).leg = "executed".into(),
+        ViolationKind::OutcomeLost => facts.decisions[0].chain_leg = "escrowed".into(),
+        ViolationKind::ReportLost => facts.unprocessed_reports.push("TX1".into()),
+        ViolationKind::LeftOver => facts.leftovers.push(Leftover {
             place: "mint.submit.v1".into(),
             count: 1,
         }),
-        Sort::MoneyMissing => facts.exceptions.retain(|row| row.kind != "owed_to_payer"),
-        Sort::BackingDiffers => facts.pending -= 1,
-        Sort::NonceGap => facts.signers[0].next_nonce += 1,
-        Sort::Unstored => facts.events[0].tx_hash = "0xbeef".into(),
-        Sort::StaleLease => facts.attempts.push(attempt(3, 4, 1)),
-        Sort::DeadLetter => facts.dead.push(Dead {
+        ViolationKind::MoneyMissing => facts.exceptions.retain(|row| row.kind != "owed_to_payer"),
+        ViolationKind::BackingDiffers => facts.pending -= 1,
+        ViolationKind::NonceGap => facts.signers[0].next_nonce += 1,
+        ViolationKind::SentUnstored => facts.events[0].tx_hash = "0xbeef".into(),
+        ViolationKind::StaleLease => facts.attempts.push(attempt(3, 4, 1)),
+        ViolationKind::DeadLetter => facts.dead_letters.push(DeadLetter {
             queue: "dead.mint.submit.v1".into(),
             class: Some("silent".into()),
             text: Some("why".into()),
             origin: Some("mint.submit.v1".into()),
         }),
-        Sort::SentAgain => {
-            facts.one_nonce_each = true;
+        ViolationKind::SecondNonce => {
+            facts.one_nonce_per_command = true;
             facts.items[0].nonces = 2;
         }
-        Sort::AttemptBurnt => {
+        ViolationKind::AttemptWasted => {
             facts.only_outages = true;
             facts.items[0].failures = 1;
         }
-        Sort::Story => {}
+        ViolationKind::Run => {}
     }
 }
 
 #[test]
-fn a_message_that_went_round_again_burnt_an_attempt_only_if_nothing_but_dependencies_failed() {
+fn a_repeated_message_wasted_an_attempt_only_if_only_dependencies_failed() {
     let mut facts = good();
     facts.retried = 1;
     assert!(audit(&facts).violations.is_empty());
     facts.only_outages = true;
-    let found: Vec<_> = audit(&facts).violations.iter().map(|found| found.sort).collect();
-    assert_eq!(found, [Sort::AttemptBurnt]);
+    let found: Vec<_> = audit(&facts).violations.iter().map(|found| found.kind).collect();
+    assert_eq!(found, [ViolationKind::AttemptWasted]);
 }
 
 #[test]
 fn every_planted_violation_is_found() {
-    for sort in Sort::ALL {
+    for kind in ViolationKind::ALL {
         let mut facts = good();
-        plant(sort, &mut facts);
-        let found: Vec<_> = audit(&facts).violations.iter().map(|found| found.sort).collect();
-        // Told by whoever runs a story, never by the audit.
+        plant(kind, &mut facts);
+        let found: Vec<_> = audit(&facts).violations.iter().map(|found| found.kind).collect();
+        // Reported while a scenario runs, never by the audit.
         assert_eq!(
-            found.contains(&sort),
-            sort != Sort::Story,
-            "{sort:?} planted, found {found:?}"
+            found.contains(&kind),
+            kind != ViolationKind::Run,
+            "{kind:?} planted, found {found:?}"
         );
     }
 }
 
 #[test]
-fn what_is_on_its_way_is_pending_and_its_money_in_flight() {
+fn an_intent_in_progress_is_pending_and_its_money_in_flight() {
     let mut facts = good();
-    facts.events.retain(|event| event.kind != Kind::Executed);
+    facts
+        .events
+        .retain(|event| event.kind != EscrowEventKind::Executed);
     facts.minted = 0;
     facts.pending += 5 * SHILLING;
-    *leg(&mut facts, 1) = Leg {
+    *leg(&mut facts, 1) = ChainLegRow {
         id: id(1),
-        at: "executing".into(),
-        last: false,
+        leg: "executing".into(),
+        is_final: false,
     };
     facts.decisions[0].chain_leg = "escrowed".into();
     facts.decisions[0].live_command = Some("execute".into());
-    let verdict = audit(&facts);
-    assert_eq!(verdict.violations, []);
-    assert_eq!((verdict.pending, verdict.totals.in_flight), (1, 5));
+    let result = audit(&facts);
+    assert_eq!(result.violations, []);
+    assert_eq!((result.pending, result.totals.in_flight), (1, 5));
 }
 
 #[test]
-fn what_a_fork_may_still_take_back_is_in_flight_and_not_minted() {
+fn a_mint_that_a_fork_may_still_undo_is_in_flight_and_not_minted() {
     let mut facts = good();
-    leg(&mut facts, 1).last = false;
+    leg(&mut facts, 1).is_final = false;
     facts.decisions[0].chain_final = false;
-    let verdict = audit(&facts);
-    assert_eq!(verdict.violations, []);
-    assert_eq!((verdict.totals.minted, verdict.totals.in_flight), (0, 5));
+    let result = audit(&facts);
+    assert_eq!(result.violations, []);
+    assert_eq!((result.totals.minted, result.totals.in_flight), (0, 5));
     // It counts against the supply all the same.
     facts.minted = 0;
     assert!(
         audit(&facts)
             .violations
             .iter()
-            .any(|found| found.sort == Sort::MoneyMissing)
+            .any(|found| found.kind == ViolationKind::MoneyMissing)
     );
 }
 
 #[test]
-fn a_dead_letter_with_a_reason_that_the_story_gives_is_explained() {
+fn a_dead_letter_with_a_reason_that_the_scenario_gives_is_explained() {
     let mut facts = good();
-    plant(Sort::DeadLetter, &mut facts);
-    facts.explained.push("silent");
+    plant(ViolationKind::DeadLetter, &mut facts);
+    facts.explained_classes.push("silent");
     assert_eq!(audit(&facts).violations, []);
-    facts.dead[0].text = None;
-    assert_eq!(audit(&facts).count(|sort| sort == Sort::DeadLetter), 1);
+    facts.dead_letters[0].text = None;
+    assert_eq!(audit(&facts).count(|kind| kind == ViolationKind::DeadLetter), 1);
 }
 
 #[test]
-fn what_a_person_settled_is_accounted_for() {
+fn money_that_a_person_settled_is_accounted_for() {
     let mut facts = good();
     facts.exceptions[0].open = false;
-    let verdict = audit(&facts);
-    assert_eq!(verdict.violations, []);
-    assert_eq!(verdict.totals.settled, 6);
+    let result = audit(&facts);
+    assert_eq!(result.violations, []);
+    assert_eq!(result.totals.settled, 6);
 }
 
 #[test]
@@ -277,15 +286,15 @@ fn each_key_has_its_own_nonces_and_its_own_leases() {
     facts.signers.push(Signer {
         address: "0x52".into(),
         next_nonce: 9,
-        used: 8,
+        confirmed_nonce: 8,
     });
     // Older than the other key's token, and its own newest.
     facts.attempts.push(Attempt {
         signer: "0x52".into(),
         ..attempt(3, 8, 1)
     });
-    let verdict = audit(&facts);
-    let found = verdict.violations.iter();
-    let found: Vec<_> = found.map(|found| (found.sort, found.subject.as_str())).collect();
-    assert_eq!(found, [(Sort::NonceGap, "0x52")]);
+    let result = audit(&facts);
+    let found = result.violations.iter();
+    let found: Vec<_> = found.map(|found| (found.kind, found.subject.as_str())).collect();
+    assert_eq!(found, [(ViolationKind::NonceGap, "0x52")]);
 }

@@ -7,9 +7,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use messaging::WorkQueue;
 use serde_json::{Value, json};
-use storage::Client;
+use storage::DbClient;
 use storage::ops::audit;
-use storage::ops::dead_letters::Run;
+use storage::ops::dead_letters::OperatorRun;
 
 use super::choose::Which;
 use super::dead_letters;
@@ -137,11 +137,11 @@ async fn run(
     let sources = Sources::new(context, dead.opener.clone(), ask_chain);
     let order = Order {
         verb,
-        run: Run {
+        run: OperatorRun {
             id: context.ids.message_id().0,
-            who,
-            why,
-            automatic: false,
+            actor: who,
+            reason: why,
+            is_automatic: false,
         },
         max: args.max(),
         rate,
@@ -195,19 +195,25 @@ async fn all(drain: &mut Drain<'_>, context: &Context, args: &Chosen) -> Result<
     Ok(())
 }
 
-async fn audited(client: &Client, run: &Run<'_>, what: &str, target: &str, detail: Value) -> Result<()> {
-    let act = audit::Act {
-        who: run.who,
-        act: &format!("dlq.{what}"),
+async fn audited(
+    client: &DbClient,
+    run: &OperatorRun<'_>,
+    what: &str,
+    target: &str,
+    detail: Value,
+) -> Result<()> {
+    let act = audit::AuditEntry {
+        actor: run.actor,
+        action: &format!("dlq.{what}"),
         target,
-        why: run.why,
+        reason: run.reason,
         detail,
     };
     Ok(audit::record(client, &act).await?)
 }
 
 /// Finding nothing is a no, and so is anything that stays.
-fn show(out: &mut Output, dry_run: bool, run: &Run<'_>, tally: &Tally) -> Result<Verdict> {
+fn show(out: &mut Output, dry_run: bool, run: &OperatorRun<'_>, tally: &Tally) -> Result<Verdict> {
     let counts = tally.counts;
     let run_id = (!dry_run).then_some(run.id);
     let value = json!({ "dryRun": dry_run, "runId": run_id, "counts": counts, "entries": tally.sample });
@@ -249,7 +255,7 @@ fn row(line: &Line) -> Vec<String> {
     ]
 }
 
-fn summary(page: &mut Page, dry_run: bool, run: &Run<'_>, tally: &Tally) {
+fn summary(page: &mut Page, dry_run: bool, run: &OperatorRun<'_>, tally: &Tally) {
     let counts = tally.counts;
     let named = [
         ("replayed", counts.replayed, Style::Good),

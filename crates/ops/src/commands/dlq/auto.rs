@@ -17,7 +17,7 @@ use runtime::settings::{LogFormat, LogSettings};
 use runtime::{Stop, Tasks};
 use serde_json::{Value, json};
 use storage::ops::audit;
-use storage::ops::dead_letters::{self as ledger, Automatic, Run};
+use storage::ops::dead_letters::{self as ledger, AutomaticReplayStats, OperatorRun};
 use time::OffsetDateTime;
 
 use super::dead_letters;
@@ -204,16 +204,16 @@ impl Keeper<'_> {
         // Fails when the broker is away; sets the depth gauges.
         messaging::topology::depths(&dead.broker).await?;
         // Queues may be empty: what is shown must follow the hour all the same.
-        let hour = ledger::automatic(&client, HOUR.as_secs_f64()).await?;
+        let hour = ledger::automatic_replay_stats(&client, HOUR.as_secs_f64()).await?;
         self.watch_breaker(&hour).await?;
         let sources = Sources::new(self.context, dead.opener.clone(), true);
         let order = Order {
             verb: Verb::Replay,
-            run: Run {
+            run: OperatorRun {
                 id: self.context.ids.message_id().0,
-                who: self.who,
-                why: "automatic replay",
-                automatic: true,
+                actor: self.who,
+                reason: "automatic replay",
+                is_automatic: true,
             },
             max: u64::MAX,
             rate: Some(self.args.rate),
@@ -251,8 +251,8 @@ impl Keeper<'_> {
     async fn choose(&mut self, drain: &Drain<'_>, queue: WorkQueue, page: Vec<Held>) -> Result<Vec<Held>> {
         let client = drain.client;
         let ids: Vec<MessageId> = page.iter().filter_map(|held| held.entry.message_id).collect();
-        let replays = ledger::came_back(client, &ids).await?;
-        let hour = ledger::automatic(client, HOUR.as_secs_f64()).await?;
+        let replays = ledger::record_parked_again(client, &ids).await?;
+        let hour = ledger::automatic_replay_stats(client, HOUR.as_secs_f64()).await?;
         self.watch_breaker(&hour).await?;
         let now = self.context.clock.now();
         let mut chosen = Vec::new();
@@ -280,7 +280,7 @@ impl Keeper<'_> {
     }
 
     /// Says in the audit log when it opens and when it closes.
-    async fn watch_breaker(&mut self, hour: &Automatic) -> Result<()> {
+    async fn watch_breaker(&mut self, hour: &AutomaticReplayStats) -> Result<()> {
         let open = self.rules.is_open(hour);
         observe::BREAKER_OPEN.set([], if open { 1.0 } else { 0.0 });
         let left = u32::try_from(self.rules.budget_left(hour)).unwrap_or(u32::MAX);
@@ -297,20 +297,20 @@ impl Keeper<'_> {
         tracing::warn!(
             open,
             replayed = hour.replayed,
-            came_back = hour.came_back,
+            came_back = hour.parked_again,
             "breaker of the automatic replay"
         );
-        let detail = json!({ "replayed": hour.replayed, "cameBack": hour.came_back });
+        let detail = json!({ "replayed": hour.replayed, "cameBack": hour.parked_again });
         self.say(act, why, detail).await
     }
 
     async fn say(&self, act: &str, why: &str, detail: Value) -> Result<()> {
         let client = self.context.client().await?;
-        let act = audit::Act {
-            who: self.who,
-            act,
+        let act = audit::AuditEntry {
+            actor: self.who,
+            action: act,
             target: "dead letters",
-            why,
+            reason: why,
             detail,
         };
         Ok(audit::record(&client, &act).await?)

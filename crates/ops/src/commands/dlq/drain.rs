@@ -9,8 +9,8 @@ use indicatif::ProgressBar;
 use messaging::WorkQueue;
 use messaging::dead_letters::{Act, DeadLetter, DeadLetters, Held, PAGE, Settled, Sweep, replay_id};
 use serde::Serialize;
-use storage::Client;
-use storage::ops::dead_letters::{self as ledger, Ended, NewAct, Run};
+use storage::DbClient;
+use storage::ops::dead_letters::{self as ledger, ActionResult, NewDeadLetterAction, OperatorRun};
 use tokio::time::Instant;
 
 use super::facts::Sources;
@@ -43,7 +43,7 @@ impl Verb {
 /// What is to be done, and how much of it how fast.
 pub struct Order<'a> {
     pub verb: Verb,
-    pub run: Run<'a>,
+    pub run: OperatorRun<'a>,
     /// At most so many entries are acted upon or looked at in vain.
     pub max: u64,
     /// Entries a second; `None` is "as fast as it goes".
@@ -101,7 +101,7 @@ struct Planned {
 pub struct Drain<'a> {
     pub dead: &'a DeadLetters,
     pub sources: &'a Sources<'a>,
-    pub client: &'a Client,
+    pub client: &'a DbClient,
     pub order: Order<'a>,
     pub progress: ProgressBar,
     pub tally: Tally,
@@ -112,7 +112,7 @@ impl<'a> Drain<'a> {
     pub fn new(
         dead: &'a DeadLetters,
         sources: &'a Sources<'a>,
-        client: &'a Client,
+        client: &'a DbClient,
         order: Order<'a>,
         progress: ProgressBar,
     ) -> Self {
@@ -238,12 +238,12 @@ impl<'a> Drain<'a> {
         if self.order.dry_run {
             return Ok(planned.into_iter().map(|one| one.line).collect());
         }
-        let acts: Vec<NewAct> = planned
+        let acts: Vec<NewDeadLetterAction> = planned
             .iter()
             .filter(|one| one.act != Act::Keep)
             .map(Planned::row)
             .collect();
-        let mut rows = ledger::begin(self.client, &self.order.run, &acts)
+        let mut rows = ledger::start(self.client, &self.order.run, &acts)
             .await?
             .into_iter();
         let (mut lines, mut decided) = (Vec::new(), Vec::new());
@@ -257,7 +257,7 @@ impl<'a> Drain<'a> {
         for (line, Settled { act, result, .. }) in lines.iter_mut().zip(settled) {
             let error = result.err().map(|error| error.to_string());
             if act != Act::Keep {
-                ended.extend(rows.next().map(|id| Ended {
+                ended.extend(rows.next().map(|id| ActionResult {
                     id,
                     error: error.clone(),
                 }));
@@ -266,7 +266,7 @@ impl<'a> Drain<'a> {
                 (line.act, line.new_id, line.note) = ("failed", None, Some(error));
             }
         }
-        ledger::end(self.client, &ended).await?;
+        ledger::finish(self.client, &ended).await?;
         Ok(lines)
     }
 
@@ -298,18 +298,18 @@ impl<'a> Drain<'a> {
 }
 
 impl Planned {
-    fn row(&self) -> NewAct {
+    fn row(&self) -> NewDeadLetterAction {
         let entry = &self.held.entry;
-        NewAct {
-            act: self.line.act,
+        NewDeadLetterAction {
+            action: self.line.act,
             queue: self.line.queue,
             entry_id: entry.id.clone(),
             message_id: entry.message_id,
             new_message_id: self.line.new_id,
             intent_id: entry.intent_id,
             tx_ref: self.line.tx_ref.clone(),
-            class: entry.class.clone(),
-            note: self.line.note.clone(),
+            error_class: entry.class.clone(),
+            resolution_note: self.line.note.clone(),
         }
     }
 }

@@ -42,11 +42,11 @@ pub async fn run(context: &Context, out: &mut Output, args: &Export) -> Result<V
     let filter = args.which.filter(context.clock.now())?;
     let path = args.out.display().to_string();
     let audited = async |act, entries: Option<u64>| {
-        let act = audit::Act {
-            who,
-            act,
+        let act = audit::AuditEntry {
+            actor: who,
+            action: act,
             target: &path,
-            why,
+            reason: why,
             detail: json!({ "selection": args.which.document(None), "entries": entries }),
         };
         audit::record(&client, &act).await

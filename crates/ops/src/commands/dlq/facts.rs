@@ -8,7 +8,7 @@ use messaging::dead_letters::DeadLetter;
 use messaging::seal::Opened;
 use messaging::wire::{Body, MintExecute, MintOutcome, MintRefund, MintSubmit, MpesaResult};
 use messaging::{OpenError, Opener, WorkQueue};
-use storage::Client;
+use storage::DbClient;
 use storage::ops::dead_letters;
 use tokio::sync::OnceCell;
 
@@ -63,7 +63,7 @@ impl<'a> Sources<'a> {
     }
 
     /// One for each entry, in order. At most four questions to the chain and three to the database.
-    pub async fn of(&self, client: &Client, entries: &[&DeadLetter]) -> Result<Vec<Facts>> {
+    pub async fn of(&self, client: &DbClient, entries: &[&DeadLetter]) -> Result<Vec<Facts>> {
         let subjects: Vec<Result<Subject, OpenError>> =
             entries.iter().map(|entry| self.subject(entry)).collect();
         let known: Vec<&Subject> = subjects.iter().filter_map(|s| s.as_ref().ok()).collect();
@@ -89,7 +89,7 @@ impl<'a> Sources<'a> {
             })
             .collect();
         let legs = dead_letters::legs(client, &commands).await?;
-        let believed = dead_letters::believed(client, &tx_refs).await?;
+        let believed = dead_letters::accepted_sequences(client, &tx_refs).await?;
         let outcomes = dead_letters::outcomes(client, &reports).await?;
         let mut records = self.records(&commands).await?.into_iter();
         let facts = subjects.into_iter().map(|subject| match subject {

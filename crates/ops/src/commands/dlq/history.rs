@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
-use storage::ops::dead_letters::{self, ActRow, Filter};
+use storage::ops::dead_letters::{self, ActionFilter, DeadLetterActionRow};
 use uuid::Uuid;
 
 use crate::Verdict;
@@ -34,7 +34,7 @@ pub struct History {
 }
 
 pub async fn run(context: &Context, out: &mut Output, args: &History) -> Result<Verdict> {
-    let filter = Filter {
+    let filter = ActionFilter {
         run_id: args.run,
         entry_id: args.id.as_deref(),
         tx_ref: args.tx_ref.as_deref(),
@@ -62,33 +62,33 @@ pub async fn run(context: &Context, out: &mut Output, args: &History) -> Result<
     Ok(Verdict::Yes)
 }
 
-fn document(row: &ActRow) -> Value {
+fn document(row: &DeadLetterActionRow) -> Value {
     let intent = row.intent_id.as_ref().map(|id| format!("0x{}", hex::encode(id)));
     json!({
-        "runId": row.run_id, "at": moment(row.at), "who": row.who, "why": row.why, "automatic": row.automatic,
-        "act": row.act, "state": row.state, "error": row.error, "queue": row.queue, "id": row.entry_id,
-        "newId": row.new_message_id, "intentId": intent, "txRef": row.tx_ref, "class": row.class, "note": row.note,
-        "cameBackAt": row.came_back_at.map(moment),
+        "runId": row.run_id, "at": moment(row.started_at), "who": row.actor, "why": row.reason, "automatic": row.is_automatic,
+        "act": row.action, "state": row.state, "error": row.error, "queue": row.queue, "id": row.entry_id,
+        "newId": row.new_message_id, "intentId": intent, "txRef": row.tx_ref, "class": row.error_class, "note": row.resolution_note,
+        "cameBackAt": row.parked_again_at.map(moment),
     })
 }
 
-fn row(row: &ActRow) -> Vec<String> {
+fn row(row: &DeadLetterActionRow) -> Vec<String> {
     let new_id = row.new_message_id.map(|id| id.to_string());
-    let state = match row.came_back_at {
+    let state = match row.parked_again_at {
         Some(_) => "came back".to_owned(),
         None => row.state.clone(),
     };
     vec![
-        moment(row.at),
-        row.who.clone(),
-        row.act.clone(),
+        moment(row.started_at),
+        row.actor.clone(),
+        row.action.clone(),
         state,
         row.queue.clone(),
         row.entry_id.clone(),
         new_id
             .or_else(|| row.error.clone())
-            .or_else(|| row.note.clone())
+            .or_else(|| row.resolution_note.clone())
             .unwrap_or_default(),
-        row.why.clone(),
+        row.reason.clone(),
     ]
 }

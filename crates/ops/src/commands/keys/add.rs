@@ -11,7 +11,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
-use storage::ops::audit::{self, Act};
+use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys::{self, NewKey};
 use time::OffsetDateTime;
 
@@ -224,11 +224,11 @@ async fn record(context: &Context, args: &Add, place: &Place) -> Result<Vec<Stri
     let detail = json!({ "purpose": place.purpose, "owner": owner, "txRefPrefixes": prefixes });
     audit::record(
         &tx,
-        &Act {
-            who,
-            act: "keys.add",
+        &AuditEntry {
+            actor: who,
+            action: "keys.add",
             target: place.key_id.as_str(),
-            why,
+            reason: why,
             detail,
         },
     )

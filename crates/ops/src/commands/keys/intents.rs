@@ -3,12 +3,12 @@
 
 use anyhow::Result;
 use clap::Args;
-use domain::intent_mac::mac_text;
+use domain::intent_mac::mac_input;
 use domain::signature::{HmacSecret, KeyId};
 use serde_json::json;
-use storage::Client;
-use storage::ops::audit::{self, Act};
-use storage::ops::intent_macs::{self, MacRow};
+use storage::DbClient;
+use storage::ops::audit::{self, AuditEntry};
+use storage::ops::intent_macs::{self, IntentMacRow};
 
 use super::retire::{stored_answer, successor};
 use crate::Verdict;
@@ -49,11 +49,11 @@ pub async fn run(context: &Context, out: &mut Output, args: &Renew) -> Result<Ve
         &format!("Renew the MACs of intents, from {old} to {new}?"),
     )?;
     let client = context.client().await?;
-    let act = Act {
-        who,
-        act: "keys.renew",
+    let act = AuditEntry {
+        actor: who,
+        action: "keys.renew",
         target: old.as_str(),
-        why,
+        reason: why,
         detail: json!({ "to": new }),
     };
     audit::record(&client, &act).await?;
@@ -66,7 +66,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Renew) -> Result<Ve
         let macs: Vec<_> = genuine
             .iter()
             .map(|row| {
-                let text = mac_text(new, &row.intent_id, &row.integrator, row.created_at);
+                let text = mac_input(new, &row.intent_id, &row.integrator, row.created_at);
                 (row.intent_id, new_secret.mac(&text))
             })
             .collect();
@@ -86,7 +86,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Renew) -> Result<Ve
 }
 
 /// Intents that verify under the key, and no longer would without it.
-pub async fn count_under(client: &Client, key_id: &KeyId, secret: &HmacSecret) -> Result<u64> {
+pub async fn count_under(client: &DbClient, key_id: &KeyId, secret: &HmacSecret) -> Result<u64> {
     let (mut count, mut pages) = (0, Pages::default());
     while let Some(rows) = pages.next(client, key_id).await? {
         let genuine = rows.iter().filter(|row| is_genuine(row, secret)).count();
@@ -95,8 +95,8 @@ pub async fn count_under(client: &Client, key_id: &KeyId, secret: &HmacSecret) -
     Ok(count)
 }
 
-fn is_genuine(row: &MacRow, secret: &HmacSecret) -> bool {
-    let text = mac_text(&row.key_id, &row.intent_id, &row.integrator, row.created_at);
+fn is_genuine(row: &IntentMacRow, secret: &HmacSecret) -> bool {
+    let text = mac_input(&row.key_id, &row.intent_id, &row.integrator, row.created_at);
     secret.verify(&text, &row.mac)
 }
 
@@ -108,7 +108,7 @@ struct Pages {
 
 impl Pages {
     /// Those of the next page that name the key; `None` at the end.
-    async fn next(&mut self, client: &Client, key_id: &KeyId) -> Result<Option<Vec<MacRow>>> {
+    async fn next(&mut self, client: &DbClient, key_id: &KeyId) -> Result<Option<Vec<IntentMacRow>>> {
         let page = intent_macs::page(client, &self.after, PAGE).await?;
         let Some((last, _)) = page.last() else {
             return Ok(None);

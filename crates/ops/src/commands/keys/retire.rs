@@ -9,7 +9,7 @@ use domain::signature::KeyId;
 use messaging::dead_letters::DeadLetters;
 use messaging::{WorkQueue, topology};
 use serde_json::json;
-use storage::ops::audit::{self, Act};
+use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys;
 use tokio::time::{Instant, sleep};
 
@@ -80,11 +80,11 @@ pub async fn run(context: &Context, out: &mut Output, args: &Retire) -> Result<V
     let left: Sealed = sealed.into_iter().filter(|(_, count)| *count > 0).collect();
     let removed = if left.is_empty() {
         let detail = json!({ "purpose": place.purpose, "owner": place.owner, "successor": successor });
-        let act = Act {
-            who,
-            act: "keys.retire",
+        let act = AuditEntry {
+            actor: who,
+            action: "keys.retire",
             target: args.kid.as_str(),
-            why,
+            reason: why,
             detail,
         };
         audit::record(&client, &act).await?;
@@ -177,7 +177,7 @@ pub fn successor(files: &KeyFiles, place: &Place) -> Result<Place> {
 /// Answers that may still be replayed, and intents that could not be shown without the key.
 async fn of_answers(
     context: &Context,
-    client: &storage::Client,
+    client: &storage::DbClient,
     files: &KeyFiles,
     place: &Place,
 ) -> Result<Sealed> {
@@ -193,7 +193,7 @@ async fn of_answers(
 /// empty, their time must pass, and it must be seen empty again: then they are done, or in one of the other places.
 async fn of_pipeline(
     context: &Context,
-    client: &storage::Client,
+    client: &storage::DbClient,
     args: &Retire,
     queue: WorkQueue,
 ) -> Result<Sealed> {
@@ -206,7 +206,7 @@ async fn of_pipeline(
 }
 
 async fn look_everywhere(
-    client: &storage::Client,
+    client: &storage::DbClient,
     args: &Retire,
     queue: WorkQueue,
     dead: &DeadLetters,
@@ -223,7 +223,7 @@ async fn look_everywhere(
 }
 
 async fn visible(
-    client: &storage::Client,
+    client: &storage::DbClient,
     args: &Retire,
     queue: WorkQueue,
     dead: &DeadLetters,

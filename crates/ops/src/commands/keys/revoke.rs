@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use domain::signature::KeyId;
 use serde_json::json;
-use storage::ops::audit::{self, Act};
+use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys;
 
 use crate::Verdict;
@@ -96,11 +96,11 @@ pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<V
     let detail = json!({ "purpose": purpose, "owner": owner, "state": state.name() });
     audit::record(
         &tx,
-        &Act {
-            who,
-            act: "keys.revoke",
+        &AuditEntry {
+            actor: who,
+            action: "keys.revoke",
             target: kid,
-            why,
+            reason: why,
             detail,
         },
     )
@@ -152,7 +152,7 @@ impl Stays {
     /// A gateway reads the rows every second, and then finishes what it has begun within the webhook's time-out.
     const IN_FORCE_SECONDS: f64 = 30.0;
 
-    async fn because(session: &impl storage::Session, kid: &str, retired_for: f64) -> Result<Option<Self>> {
+    async fn because(session: &impl storage::DbSession, kid: &str, retired_for: f64) -> Result<Option<Self>> {
         let left = (Self::IN_FORCE_SECONDS - retired_for).max(0.0).ceil();
         let stays = Self {
             undecided: keys::undecided_reports(session, kid).await?,

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use domain::money::Shillings;
 use serde::Serialize;
-use storage::ops::reconcile::{Line, Money};
+use storage::ops::reconcile::{ReceivedTotals, ReconcileRow};
 
 use super::events::OnChain;
 
@@ -55,7 +55,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    pub fn add(&mut self, money: &Money) {
+    pub fn add(&mut self, money: &ReceivedTotals) {
         self.received = money.received;
         self.owed_open = money.owed_open;
         self.owed_settled = money.owed_settled;
@@ -83,7 +83,7 @@ impl Totals {
         })
     }
 
-    fn count(&mut self, line: &Line, on_chain: Option<&OnChain>) {
+    fn count(&mut self, line: &ReconcileRow, on_chain: Option<&OnChain>) {
         if let Some(OnChain {
             deposited: Some(deposit),
             executed: None,
@@ -114,7 +114,7 @@ impl Totals {
 
 /// Everything that differs for one intent, on a chain read up to block `horizon`.
 pub fn compare(
-    line: &Line,
+    line: &ReconcileRow,
     on_chain: Option<&OnChain>,
     horizon: u64,
     totals: &mut Totals,
@@ -186,7 +186,7 @@ pub fn compare(
 }
 
 /// The row's leg must be where the chain is, or further on in a later block.
-fn leg_differs(line: &Line, on_chain: Option<&OnChain>, horizon: u64) -> Option<String> {
+fn leg_differs(line: &ReconcileRow, on_chain: Option<&OnChain>, horizon: u64) -> Option<String> {
     let leg = line.leg.as_str();
     let block = line.block_number.and_then(|n| u64::try_from(n).ok());
     let later = block.is_some_and(|block| block > horizon);
@@ -204,7 +204,7 @@ fn leg_differs(line: &Line, on_chain: Option<&OnChain>, horizon: u64) -> Option<
 }
 
 /// Paid, nothing minted and nothing to come, and no person is told.
-fn unaccounted(line: &Line, on_chain: Option<&OnChain>) -> Option<String> {
+fn unaccounted(line: &ReconcileRow, on_chain: Option<&OnChain>) -> Option<String> {
     let paid = line.paid_shillings?;
     let ended = match on_chain {
         Some(on_chain) => on_chain.executed.is_none() && on_chain.refunded.is_some(),
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
     use crate::commands::reconcile::events::Deposit;
 
-    fn line(leg: &str, payment: &str, paid: Option<u64>) -> Line {
+    fn line(leg: &str, payment: &str, paid: Option<u64>) -> ReconcileRow {
         let preimage = domain::ids::Preimage {
             chain_id: 31430,
             escrow: "0x5FbDB2315678afecb367f032d93F642f64180aa3".parse().unwrap(),
@@ -233,7 +233,7 @@ mod tests {
             country_code: domain::country::CountryCode::KES,
             tx_ref: "TX0000000001".parse().unwrap(),
         };
-        Line {
+        ReconcileRow {
             intent_id: preimage.intent_id(),
             preimage,
             created_at: OffsetDateTime::UNIX_EPOCH,
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    fn kinds(line: &Line, on_chain: Option<&OnChain>) -> Vec<&'static str> {
+    fn kinds(line: &ReconcileRow, on_chain: Option<&OnChain>) -> Vec<&'static str> {
         compare(line, on_chain, 100, &mut Totals::default())
             .into_iter()
             .map(|d| d.kind)
@@ -292,7 +292,7 @@ mod tests {
         assert!(kinds(&line("executing", "confirmed", Some(150)), Some(&deposited())).is_empty());
         assert!(kinds(&line("executed", "confirmed", Some(150)), Some(&executed())).is_empty());
         assert!(kinds(&line("refunded", "declined", None), Some(&refunded())).is_empty());
-        let ahead = Line {
+        let ahead = ReconcileRow {
             block_number: Some(101),
             ..line("executed", "confirmed", Some(150))
         };
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(kinds(&owed, Some(&refunded())), ["payment_unaccounted"]);
         assert!(
             kinds(
-                &Line {
+                &ReconcileRow {
                     owed_open: true,
                     ..owed.clone()
                 },
@@ -355,7 +355,7 @@ mod tests {
         );
         assert!(
             kinds(
-                &Line {
+                &ReconcileRow {
                     owed_settled: true,
                     ..owed
                 },
@@ -384,33 +384,33 @@ mod tests {
     #[test]
     fn shillings_are_counted_once() {
         let mut totals = Totals::default();
-        let mut count = |line: &Line, on_chain: Option<&OnChain>| {
+        let mut count = |line: &ReconcileRow, on_chain: Option<&OnChain>| {
             compare(line, on_chain, 100, &mut totals);
         };
         count(&line("executed", "confirmed", Some(150)), Some(&executed()));
         count(&line("escrowed", "confirmed", Some(150)), Some(&deposited()));
         count(
-            &Line {
+            &ReconcileRow {
                 held: true,
                 ..line("escrowed", "mismatched", Some(10))
             },
             Some(&deposited()),
         );
         count(
-            &Line {
+            &ReconcileRow {
                 owed_open: true,
                 ..line("refunded", "confirmed", Some(20))
             },
             Some(&refunded()),
         );
-        let mismatched = Line {
+        let mismatched = ReconcileRow {
             held: true,
             owed_open: true,
             ..line("refunded", "mismatched", Some(30))
         };
         count(&mismatched, Some(&refunded()));
         count(
-            &Line {
+            &ReconcileRow {
                 owed_open: false,
                 owed_settled: true,
                 ..mismatched
@@ -418,7 +418,7 @@ mod tests {
             Some(&refunded()),
         );
         assert_eq!((totals.minted, totals.in_flight, totals.held), (150, 150, 10));
-        let money = Money {
+        let money = ReceivedTotals {
             received: 390,
             owed_open: 50,
             owed_settled: 30,
@@ -426,7 +426,7 @@ mod tests {
         };
         totals.add(&money);
         assert_eq!(totals.unexplained(), None);
-        totals.add(&Money {
+        totals.add(&ReceivedTotals {
             received: 391,
             ..money
         });

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
-use storage::Client;
-use storage::ops::statement::{self as books, Recorded, Reported};
+use storage::DbClient;
+use storage::ops::statement::{self as books, PaidReportRow, RecordedPaymentRow};
 use time::OffsetDateTime;
 
 use crate::Verdict;
@@ -87,7 +87,7 @@ pub async fn run(context: &Context, out: &mut Output, path: &Path, period: &Peri
 
 /// One page of the statement against the books.
 async fn compare(
-    client: &Client,
+    client: &DbClient,
     rows: &[Row],
     seen: &mut HashSet<String>,
     report: &mut Report,
@@ -120,10 +120,10 @@ async fn compare(
 
 /// For receipts that are no payment: is a report stored under the txRef, and what became of it?
 async fn stored_reports(
-    client: &Client,
+    client: &DbClient,
     rows: &[Row],
-    recorded: &HashMap<String, Recorded>,
-) -> Result<BTreeMap<String, Reported>> {
+    recorded: &HashMap<String, RecordedPaymentRow>,
+) -> Result<BTreeMap<String, PaidReportRow>> {
     let unknown: Vec<(&str, &str)> = rows
         .iter()
         .filter(|row| row.is_paid_in() && !recorded.contains_key(&row.receipt))
@@ -139,7 +139,7 @@ async fn stored_reports(
 
 /// Payments of the period that the statement does not hold.
 async fn missing(
-    client: &Client,
+    client: &DbClient,
     (from, to): (OffsetDateTime, OffsetDateTime),
     edge: Duration,
     seen: &HashSet<String>,

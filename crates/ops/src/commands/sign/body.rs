@@ -5,7 +5,7 @@ use clap::Args;
 use domain::address::Address;
 use domain::country::CountryCode;
 use domain::money::{BaseUnits, Shillings};
-use domain::payment::Receipt;
+use domain::payment::MpesaReceipt;
 use domain::phone::Phone;
 use domain::signature::sha256;
 use domain::tx_ref::TxRef;
@@ -115,7 +115,7 @@ impl ReportFields {
         };
         let receipt = match &self.receipt {
             Some(text) => Some(
-                text.parse::<Receipt>()
+                text.parse::<MpesaReceipt>()
                     .map_err(|e| problem(format!("--receipt: {e}"), "e.g. NLJ7RT61SV"))?,
             ),
             None if self.result_code == 0 => Some(format!("N{}", fresh(context, 9)).parse()?),

@@ -8,9 +8,9 @@ use chain::{BlockRef, ChainClient, roles};
 use clap::Args;
 use domain::address::Address;
 use serde_json::json;
-use storage::Client;
-use storage::ops::audit::{self, Act};
-use storage::ops::signers::{self, Order, SignerRow};
+use storage::DbClient;
+use storage::ops::audit::{self, AuditEntry};
+use storage::ops::signers::{self, SignerAdminState, SignerRow};
 
 use crate::Verdict;
 use crate::context::Context;
@@ -99,33 +99,36 @@ pub async fn rotate(context: &Context, out: &mut Output, args: &Rotate) -> Resul
     let (chain, client) = (chain(context)?, context.client().await?);
     fit(&chain, &args.to).await?;
     let new = signers::list(&client, Some(args.to.as_bytes())).await?.pop();
-    if new.as_ref().is_none_or(|row| row.order != Order::Active) {
-        turn(context, (&args.to, Order::Active), &args.reason).await?;
+    if new
+        .as_ref()
+        .is_none_or(|row| row.admin_state != SignerAdminState::Active)
+    {
+        turn(context, (&args.to, SignerAdminState::Active), &args.reason).await?;
     }
-    if !new.is_some_and(|row| row.held) {
+    if !new.is_some_and(|row| row.leased) {
         let fix = "give it to an executor and start that, then run this again";
         return Err(problem(format!("no executor holds {}", args.to), fix));
     }
     let old = read(&client, &args.address).await?;
-    if old.order == Order::Active {
-        turn(context, (&args.address, Order::Draining), &args.reason).await?;
+    if old.admin_state == SignerAdminState::Active {
+        turn(context, (&args.address, SignerAdminState::Draining), &args.reason).await?;
     }
     let row = until_drained(&client, &args.address, args.wait).await?;
     if !row.is_drained() {
-        say(out, &args.address, Order::Draining, Some(&row))?;
+        say(out, &args.address, SignerAdminState::Draining, Some(&row))?;
         return Ok(Verdict::No);
     }
     trusted_no_more(&chain, &args.address).await?;
-    if row.order != Order::Retired {
-        turn(context, (&args.address, Order::Retired), &args.reason).await?;
+    if row.admin_state != SignerAdminState::Retired {
+        turn(context, (&args.address, SignerAdminState::Retired), &args.reason).await?;
     }
-    say(out, &args.address, Order::Retired, None)
+    say(out, &args.address, SignerAdminState::Retired, None)
 }
 
 pub async fn add(context: &Context, out: &mut Output, args: &Add) -> Result<Verdict> {
     fit(&chain(context)?, &args.address).await?;
-    turn(context, (&args.address, Order::Active), &args.reason).await?;
-    say(out, &args.address, Order::Active, None)
+    turn(context, (&args.address, SignerAdminState::Active), &args.reason).await?;
+    say(out, &args.address, SignerAdminState::Active, None)
 }
 
 /// It has the role, and can pay.
@@ -146,10 +149,10 @@ async fn fit(chain: &ChainClient, address: &Address) -> Result<()> {
 }
 
 pub async fn drain(context: &Context, out: &mut Output, args: &Drain) -> Result<Verdict> {
-    turn(context, (&args.address, Order::Draining), &args.reason).await?;
+    turn(context, (&args.address, SignerAdminState::Draining), &args.reason).await?;
     let row = until_drained(&context.client().await?, &args.address, args.wait).await?;
     let drained = row.is_drained();
-    say(out, &args.address, Order::Draining, Some(&row))?;
+    say(out, &args.address, SignerAdminState::Draining, Some(&row))?;
     Ok(if drained || args.wait == 0 {
         Verdict::Yes
     } else {
@@ -158,7 +161,7 @@ pub async fn drain(context: &Context, out: &mut Output, args: &Drain) -> Result<
 }
 
 /// The row once its nonces are final, or as it is when the time is over.
-async fn until_drained(client: &Client, address: &Address, seconds: u64) -> Result<SignerRow> {
+async fn until_drained(client: &DbClient, address: &Address, seconds: u64) -> Result<SignerRow> {
     let mut row = read(client, address).await?;
     let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
     while !row.is_drained() && tokio::time::Instant::now() < until {
@@ -170,8 +173,8 @@ async fn until_drained(client: &Client, address: &Address, seconds: u64) -> Resu
 
 pub async fn retire(context: &Context, out: &mut Output, args: &Retire) -> Result<Verdict> {
     trusted_no_more(&chain(context)?, &args.address).await?;
-    turn(context, (&args.address, Order::Retired), &args.reason).await?;
-    say(out, &args.address, Order::Retired, None)
+    turn(context, (&args.address, SignerAdminState::Retired), &args.reason).await?;
+    say(out, &args.address, SignerAdminState::Retired, None)
 }
 
 async fn trusted_no_more(chain: &ChainClient, address: &Address) -> Result<()> {
@@ -189,7 +192,7 @@ fn chain(context: &Context) -> Result<ChainClient> {
     context.chain(context.environment.contracts()?.escrow)
 }
 
-async fn read(client: &Client, address: &Address) -> Result<SignerRow> {
+async fn read(client: &DbClient, address: &Address) -> Result<SignerRow> {
     let row = signers::list(client, Some(address.as_bytes())).await?.pop();
     row.ok_or_else(|| {
         problem(
@@ -200,7 +203,7 @@ async fn read(client: &Client, address: &Address) -> Result<SignerRow> {
 }
 
 /// Writes the order and its audit row together, if it may follow the one before.
-async fn turn(context: &Context, (address, order): (&Address, Order), reason: &str) -> Result<()> {
+async fn turn(context: &Context, (address, order): (&Address, SignerAdminState), reason: &str) -> Result<()> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", reason)?);
     let mut client = context.client().await?;
     let tx = client.begin().await?;
@@ -211,16 +214,16 @@ async fn turn(context: &Context, (address, order): (&Address, Order), reason: &s
     }
     signers::set(&tx, address.as_bytes(), order, (why, who)).await?;
     let target = address.to_string();
-    let act = Act {
-        who,
-        act: match order {
-            Order::Active => "signer.add",
-            Order::Draining => "signer.drain",
-            Order::Retired => "signer.retire",
+    let act = AuditEntry {
+        actor: who,
+        action: match order {
+            SignerAdminState::Active => "signer.add",
+            SignerAdminState::Draining => "signer.drain",
+            SignerAdminState::Retired => "signer.retire",
         },
         target: &target,
-        why,
-        detail: json!({ "before": before.map(Order::name) }),
+        reason: why,
+        detail: json!({ "before": before.map(SignerAdminState::name) }),
     };
     audit::record(&tx, &act).await?;
     tx.commit().await?;
@@ -229,27 +232,38 @@ async fn turn(context: &Context, (address, order): (&Address, Order), reason: &s
 
 /// What is wrong, and what to do about it. Pure.
 fn may_follow(
-    before: Option<Order>,
-    order: Order,
+    before: Option<SignerAdminState>,
+    order: SignerAdminState,
     known: Option<&SignerRow>,
 ) -> Result<(), (&'static str, &'static str)> {
     match (before, order) {
-        (Some(Order::Retired), Order::Active | Order::Draining) => {
+        (Some(SignerAdminState::Retired), SignerAdminState::Active | SignerAdminState::Draining) => {
             Err(("is retired", "a retired key never comes back: add another one"))
         }
-        (_, Order::Draining) if known.is_none() => Err(("is not known", "see `fiatrails signer list`")),
-        (None | Some(Order::Active), Order::Retired) => {
+        (_, SignerAdminState::Draining) if known.is_none() => {
+            Err(("is not known", "see `fiatrails signer list`"))
+        }
+        (None | Some(SignerAdminState::Active), SignerAdminState::Retired) => {
             Err(("is not draining", "drain it first: `fiatrails signer drain`"))
         }
-        (Some(Order::Draining), Order::Retired) if known.is_some_and(|row| !row.is_drained()) => Err((
-            "has signed what is not final yet",
-            "wait: `fiatrails signer drain --wait 120`, or see `fiatrails signer list`",
-        )),
+        (Some(SignerAdminState::Draining), SignerAdminState::Retired)
+            if known.is_some_and(|row| !row.is_drained()) =>
+        {
+            Err((
+                "has signed what is not final yet",
+                "wait: `fiatrails signer drain --wait 120`, or see `fiatrails signer list`",
+            ))
+        }
         _ => Ok(()),
     }
 }
 
-fn say(out: &mut Output, address: &Address, order: Order, row: Option<&SignerRow>) -> Result<Verdict> {
+fn say(
+    out: &mut Output,
+    address: &Address,
+    order: SignerAdminState,
+    row: Option<&SignerRow>,
+) -> Result<Verdict> {
     let value = json!({
         "address": address.to_string(),
         "order": order.name(),
@@ -278,9 +292,9 @@ mod tests {
     fn which_order_may_follow_which() {
         let row = |not_final| SignerRow {
             address: [1; 20],
-            order: Order::Draining,
+            admin_state: SignerAdminState::Draining,
             reason: None,
-            held: true,
+            leased: true,
             next_nonce: Some(1),
             in_flight: 0,
             not_final,
@@ -288,18 +302,58 @@ mod tests {
         };
         let (quiet, busy) = (row(0), row(1));
         let table = [
-            (None, Order::Active, None, true),
-            (None, Order::Draining, None, false),
-            (None, Order::Draining, Some(&busy), true),
-            (None, Order::Retired, Some(&quiet), false),
-            (Some(Order::Active), Order::Retired, Some(&quiet), false),
-            (Some(Order::Active), Order::Draining, Some(&busy), true),
-            (Some(Order::Draining), Order::Active, Some(&busy), true),
-            (Some(Order::Draining), Order::Retired, Some(&busy), false),
-            (Some(Order::Draining), Order::Retired, Some(&quiet), true),
-            (Some(Order::Retired), Order::Retired, Some(&quiet), true),
-            (Some(Order::Retired), Order::Active, Some(&quiet), false),
-            (Some(Order::Retired), Order::Draining, Some(&quiet), false),
+            (None, SignerAdminState::Active, None, true),
+            (None, SignerAdminState::Draining, None, false),
+            (None, SignerAdminState::Draining, Some(&busy), true),
+            (None, SignerAdminState::Retired, Some(&quiet), false),
+            (
+                Some(SignerAdminState::Active),
+                SignerAdminState::Retired,
+                Some(&quiet),
+                false,
+            ),
+            (
+                Some(SignerAdminState::Active),
+                SignerAdminState::Draining,
+                Some(&busy),
+                true,
+            ),
+            (
+                Some(SignerAdminState::Draining),
+                SignerAdminState::Active,
+                Some(&busy),
+                true,
+            ),
+            (
+                Some(SignerAdminState::Draining),
+                SignerAdminState::Retired,
+                Some(&busy),
+                false,
+            ),
+            (
+                Some(SignerAdminState::Draining),
+                SignerAdminState::Retired,
+                Some(&quiet),
+                true,
+            ),
+            (
+                Some(SignerAdminState::Retired),
+                SignerAdminState::Retired,
+                Some(&quiet),
+                true,
+            ),
+            (
+                Some(SignerAdminState::Retired),
+                SignerAdminState::Active,
+                Some(&quiet),
+                false,
+            ),
+            (
+                Some(SignerAdminState::Retired),
+                SignerAdminState::Draining,
+                Some(&quiet),
+                false,
+            ),
         ];
         for (before, order, known, expected) in table {
             assert_eq!(

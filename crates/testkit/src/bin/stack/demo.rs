@@ -13,7 +13,7 @@ use testkit::{
     Addresses, Client, Wiring,
     client::{fresh_address, fresh_key, fresh_tx_ref, intent_body, paid_body},
     eventually, evm,
-    process::Life,
+    process::Lifetime,
 };
 
 use crate::stack::{self, ChainOptions, Stack};
@@ -35,7 +35,7 @@ pub async fn on_own_stack(dir: &Path) -> Result<()> {
         gas_limit: 30_000_000,
     };
     let outcome = async {
-        let stack = Stack::up(dir, chain, Life::Tied).await?;
+        let stack = Stack::up(dir, chain, Lifetime::Tied).await?;
         let wiring = &stack.wiring;
         show.step(
             "ready",

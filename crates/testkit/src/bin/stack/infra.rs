@@ -13,7 +13,7 @@ use testkit::{
     keys::random_hex,
     ports::free_port,
     postgres,
-    process::{Life, Process},
+    process::{Lifetime, Process},
 };
 
 use crate::pids::Pids;
@@ -83,25 +83,30 @@ impl Infra {
     }
 
     /// Starts PostgreSQL if it does not run.
-    pub async fn ensure_postgres(&self, dir: &Path, pids: &Pids, life: Life) -> Result<Option<Process>> {
+    pub async fn ensure_postgres(
+        &self,
+        dir: &Path,
+        pids: &Pids,
+        lifetime: Lifetime,
+    ) -> Result<Option<Process>> {
         if pids.running(POSTGRES).is_some() {
             return Ok(None);
         }
         let layout = self.postgres(dir);
         let making = layout.clone();
         tokio::task::spawn_blocking(move || making.init()).await??;
-        let process = postgres::start_and_wait(&layout, life).await?;
+        let process = postgres::start_and_wait(&layout, lifetime).await?;
         pids.record(POSTGRES, process.pid())?;
         Ok(Some(process))
     }
 
     /// Starts RabbitMQ (and its name daemon) if it does not run.
-    pub async fn ensure_rabbitmq(&self, dir: &Path, pids: &Pids, life: Life) -> Result<Vec<Process>> {
+    pub async fn ensure_rabbitmq(&self, dir: &Path, pids: &Pids, lifetime: Lifetime) -> Result<Vec<Process>> {
         let layout = self.rabbitmq(dir);
         let mut started = Vec::new();
         if pids.running(EPMD).is_none() {
             layout.init()?;
-            let epmd = layout.launch_epmd().spawn(life)?;
+            let epmd = layout.launch_epmd().spawn(lifetime)?;
             pids.record(EPMD, epmd.pid())?;
             started.push(epmd);
         }
@@ -109,7 +114,7 @@ impl Infra {
             return Ok(started);
         }
         layout.init()?;
-        let mut node = layout.launch()?.spawn(life)?;
+        let mut node = layout.launch()?.spawn(lifetime)?;
         // Before the wait: an interrupted start must be found by `down`.
         pids.record(RABBITMQ, node.pid())?;
         broker::wait_until_ready(&layout, &mut node).await?;
@@ -119,10 +124,10 @@ impl Infra {
 
     /// At once: what is stopped is also forgotten.
     pub fn stop(pids: &Pids) -> Result<()> {
-        let patience = Duration::from_secs(20);
-        pids.stop(RABBITMQ, Signal::SIGKILL, patience)?;
-        pids.stop(EPMD, Signal::SIGKILL, patience)?;
-        pids.stop(POSTGRES, Signal::SIGQUIT, patience)?;
+        let timeout = Duration::from_secs(20);
+        pids.stop(RABBITMQ, Signal::SIGKILL, timeout)?;
+        pids.stop(EPMD, Signal::SIGKILL, timeout)?;
+        pids.stop(POSTGRES, Signal::SIGQUIT, timeout)?;
         Ok(())
     }
 
@@ -138,10 +143,10 @@ impl Infra {
 }
 
 /// Starts what does not run, both at once.
-pub async fn ensure(infra: &Infra, dir: &Path, pids: &Pids, life: Life) -> Result<Vec<Process>> {
+pub async fn ensure(infra: &Infra, dir: &Path, pids: &Pids, lifetime: Lifetime) -> Result<Vec<Process>> {
     let (postgres, mut started) = tokio::try_join!(
-        infra.ensure_postgres(dir, pids, life),
-        infra.ensure_rabbitmq(dir, pids, life)
+        infra.ensure_postgres(dir, pids, lifetime),
+        infra.ensure_rabbitmq(dir, pids, lifetime)
     )?;
     started.extend(postgres);
     Ok(started)

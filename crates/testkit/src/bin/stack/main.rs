@@ -12,7 +12,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 
 use clap::{Args, Parser, Subcommand};
-use testkit::process::Life;
+use testkit::process::Lifetime;
 
 use stack::{ChainOptions, Stack};
 
@@ -94,7 +94,7 @@ async fn main() -> Result<ExitCode> {
                 block_time: chain.block_time,
                 gas_limit: chain.gas_limit,
             };
-            let stack = Stack::up(&dir, options, Life::Detached).await?;
+            let stack = Stack::up(&dir, options, Lifetime::Detached).await?;
             println!("ready; settings: . {}", stack.env_file().display());
         }
         Command::Down { dir } => stack::down(&dir)?,

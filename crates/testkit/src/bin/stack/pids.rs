@@ -44,7 +44,7 @@ impl Pids {
     }
 
     /// Asks it to end, kills it if it does not within `patience`; false if it did not run.
-    pub fn stop(&self, name: &str, signal: Signal, patience: Duration) -> Result<bool> {
+    pub fn stop(&self, name: &str, signal: Signal, timeout: Duration) -> Result<bool> {
         let Some(pid) = self.running(name) else {
             self.forget(name);
             return Ok(false);
@@ -53,7 +53,7 @@ impl Pids {
         for signal in [signal, Signal::SIGKILL] {
             // It may end by itself between the look and the signal.
             let _ = kill(target, signal);
-            let end = Instant::now() + patience;
+            let end = Instant::now() + timeout;
             while Instant::now() < end {
                 if self.running(name).is_none() {
                     self.forget(name);

@@ -12,7 +12,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testkit::{Broker, PostgresServer, contracts, database::migrated_template, dirs, process::Life, servers};
+use testkit::{
+    Broker, PostgresServer, contracts, database::migrated_template, dirs, process::Lifetime, servers,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,7 +33,7 @@ type Settings = Vec<(&'static str, String)>;
 pub async fn up(dir: &Path, env_out: &Path) -> Result<()> {
     let dir = &state::prepare_dir(dir)?;
     let infra: Infra = state::load_or(dir, || Infra::choose(dir, false))?;
-    infra::ensure(&infra, dir, &Pids::new(dir.join("run"))?, Life::Detached).await?;
+    infra::ensure(&infra, dir, &Pids::new(dir.join("run"))?, Lifetime::Detached).await?;
     let mq = infra.rabbitmq(dir);
     let settings = settings(
         dir,

@@ -17,7 +17,7 @@ use testkit::{
     keys::{MPESA_KID, REQUEST_KID, random_hex},
     ports::free_port,
     postgres::psql,
-    process::{Life, Process},
+    process::{Lifetime, Process},
     service,
     wiring::{EXECUTOR, GATEWAY, SERVICES},
 };
@@ -80,14 +80,14 @@ pub struct Stack {
     dir: PathBuf,
     state: State,
     pids: Pids,
-    life: Life,
+    lifetime: Lifetime,
     held: Vec<Process>,
     pub wiring: Wiring,
 }
 
 impl Stack {
     /// Starts whatever is not running and waits until it is ready.
-    pub async fn up(dir: &Path, chain: ChainOptions, life: Life) -> Result<Self> {
+    pub async fn up(dir: &Path, chain: ChainOptions, lifetime: Lifetime) -> Result<Self> {
         let dir = state::prepare_dir(dir)?;
         let _lock = lock(&dir)?;
         let mut state = state::load_or(&dir, || {
@@ -106,8 +106,8 @@ impl Stack {
         }
 
         let (servers, (node, addresses)) = tokio::try_join!(
-            infra::ensure(&state.infra, &dir, &pids, life),
-            ensure_chain(&dir, &state, &pids, life)
+            infra::ensure(&state.infra, &dir, &pids, lifetime),
+            ensure_chain(&dir, &state, &pids, lifetime)
         )?;
         let new_servers = !servers.is_empty();
         let mut held = servers;
@@ -117,7 +117,7 @@ impl Stack {
             dir,
             state,
             pids,
-            life,
+            lifetime,
             held,
             wiring,
         };
@@ -166,7 +166,7 @@ impl Stack {
             for (key, value) in self.wiring.env(name)? {
                 launch = launch.env(key, value);
             }
-            let process = launch.spawn(self.life)?;
+            let process = launch.spawn(self.lifetime)?;
             // Before the wait: an interrupted start must be found by `down`.
             self.pids.record(name, process.pid())?;
             starting.push((process, ready));
@@ -179,7 +179,7 @@ impl Stack {
     }
 
     fn report(&self, names: &[&str]) {
-        if self.life == Life::Tied {
+        if self.lifetime == Lifetime::Tied {
             return;
         }
         for name in names {
@@ -281,7 +281,7 @@ async fn ensure_chain(
     dir: &Path,
     state: &State,
     pids: &Pids,
-    life: Life,
+    lifetime: Lifetime,
 ) -> Result<(Option<Process>, Addresses)> {
     let chain_dir = dir.join("chain");
     let snapshot = chain_dir.join("state.json");
@@ -299,7 +299,7 @@ async fn ensure_chain(
         keep_state: Some(snapshot),
         ..anvil::Options::default()
     };
-    let node = anvil::start_and_wait(&options, state.anvil_port, &dir.join("log/anvil.log"), life)
+    let node = anvil::start_and_wait(&options, state.anvil_port, &dir.join("log/anvil.log"), lifetime)
         .await
         .context("the chain cannot be continued; `make down` forgets it")?;
     pids.record(ANVIL, node.pid())?;

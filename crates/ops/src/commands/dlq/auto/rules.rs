@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use storage::ops::dead_letters::Automatic;
+use storage::ops::dead_letters::AutomaticReplayStats;
 
 /// The span that the budget and the breaker look back on.
 pub const HOUR: Duration = Duration::from_hours(1);
@@ -69,20 +69,20 @@ impl Verdict {
 }
 
 impl Rules {
-    pub fn budget_left(&self, hour: &Automatic) -> u64 {
+    pub fn budget_left(&self, hour: &AutomaticReplayStats) -> u64 {
         self.budget.saturating_sub(hour.replayed)
     }
 
     /// Replaying does not help: too many come back.
-    pub fn is_open(&self, hour: &Automatic) -> bool {
-        let many = hour.came_back >= self.least
-            && hour.came_back.saturating_mul(100) >= hour.replayed.saturating_mul(self.share);
+    pub fn is_open(&self, hour: &AutomaticReplayStats) -> bool {
+        let many = hour.parked_again >= self.least
+            && hour.parked_again.saturating_mul(100) >= hour.replayed.saturating_mul(self.share);
         many && hour
             .seconds_since
             .is_some_and(|seconds| seconds < self.rest.as_secs_f64())
     }
 
-    pub fn judge(&self, candidate: Candidate<'_>, hour: &Automatic, taken: u64) -> Verdict {
+    pub fn judge(&self, candidate: Candidate<'_>, hour: &AutomaticReplayStats, taken: u64) -> Verdict {
         if !self.classes.iter().any(|class| class == candidate.class) {
             return Verdict::OtherClass;
         }
@@ -126,10 +126,10 @@ mod tests {
         }
     }
 
-    fn hour(replayed: u64, came_back: u64, seconds_since: Option<f64>) -> Automatic {
-        Automatic {
+    fn hour(replayed: u64, came_back: u64, seconds_since: Option<f64>) -> AutomaticReplayStats {
+        AutomaticReplayStats {
             replayed,
-            came_back,
+            parked_again: came_back,
             seconds_since,
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use storage::ops::statement::{Recorded, Reported};
+use storage::ops::statement::{PaidReportRow, RecordedPaymentRow};
 use time::OffsetDateTime;
 
 use super::file::Row;
@@ -35,9 +35,9 @@ impl Difference {
 /// `reported`: a report with this receipt is stored, whatever became of it.
 pub fn judge(
     row: &Row,
-    recorded: Option<&Recorded>,
-    linked: Option<&Recorded>,
-    reported: Option<&Reported>,
+    recorded: Option<&RecordedPaymentRow>,
+    linked: Option<&RecordedPaymentRow>,
+    reported: Option<&PaidReportRow>,
 ) -> Option<Difference> {
     if !row.completed {
         let recorded = recorded?;
@@ -101,7 +101,7 @@ pub fn judge(
 /// A payment of ours that the statement does not hold; `None` when it came so near an end of the period that M-Pesa
 /// may count it to the neighbouring one.
 pub fn lacking(
-    payment: &Recorded,
+    payment: &RecordedPaymentRow,
     (from, to): (OffsetDateTime, OffsetDateTime),
     edge: Duration,
 ) -> Option<Difference> {
@@ -141,8 +141,8 @@ mod tests {
         }
     }
 
-    fn ours() -> Recorded {
-        Recorded {
+    fn ours() -> RecordedPaymentRow {
+        RecordedPaymentRow {
             receipt: "SK1".into(),
             tx_ref: "TX1".into(),
             shillings: 150,
@@ -177,12 +177,12 @@ mod tests {
             ..row()
         };
         let (ours, none) = (ours(), None);
-        let waiting = Reported {
+        let waiting = PaidReportRow {
             receipt: "SK1".into(),
             tx_ref: "TX1".into(),
             outcome: None,
         };
-        let judged = Reported {
+        let judged = PaidReportRow {
             outcome: Some("conflict".into()),
             ..waiting.clone()
         };
@@ -209,7 +209,7 @@ mod tests {
         let edge = Duration::from_mins(15);
         let period = (at(0), at(7200));
         let judged = |seconds| {
-            let payment = Recorded {
+            let payment = RecordedPaymentRow {
                 received_at: at(seconds),
                 ..ours()
             };

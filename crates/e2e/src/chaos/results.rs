@@ -1,4 +1,4 @@
-//! What a story came to, as a row of the table and as JSON.
+//! The result of a scenario, as a row of the table and as JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -6,18 +6,18 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::memory::Memory;
-use crate::ledger::{Sort, Totals, Violation};
+use crate::ledger::{Totals, Violation, ViolationKind};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Row {
+pub struct ScenarioResult {
     pub scenario: &'static str,
     pub seed: u64,
     pub intents: usize,
     pub faults: BTreeMap<&'static str, u64>,
     /// Faults that could not be done, and why.
     pub not_done: Vec<String>,
-    /// Intents that are where they must be, and those still on their way.
+    /// Intents that reached their expected end, and those that are still in progress.
     pub recovered: usize,
     pub pending: usize,
     pub duplicates: usize,
@@ -25,25 +25,28 @@ pub struct Row {
     pub false_failures: usize,
     pub violations: Vec<Violation>,
     pub totals: Totals,
-    /// From the end of the last fault to the last intent's.
+    /// From the end of the last fault to the end of the last intent.
     pub drained_seconds: f64,
     pub longest_stall_seconds: f64,
     pub took_seconds: f64,
     pub memory: BTreeMap<&'static str, Memory>,
 }
 
-impl Row {
+impl ScenarioResult {
     pub fn is_good(&self) -> bool {
         self.violations.is_empty() && self.pending == 0 && self.recovered == self.intents
     }
 
-    pub fn count(&self, which: impl Fn(Sort) -> bool) -> usize {
-        self.violations.iter().filter(|found| which(found.sort)).count()
+    pub fn count(&self, which: impl Fn(ViolationKind) -> bool) -> usize {
+        self.violations
+            .iter()
+            .filter(|violation| which(violation.kind))
+            .count()
     }
 }
 
-/// Markdown, so that a run can be kept as it is: the runs of a scenario, each with its own seed, are one line.
-pub fn table(rows: &[Row]) -> String {
+/// Prints Markdown, ready for the docs. The runs of a scenario, each with its own seed, share one line.
+pub fn table(rows: &[ScenarioResult]) -> String {
     let mut out = String::from(
         "| scenario | runs | intents | faults | recovered | duplicates | losses | false failures | other violations | \
          longest drain | longest stall |\n|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|\n",
@@ -62,9 +65,9 @@ pub fn table(rows: &[Row]) -> String {
     out + &memory(rows)
 }
 
-/// In the order of their first runs.
-fn by_scenario(rows: &[Row]) -> Vec<Vec<&Row>> {
-    let mut groups: Vec<Vec<&Row>> = Vec::new();
+/// Groups the results by scenario, in the order of their first runs.
+fn by_scenario(rows: &[ScenarioResult]) -> Vec<Vec<&ScenarioResult>> {
+    let mut groups: Vec<Vec<&ScenarioResult>> = Vec::new();
     for row in rows {
         match groups.iter_mut().find(|group| group[0].scenario == row.scenario) {
             Some(group) => group.push(row),
@@ -74,9 +77,9 @@ fn by_scenario(rows: &[Row]) -> Vec<Vec<&Row>> {
     groups
 }
 
-fn line(runs: &[&Row]) -> String {
-    let sum = |of: fn(&Row) -> usize| runs.iter().map(|row| of(row)).sum::<usize>();
-    let longest = |of: fn(&Row) -> f64| runs.iter().map(|row| of(row)).fold(0.0, f64::max);
+fn line(runs: &[&ScenarioResult]) -> String {
+    let sum = |of: fn(&ScenarioResult) -> usize| runs.iter().map(|row| of(row)).sum::<usize>();
+    let longest = |of: fn(&ScenarioResult) -> f64| runs.iter().map(|row| of(row)).fold(0.0, f64::max);
     let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
     for (kind, count) in runs.iter().flat_map(|row| &row.faults) {
         *faults.entry(kind).or_default() += count;
@@ -100,8 +103,8 @@ fn line(runs: &[&Row]) -> String {
     )
 }
 
-/// Of each service what the worst run says; `--json` has all.
-fn memory(rows: &[Row]) -> String {
+/// The worst run of each service; `--json` has all of them.
+fn memory(rows: &[ScenarioResult]) -> String {
     let mut out =
         String::from("\n| memory | highest peak | steepest slope of a longest life |\n|---|---:|---:|\n");
     let services: BTreeSet<&str> = rows.iter().flat_map(|row| row.memory.keys().copied()).collect();
@@ -127,13 +130,13 @@ fn memory(rows: &[Row]) -> String {
 mod tests {
     use super::*;
 
-    fn row(scenario: &'static str, seed: u64, (kills, slope): (u64, Option<f64>)) -> Row {
+    fn row(scenario: &'static str, seed: u64, (kills, slope): (u64, Option<f64>)) -> ScenarioResult {
         let memory = Memory {
             peak_kib: 1024 * seed,
             kib_per_minute: slope,
             longest_life_seconds: 400.0,
         };
-        Row {
+        ScenarioResult {
             scenario,
             seed,
             intents: 20,
@@ -157,7 +160,7 @@ mod tests {
     fn the_runs_of_a_scenario_are_one_line_of_sums_and_worst_cases() {
         let rows = [
             row("kills", 7, (4, Some(-30.0))),
-            row("wires", 7, (0, None)),
+            row("connections", 7, (0, None)),
             row("kills", 1007, (5, Some(12.4))),
         ];
         let table = table(&rows);
@@ -166,7 +169,7 @@ mod tests {
             lines,
             [
                 "| kills | 2 | 40 | 9 kill -9 | 38 | 0 | 0 | 0 | 0 | 15 s | 2 s |",
-                "| wires | 1 | 20 | 0 kill -9 | 19 | 0 | 0 | 0 | 0 | 0 s | 2 s |",
+                "| connections | 1 | 20 | 0 kill -9 | 19 | 0 | 0 | 0 | 0 | 0 s | 2 s |",
                 "",
                 "| memory | highest peak | steepest slope of a longest life |",
                 "|---|---:|---:|",

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use testkit::client::{base_units, now};
 
-use crate::ledger::Wanted;
+use crate::ledger::ExpectedResult;
 
 /// How a customer pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Habit {
+pub enum Behaviour {
     Pays,
-    /// The same report so many times at once.
+    /// Sends the same report this many times at once.
     Repeats(usize),
     /// M-Pesa is faster than the intent.
     PaysEarly,
@@ -19,9 +19,9 @@ pub enum Habit {
     PaysAnotherAmount,
 }
 
-/// Which habits, out of a hundred customers. The rest simply pay.
+/// How many of a hundred customers show each behaviour. The rest simply pay.
 #[derive(Debug, Clone, Copy)]
-pub struct Mix {
+pub struct BehaviourMix {
     pub repeat: u32,
     pub repeated: usize,
     pub early: u32,
@@ -30,8 +30,8 @@ pub struct Mix {
     pub another_amount: u32,
 }
 
-impl Mix {
-    /// Everything that happens in a good week.
+impl BehaviourMix {
+    /// Everything that happens in an ordinary week.
     pub const EVERYDAY: Self = Self {
         repeat: 8,
         repeated: 3,
@@ -40,8 +40,8 @@ impl Mix {
         not_compliant: 3,
         another_amount: 2,
     };
-    /// Every report fifty times at once.
-    pub const STORM: Self = Self {
+    /// Every report is sent fifty times at once.
+    pub const DUPLICATE_STORM: Self = Self {
         repeat: 100,
         repeated: 50,
         early: 0,
@@ -52,8 +52,8 @@ impl Mix {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Story {
-    pub habit: Habit,
+pub struct CustomerPlan {
+    pub behaviour: Behaviour,
     pub tx_ref: String,
     pub key: String,
     pub receipt: String,
@@ -62,31 +62,31 @@ pub struct Story {
     pub user: usize,
 }
 
-impl Story {
+impl CustomerPlan {
     /// `run` keeps apart what several runs in one database would confuse.
-    pub fn of(seed: u64, run: &str, number: usize, mix: &Mix) -> Self {
+    pub fn of(seed: u64, run: &str, number: usize, mix: &BehaviourMix) -> Self {
         let mut random = fastrand::Rng::with_seed(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut left = random.u32(0..100);
-        let mut falls = |chance: u32| {
+        let mut draw = |chance: u32| {
             let hit = left < chance;
             left = if hit { u32::MAX } else { left - chance };
             hit
         };
-        let habit = if falls(mix.repeat) {
-            Habit::Repeats(mix.repeated)
-        } else if falls(mix.early) {
-            Habit::PaysEarly
-        } else if falls(mix.decline) {
-            Habit::Declines
-        } else if falls(mix.not_compliant) {
-            Habit::NotCompliant
-        } else if falls(mix.another_amount) {
-            Habit::PaysAnotherAmount
+        let behaviour = if draw(mix.repeat) {
+            Behaviour::Repeats(mix.repeated)
+        } else if draw(mix.early) {
+            Behaviour::PaysEarly
+        } else if draw(mix.decline) {
+            Behaviour::Declines
+        } else if draw(mix.not_compliant) {
+            Behaviour::NotCompliant
+        } else if draw(mix.another_amount) {
+            Behaviour::PaysAnotherAmount
         } else {
-            Habit::Pays
+            Behaviour::Pays
         };
         Self {
-            habit,
+            behaviour,
             tx_ref: format!("{run}-{number}"),
             key: format!("chaos-{run}-{number:010}"),
             receipt: format!("{run}R{number:07}"),
@@ -95,33 +95,33 @@ impl Story {
         }
     }
 
-    pub fn wanted(&self) -> Wanted {
-        match self.habit {
-            Habit::Pays | Habit::Repeats(_) | Habit::PaysEarly => Wanted::Minted,
-            Habit::NotCompliant => Wanted::Refunded,
-            Habit::Declines => Wanted::NotMinted,
-            Habit::PaysAnotherAmount => Wanted::Held,
+    pub fn expected(&self) -> ExpectedResult {
+        match self.behaviour {
+            Behaviour::Pays | Behaviour::Repeats(_) | Behaviour::PaysEarly => ExpectedResult::Minted,
+            Behaviour::NotCompliant => ExpectedResult::Refunded,
+            Behaviour::Declines => ExpectedResult::NotMinted,
+            Behaviour::PaysAnotherAmount => ExpectedResult::Held,
         }
     }
 
-    pub fn intent(&self, user: &str) -> Value {
+    pub fn intent_body(&self, user: &str) -> Value {
         json!({
             "user": user, "amount": base_units(self.shillings), "countryCode": "KES", "txRef": self.tx_ref,
         })
     }
 
     /// What M-Pesa reports; `None` for the shillings of a declined payment.
-    pub fn report(&self) -> anyhow::Result<(Value, Option<u32>)> {
+    pub fn report_body(&self) -> anyhow::Result<(Value, Option<u32>)> {
         let mut body = json!({
             "txRef": self.tx_ref, "amount": self.shillings.to_string(), "phone": "254708374149",
             "timestamp": now()?,
         });
-        let paid = match self.habit {
-            Habit::Declines => {
+        let paid = match self.behaviour {
+            Behaviour::Declines => {
                 body["resultCode"] = json!(1032);
                 return Ok((body, None));
             }
-            Habit::PaysAnotherAmount => self.shillings + 1,
+            Behaviour::PaysAnotherAmount => self.shillings + 1,
             _ => self.shillings,
         };
         body["amount"] = json!(paid.to_string());
@@ -136,24 +136,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_tells_the_same_stories_and_every_habit_comes_up() {
-        let told = |seed| -> Vec<Story> {
+    fn the_same_seed_gives_the_same_plans_and_every_behaviour_occurs() {
+        let plans_of = |seed| -> Vec<CustomerPlan> {
             (0..1000)
-                .map(|number| Story::of(seed, "T", number, &Mix::EVERYDAY))
+                .map(|number| CustomerPlan::of(seed, "T", number, &BehaviourMix::EVERYDAY))
                 .collect()
         };
-        assert_eq!(told(7), told(7));
-        assert_ne!(told(7), told(8));
-        let stories = told(7);
-        for habit in [
-            Habit::Pays,
-            Habit::Repeats(3),
-            Habit::PaysEarly,
-            Habit::Declines,
-            Habit::NotCompliant,
-            Habit::PaysAnotherAmount,
+        assert_eq!(plans_of(7), plans_of(7));
+        assert_ne!(plans_of(7), plans_of(8));
+        let plans = plans_of(7);
+        for behaviour in [
+            Behaviour::Pays,
+            Behaviour::Repeats(3),
+            Behaviour::PaysEarly,
+            Behaviour::Declines,
+            Behaviour::NotCompliant,
+            Behaviour::PaysAnotherAmount,
         ] {
-            assert!(stories.iter().any(|story| story.habit == habit), "{habit:?}");
+            assert!(
+                plans.iter().any(|plan| plan.behaviour == behaviour),
+                "{behaviour:?}"
+            );
         }
     }
 }

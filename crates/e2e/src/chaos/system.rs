@@ -1,11 +1,11 @@
-//! The whole product with a proxy on every wire, over shared servers or over its own.
+//! The whole product with a proxy on every connection, over shared servers or over its own.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use testkit::anvil::DEV_PRIVATE_KEYS;
 use testkit::app::Options;
-use testkit::rpc_proxy::{Reach, Troubles};
+use testkit::rpc_proxy::{FaultRates, Reachability};
 use testkit::wiring::{EXECUTOR, SERVICES};
 use testkit::{
     Addresses, App, Broker, ChaosProxy, ChildService, PostgresServer, RpcProxy, Servers, contracts, dirs,
@@ -16,25 +16,25 @@ pub const KEYS: &[&str] = DEV_PRIVATE_KEYS.split_at(1).1.split_at(3).0;
 
 /// Which of a service's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wire {
+pub enum Link {
     Database,
     Broker,
 }
 
-impl Wire {
+impl Link {
     pub const ALL: [Self; 2] = [Self::Database, Self::Broker];
 }
 
-/// Servers that a story may kill.
+/// Servers that a scenario may kill.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Infrastructure {
     pub postgres: PostgresServer,
     pub broker: Broker,
     chain: (std::path::PathBuf, Addresses),
     _dir: tempfile::TempDir,
 }
 
-impl Ground {
+impl Infrastructure {
     pub async fn start() -> Result<Self> {
         let dir = dirs::private("chaos")?;
         let state = dir.path().join("chain.json");
@@ -60,32 +60,32 @@ impl Ground {
     }
 }
 
-/// How the product is set up for a story.
+/// How the product is set up for a scenario.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
     pub confirmations: u32,
     /// Seconds between blocks.
     pub block_time: f64,
-    /// A second RPC endpoint, asked when the first is of no use.
-    pub spare: bool,
+    /// Adds a second RPC endpoint, which the executor uses while the first one fails.
+    pub second_endpoint: bool,
 }
 
 /// Dropped in this order: services before what they are connected to.
 #[derive(Debug)]
-pub struct Stage {
+pub struct System {
     pub app: App,
     pub rpc: RpcProxy,
-    pub spare: Option<RpcProxy>,
-    wires: BTreeMap<(&'static str, Wire), ChaosProxy>,
+    pub second_endpoint: Option<RpcProxy>,
+    links: BTreeMap<(&'static str, Link), ChaosProxy>,
     /// A second executor on the first one's keys.
-    pub second: Option<ChildService>,
-    /// Services that ended though nobody ended them.
-    pub fallen: Vec<String>,
+    pub second_executor: Option<ChildService>,
+    /// Services that ended though no fault ended them.
+    pub unexpected_exits: Vec<String>,
 }
 
-impl Stage {
-    /// `ground`: servers of its own, for a story that kills them.
-    pub async fn set(ground: Option<&Ground>, setup: Setup, seed: u64) -> Result<Self> {
+impl System {
+    /// `infrastructure`: the system's own servers, for a scenario that kills them.
+    pub async fn start(infrastructure: Option<&Infrastructure>, setup: Setup, seed: u64) -> Result<Self> {
         let millis = (setup.block_time * 1000.0).round();
         let policy = |name: &str, value: String| (format!("FIATRAILS_POLICY_{name}"), value);
         let options = Options {
@@ -94,58 +94,59 @@ impl Stage {
                 policy("CHAIN_CONFIRMATIONS", setup.confirmations.to_string()),
                 policy("CHAIN_BLOCK_TIME_MS", millis.to_string()),
                 policy("WINDOWS_REDRIVE_SECONDS", "10".into()),
-                // A silent node costs this much each time; the shipped figure would make a story of parted networks an hour long.
+                // Each call to a silent node takes this long; with the shipped time-out a scenario with a network
+                // partition would last an hour.
                 policy("CHAIN_RPC_TIMEOUT_MS", "5000".into()),
             ],
             without: SERVICES.to_vec(),
-            servers: ground.map(Ground::servers),
-            chain_state: ground.map(|ground| ground.chain.clone()),
+            servers: infrastructure.map(Infrastructure::servers),
+            chain_state: infrastructure.map(|infrastructure| infrastructure.chain.clone()),
             ..Options::default()
         };
         let mut app = App::start_with(options).await?;
         app.quiet = true;
         let rpc = RpcProxy::start(&app.chain.url(), seed).await?;
-        let spare = if setup.spare {
+        let second_endpoint = if setup.second_endpoint {
             Some(RpcProxy::start(&app.chain.url(), seed).await?)
         } else {
             None
         };
-        let mut wires = BTreeMap::new();
+        let mut links = BTreeMap::new();
         for service in SERVICES {
-            wires.insert(
-                (service, Wire::Database),
+            links.insert(
+                (service, Link::Database),
                 ChaosProxy::before(&app.wiring.database_url).await?,
             );
             let broker = format!("http://{}", host_of(&app.wiring.amqp_url)?);
-            wires.insert((service, Wire::Broker), ChaosProxy::before(&broker).await?);
+            links.insert((service, Link::Broker), ChaosProxy::before(&broker).await?);
         }
         for service in SERVICES {
-            wires[&(service, Wire::Broker)].count(further_attempts());
+            links[&(service, Link::Broker)].count(further_attempts());
         }
-        let mut stage = Self {
+        let mut system = Self {
             app,
             rpc,
-            spare,
-            wires,
-            second: None,
-            fallen: Vec::new(),
+            second_endpoint,
+            links,
+            second_executor: None,
+            unexpected_exits: Vec::new(),
         };
         for service in SERVICES {
-            *stage.app.slot(service)? = Some(stage.start(service).await?);
+            *system.app.service_entry(service)? = Some(system.start_service(service).await?);
         }
-        // The gateway comes back where its clients look for it.
-        let gateway = stage.app.service(testkit::wiring::GATEWAY)?;
+        // A restarted gateway must listen where its clients expect it.
+        let gateway = system.app.service(testkit::wiring::GATEWAY)?;
         let address = gateway.api_url()?.trim_start_matches("http://").to_owned();
         gateway.set_env("LISTEN_ADDR", address);
-        Ok(stage)
+        Ok(system)
     }
 
-    /// A service connected by way of the proxies.
-    async fn start(&self, service: &'static str) -> Result<ChildService> {
+    /// Starts a service that connects through the proxies.
+    async fn start_service(&self, service: &'static str) -> Result<ChildService> {
         let mut wiring = self.app.wiring.clone();
-        wiring.database_url = self.wire(service, Wire::Database).through(&wiring.database_url)?;
-        wiring.amqp_url = self.wire(service, Wire::Broker).through(&wiring.amqp_url)?;
-        let endpoints = std::iter::once(&self.rpc).chain(&self.spare);
+        wiring.database_url = self.link(service, Link::Database).through(&wiring.database_url)?;
+        wiring.amqp_url = self.link(service, Link::Broker).through(&wiring.amqp_url)?;
+        let endpoints = std::iter::once(&self.rpc).chain(&self.second_endpoint);
         wiring.rpc_url = endpoints.map(RpcProxy::url).collect::<Vec<_>>().join(",");
         let mut env = wiring.env(service)?;
         if service == EXECUTOR {
@@ -155,7 +156,7 @@ impl Stage {
         ChildService::start(service, env).await
     }
 
-    /// Writes the services' logs into a directory that stays; where.
+    /// Writes the services' logs into a directory that is kept, and returns it.
     pub fn keep_logs(&self, name: &str) -> Result<std::path::PathBuf> {
         let dir = dirs::workspace().join(".stack/chaos").join(name);
         std::fs::create_dir_all(&dir)?;
@@ -166,11 +167,11 @@ impl Stage {
     }
 
     pub async fn start_second_executor(&mut self) -> Result<()> {
-        self.second = Some(self.start(EXECUTOR).await?);
+        self.second_executor = Some(self.start_service(EXECUTOR).await?);
         Ok(())
     }
 
-    /// Keys that signed nothing, which is to say: had no share of the work.
+    /// Number of keys that signed nothing: no share of the work was theirs.
     pub fn idle_keys(&self) -> Result<usize> {
         let busy = self
             .app
@@ -179,32 +180,32 @@ impl Stage {
         Ok(KEYS.len().saturating_sub(busy.parse()?))
     }
 
-    pub fn wire(&self, service: &'static str, wire: Wire) -> &ChaosProxy {
-        &self.wires[&(service, wire)]
+    pub fn link(&self, service: &'static str, link: Link) -> &ChaosProxy {
+        &self.links[&(service, link)]
     }
 
-    /// Open connections of the service end, new ones pass.
-    pub fn mend(&self, service: &'static str) {
-        for wire in Wire::ALL {
-            self.wire(service, wire).cut();
-            self.wire(service, wire).resume();
+    /// Cuts the service's open connections; new ones pass.
+    pub fn reset_connections(&self, service: &'static str) {
+        for link in Link::ALL {
+            self.link(service, link).cut();
+            self.link(service, link).resume();
         }
     }
 
-    /// No more trouble from here on.
-    pub fn calm(&self) {
-        self.rpc.set(Troubles::default());
-        self.rpc.reach(Reach::Open);
-        for wire in self.wires.values() {
-            wire.resume();
+    /// Ends every fault of node and connections.
+    pub fn clear_faults(&self) {
+        self.rpc.set(FaultRates::default());
+        self.rpc.reach(Reachability::Open);
+        for link in self.links.values() {
+            link.resume();
         }
     }
 
-    /// Messages that a service sent round for a further attempt, as they passed on the wire.
+    /// Number of messages that the services published for a further attempt, counted on the way to the broker.
     pub fn retried(&self) -> u64 {
         SERVICES
             .iter()
-            .map(|service| self.wire(service, Wire::Broker).counted())
+            .map(|service| self.link(service, Link::Broker).counted())
             .sum()
     }
 
@@ -213,15 +214,15 @@ impl Stage {
             .service(service)?
             .restart()
             .await
-            .with_context(|| format!("{service} does not come back"))
+            .with_context(|| format!("{service} does not start again"))
     }
 
-    /// Starts again what has ended by itself, and remembers it: nothing may.
-    pub async fn pick_up(&mut self) -> Result<()> {
+    /// Starts services that ended by themselves again, and records them: none should end.
+    pub async fn restart_ended(&mut self) -> Result<()> {
         for service in SERVICES {
             if self.app.service(service)?.has_ended() {
                 let log = self.app.service(service)?.log();
-                self.fallen.push(format!(
+                self.unexpected_exits.push(format!(
                     "{service} ended by itself:\n{}",
                     testkit::process::tail(&log, 5)
                 ));
@@ -232,7 +233,7 @@ impl Stage {
     }
 }
 
-/// The envelope's hint of an attempt that is not the first.
+/// How the envelope of a further attempt differs from that of the first.
 fn further_attempts() -> Vec<Vec<u8>> {
     (2..=6)
         .map(|attempt| format!("\"attempt\":{attempt}").into_bytes())
@@ -240,8 +241,8 @@ fn further_attempts() -> Vec<Vec<u8>> {
 }
 
 fn host_of(amqp_url: &str) -> Result<&str> {
-    let (_, place) = amqp_url
+    let (_, host) = amqp_url
         .rsplit_once('@')
         .context("the broker's URL has no user")?;
-    Ok(place.split('/').next().unwrap_or(place))
+    Ok(host.split('/').next().unwrap_or(host))
 }

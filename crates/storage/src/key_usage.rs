@@ -3,11 +3,11 @@
 use domain::signature::KeyId;
 
 use crate::error::StorageError;
-use crate::session::{Session, execute};
+use crate::session::{DbSession, execute};
 
-/// Whose uses.
+/// The service whose usage is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PipelineUses {
+pub enum PipelineKeyUsage {
     Gateway,
     Callback,
     Executor,
@@ -29,9 +29,9 @@ statements! {
     EXECUTOR = uses!("executor_pipeline_key_usage");
 }
 
-impl PipelineUses {
-    /// These keys, by queue, were used just now. Each once.
-    pub async fn record(self, session: &impl Session, uses: &[(&str, KeyId)]) -> Result<(), StorageError> {
+impl PipelineKeyUsage {
+    /// Records that these keys, by queue, were used now. Give each pair once.
+    pub async fn record(self, session: &impl DbSession, uses: &[(&str, KeyId)]) -> Result<(), StorageError> {
         let sql = match self {
             Self::Gateway => GATEWAY,
             Self::Callback => CALLBACK,
