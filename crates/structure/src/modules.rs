@@ -7,8 +7,8 @@
 //!   in an import or in a path, macro calls included.
 //! - A re-export is looked through: who names `super::Row` uses the module that defines `Row`, not the one that hands
 //!   it on. So `mod row; pub use row::Row;` makes no parent use its child.
-//! - A module and those inside it are one room: a parent that calls its children, and children that use their
-//!   parent's types, are no circle. Two rooms are compared where their paths part: `a::x` that uses `b::y` makes `a`
+//! - A module and those inside it are one unit: a parent that calls its children, and children that use their
+//!   parent's types, are no circle. Two units are compared where their paths part: `a::x` that uses `b::y` makes `a`
 //!   use `b`, and a circle is one of neighbours, modules with the same parent.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -38,7 +38,7 @@ fn neighbours(program: &ModuleTree) -> Graph {
     let mut graph = Graph::new();
     for ((from, to), place) in program.uses() {
         let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-        // One lies inside the other: they are one room.
+        // One lies inside the other: they are one unit.
         if common == from.len() || common == to.len() {
             continue;
         }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_and_its_children_are_one_room() {
+    fn a_parent_and_its_children_are_one_unit() {
         let found = messages(&[
             ("crates/ops/src/lib.rs", "mod a;"),
             (
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn children_of_two_rooms_make_their_parents_a_circle() {
+    fn children_of_two_units_make_their_parents_a_circle() {
         let found = messages(&[
             LIB,
             ("crates/ops/src/a.rs", "mod x; mod y;"),

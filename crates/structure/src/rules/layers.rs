@@ -5,7 +5,7 @@ use crate::offender::Offender;
 use crate::rules::is_test_file;
 use crate::tree::{Dependency, Tree};
 
-pub const NAME: &str = "floors";
+pub const NAME: &str = "layers";
 
 /// Dependencies on our own crates that may exist in production code. What is not listed is forbidden.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -108,13 +108,13 @@ pub fn check(tree: &Tree) -> Vec<Offender> {
 fn rows(tree: &Tree) -> Vec<Offender> {
     let has_row = |name: &String| MAY_USE.iter().any(|(row, _)| row == name);
     let unlisted = tree.packages.iter().filter(|name| !has_row(name)).map(|name| {
-        let message = format!("{name} has no row in the table of rules/floors.rs");
+        let message = format!("{name} has no row in the table of rules/layers.rs");
         Offender::new(NAME, &format!("crates/{name}/Cargo.toml"), 1, message)
     });
     let is_there = |row: &str| tree.packages.iter().any(|name| name == row);
     let given_up = MAY_USE.iter().filter(|(row, _)| !is_there(row)).map(|(row, _)| {
-        let message = format!("the table of floors has a row for {row}, which is no crate");
-        Offender::new(NAME, "crates/structure/src/rules/floors.rs", 1, message)
+        let message = format!("the table of layers has a row for {row}, which is no crate");
+        Offender::new(NAME, "crates/structure/src/rules/layers.rs", 1, message)
     });
     if tree.packages.is_empty() {
         return Vec::new();

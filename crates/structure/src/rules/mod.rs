@@ -1,7 +1,7 @@
 //! The rules, and what to do about an offender of each.
 
 mod circles;
-mod floors;
+mod layers;
 mod lengths;
 mod links;
 mod named_tests;
@@ -38,10 +38,10 @@ pub struct Rule {
 
 pub const RULES: &[Rule] = &[
     Rule {
-        name: floors::NAME,
+        name: layers::NAME,
         holds: "crates depend downward only, and each outside thing has one owner",
-        what_to_do: "move the code to the crate that owns the thing, or the table in rules/floors.rs is wrong",
-        check: |tree, _| floors::check(tree),
+        what_to_do: "move the code to the crate that owns the thing, or the table in rules/layers.rs is wrong",
+        check: |tree, _| layers::check(tree),
     },
     Rule {
         name: circles::NAME,
