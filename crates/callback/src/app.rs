@@ -12,8 +12,8 @@ use runtime::process::{Process, StartError};
 use runtime::{Settings, Stop, chain};
 use storage::Outbox;
 
-use crate::desk::Desk;
-use crate::{observe, outcome, reconcile, report, sweep, work};
+use crate::state::AppState;
+use crate::{batch, observe, outcome, reconcile, report, sweep};
 
 const RELAYS: usize = 1;
 
@@ -21,38 +21,38 @@ const RELAYS: usize = 1;
 #[derive(Debug)]
 pub struct App {
     process: Process,
-    desk: Arc<Desk>,
+    state: Arc<AppState>,
 }
 
 impl App {
     pub fn build(settings: Settings) -> Result<Self, StartError> {
         let mut process = Process::build(settings, Service::Callback)?;
         meter::register(observe::METRICS);
-        let wake = process.relay(Outbox::Callback, RELAYS);
-        let desk = Arc::new(Desk {
+        let relay = process.relay(Outbox::Callback, RELAYS);
+        let state = Arc::new(AppState {
             pool: process.pool.clone(),
             sealer: process.sealer(),
             keys: process.keys.clone(),
             ids: process.ids(),
             clock: process.clock(),
             windows: process.settings.policy.windows.clone(),
-            wake,
+            relay,
         });
-        let mut app = Self { process, desk };
+        let mut app = Self { process, state };
         app.consume();
         let stop = app.process.stop();
         app.process
             .tasks
-            .spawn("sweeps", sweep::run(app.desk.clone(), stop.clone()));
+            .spawn("sweeps", sweep::run(app.state.clone(), stop.clone()));
         app.process
             .tasks
-            .spawn("reconcile", reconcile::run(app.desk.clone(), stop));
+            .spawn("reconcile", reconcile::run(app.state.clone(), stop));
         Ok(app)
     }
 
-    /// What the handlers work with: for the command line and for tests.
-    pub fn desk(&self) -> Arc<Desk> {
-        self.desk.clone()
+    /// The state that the handlers share. For tests.
+    pub fn state(&self) -> Arc<AppState> {
+        self.state.clone()
     }
 
     pub fn stop(&self) -> Stop {
@@ -60,7 +60,7 @@ impl App {
     }
 
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.process.listening.addr("admin")
+        self.process.addresses.addr("admin")
     }
 
     pub fn stop_on_signals(&self) -> Result<(), LifecycleError> {
@@ -93,18 +93,26 @@ impl App {
             max_batch: 64,
             linger: Duration::from_millis(2),
         };
-        let (desk, guard) = (self.desk.clone(), breaker.clone());
+        let (state, guard) = (self.state.clone(), breaker.clone());
         let reports = Consumer::<MpesaResult>::new(self.process.consumer_parts(), config).run(
-            move |batch| work::batch(desk.clone(), guard.clone(), batch, report::tx_ref, report::handle),
+            move |batch| {
+                batch::handle_batch(
+                    state.clone(),
+                    guard.clone(),
+                    batch,
+                    report::tx_ref,
+                    report::handle,
+                )
+            },
             breaker.gate(),
             stop.token(),
         );
         self.process.tasks.spawn("mpesa.result", reports);
-        let (desk, guard) = (self.desk.clone(), breaker.clone());
+        let (state, guard) = (self.state.clone(), breaker.clone());
         let outcomes = Consumer::<MintOutcome>::new(self.process.consumer_parts(), config).run(
             move |batch| {
-                work::batch(
-                    desk.clone(),
+                batch::handle_batch(
+                    state.clone(),
                     guard.clone(),
                     batch,
                     outcome::tx_ref,

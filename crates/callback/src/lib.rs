@@ -1,19 +1,19 @@
-//! Makes M-Pesa's story and ours agree: from payment reports and chain outcomes it decides execute, refund or hold.
-//! It never sends a transaction, and commands a mint only from a stored report whose MAC verified at that moment.
+//! The callback service: from payment reports and chain outcomes it decides whether to execute, refund or hold. It never
+//! sends a transaction, and it commands a mint only from a stored report whose MAC verifies at that moment.
 //!
-//! [`judge`] decides, purely; [`case`] is one txRef under its lock and the only door to its row; [`report`],
-//! [`outcome`] and [`sweep`] bring facts to it.
+//! [`classify`] holds the pure rules; [`locked_decision`] is one locked decision row and the only code that changes it;
+//! [`report`], [`outcome`] and [`sweep`] feed it new facts.
 
 pub mod app;
-pub mod case;
-pub mod desk;
-pub mod judge;
+mod batch;
+pub mod classify;
+pub mod locked_decision;
 pub mod observe;
 pub mod outcome;
 pub mod reconcile;
 pub mod report;
+pub mod state;
 pub mod sweep;
-mod work;
 
 pub use app::App;
-pub use desk::Desk;
+pub use state::AppState;

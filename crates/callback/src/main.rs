@@ -6,7 +6,7 @@ use runtime::{Environment, Settings};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let environment = Environment::of_process();
-    runtime::probe::answer_if_asked(&environment);
+    runtime::probe::exit_if_readiness_check(&environment);
     let settings = Settings::read(&environment)?;
     let app = App::build(settings)?;
     app.stop_on_signals()?;

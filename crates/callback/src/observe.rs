@@ -1,4 +1,4 @@
-//! What this service counts and logs, as domain events. Called after the commit that made them true.
+//! The metrics and logs of this service, as domain events. They are emitted after the commit that made them true.
 
 use domain::decision::LiveCommand;
 use domain::tx_ref::TxRef;
@@ -8,7 +8,7 @@ use storage::callback::exceptions::ExceptionKind;
 use storage::callback::reconcile::{DIFFERENCE_KINDS, DifferenceRow, PaymentTotals};
 use tracing::Span;
 
-/// What a report turned out to be.
+/// The results of handling a report.
 const VERDICTS: &[&str] = &[
     "confirmed",
     "mismatched",
@@ -71,32 +71,32 @@ meter::declare! {
         "fiatrails_paid_to_commanded_seconds", "Report received to execute commanded.", []);
 }
 
-/// Something that became true with a commit.
+/// An event that became true with a commit.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Opened {
+    ExceptionOpened {
         kind: ExceptionKind,
         detail: String,
     },
     Commanded {
         command: LiveCommand,
-        again: bool,
+        redriven: bool,
         after_seconds: Option<f64>,
-        /// Of the decision.
+        /// The span of the decision.
         span: Span,
     },
-    /// Paid by a report whose key is not mounted here.
+    /// The payment's report is signed with a key that is not mounted here.
     WaitsForKey {
         key_id: String,
     },
-    Halted,
+    ExecutesHalted,
 }
 
 pub fn emit(tx_ref: &TxRef, events: &[Event]) {
     for event in events {
         match event {
-            Event::Opened { kind, detail } => {
-                EXCEPTIONS.one([kind.name()]);
+            Event::ExceptionOpened { kind, detail } => {
+                EXCEPTIONS.increment([kind.name()]);
                 if kind.pages() {
                     tracing::error!(%tx_ref, kind = kind.name(), detail, "exception opened");
                 } else {
@@ -105,12 +105,12 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
             }
             Event::Commanded {
                 command,
-                again,
+                redriven: again,
                 after_seconds,
                 span,
             } => {
                 let trigger = if *again { "redrive" } else { "first" };
-                COMMANDS.one([command.name(), trigger]);
+                COMMANDS.increment([command.name(), trigger]);
                 if let Some(seconds) = after_seconds {
                     PAID_TO_COMMANDED.record([], *seconds);
                 }
@@ -120,19 +120,19 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
                 report("stored", "waits_for_key");
                 tracing::warn!(%tx_ref, kid = key_id, "paid, but the report's key is not mounted here");
             }
-            Event::Halted => tracing::error!(%tx_ref, "executes are halted"),
+            Event::ExecutesHalted => tracing::error!(%tx_ref, "executes are halted"),
         }
     }
 }
 
-/// `source`: `mpesa`, `operator` for an accepted late report, or `stored` for one that is judged again.
+/// `source` is `mpesa`, `operator` for an accepted late report, or `stored` for a stored report that is verified again.
 pub fn report(source: &'static str, status: &'static str) {
-    REPORTS.one([source, status]);
+    REPORTS.increment([source, status]);
 }
 
 pub fn outcome(outcome: Outcome, is_news: bool) {
     let effect = if is_news { "applied" } else { "unchanged" };
-    OUTCOMES.one([outcome.name(), effect]);
+    OUTCOMES.increment([outcome.name(), effect]);
     tracing::debug!(outcome = outcome.name(), effect, "outcome heard");
 }
 
@@ -142,25 +142,25 @@ pub fn open_exceptions(open: &[(String, u64)]) {
             .iter()
             .find(|(name, _)| name == kind.name())
             .map_or(0, |(_, count)| *count);
-        EXCEPTIONS_OPEN.set([kind.name()], number(count));
+        EXCEPTIONS_OPEN.set([kind.name()], gauge_value(count));
     }
 }
 
 pub fn orphans(count: u64, oldest_seconds: f64) {
-    ORPHANS.set([], number(count));
+    ORPHANS.set([], gauge_value(count));
     ORPHAN_AGE.set([], oldest_seconds);
 }
 
 pub fn sweep_failed(sweep: &'static str, error: &dyn std::error::Error) {
-    SWEEP_ERRORS.one([sweep]);
+    SWEEP_ERRORS.increment([sweep]);
     tracing::warn!(sweep, error = %runtime::chain(error), "sweep failed");
 }
 
-/// `at`: unix seconds of the pass.
+/// `at` is the time of the pass, in unix seconds.
 pub fn reconciled(found: &[DifferenceRow], money: &PaymentTotals, at: i64) {
     for kind in DIFFERENCE_KINDS {
         let count = found.iter().filter(|d| d.kind == kind).count();
-        DIFFERENCES.set([kind], number(u64::try_from(count).unwrap_or(u64::MAX)));
+        DIFFERENCES.set([kind], gauge_value(u64::try_from(count).unwrap_or(u64::MAX)));
     }
     for (fate, value) in [
         ("received", money.received),
@@ -169,10 +169,10 @@ pub fn reconciled(found: &[DifferenceRow], money: &PaymentTotals, at: i64) {
         ("held", money.held),
         ("in_flight", money.in_flight),
     ] {
-        PAID.set([fate], number(value));
+        PAID.set([fate], gauge_value(value));
     }
-    UNRECONCILED.set([], number(money.unreconciled));
-    RECONCILED_AT.set([], number(u64::try_from(at).unwrap_or_default()));
+    UNRECONCILED.set([], gauge_value(money.unreconciled));
+    RECONCILED_AT.set([], gauge_value(u64::try_from(at).unwrap_or_default()));
     if money.unreconciled > 0 || !found.is_empty() {
         let first = found.first();
         tracing::warn!(
@@ -184,8 +184,8 @@ pub fn reconciled(found: &[DifferenceRow], money: &PaymentTotals, at: i64) {
     }
 }
 
-/// For a gauge; beyond 2^32 the last digits do not matter.
-fn number(value: u64) -> f64 {
+/// Converts to a gauge's type. Beyond 2^32 the last digits do not matter.
+fn gauge_value(value: u64) -> f64 {
     u32::try_from(value).map_or_else(
         |_| f64::from(u32::try_from(value >> 32).unwrap_or(u32::MAX)) * 4_294_967_296.0,
         f64::from,

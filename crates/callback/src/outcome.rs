@@ -1,4 +1,4 @@
-//! `mint.outcome`: what the chain says, and what follows.
+//! Handles `mint.outcome`: applies what happened on chain and decides the next step.
 
 use std::sync::Arc;
 
@@ -6,18 +6,21 @@ use messaging::wire::MintOutcome;
 use messaging::{Delivery, Disposition, WorkQueue};
 use storage::Inbox;
 
-use crate::case::{Because, Case};
-use crate::desk::{Desk, DeskError};
-use crate::judge::judge_outcome;
+use crate::classify::classify_outcome;
+use crate::locked_decision::{LockedDecision, Trigger};
 use crate::observe;
+use crate::state::{AppState, HandlerError};
 
 pub fn tx_ref(delivery: &Delivery<MintOutcome>) -> String {
     delivery.body.intent.tx_ref.to_string()
 }
 
-pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MintOutcome>>) -> Result<Disposition, DeskError> {
+pub async fn handle(
+    state: Arc<AppState>,
+    delivery: Arc<Delivery<MintOutcome>>,
+) -> Result<Disposition, HandlerError> {
     let outcome = &delivery.body;
-    let mut client = desk.pool.get().await?;
+    let mut client = state.pool.get().await?;
     let tx = client.begin().await?;
     let new = Inbox::Callback
         .insert_new(&tx, WorkQueue::MintOutcome.name(), &[delivery.message_id])
@@ -25,22 +28,22 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MintOutcome>>) -> Re
     if new.is_empty() {
         return Ok(Disposition::Done);
     }
-    let because = Because {
+    let trigger = Trigger {
         cause: WorkQueue::MintOutcome.name(),
         message_id: Some(delivery.message_id),
     };
-    let mut case = Case::open(&desk, &tx, &outcome.intent.tx_ref, because).await?;
-    case.bind(outcome.intent.intent_id());
-    let told = judge_outcome(case.told(), outcome);
-    if let Some(told) = told {
-        case.set_chain(told).await?;
-        case.match_first().await?;
+    let mut locked = LockedDecision::open(&state, &tx, &outcome.intent.tx_ref, trigger).await?;
+    locked.bind_intent(outcome.intent.intent_id());
+    let reported = classify_outcome(locked.reported_leg(), outcome);
+    if let Some(reported) = reported {
+        locked.set_chain(reported).await?;
+        locked.match_waiting_payment().await?;
     }
-    // Also without news: whatever is missing is made up for.
-    case.settle().await?;
-    let closed = case.close().await?;
+    // Decides even if the outcome is not new, in case an earlier step is missing.
+    locked.decide().await?;
+    let after_commit = locked.save().await?;
     tx.commit().await?;
-    closed.announce(&desk);
-    observe::outcome(outcome.outcome, told.is_some());
+    after_commit.run(&state);
+    observe::outcome(outcome.outcome, reported.is_some());
     Ok(Disposition::Done)
 }

@@ -1,5 +1,4 @@
-//! The reconcile pass: payments, intents, chain legs and escrow events held against each other, and every paid
-//! shilling accounted for. Runs by itself and from the command line.
+//! The reconcile pass: compares payments, intents, chain legs and escrow events, and accounts for every paid shilling.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,42 +7,42 @@ use runtime::Stop;
 use storage::callback::reconcile::{self, DifferenceRow, PaymentTotals};
 use storage::{Pool, StorageError};
 
-use crate::desk::Desk;
 use crate::observe;
+use crate::state::AppState;
 
-const EVERY: Duration = Duration::from_mins(1);
-/// Most differences kept of each kind.
-const LIMIT: u32 = 1000;
+const INTERVAL: Duration = Duration::from_mins(1);
+/// Maximum number of differences kept of each kind.
+const MAX_DIFFERENCES: u32 = 1000;
 
 #[derive(Clone, Debug)]
-pub struct Summary {
+pub struct ReconcileSummary {
     pub differences: Vec<DifferenceRow>,
     pub money: PaymentTotals,
 }
 
-/// One pass. Facts younger than `quiet` are still on their way and not compared.
-pub async fn pass(pool: &Pool, quiet: Duration) -> Result<Summary, StorageError> {
+/// Runs one pass. Rows younger than `min_age` are not compared, because related rows may still be on their way.
+pub async fn pass(pool: &Pool, quiet: Duration) -> Result<ReconcileSummary, StorageError> {
     let mut client = pool.get().await?;
-    let differences = reconcile::differences(&client, quiet, LIMIT).await?;
+    let differences = reconcile::differences(&client, quiet, MAX_DIFFERENCES).await?;
     let money = reconcile::payment_totals(&client).await?;
     let tx = client.begin().await?;
     reconcile::replace(&tx, &differences).await?;
     tx.commit().await?;
-    Ok(Summary { differences, money })
+    Ok(ReconcileSummary { differences, money })
 }
 
-/// A pass now and each minute until the stop.
-pub async fn run(desk: Arc<Desk>, stop: Stop) {
-    let quiet = Duration::from_secs(desk.windows.redrive_seconds) * 2;
+/// Runs a pass now and then every minute, until the stop.
+pub async fn run(state: Arc<AppState>, stop: Stop) {
+    let quiet = Duration::from_secs(state.windows.redrive_seconds) * 2;
     loop {
-        match pass(&desk.pool, quiet).await {
+        match pass(&state.pool, quiet).await {
             Ok(summary) => {
-                let at = desk.clock.now().unix_timestamp();
+                let at = state.clock.now().unix_timestamp();
                 observe::reconciled(&summary.differences, &summary.money, at);
             }
             Err(error) => observe::sweep_failed("reconcile", &error),
         }
-        if !stop.sleep(EVERY).await {
+        if !stop.sleep(INTERVAL).await {
             return;
         }
     }

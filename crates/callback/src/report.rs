@@ -1,4 +1,4 @@
-//! `mpesa.result`: verify the raw report again, judge what it means, and let the decision follow.
+//! Handles `mpesa.result`: verifies the raw report again, classifies it, and decides the next step.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use storage::callback::reports;
 use storage::{DbTransaction, Inbox};
 use time::OffsetDateTime;
 
-use crate::case::{Because, Case, is_compromised};
-use crate::desk::{Desk, DeskError};
-use crate::judge::{FirstLeg, Recorded, ReportFacts, ReportVerdict, judge_report};
+use crate::classify::{PaymentMatch, RecordedReceipt, ReportClass, ReportFacts, classify_report};
+use crate::locked_decision::{LockedDecision, Trigger, is_compromised};
 use crate::observe;
+use crate::state::{AppState, HandlerError};
 
-/// Groups messages of one txRef; believed for nothing else.
+/// The txRef by which messages are grouped. It is not verified, so it is used for nothing else.
 pub fn tx_ref(delivery: &Delivery<MpesaResult>) -> String {
     PaymentReport::parse(&delivery.body.report.body).map_or_else(
         |_| delivery.message_id.to_string(),
@@ -25,7 +25,10 @@ pub fn tx_ref(delivery: &Delivery<MpesaResult>) -> String {
     )
 }
 
-pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Result<Disposition, DeskError> {
+pub async fn handle(
+    state: Arc<AppState>,
+    delivery: Arc<Delivery<MpesaResult>>,
+) -> Result<Disposition, HandlerError> {
     let body = &delivery.body;
     let source = if body.accepted_by.is_some() {
         "operator"
@@ -33,12 +36,12 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
         "mpesa"
     };
     let signed = &body.report;
-    let report = match desk.open(signed) {
+    let report = match state.verify_report(signed) {
         Ok(report) => report,
-        Err(EvidenceError::UnknownKey(_)) if is_compromised(&desk.pool.get().await?, signed).await? => {
+        Err(EvidenceError::UnknownKey(_)) if is_compromised(&state.pool.get().await?, signed).await? => {
             let detail = format!("report {} is signed with a compromised key", signed.report_id);
-            hold(
-                &desk,
+            hold_unverifiable(
+                &state,
                 signed,
                 (ExceptionKind::CompromisedKey, "compromised_key"),
                 detail,
@@ -50,16 +53,22 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
         Err(EvidenceError::UnknownKey(kid)) => {
             tracing::warn!(kid, "report signed with a key that is not mounted here");
             observe::report(source, "waits_for_key");
-            return Ok(Disposition::Later);
+            return Ok(Disposition::Defer);
         }
         Err(error) => {
             let detail = format!("report {}: {error}", signed.report_id);
-            hold(&desk, signed, (ExceptionKind::ReportTampered, "tampered"), detail).await?;
+            hold_unverifiable(
+                &state,
+                signed,
+                (ExceptionKind::ReportTampered, "tampered"),
+                detail,
+            )
+            .await?;
             observe::report(source, "tampered");
             return Ok(Disposition::park("report_tampered", error.to_string()));
         }
     };
-    let mut client = desk.pool.get().await?;
+    let mut client = state.pool.get().await?;
     let tx = client.begin().await?;
     let new = Inbox::Callback
         .insert_new(&tx, WorkQueue::MpesaResult.name(), &[delivery.message_id])
@@ -67,87 +76,89 @@ pub async fn handle(desk: Arc<Desk>, delivery: Arc<Delivery<MpesaResult>>) -> Re
     if new.is_empty() {
         return Ok(Disposition::Done);
     }
-    let because = Because {
+    let trigger = Trigger {
         cause: WorkQueue::MpesaResult.name(),
         message_id: Some(delivery.message_id),
     };
-    let mut case = Case::open(&desk, &tx, &report.tx_ref, because).await?;
-    let status = take_in(&desk, &tx, &mut case, body, &report).await?;
-    let closed = case.close().await?;
+    let mut locked = LockedDecision::open(&state, &tx, &report.tx_ref, trigger).await?;
+    let status = ingest(&state, &tx, &mut locked, body, &report).await?;
+    let after_commit = locked.save().await?;
     tx.commit().await?;
-    closed.announce(&desk);
+    after_commit.run(&state);
     observe::report(source, status);
     Ok(Disposition::Done)
 }
 
-/// Outcomes after which a report has nothing more to say, however often it is sent again.
-fn is_settled(outcome: &str) -> bool {
+/// Whether a stored result is conclusive, so that the same report can change nothing when it comes again.
+fn is_conclusive(outcome: &str) -> bool {
     !matches!(outcome, "late" | "tampered" | "compromised_key")
 }
 
-async fn take_in(
-    desk: &Desk,
+async fn ingest(
+    state: &AppState,
     tx: &DbTransaction<'_>,
-    case: &mut Case<'_>,
+    locked: &mut LockedDecision<'_>,
     body: &MpesaResult,
     report: &PaymentReport,
-) -> Result<&'static str, DeskError> {
+) -> Result<&'static str, HandlerError> {
     let signed = &body.report;
     if reports::outcome(tx, signed.report_id)
         .await?
-        .is_some_and(|outcome| is_settled(&outcome))
+        .is_some_and(|outcome| is_conclusive(&outcome))
     {
         return Ok("repeated");
     }
     let receipt = report.receipt().map(ToString::to_string);
     let status = if body.late && body.accepted_by.is_none() {
         let detail = format!("report {} came with a stale timestamp", signed.report_id);
-        case.except(ExceptionKind::LateReport, receipt, Some(report.amount), detail)
+        locked
+            .open_exception(ExceptionKind::LateReport, receipt, Some(report.amount), detail)
             .await?;
         "late"
     } else if is_compromised(tx, signed).await? {
         let detail = format!("report {} is signed with a compromised key", signed.report_id);
-        case.except(ExceptionKind::CompromisedKey, receipt, None, detail)
+        locked
+            .open_exception(ExceptionKind::CompromisedKey, receipt, None, detail)
             .await?;
         "compromised_key"
     } else {
         if let Some(by) = &body.accepted_by {
             exceptions::resolve_late_report(tx, report.tx_ref.as_str(), receipt.as_deref(), by).await?;
         }
-        judge(desk, tx, case, signed, report).await?
+        record_payment(state, tx, locked, signed, report).await?
     };
     reports::set_outcome(tx, signed.report_id, report.tx_ref.as_str(), status).await?;
     Ok(status)
 }
 
-async fn judge(
-    desk: &Desk,
+async fn record_payment(
+    state: &AppState,
     tx: &DbTransaction<'_>,
-    case: &mut Case<'_>,
+    locked: &mut LockedDecision<'_>,
     signed: &SignedReport,
     report: &PaymentReport,
-) -> Result<&'static str, DeskError> {
-    let received_at = received_at(desk, signed);
+) -> Result<&'static str, HandlerError> {
+    let received_at = received_at(state, signed);
     loop {
         let known = match report.receipt() {
             Some(receipt) => payments::by_receipt(tx, receipt).await?,
             None => None,
         };
-        let verdict = judge_report(&ReportFacts {
+        let verdict = classify_report(&ReportFacts {
             report,
-            same_receipt: known.as_ref().map(|known| Recorded {
+            same_receipt: known.as_ref().map(|known| RecordedReceipt {
                 tx_ref: &known.tx_ref,
                 amount: known.amount,
             }),
-            has_first: case.first.is_some(),
-            expected: case.expected(),
-            payment: case.decision.payment_leg,
-            refund_commanded: case.decision.refund_commanded,
+            has_payment: locked.first_payment.is_some(),
+            expected: locked.expected_amount(),
+            payment: locked.decision.payment_leg,
+            refund_commanded: locked.decision.refund_commanded,
         });
         let is_first = match verdict {
-            ReportVerdict::First { .. } => true,
-            ReportVerdict::Further => false,
-            _ => return without_payment(case, verdict, report, known.as_ref()).await,
+            ReportClass::FirstPayment { .. } => true,
+            ReportClass::AnotherPayment => false,
+            _ => return apply_without_payment(locked, verdict, report, known.as_ref()).await,
         };
         let Some(receipt) = report.receipt() else {
             return Ok("declined_in_vain");
@@ -161,21 +172,21 @@ async fn judge(
             is_first,
             received_at,
         };
-        // Someone may be recording the same receipt under another txRef right now: then look again.
+        // Another transaction may have just recorded the same receipt under another txRef: classify again.
         if payments::insert(tx, &new).await? {
-            return with_payment(case, verdict, tx, report).await;
+            return apply_payment(locked, verdict, tx, report).await;
         }
     }
 }
 
-async fn without_payment(
-    case: &mut Case<'_>,
-    verdict: ReportVerdict,
+async fn apply_without_payment(
+    locked: &mut LockedDecision<'_>,
+    verdict: ReportClass,
     report: &PaymentReport,
     known: Option<&PaymentRow>,
-) -> Result<&'static str, DeskError> {
+) -> Result<&'static str, HandlerError> {
     let status = match verdict {
-        ReportVerdict::Conflict => {
+        ReportClass::Conflict => {
             let detail = known.map_or_else(String::new, |known| {
                 let said = if report.is_paid() { "paid" } else { "declined" };
                 format!(
@@ -184,75 +195,81 @@ async fn without_payment(
                 )
             });
             let receipt = report.receipt().map(ToString::to_string);
-            case.except(ExceptionKind::CallbackConflict, receipt, None, detail)
+            locked
+                .open_exception(ExceptionKind::CallbackConflict, receipt, None, detail)
                 .await?;
             return Ok("conflict");
         }
-        ReportVerdict::Declined => {
-            case.set_payment(domain::intent::PaymentLeg::Declined);
+        ReportClass::Declined => {
+            locked.set_payment(domain::intent::PaymentLeg::Declined);
             "declined"
         }
-        ReportVerdict::DeclinedInVain => "declined_in_vain",
+        ReportClass::DeclinedTooLate => "declined_in_vain",
         _ => "duplicate",
     };
-    case.settle().await?;
+    locked.decide().await?;
     Ok(status)
 }
 
-async fn with_payment(
-    case: &mut Case<'_>,
-    verdict: ReportVerdict,
+async fn apply_payment(
+    locked: &mut LockedDecision<'_>,
+    verdict: ReportClass,
     tx: &DbTransaction<'_>,
     report: &PaymentReport,
-) -> Result<&'static str, DeskError> {
+) -> Result<&'static str, HandlerError> {
     let receipt = report.receipt().map(ToString::to_string).unwrap_or_default();
-    let ReportVerdict::First { leg } = verdict else {
+    let ReportClass::FirstPayment { leg } = verdict else {
         let detail = "a further payment under another receipt".to_owned();
-        case.except(
-            ExceptionKind::DuplicatePayment,
-            Some(receipt.clone()),
-            None,
-            detail,
-        )
-        .await?;
-        case.owe(&receipt, report.amount, "paid twice").await?;
-        case.settle().await?;
+        locked
+            .open_exception(
+                ExceptionKind::DuplicatePayment,
+                Some(receipt.clone()),
+                None,
+                detail,
+            )
+            .await?;
+        locked
+            .open_owed_exception(&receipt, report.amount, "paid twice")
+            .await?;
+        locked.decide().await?;
         return Ok("further");
     };
-    case.first = payments::first(tx, &report.tx_ref).await?;
-    let status = match (leg, case.first.clone()) {
-        (FirstLeg::Becomes(leg), Some(first)) => {
-            case.confirm(leg, &first).await?;
+    locked.first_payment = payments::first(tx, &report.tx_ref).await?;
+    let status = match (leg, locked.first_payment.clone()) {
+        (PaymentMatch::Accepted(leg), Some(first)) => {
+            locked.record_match(leg, &first).await?;
             leg.name()
         }
-        (FirstLeg::Owed, _) => {
-            case.owe(&receipt, report.amount, "paid after the payment was given up")
+        (PaymentMatch::Owed, _) => {
+            locked
+                .open_owed_exception(&receipt, report.amount, "paid after the payment was given up")
                 .await?;
             "too_late"
         }
         _ => "orphan",
     };
-    case.settle().await?;
+    locked.decide().await?;
     Ok(status)
 }
 
-/// The gateway's time of receipt; it is sealed, and counts from the same clock as the windows.
-fn received_at(desk: &Desk, signed: &SignedReport) -> OffsetDateTime {
+/// The gateway's time of receipt. It is sealed, and comes from the same clock as the windows.
+fn received_at(state: &AppState, signed: &SignedReport) -> OffsetDateTime {
     let nanos = i128::from(signed.received_at) * 1_000_000;
-    OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or_else(|_| desk.clock.now())
+    OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or_else(|_| state.clock.now())
 }
 
-/// A report that cannot be verified: its outcome is kept, so that nobody sends it again and again; the txRef is held.
-async fn hold(
-    desk: &Desk,
+/// Holds the txRef of a report that cannot be verified, and stores the result, so that the gateway does not re-send the
+/// report for ever.
+async fn hold_unverifiable(
+    state: &AppState,
     signed: &SignedReport,
     (kind, outcome): (ExceptionKind, &'static str),
     detail: String,
-) -> Result<(), DeskError> {
-    // Not believed: it only says where a person should look.
+) -> Result<(), HandlerError> {
+    // The claimed txRef is not verified; it only tells a person where to look.
     let claimed = PaymentReport::parse(&signed.body).map(|report| report.tx_ref.to_string());
     let tx_ref = claimed.unwrap_or_else(|_| signed.report_id.to_string());
-    let mut client = desk.pool.get().await?;
+    let mut client = state.pool.get().await?;
     let tx = client.begin().await?;
     if reports::outcome(&tx, signed.report_id).await?.is_none() {
         reports::set_outcome(&tx, signed.report_id, &tx_ref, outcome).await?;

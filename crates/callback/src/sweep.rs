@@ -1,5 +1,5 @@
-//! Sweeps: what no message will bring about. Candidates are found without a lock and judged again under it; no sweep
-//! can cause a mint by itself, since every execute is decided from the stored report.
+//! Sweeps do what no message triggers. They find candidates without a lock and check each again under the lock. No sweep
+//! can cause a mint by itself, because every execute is decided from the stored report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,58 +12,58 @@ use storage::Inbox;
 use storage::callback::exceptions::{self, ExceptionKind};
 use storage::callback::{reports, sweeps};
 
-use crate::case::{Because, Case};
-use crate::desk::{Desk, DeskError};
+use crate::locked_decision::{LockedDecision, Trigger};
 use crate::observe;
+use crate::state::{AppState, HandlerError};
 
 const SLOWEST: Duration = Duration::from_secs(5);
 const FASTEST: Duration = Duration::from_millis(250);
-/// A message can come again as long as it lies on a queue or a dead queue.
+/// How long inbox rows are kept: a message can come again as long as it is in a queue or a dead-letter queue.
 const INBOX_DAYS: u32 = 30;
 
-/// Sweeps until the stop.
-pub async fn run(desk: Arc<Desk>, stop: Stop) {
-    let pause = (redrive_after(&desk) / 4).clamp(FASTEST, SLOWEST);
+/// Runs all sweeps periodically, until the stop.
+pub async fn run(state: Arc<AppState>, stop: Stop) {
+    let pause = (redrive_after(&state) / 4).clamp(FASTEST, SLOWEST);
     let mut round = 0_u32;
     while stop.sleep(pause).await {
-        once(&desk).await;
+        run_all(&state).await;
         round = round.wrapping_add(1);
         if round.is_multiple_of(1000) {
-            report("inbox", purge(&desk).await);
+            count_failure("inbox", purge(&state).await);
         }
     }
 }
 
-/// Every sweep once.
-pub async fn once(desk: &Desk) {
-    report("expire", expire(desk).await);
-    report("undecided", undecided(desk).await);
-    report("redrive", redrive(desk).await);
-    report("orphans", orphans(desk).await);
-    report("parked", parked(desk).await);
-    report("gauges", gauges(desk).await);
+/// Runs every sweep once.
+pub async fn run_all(state: &AppState) {
+    count_failure("expire", expire(state).await);
+    count_failure("undecided", undecided(state).await);
+    count_failure("redrive", redrive(state).await);
+    count_failure("orphans", orphans(state).await);
+    count_failure("parked", parked(state).await);
+    count_failure("gauges", gauges(state).await);
 }
 
-fn report<T>(sweep: &'static str, result: Result<T, DeskError>) {
+fn count_failure<T>(sweep: &'static str, result: Result<T, HandlerError>) {
     if let Err(error) = result {
         observe::sweep_failed(sweep, &error);
     }
 }
 
-fn redrive_after(desk: &Desk) -> Duration {
-    Duration::from_secs(desk.windows.redrive_seconds)
+fn redrive_after(state: &AppState) -> Duration {
+    Duration::from_secs(state.windows.redrive_seconds)
 }
 
-/// No report at all within the payment window: given up. Under the lock, and only if none is stored.
-pub async fn expire(desk: &Desk) -> Result<usize, DeskError> {
-    let window = Duration::from_secs(desk.windows.payment_seconds);
-    let horizon = window + Duration::from_secs(desk.windows.deposit_expiry_seconds);
-    let found = sweeps::to_expire(&desk.pool.get().await?, window, horizon).await?;
+/// Expires intents without any report within the payment window. Checks under the lock that no report is stored.
+pub async fn expire(state: &AppState) -> Result<usize, HandlerError> {
+    let window = Duration::from_secs(state.windows.payment_seconds);
+    let horizon = window + Duration::from_secs(state.windows.deposit_expiry_seconds);
+    let found = sweeps::to_expire(&state.pool.get().await?, window, horizon).await?;
     for tx_ref in &found {
-        under_lock(desk, tx_ref, "expiry", async |case, tx| {
-            if case.decision.payment_leg == PaymentLeg::Awaiting && !reports::has_any(tx, tx_ref).await? {
-                case.set_payment(PaymentLeg::Expired);
-                case.settle().await?;
+        with_locked_decision(state, tx_ref, "expiry", async |locked, tx| {
+            if locked.decision.payment_leg == PaymentLeg::Awaiting && !reports::has_any(tx, tx_ref).await? {
+                locked.set_payment(PaymentLeg::Expired);
+                locked.decide().await?;
             }
             Ok(())
         })
@@ -72,38 +72,41 @@ pub async fn expire(desk: &Desk) -> Result<usize, DeskError> {
     Ok(found.len())
 }
 
-/// A step that was due and not taken: a key was missing, a person ended a hold.
-pub async fn undecided(desk: &Desk) -> Result<usize, DeskError> {
-    let after = redrive_after(desk).min(SLOWEST);
-    let found = sweeps::undecided(&desk.pool.get().await?, after).await?;
+/// Takes steps that are due but were not taken, for example because a key was missing or a hold has ended.
+pub async fn undecided(state: &AppState) -> Result<usize, HandlerError> {
+    let after = redrive_after(state).min(SLOWEST);
+    let found = sweeps::undecided(&state.pool.get().await?, after).await?;
     for tx_ref in &found {
-        under_lock(desk, tx_ref, "undecided", async |case, _| {
-            case.match_first().await?;
-            case.settle().await
+        with_locked_decision(state, tx_ref, "undecided", async |locked, _| {
+            locked.match_waiting_payment().await?;
+            locked.decide().await
         })
         .await?;
     }
     Ok(found.len())
 }
 
-/// A live command that nothing explains any more is decided and sent again.
-pub async fn redrive(desk: &Desk) -> Result<usize, DeskError> {
+/// Decides and sends a live command again if no outbox row or work item accounts for it.
+pub async fn redrive(state: &AppState) -> Result<usize, HandlerError> {
     let found: Vec<(TxRef, MessageId)> =
-        sweeps::to_redrive(&desk.pool.get().await?, redrive_after(desk)).await?;
+        sweeps::to_redrive(&state.pool.get().await?, redrive_after(state)).await?;
     for (tx_ref, live) in &found {
-        under_lock(desk, tx_ref, "redrive", async |case, _| case.redrive(*live).await).await?;
+        with_locked_decision(state, tx_ref, "redrive", async |locked, _| {
+            locked.redrive(*live).await
+        })
+        .await?;
     }
     Ok(found.len())
 }
 
-/// A payment that waited for its intent too long becomes a person's business.
-pub async fn orphans(desk: &Desk) -> Result<usize, DeskError> {
-    let limit = Duration::from_secs(desk.windows.orphan_match_seconds);
-    let found = sweeps::old_orphans(&desk.pool.get().await?, limit).await?;
+/// Opens an exception for a payment that waited too long for its intent.
+pub async fn orphans(state: &AppState) -> Result<usize, HandlerError> {
+    let limit = Duration::from_secs(state.windows.orphan_match_seconds);
+    let found = sweeps::old_orphans(&state.pool.get().await?, limit).await?;
     for tx_ref in &found {
-        under_lock(desk, tx_ref, "orphan", async |case, _| {
-            if case.decision.intent_id.is_none() {
-                case.orphaned().await?;
+        with_locked_decision(state, tx_ref, "orphan", async |locked, _| {
+            if locked.decision.intent_id.is_none() {
+                locked.open_orphan_exception().await?;
             }
             Ok(())
         })
@@ -112,15 +115,16 @@ pub async fn orphans(desk: &Desk) -> Result<usize, DeskError> {
     Ok(found.len())
 }
 
-/// Work the executor gave up on: nothing more is commanded until a person has looked.
-pub async fn parked(desk: &Desk) -> Result<usize, DeskError> {
-    let again = redrive_after(desk) * 10;
-    let found = sweeps::parked(&desk.pool.get().await?, again, None).await?;
+/// Opens an exception for each command that the executor parked: nothing more is commanded until a person has acted.
+pub async fn parked(state: &AppState) -> Result<usize, HandlerError> {
+    let again = redrive_after(state) * 10;
+    let found = sweeps::parked(&state.pool.get().await?, again, None).await?;
     for parked in &found {
-        under_lock(desk, &parked.tx_ref, "parked", async |case, tx| {
+        with_locked_decision(state, &parked.tx_ref, "parked", async |locked, tx| {
             for still in sweeps::parked(tx, again, Some(&parked.tx_ref)).await? {
                 let detail = format!("{} is a dead letter: {}", still.command, still.reason);
-                case.except(ExceptionKind::CommandParked, None, None, detail)
+                locked
+                    .open_exception(ExceptionKind::CommandParked, None, None, detail)
                     .await?;
             }
             Ok(())
@@ -130,29 +134,31 @@ pub async fn parked(desk: &Desk) -> Result<usize, DeskError> {
     Ok(found.len())
 }
 
-async fn gauges(desk: &Desk) -> Result<(), DeskError> {
-    let client = desk.pool.get().await?;
+async fn gauges(state: &AppState) -> Result<(), HandlerError> {
+    let client = state.pool.get().await?;
     observe::open_exceptions(&exceptions::count_open(&client).await?);
     let (count, oldest) = sweeps::orphans(&client).await?;
     observe::orphans(count, oldest);
     Ok(())
 }
 
-async fn purge(desk: &Desk) -> Result<(), DeskError> {
-    Inbox::Callback.purge(&desk.pool.get().await?, INBOX_DAYS).await?;
+async fn purge(state: &AppState) -> Result<(), HandlerError> {
+    Inbox::Callback
+        .purge(&state.pool.get().await?, INBOX_DAYS)
+        .await?;
     Ok(())
 }
 
-/// One txRef in its own transaction. Its failure is its own, unless the database is away.
-async fn under_lock(
-    desk: &Desk,
+/// Works on one txRef in its own transaction. A failure affects no other txRef, unless the database is unavailable.
+async fn with_locked_decision(
+    state: &AppState,
     tx_ref: &TxRef,
     cause: &'static str,
-    work: impl AsyncFnOnce(&mut Case<'_>, &storage::DbTransaction<'_>) -> Result<(), DeskError>,
-) -> Result<(), DeskError> {
-    match in_transaction(desk, tx_ref, cause, work).await {
+    work: impl AsyncFnOnce(&mut LockedDecision<'_>, &storage::DbTransaction<'_>) -> Result<(), HandlerError>,
+) -> Result<(), HandlerError> {
+    match in_transaction(state, tx_ref, cause, work).await {
         Err(error) if !error.is_outage() => {
-            tracing::warn!(%tx_ref, "left to the next sweep");
+            tracing::warn!(%tx_ref, "skipped until the next sweep");
             observe::sweep_failed(cause, &error);
             Ok(())
         }
@@ -161,21 +167,21 @@ async fn under_lock(
 }
 
 async fn in_transaction(
-    desk: &Desk,
+    state: &AppState,
     tx_ref: &TxRef,
     cause: &'static str,
-    work: impl AsyncFnOnce(&mut Case<'_>, &storage::DbTransaction<'_>) -> Result<(), DeskError>,
-) -> Result<(), DeskError> {
-    let mut client = desk.pool.get().await?;
+    work: impl AsyncFnOnce(&mut LockedDecision<'_>, &storage::DbTransaction<'_>) -> Result<(), HandlerError>,
+) -> Result<(), HandlerError> {
+    let mut client = state.pool.get().await?;
     let tx = client.begin().await?;
-    let because = Because {
+    let trigger = Trigger {
         cause,
         message_id: None,
     };
-    let mut case = Case::open(desk, &tx, tx_ref, because).await?;
-    work(&mut case, &tx).await?;
-    let closed = case.close().await?;
+    let mut locked = LockedDecision::open(state, &tx, tx_ref, trigger).await?;
+    work(&mut locked, &tx).await?;
+    let after_commit = locked.save().await?;
     tx.commit().await?;
-    closed.announce(desk);
+    after_commit.run(state);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meter::{Counter, Gauge, Histogram, label, named};
+use meter::{Counter, Gauge, Histogram, dynamic_label, label};
 
 use crate::transport::EndpointStatus;
 
@@ -46,16 +46,16 @@ meter::declare! {
         [label("method", METHODS)]);
     LEVEL: Gauge<1> = Gauge::new(
         "fiatrails_rpc_endpoint_in_sync", "1 while the endpoint is in sync with the others; 0 while it lags, gives no answer or tells another story.",
-        [named("endpoint", "endpoints", 8)]);
+        [dynamic_label("endpoint", "endpoints", 8)]);
 }
 
 /// One request to one endpoint; `error` is `None` when the node answered with a result.
 pub(crate) fn request(method: &str, elapsed: Duration, error: Option<&'static str>) {
     let status = if error.is_none() { "ok" } else { "error" };
-    REQUESTS.one([method, status]);
+    REQUESTS.increment([method, status]);
     SECONDS.record([method], elapsed.as_secs_f64());
     if let Some(kind) = error {
-        FAILED.one([method, kind]);
+        FAILED.increment([method, kind]);
     }
 }
 
@@ -71,5 +71,5 @@ pub(crate) fn endpoint_status(endpoint: &str, status: EndpointStatus, changed: b
 }
 
 pub(crate) fn failed_over(method: &str) {
-    FAILOVERS.one([method]);
+    FAILOVERS.increment([method]);
 }

@@ -1,5 +1,5 @@
-//! MACs over what the gateway stores about requests, under keys that are not in the database: whoever can write
-//! rows can neither forge an answer nor an intent.
+//! MACs over the answers and intents that the gateway stores. Their keys are not in the database, so whoever can write
+//! rows can forge neither an answer nor an intent.
 
 use domain::idempotency::{Fingerprint, IdempotencyKey};
 use domain::ids::{IntegratorId, IntentId};
@@ -10,14 +10,14 @@ use storage::gateway::idempotency::StoredAnswer;
 use storage::gateway::intents::MintIntent;
 use time::OffsetDateTime;
 
-/// No key to make or to check a MAC with.
+/// No key is mounted to compute a MAC with.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("no stored-answer key is mounted")]
 pub struct NoKey;
 
-/// An answer before it has its MAC.
+/// An answer that has no MAC yet.
 #[derive(Debug)]
-pub struct Draft {
+pub struct UnsealedAnswer {
     pub integrator: IntegratorId,
     pub key: IdempotencyKey,
     pub fingerprint: Fingerprint,
@@ -26,7 +26,7 @@ pub struct Draft {
     pub body: bytes::Bytes,
 }
 
-impl Draft {
+impl UnsealedAnswer {
     pub fn seal(self, keys: &KeyRing) -> Result<StoredAnswer, NoKey> {
         let (kid, secret) = keys.current().ok_or(NoKey)?;
         let Self {
@@ -52,13 +52,13 @@ impl Draft {
     }
 }
 
-/// True when every column of the answer is as we wrote it. An answer under a key that is gone is not.
+/// True if every column of the answer is as we wrote it. False if its key is no longer mounted.
 pub fn is_genuine(answer: &StoredAnswer, keys: &KeyRing) -> bool {
     keys.get(&answer.mac_key_id)
         .is_some_and(|secret| secret.verify(&answer_string(answer), &answer.mac))
 }
 
-/// The MAC that ties an intent to the integrator that asked for it.
+/// Computes the MAC that ties an intent to its integrator.
 pub fn mac_intent(
     keys: &KeyRing,
     id: &IntentId,
@@ -72,7 +72,7 @@ pub fn mac_intent(
     ))
 }
 
-/// True when the row's id commits to its fields and its MAC is ours.
+/// True if the row's id commits to its fields and its MAC is ours.
 pub fn is_genuine_intent(row: &MintIntent, keys: &KeyRing) -> bool {
     let bytes = mac_input(&row.mac_key_id, &row.intent_id, &row.integrator, row.created_at);
     row.preimage.intent_id() == row.intent_id
@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn answer() -> StoredAnswer {
-        let draft = Draft {
+        let draft = UnsealedAnswer {
             integrator: "dev".parse().unwrap(),
             key: "0123456789abcdef".parse().unwrap(),
             fingerprint: Fingerprint::from_bytes([1; 32]),
@@ -176,7 +176,7 @@ mod tests {
             body,
             ..
         } = answer();
-        let draft = Draft {
+        let draft = UnsealedAnswer {
             integrator,
             key,
             fingerprint,

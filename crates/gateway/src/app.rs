@@ -1,4 +1,4 @@
-//! Wires the gateway together: settings in, a running door out.
+//! Builds the gateway from its settings.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -11,33 +11,33 @@ use messaging::Service;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use runtime::lifecycle::LifecycleError;
 use runtime::process::StartError;
-use runtime::relay::Wake;
+use runtime::relay::RelayNotifier;
 use runtime::{Process, SettingError};
 use storage::halts::HaltScope;
 use storage::{Outbox, Pool, PoolConfig, StorageError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Judge;
+use crate::auth::SignatureVerifier;
 use crate::connections::Connections;
-use crate::heartbeat::LastBeat;
-use crate::intake::Rules;
+use crate::heartbeat::ExecutorHeartbeat;
+use crate::intake::IntakeLimits;
 use crate::intake::intents::IntentIntake;
 use crate::intake::reports::ReportIntake;
-use crate::keys::Keys;
+use crate::keys::LiveKeys;
 use crate::redrive::Redrive;
 use crate::settings::GatewaySettings;
 use crate::state::{Gateway, Limiter};
 use crate::tls::{self, TlsError};
 use crate::{observe, routes, upkeep};
 
-/// How long the statement waits for a key that another gateway holds (docs/IDEMPOTENCY.md).
+/// How long to wait for an idempotency key that another gateway has locked (docs/IDEMPOTENCY.md).
 const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
-/// Bound of one intake statement: a callback is answered within the webhook's time.
+/// Time limit of one intake statement, so that a callback is answered within the webhook's time-out.
 const INTAKE_STATEMENT: Duration = Duration::from_millis(2500);
-/// Connections that do nothing may stay so long; a stop waits for them.
+/// How long an idle connection stays open; a stop waits for it.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// Requests in hand get so long after the soft stop, s.
+/// Seconds that running requests get after the soft stop.
 const DRAIN: u64 = 12;
 const RELAYS: usize = 2;
 
@@ -57,16 +57,16 @@ pub enum BuildError {
     Randomness,
 }
 
-/// A gateway that listens.
+/// A listening gateway.
 #[derive(Debug)]
 pub struct App {
     process: Process,
 }
 
 impl App {
-    /// Where the API (`api`) and the admin port (`admin`) are bound.
+    /// The bound address of the API (`api`) or the admin port (`admin`).
     pub fn addr(&self, role: &str) -> Option<std::net::SocketAddr> {
-        self.process.listening.addr(role)
+        self.process.addresses.addr(role)
     }
 
     pub fn stop(&self) -> runtime::Stop {
@@ -82,23 +82,23 @@ impl App {
     }
 }
 
-/// Binds the ports and starts everything; call it inside a tokio runtime.
+/// Binds the ports and starts all tasks. Must be called inside a tokio runtime.
 pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
     let mut process = Process::build(settings.shared.clone(), Service::Gateway)?;
     meter::register(observe::METRICS);
-    let keys = Arc::new(Keys::default());
-    let wake = process.relay(Outbox::Gateway, RELAYS);
+    let keys = Arc::new(LiveKeys::default());
+    let relay = process.relay(Outbox::Gateway, RELAYS);
     let closed = CancellationToken::new();
     let intake_pool = process.pool(intake_pool(settings))?;
-    let intents = spawn_intents(&mut process, settings, &intake_pool, &keys, &wake, &closed);
-    let reports = spawn_reports(&mut process, settings, &intake_pool, &wake, &closed);
-    let depths = spawn_upkeep(&mut process, settings, &keys, &wake);
-    let (executor, reading) = LastBeat::follow(process.pool.clone(), process.stop());
+    let intents = spawn_intents(&mut process, settings, &intake_pool, &keys, &relay, &closed);
+    let reports = spawn_reports(&mut process, settings, &intake_pool, &relay, &closed);
+    let depths = spawn_upkeep(&mut process, settings, &keys, &relay);
+    let (executor, reading) = ExecutorHeartbeat::follow(process.pool.clone(), process.stop());
     process.tasks.spawn("executor's heartbeat", reading);
-    let told = executor.clone();
+    let heartbeat = executor.clone();
     process
         .health
-        .add("executor", move || std::future::ready(told.check()));
+        .add("executor", move || std::future::ready(heartbeat.check()));
     let known = keys.clone();
     process.health.add("keys", move || {
         let complete = known.snapshot().is_complete();
@@ -117,7 +117,7 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
         bounds: settings.bounds,
         clock: process.clock(),
         ids: process.ids(),
-        judge: Judge::new(decoy()?, settings.shared.policy.windows.freshness_seconds),
+        verifier: SignatureVerifier::new(decoy()?, settings.shared.policy.windows.freshness_seconds),
         keys,
         sealer: process.sealer(),
         pool: process.pool.clone(),
@@ -135,22 +135,22 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
         .tasks
         .spawn("connections", connections.clone().watch(patience, process.stop()));
     let (addr, server) = bind(settings, gateway, connections)?;
-    process.listening.announce("api", addr);
+    process.addresses.record("api", addr);
     let (handle, stop) = (server.handle(), process.stop());
     process.tasks.spawn("api stop", async move {
         stop.requested().await;
         handle.stop(true).await;
-        // Only now can nobody enter any more.
+        // Only now can no request push to the intake any more.
         closed.cancel();
     });
     process.tasks.spawn_fallible("api", server);
     Ok(App { process })
 }
 
-/// Short locks and statements, for the intake alone.
+/// The pool of the intake, with short lock and statement time-outs.
 fn intake_pool(settings: &GatewaySettings) -> PoolConfig {
     let mut config = PoolConfig::new(settings.shared.database_url.clone(), "gateway intake");
-    // Each worker, and the members a failed group runs singly.
+    // One connection per worker, and some for the requests of a failed batch that run one by one.
     config.max_size = 2 * settings.bounds.intake_workers + 4;
     config.lock_timeout = LOCK_TIMEOUT;
     config.statement_timeout = INTAKE_STATEMENT;
@@ -163,12 +163,12 @@ fn spawn_intents(
     process: &mut Process,
     settings: &GatewaySettings,
     pool: &Pool,
-    keys: &Arc<Keys>,
-    wake: &Wake,
+    keys: &Arc<LiveKeys>,
+    relay: &RelayNotifier,
     closed: &CancellationToken,
 ) -> Arc<IntentIntake> {
     let policy = &settings.shared.policy;
-    let rules = Rules {
+    let rules = IntakeLimits {
         window_seconds: seconds(policy.windows.idempotency_seconds).into(),
         payment_seconds: seconds(policy.windows.payment_seconds),
         daily_limit: policy.mint.daily_limit_per_user,
@@ -179,14 +179,14 @@ fn spawn_intents(
         policy.mint.max_unpaid,
         process.halts.gate(HaltScope::Intake),
         keys.clone(),
-        wake.clone(),
+        relay.clone(),
     ));
     for _ in 0..settings.bounds.intake_workers {
         process
             .tasks
-            .spawn("intent intake", intake.clone().work(closed.clone()));
+            .spawn("intent intake", intake.clone().run_worker(closed.clone()));
     }
-    let count = intake.clone().count(process.pool.clone(), process.stop());
+    let count = intake.clone().watch_unpaid(process.pool.clone(), process.stop());
     process.tasks.spawn("unpaid count", count);
     intake
 }
@@ -195,14 +195,14 @@ fn spawn_reports(
     process: &mut Process,
     settings: &GatewaySettings,
     pool: &Pool,
-    wake: &Wake,
+    relay: &RelayNotifier,
     closed: &CancellationToken,
 ) -> Arc<ReportIntake> {
-    let intake = Arc::new(ReportIntake::new(pool.clone(), wake.clone()));
+    let intake = Arc::new(ReportIntake::new(pool.clone(), relay.clone()));
     for _ in 0..settings.bounds.intake_workers {
         process
             .tasks
-            .spawn("report intake", intake.clone().work(closed.clone()));
+            .spawn("report intake", intake.clone().run_worker(closed.clone()));
     }
     intake
 }
@@ -210,8 +210,8 @@ fn spawn_reports(
 fn spawn_upkeep(
     process: &mut Process,
     settings: &GatewaySettings,
-    keys: &Arc<Keys>,
-    wake: &Wake,
+    keys: &Arc<LiveKeys>,
+    relay: &RelayNotifier,
 ) -> watch::Receiver<Option<upkeep::Depths>> {
     let windows = &settings.shared.policy.windows;
     let (pool, stop) = (process.pool.clone(), process.stop());
@@ -228,9 +228,9 @@ fn spawn_upkeep(
         sealer: process.sealer(),
         clock: process.clock(),
         ids: process.ids(),
-        wake: wake.clone(),
+        relay: relay.clone(),
         after_seconds: seconds(windows.redrive_seconds),
-        alarmed: Mutex::default(),
+        reported: Mutex::default(),
     };
     let (depths, shown) = watch::channel(None);
     let broker = process.broker.clone();
@@ -252,7 +252,7 @@ fn bind(
     let listener = TcpListener::bind(settings.api.listen).map_err(BuildError::Bind)?;
     let addr = listener.local_addr().map_err(BuildError::Bind)?;
     let server = HttpServer::new(move || HttpApp::new().app_data(gateway.clone()).configure(routes::mount))
-        .on_connect(move |io, data| connections.note(io, data))
+        .on_connect(move |io, data| connections.track(io, data))
         .workers(settings.bounds.http_workers)
         .backlog(4096)
         .keep_alive(KEEP_ALIVE)
@@ -268,7 +268,7 @@ fn bind(
     Ok((addr, server.map_err(BuildError::Bind)?.run()))
 }
 
-/// Stands in for the secret of an unknown key, so that it costs the same.
+/// A random secret that replaces the secret of an unknown key, so that verification takes the same time.
 fn decoy() -> Result<HmacSecret, BuildError> {
     let mut bytes = [0; 32];
     SystemRandom::new()
@@ -277,7 +277,7 @@ fn decoy() -> Result<HmacSecret, BuildError> {
     HmacSecret::from_bytes(&bytes).map_err(|_| BuildError::Randomness)
 }
 
-/// Windows are far below 136 years; beyond that they are as good as for ever.
+/// Windows are far below 136 years; a longer one is as good as unlimited.
 fn seconds(window: u64) -> u32 {
     u32::try_from(window).unwrap_or(u32::MAX)
 }

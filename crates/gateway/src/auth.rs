@@ -1,6 +1,6 @@
-//! Who speaks: header form, freshness, key, MAC, in this order (docs/SIGNING.md).
+//! Authenticates requests: header syntax, freshness, key, MAC, in this order (docs/SIGNING.md).
 //!
-//! An unknown, revoked or foreign key id and a wrong MAC give the same answer at the same cost.
+//! An unknown, revoked or foreign key id and a wrong MAC get the same answer and take the same time.
 
 use std::sync::Arc;
 
@@ -11,24 +11,24 @@ use domain::signature::{
 use time::OffsetDateTime;
 
 use crate::error::{Code, Problem};
-use crate::headers::{MPESA_SIGNATURE, REQUEST_SIGNATURE, REQUEST_TIMESTAMP, Single};
-use crate::keys::{IntegratorKey, LiveKey, Snapshot};
+use crate::headers::{MPESA_SIGNATURE, REQUEST_SIGNATURE, REQUEST_TIMESTAMP, SingleHeader};
+use crate::keys::{IntegratorKey, KeySnapshot, LiveKey};
 
-/// What is signed of a request, besides its signature headers.
+/// The signed parts of a request, besides its signature headers.
 #[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
+pub struct SignedContent<'a> {
     pub method: &'a str,
-    /// Raw path as received.
+    /// The raw path as received.
     pub path: &'a str,
     pub query: &'a str,
-    /// As received; empty where there is none.
+    /// The idempotency key as received; empty if there is none.
     pub idempotency_key: &'a str,
     pub body: &'a [u8],
 }
 
-/// The signature headers, well formed.
+/// The signature headers of a request, syntactically valid.
 #[derive(Clone, Debug)]
-pub struct Presented<'a> {
+pub struct PresentedSignature<'a> {
     pub signature_text: &'a str,
     pub timestamp_text: &'a str,
     key_id: KeyId,
@@ -36,23 +36,25 @@ pub struct Presented<'a> {
     timestamp: i64,
 }
 
-impl<'a> Presented<'a> {
-    /// Form only; nothing is looked up.
+impl<'a> PresentedSignature<'a> {
+    /// Checks the syntax only and looks nothing up.
     pub fn read(headers: &'a HeaderMap, scheme: SigningScheme) -> Result<Self, Problem> {
         let name = match scheme {
             SigningScheme::Request => REQUEST_SIGNATURE,
             SigningScheme::Mpesa => MPESA_SIGNATURE,
         };
-        let signature_text = match Single::of(headers, &name) {
-            Single::Absent => {
+        let signature_text = match SingleHeader::of(headers, &name) {
+            SingleHeader::Absent => {
                 let detail = "Sign the request; docs/SIGNING.md shows how, with known answers.";
                 return Err(Problem::new(Code::SignatureMissing, detail));
             }
-            Single::Wrong => return Err(malformed_signature()),
-            Single::Once(text) => text,
+            SingleHeader::Malformed => return Err(malformed_signature()),
+            SingleHeader::Present(text) => text,
         };
         let SignatureHeader { key_id, macs } = signature_text.parse().map_err(|_| malformed_signature())?;
-        let timestamp_text = Single::of(headers, &REQUEST_TIMESTAMP).once().unwrap_or_default();
+        let timestamp_text = SingleHeader::of(headers, &REQUEST_TIMESTAMP)
+            .value()
+            .unwrap_or_default();
         let timestamp = parse_timestamp(timestamp_text).ok_or_else(|| {
             Problem::new(
                 Code::TimestampInvalid,
@@ -72,7 +74,7 @@ impl<'a> Presented<'a> {
         is_fresh(now, self.timestamp, window_seconds)
     }
 
-    fn verify(&self, scheme: SigningScheme, signed: &Signed<'_>, secret: &HmacSecret) -> bool {
+    fn verify(&self, scheme: SigningScheme, signed: &SignedContent<'_>, secret: &HmacSecret) -> bool {
         let request = SignedRequest {
             scheme,
             key_id: &self.key_id,
@@ -97,8 +99,8 @@ fn invalid_signature() -> Problem {
     Problem::new(Code::SignatureInvalid, detail)
 }
 
-/// The refusal of a stale request; it tells our time.
-pub fn stale(now: i64) -> Problem {
+/// The refusal of a stale request, which contains our time.
+pub fn stale_timestamp(now: i64) -> Problem {
     let detail = "Compare your clock with serverTime, and sign the request anew.";
     Problem {
         server_time: Some(now),
@@ -106,14 +108,14 @@ pub fn stale(now: i64) -> Problem {
     }
 }
 
-/// Judges signatures. Holds the secret that stands in for unknown keys.
+/// Verifies signatures. Holds the secret that replaces those of unknown keys.
 #[derive(Debug)]
-pub struct Judge {
+pub struct SignatureVerifier {
     decoy: HmacSecret,
     freshness_seconds: u64,
 }
 
-impl Judge {
+impl SignatureVerifier {
     pub fn new(decoy: HmacSecret, freshness_seconds: u64) -> Self {
         Self {
             decoy,
@@ -121,17 +123,17 @@ impl Judge {
         }
     }
 
-    /// The integrator key that signed this request.
-    pub fn integrator(
+    /// Returns the integrator key that signed this request.
+    pub fn verify_integrator(
         &self,
-        keys: &Snapshot,
-        presented: &Presented<'_>,
-        signed: &Signed<'_>,
+        keys: &KeySnapshot,
+        presented: &PresentedSignature<'_>,
+        signed: &SignedContent<'_>,
         now: OffsetDateTime,
     ) -> Result<Arc<IntegratorKey>, Problem> {
         let seconds = now.unix_timestamp();
         if !presented.is_fresh(seconds, self.freshness_seconds) {
-            return Err(stale(seconds));
+            return Err(stale_timestamp(seconds));
         }
         let key = keys
             .integrator(&presented.key_id)
@@ -140,19 +142,19 @@ impl Judge {
         let right = presented.verify(SigningScheme::Request, signed, secret);
         match key {
             Some(key) if right => {
-                key.key.touch(seconds);
+                key.key.record_use(seconds);
                 Ok(key.clone())
             }
             _ => Err(invalid_signature()),
         }
     }
 
-    /// The M-Pesa key that signed this callback, and whether it came late.
-    pub fn mpesa(
+    /// Returns the M-Pesa key that signed this callback, and whether the timestamp is stale.
+    pub fn verify_mpesa(
         &self,
-        keys: &Snapshot,
-        presented: &Presented<'_>,
-        signed: &Signed<'_>,
+        keys: &KeySnapshot,
+        presented: &PresentedSignature<'_>,
+        signed: &SignedContent<'_>,
         now: OffsetDateTime,
     ) -> Result<(Arc<LiveKey>, bool), Problem> {
         let seconds = now.unix_timestamp();
@@ -162,11 +164,11 @@ impl Judge {
         let right = presented.verify(SigningScheme::Mpesa, signed, secret);
         match key {
             Some(key) if right => {
-                key.touch(seconds);
+                key.record_use(seconds);
                 Ok((key.clone(), late))
             }
-            // Freshness is judged before the key: a stale forgery learns only that it is stale.
-            _ if late => Err(stale(seconds)),
+            // A stale forgery learns only that it is stale, because freshness comes before the key.
+            _ if late => Err(stale_timestamp(seconds)),
             _ => Err(invalid_signature()),
         }
     }
@@ -175,10 +177,10 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::Keys;
+    use crate::keys::LiveKeys;
     use actix_web::http::header::HeaderValue;
     use proptest::prelude::*;
-    use runtime::Keys as Mounted;
+    use runtime::MountedKeys as Mounted;
 
     const NOW: i64 = 1_767_225_600;
     const BODY: &str = r#"{"user":"0x70997970C51812dc3A010C7d01b50e0d17dc79C8","amount":"150000000000000000000","countryCode":"KES","txRef":"TX0000000001"}"#;
@@ -186,9 +188,9 @@ mod tests {
     const SIGNATURE: &str =
         "kid=ik_test_0001,v1=61508ad17ce6e1c7dd90e8177f72676f71d749cc9d7bd51c22ac3c431db6e66c";
 
-    fn snapshot() -> Arc<Snapshot> {
+    fn snapshot() -> Arc<KeySnapshot> {
         let secret = HmacSecret::from_bytes(&(0..32).collect::<Vec<u8>>()).unwrap();
-        let keys = Keys::default();
+        let keys = LiveKeys::default();
         let mounted = Mounted {
             integrators: [(
                 "dev".parse().unwrap(),
@@ -204,8 +206,8 @@ mod tests {
         keys.snapshot()
     }
 
-    fn judge() -> Judge {
-        Judge::new(HmacSecret::from_bytes(&[9; 32]).unwrap(), 300)
+    fn verifier() -> SignatureVerifier {
+        SignatureVerifier::new(HmacSecret::from_bytes(&[9; 32]).unwrap(), 300)
     }
 
     fn headers(signature: &str, timestamp: &str) -> HeaderMap {
@@ -216,8 +218,8 @@ mod tests {
         headers
     }
 
-    fn signed() -> Signed<'static> {
-        Signed {
+    fn signed() -> SignedContent<'static> {
+        SignedContent {
             method: "POST",
             path: "/mint-intents",
             query: "",
@@ -226,14 +228,21 @@ mod tests {
         }
     }
 
-    fn try_as(scheme: SigningScheme, headers: &HeaderMap, signed: &Signed<'_>, now: i64) -> Result<(), Code> {
+    fn try_as(
+        scheme: SigningScheme,
+        headers: &HeaderMap,
+        signed: &SignedContent<'_>,
+        now: i64,
+    ) -> Result<(), Code> {
         let now = OffsetDateTime::from_unix_timestamp(now).unwrap();
-        let presented = Presented::read(headers, scheme).map_err(|p| p.code)?;
+        let presented = PresentedSignature::read(headers, scheme).map_err(|p| p.code)?;
         match scheme {
-            SigningScheme::Request => judge()
-                .integrator(&snapshot(), &presented, signed, now)
+            SigningScheme::Request => verifier()
+                .verify_integrator(&snapshot(), &presented, signed, now)
                 .map(|_| ()),
-            SigningScheme::Mpesa => judge().mpesa(&snapshot(), &presented, signed, now).map(|_| ()),
+            SigningScheme::Mpesa => verifier()
+                .verify_mpesa(&snapshot(), &presented, signed, now)
+                .map(|_| ()),
         }
         .map_err(|p| p.code)
     }
@@ -241,26 +250,26 @@ mod tests {
     #[test]
     fn the_known_answer_passes_and_nothing_else_does() {
         let right = headers(SIGNATURE, "1767225600");
-        let as_request = |signed: Signed<'_>| try_as(SigningScheme::Request, &right, &signed, NOW);
+        let as_request = |signed: SignedContent<'_>| try_as(SigningScheme::Request, &right, &signed, NOW);
         assert_eq!(as_request(signed()), Ok(()));
         for other in [
-            Signed {
+            SignedContent {
                 method: "PUT",
                 ..signed()
             },
-            Signed {
+            SignedContent {
                 path: "/api/v1/mint-intents",
                 ..signed()
             },
-            Signed {
+            SignedContent {
                 query: "a=b",
                 ..signed()
             },
-            Signed {
+            SignedContent {
                 idempotency_key: "8e03978e-40d5-43e8-bc93-6894a57f9325",
                 ..signed()
             },
-            Signed {
+            SignedContent {
                 body: b"{}",
                 ..signed()
             },
@@ -331,7 +340,7 @@ mod tests {
             signature in "[ -~]{0,120}", timestamp in "[ -~]{0,20}", body in ".{0,40}",
         ) {
             let headers = headers(&signature, &timestamp);
-            let signed = Signed { body: body.as_bytes(), ..signed() };
+            let signed = SignedContent { body: body.as_bytes(), ..signed() };
             prop_assert!(try_as(SigningScheme::Request, &headers, &signed, NOW).is_err());
             prop_assert!(try_as(SigningScheme::Mpesa, &headers, &signed, NOW).is_err());
         }

@@ -1,4 +1,4 @@
-//! Reading a request body: bounded in size and in time.
+//! Reads a request body, with limits on size and time.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use futures_util::StreamExt as _;
 
 use crate::error::{Code, Problem};
 
-/// Longest body, bytes.
+/// Maximum size of a body, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
 
-/// The whole raw body.
+/// Reads the whole raw body.
 pub async fn read(
     request: &HttpRequest,
     payload: web::Payload,
@@ -38,21 +38,24 @@ async fn collect(mut payload: web::Payload) -> Result<Bytes, Problem> {
     let Some(first) = payload.next().await else {
         return Ok(Bytes::new());
     };
-    let first = checked(first, 0)?;
+    let first = checked_chunk(first, 0)?;
     let Some(second) = payload.next().await else {
         return Ok(first);
     };
     let mut body = BytesMut::from(first.as_ref());
     let mut next = Some(second);
     while let Some(chunk) = next {
-        body.extend_from_slice(&checked(chunk, body.len())?);
+        body.extend_from_slice(&checked_chunk(chunk, body.len())?);
         next = payload.next().await;
     }
     Ok(body.freeze())
 }
 
-fn checked(chunk: Result<Bytes, actix_web::error::PayloadError>, before: usize) -> Result<Bytes, Problem> {
-    // Only a client that went away or broke off its own encoding gets here; hardly anybody reads the answer.
+fn checked_chunk(
+    chunk: Result<Bytes, actix_web::error::PayloadError>,
+    before: usize,
+) -> Result<Bytes, Problem> {
+    // Only a client that disconnected or violated its own encoding gets here, so hardly anybody reads the answer.
     let chunk = chunk.map_err(|_| Problem::new(Code::InvalidJson, "The body ended early."))?;
     if before + chunk.len() > MAX_BODY {
         return Err(too_large());

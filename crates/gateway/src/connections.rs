@@ -1,7 +1,7 @@
-//! Ends connections on which no request was completed for too long.
+//! Closes connections on which no request was completed for too long.
 //!
-//! The HTTP library times only the first request's head on a connection; a client could drip the head of a second
-//! one for ever.
+//! The HTTP library limits the time only for the first request's head on a connection, so a client could send the head
+//! of a second request slowly for ever.
 
 use std::any::Any;
 use std::net::{Shutdown, TcpStream};
@@ -14,19 +14,19 @@ use actix_web::dev::Extensions;
 use runtime::Stop;
 use tokio::time::Instant;
 
-/// How often idle connections are looked for.
-const ROUND: Duration = Duration::from_secs(1);
+/// How often to look for idle connections.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 type Plain = actix_web::rt::net::TcpStream;
 type Tls = actix_tls::accept::rustls_0_23::TlsStream<Plain>;
 
-/// One open connection. Lives in the connection's own data, so it ends with it.
+/// One open connection. It is stored in the connection's own data, so it is dropped with the connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// A second handle of the socket: whoever holds it can end the connection.
+    /// A second handle of the socket, used to close the connection.
     socket: TcpStream,
-    /// Requests being answered at this moment.
-    busy: AtomicU32,
+    /// Number of requests that are being answered.
+    active_requests: AtomicU32,
     idle_since: Mutex<Instant>,
 }
 
@@ -38,32 +38,32 @@ impl Connection {
         let socket = plain.as_fd().try_clone_to_owned().ok()?;
         Some(Self {
             socket: socket.into(),
-            busy: AtomicU32::new(0),
+            active_requests: AtomicU32::new(0),
             idle_since: Mutex::new(Instant::now()),
         })
     }
 
-    fn idle(&self) -> Option<Duration> {
+    fn idle_for(&self) -> Option<Duration> {
         let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.busy.load(Ordering::Relaxed) == 0).then(|| since.elapsed())
+        (self.active_requests.load(Ordering::Relaxed) == 0).then(|| since.elapsed())
     }
 }
 
-/// Held while a request is answered.
+/// Held while a request is being answered, so that its connection does not count as idle.
 #[derive(Debug)]
-pub struct Busy(Arc<Connection>);
+pub struct RequestGuard(Arc<Connection>);
 
-impl Busy {
+impl RequestGuard {
     pub fn on(connection: &Arc<Connection>) -> Self {
-        connection.busy.fetch_add(1, Ordering::Relaxed);
+        connection.active_requests.fetch_add(1, Ordering::Relaxed);
         Self(connection.clone())
     }
 }
 
-impl Drop for Busy {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        self.0.active_requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -72,8 +72,8 @@ impl Drop for Busy {
 pub struct Connections(Mutex<Vec<Weak<Connection>>>);
 
 impl Connections {
-    /// Notes a new connection; for the server's `on_connect`.
-    pub fn note(&self, io: &dyn Any, data: &mut Extensions) {
+    /// Tracks a new connection. For the server's `on_connect`.
+    pub fn track(&self, io: &dyn Any, data: &mut Extensions) {
         if let Some(connection) = Connection::of(io).map(Arc::new) {
             self.0
                 .lock()
@@ -83,9 +83,9 @@ impl Connections {
         }
     }
 
-    /// Ends what was idle for longer than `patience`, until the stop.
+    /// Closes connections that are idle for longer than `max_idle`, until the stop.
     pub async fn watch(self: Arc<Self>, patience: Duration, stop: Stop) {
-        while stop.sleep(ROUND).await {
+        while stop.sleep(CHECK_INTERVAL).await {
             self.0
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -93,8 +93,8 @@ impl Connections {
                     let Some(connection) = connection.upgrade() else {
                         return false;
                     };
-                    if connection.idle().is_some_and(|idle| idle > patience) {
-                        // The peer may have been faster.
+                    if connection.idle_for().is_some_and(|idle| idle > patience) {
+                        // Fails if the peer has closed the connection meanwhile.
                         let _ = connection.socket.shutdown(Shutdown::Both);
                         return false;
                     }

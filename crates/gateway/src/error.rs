@@ -1,5 +1,5 @@
-//! Every refusal a client can get (docs/PROTOCOL.md): code, HTTP status, title and whether trying again helps.
-//! The only place where an error becomes an HTTP status.
+//! Every refusal that a client can get (docs/PROTOCOL.md): its code, HTTP status, title, and whether a retry helps. The only
+//! place where an error becomes an HTTP status.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use domain::payment::FieldError;
 use serde::Serialize;
 use storage::StorageError;
 
-/// The documented codes. More may be added, none renamed.
+/// The documented codes. Codes may be added but not renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     InvalidJson,
@@ -41,19 +41,19 @@ pub enum Code {
     Unavailable,
 }
 
-/// One line of the table of codes.
-pub struct CodeFacts {
+/// The properties of one code.
+pub struct CodeProperties {
     pub code: &'static str,
     pub status: u16,
     pub title: &'static str,
-    /// The same request may succeed later without being changed.
+    /// Whether the same request, unchanged, may succeed later.
     pub retryable: bool,
     /// Seconds for `Retry-After`.
     pub retry_after: Option<u32>,
 }
 
-const fn facts(code: &'static str, status: u16, title: &'static str) -> CodeFacts {
-    CodeFacts {
+const fn permanent(code: &'static str, status: u16, title: &'static str) -> CodeProperties {
+    CodeProperties {
         code,
         status,
         title,
@@ -62,8 +62,13 @@ const fn facts(code: &'static str, status: u16, title: &'static str) -> CodeFact
     }
 }
 
-const fn later(code: &'static str, status: u16, title: &'static str, seconds: Option<u32>) -> CodeFacts {
-    CodeFacts {
+const fn retryable(
+    code: &'static str,
+    status: u16,
+    title: &'static str,
+    seconds: Option<u32>,
+) -> CodeProperties {
+    CodeProperties {
         code,
         status,
         title,
@@ -104,90 +109,94 @@ impl Code {
         Self::Unavailable,
     ];
 
-    /// The table.
-    pub const fn facts(self) -> CodeFacts {
+    /// The properties of this code.
+    pub const fn properties(self) -> CodeProperties {
         match self {
-            Self::InvalidJson => facts("invalid-json", 400, "The body is not JSON"),
-            Self::ValidationFailed => facts("validation-failed", 400, "Some fields are wrong"),
+            Self::InvalidJson => permanent("invalid-json", 400, "The body is not JSON"),
+            Self::ValidationFailed => permanent("validation-failed", 400, "Some fields are wrong"),
             Self::IdempotencyKeyMissing => {
-                facts("idempotency-key-missing", 400, "X-Idempotency-Key is missing")
+                permanent("idempotency-key-missing", 400, "X-Idempotency-Key is missing")
             }
             Self::IdempotencyKeyInvalid => {
-                facts("idempotency-key-invalid", 400, "X-Idempotency-Key is malformed")
+                permanent("idempotency-key-invalid", 400, "X-Idempotency-Key is malformed")
             }
-            Self::SignatureMissing => facts("signature-missing", 401, "The signature header is missing"),
+            Self::SignatureMissing => permanent("signature-missing", 401, "The signature header is missing"),
             Self::SignatureMalformed => {
-                facts("signature-malformed", 401, "The signature header is malformed")
+                permanent("signature-malformed", 401, "The signature header is malformed")
             }
-            Self::SignatureInvalid => facts("signature-invalid", 401, "The signature is not valid"),
-            Self::TimestampInvalid => facts("timestamp-invalid", 401, "X-Request-Timestamp is malformed"),
-            Self::TimestampStale => facts("timestamp-stale", 401, "X-Request-Timestamp is not fresh"),
-            Self::NotFound => facts("not-found", 404, "There is nothing here"),
-            Self::MethodNotAllowed => facts("method-not-allowed", 405, "This method is not allowed here"),
-            Self::RequestTimeout => later("request-timeout", 408, "The request came too slowly", None),
-            Self::RequestInProgress => later(
+            Self::SignatureInvalid => permanent("signature-invalid", 401, "The signature is not valid"),
+            Self::TimestampInvalid => permanent("timestamp-invalid", 401, "X-Request-Timestamp is malformed"),
+            Self::TimestampStale => permanent("timestamp-stale", 401, "X-Request-Timestamp is not fresh"),
+            Self::NotFound => permanent("not-found", 404, "There is nothing here"),
+            Self::MethodNotAllowed => permanent("method-not-allowed", 405, "This method is not allowed here"),
+            Self::RequestTimeout => retryable("request-timeout", 408, "The request came too slowly", None),
+            Self::RequestInProgress => retryable(
                 "request-in-progress",
                 409,
                 "The same request is being worked on",
                 Some(1),
             ),
-            Self::TxRefExists => facts("tx-ref-exists", 409, "This txRef has an intent already"),
-            Self::BodyTooLarge => facts("body-too-large", 413, "The body is too large"),
-            Self::UnsupportedMediaType => facts("unsupported-media-type", 415, "The body must be JSON"),
-            Self::IdempotencyKeyReused => facts(
+            Self::TxRefExists => permanent("tx-ref-exists", 409, "This txRef has an intent already"),
+            Self::BodyTooLarge => permanent("body-too-large", 413, "The body is too large"),
+            Self::UnsupportedMediaType => permanent("unsupported-media-type", 415, "The body must be JSON"),
+            Self::IdempotencyKeyReused => permanent(
                 "idempotency-key-reused",
                 422,
                 "This idempotency key belongs to another request",
             ),
-            Self::TxRefNotYours => facts("tx-ref-not-yours", 422, "This txRef belongs to someone else"),
-            Self::AmountBelowMinimum => facts("amount-below-minimum", 422, "The amount is too small"),
-            Self::AmountAboveMaximum => facts("amount-above-maximum", 422, "The amount is too large"),
-            Self::AmountNotWhole => facts(
+            Self::TxRefNotYours => permanent("tx-ref-not-yours", 422, "This txRef belongs to someone else"),
+            Self::AmountBelowMinimum => permanent("amount-below-minimum", 422, "The amount is too small"),
+            Self::AmountAboveMaximum => permanent("amount-above-maximum", 422, "The amount is too large"),
+            Self::AmountNotWhole => permanent(
                 "amount-not-whole",
                 422,
                 "The amount is not a whole number of shillings",
             ),
-            Self::DailyLimitExceeded => facts(
+            Self::DailyLimitExceeded => permanent(
                 "daily-limit-exceeded",
                 422,
                 "The user's limit of today is exceeded",
             ),
-            Self::CountryNotSupported => facts("country-not-supported", 422, "This country is not supported"),
-            Self::RateLimited => later("rate-limited", 429, "Too many requests", Some(1)),
-            Self::TooManyUnpaid => later("too-many-unpaid", 429, "Too many intents await payment", Some(60)),
-            Self::Internal => later("internal", 500, "Something went wrong on our side", None),
-            Self::StoredResponseTampered => facts(
+            Self::CountryNotSupported => {
+                permanent("country-not-supported", 422, "This country is not supported")
+            }
+            Self::RateLimited => retryable("rate-limited", 429, "Too many requests", Some(1)),
+            Self::TooManyUnpaid => {
+                retryable("too-many-unpaid", 429, "Too many intents await payment", Some(60))
+            }
+            Self::Internal => retryable("internal", 500, "Something went wrong on our side", None),
+            Self::StoredResponseTampered => permanent(
                 "stored-response-tampered",
                 500,
                 "What we stored cannot be trusted",
             ),
-            Self::Unavailable => later("unavailable", 503, "Temporarily unavailable", Some(1)),
+            Self::Unavailable => retryable("unavailable", 503, "Temporarily unavailable", Some(1)),
         }
     }
 
-    /// In answers and metrics.
+    /// The name in answers and metrics.
     pub const fn name(self) -> &'static str {
-        self.facts().code
+        self.properties().code
     }
 
     pub fn status(self) -> StatusCode {
-        StatusCode::from_u16(self.facts().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.properties().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
-/// A refusal on its way to the client.
+/// A refusal to be sent to the client.
 #[derive(Clone, Debug)]
 pub struct Problem {
     pub code: Code,
-    /// Says what to do instead; never anything internal.
+    /// Tells the client what to do instead; contains nothing internal.
     pub detail: Cow<'static, str>,
     pub errors: Vec<FieldError>,
-    /// Our time, for a client whose clock is off.
+    /// Our time, for a client whose clock is wrong.
     pub server_time: Option<i64>,
-    /// Overrides the table's `Retry-After`.
+    /// Overrides the code's `Retry-After`.
     pub retry_after: Option<u32>,
     pub location: Option<String>,
-    /// `Allow` of a 405.
+    /// The `Allow` header of a 405.
     pub allow: Option<&'static str>,
 }
 
@@ -213,12 +222,12 @@ impl Problem {
     }
 
     pub fn retry_after(&self) -> Option<u32> {
-        self.retry_after.or(self.code.facts().retry_after)
+        self.retry_after.or(self.code.properties().retry_after)
     }
 
     /// The body, `application/problem+json` (RFC 9457).
     pub fn body(&self, request_id: &str) -> Vec<u8> {
-        let facts = self.code.facts();
+        let facts = self.code.properties();
         let body = ProblemBody {
             kind: &format!("urn:fiatrails:problem:{}", facts.code),
             title: facts.title,
@@ -230,7 +239,7 @@ impl Problem {
             errors: &self.errors,
             server_time: self.server_time,
         };
-        // Plain strings and numbers: writing them to memory cannot fail.
+        // Serializing plain strings and numbers to memory cannot fail.
         serde_json::to_vec(&body).unwrap_or_default()
     }
 }
@@ -272,7 +281,7 @@ impl Problem {
     pub fn internal() -> Self {
         Self::new(
             Code::Internal,
-            "Send the same request again; if it persists, tell us the requestId.",
+            "Send the same request again; if it persists, send us the requestId.",
         )
     }
 
@@ -292,7 +301,7 @@ mod tests {
     fn the_table_is_the_documented_one() {
         let mut lines: Vec<_> = Code::ALL
             .into_iter()
-            .map(|code| format!("{} {}", code.facts().status, code.facts().code))
+            .map(|code| format!("{} {}", code.properties().status, code.properties().code))
             .collect();
         lines.dedup();
         assert_eq!(lines.len(), 28);
@@ -313,7 +322,7 @@ mod tests {
     fn every_code_has_its_row_on_the_page() {
         const PAGE: &str = include_str!("../../../docs/PROTOCOL.md");
         let row = |code: Code| {
-            let facts = code.facts();
+            let facts = code.properties();
             let retryable = if facts.retryable { "yes" } else { "no" };
             let seconds = facts
                 .retry_after
@@ -340,7 +349,7 @@ mod tests {
     #[test]
     fn what_can_be_tried_again_later_says_when() {
         for code in Code::ALL {
-            let facts = code.facts();
+            let facts = code.properties();
             if matches!(facts.status, 429 | 503) {
                 assert!(facts.retry_after.is_some() && facts.retryable, "{}", facts.code);
             }

@@ -1,4 +1,4 @@
-//! One request and its answer: id, time, signature, metrics. Every answer of the API leaves through [`Exchange`].
+//! One request and its answer: id, time, signature, metrics. Every answer of the API goes through [`Exchange`].
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use domain::signature::SignedResponse;
 use storage::gateway::idempotency::StoredAnswer;
 use tokio::time::Instant;
 
-use crate::connections::{Busy, Connection};
+use crate::connections::{Connection, RequestGuard};
 use crate::error::{Code, Problem};
 use crate::headers::{self, IDEMPOTENT_REPLAYED, REQUEST_ID, RESPONSE_SIGNATURE, RESPONSE_TIMESTAMP};
 use crate::keys::{IntegratorKey, LiveKey};
@@ -22,15 +22,15 @@ use crate::state::Gateway;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// An answer before it is signed.
+/// An answer that is not signed yet.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
     content_type: HeaderValue,
     body: Bytes,
-    extra: Vec<(HeaderName, HeaderValue)>,
-    /// Some of the request may still be on its way: nothing more is read from this connection.
-    closes: bool,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Part of the request may still be in transit, so nothing more is read from this connection.
+    close_connection: bool,
 }
 
 impl Reply {
@@ -39,12 +39,12 @@ impl Reply {
             status,
             content_type: JSON,
             body: body.into(),
-            extra: Vec::new(),
-            closes: false,
+            headers: Vec::new(),
+            close_connection: false,
         }
     }
 
-    /// A stored answer: the first status and the same bytes, first time and every time.
+    /// A stored answer: the original status and the same bytes, every time.
     pub fn stored(answer: &StoredAnswer, replayed: bool) -> Self {
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = if status.is_success() { JSON } else { PROBLEM };
@@ -52,8 +52,8 @@ impl Reply {
             status,
             content_type,
             body: answer.body.clone(),
-            extra: Vec::new(),
-            closes: false,
+            headers: Vec::new(),
+            close_connection: false,
         };
         reply.push(LOCATION, answer.location.as_deref());
         reply.push(IDEMPOTENT_REPLAYED, replayed.then_some("true"));
@@ -65,8 +65,8 @@ impl Reply {
             status: problem.code.status(),
             content_type: PROBLEM,
             body: problem.body(request_id).into(),
-            extra: Vec::new(),
-            closes: matches!(problem.code, Code::BodyTooLarge | Code::RequestTimeout),
+            headers: Vec::new(),
+            close_connection: matches!(problem.code, Code::BodyTooLarge | Code::RequestTimeout),
         };
         reply.push(
             RETRY_AFTER,
@@ -82,19 +82,19 @@ impl Reply {
 
     fn push(&mut self, name: HeaderName, value: Option<&str>) {
         if let Some(value) = value.and_then(|text| HeaderValue::from_str(text).ok()) {
-            self.extra.push((name, value));
+            self.headers.push((name, value));
         }
     }
 }
 
-/// Whose key signed the request, and so signs the answer.
+/// The key that signed the request, and that signs the answer.
 #[derive(Debug)]
-enum Signer {
+enum ResponseSigner {
     Integrator(Arc<IntegratorKey>),
     Mpesa(Arc<LiveKey>),
 }
 
-impl Signer {
+impl ResponseSigner {
     fn key(&self) -> &LiveKey {
         match self {
             Self::Integrator(key) => &key.key,
@@ -103,16 +103,16 @@ impl Signer {
     }
 }
 
-/// What is known of the request that is being answered.
+/// The request that is being answered.
 #[derive(Debug)]
 pub struct Exchange {
     route: &'static str,
     started: Instant,
     request_id: String,
     idempotency_key: String,
-    signer: Option<Signer>,
-    /// Keeps the connection from being ended as idle.
-    _busy: Option<Busy>,
+    signer: Option<ResponseSigner>,
+    /// Keeps the connection from being closed as idle.
+    _guard: Option<RequestGuard>,
 }
 
 impl Exchange {
@@ -125,7 +125,7 @@ impl Exchange {
             request_id,
             idempotency_key: String::new(),
             signer: None,
-            _busy: request.conn_data::<Arc<Connection>>().map(Busy::on),
+            _guard: request.conn_data::<Arc<Connection>>().map(RequestGuard::on),
         }
     }
 
@@ -137,14 +137,14 @@ impl Exchange {
         self.started
     }
 
-    /// From here on the answer is signed.
+    /// Signs the answer with this key, from now on.
     pub fn signed_by(&mut self, key: &Arc<IntegratorKey>, idempotency_key: &str) {
-        self.signer = Some(Signer::Integrator(key.clone()));
+        self.signer = Some(ResponseSigner::Integrator(key.clone()));
         idempotency_key.clone_into(&mut self.idempotency_key);
     }
 
     pub fn signed_by_mpesa(&mut self, key: &Arc<LiveKey>) {
-        self.signer = Some(Signer::Mpesa(key.clone()));
+        self.signer = Some(ResponseSigner::Mpesa(key.clone()));
     }
 
     pub fn finish(self, gateway: &Gateway, result: Result<Reply, Problem>) -> HttpResponse {
@@ -158,7 +158,7 @@ impl Exchange {
             .insert_header((CONTENT_TYPE, reply.content_type))
             .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
             .insert_header((REQUEST_ID, self.request_id.as_str()));
-        for header in reply.extra {
+        for header in reply.headers {
             response.insert_header(header);
         }
         if let Some(signer) = &self.signer {
@@ -176,8 +176,8 @@ impl Exchange {
                 .insert_header((RESPONSE_TIMESTAMP, timestamp.to_string()))
                 .insert_header((RESPONSE_SIGNATURE, signed.sign(key.secret()).to_string()));
         }
-        if reply.closes || gateway.stop.is_draining() {
-            // The client's next connection goes where somebody stays; this one would hold up the stop.
+        if reply.close_connection || gateway.stop.is_draining() {
+            // The client's next connection goes to another gateway; this one would delay the stop.
             response.force_close();
         }
         observe::answered(self.route, status, self.started.elapsed());

@@ -1,4 +1,4 @@
-//! Reading request headers: each of ours may come once, in plain ASCII, within bounds.
+//! Reads request headers: each of ours may occur once, in plain ASCII, within limits.
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
@@ -12,39 +12,39 @@ pub const RESPONSE_TIMESTAMP: HeaderName = HeaderName::from_static("x-response-t
 pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Longest request id that we echo, bytes.
+/// Maximum length of a request id that we echo, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
-/// How a header that may come at most once was found.
+/// A header that may occur at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Single<'a> {
+pub enum SingleHeader<'a> {
     Absent,
-    Once(&'a str),
-    /// Sent twice, or not plain ASCII.
-    Wrong,
+    Present(&'a str),
+    /// The header occurs twice or is not plain ASCII.
+    Malformed,
 }
 
-impl<'a> Single<'a> {
+impl<'a> SingleHeader<'a> {
     pub fn of(headers: &'a HeaderMap, name: &HeaderName) -> Self {
         let mut values = headers.get_all(name);
         match (values.next(), values.next()) {
             (None, _) => Self::Absent,
-            (Some(value), None) => value.to_str().map_or(Self::Wrong, Self::Once),
-            (Some(_), Some(_)) => Self::Wrong,
+            (Some(value), None) => value.to_str().map_or(Self::Malformed, Self::Present),
+            (Some(_), Some(_)) => Self::Malformed,
         }
     }
 
-    pub fn once(self) -> Option<&'a str> {
+    pub fn value(self) -> Option<&'a str> {
         match self {
-            Self::Once(text) => Some(text),
-            Self::Absent | Self::Wrong => None,
+            Self::Present(text) => Some(text),
+            Self::Absent | Self::Malformed => None,
         }
     }
 }
 
-/// The client's request id, where it is one we can echo: 1..128 of `[A-Za-z0-9._-]`.
+/// The client's request id, if it is valid: 1 to 128 of `[A-Za-z0-9._-]`.
 pub fn request_id(headers: &HeaderMap) -> Option<&str> {
-    Single::of(headers, &REQUEST_ID).once().filter(|text| {
+    SingleHeader::of(headers, &REQUEST_ID).value().filter(|text| {
         let fits = (1..=MAX_REQUEST_ID).contains(&text.len());
         fits && text
             .bytes()
@@ -55,7 +55,7 @@ pub fn request_id(headers: &HeaderMap) -> Option<&str> {
 /// `application/json`, with or without parameters.
 pub fn is_json(headers: &HeaderMap) -> bool {
     let content_type = actix_web::http::header::CONTENT_TYPE;
-    let Some(text) = Single::of(headers, &content_type).once() else {
+    let Some(text) = SingleHeader::of(headers, &content_type).value() else {
         return false;
     };
     let essence = text.split(';').next().unwrap_or_default().trim();
@@ -79,10 +79,16 @@ mod tests {
     #[test]
     fn twice_is_wrong_even_when_equal() {
         let twice = map(&[(REQUEST_TIMESTAMP, b"1"), (REQUEST_TIMESTAMP, b"1")]);
-        assert_eq!(Single::of(&twice, &REQUEST_TIMESTAMP), Single::Wrong);
-        assert_eq!(Single::of(&twice, &REQUEST_ID), Single::Absent);
+        assert_eq!(
+            SingleHeader::of(&twice, &REQUEST_TIMESTAMP),
+            SingleHeader::Malformed
+        );
+        assert_eq!(SingleHeader::of(&twice, &REQUEST_ID), SingleHeader::Absent);
         let binary = map(&[(REQUEST_TIMESTAMP, b"\xff")]);
-        assert_eq!(Single::of(&binary, &REQUEST_TIMESTAMP), Single::Wrong);
+        assert_eq!(
+            SingleHeader::of(&binary, &REQUEST_TIMESTAMP),
+            SingleHeader::Malformed
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the executor last said, kept in memory: nobody who asks for our health costs a query.
+//! The executor's last heartbeat, kept in memory, so that health requests cost no query.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 const POLL: Duration = Duration::from_secs(2);
-/// A heartbeat older than this says nothing.
+/// A heartbeat older than this is ignored.
 const STALE_SECONDS: f64 = 15.0;
 
 #[derive(Debug)]
-struct Read {
-    beat: HeartbeatRow,
+struct HeartbeatReading {
+    heartbeat: HeartbeatRow,
     at: Instant,
 }
 
-/// The youngest heartbeat that was read.
+/// The latest heartbeat of the executor.
 #[derive(Clone, Debug)]
-pub struct LastBeat(watch::Receiver<Option<Read>>);
+pub struct ExecutorHeartbeat(watch::Receiver<Option<HeartbeatReading>>);
 
-impl LastBeat {
-    /// Reads on until the stop; what cannot be read grows old.
+impl ExecutorHeartbeat {
+    /// Reads the heartbeat periodically, until the stop. If it cannot be read, the last one grows stale.
     pub fn follow(pool: Pool, stop: Stop) -> (Self, impl Future<Output = ()>) {
-        let (tell, told) = watch::channel(None);
+        let (sender, receiver) = watch::channel(None);
         let reading = async move {
             loop {
                 match read(&pool).await {
-                    Ok(Some(beat)) => {
+                    Ok(Some(heartbeat)) => {
                         let at = Instant::now();
-                        tell.send_replace(Some(Read { beat, at }));
+                        sender.send_replace(Some(HeartbeatReading { heartbeat, at }));
                     }
                     Ok(None) => {}
                     Err(error) => tracing::debug!(error = %runtime::chain(&error), "heartbeat unknown"),
@@ -41,20 +41,20 @@ impl LastBeat {
                 }
             }
         };
-        (Self(told), reading)
+        (Self(receiver), reading)
     }
 
-    /// The heartbeat, while it still says something.
+    /// Returns the heartbeat unless it is stale.
     pub fn fresh(&self) -> Option<HeartbeatRow> {
         let read = self.0.borrow();
-        let Read { beat, at } = read.as_ref()?;
-        let age = beat.age_seconds + at.elapsed().as_secs_f64();
-        (age < STALE_SECONDS).then(|| beat.clone())
+        let HeartbeatReading { heartbeat, at } = read.as_ref()?;
+        let age = heartbeat.age_seconds + at.elapsed().as_secs_f64();
+        (age < STALE_SECONDS).then(|| heartbeat.clone())
     }
 
-    /// An executor that refuses to work makes the gateway unready: what we would accept could not be served.
+    /// Fails if the executor reports a problem: then the gateway is unready, because new intents could not be processed.
     pub fn check(&self) -> Result<(), String> {
-        match self.fresh().and_then(|beat| beat.blocked_reason) {
+        match self.fresh().and_then(|heartbeat| heartbeat.blocked_reason) {
             Some(problem) => Err(format!("the executor refuses to work: {problem}")),
             None => Ok(()),
         }

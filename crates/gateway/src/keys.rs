@@ -1,7 +1,7 @@
-//! Which keys may speak right now: mounted secrets, narrowed by `api_keys` rows.
+//! The keys that are currently valid: mounted secrets, restricted by `api_keys` rows.
 //!
-//! Purpose and owner come from where a secret lies; a row can only take away. Snapshots are replaced whole, so a
-//! request sees one state of the world.
+//! The path of a secret determines its purpose and owner; a row can only restrict it. Snapshots are replaced as a whole, so
+//! that a request sees one consistent state.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,14 +11,14 @@ use domain::ids::IntegratorId;
 use domain::key_ring::KeyRing;
 use domain::signature::{HmacSecret, KeyId};
 use domain::tx_ref::TxRef;
-use runtime::Keys as Mounted;
+use runtime::MountedKeys as Mounted;
 use storage::gateway::keys::{KeyRestriction, TxRefPrefix};
 use time::OffsetDateTime;
 
-/// Seconds; how coarsely the last use of a key is remembered.
+/// Resolution of a key's last use, in seconds.
 const USE_RESOLUTION: i64 = 10;
 
-/// One key with everything needed to judge a signature under it.
+/// A key with everything that is needed to verify a signature.
 #[derive(Debug)]
 pub struct LiveKey {
     pub id: KeyId,
@@ -32,7 +32,7 @@ impl LiveKey {
         &self.secret
     }
 
-    /// Not revoked, not retired, within its dates.
+    /// Whether the key is active and within its dates.
     pub fn is_live(&self, now: OffsetDateTime) -> bool {
         self.narrowing.as_ref().is_none_or(|row| {
             row.state == "active"
@@ -41,13 +41,13 @@ impl LiveKey {
         })
     }
 
-    /// When it stops to be valid by itself; a key that is not active has nothing left to lose.
+    /// When the key expires; `None` if it has no end or is not active.
     pub fn expires(&self) -> Option<OffsetDateTime> {
         let row = self.narrowing.as_ref()?;
         row.not_after.filter(|_| row.state == "active")
     }
 
-    pub fn touch(&self, now: i64) {
+    pub fn record_use(&self, now: i64) {
         if now - self.last_used.load(Ordering::Relaxed) >= USE_RESOLUTION {
             self.last_used.store(now, Ordering::Relaxed);
         }
@@ -61,11 +61,11 @@ pub struct IntegratorKey {
     pub owner: IntegratorId,
 }
 
-/// Who may use a txRef: the owner of the longest registered prefix.
+/// The registered txRef prefixes. The owner of the longest matching prefix may use a txRef.
 #[derive(Debug, Default)]
 pub struct Prefixes {
     owners: HashMap<String, IntegratorId>,
-    /// Lengths that occur, longest first.
+    /// The lengths of all prefixes, longest first.
     lengths: Vec<usize>,
 }
 
@@ -85,9 +85,9 @@ impl Prefixes {
     }
 }
 
-/// Everything that decides who may speak, at one moment.
+/// The valid keys and prefixes at one moment.
 #[derive(Debug, Default)]
-pub struct Snapshot {
+pub struct KeySnapshot {
     integrators: HashMap<KeyId, Arc<IntegratorKey>>,
     mpesa: HashMap<KeyId, Arc<LiveKey>>,
     pub answers: KeyRing,
@@ -95,8 +95,8 @@ pub struct Snapshot {
     complete: bool,
 }
 
-impl Snapshot {
-    /// False until the operators' rows were read for the first time.
+impl KeySnapshot {
+    /// False until the `api_keys` rows were read for the first time.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
@@ -109,38 +109,38 @@ impl Snapshot {
         self.mpesa.get(id)
     }
 
-    /// Every key that somebody outside signs with.
+    /// Every key with which clients sign.
     pub fn keys(&self) -> impl Iterator<Item = &LiveKey> {
         let integrators = self.integrators.values().map(|key| &key.key);
         integrators.chain(self.mpesa.values().map(Arc::as_ref))
     }
 }
 
-/// The current snapshot, and when each key was last used.
+/// The current snapshot, and the last use of each key.
 #[derive(Debug, Default)]
-pub struct Keys {
-    current: RwLock<Arc<Snapshot>>,
+pub struct LiveKeys {
+    current: RwLock<Arc<KeySnapshot>>,
     uses: RwLock<HashMap<KeyId, Arc<AtomicI64>>>,
-    /// Stored-answer keys that made or verified a MAC since they were asked for.
-    answered: Mutex<BTreeSet<KeyId>>,
+    /// Stored-answer keys that computed or verified a MAC since the last call of `take_used_answer_keys`.
+    used_answer_keys: Mutex<BTreeSet<KeyId>>,
 }
 
-impl Keys {
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+impl LiveKeys {
+    pub fn snapshot(&self) -> Arc<KeySnapshot> {
         self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Replaces the snapshot: mounted secrets narrowed by rows.
+    /// Replaces the snapshot: mounted secrets, restricted by rows.
     pub fn replace(&self, mounted: &Mounted, rows: &[KeyRestriction], prefixes: Vec<TxRefPrefix>) {
         let narrowing = |id: &KeyId| rows.iter().find(|row| row.key_id == *id).cloned();
         let live = |id: &KeyId, secret: &HmacSecret| LiveKey {
             id: id.clone(),
             secret: secret.clone(),
             narrowing: narrowing(id),
-            last_used: self.use_of(id),
+            last_used: self.last_use(id),
         };
         let mut integrators = HashMap::new();
         let mut shared = HashSet::new();
@@ -156,11 +156,11 @@ impl Keys {
             }
         }
         for id in shared {
-            tracing::error!(%id, "two integrators have a key of this name: neither counts");
+            tracing::error!(%id, "two integrators have a key with this id: neither is accepted");
             integrators.remove(&id);
         }
         let mpesa = |id: &KeyId| Some((id.clone(), Arc::new(live(id, mounted.mpesa.get(id)?))));
-        let snapshot = Snapshot {
+        let snapshot = KeySnapshot {
             integrators,
             mpesa: mounted.mpesa.key_ids().filter_map(mpesa).collect(),
             answers: mounted.stored_answers.clone(),
@@ -170,24 +170,32 @@ impl Keys {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }
 
-    /// This key protected an answer, or proved one.
-    pub fn answered(&self, id: &KeyId) {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Records that a stored-answer key computed or verified a MAC.
+    pub fn record_answer_key_use(&self, id: &KeyId) {
+        let mut answered = self
+            .used_answer_keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !answered.contains(id) {
             answered.insert(id.clone());
         }
     }
 
-    pub fn take_answered(&self) -> BTreeSet<KeyId> {
-        std::mem::take(&mut *self.answered.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn take_used_answer_keys(&self) -> BTreeSet<KeyId> {
+        std::mem::take(
+            &mut *self
+                .used_answer_keys
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
-    fn use_of(&self, id: &KeyId) -> Arc<AtomicI64> {
+    fn last_use(&self, id: &KeyId) -> Arc<AtomicI64> {
         let mut uses = self.uses.write().unwrap_or_else(PoisonError::into_inner);
         uses.entry(id.clone()).or_default().clone()
     }
 
-    /// Keys used at or after `since` (unix seconds), in order.
+    /// The keys used at or after `since` (unix seconds), ordered by id.
     pub fn used_since(&self, since: i64) -> Vec<(KeyId, OffsetDateTime)> {
         let uses = self.uses.read().unwrap_or_else(PoisonError::into_inner);
         let mut found: Vec<_> = uses
@@ -223,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_key_of_two_owners_counts_for_neither() {
-        let keys = Keys::default();
+        let keys = LiveKeys::default();
         let ring = |ids: &[&str]| ids.iter().map(|id| (id.parse().unwrap(), secret())).collect();
         let mounted = Mounted {
             integrators: [
@@ -240,7 +248,7 @@ mod tests {
     }
 
     fn live_at(rows: &[KeyRestriction], now: i64) -> bool {
-        let keys = Keys::default();
+        let keys = LiveKeys::default();
         let id: KeyId = "ik".parse().unwrap();
         let mounted = Mounted {
             integrators: [(
@@ -256,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_can_only_narrow() {
+    fn rows_can_only_restrict() {
         assert!(live_at(&[], 100));
         assert!(live_at(&[row("active", Some(100), Some(101))], 100));
         assert!(!live_at(&[row("active", Some(101), None)], 100));
@@ -290,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_last_use_is_coarse_and_survives_a_reload() {
-        let keys = Keys::default();
+        let keys = LiveKeys::default();
         let id: KeyId = "ik".parse().unwrap();
         let mounted = Mounted {
             integrators: [(
@@ -302,7 +310,7 @@ mod tests {
         };
         for now in [1000, 1001, 1009] {
             keys.replace(&mounted, &[], Vec::new());
-            keys.snapshot().integrator(&id).unwrap().key.touch(now);
+            keys.snapshot().integrator(&id).unwrap().key.record_use(now);
         }
         let used = keys.used_since(1);
         assert_eq!(used.len(), 1);

@@ -1,7 +1,7 @@
-//! The only public door: authenticate, parse once, remember, answer (docs/PROTOCOL.md).
+//! The only public service: it authenticates requests, parses them once, stores them and answers (docs/PROTOCOL.md).
 //!
-//! Never talks to the chain, holds no chain key, decides nothing about money. What it accepts is durable before it
-//! is answered; what follows from it leaves through the outbox.
+//! It never talks to the chain, holds no chain key and decides nothing about money. What it accepts is durable before it
+//! answers; the messages that follow leave through the outbox.
 
 pub mod answers;
 pub mod app;

@@ -1,4 +1,4 @@
-//! The body of `POST /mint-intents`: parsed once, then judged by the policy.
+//! The body of `POST /mint-intents`: parsed once, then checked against the policy.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,10 +23,10 @@ pub struct NewMintIntent {
     pub tx_ref: TxRef,
 }
 
-/// The usual shape, read without building a tree.
+/// The expected body, parsed without building a JSON tree.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Exact<'a> {
+struct StrictBody<'a> {
     #[serde(borrow)]
     user: Cow<'a, str>,
     #[serde(borrow)]
@@ -37,10 +37,10 @@ struct Exact<'a> {
     tx_ref: Cow<'a, str>,
 }
 
-/// Any object: read only to say what is wrong with it.
+/// Any JSON object, parsed only to say what is wrong with it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Loose {
+struct LenientBody {
     user: Option<Value>,
     amount: Option<Value>,
     country_code: Option<Value>,
@@ -50,19 +50,19 @@ struct Loose {
 }
 
 impl NewMintIntent {
-    /// Every wrong field is named. Numbers are not amounts, unknown and repeated fields are refused.
+    /// Parses the body; the error names every wrong field. Numbers are not amounts; unknown and repeated fields are refused.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
-        match serde_json::from_slice::<Exact<'_>>(body)
+        match serde_json::from_slice::<StrictBody<'_>>(body)
             .ok()
-            .and_then(|exact| exact.read())
+            .and_then(|exact| exact.parse())
         {
             Some(intent) => Ok(intent),
-            None => Self::explain(body),
+            None => Self::parse_with_errors(body),
         }
     }
 
-    fn explain(body: &[u8]) -> Result<Self, Problem> {
-        let raw: Loose = serde_json::from_slice(body).map_err(|_| not_an_object(body))?;
+    fn parse_with_errors(body: &[u8]) -> Result<Self, Problem> {
+        let raw: LenientBody = serde_json::from_slice(body).map_err(|_| not_an_object(body))?;
         let mut errors = unknown_fields(&raw.unknown);
         let user = required_text(raw.user.as_ref(), "/user", &mut errors);
         let amount = required_text(raw.amount.as_ref(), "/amount", &mut errors);
@@ -79,8 +79,8 @@ impl NewMintIntent {
         }
     }
 
-    /// Limits that depend on nothing but the request. The range comes first: below it nothing is whole.
-    pub fn judge(&self, policy: &Policy) -> Result<(), Problem> {
+    /// Checks the limits that depend only on the request. The range comes first: below the minimum no amount is whole.
+    pub fn check_policy(&self, policy: &Policy) -> Result<(), Problem> {
         let refuse = |code, detail: String| Err(Problem::new(code, detail));
         let (min, max) = (policy.mint.min_amount, policy.mint.max_amount);
         let country = policy.country_token.country_code;
@@ -107,8 +107,8 @@ impl NewMintIntent {
     }
 }
 
-impl Exact<'_> {
-    fn read(&self) -> Option<NewMintIntent> {
+impl StrictBody<'_> {
+    fn parse(&self) -> Option<NewMintIntent> {
         Some(NewMintIntent {
             user: self.user.parse().ok()?,
             amount: self.amount.parse().ok()?,
@@ -118,7 +118,7 @@ impl Exact<'_> {
     }
 }
 
-/// Why a body is no JSON object with each field once.
+/// Explains why a body is not a JSON object in which each field occurs once.
 pub fn not_an_object(body: &[u8]) -> Problem {
     if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
         return Problem::new(Code::InvalidJson, "Send one JSON object in UTF-8.");
@@ -204,26 +204,29 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_judges_range_before_wholeness() {
+    fn the_policy_checks_range_before_wholeness() {
         let text = include_str!("../../../deploy/policy.json");
         let policy = Policy::load(text, []).unwrap();
-        let judge = |name: &str, value: &str| {
+        let code_of = |name: &str, value: &str| {
             let intent = NewMintIntent::parse(with(name, json!(value)).to_string().as_bytes()).unwrap();
-            intent.judge(&policy).err().map(|problem| problem.code)
+            intent.check_policy(&policy).err().map(|problem| problem.code)
         };
-        assert_eq!(judge("amount", "1000000000000000000"), None);
-        assert_eq!(judge("amount", "1000000000000000000000"), None);
-        assert_eq!(judge("amount", "0"), Some(Code::AmountBelowMinimum));
+        assert_eq!(code_of("amount", "1000000000000000000"), None);
+        assert_eq!(code_of("amount", "1000000000000000000000"), None);
+        assert_eq!(code_of("amount", "0"), Some(Code::AmountBelowMinimum));
         assert_eq!(
-            judge("amount", "999999999999999999"),
+            code_of("amount", "999999999999999999"),
             Some(Code::AmountBelowMinimum)
         );
         assert_eq!(
-            judge("amount", "1000000000000000000001"),
+            code_of("amount", "1000000000000000000001"),
             Some(Code::AmountAboveMaximum)
         );
-        assert_eq!(judge("amount", "1000000000000000001"), Some(Code::AmountNotWhole));
-        assert_eq!(judge("countryCode", "TZS"), Some(Code::CountryNotSupported));
+        assert_eq!(
+            code_of("amount", "1000000000000000001"),
+            Some(Code::AmountNotWhole)
+        );
+        assert_eq!(code_of("countryCode", "TZS"), Some(Code::CountryNotSupported));
     }
 
     proptest! {
@@ -239,7 +242,7 @@ mod tests {
         }
 
         #[test]
-        fn the_quick_reader_and_the_explaining_one_agree(
+        fn the_strict_and_the_lenient_parser_agree(
             amount in "[0-9]{1,30}", tx_ref in "[A-Za-z0-9._:/-]{1,31}", escaped in any::<bool>(),
         ) {
             let mut body = with("amount", json!(amount));
@@ -248,7 +251,7 @@ mod tests {
             if escaped {
                 text = text.replace("KES", "\\u004bES");
             }
-            let (quick, slow) = (NewMintIntent::parse(text.as_bytes()), NewMintIntent::explain(text.as_bytes()));
+            let (quick, slow) = (NewMintIntent::parse(text.as_bytes()), NewMintIntent::parse_with_errors(text.as_bytes()));
             prop_assert_eq!(quick.ok(), slow.ok());
         }
     }

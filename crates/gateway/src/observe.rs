@@ -1,10 +1,10 @@
-//! What happens at the door, as domain events: each logs and counts. Labels are bounded.
+//! The metrics and logs of the gateway, as domain events. All labels have few values.
 
 use std::time::Duration;
 
 use domain::signature::KeyId;
 use messaging::WorkQueue;
-use meter::{Counter, Gauge, Histogram, label, named};
+use meter::{Counter, Gauge, Histogram, dynamic_label, label};
 use storage::StorageError;
 use time::OffsetDateTime;
 
@@ -42,18 +42,18 @@ meter::declare! {
     HTTP_SECONDS: Histogram<2> = Histogram::new(
         "fiatrails_http_request_duration_seconds", "From a request's head to its answer.",
         [label("route", ROUTES), label("status", STATUSES)]);
-    GROUP_SIZE: Histogram<1> = Histogram::new(
+    BATCH_SIZE: Histogram<1> = Histogram::new(
         "fiatrails_intake_group_size", "Requests that shared a transaction.", [label("route", INTAKE_ROUTES)]);
-    GROUP_SECONDS: Histogram<1> = Histogram::new(
-        "fiatrails_intake_group_seconds", "One group's transaction.", [label("route", INTAKE_ROUTES)]);
+    BATCH_SECONDS: Histogram<1> = Histogram::new(
+        "fiatrails_intake_group_seconds", "One batch's transaction.", [label("route", INTAKE_ROUTES)]);
     SPLITS: Counter<2> = Counter::new(
-        "fiatrails_intake_splits_total", "Groups whose members ran singly.",
+        "fiatrails_intake_splits_total", "Batches whose requests ran one by one.",
         [label("route", INTAKE_ROUTES), label("reason", STORAGE_ERRORS)]);
-    GROUP_FAILURES: Counter<2> = Counter::new(
-        "fiatrails_intake_failures_total", "Groups that failed.",
+    BATCH_FAILURES: Counter<2> = Counter::new(
+        "fiatrails_intake_failures_total", "Batches that failed.",
         [label("route", INTAKE_ROUTES), label("reason", STORAGE_ERRORS)]);
-    DOOR_FULL: Counter<1> = Counter::new(
-        "fiatrails_intake_full_total", "Requests turned away because too many wait for their group.", [label("route", INTAKE_ROUTES)]);
+    QUEUE_FULL: Counter<1> = Counter::new(
+        "fiatrails_intake_full_total", "Requests turned away because too many wait for their batch.", [label("route", INTAKE_ROUTES)]);
     TAMPERED: Counter<1> = Counter::new(
         "fiatrails_tampered_rows_total", "Rows that are not as we wrote them, each time one is met. idempotency_keys: stored answers.",
         [label("table", &["idempotency_keys", "mint_intents", "mpesa_reports", "unreadable"])]);
@@ -64,10 +64,10 @@ meter::declare! {
         "fiatrails_late_reports_total", "Authentic reports with a stale timestamp, kept for a person to accept.", []);
     KEY_LAST_USE: Gauge<1> = Gauge::new(
         "fiatrails_key_last_use_timestamp_seconds", "Unix time at which a key last signed for somebody, since our start.",
-        [named("key", "mounted keys", 256)]);
+        [dynamic_label("key", "mounted keys", 256)]);
     KEY_EXPIRY: Gauge<1> = Gauge::new(
         "fiatrails_key_expiry_timestamp_seconds", "Unix time at which an active key stops to be valid; +Inf: never, or not mounted.",
-        [named("key", "mounted keys", 256)]);
+        [dynamic_label("key", "mounted keys", 256)]);
     CERTIFICATE_EXPIRY: Gauge<0> = Gauge::new(
         "fiatrails_certificate_expiry_timestamp_seconds", "Unix time at which our TLS certificate stops to be valid.", []);
 }
@@ -78,8 +78,8 @@ pub fn answered(route: &'static str, status: u16, took: Duration) {
 }
 
 pub fn refused(route: &'static str, problem: &Problem, request_id: &str) {
-    let facts = problem.code.facts();
-    REFUSALS.one([route, facts.code]);
+    let facts = problem.code.properties();
+    REFUSALS.increment([route, facts.code]);
     if facts.status >= 500 {
         tracing::warn!(route, code = facts.code, request_id, "refused");
     } else {
@@ -87,17 +87,17 @@ pub fn refused(route: &'static str, problem: &Problem, request_id: &str) {
     }
 }
 
-/// `status`: accepted, replayed, or the code of the refusal.
+/// `status` is `accepted`, `replayed`, or the code of the refusal.
 pub fn mint_intent(status: &'static str) {
-    INTENTS.one([status]);
+    INTENTS.increment([status]);
 }
 
 pub fn callback(status: &'static str) {
-    CALLBACKS.one(["mpesa", status]);
+    CALLBACKS.increment(["mpesa", status]);
 }
 
 pub fn late_report(tx_ref: &str, request_id: &str) {
-    LATE_REPORTS.one([]);
+    LATE_REPORTS.increment([]);
     tracing::warn!(
         tx_ref,
         request_id,
@@ -105,9 +105,9 @@ pub fn late_report(tx_ref: &str, request_id: &str) {
     );
 }
 
-/// A row is not as we wrote it.
+/// A stored row is not as we wrote it.
 pub fn tampered(table: &'static str, request_id: &str) {
-    TAMPERED.one([table]);
+    TAMPERED.increment([table]);
     tracing::error!(
         table,
         request_id,
@@ -116,29 +116,29 @@ pub fn tampered(table: &'static str, request_id: &str) {
 }
 
 pub fn unreadable_row(error: &StorageError) {
-    TAMPERED.one(["unreadable"]);
+    TAMPERED.increment(["unreadable"]);
     tracing::error!(error = %runtime::chain(error), "a stored row does not read back");
 }
 
-/// `size`: the members of a group that was committed.
-pub fn group(route: &'static str, size: usize, took: Duration) {
+/// A batch of `size` requests was processed.
+pub fn batch_committed(route: &'static str, size: usize, took: Duration) {
     let size = f64::from(u32::try_from(size).unwrap_or(u32::MAX));
-    GROUP_SIZE.record([route], size);
-    GROUP_SECONDS.record([route], took.as_secs_f64());
+    BATCH_SIZE.record([route], size);
+    BATCH_SECONDS.record([route], took.as_secs_f64());
 }
 
-pub fn group_split(route: &'static str, error: &StorageError) {
-    SPLITS.one([route, error.kind()]);
-    tracing::info!(route, error = %runtime::chain(error), "a group runs singly");
+pub fn batch_split(route: &'static str, error: &StorageError) {
+    SPLITS.increment([route, error.kind()]);
+    tracing::info!(route, error = %runtime::chain(error), "the requests of a batch run one by one");
 }
 
-pub fn group_failed(route: &'static str, error: &StorageError) {
-    GROUP_FAILURES.one([route, error.kind()]);
-    tracing::warn!(route, error = %runtime::chain(error), "a group failed");
+pub fn batch_failed(route: &'static str, error: &StorageError) {
+    BATCH_FAILURES.increment([route, error.kind()]);
+    tracing::warn!(route, error = %runtime::chain(error), "a batch failed");
 }
 
-pub fn door_full(route: &'static str) {
-    DOOR_FULL.one([route]);
+pub fn queue_full(route: &'static str) {
+    QUEUE_FULL.increment([route]);
 }
 
 pub fn read_failed(error: &StorageError) {
@@ -154,7 +154,7 @@ pub fn key_used(key: &KeyId, at: OffsetDateTime) {
     KEY_LAST_USE.set([key.as_str()], unix(at));
 }
 
-/// `None`: it never stops to be valid, or is not valid any more.
+/// `None` means that the key never expires, or is not valid any more.
 pub fn key_expires(key: &KeyId, at: Option<OffsetDateTime>) {
     KEY_EXPIRY.set([key.as_str()], at.map_or(f64::INFINITY, unix));
 }
@@ -167,7 +167,7 @@ fn unix(at: OffsetDateTime) -> f64 {
     seconds(at.unix_timestamp())
 }
 
-/// Until 2106, when a gauge of seconds needs more than 32 bits.
+/// Works until 2106, when seconds need more than 32 bits.
 fn seconds(unix: i64) -> f64 {
     f64::from(u32::try_from(unix.max(0)).unwrap_or(u32::MAX))
 }
@@ -185,7 +185,7 @@ const fn joined<const A: usize, const B: usize, const N: usize>(
     all
 }
 
-/// The statuses we answer with; anything else is one label.
+/// The label of a status; all unlisted statuses share one label.
 fn status_label(status: u16) -> &'static str {
     STATUSES
         .iter()

@@ -1,7 +1,8 @@
-//! A purged queue loses nothing: what nothing came of within `redriveSeconds` is sealed and sent again, however old it
-//! is. Past its payment window an intent is not deposited: the executor drops it, and its payer is owed.
+//! Re-sends messages, so that purging a queue loses nothing: if an intent or report has no effect within `redriveSeconds`,
+//! its message is sealed and sent again, however old it is. After its payment window an intent is not deposited: the
+//! executor drops it, and its payer is owed.
 //!
-//! Only rows that are provably ours are sent: an intent's MAC and id, a report's M-Pesa MAC are verified first.
+//! Only genuine rows are sent: an intent's MAC and id and a report's M-Pesa MAC are verified first.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +11,8 @@ use std::time::Duration;
 use domain::clock::{Clock, IdSource};
 use domain::evidence::EvidenceError;
 use messaging::wire::{Body, MintSubmit};
-use messaging::{SealError, Sealer, Stamp, WorkQueue};
-use runtime::relay::Wake;
+use messaging::{MessageMetadata, SealError, Sealer, WorkQueue};
+use runtime::relay::RelayNotifier;
 use runtime::{KeyDirectory, Stop};
 use storage::gateway::intents::{self, MintIntent};
 use storage::gateway::redrive::{RedriveWindow, record};
@@ -22,24 +23,24 @@ use time::OffsetDateTime;
 
 use crate::answers;
 use crate::observe;
-use crate::routes::mpesa::on_the_wire;
+use crate::routes::mpesa::result_message;
 
-/// Messages in one statement: what a large one needs, its connection keeps for as long as it lives.
+/// Rows per statement. Small, because a connection keeps the memory of its largest statement.
 const PAGE: i64 = 64;
-/// Most pages of one kind in one pass.
-const PAGES: u32 = 8;
+/// Maximum number of pages of intents, and of reports, in one pass.
+const MAX_PAGES: u32 = 8;
 
-/// What the pass needs.
+/// The dependencies of the re-drive.
 pub struct Redrive {
     pub pool: Pool,
     pub keys: KeyDirectory,
     pub sealer: Sealer,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
-    pub wake: Wake,
+    pub relay: RelayNotifier,
     pub after_seconds: u32,
-    /// Rows already reported as tampered with: one alarm each, not one a pass.
-    pub alarmed: Mutex<HashSet<String>>,
+    /// Tampered rows that were already reported: one alarm each, not one per pass.
+    pub reported: Mutex<HashSet<String>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +52,12 @@ enum RedriveError {
 }
 
 #[derive(PartialEq, Eq)]
-enum Page {
+enum PageFill {
     Full,
     Last,
 }
 
-impl Page {
+impl PageFill {
     fn of(rows: usize) -> Self {
         if i64::try_from(rows).is_ok_and(|rows| rows < PAGE) {
             Self::Last
@@ -67,52 +68,52 @@ impl Page {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum RedriveTarget {
     Intents,
     Reports,
 }
 
-/// Everything older is known to have arrived, or has a mark.
+/// Every row older than these times has had an effect or has a re-drive mark.
 #[derive(Clone, Copy)]
-struct Settled {
+struct RedriveProgress {
     intents: OffsetDateTime,
     reports: OffsetDateTime,
 }
 
 impl Redrive {
-    /// Passes four times within `redriveSeconds`, until the stop.
+    /// Runs four passes per `redriveSeconds`, until the stop.
     pub async fn run(self, stop: Stop) {
         let pause = Duration::from_secs(self.after_seconds.into()) / 4;
         let pause = pause.clamp(Duration::from_millis(250), Duration::from_secs(30));
-        let mut settled = Settled {
+        let mut progress = RedriveProgress {
             intents: OffsetDateTime::UNIX_EPOCH,
             reports: OffsetDateTime::UNIX_EPOCH,
         };
         while stop.sleep(pause).await {
-            if let Err(error) = self.pass(&mut settled).await {
+            if let Err(error) = self.pass(&mut progress).await {
                 tracing::warn!(error = %runtime::chain(&error), "re-drive interrupted");
             }
         }
     }
 
-    async fn pass(&self, settled: &mut Settled) -> Result<(), RedriveError> {
-        let window = self.window(settled.intents);
-        settled.intents = intents::oldest_unsettled(&self.pool.get().await?, &window).await?;
-        self.pages(Kind::Intents, settled.intents).await?;
-        let window = self.window(settled.reports);
-        settled.reports = reports::oldest_unsettled(&self.pool.get().await?, &window).await?;
-        self.pages(Kind::Reports, settled.reports).await?;
+    async fn pass(&self, progress: &mut RedriveProgress) -> Result<(), RedriveError> {
+        let window = self.window(progress.intents);
+        progress.intents = intents::oldest_unsettled(&self.pool.get().await?, &window).await?;
+        self.pages(RedriveTarget::Intents, progress.intents).await?;
+        let window = self.window(progress.reports);
+        progress.reports = reports::oldest_unsettled(&self.pool.get().await?, &window).await?;
+        self.pages(RedriveTarget::Reports, progress.reports).await?;
         Ok(())
     }
 
-    /// Page after page, until one is not full.
-    async fn pages(&self, kind: Kind, since: OffsetDateTime) -> Result<(), RedriveError> {
-        for _ in 0..PAGES {
+    /// Processes page after page, until one is not full.
+    async fn pages(&self, kind: RedriveTarget, since: OffsetDateTime) -> Result<(), RedriveError> {
+        for _ in 0..MAX_PAGES {
             let page = match kind {
-                Kind::Intents => self.intents(since).await?,
-                Kind::Reports => self.reports(since).await?,
+                RedriveTarget::Intents => self.intents(since).await?,
+                RedriveTarget::Reports => self.reports(since).await?,
             };
-            if page == Page::Last {
+            if page == PageFill::Last {
                 break;
             }
         }
@@ -127,7 +128,7 @@ impl Redrive {
         }
     }
 
-    async fn intents(&self, since: OffsetDateTime) -> Result<Page, RedriveError> {
+    async fn intents(&self, since: OffsetDateTime) -> Result<PageFill, RedriveError> {
         let window = self.window(since);
         let queue = WorkQueue::MintSubmit.name();
         let rows = intents::to_redrive(&self.pool.get().await?, &window, queue).await?;
@@ -136,9 +137,9 @@ impl Redrive {
         for row in rows {
             match row.intent {
                 Ok(intent) if answers::is_genuine_intent(&intent, &keys.stored_answers) => {
-                    messages.push(self.command(&intent)?);
+                    messages.push(self.submit_message(&intent)?);
                 }
-                Ok(intent) => self.alarm("mint_intents", &intent.intent_id.to_string()),
+                Ok(intent) => self.report_tampered("mint_intents", &intent.intent_id.to_string()),
                 Err(error) => observe::unreadable_row(&error),
             }
             subjects.push(row.tx_ref);
@@ -146,7 +147,7 @@ impl Redrive {
         self.send(queue, messages, subjects).await
     }
 
-    async fn reports(&self, since: OffsetDateTime) -> Result<Page, RedriveError> {
+    async fn reports(&self, since: OffsetDateTime) -> Result<PageFill, RedriveError> {
         let window = self.window(since);
         let queue = WorkQueue::MpesaResult.name();
         let rows = reports::to_redrive(&self.pool.get().await?, &window, queue).await?;
@@ -156,30 +157,30 @@ impl Redrive {
             subjects.push(row.signed.report_id.to_string());
             match row.signed.open(&keys.mpesa) {
                 Ok(report) => {
-                    messages.push(self.evidence(&row, report.tx_ref.as_str())?);
+                    messages.push(self.report_message(&row, report.tx_ref.as_str())?);
                 }
-                // The key may be mounted later; nobody changed anything.
+                // The key may be mounted later; the report is not tampered with.
                 Err(error @ EvidenceError::UnknownKey(_)) => {
                     tracing::warn!(%error, report_id = %row.signed.report_id, "a report waits for its key");
                 }
                 Err(error) => {
                     tracing::error!(%error, report_id = %row.signed.report_id, "a stored report is not sent again");
-                    self.alarm("mpesa_reports", &row.signed.report_id.to_string());
+                    self.report_tampered("mpesa_reports", &row.signed.report_id.to_string());
                 }
             }
         }
         self.send(queue, messages, subjects).await
     }
 
-    /// Marks and messages together, so that a crash sends twice rather than never. What was looked at in vain is
-    /// marked too: a full page of such rows would otherwise hide every other one.
+    /// Commits marks and messages together. Rows that could not be sent are marked too, because otherwise a full page of
+    /// them would hide all others.
     async fn send(
         &self,
         queue: &'static str,
         messages: Vec<OutboxRow>,
         mut subjects: Vec<String>,
-    ) -> Result<Page, RedriveError> {
-        let page = Page::of(subjects.len());
+    ) -> Result<PageFill, RedriveError> {
+        let page = PageFill::of(subjects.len());
         if subjects.is_empty() {
             return Ok(page);
         }
@@ -190,32 +191,32 @@ impl Redrive {
         Outbox::Gateway.push_many(&tx, &messages).await?;
         tx.commit().await?;
         if !messages.is_empty() {
-            self.wake.now();
+            self.relay.notify();
             observe::redriven(queue, messages.len());
         }
         Ok(page)
     }
 
-    fn command(&self, row: &MintIntent) -> Result<OutboxRow, SealError> {
+    fn submit_message(&self, row: &MintIntent) -> Result<OutboxRow, SealError> {
         let command = MintSubmit {
             intent: row.preimage.clone(),
             integrator: row.integrator.clone(),
             accepted_at: row.created_at.unix_timestamp(),
         };
-        self.sealed(&command, row.preimage.tx_ref.as_str(), row.trace_parent.clone())
+        self.outbox_row(&command, row.preimage.tx_ref.as_str(), row.trace_parent.clone())
     }
 
-    fn evidence(&self, row: &StoredReport, tx_ref: &str) -> Result<OutboxRow, SealError> {
-        self.sealed(&on_the_wire(&row.signed, row.late), tx_ref, None)
+    fn report_message(&self, row: &StoredReport, tx_ref: &str) -> Result<OutboxRow, SealError> {
+        self.outbox_row(&result_message(&row.signed, row.late), tx_ref, None)
     }
 
-    fn sealed<B: Body>(
+    fn outbox_row<B: Body>(
         &self,
         body: &B,
         subject: &str,
         traceparent: Option<String>,
     ) -> Result<OutboxRow, SealError> {
-        let stamp = Stamp {
+        let stamp = MessageMetadata {
             message_id: self.ids.message_id(),
             causation_id: None,
             at: self.clock.now(),
@@ -230,9 +231,9 @@ impl Redrive {
         })
     }
 
-    fn alarm(&self, table: &'static str, id: &str) {
+    fn report_tampered(&self, table: &'static str, id: &str) {
         if self
-            .alarmed
+            .reported
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id.to_owned())

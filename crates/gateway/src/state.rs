@@ -1,4 +1,4 @@
-//! What every request handler shares.
+//! The state that all request handlers share.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use runtime::{Health, Stop};
 use storage::Pool;
 use tokio::sync::watch;
 
-use crate::auth::Judge;
+use crate::auth::SignatureVerifier;
 use crate::error::{Code, Problem};
-use crate::heartbeat::LastBeat;
+use crate::heartbeat::ExecutorHeartbeat;
 use crate::intake::intents::IntentIntake;
 use crate::intake::reports::ReportIntake;
-use crate::keys::{Keys, Snapshot};
+use crate::keys::{KeySnapshot, LiveKeys};
 use crate::settings::Bounds;
 use crate::upkeep::Depths;
 
-/// Shared by all HTTP workers.
+/// The state shared by all HTTP workers.
 pub struct Gateway {
     pub policy: Policy,
     pub escrow: Address,
@@ -29,8 +29,8 @@ pub struct Gateway {
     pub bounds: Bounds,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
-    pub judge: Judge,
-    pub keys: Arc<Keys>,
+    pub verifier: SignatureVerifier,
+    pub keys: Arc<LiveKeys>,
     pub sealer: Sealer,
     pub pool: Pool,
     pub intents: Arc<IntentIntake>,
@@ -38,14 +38,14 @@ pub struct Gateway {
     pub limiter: Limiter,
     pub health: Health,
     pub stop: Stop,
-    pub executor: LastBeat,
-    /// How much waits at the broker, if known.
+    pub executor: ExecutorHeartbeat,
+    /// The queue depths at the broker, if known.
     pub depths: watch::Receiver<Option<Depths>>,
 }
 
 impl Gateway {
-    /// The keys, once the operators' rows were read: before that a revoked key might pass.
-    pub fn keys(&self) -> Result<Arc<Snapshot>, Problem> {
+    /// The keys, once the `api_keys` rows were read: before that, a revoked key might be accepted.
+    pub fn keys(&self) -> Result<Arc<KeySnapshot>, Problem> {
         let snapshot = self.keys.snapshot();
         if snapshot.is_complete() {
             Ok(snapshot)
@@ -55,7 +55,7 @@ impl Gateway {
     }
 }
 
-/// So many requests a second for each integrator key. Callbacks are never limited.
+/// The rate limit of each integrator key. Callbacks are not limited.
 pub struct Limiter(DefaultKeyedRateLimiter<KeyId>);
 
 impl Limiter {

@@ -1,4 +1,4 @@
-//! TLS by rustls with the ring provider, when a certificate is configured.
+//! TLS by rustls with the ring provider, if a certificate is configured.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
-/// Reads the files once; a new certificate needs a restart.
+/// Reads the files once, so a new certificate needs a restart.
 pub fn load(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let pem = |path: &std::path::Path| {
         let file = path.display().to_string();
@@ -41,7 +41,7 @@ pub fn load(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         .with_single_cert(chain, key)?)
 }
 
-/// Unix seconds.
+/// When the certificate expires, in unix seconds.
 fn expiry(certificate: &CertificateDer<'_>) -> Option<i64> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     Some(parsed.validity().not_after.timestamp())

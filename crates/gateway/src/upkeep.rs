@@ -1,5 +1,4 @@
-//! What runs beside the requests: keys and their rows kept fresh, last uses written down, old rows forgotten,
-//! queue depths looked up.
+//! Background tasks: keep keys and their rows up to date, record last uses, delete old rows, read queue depths.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use storage::gateway::{idempotency, keys as key_rows, limits, redrive};
 use storage::{Pool, StorageError};
 use tokio::sync::watch;
 
-use crate::keys::Keys;
+use crate::keys::LiveKeys;
 use crate::observe;
 
 const ROWS_POLL: Duration = Duration::from_secs(1);
@@ -23,12 +22,12 @@ const PURGE_POLL: Duration = Duration::from_mins(1);
 const DEPTH_POLL: Duration = Duration::from_secs(5);
 /// Rows deleted by one statement.
 const PURGE_ROWS: i64 = 5000;
-/// An answer stays a little longer than its window, for whoever looks into a complaint.
+/// How much longer than its window an answer is kept, so that complaints can be investigated.
 const PURGE_SLACK_SECONDS: f64 = 3600.0;
 
-/// Keeps [`Keys`] in step with the mounted secrets and the operators' rows. Rows that cannot be read stay as they
-/// were; secrets that are gone are gone at once.
-pub async fn follow_keys(keys: Arc<Keys>, directory: KeyDirectory, pool: Pool, stop: Stop) {
+/// Keeps [`LiveKeys`] up to date with the mounted secrets and the `api_keys` rows. If the rows cannot be read, the last
+/// ones stay; a secret that is unmounted is dropped at once.
+pub async fn follow_keys(keys: Arc<LiveKeys>, directory: KeyDirectory, pool: Pool, stop: Stop) {
     let mut mounted = directory.subscribe();
     let mut rows = None;
     let mut shown = BTreeSet::new();
@@ -50,8 +49,8 @@ pub async fn follow_keys(keys: Arc<Keys>, directory: KeyDirectory, pool: Pool, s
     }
 }
 
-/// A key that was unmounted must not go on warning of its end.
-fn show_expiries(keys: &Keys, shown: &mut BTreeSet<KeyId>) {
+/// Updates the expiry gauges. A key that was unmounted must no longer warn of its expiry.
+fn show_expiries(keys: &LiveKeys, shown: &mut BTreeSet<KeyId>) {
     let snapshot = keys.snapshot();
     let gone = std::mem::take(shown);
     for key in snapshot.keys() {
@@ -73,13 +72,17 @@ async fn read_rows(pool: &Pool) -> Result<Rows, StorageError> {
     ))
 }
 
-/// Writes down when each key was last used: during a rotation that tells when the old one may go.
-pub async fn record_uses(keys: Arc<Keys>, clock: Arc<dyn Clock>, pool: Pool, stop: Stop) {
+/// Records when each key was last used: during a rotation this shows when the old key can be removed.
+pub async fn record_uses(keys: Arc<LiveKeys>, clock: Arc<dyn Clock>, pool: Pool, stop: Stop) {
     let mut written = clock.unix_seconds();
     let mut answered = BTreeMap::new();
     while stop.sleep(USES_POLL).await {
         let now = clock.unix_seconds();
-        answered.extend(keys.take_answered().into_iter().map(|kid| (kid, clock.now())));
+        answered.extend(
+            keys.take_used_answer_keys()
+                .into_iter()
+                .map(|kid| (kid, clock.now())),
+        );
         let mut uses = keys.used_since(written);
         uses.extend(answered.clone());
         uses.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -100,11 +103,11 @@ pub async fn record_uses(keys: Arc<Keys>, clock: Arc<dyn Clock>, pool: Pool, sto
     }
 }
 
-/// Forgets expired answers, past days and settled re-drive marks, a few rows at a time.
+/// Deletes expired answers, past daily totals and settled re-drive marks, a few rows at a time.
 pub async fn purge(pool: Pool, window_seconds: f64, stop: Stop) {
     while stop.sleep(PURGE_POLL).await {
         if let Err(error) = purge_once(&pool, window_seconds + PURGE_SLACK_SECONDS, &stop).await {
-            tracing::warn!(error = %runtime::chain(&error), "old rows stay for now");
+            tracing::warn!(error = %runtime::chain(&error), "old rows cannot be deleted for now");
         }
     }
 }
@@ -126,14 +129,14 @@ async fn purge_once(pool: &Pool, seconds: f64, stop: &Stop) -> Result<(), Storag
     Ok(())
 }
 
-/// How much waits at the broker.
+/// The number of ready messages at the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depths {
     pub work: u64,
     pub dead: u64,
 }
 
-/// Looks the depths up for `/health`; unknown while the broker does not answer.
+/// Reads the depths for `/health`; they are unknown while the broker does not answer.
 pub async fn follow_depths(broker: Broker, depths: watch::Sender<Option<Depths>>, stop: Stop) {
     loop {
         let found = topology::depths(&broker).await;

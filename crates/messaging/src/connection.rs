@@ -1,5 +1,5 @@
-//! Two connections to the broker, one to publish and one to consume, opened when first needed and again after a
-//! loss, with back-off. A blocked publisher must never keep an acknowledgement from leaving.
+//! Two connections to the broker, one to publish and one to consume. Each opens when first needed and reopens after a
+//! loss, with back-off. They are separate so that a blocked publisher never delays an acknowledgement.
 
 use std::fmt;
 use std::future::Future;
@@ -16,16 +16,16 @@ use tokio::time::Instant;
 use crate::topology::Service;
 use crate::{observe, publish::Publisher};
 
-/// Silence after which either side gives the connection up, seconds.
+/// Seconds of silence after which either side closes the connection.
 const HEARTBEAT_SECONDS: u16 = 10;
-/// Bound of one connect, TLS and login included.
+/// Time limit of one connection attempt, including TLS and login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bound of one request that waits for the broker's answer.
+/// Time limit of one request to the broker.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
 
-/// How to reach the broker and as whom.
+/// How to reach the broker, and which service connects.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
     /// `amqp://` or `amqps://`, credentials included.
@@ -37,9 +37,9 @@ pub struct BrokerConfig {
     pub ca_pem: Option<String>,
 }
 
-/// Where we are connected to; safe to log.
+/// The broker we connect to, without the password: safe to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct BrokerEndpoint {
     pub host: String,
     pub port: u16,
     pub vhost: String,
@@ -47,7 +47,7 @@ pub struct Endpoint {
     pub tls: bool,
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for BrokerEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "amqps" } else { "amqp" };
         write!(
@@ -60,13 +60,13 @@ impl fmt::Display for Endpoint {
 
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// The setting is wrong. The text never holds the URL.
+    /// The setting is wrong. The error text never contains the URL.
     #[error("the broker URL is not amqp://user:password@host:port/vhost")]
     BadUrl,
-    /// Not reachable, or refused us; worth another try after `retry_in`.
+    /// The broker is not reachable or refused the connection; try again after `retry_in`.
     #[error("no connection to the broker at {endpoint}")]
     Down {
-        endpoint: Box<Endpoint>,
+        endpoint: Box<BrokerEndpoint>,
         retry_in: Duration,
         source: Option<lapin::Error>,
     },
@@ -81,28 +81,28 @@ pub enum BrokerError {
     Missing { name: String, source: Box<BrokerError> },
 }
 
-/// A handle on the broker; clones share the connections.
+/// A handle to the broker. Clones share the connections.
 #[derive(Clone)]
-pub struct Broker(Arc<Inner>);
+pub struct Broker(Arc<BrokerInner>);
 
-struct Inner {
+struct BrokerInner {
     uri: AMQPUri,
-    endpoint: Endpoint,
+    endpoint: BrokerEndpoint,
     service: Service,
     version: String,
     ca_pem: Option<String>,
-    publish: Slot,
-    consume: Slot,
+    publish: ManagedConnection,
+    consume: ManagedConnection,
 }
 
-struct Slot {
+struct ManagedConnection {
     purpose: &'static str,
-    state: Mutex<SlotState>,
+    state: Mutex<ManagedConnectionState>,
 }
 
 #[derive(Default)]
-struct SlotState {
-    live: Option<Arc<Connection>>,
+struct ManagedConnectionState {
+    connection: Option<Arc<Connection>>,
     failures: u32,
     not_before: Option<Instant>,
 }
@@ -119,25 +119,25 @@ impl Broker {
         uri.query.heartbeat = Some(uri.query.heartbeat.unwrap_or(HEARTBEAT_SECONDS));
         let timeout_ms = u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
         uri.query.connection_timeout = Some(uri.query.connection_timeout.unwrap_or(timeout_ms));
-        let endpoint = Endpoint {
+        let endpoint = BrokerEndpoint {
             host: uri.authority.host.clone(),
             port: uri.authority.port,
             vhost: uri.vhost.clone(),
             user: uri.authority.userinfo.username.clone(),
             tls: uri.scheme == AMQPScheme::AMQPS,
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(BrokerInner {
             uri,
             endpoint,
             service: config.service,
             version: config.version,
             ca_pem: config.ca_pem,
-            publish: Slot::new("publish"),
-            consume: Slot::new("consume"),
+            publish: ManagedConnection::new("publish"),
+            consume: ManagedConnection::new("consume"),
         })))
     }
 
-    pub fn endpoint(&self) -> &Endpoint {
+    pub fn endpoint(&self) -> &BrokerEndpoint {
         &self.0.endpoint
     }
 
@@ -153,15 +153,15 @@ impl Broker {
         Publisher::new(self.clone())
     }
 
-    /// Whether the publishing connection stands (opening it if need be): for health checks.
+    /// Checks the publishing connection, and opens it if necessary. For health checks.
     pub async fn check(&self) -> Result<(), BrokerError> {
         self.connection(&self.0.publish).await.map(drop)
     }
 
-    /// Closes both connections; later use opens them again.
+    /// Closes both connections. The next use opens them again.
     pub async fn close(&self) {
-        for slot in [&self.0.consume, &self.0.publish] {
-            let live = slot.state.lock().await.live.take();
+        for managed in [&self.0.consume, &self.0.publish] {
+            let live = managed.state.lock().await.connection.take();
             if let Some(connection) = live {
                 let closed = connection.close(200, "bye".into());
                 let _ = tokio::time::timeout(CONNECT_TIMEOUT, closed).await;
@@ -177,8 +177,8 @@ impl Broker {
         self.channel(&self.0.consume).await
     }
 
-    /// One broker call with its time-out.
-    pub(crate) async fn bounded<T>(
+    /// Runs one call to the broker with a time-out.
+    pub(crate) async fn with_timeout<T>(
         &self,
         call: &'static str,
         future: impl Future<Output = lapin::Result<T>>,
@@ -190,54 +190,55 @@ impl Broker {
         }
     }
 
-    /// Polite end of a channel; a channel already dead is fine.
+    /// Closes a channel properly. Does nothing if the channel is already closed.
     pub(crate) async fn close_channel(&self, channel: &Channel) {
         if channel.status().connected() {
             let _ = self
-                .bounded("channel.close", channel.close(200, "done".into()))
+                .with_timeout("channel.close", channel.close(200, "done".into()))
                 .await;
         }
     }
 
-    async fn channel(&self, slot: &Slot) -> Result<Channel, BrokerError> {
-        let connection = self.connection(slot).await?;
-        self.bounded("channel.open", connection.create_channel()).await
+    async fn channel(&self, managed: &ManagedConnection) -> Result<Channel, BrokerError> {
+        let connection = self.connection(managed).await?;
+        self.with_timeout("channel.open", connection.create_channel())
+            .await
     }
 
-    async fn connection(&self, slot: &Slot) -> Result<Arc<Connection>, BrokerError> {
-        let mut state = slot.state.lock().await;
-        if let Some(live) = state.live.as_ref().filter(|c| c.status().connected()) {
+    async fn connection(&self, managed: &ManagedConnection) -> Result<Arc<Connection>, BrokerError> {
+        let mut state = managed.state.lock().await;
+        if let Some(live) = state.connection.as_ref().filter(|c| c.status().connected()) {
             return Ok(live.clone());
         }
-        state.live = None;
+        state.connection = None;
         if let Some(retry_in) = state
             .not_before
             .and_then(|at| at.checked_duration_since(Instant::now()))
         {
-            return Err(self.down(retry_in, None));
+            return Err(self.down_error(retry_in, None));
         }
-        match self.connect(slot.purpose).await {
+        match self.connect(managed.purpose).await {
             Ok(connection) => {
-                observe::connected(slot.purpose, "ok");
-                tracing::info!(broker = %self.0.endpoint, purpose = slot.purpose, "broker connected");
+                observe::connected(managed.purpose, "ok");
+                tracing::info!(broker = %self.0.endpoint, purpose = managed.purpose, "broker connected");
                 let live = Arc::new(connection);
-                *state = SlotState {
-                    live: Some(live.clone()),
-                    ..SlotState::default()
+                *state = ManagedConnectionState {
+                    connection: Some(live.clone()),
+                    ..ManagedConnectionState::default()
                 };
                 Ok(live)
             }
             Err(source) => {
-                observe::connected(slot.purpose, "failed");
+                observe::connected(managed.purpose, "failed");
                 let retry_in = backoff(state.failures);
                 state.failures = state.failures.saturating_add(1);
                 state.not_before = Some(Instant::now() + retry_in);
-                Err(self.down(retry_in, source))
+                Err(self.down_error(retry_in, source))
             }
         }
     }
 
-    fn down(&self, retry_in: Duration, source: Option<lapin::Error>) -> BrokerError {
+    fn down_error(&self, retry_in: Duration, source: Option<lapin::Error>) -> BrokerError {
         BrokerError::Down {
             endpoint: Box::new(self.0.endpoint.clone()),
             retry_in,
@@ -271,7 +272,7 @@ impl fmt::Debug for Broker {
     }
 }
 
-impl Slot {
+impl ManagedConnection {
     fn new(purpose: &'static str) -> Self {
         Self {
             purpose,

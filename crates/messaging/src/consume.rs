@@ -1,13 +1,13 @@
-//! Consuming: bounded prefetch, seals opened before a handler sees anything, batches, and one place that
-//! settles ([`settle`]). A message leaves the queue only after its durable effect, or after its retry or parked
-//! copy was confirmed.
+//! Consuming: prefetch is bounded, seals are verified before a handler sees a message, messages are handled in batches,
+//! and a single place settles them ([`settle`]). A message leaves its queue only after its effect is durable, or after
+//! the broker confirmed its retry copy or parked copy.
 
 mod plan;
 mod session;
 mod settle;
 mod triage;
 
-pub(crate) use triage::whole_number;
+pub(crate) use triage::unsigned_integer;
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -26,50 +26,51 @@ use crate::publish::Publisher;
 use crate::seal::Opener;
 use crate::wire::Body;
 
-/// A message whose seal verified and whose body has the queue's shape.
+/// A message whose seal was verified and whose body has the queue's type.
 #[derive(Clone, Debug)]
 pub struct Delivery<B> {
     pub body: B,
     pub message_id: MessageId,
     pub causation_id: Option<MessageId>,
     pub intent_id: Option<IntentId>,
-    /// Hint, counted from 1.
+    /// Which attempt this is, counted from 1. Not sealed: a hint only.
     pub attempt: u32,
-    /// Hint.
+    /// When the message was created. Not sealed: a hint only.
     pub first_seen: OffsetDateTime,
-    /// Hint: W3C trace context of the work that made the message.
+    /// W3C trace context of the work that created the message. Not sealed: a hint only.
     pub traceparent: Option<String>,
-    /// The broker has handed this out before: the inbox decides whether its effect is already there.
+    /// The broker delivered this message before; the inbox decides whether its effect already exists.
     pub redelivered: bool,
-    /// The envelope's exact bytes, to be stored with work that is done later.
+    /// The exact bytes of the envelope, to be stored with work that is done later.
     pub sealed: Vec<u8>,
 }
 
 /// Why a message could not be handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// A bounded word, for example `rpc_rejected`; becomes a metric label.
+    /// The error class, for example `rpc_rejected`. It becomes a metric label, so it is one of few words.
     pub class: &'static str,
-    /// For the on-call, at most 500 characters are kept. No secrets, no phone numbers.
+    /// For the on-call engineer; at most 500 characters are kept. Must not contain secrets or phone numbers.
     pub text: String,
-    /// The last transaction sent for it.
+    /// The last transaction that was sent for this message.
     pub last_tx_hash: Option<[u8; 32]>,
 }
 
-/// What becomes of a delivery; chosen by the handler, which still knows why.
+/// What happens to a delivery next. The handler chooses, because it still knows the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Its effect is durable (or was already).
+    /// The effect of the message is durable, now or from an earlier delivery.
     Done,
-    /// Failed, may succeed later: the next attempt after the schedule's wait, parked after the last.
+    /// Handling failed and may succeed later: the message is retried after the scheduled wait, and parked after the
+    /// last attempt.
     Retry(Failure),
-    /// Can never succeed.
+    /// Handling can never succeed: the message is parked.
     Park(Failure),
-    /// Not begun: a dependency is down, the process stops. Burns no attempt.
+    /// Handling did not start because a dependency is down or the process stops. Does not count as an attempt.
     Return,
-    /// Not begun, for a reason of this message alone (its key is missing, say): it goes round by a delay queue, longer
-    /// the older it is, and holds up no other. Burns no attempt.
-    Later,
+    /// Handling did not start for a reason that concerns only this message, for example a missing key. The message
+    /// waits on a delay queue, longer the older it is, and blocks no other. Does not count as an attempt.
+    Defer,
 }
 
 impl Disposition {
@@ -89,7 +90,7 @@ impl Disposition {
         })
     }
 
-    /// Names the last transaction on the parked entry.
+    /// Records the last transaction, which the dead-letter entry then shows.
     #[must_use]
     pub fn with_tx(mut self, hash: [u8; 32]) -> Self {
         if let Self::Retry(failure) | Self::Park(failure) = &mut self {
@@ -99,14 +100,14 @@ impl Disposition {
     }
 }
 
-/// How much is taken at once.
+/// How many messages a consumer takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsumerConfig {
-    /// Unacknowledged messages the broker may hand out; at least `max_batch`.
+    /// Maximum number of unacknowledged messages; at least `max_batch`.
     pub prefetch: u16,
-    /// Largest batch given to the handler.
+    /// Maximum number of messages that one call of the handler gets.
     pub max_batch: usize,
-    /// Longest wait for a batch to fill, counted from its first message.
+    /// Maximum time to wait for a batch to fill, counted from its first message.
     pub linger: Duration,
 }
 
@@ -120,7 +121,7 @@ impl Default for ConsumerConfig {
     }
 }
 
-/// What a consumer works with.
+/// The dependencies of a consumer.
 #[derive(Clone)]
 pub struct ConsumerParts {
     pub broker: Broker,
@@ -130,7 +131,7 @@ pub struct ConsumerParts {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Consumes the one queue that carries `B`. Several may run on the same queue.
+/// Consumes the queue that carries `B`. Several consumers may read the same queue.
 pub struct Consumer<B> {
     parts: ConsumerParts,
     config: ConsumerConfig,
@@ -152,21 +153,21 @@ impl<B: Body> Consumer<B> {
         }
     }
 
-    /// Runs until `shutdown`, through losses of the broker. Consumes only while `gate` is true; when it turns
-    /// false (or at shutdown) the consumer is cancelled, what the handler has begun is finished and settled,
-    /// and the rest is returned.
+    /// Runs until `shutdown` and survives losses of the broker connection. Consumes only while `gate` is true. When the
+    /// gate turns false, or at shutdown, the consumer is cancelled, the running handler finishes and its messages are
+    /// settled, and the other messages are returned to the queue.
     ///
-    /// The handler answers one [`Disposition`] per delivery, in order. It must be a no-op for a message id whose
-    /// effect is already there. A panic counts as a crash: its batch is redelivered, later one by one, and what
-    /// crashes 20 times is parked.
+    /// The handler returns one [`Disposition`] per delivery, in order. It must do nothing for a message id whose effect
+    /// already exists. A panic counts as a crash: the batch is redelivered, after a few crashes one message at a time,
+    /// and a message that crashes 20 times is parked.
     pub async fn run<H, F>(self, handler: H, mut gate: watch::Receiver<bool>, shutdown: CancellationToken)
     where
         H: Fn(Vec<Delivery<B>>) -> F + Send + Sync + 'static,
         F: Future<Output = Vec<Disposition>> + Send + 'static,
     {
         let mut failures = 0;
-        while gate_opens(&mut gate, &shutdown).await {
-            let session = session::Session::open(&self.parts, self.config, B::QUEUE).await;
+        while wait_for_gate(&mut gate, &shutdown).await {
+            let session = session::ConsumerSession::open(&self.parts, self.config, B::QUEUE).await;
             let ended = match session {
                 Ok(session) => {
                     failures = 0;
@@ -175,17 +176,17 @@ impl<B: Body> Consumer<B> {
                 Err(error) => Err(error),
             };
             if let Err(error) = ended {
-                let wait = wait_after(&error, failures);
+                let wait = reconnect_delay(&error, failures);
                 tracing::warn!(queue = %B::QUEUE, error = %chain(&error), wait_ms = wait.as_millis(), "consuming interrupted");
                 failures = failures.saturating_add(1);
-                pause(wait, &shutdown).await;
+                sleep_or_shutdown(wait, &shutdown).await;
             }
         }
     }
 }
 
-/// True once the gate is open, false at shutdown. A gate whose owner is gone stays as it was.
-async fn gate_opens(gate: &mut watch::Receiver<bool>, shutdown: &CancellationToken) -> bool {
+/// Returns true once the gate is open, false at shutdown. A gate whose sender was dropped keeps its last value.
+async fn wait_for_gate(gate: &mut watch::Receiver<bool>, shutdown: &CancellationToken) -> bool {
     tokio::select! {
         biased;
         () = shutdown.cancelled() => false,
@@ -197,14 +198,14 @@ async fn gate_opens(gate: &mut watch::Receiver<bool>, shutdown: &CancellationTok
     }
 }
 
-async fn pause(wait: Duration, shutdown: &CancellationToken) {
+async fn sleep_or_shutdown(wait: Duration, shutdown: &CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = tokio::time::sleep(wait) => {}
     }
 }
 
-fn wait_after(error: &BrokerError, failures: u32) -> Duration {
+fn reconnect_delay(error: &BrokerError, failures: u32) -> Duration {
     match error {
         BrokerError::Down { retry_in, .. } => *retry_in,
         _ => backoff(failures),

@@ -1,11 +1,11 @@
-//! Dead queues: look without losing, discard, replay, re-seal.
+//! Dead-letter queues: browse without removing, discard, replay, reseal.
 //!
-//! All of these are one sweep ([`Sweep`]): entries are handed out page by page, each page is settled as decided, and
-//! what is to stay goes back at the end. Memory holds one page, however many entries there are. While a sweep runs
-//! another one does not see the entries it holds.
+//! All of these use a cursor ([`DeadLetterCursor`]): it reads entries page by page, the caller decides each page, and at
+//! the end the cursor returns the entries that stay. Memory holds one page, however many entries there are. While one
+//! cursor is open, another one does not see the entries that it holds.
 
+mod cursor;
 pub(crate) mod entry;
-mod sweep;
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use domain::clock::Clock;
 use domain::ids::MessageId;
 use domain::signature::{KeyId, sha256};
 
-pub use entry::{DeadLetter, Story};
-pub use sweep::{Act, Held, PAGE, Settled, Sweep};
+pub use cursor::{DeadLetterAction, DeadLetterCursor, HeldDeadLetter, MAX_PAGE, SettledDeadLetter};
+pub use entry::{DeadLetter, FailureReport};
 
 use crate::connection::{Broker, BrokerError};
 use crate::publish::{PublishError, Publisher};
@@ -33,7 +33,7 @@ pub enum DeadLetterError {
     Publish(#[from] PublishError),
 }
 
-/// The operator's hand on the dead queues.
+/// The operator's access to the dead-letter queues.
 #[derive(Clone)]
 pub struct DeadLetters {
     pub broker: Broker,
@@ -44,14 +44,14 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Begins to go through one dead queue, oldest entries first as far as the broker keeps order. Entries added
-    /// meanwhile are left alone.
-    pub async fn sweep(&self, queue: WorkQueue) -> Result<Sweep<'_>, DeadLetterError> {
-        Sweep::begin(self, queue, queue.dead_name()).await
+    /// Opens a cursor over one dead-letter queue, oldest entries first as far as the broker keeps the order. The cursor
+    /// does not read entries that are added later.
+    pub async fn cursor(&self, queue: WorkQueue) -> Result<DeadLetterCursor<'_>, DeadLetterError> {
+        DeadLetterCursor::open(self, queue, queue.dead_letter_name()).await
     }
 
-    /// Messages of a work queue under one key that are parked or wait for their next attempt, by the broker's queue.
-    /// Only what verifies counts: anybody can write a key's name on a message.
+    /// Counts the messages of a work queue that are sealed under one key and are parked or wait for their next attempt,
+    /// by broker queue. Only messages whose seal verifies count, because anybody can write a key id into a message.
     pub async fn sealed_under(
         &self,
         queue: WorkQueue,
@@ -59,11 +59,11 @@ impl DeadLetters {
     ) -> Result<Vec<(String, u64)>, DeadLetterError> {
         let delays = (1..=RETRY_STEPS).map(delay_queue);
         let mut found = Vec::new();
-        for name in std::iter::once(queue.dead_name().to_owned()).chain(delays) {
-            let mut sweep = Sweep::begin(self, queue, &name).await?;
+        for name in std::iter::once(queue.dead_letter_name().to_owned()).chain(delays) {
+            let mut cursor = DeadLetterCursor::open(self, queue, &name).await?;
             let mut count = 0;
             loop {
-                let page = sweep.page(PAGE).await?;
+                let page = cursor.next_page(MAX_PAGE).await?;
                 if page.is_empty() {
                     break;
                 }
@@ -72,34 +72,34 @@ impl DeadLetters {
                     count += u64::from(opened.is_ok_and(|opened| opened.kid() == kid));
                 }
             }
-            sweep.finish().await?;
+            cursor.finish().await?;
             found.push((name, count));
         }
         Ok(found)
     }
 
-    /// At most `limit` entries, none removed.
+    /// Returns at most `limit` entries and removes none.
     pub async fn browse(&self, queue: WorkQueue, limit: usize) -> Result<Vec<DeadLetter>, DeadLetterError> {
-        let mut sweep = self.sweep(queue).await?;
+        let mut cursor = self.cursor(queue).await?;
         let mut found = Vec::new();
         while found.len() < limit {
             let most = limit - found.len();
-            let page = sweep.page(u16::try_from(most).unwrap_or(PAGE)).await?;
+            let page = cursor.next_page(u16::try_from(most).unwrap_or(MAX_PAGE)).await?;
             if page.is_empty() {
                 break;
             }
             found.extend(page.into_iter().map(|held| held.entry));
         }
-        sweep.finish().await?;
+        cursor.finish().await?;
         Ok(found)
     }
 
-    /// One entry by its id, not removed.
+    /// Finds one entry by its id and does not remove it.
     pub async fn find(&self, queue: WorkQueue, id: &str) -> Result<Option<DeadLetter>, DeadLetterError> {
-        let mut sweep = self.sweep(queue).await?;
+        let mut cursor = self.cursor(queue).await?;
         let mut found = None;
         while found.is_none() {
-            let page = sweep.page(PAGE).await?;
+            let page = cursor.next_page(MAX_PAGE).await?;
             if page.is_empty() {
                 break;
             }
@@ -108,13 +108,13 @@ impl DeadLetters {
                 .map(|held| held.entry)
                 .find(|entry| entry.id == id);
         }
-        sweep.finish().await?;
+        cursor.finish().await?;
         Ok(found)
     }
 }
 
-/// The id of a message's replay: it follows from the message alone. Whoever dies between publishing a replay and
-/// taking its entry away sends the very same id again, and the reader's inbox makes the second one a no-op.
+/// The message id of a replay, derived from the original message alone. If a process dies between publishing a replay
+/// and removing the entry, the next replay has the same id, and the consumer's inbox ignores the duplicate.
 pub fn replay_id(queue: WorkQueue, cause: MessageId) -> MessageId {
     let text = format!("FR1-REPLAY\n{queue}\n{cause}");
     let hash = sha256(text.as_bytes());
@@ -131,7 +131,7 @@ mod tests {
     fn a_replays_id_follows_from_its_cause_and_differs_from_it() {
         let cause: MessageId = "018f0000-0000-7000-8000-000000000001".parse().unwrap();
         let id = replay_id(WorkQueue::MintSubmit, cause);
-        // Known answer: another rule would let a crash of an older version double what this one replays.
+        // A fixed value: if the derivation changed, a replay interrupted under an older version would be sent twice.
         assert_eq!(id.to_string(), "d026233e-dce2-8f17-b2fe-b3ebbff7ed62");
         assert_eq!(replay_id(WorkQueue::MintSubmit, cause), id);
         assert_ne!(replay_id(WorkQueue::MintRefund, cause), id);

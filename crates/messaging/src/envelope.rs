@@ -1,19 +1,19 @@
-//! The JSON around every body: sealed fields, the seal, and unsealed hints.
+//! The JSON envelope around every body: sealed fields, the seal, and unsealed hints.
 //!
-//! Parsing is bounded and never panics. `attempt`, `firstSeen` and `traceparent` are hints: whoever can write
-//! to the broker can change them, so they may delay or park a message, never permit anything.
+//! Parsing is bounded and never panics. `attempt`, `firstSeen` and `traceparent` are hints: anyone who can write to the
+//! broker can change them, so they may delay or park a message but never authorize anything.
 
 use domain::ids::{IntentId, MessageId};
 use domain::signature::{KeyId, Mac};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-/// Version of the envelope's shape, sealed.
+/// Version of the envelope format. It is sealed.
 pub const VERSION: u8 = 1;
-/// Longest message we write or read, bytes. A 16 KiB report in base64 inside JSON inside JSON fits twice.
+/// Maximum size of a message, in bytes. A 16 KiB report fits twice, encoded as base64 inside nested JSON.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// The envelope as it stands on the wire. Nothing in it is to be believed before [`crate::seal::Opener`] did.
+/// The envelope as it is transmitted. Nothing in it is trustworthy until [`crate::seal::Opener`] has verified the seal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Envelope {
@@ -25,7 +25,7 @@ pub(crate) struct Envelope {
     pub causation_id: Option<MessageId>,
     #[serde(default)]
     pub intent_id: Option<IntentId>,
-    /// The exact JSON text that was sealed.
+    /// The exact JSON text that is sealed.
     pub body: String,
     /// 64 lower-case hexadecimal digits.
     pub seal: String,
@@ -42,11 +42,11 @@ pub struct Hints {
     /// Which attempt this is, counted from 1.
     pub attempt: u32,
     pub first_seen: OffsetDateTime,
-    /// W3C trace context, only when well formed.
+    /// W3C trace context; `None` if malformed.
     pub traceparent: Option<String>,
 }
 
-/// Bytes that are no envelope of ours.
+/// Why bytes are not an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     #[error("the message has more than {MAX_MESSAGE_BYTES} bytes")]
@@ -87,7 +87,7 @@ impl Envelope {
         }
     }
 
-    /// What the seal is taken over: each field with its length in front, so that no two messages share a string.
+    /// The input of the seal: every field is prefixed with its length, so that no two messages have the same input.
     pub fn sealed_string(&self) -> Vec<u8> {
         let causation = self.causation_id.map(|id| id.to_string()).unwrap_or_default();
         let intent = self.intent_id.map(|id| id.to_string()).unwrap_or_default();
@@ -127,7 +127,7 @@ pub(crate) fn is_traceparent(text: &str) -> bool {
     well_formed && parts.next().is_none() && text.starts_with("00-")
 }
 
-/// The trace context of a message as it lies in an outbox; a hint, like all of it.
+/// Reads the trace context of a message in an outbox, without verifying the seal.
 pub fn traceparent(bytes: &[u8]) -> Option<String> {
     Envelope::parse(bytes).ok()?.traceparent
 }

@@ -1,10 +1,10 @@
-//! Every AMQP detail and the shape of each message (docs/QUEUES.md, docs/SEALS.md); the only room that knows lapin.
+//! Every AMQP detail and the shape of each message (docs/QUEUES.md, docs/SEALS.md); the only crate that uses lapin.
 //!
 //! A message is built by a [`seal::Sealer`] from a typed [`wire`] body, leaves through a
-//! [`publish::Publisher`], and reaches a handler through a [`consume::Consumer`], which has opened its seal
-//! before. What cannot be handled lies on a dead-letter queue ([`dead_letters`]) with its whole story.
+//! [`publish::Publisher`], and reaches a handler through a [`consume::Consumer`], which verifies its seal first. A
+//! message that cannot be handled is parked on a dead-letter queue ([`dead_letters`]) together with a failure report.
 //!
-//! Refuses: unsealed or foreign bytes, unconfirmed publishing, retry by broker requeue.
+//! The crate refuses unsealed or foreign bytes, unconfirmed publishing, and retries by requeueing at the broker.
 
 pub mod connection;
 pub mod consume;
@@ -24,6 +24,7 @@ pub use connection::{Broker, BrokerConfig, BrokerError};
 pub use consume::{Consumer, ConsumerConfig, ConsumerParts, Delivery, Disposition, Failure};
 pub use publish::{Outgoing, PublishError, Publisher};
 pub use seal::{
-    OpenError, Opened, Opener, PipelineKeys, SealError, SealedMessage, Sealer, SharedPipelineKeys, Stamp,
+    MessageMetadata, OpenError, OpenedMessage, Opener, PipelineKeys, SealError, SealedMessage, Sealer,
+    SharedPipelineKeys,
 };
 pub use topology::{Service, WorkQueue};

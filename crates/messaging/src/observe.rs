@@ -1,14 +1,14 @@
-//! What this room counts. Labels are bounded: queue names, error kinds.
+//! The metrics of this crate. All labels have few values: queue names, error kinds.
 
 use meter::{Counter, Gauge, Histogram, label};
 
 use crate::topology::{QueueKind, WorkQueue};
 
-/// `tracing` directives a service's default filter must contain: lapin logs whole returned messages, which name
-/// payers, at WARN.
+/// `tracing` directives that every service's filter must contain: lapin logs whole returned messages at WARN, and these
+/// contain payers' data.
 pub const QUIET_TARGETS: &str = "lapin=error";
 
-/// The queues that work waits on, and those it is delayed on.
+/// The work queues and the delay queues.
 const QUEUES: &[&str] = &[
     "mint.submit.v1",
     "mint.execute.v1",
@@ -22,7 +22,7 @@ const QUEUES: &[&str] = &[
     "delay.5.v1",
 ];
 
-/// Why messages are parked, by whoever parks them.
+/// The error classes under which services park messages.
 const CLASSES: &[&str] = &[
     "seal_invalid",
     "malformed",
@@ -67,7 +67,7 @@ meter::declare! {
         "fiatrails_queue_depth", "Messages that wait on a work or delay queue.", [label("queue", QUEUES)]);
     DLQ_DEPTH: Gauge<1> = Gauge::new(
         "fiatrails_dlq_depth", "Entries that wait for the on-call.",
-        [label("queue", meter::names!(WorkQueue, dead_name))]);
+        [label("queue", meter::names!(WorkQueue, dead_letter_name))]);
 }
 
 pub(crate) fn queue_depth(kind: QueueKind, queue: &str, ready: u32) {
@@ -79,27 +79,27 @@ pub(crate) fn queue_depth(kind: QueueKind, queue: &str, ready: u32) {
 }
 
 pub(crate) fn settled(queue: WorkQueue, result: &'static str) {
-    MESSAGES.one([queue.name(), result]);
+    MESSAGES.increment([queue.name(), result]);
 }
 
 pub(crate) fn retried(queue: WorkQueue) {
-    RETRIES.one([queue.operation()]);
+    RETRIES.increment([queue.operation()]);
 }
 
 pub(crate) fn parked(queue: WorkQueue, class: &'static str) {
-    PARKED.one([queue.name(), class]);
+    PARKED.increment([queue.name(), class]);
     if class == "seal_invalid" {
         seal_failed(queue);
     }
 }
 
-/// Also for commands that were taken off their queue long ago and do not open any more.
+/// Also counts stored commands that left their queue earlier and whose seal no longer verifies.
 pub fn seal_failed(queue: WorkQueue) {
-    SEAL_FAILURES.one([queue.name()]);
+    SEAL_FAILURES.increment([queue.name()]);
 }
 
 pub(crate) fn handler_crashed(queue: WorkQueue) {
-    CRASHES.one([queue.name()]);
+    CRASHES.increment([queue.name()]);
 }
 
 pub(crate) fn published(result: &'static str, count: u64) {
@@ -113,5 +113,5 @@ pub(crate) fn publish_window(elapsed: std::time::Duration) {
 }
 
 pub(crate) fn connected(purpose: &'static str, result: &'static str) {
-    CONNECTS.one([purpose, result]);
+    CONNECTS.increment([purpose, result]);
 }

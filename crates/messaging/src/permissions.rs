@@ -1,8 +1,8 @@
-//! What each service's broker user may do, as RabbitMQ's three regular expressions.
+//! The permissions of each service's broker user, as RabbitMQ's three regular expressions.
 //!
-//! A direct exchange knows no permission per routing key. New messages therefore enter by an exchange of the
-//! service's own, bound only to the queues it may write. Retry and dead exchanges are shared by the consumers;
-//! what one of them could smuggle onto a foreign queue that way fails at the seal.
+//! A direct exchange has no permissions per routing key. Each service therefore publishes new messages to its own
+//! exchange, which is bound only to the queues that it may write. The consumers share the retry and dead-letter
+//! exchanges; a message that one of them places on another's queue this way fails seal verification.
 
 use crate::topology::{DEAD_EXCHANGE, RETRY_STEPS, Service, retry_exchange};
 
@@ -15,7 +15,7 @@ pub struct Permissions {
 }
 
 impl Service {
-    /// The least its user needs. `^$` is "nothing".
+    /// The minimum that the service's user needs. `^$` means no permission.
     pub fn permissions(self) -> Permissions {
         match self {
             Self::Ops => {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_reads_nothing_and_writes_by_its_own_door() {
+    fn the_gateway_reads_nothing_and_writes_to_its_own_exchange() {
         let p = Service::Gateway.permissions();
         assert_eq!(
             (p.write.as_str(), p.read.as_str()),

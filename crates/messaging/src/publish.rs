@@ -1,9 +1,8 @@
-//! Publishing: persistent, mandatory, confirmed, pipelined. Only a positive confirm of a message that was not
-//! returned counts; whatever else happened is named.
+//! Publishing: persistent, mandatory, confirmed, pipelined. A message counts as published only after a positive confirm
+//! and no return; every other result has its own error.
 //!
-//! One window of messages owns a channel for its whole life. lapin hands a returned message to whichever confirm
-//! completes next, not to its own, so returns are matched by a ticket of ours, and a channel whose window did
-//! not complete is thrown away.
+//! Each window of messages uses one channel exclusively. lapin gives a returned message to whichever confirm completes
+//! next, not to its own, so we match returns by a ticket of ours and discard a channel whose window did not complete.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,16 +22,16 @@ use crate::dead_letters::entry;
 use crate::envelope::MAX_MESSAGE_BYTES;
 use crate::observe;
 use crate::seal::SealedMessage;
-use crate::topology::{WorkQueue, short};
+use crate::topology::{WorkQueue, short_string};
 
-/// Bound of one window, from first byte to last confirm.
+/// Time limit of one window, from the first byte to the last confirm.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
-/// Messages in flight on one channel.
+/// Maximum number of messages in flight on one channel.
 const WINDOW: usize = 256;
-/// Windows in flight at once.
+/// Maximum number of windows in flight.
 const CHANNELS: usize = 4;
 
-/// One message on its way out.
+/// A message to be published.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub(crate) exchange: Route,
@@ -51,7 +50,7 @@ pub(crate) enum Route {
 }
 
 impl Outgoing {
-    /// A new sealed message for its work queue, for example a row of an outbox.
+    /// A new sealed message for its work queue, for example from an outbox row.
     pub fn work(queue: WorkQueue, message_id: MessageId, sealed: Vec<u8>) -> Self {
         Self {
             exchange: Route::Ingress,
@@ -63,11 +62,11 @@ impl Outgoing {
         }
     }
 
-    /// A dead letter written outside a consumer: work that was accepted long ago and needs a person now.
+    /// A dead letter that no consumer parks: work that was accepted earlier and now needs a person.
     pub fn parked(
         queue: WorkQueue,
         sealed: &[u8],
-        story: &entry::Story<'_>,
+        report: &entry::FailureReport<'_>,
         now: time::OffsetDateTime,
         service: (&str, &str),
     ) -> Self {
@@ -77,19 +76,19 @@ impl Outgoing {
             routing_key: queue.name().to_owned(),
             message_id: envelope.as_ref().map(|envelope| envelope.message_id),
             expiration: None,
-            headers: entry::headers(queue, envelope.as_ref(), story, now, service),
-            payload: entry::bounded_payload(sealed),
+            headers: entry::headers(queue, envelope.as_ref(), report, now, service),
+            payload: entry::truncate_payload(sealed),
         }
     }
 
     fn properties(&self, ticket: u64) -> BasicProperties {
         let mut headers = FieldTable::default();
         for (name, value) in &self.headers {
-            headers.insert(short(name), AMQPValue::LongString(value.as_str().into()));
+            headers.insert(short_string(name), AMQPValue::LongString(value.as_str().into()));
         }
         let mut properties = BasicProperties::default()
             .with_delivery_mode(2)
-            .with_content_type(short("application/json"))
+            .with_content_type(short_string("application/json"))
             .with_correlation_id(ticket.to_string().into())
             .with_headers(headers);
         if let Some(id) = self.message_id {
@@ -111,33 +110,33 @@ impl From<SealedMessage> for Outgoing {
 /// Why a message does not count as published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// Not sent at all; try again later.
+    /// The message was not sent. Try again later.
     #[error("not sent: {0}")]
     NotSent(String),
-    /// The broker returned it: no queue is bound there for us. A fault of topology or permission.
+    /// The broker returned the message because no queue is bound there: the topology or the permissions are wrong.
     #[error("no queue takes {routing_key} from {exchange}")]
     Unroutable { exchange: String, routing_key: String },
-    /// The broker said no: the queue is full or not available. Not stored; try again later.
+    /// The broker refused the message because the queue is full or unavailable. It is not stored. Try again later.
     #[error("refused by the broker")]
     Refused,
-    /// Sent, and no answer came: it may or may not be stored. Publishing again may duplicate it.
+    /// The message was sent and no answer came: it may or may not be stored, so publishing again may duplicate it.
     #[error("outcome unknown: {0}")]
     Unknown(String),
-    /// Never sent: longer than any reader accepts.
+    /// The message was not sent because it is larger than consumers accept.
     #[error("{0} bytes are more than a message may have")]
     TooLarge(usize),
 }
 
 impl PublishError {
-    /// Whether this message's queue is to blame, while others may work.
-    pub const fn is_of_queue(&self) -> bool {
+    /// Whether the error concerns only this message's queue, so that other queues may still accept messages.
+    pub const fn is_queue_specific(&self) -> bool {
         match self {
             Self::Unroutable { .. } | Self::Refused | Self::TooLarge(_) => true,
             Self::NotSent(_) | Self::Unknown(_) => false,
         }
     }
 
-    /// Metric label.
+    /// The metric label.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::NotSent(_) => "not_sent",
@@ -149,14 +148,14 @@ impl PublishError {
     }
 }
 
-type Outcome = Result<(), PublishError>;
+type PublishResult = Result<(), PublishError>;
 
-/// Publishes with confirms; clones share the channels.
+/// Publishes with confirms. Clones share the channels.
 #[derive(Clone, Debug)]
-pub struct Publisher(Arc<Inner>);
+pub struct Publisher(Arc<PublisherInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct PublisherInner {
     broker: Broker,
     idle: Mutex<Vec<Channel>>,
     windows: Semaphore,
@@ -165,7 +164,7 @@ struct Inner {
 
 impl Publisher {
     pub(crate) fn new(broker: Broker) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(PublisherInner {
             broker,
             idle: Mutex::default(),
             windows: Semaphore::new(CHANNELS),
@@ -173,25 +172,26 @@ impl Publisher {
         }))
     }
 
-    /// Returns once the broker has stored the message, or why not.
+    /// Returns once the broker has stored the message, or with the reason why it has not.
     pub async fn publish(&self, message: Outgoing) -> Result<(), PublishError> {
         self.publish_many(vec![message]).await.pop().unwrap_or(Ok(()))
     }
 
-    /// Publishes pipelined; one result per message, in their order. Ends within 10 s per 256 messages.
+    /// Publishes all messages in a pipeline and returns one result per message, in order. Takes at most 10 s per 256
+    /// messages.
     pub async fn publish_many(&self, messages: Vec<Outgoing>) -> Vec<Result<(), PublishError>> {
         let mut results = Vec::with_capacity(messages.len());
         for window in messages.chunks(WINDOW) {
             let started = Instant::now();
-            let outcomes = self.window(window, started + CONFIRM_TIMEOUT).await;
+            let outcomes = self.publish_window(window, started + CONFIRM_TIMEOUT).await;
             observe::publish_window(started.elapsed());
             results.extend(outcomes);
         }
-        count(&results);
+        record_results(&results);
         results
     }
 
-    async fn window(&self, messages: &[Outgoing], deadline: Instant) -> Vec<Outcome> {
+    async fn publish_window(&self, messages: &[Outgoing], deadline: Instant) -> Vec<PublishResult> {
         let not_sent = |why: String| vec![Err(PublishError::NotSent(why)); messages.len()];
         let Ok(Ok(_permit)) = timeout_at(deadline, self.0.windows.acquire()).await else {
             return not_sent("no free channel".into());
@@ -201,15 +201,15 @@ impl Publisher {
             Ok(Err(error)) => return not_sent(error.to_string()),
             Err(_) => return not_sent("no channel in time".into()),
         };
-        let window = Window::send(self, &channel, messages, deadline).await;
-        if window.complete() {
+        let window = PublishWindow::send(self, &channel, messages, deadline).await;
+        if window.is_complete() {
             self.0
                 .idle
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(channel);
         }
-        window.outcomes(messages, self.0.broker.service().ingress())
+        window.into_results(messages, self.0.broker.service().ingress())
     }
 
     async fn channel(&self) -> Result<Channel, BrokerError> {
@@ -224,7 +224,7 @@ impl Publisher {
         let broker = &self.0.broker;
         let channel = broker.publish_channel().await?;
         broker
-            .bounded(
+            .with_timeout(
                 "confirm.select",
                 channel.confirm_select(ConfirmSelectOptions::default()),
             )
@@ -237,21 +237,21 @@ impl Publisher {
     }
 }
 
-/// What is known of one window once its deadline passed or all was answered.
-struct Window {
+/// The state of one window after its deadline, or after every message was answered.
+struct PublishWindow {
     tickets: Vec<u64>,
-    answers: Vec<Answer>,
+    confirms: Vec<ConfirmResult>,
     returned: HashSet<u64>,
 }
 
-enum Answer {
+enum ConfirmResult {
     Acked,
     Nacked,
     TooLarge(usize),
-    Silent(String),
+    Unanswered(String),
 }
 
-impl Window {
+impl PublishWindow {
     async fn send(
         publisher: &Publisher,
         channel: &Channel,
@@ -266,20 +266,20 @@ impl Window {
         };
         let send = |message: &Outgoing, ticket| {
             let exchange = match &message.exchange {
-                Route::Ingress => short(ingress),
-                Route::Named(name) => short(name),
+                Route::Ingress => short_string(ingress),
+                Route::Named(name) => short_string(name),
             };
-            let (key, properties) = (short(&message.routing_key), message.properties(ticket));
+            let (key, properties) = (short_string(&message.routing_key), message.properties(ticket));
             let payload = message.payload.clone();
             async move {
                 if payload.len() > MAX_MESSAGE_BYTES {
-                    return Err(Answer::TooLarge(payload.len()));
+                    return Err(ConfirmResult::TooLarge(payload.len()));
                 }
                 let sent = channel.basic_publish(exchange, key, options, &payload, properties);
                 match timeout_at(deadline, sent).await {
                     Ok(Ok(confirm)) => Ok(confirm),
-                    Ok(Err(error)) => Err(Answer::Silent(error.to_string())),
-                    Err(_) => Err(Answer::Silent("not written in time".into())),
+                    Ok(Err(error)) => Err(ConfirmResult::Unanswered(error.to_string())),
+                    Err(_) => Err(ConfirmResult::Unanswered("not written in time".into())),
                 }
             }
         };
@@ -292,26 +292,28 @@ impl Window {
         .await;
         let mut window = Self {
             tickets,
-            answers: Vec::with_capacity(messages.len()),
+            confirms: Vec::with_capacity(messages.len()),
             returned: HashSet::new(),
         };
         for confirm in sent {
             let answer = match confirm {
-                Ok(confirm) => window.answer(confirm, deadline).await,
+                Ok(confirm) => window.await_confirm(confirm, deadline).await,
                 Err(answer) => answer,
             };
-            window.answers.push(answer);
+            window.confirms.push(answer);
         }
         window
     }
 
-    async fn answer(&mut self, confirm: PublisherConfirm, deadline: Instant) -> Answer {
+    async fn await_confirm(&mut self, confirm: PublisherConfirm, deadline: Instant) -> ConfirmResult {
         let (answer, returned) = match timeout_at(deadline, confirm).await {
-            Ok(Ok(Confirmation::Ack(returned))) => (Answer::Acked, returned),
-            Ok(Ok(Confirmation::Nack(returned))) => (Answer::Nacked, returned),
-            Ok(Ok(Confirmation::NotRequested)) => (Answer::Silent("confirms are off".into()), None),
-            Ok(Err(error)) => (Answer::Silent(error.to_string()), None),
-            Err(_) => (Answer::Silent("no confirm in time".into()), None),
+            Ok(Ok(Confirmation::Ack(returned))) => (ConfirmResult::Acked, returned),
+            Ok(Ok(Confirmation::Nack(returned))) => (ConfirmResult::Nacked, returned),
+            Ok(Ok(Confirmation::NotRequested)) => {
+                (ConfirmResult::Unanswered("confirms are off".into()), None)
+            }
+            Ok(Err(error)) => (ConfirmResult::Unanswered(error.to_string()), None),
+            Err(_) => (ConfirmResult::Unanswered("no confirm in time".into()), None),
         };
         if let Some(message) = returned {
             let ticket = message
@@ -320,24 +322,24 @@ impl Window {
                 .correlation_id()
                 .as_ref()
                 .map(|id| id.as_str().parse());
-            // A return that names no ticket of ours poisons the window: nothing in it is then believed.
+            // A return without one of our tickets makes the whole window untrustworthy.
             self.returned.insert(ticket.and_then(Result::ok).unwrap_or(0));
         }
         answer
     }
 
-    fn complete(&self) -> bool {
+    fn is_complete(&self) -> bool {
         !self
-            .answers
+            .confirms
             .iter()
-            .any(|answer| matches!(answer, Answer::Silent(_)))
+            .any(|answer| matches!(answer, ConfirmResult::Unanswered(_)))
             && !self.returned.contains(&0)
     }
 
-    fn outcomes(self, messages: &[Outgoing], ingress: &str) -> Vec<Outcome> {
-        // A return may have been handed to a confirm that is still out: no positive confirm is safe then.
-        let trusted = self.complete();
-        let rows = self.tickets.iter().zip(self.answers).zip(messages);
+    fn into_results(self, messages: &[Outgoing], ingress: &str) -> Vec<PublishResult> {
+        // A confirm that is still missing may carry another message's return, so then no positive confirm is trustworthy.
+        let trusted = self.is_complete();
+        let rows = self.tickets.iter().zip(self.confirms).zip(messages);
         rows.map(|((ticket, answer), message)| match answer {
             _ if self.returned.contains(ticket) => Err(PublishError::Unroutable {
                 exchange: match &message.exchange {
@@ -346,19 +348,19 @@ impl Window {
                 },
                 routing_key: message.routing_key.clone(),
             }),
-            Answer::Acked if trusted => Ok(()),
-            Answer::Acked => Err(PublishError::Unknown(
+            ConfirmResult::Acked if trusted => Ok(()),
+            ConfirmResult::Acked => Err(PublishError::Unknown(
                 "the window was not answered in full".into(),
             )),
-            Answer::Nacked => Err(PublishError::Refused),
-            Answer::TooLarge(bytes) => Err(PublishError::TooLarge(bytes)),
-            Answer::Silent(why) => Err(PublishError::Unknown(why)),
+            ConfirmResult::Nacked => Err(PublishError::Refused),
+            ConfirmResult::TooLarge(bytes) => Err(PublishError::TooLarge(bytes)),
+            ConfirmResult::Unanswered(why) => Err(PublishError::Unknown(why)),
         })
         .collect()
     }
 }
 
-fn count(results: &[Outcome]) {
+fn record_results(results: &[PublishResult]) {
     let (mut ok, mut failed) = (0_u64, 0_u64);
     for result in results {
         match result {

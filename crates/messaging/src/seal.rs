@@ -1,7 +1,7 @@
-//! Seals: HMAC-SHA256 over everything in a message that can matter, under a key the broker does not hold.
+//! Seals: HMAC-SHA256 over all relevant parts of a message, under a key that the broker does not have.
 //!
-//! A [`Sealer`] is the only way to make a message, an [`Opener`] the only way to read one; what comes out of
-//! an opener has had its MAC compared in constant time (by `ring`) under a key of exactly its queue.
+//! Only a [`Sealer`] creates messages and only an [`Opener`] reads them. An opener returns a message only after it
+//! compared the MAC in constant time (by `ring`) under a key of exactly that queue.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -15,7 +15,8 @@ use crate::envelope::{Envelope, EnvelopeError, Hints, MAX_MESSAGE_BYTES, VERSION
 use crate::topology::WorkQueue;
 use crate::wire::Body;
 
-/// The pipeline keys one service may know: per queue, several by key id. The greatest grown one seals, all verify.
+/// The pipeline keys that one service may know: several per queue, by key id. The greatest active key id seals, all
+/// verify.
 #[derive(Clone, Debug, Default)]
 pub struct PipelineKeys(BTreeMap<WorkQueue, KeyRing>);
 
@@ -24,7 +25,7 @@ impl PipelineKeys {
         Self::default()
     }
 
-    /// Adds (or replaces) one key.
+    /// Adds or replaces one key.
     #[must_use]
     pub fn with(mut self, queue: WorkQueue, kid: KeyId, secret: HmacSecret) -> Self {
         self.insert(queue, kid, secret);
@@ -35,12 +36,12 @@ impl PipelineKeys {
         self.0.entry(queue).or_default().insert(kid, secret);
     }
 
-    /// This key does not seal yet, if another can.
-    pub fn keep_young(&mut self, queue: WorkQueue, kid: KeyId) {
+    /// Marks a key that must not seal yet, as long as another key can.
+    pub fn keep_pending(&mut self, queue: WorkQueue, kid: KeyId) {
         self.0.entry(queue).or_default().mark_pending(kid);
     }
 
-    /// Key ids known for a queue, least first.
+    /// The key ids of a queue, in ascending order.
     pub fn kids(&self, queue: WorkQueue) -> impl Iterator<Item = &KeyId> {
         self.0.get(&queue).into_iter().flat_map(KeyRing::key_ids)
     }
@@ -54,7 +55,7 @@ impl PipelineKeys {
     }
 }
 
-/// Keys that can be exchanged while the process runs; clones share them. Remembers which of them were used.
+/// Keys that can be replaced while the process runs. Clones share them. Records which keys were used.
 #[derive(Clone, Debug, Default)]
 pub struct SharedPipelineKeys {
     keys: Arc<RwLock<Arc<PipelineKeys>>>,
@@ -69,7 +70,7 @@ impl SharedPipelineKeys {
         }
     }
 
-    /// From now on everything seals and verifies with these.
+    /// Replaces the keys for all later sealing and verifying.
     pub fn replace(&self, keys: PipelineKeys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
@@ -78,7 +79,7 @@ impl SharedPipelineKeys {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The keys that sealed or opened something since this was asked last.
+    /// The keys that sealed or verified a message since the last call.
     pub fn take_used(&self) -> Vec<(WorkQueue, KeyId)> {
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
         let flat =
@@ -86,7 +87,7 @@ impl SharedPipelineKeys {
         used.into_iter().flat_map(flat).collect()
     }
 
-    fn note_use(&self, queue: WorkQueue, kid: &KeyId) {
+    fn record_use(&self, queue: WorkQueue, kid: &KeyId) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let kids = used.entry(queue).or_default();
         if !kids.contains(kid) {
@@ -95,15 +96,15 @@ impl SharedPipelineKeys {
     }
 }
 
-/// What a new message is given besides its body.
+/// The fields of a new message besides its body.
 #[derive(Clone, Debug)]
-pub struct Stamp {
+pub struct MessageMetadata {
     pub message_id: MessageId,
-    /// The message this one follows from: the one handled, re-driven or replayed.
+    /// The message that caused this one: the message handled, re-driven or replayed.
     pub causation_id: Option<MessageId>,
-    /// Becomes `firstSeen`.
+    /// Creation time; becomes `firstSeen`.
     pub at: OffsetDateTime,
-    /// W3C trace context of the work that makes the message; dropped when malformed.
+    /// W3C trace context of the work that creates the message; dropped if malformed.
     pub traceparent: Option<String>,
 }
 
@@ -113,7 +114,7 @@ pub struct SealedMessage {
     pub queue: WorkQueue,
     pub message_id: MessageId,
     pub intent_id: Option<IntentId>,
-    /// The envelope's exact bytes.
+    /// The exact bytes of the envelope.
     pub bytes: Vec<u8>,
 }
 
@@ -127,7 +128,7 @@ pub enum SealError {
     TooLarge(usize),
 }
 
-/// Makes messages.
+/// Creates sealed messages.
 #[derive(Clone, Debug)]
 pub struct Sealer {
     keys: SharedPipelineKeys,
@@ -138,36 +139,40 @@ impl Sealer {
         Self { keys }
     }
 
-    /// The key that seals new messages of a queue now.
+    /// The id of the key that currently seals a queue's messages.
     pub fn current_kid(&self, queue: WorkQueue) -> Option<KeyId> {
         self.keys.current().sealing(queue).map(|(kid, _)| kid.clone())
     }
 
-    /// Seals `body` for its queue under the greatest key id.
-    pub fn seal<B: Body>(&self, body: &B, stamp: Stamp) -> Result<SealedMessage, SealError> {
-        self.seal_text(B::QUEUE, body.intent_id(), serde_json::to_string(body)?, stamp)
+    /// Seals `body` for its queue under the greatest active key id.
+    pub fn seal<B: Body>(&self, body: &B, metadata: MessageMetadata) -> Result<SealedMessage, SealError> {
+        self.seal_text(B::QUEUE, body.intent_id(), serde_json::to_string(body)?, metadata)
     }
 
-    /// The same sealed content as a new message (replay): the body's text is kept byte for byte. The causation
-    /// id of the stamp is replaced by the id of the message that was opened.
-    pub fn replay(&self, opened: &Opened, stamp: Stamp) -> Result<SealedMessage, SealError> {
-        let stamp = Stamp {
+    /// Seals the same content as a new message (replay). The body's text is kept byte for byte, and the original
+    /// message becomes the cause.
+    pub fn replay(
+        &self,
+        opened: &OpenedMessage,
+        metadata: MessageMetadata,
+    ) -> Result<SealedMessage, SealError> {
+        let metadata = MessageMetadata {
             causation_id: Some(opened.message_id),
-            ..stamp
+            ..metadata
         };
-        self.seal_text(opened.queue, opened.intent_id, opened.body.clone(), stamp)
+        self.seal_text(opened.queue, opened.intent_id, opened.body.clone(), metadata)
     }
 
-    /// The same message under the greatest key id, hints kept: for retiring a key.
-    pub fn reseal(&self, opened: &Opened) -> Result<SealedMessage, SealError> {
-        let stamp = Stamp {
+    /// Seals the same message under the greatest active key id and keeps its hints, so that an old key can be retired.
+    pub fn reseal(&self, opened: &OpenedMessage) -> Result<SealedMessage, SealError> {
+        let metadata = MessageMetadata {
             message_id: opened.message_id,
             causation_id: opened.causation_id,
             at: opened.hints.first_seen,
             traceparent: opened.hints.traceparent.clone(),
         };
         let (intent_id, body) = (opened.intent_id, opened.body.clone());
-        self.seal_with(opened.queue, intent_id, body, stamp, opened.hints.attempt)
+        self.seal_with(opened.queue, intent_id, body, metadata, opened.hints.attempt)
     }
 
     fn seal_text(
@@ -175,9 +180,9 @@ impl Sealer {
         queue: WorkQueue,
         intent_id: Option<IntentId>,
         body: String,
-        stamp: Stamp,
+        metadata: MessageMetadata,
     ) -> Result<SealedMessage, SealError> {
-        self.seal_with(queue, intent_id, body, stamp, 1)
+        self.seal_with(queue, intent_id, body, metadata, 1)
     }
 
     fn seal_with(
@@ -185,7 +190,7 @@ impl Sealer {
         queue: WorkQueue,
         intent_id: Option<IntentId>,
         body: String,
-        stamp: Stamp,
+        metadata: MessageMetadata,
         attempt: u32,
     ) -> Result<SealedMessage, SealError> {
         let keys = self.keys.current();
@@ -194,24 +199,24 @@ impl Sealer {
             v: VERSION,
             queue: queue.name().to_owned(),
             kid: kid.as_str().to_owned(),
-            message_id: stamp.message_id,
-            causation_id: stamp.causation_id,
+            message_id: metadata.message_id,
+            causation_id: metadata.causation_id,
             intent_id,
             body,
             seal: String::new(),
             attempt,
-            first_seen: stamp.at,
-            traceparent: stamp.traceparent.filter(|text| is_traceparent(text)),
+            first_seen: metadata.at,
+            traceparent: metadata.traceparent.filter(|text| is_traceparent(text)),
         };
         envelope.seal = secret.mac(&envelope.sealed_string()).to_hex();
-        self.keys.note_use(queue, kid);
+        self.keys.record_use(queue, kid);
         let bytes = serde_json::to_vec(&envelope)?;
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Err(SealError::TooLarge(bytes.len()));
         }
         Ok(SealedMessage {
             queue,
-            message_id: stamp.message_id,
+            message_id: metadata.message_id,
             intent_id,
             bytes,
         })
@@ -220,13 +225,13 @@ impl Sealer {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// No envelope, or a sealed body of another shape: park as `malformed`.
+    /// The bytes are no envelope, or the sealed body has another type: park as `malformed`.
     #[error("malformed message: {0}")]
     Malformed(String),
     /// The seal does not verify, or the message belongs to another queue: park as `seal_invalid`.
     #[error("the seal is not ours")]
     SealInvalid,
-    /// A key we do not hold (yet): wait, burn no attempt.
+    /// The key is not known, perhaps not yet: wait, without counting an attempt.
     #[error("unknown pipeline key {kid} for queue {queue}")]
     UnknownKid { queue: WorkQueue, kid: KeyId },
 }
@@ -237,9 +242,9 @@ impl From<EnvelopeError> for OpenError {
     }
 }
 
-/// A message whose seal verified. Can only be made by [`Opener::open`].
+/// A message whose seal was verified. Only [`Opener::open`] creates it.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct OpenedMessage {
     queue: WorkQueue,
     kid: KeyId,
     message_id: MessageId,
@@ -249,7 +254,7 @@ pub struct Opened {
     hints: Hints,
 }
 
-impl Opened {
+impl OpenedMessage {
     pub fn queue(&self) -> WorkQueue {
         self.queue
     }
@@ -270,12 +275,12 @@ impl Opened {
         self.intent_id
     }
 
-    /// Unsealed: may delay or park, never permit.
+    /// The unsealed fields: they may delay or park the message but never authorize anything.
     pub fn hints(&self) -> &Hints {
         &self.hints
     }
 
-    /// The typed body; its own intent id must be the sealed one.
+    /// Parses the body. The intent id that it implies must be the sealed one.
     pub fn body<B: Body>(&self) -> Result<B, OpenError> {
         if B::QUEUE != self.queue {
             return Err(OpenError::Malformed(format!(
@@ -294,7 +299,7 @@ impl Opened {
     }
 }
 
-/// Reads messages.
+/// Verifies and reads sealed messages.
 #[derive(Clone, Debug)]
 pub struct Opener {
     keys: SharedPipelineKeys,
@@ -305,8 +310,8 @@ impl Opener {
         Self { keys }
     }
 
-    /// Verifies bytes that came from `queue` (or were stored as having come from it).
-    pub fn open(&self, queue: WorkQueue, bytes: &[u8]) -> Result<Opened, OpenError> {
+    /// Verifies bytes that were received from `queue`, or stored after that.
+    pub fn open(&self, queue: WorkQueue, bytes: &[u8]) -> Result<OpenedMessage, OpenError> {
         let envelope = Envelope::parse(bytes)?;
         let (kid, mac) = (envelope.key_id()?, envelope.mac()?);
         if envelope.queue != queue.name() {
@@ -319,9 +324,9 @@ impl Opener {
         if !secret.verify(&envelope.sealed_string(), &mac) {
             return Err(OpenError::SealInvalid);
         }
-        self.keys.note_use(queue, &kid);
+        self.keys.record_use(queue, &kid);
         let hints = envelope.hints();
-        Ok(Opened {
+        Ok(OpenedMessage {
             queue,
             kid,
             message_id: envelope.message_id,

@@ -1,8 +1,8 @@
-//! The one table of exchanges, queues and bindings; `docs/QUEUES.md` is written from it.
+//! The table of all exchanges, queues and bindings; `docs/QUEUES.md` is generated from it.
 //!
 //! Everything is durable and every work, delay and dead queue is a quorum queue with explicit limits, so that
-//! RabbitMQ 3.10 and 4.x behave alike. A changed argument needs a new queue version: a broker refuses to
-//! redeclare a queue with other arguments.
+//! RabbitMQ 3.10 and 4.x behave the same. Changing an argument requires a new queue version, because a broker refuses
+//! to redeclare a queue with different arguments.
 
 mod names;
 
@@ -14,23 +14,24 @@ use crate::connection::{Broker, BrokerError};
 
 pub use names::{Service, UnknownQueue, WorkQueue};
 
-/// Delay queues return here; the operator's tool publishes here.
+/// Delay queues return messages to this exchange, and the operator's command line publishes to it.
 pub const WORK_EXCHANGE: &str = "fiatrails.work";
-/// Parked messages and native dead letters.
+/// Receives parked messages and the broker's own dead letters.
 pub const DEAD_EXCHANGE: &str = "fiatrails.dead";
-/// One delay step per failure that is followed by a retry: 6 attempts, 5 waits.
+/// Number of delay steps: one between each two of the 6 attempts.
 pub const RETRY_STEPS: u32 = 5;
 
-/// Broker redeliveries after which a message is handled alone.
+/// Number of redeliveries after which a message is handled alone.
 pub const HANDLE_ALONE_FROM: u64 = 3;
-/// Broker redeliveries after which we park a message.
+/// Number of redeliveries after which we park a message.
 pub const PARK_FROM: u64 = 20;
-/// Broker redeliveries after which RabbitMQ itself dead-letters: the last net.
+/// Number of redeliveries after which RabbitMQ dead-letters a message itself, as the last safeguard.
 const WORK_DELIVERY_LIMIT: i64 = 100;
-/// "Never": browsing a dead queue counts as delivery. Not -1, which 3.10 and 4.x read differently.
+/// Practically no limit, because browsing a dead-letter queue counts as delivery. RabbitMQ 3.10 and 4.x interpret -1
+/// differently.
 const NO_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
-/// Exchange of delay step `n` (1..=5); anything beyond uses the last step.
+/// The exchange of a delay step (1..=5); higher numbers use the last step.
 pub(crate) fn retry_exchange(step: u32) -> String {
     format!("fiatrails.retry.{}", step.clamp(1, RETRY_STEPS))
 }
@@ -42,8 +43,7 @@ pub(crate) fn delay_queue(step: u32) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
     Work,
-    /// Holds copies until their own expiration, then hands them to `fiatrails.work` under the routing key they
-    /// came with.
+    /// Holds copies until each expires, then passes them to `fiatrails.work` with their original routing key.
     Delay,
     Dead,
 }
@@ -52,11 +52,11 @@ pub enum QueueKind {
 pub struct QueueSpec {
     pub name: String,
     pub kind: QueueKind,
-    /// Publishing beyond this is refused, never dropped.
+    /// The broker refuses messages beyond this number and never drops any.
     pub max_length: i64,
     pub max_bytes: i64,
     pub delivery_limit: i64,
-    /// Dead-letter exchange and, where it must not be the original one, the routing key.
+    /// The dead-letter exchange, and the routing key if it differs from the original one.
     pub dead_letter: Option<(&'static str, Option<&'static str>)>,
 }
 
@@ -96,7 +96,7 @@ pub fn queues() -> Vec<QueueSpec> {
         dead_letter: Some((WORK_EXCHANGE, None)),
     });
     let dead = WorkQueue::ALL.map(|q| QueueSpec {
-        name: q.dead_name().to_owned(),
+        name: q.dead_letter_name().to_owned(),
         kind: QueueKind::Dead,
         max_length: 500_000,
         max_bytes: 1024 * MIB,
@@ -144,7 +144,7 @@ pub fn bindings() -> Vec<BindingSpec> {
     let mut all = Vec::new();
     for q in WorkQueue::ALL {
         all.push(bind(WORK_EXCHANGE, q.name(), q.name()));
-        all.push(bind(DEAD_EXCHANGE, q.dead_name(), q.name()));
+        all.push(bind(DEAD_EXCHANGE, q.dead_letter_name(), q.name()));
     }
     for service in Service::ALL.into_iter().filter(|s| s.ingress() != WORK_EXCHANGE) {
         all.extend(
@@ -195,7 +195,7 @@ pub enum Argument {
     Number(i64),
 }
 
-/// Declares everything; doing it again changes nothing. Needs a user that may configure (the operator's).
+/// Declares the whole topology; repeating it changes nothing. Needs a user with configure permission (the operator's).
 pub async fn declare_all(broker: &Broker) -> Result<(), BrokerError> {
     let channel = broker.publish_channel().await?;
     let durable = ExchangeDeclareOptions {
@@ -208,19 +208,24 @@ pub async fn declare_all(broker: &Broker) -> Result<(), BrokerError> {
         } else {
             ExchangeKind::Direct
         };
-        let declared = channel.exchange_declare(short(&spec.name), kind, durable, FieldTable::default());
-        broker.bounded("exchange.declare", declared).await?;
+        let declared =
+            channel.exchange_declare(short_string(&spec.name), kind, durable, FieldTable::default());
+        broker.with_timeout("exchange.declare", declared).await?;
     }
     let durable = QueueDeclareOptions {
         durable: true,
         ..Default::default()
     };
     for spec in queues() {
-        let declared = channel.queue_declare(short(&spec.name), durable, spec.table());
-        broker.bounded("queue.declare", declared).await?;
+        let declared = channel.queue_declare(short_string(&spec.name), durable, spec.table());
+        broker.with_timeout("queue.declare", declared).await?;
     }
     for spec in bindings() {
-        let (queue, exchange, key) = (short(&spec.queue), short(&spec.exchange), spec.routing_key.into());
+        let (queue, exchange, key) = (
+            short_string(&spec.queue),
+            short_string(&spec.exchange),
+            spec.routing_key.into(),
+        );
         let bound = channel.queue_bind(
             queue,
             exchange,
@@ -228,14 +233,14 @@ pub async fn declare_all(broker: &Broker) -> Result<(), BrokerError> {
             QueueBindOptions::default(),
             FieldTable::default(),
         );
-        broker.bounded("queue.bind", bound).await?;
+        broker.with_timeout("queue.bind", bound).await?;
     }
     broker.close_channel(&channel).await;
     Ok(())
 }
 
-/// Fails with the name of the first exchange or queue that does not exist. Needs no permission: for start-up
-/// checks of services.
+/// Fails with the name of the first exchange or queue that does not exist. Needs no permission, so services can check at
+/// start-up.
 pub async fn verify(broker: &Broker) -> Result<(), BrokerError> {
     let channel = broker.publish_channel().await?;
     let passive = ExchangeDeclareOptions {
@@ -249,13 +254,14 @@ pub async fn verify(broker: &Broker) -> Result<(), BrokerError> {
         } else {
             ExchangeKind::Direct
         };
-        let declared = channel.exchange_declare(short(&spec.name), kind, passive, FieldTable::default());
+        let declared =
+            channel.exchange_declare(short_string(&spec.name), kind, passive, FieldTable::default());
         let missing = |error| BrokerError::Missing {
             name: spec.name.clone(),
             source: Box::new(error),
         };
         broker
-            .bounded("exchange.declare", declared)
+            .with_timeout("exchange.declare", declared)
             .await
             .map_err(missing)?;
     }
@@ -266,8 +272,8 @@ pub async fn verify(broker: &Broker) -> Result<(), BrokerError> {
     Ok(())
 }
 
-/// Messages ready in one queue. RabbitMQ tells neither unacknowledged ones nor those on their way to a dead
-/// queue (`messages_dlx`) over AMQP: the management API does.
+/// Number of ready messages in one queue. Over AMQP, RabbitMQ reports neither unacknowledged messages nor messages on
+/// their way to a dead-letter queue (`messages_dlx`); only the management API does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueDepth {
     pub queue: String,
@@ -275,7 +281,7 @@ pub struct QueueDepth {
     pub ready: u32,
 }
 
-/// Depth of every queue; also sets the `fiatrails_queue_depth` and `fiatrails_dlq_depth` gauges.
+/// Reads the depth of every queue and sets the `fiatrails_queue_depth` and `fiatrails_dlq_depth` gauges.
 pub async fn depths(broker: &Broker) -> Result<Vec<QueueDepth>, BrokerError> {
     let channel = broker.publish_channel().await?;
     let mut all = Vec::new();
@@ -298,8 +304,8 @@ async fn message_count(broker: &Broker, channel: &lapin::Channel, queue: &str) -
         durable: true,
         ..Default::default()
     };
-    let declared = channel.queue_declare(short(queue), passive, FieldTable::default());
-    let declared = broker.bounded("queue.declare", declared).await;
+    let declared = channel.queue_declare(short_string(queue), passive, FieldTable::default());
+    let declared = broker.with_timeout("queue.declare", declared).await;
     declared
         .map(|queue| queue.message_count())
         .map_err(|error| match error {
@@ -311,7 +317,7 @@ async fn message_count(broker: &Broker, channel: &lapin::Channel, queue: &str) -
         })
 }
 
-pub(crate) fn short(text: &str) -> ShortString {
+pub(crate) fn short_string(text: &str) -> ShortString {
     text.into()
 }
 

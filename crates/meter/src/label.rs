@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Shown in place of a value that is not listed.
+/// Replaces every value that a label does not list.
 pub const OTHER: &str = "other";
 
 #[derive(Debug)]
@@ -15,11 +15,11 @@ pub struct Label {
 /// All values of a label.
 #[derive(Debug)]
 pub enum Values {
-    Of(&'static [&'static str]),
-    /// Names that whoever runs the process gave: so many at most are told apart.
-    Named {
-        what: &'static str,
-        at_most: usize,
+    Fixed(&'static [&'static str]),
+    /// Names that the operator of the process chose; the label distinguishes at most `limit` of them.
+    Dynamic {
+        description: &'static str,
+        limit: usize,
         seen: Mutex<BTreeSet<String>>,
     },
 }
@@ -28,40 +28,42 @@ pub enum Values {
 pub const fn label(name: &'static str, values: &'static [&'static str]) -> Label {
     Label {
         name,
-        values: Values::Of(values),
+        values: Values::Fixed(values),
     }
 }
 
-/// A label whose values are `what`, which nobody outside can choose.
-pub const fn named(name: &'static str, what: &'static str, at_most: usize) -> Label {
+/// A label whose values are only known at run time. `description` says what they are; no client may choose them.
+pub const fn dynamic_label(name: &'static str, what: &'static str, at_most: usize) -> Label {
     Label {
         name,
-        values: Values::Named {
-            what,
-            at_most,
+        values: Values::Dynamic {
+            description: what,
+            limit: at_most,
             seen: Mutex::new(BTreeSet::new()),
         },
     }
 }
 
 impl Label {
-    /// The most series this label can make of one.
-    pub fn bound(&self) -> usize {
+    /// The maximum number of series that this label adds to a metric.
+    pub fn max_series(&self) -> usize {
         let listed = match &self.values {
-            Values::Of(values) => values.len(),
-            Values::Named { at_most, .. } => *at_most,
+            Values::Fixed(values) => values.len(),
+            Values::Dynamic { limit: at_most, .. } => *at_most,
         };
         listed + 1
     }
 
-    /// The label for the recorder: the value if it is listed, [`OTHER`] if not.
-    pub(crate) fn with(&self, value: &str) -> metrics::Label {
+    /// Builds the recorder's label: the value if it is listed, otherwise [`OTHER`].
+    pub(crate) fn with_value(&self, value: &str) -> metrics::Label {
         match &self.values {
-            Values::Of(values) => {
+            Values::Fixed(values) => {
                 let listed = values.iter().find(|listed| **listed == value);
                 metrics::Label::from_static_parts(self.name, listed.unwrap_or(&OTHER))
             }
-            Values::Named { at_most, seen, .. } => {
+            Values::Dynamic {
+                limit: at_most, seen, ..
+            } => {
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 if seen.contains(value) {
                     return metrics::Label::new(self.name, value.to_owned());
@@ -83,16 +85,16 @@ mod tests {
     #[test]
     fn a_value_that_is_not_listed_is_other() {
         let status = label("status", &["ok", "error"]);
-        assert_eq!(status.with("ok").value(), "ok");
-        assert_eq!(status.with("../../etc").value(), OTHER);
-        assert_eq!(status.bound(), 3);
+        assert_eq!(status.with_value("ok").value(), "ok");
+        assert_eq!(status.with_value("../../etc").value(), OTHER);
+        assert_eq!(status.max_series(), 3);
     }
 
     #[test]
-    fn names_are_told_apart_up_to_their_bound() {
-        let key = named("key", "mounted keys", 2);
-        let shown = ["a", "b", "c", "a"].map(|name| key.with(name).value().to_owned());
+    fn dynamic_values_are_distinguished_up_to_their_limit() {
+        let key = dynamic_label("key", "mounted keys", 2);
+        let shown = ["a", "b", "c", "a"].map(|name| key.with_value(name).value().to_owned());
         assert_eq!(shown, ["a", "b", OTHER, "a"]);
-        assert_eq!(key.bound(), 3);
+        assert_eq!(key.max_series(), 3);
     }
 }

@@ -1,21 +1,21 @@
 //! What a metric is: name, kind, help, and every value its labels may have.
 //!
-//! A room declares its metrics once with [`declare!`] and can emit nothing else. A value outside its list is shown as
-//! [`OTHER`], so no request, however odd, can add a series.
+//! A crate declares its metrics once with [`declare!`] and can emit no others. A label value that is not listed becomes
+//! [`OTHER`], so no request can add a series.
 
 mod label;
 mod metric;
 
-pub use label::{Label, OTHER, Values, label, named};
-pub use metric::{Counter, Facts, Gauge, Histogram, Kind, Metric};
+pub use label::{Label, OTHER, Values, dynamic_label, label};
+pub use metric::{Counter, Gauge, Histogram, Metric, MetricDescription, MetricKind};
 
-/// Declares the metrics of one room and lists them in its `METRICS`.
+/// Declares the metrics of one crate and lists them in its `METRICS`.
 #[macro_export]
 macro_rules! declare {
     ($($name:ident: $kind:ty = $metric:expr;)+) => {
         $(pub(crate) static $name: $kind = $metric;)+
 
-        /// Every metric of this room.
+        /// Every metric of this crate.
         pub const METRICS: &[&dyn $crate::Metric] = &[$(&$name),+];
     };
 }
@@ -39,8 +39,8 @@ macro_rules! names {
     };
 }
 
-/// Gives help texts to the recorder and starts counters at zero: an increase from nothing to one is none to
-/// Prometheus, and some of these count what must never happen.
+/// Gives the help texts to the recorder and starts the counters at zero. Prometheus sees no increase when a series first
+/// appears at one, and some of these counters count what must never happen.
 pub fn register(metrics: &[&dyn Metric]) {
     for metric in metrics {
         metric.register();

@@ -1,20 +1,20 @@
-//! The three kinds of metrics; their number of labels is part of the type.
+//! The three kinds of metrics. The number of labels is part of each type.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::label::{Label, Values};
 
-/// Counters of more series than this start when they first count.
-const ZEROED_AT_MOST: usize = 128;
+/// A counter with more series than this is not started at zero: its series appear when they first count.
+const MAX_ZEROED_SERIES: usize = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     Counter,
     Gauge,
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -24,19 +24,19 @@ impl Kind {
     }
 }
 
-/// What is known of a metric before anything was measured.
+/// Everything that is known about a metric before it measures anything.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct MetricDescription<'a> {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: MetricKind,
     pub help: &'static str,
     pub labels: &'a [Label],
 }
 
 pub trait Metric: Sync {
-    fn facts(&self) -> Facts<'_>;
+    fn description(&self) -> MetricDescription<'_>;
 
-    /// Tells the recorder of it.
+    /// Registers the metric with the recorder.
     fn register(&self);
 }
 
@@ -52,13 +52,13 @@ macro_rules! kind {
 
         impl<const N: usize> $kind<N> {
             fn labels(&self, values: [&str; N]) -> Vec<metrics::Label> {
-                self.labels.iter().zip(values).map(|(label, value)| label.with(value)).collect()
+                self.labels.iter().zip(values).map(|(label, value)| label.with_value(value)).collect()
             }
 
-            fn known(&self) -> Facts<'_> {
-                Facts {
+            fn describe(&self) -> MetricDescription<'_> {
+                MetricDescription {
                     name: self.name,
-                    kind: Kind::$kind,
+                    kind: MetricKind::$kind,
                     help: self.help,
                     labels: &self.labels,
                 }
@@ -68,26 +68,26 @@ macro_rules! kind {
 }
 
 kind!(
-    /// Counts up.
+    /// A value that only increases.
     Counter
 );
 kind!(
-    /// Goes up and down.
+    /// A value that rises and falls.
     Gauge
 );
 kind!(
-    /// Sorts measurements into buckets.
+    /// Measurements sorted into buckets.
     Histogram
 );
 
 impl<const N: usize> Counter<N> {
-    /// The name ends in `_total`.
+    /// The name must end in `_total`.
     pub const fn new(name: &'static str, help: &'static str, labels: [Label; N]) -> Self {
         assert!(ends_with(name, "_total"), "a counter's name ends in _total");
         Self { name, help, labels }
     }
 
-    pub fn one(&self, values: [&str; N]) {
+    pub fn increment(&self, values: [&str; N]) {
         self.add(values, 1);
     }
 
@@ -107,7 +107,7 @@ impl<const N: usize> Gauge<N> {
 }
 
 impl<const N: usize> Histogram<N> {
-    /// The name ends in `_seconds` or `_size`, which chooses the buckets.
+    /// The name must end in `_seconds` or `_size`: the suffix selects the buckets.
     pub const fn new(name: &'static str, help: &'static str, labels: [Label; N]) -> Self {
         assert!(
             ends_with(name, "_seconds") || ends_with(name, "_size"),
@@ -122,8 +122,8 @@ impl<const N: usize> Histogram<N> {
 }
 
 impl<const N: usize> Metric for Counter<N> {
-    fn facts(&self) -> Facts<'_> {
-        self.known()
+    fn description(&self) -> MetricDescription<'_> {
+        self.describe()
     }
 
     fn register(&self) {
@@ -138,8 +138,8 @@ impl<const N: usize> Metric for Counter<N> {
 }
 
 impl<const N: usize> Metric for Gauge<N> {
-    fn facts(&self) -> Facts<'_> {
-        self.known()
+    fn description(&self) -> MetricDescription<'_> {
+        self.describe()
     }
 
     fn register(&self) {
@@ -148,8 +148,8 @@ impl<const N: usize> Metric for Gauge<N> {
 }
 
 impl<const N: usize> Metric for Histogram<N> {
-    fn facts(&self) -> Facts<'_> {
-        self.known()
+    fn description(&self) -> MetricDescription<'_> {
+        self.describe()
     }
 
     fn register(&self) {
@@ -157,19 +157,19 @@ impl<const N: usize> Metric for Histogram<N> {
     }
 }
 
-/// Every combination of listed values; `None` when there are too many, or a value is only known later.
+/// Every combination of listed values. `None` when there are too many, or when some values are only known at run time.
 fn combinations(labels: &[Label]) -> Option<Vec<Vec<metrics::Label>>> {
     let mut all = vec![Vec::new()];
     for label in labels {
-        let Values::Of(values) = &label.values else {
+        let Values::Fixed(values) = &label.values else {
             return None;
         };
-        if all.len() * values.len() > ZEROED_AT_MOST {
+        if all.len() * values.len() > MAX_ZEROED_SERIES {
             return None;
         }
         let longer = |shorter: &Vec<metrics::Label>, value: &&str| {
             let mut longer = shorter.clone();
-            longer.push(label.with(value));
+            longer.push(label.with_value(value));
             longer
         };
         all = all
@@ -198,20 +198,20 @@ const fn ends_with(text: &str, end: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::label::{label, named};
+    use crate::label::{dynamic_label, label};
 
     #[test]
     fn every_combination_once_unless_there_are_too_many() {
         let labels = [label("a", &["1", "2"]), label("b", &["x", "y", "z"])];
         assert_eq!(combinations(&labels).unwrap().len(), 6);
         assert_eq!(combinations(&[]).unwrap().len(), 1);
-        assert!(combinations(&[named("key", "keys", 3)]).is_none());
+        assert!(combinations(&[dynamic_label("key", "keys", 3)]).is_none());
         let many: &[&str] = &["v"; 129];
         assert!(combinations(&[label("a", many)]).is_none());
     }
 
     #[test]
-    fn ends() {
+    fn ends_with_compares_suffixes() {
         assert!(ends_with("a_total", "_total") && !ends_with("total", "_total"));
     }
 }

@@ -89,7 +89,7 @@ impl App {
 
     /// Where metrics and health are served.
     pub fn admin_addr(&self) -> Option<std::net::SocketAddr> {
-        self.process.listening.addr("admin")
+        self.process.addresses.addr("admin")
     }
 
     pub async fn run_until_stopped(mut self) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use chain::query::BlockHeader;
 use domain::clock::{Clock, IdSource};
 use domain::policy::Policy;
 use messaging::{Publisher, Sealer};
-use runtime::relay::Wake;
+use runtime::relay::RelayNotifier;
 use storage::executor::follower::FollowerLease;
 use storage::executor::items::WorkCommand;
 use storage::{Pool, StorageError};
@@ -44,7 +44,7 @@ pub struct ContextParts {
     pub ids: Arc<dyn IdSource>,
     pub breakers: Breakers,
     /// Wakes the outbox relay.
-    pub relay: Wake,
+    pub relay: RelayNotifier,
     /// `None` while another executor follows the chain.
     pub following: watch::Sender<Option<FollowerLease>>,
     /// The last ingested block, by this or another executor; `None` while the follower catches up.

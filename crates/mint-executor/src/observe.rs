@@ -11,7 +11,7 @@ use chain::{ItemOutcome, SendOutcome, TxHash};
 use domain::address::Address;
 use domain::ids::{IntentId, MessageId};
 use messaging::wire::Outcome;
-use meter::{Counter, Gauge, Histogram, Label, label, named};
+use meter::{Counter, Gauge, Histogram, Label, dynamic_label, label};
 use runtime::telemetry;
 use storage::StorageError;
 use storage::executor::attempts::OpenAttempts;
@@ -63,7 +63,7 @@ const SENDS: &[&str] = &[
 ];
 
 const fn signer() -> Label {
-    named("signer", "signing keys of this process", 16)
+    dynamic_label("signer", "signing keys of this process", 16)
 }
 
 /// A part of an intent's processing whose duration is a service level.
@@ -167,7 +167,7 @@ pub fn signed(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
     for span in spans {
         span.record("tx_hash", tracing::field::display(hash));
     }
-    ATTEMPTS.one([command.name()]);
+    ATTEMPTS.increment([command.name()]);
     BATCH_SIZE.record([command.name()], float(wide(items)));
     tracing::info!(command = command.name(), items, nonce, tx_hash = %hash, "attempt stored");
 }
@@ -191,18 +191,18 @@ pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Simul
             continue;
         };
         result = "refused";
-        REHEARSED.one([command.name(), ending.name()]);
+        REHEARSED.increment([command.name(), ending.name()]);
     }
-    REHEARSALS.one([command.name(), result]);
+    REHEARSALS.increment([command.name(), result]);
 }
 
 pub fn not_rehearsed(command: WorkCommand, error: &(dyn std::error::Error + 'static)) {
-    REHEARSALS.one([command.name(), "unknown"]);
+    REHEARSALS.increment([command.name(), "unknown"]);
     tracing::warn!(command = command.name(), error = %runtime::chain(error), "not simulated; the batch is sent as it is");
 }
 
 pub fn replaced(nonce: u64, hash: &TxHash, max_fee: u128) {
-    REPLACEMENTS.one([]);
+    REPLACEMENTS.increment([]);
     tracing::warn!(nonce, tx_hash = %hash, max_fee = %max_fee, "signed again at a higher price");
 }
 
@@ -226,12 +226,12 @@ pub fn no_longer_too_dear(command: WorkCommand) {
 }
 
 pub fn gap_filled(nonce: u64, hash: &TxHash) {
-    GAPS_FILLED.one([]);
+    GAPS_FILLED.increment([]);
     tracing::warn!(nonce, tx_hash = %hash, "a missing nonce is used up by an empty transaction");
 }
 
 pub fn sent(hash: TxHash, outcome: &SendOutcome) {
-    SENT.one([outcome.kind()]);
+    SENT.increment([outcome.kind()]);
     match outcome {
         SendOutcome::Accepted | SendOutcome::AlreadyKnown => tracing::debug!(tx_hash = %hash, "broadcast"),
         other => {
@@ -254,7 +254,7 @@ pub struct SettledItem {
 
 pub fn settled(item: &SettledItem) {
     let (command, ending) = (item.command.name(), item.ending.name());
-    SETTLED.one([command, ending]);
+    SETTLED.increment([command, ending]);
     if item.command == WorkCommand::Execute {
         compliance(item.ending);
     }
@@ -291,16 +291,16 @@ pub fn compliance(ending: ItemResult) {
         ItemResult::Reported(ItemOutcome::CompliancePaused) => "paused",
         _ => return,
     };
-    COMPLIANCE.one([result]);
+    COMPLIANCE.increment([result]);
 }
 
 pub fn parked(item: &WorkItemRow, class: &'static str, text: &str) {
-    PARKED.one([class]);
+    PARKED.increment([class]);
     if class == "seal_invalid" {
         messaging::observe::seal_failed(queue_of(item.command));
     }
     if class == "row_tampered" || class == "no_leg" {
-        TAMPERED.one(["work_items"]);
+        TAMPERED.increment(["work_items"]);
     }
     tracing::error!(
         command = item.command.name(), intent_id = %item.intent_id, message_id = %item.message_id, class, text,
@@ -309,7 +309,7 @@ pub fn parked(item: &WorkItemRow, class: &'static str, text: &str) {
 }
 
 pub fn outcome(outcome: Outcome) {
-    TOLD.one([outcome.name()]);
+    TOLD.increment([outcome.name()]);
 }
 
 /// `seen_after` is the time from the block's timestamp to now, by our clock.
@@ -321,7 +321,7 @@ pub fn block(header: &BlockHeader, seen_after: f64) {
 
 pub fn reorg(from: u64, ancestor: u64, past_final: bool) {
     let label = if past_final { "true" } else { "false" };
-    REORGS.one([label]);
+    REORGS.increment([label]);
     if past_final {
         tracing::error!(from, ancestor, "a reorganisation went past final blocks");
     } else {
@@ -330,13 +330,13 @@ pub fn reorg(from: u64, ancestor: u64, past_final: bool) {
 }
 
 pub fn row_tampered(table: &'static str, intent: &IntentId) {
-    TAMPERED.one([table]);
+    TAMPERED.increment([table]);
     tracing::error!(table, intent_id = %intent, "a row contradicts what was signed or sealed");
 }
 
 /// Counts stored transaction bytes that our signer did not sign.
 pub fn bytes_tampered() {
-    TAMPERED.one(["attempts"]);
+    TAMPERED.increment(["attempts"]);
 }
 
 pub fn redriven(count: usize) {

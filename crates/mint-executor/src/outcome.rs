@@ -2,7 +2,7 @@
 
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::{MintOutcome, Outcome};
-use messaging::{Stamp, WorkQueue};
+use messaging::{MessageMetadata, WorkQueue};
 use runtime::telemetry;
 use storage::DbTransaction;
 use storage::executor::legs::ChainLegRow;
@@ -55,7 +55,7 @@ fn row(ctx: &Context, leg: &ChainLegRow, outcome: Outcome) -> Result<Option<Outb
         block_number: leg.block_number,
         reason: leg.reason.clone(),
     };
-    let stamp = Stamp {
+    let stamp = MessageMetadata {
         message_id: ctx.ids.message_id(),
         causation_id: None,
         at: ctx.clock.now(),

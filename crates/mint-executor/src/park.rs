@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use messaging::dead_letters::Story;
+use messaging::dead_letters::FailureReport;
 use messaging::{Outgoing, Service};
 use runtime::Stop;
 use storage::StorageError;
@@ -37,7 +37,7 @@ async fn send(ctx: &Context) -> Result<(), StorageError> {
     let letters = waiting
         .iter()
         .map(|unsent| {
-            let story = Story {
+            let story = FailureReport {
                 class: &unsent.error_class,
                 text: &unsent.reason,
                 attempts: unsent.attempts,

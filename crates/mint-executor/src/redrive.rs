@@ -49,7 +49,7 @@ pub async fn round(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
     let ids: Vec<IntentId> = told.iter().map(|(leg, _)| leg.intent_id).collect();
     redrive::record_redrive(&tx, &ids).await?;
     tx.commit().await?;
-    ctx.relay.now();
+    ctx.relay.notify();
     observe::redriven(told.len());
     Ok(())
 }

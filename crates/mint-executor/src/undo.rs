@@ -67,7 +67,7 @@ pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -
     outcome::push(ctx, &tx, &told).await?;
     legs::save(&tx, &rows).await?;
     tx.commit().await?;
-    ctx.relay.now();
+    ctx.relay.notify();
     Ok(())
 }
 

@@ -16,23 +16,23 @@ use crate::output::Color;
     subcommand_required = true,
     arg_required_else_help = true,
     after_long_help = "Settings come from the environment; after `make up`: `. .stack/env`.\n\
-        Secrets come from a variable or from the file that <NAME>_FILE names, never from the command line.\n\n\
-        Exit codes: 0 done; 1 done, and the answer is no (differences, nothing found, some entries failed); \
-        2 not done."
+        Secrets are read from a variable or from the file that <NAME>_FILE names, never from the command line.\n\n\
+        Exit codes: 0 success; 1 completed with a negative result (differences, nothing found, some entries failed); \
+        2 failed."
 )]
 pub struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalOptions,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 #[derive(Args)]
-pub struct Global {
+pub struct GlobalOptions {
     /// Print one JSON document instead of text
     #[arg(long, global = true)]
     pub json: bool,
-    /// Who acts, for the audit log [default: $USER]
+    /// Name of the operator, for the audit log [default: $USER]
     #[arg(
         long = "as",
         global = true,
@@ -54,32 +54,32 @@ pub struct Global {
 }
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     Migrate(migrate::Migrate),
     #[command(subcommand)]
-    Topology(topology::Topology),
+    Topology(topology::TopologyCommand),
     #[command(subcommand)]
-    Intent(intent::Intent),
+    Intent(intent::IntentCommand),
     #[command(subcommand)]
-    Dlq(dlq::Dlq),
+    Dlq(dlq::DlqCommand),
     #[command(subcommand)]
-    Keys(keys::Keys),
+    Keys(keys::KeysCommand),
     #[command(subcommand)]
-    Logins(logins::Logins),
+    Logins(logins::LoginsCommand),
     #[command(subcommand)]
-    Signer(signer::Signer),
+    Signer(signer::SignerCommand),
     #[command(subcommand)]
-    Compliance(compliance::Compliance),
+    Compliance(compliance::ComplianceCommand),
     Reconcile(reconcile::Reconcile),
     #[command(subcommand)]
-    Restore(restore::Restore),
+    Restore(restore::RestoreCommand),
     #[command(subcommand)]
-    Exceptions(exceptions::Exceptions),
+    Exceptions(exceptions::ExceptionsCommand),
     #[command(subcommand)]
-    Payments(payments::Payments),
-    Halt(halt::Halt),
-    Resume(halt::Resume),
+    Payments(payments::PaymentsCommand),
+    Halt(halt::HaltCommand),
+    Resume(halt::ResumeCommand),
     Audit(audit::Audit),
     #[command(subcommand)]
-    Sign(sign::Sign),
+    Sign(sign::SignCommand),
 }

@@ -1,18 +1,18 @@
-//! Asking before what cannot be undone.
+//! Asks for confirmation before actions that cannot be undone.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::{Result, bail};
 
-use crate::problem::problem;
+use crate::user_error::user_error;
 
-/// True to go on. Without a terminal only `--yes` counts.
+/// Returns if the operator confirms, otherwise fails. Without a terminal only `--yes` confirms.
 pub fn confirm(yes: bool, question: &str) -> Result<()> {
     if yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(problem(
+        return Err(user_error(
             format!("{question} nobody is there to confirm"),
             "pass --yes",
         ));

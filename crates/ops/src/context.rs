@@ -1,4 +1,4 @@
-//! What commands work with, opened only when a command asks for it.
+//! The dependencies of commands. Each is opened only when a command needs it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use messaging::{Broker, BrokerConfig, Service};
 use runtime::Environment;
 use storage::{DbClient, Pool, PoolConfig};
 
-use crate::cli::Global;
-use crate::problem::problem;
+use crate::cli::GlobalOptions;
+use crate::user_error::user_error;
 
-/// For one request to one endpoint.
+/// Time limit of one request to one RPC endpoint.
 const RPC_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub struct Context {
+pub struct CommandContext {
     pub environment: Environment,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
     operator: Option<String>,
 }
 
-impl Context {
-    pub fn new(environment: Environment, global: &Global) -> Self {
+impl CommandContext {
+    pub fn new(environment: Environment, global: &GlobalOptions) -> Self {
         let user = environment.text("USER").or_else(|| environment.text("LOGNAME"));
         Self {
             operator: global.operator.clone().or_else(|| user.map(str::to_owned)),
@@ -36,7 +36,7 @@ impl Context {
         }
     }
 
-    /// Who acts, for the audit log.
+    /// The operator's name, for the audit log.
     pub fn who(&self) -> Result<&str> {
         let known = self
             .operator
@@ -44,7 +44,7 @@ impl Context {
             .map(str::trim)
             .filter(|who| !who.is_empty());
         known.ok_or_else(|| {
-            problem(
+            user_error(
                 "nobody to name in the audit log",
                 "pass --as YOUR_NAME or set USER",
             )
@@ -75,7 +75,7 @@ impl Context {
         Ok(broker)
     }
 
-    /// The chain, seen from the contract at `about`.
+    /// The chain client for the contract at `about`.
     pub fn chain(&self, about: Address) -> Result<ChainClient> {
         let urls = match self.environment.rpc_urls() {
             Ok(urls) => urls,
@@ -84,14 +84,14 @@ impl Context {
         Ok(ChainClient::new(&RpcConfig::new(urls, RPC_TIMEOUT), about)?)
     }
 
-    /// Refuses another chain than the one that CHAIN_ID names, if it is set.
+    /// Fails if CHAIN_ID is set and the node is on another chain.
     pub async fn check_chain_id(&self, chain: &ChainClient) -> Result<()> {
         let (wanted, found) = (
             self.environment.parsed::<u64>("CHAIN_ID")?,
             chain.chain_id().await?,
         );
         match wanted {
-            Some(wanted) if wanted != found => Err(problem(
+            Some(wanted) if wanted != found => Err(user_error(
                 format!("the node is on chain {found}, CHAIN_ID says {wanted}"),
                 "correct RPC_URLS or CHAIN_ID",
             )),
@@ -104,16 +104,16 @@ impl Context {
     }
 }
 
-/// A reason a person can read later: not empty, of a sane length.
+/// Checks a reason for the audit log: not empty, and not too long.
 pub fn reason<'a>(flag: &str, text: &'a str) -> Result<&'a str> {
     let text = text.trim();
     match text.chars().count() {
-        0 => Err(problem(
+        0 => Err(user_error(
             format!("{flag} is empty"),
             "say in a few words why; it goes into the audit log",
         )),
         1..=1000 => Ok(text),
-        _ => Err(problem(
+        _ => Err(user_error(
             format!("{flag} is longer than 1000 characters"),
             "shorten it and link the details",
         )),
@@ -129,7 +129,7 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()
             .collect();
-        let context = Context {
+        let context = CommandContext {
             environment,
             clock: Arc::new(SystemSource),
             ids: Arc::new(SystemSource),

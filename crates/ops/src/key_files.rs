@@ -1,4 +1,4 @@
-//! Secrets as files: `<purpose>/[<owner or queue>/]<kid>`, one directory per service, mode 0600.
+//! Secrets as files: `<purpose>/[<owner or queue>/]<kid>`, in one directory per service, mode 0600.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -11,23 +11,23 @@ use domain::signature::{HmacSecret, KeyId};
 use runtime::Environment;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::problem::problem;
+use crate::user_error::user_error;
 
 const KEYS_DIR: &str = "FIATRAILS_KEYS_DIR";
 const KEYS_ROOT: &str = "FIATRAILS_KEYS_ROOT";
 
-/// Where one secret lies below a key directory.
+/// The location of one secret below a key directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct KeyLocation {
     /// `integrator`, `mpesa`, `stored-answer` or `pipeline`.
     pub purpose: String,
-    /// The integrator or the queue; none for the other purposes.
+    /// The integrator or the queue; `None` for other purposes.
     pub owner: Option<String>,
     pub key_id: KeyId,
 }
 
-impl Place {
-    fn below(&self, dir: &Path) -> PathBuf {
+impl KeyLocation {
+    fn path_in(&self, dir: &Path) -> PathBuf {
         let purpose = dir.join(&self.purpose);
         let holder = self
             .owner
@@ -36,8 +36,8 @@ impl Place {
         holder.join(self.key_id.as_str())
     }
 
-    /// Services whose directory holds this secret, by their directory's name.
-    fn holders(&self) -> &'static [&'static str] {
+    /// The services that may know this secret, by their directory's name.
+    fn services(&self) -> &'static [&'static str] {
         match (self.purpose.as_str(), self.owner.as_deref()) {
             ("mpesa", _) => &["gateway", "mint-executor", "callback", "ops"],
             ("pipeline", Some("mint.submit")) => &["gateway", "mint-executor", "ops"],
@@ -48,7 +48,7 @@ impl Place {
     }
 }
 
-/// The operator's key directory and, where they are mounted here, those of the services.
+/// The operator's key directory and, if they are mounted here, the services' directories.
 pub struct KeyFiles {
     own: PathBuf,
     root: Option<PathBuf>,
@@ -60,7 +60,7 @@ impl KeyFiles {
         let own = environment.text(KEYS_DIR).map(PathBuf::from);
         let own = own.or_else(|| root.as_ref().map(|root| root.join("ops")));
         let own = own.ok_or_else(|| {
-            problem(
+            user_error(
                 format!("neither {KEYS_DIR} nor {KEYS_ROOT} is set"),
                 format!("export {KEYS_DIR}=/path/to/keys/ops, or {KEYS_ROOT} to the directory of all services' keys"),
             )
@@ -68,8 +68,8 @@ impl KeyFiles {
         Ok(Self { own, root })
     }
 
-    /// Every secret of the operator's directory, in order.
-    pub fn list(&self) -> Result<Vec<Place>> {
+    /// Lists every secret in the operator's directory, sorted.
+    pub fn list(&self) -> Result<Vec<KeyLocation>> {
         let mut found = Vec::new();
         for purpose in names(&self.own)? {
             let dir = self.own.join(&purpose);
@@ -84,9 +84,9 @@ impl KeyFiles {
                     .as_ref()
                     .map_or_else(|| dir.clone(), |owner| dir.join(owner));
                 for name in names(&below)? {
-                    // Editors and renames leave other names behind; they are no keys.
+                    // Editors and renames leave other files behind, which are no keys.
                     if let Ok(key_id) = name.parse() {
-                        found.push(Place {
+                        found.push(KeyLocation {
                             purpose: purpose.clone(),
                             owner: owner.clone(),
                             key_id,
@@ -99,26 +99,26 @@ impl KeyFiles {
         Ok(found)
     }
 
-    /// How long ago the secret was written.
-    pub fn age(&self, place: &Place) -> Result<Duration> {
-        let path = place.below(&self.own);
+    /// Returns how long ago the secret was written.
+    pub fn age(&self, location: &KeyLocation) -> Result<Duration> {
+        let path = location.path_in(&self.own);
         let written = fs::metadata(&path).and_then(|meta| meta.modified());
         let written = written.with_context(|| format!("look at {}", path.display()))?;
-        // A time from the future is no age.
+        // A time in the future counts as age zero.
         Ok(written.elapsed().unwrap_or_default())
     }
 
-    pub fn read(&self, place: &Place) -> Result<HmacSecret> {
-        let path = place.below(&self.own);
+    pub fn read(&self, location: &KeyLocation) -> Result<HmacSecret> {
+        let path = location.path_in(&self.own);
         let text: SecretString = fs::read_to_string(&path)
             .with_context(|| format!("read {}", path.display()))?
             .into();
         HmacSecret::from_hex(text.expose_secret()).with_context(|| format!("key file {}", path.display()))
     }
 
-    /// Writes the secret wherever it belongs; refuses to overwrite. Returns the files.
-    pub fn write(&self, place: &Place, secret_hex: &SecretString) -> Result<Vec<PathBuf>> {
-        let paths = self.paths(place);
+    /// Writes the secret to every directory that it belongs to and returns the files. Refuses to overwrite.
+    pub fn write(&self, location: &KeyLocation, secret_hex: &SecretString) -> Result<Vec<PathBuf>> {
+        let paths = self.paths(location);
         if let Some(path) = paths.iter().find(|path| path.exists()) {
             bail!("{} exists already", path.display());
         }
@@ -128,10 +128,10 @@ impl KeyFiles {
         Ok(paths)
     }
 
-    /// Removes the secret from every directory we reach. Returns the files that were there.
-    pub fn remove(&self, place: &Place) -> Result<Vec<PathBuf>> {
+    /// Removes the secret from every directory that is mounted here and returns the removed files.
+    pub fn remove(&self, location: &KeyLocation) -> Result<Vec<PathBuf>> {
         let mut removed = Vec::new();
-        for path in self.paths(place) {
+        for path in self.paths(location) {
             match fs::remove_file(&path) {
                 Ok(()) => removed.push(path),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -141,19 +141,19 @@ impl KeyFiles {
         Ok(removed)
     }
 
-    /// True when the services' own directories are written too.
+    /// True if the services' own directories are written too.
     pub fn reaches_services(&self) -> bool {
         self.root.is_some()
     }
 
-    fn paths(&self, place: &Place) -> Vec<PathBuf> {
-        let mut paths = vec![place.below(&self.own)];
+    fn paths(&self, location: &KeyLocation) -> Vec<PathBuf> {
+        let mut paths = vec![location.path_in(&self.own)];
         if let Some(root) = &self.root {
             paths.extend(
-                place
-                    .holders()
+                location
+                    .services()
                     .iter()
-                    .map(|service| place.below(&root.join(service))),
+                    .map(|service| location.path_in(&root.join(service))),
             );
         }
         paths.sort();
@@ -162,7 +162,7 @@ impl KeyFiles {
     }
 }
 
-/// Names in a directory, hidden ones left out; none when there is no directory.
+/// The names in a directory, without hidden ones; empty if the directory does not exist.
 fn names(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -183,7 +183,7 @@ fn names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Written beside and linked into place: a service that reloads meanwhile never reads half a secret.
+/// Writes a temporary file and links it into place, so that a service never reads a partial secret.
 fn write_new(path: &Path, secret_hex: &SecretString) -> Result<()> {
     let dir = path.parent().context("a key file lies in a directory")?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -201,7 +201,7 @@ fn write_new(path: &Path, secret_hex: &SecretString) -> Result<()> {
             .open(&part)?;
         writeln!(file, "{}", secret_hex.expose_secret())?;
         file.sync_all()?;
-        // A link refuses an existing name, where a rename would replace a key that is in use.
+        // A hard link fails if the name exists, while a rename would replace a key that is in use.
         fs::hard_link(&part, path)?;
         File::open(dir)?.sync_all()
     })();
@@ -215,8 +215,8 @@ mod tests {
 
     use super::*;
 
-    fn place(purpose: &str, owner: Option<&str>) -> Place {
-        Place {
+    fn location(purpose: &str, owner: Option<&str>) -> KeyLocation {
+        KeyLocation {
             purpose: purpose.into(),
             owner: owner.map(str::to_owned),
             key_id: "k1".parse().unwrap(),
@@ -235,10 +235,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let secret: SecretString = "ab".repeat(32).into();
         files(dir.path())
-            .write(&place("integrator", Some("acme")), &secret)
+            .write(&location("integrator", Some("acme")), &secret)
             .unwrap();
         files(dir.path())
-            .write(&place("pipeline", Some("mint.execute")), &secret)
+            .write(&location("pipeline", Some("mint.execute")), &secret)
             .unwrap();
         let has = |path: &str| dir.path().join(path).exists();
         assert!(has("gateway/integrator/acme/k1") && has("ops/integrator/acme/k1"));
@@ -256,15 +256,15 @@ mod tests {
     fn an_existing_secret_is_never_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let keys = files(dir.path());
-        keys.write(&place("mpesa", None), &"ab".repeat(32).into())
+        keys.write(&location("mpesa", None), &"ab".repeat(32).into())
             .unwrap();
         assert!(
-            keys.write(&place("mpesa", None), &"cd".repeat(32).into())
+            keys.write(&location("mpesa", None), &"cd".repeat(32).into())
                 .is_err()
         );
         let kept = fs::read_to_string(dir.path().join("callback/mpesa/k1")).unwrap();
         assert_eq!(kept.trim(), "ab".repeat(32));
-        assert_eq!(keys.remove(&place("mpesa", None)).unwrap().len(), 4);
+        assert_eq!(keys.remove(&location("mpesa", None)).unwrap().len(), 4);
         assert!(keys.list().unwrap().is_empty());
     }
 }

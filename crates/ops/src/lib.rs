@@ -1,7 +1,7 @@
-//! The operator's hand tool, binary `fiatrails`: migrate, inspect, replay, rotate, reconcile, halt, sign.
+//! The operator's command line, binary `fiatrails`: migrate, inspect, replay, rotate, reconcile, halt, sign.
 //!
-//! Every act leaves an audit row (who, what, why). An act that can move money goes as a sealed message, never as
-//! an edited row. Secrets are read from the environment or from files and never printed unless asked for.
+//! Every action leaves an audit row (who, what, why). An action that can move money is sent as a sealed message and never
+//! edits a row. Secrets are read from the environment or from files and printed only on request.
 
 mod cli;
 mod commands;
@@ -10,8 +10,8 @@ mod context;
 mod key_files;
 pub mod observe;
 mod output;
-mod problem;
 mod text;
+mod user_error;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -21,29 +21,29 @@ use clap::{CommandFactory, FromArgMatches};
 pub use runtime::Environment;
 
 use cli::Cli;
-use context::Context;
+use context::CommandContext;
 use output::Output;
 
-/// How a command ended that could be carried out.
+/// The result of a command that was completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Completion {
     /// Exit code 0.
-    Yes,
-    /// Exit code 1: it was carried out, and the answer is no (a difference, nothing found, some entries failed).
-    No,
+    Success,
+    /// Exit code 1: the command was completed with a negative result (a difference, nothing found, some entries failed).
+    Negative,
 }
 
-/// Exit code of what could not be carried out: wrong usage, a setting, a dependency.
-const NOT_DONE: u8 = 2;
+/// Exit code of a command that failed: wrong usage, a wrong setting, a dependency.
+const EXIT_FAILURE: u8 = 2;
 
-/// Reads the arguments, does the command, and says how it ended.
+/// Parses the arguments, runs the command and returns its exit code.
 pub async fn main(args: impl IntoIterator<Item = OsString>, environment: Environment) -> ExitCode {
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
             // Help and version go to standard output and are no error.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(NOT_DONE));
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_FAILURE));
         }
     };
     let cli = match Cli::from_arg_matches(&matches) {
@@ -51,33 +51,33 @@ pub async fn main(args: impl IntoIterator<Item = OsString>, environment: Environ
         Err(error) => error.exit(),
     };
     let mut out = Output::new(cli.global.json, cli.global.color);
-    let context = Context::new(environment, &cli.global);
+    let context = CommandContext::new(environment, &cli.global);
     match commands::run(&context, &mut out, cli.command).await {
-        Ok(Verdict::Yes) => ExitCode::SUCCESS,
-        Ok(Verdict::No) => ExitCode::from(1),
+        Ok(Completion::Success) => ExitCode::SUCCESS,
+        Ok(Completion::Negative) => ExitCode::from(1),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             out.error(&error);
-            ExitCode::from(NOT_DONE)
+            ExitCode::from(EXIT_FAILURE)
         }
     }
 }
 
-/// The whole command line, with a fixed width so that its help is the same on every terminal.
+/// The clap command, with a fixed width so that the help is the same on every terminal.
 fn command() -> clap::Command {
     Cli::command().term_width(100)
 }
 
-/// Whether these words after the program's name are a command line of ours: every command of the manuals is.
+/// Checks that the words after the program's name are a valid command line. A test checks all commands in the manuals.
 ///
 /// # Errors
-/// What the person who typed them would be told.
+/// The usage error that the command line would print.
 pub fn understands(words: &[String]) -> Result<(), clap::Error> {
     let line = std::iter::once("fiatrails").chain(words.iter().map(String::as_str));
     command().try_get_matches_from(line).map(drop)
 }
 
-/// Every command's help in one document; `docs/CLI.md` is compared with it.
+/// Renders every command's help as one document; a test compares `docs/CLI.md` with it.
 pub fn reference() -> String {
     let mut text = String::from(
         "# `fiatrails`, the operator's command line\n\n\

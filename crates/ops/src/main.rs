@@ -5,7 +5,7 @@ use std::process::ExitCode;
 #[tokio::main]
 async fn main() -> ExitCode {
     let environment = ops::Environment::of_process();
-    // Of a running `dlq auto`, for its container's health check.
-    runtime::probe::answer_if_asked(&environment);
+    // The container of a running `dlq auto` uses this as its health check.
+    runtime::probe::exit_if_readiness_check(&environment);
     ops::main(std::env::args_os(), environment).await
 }

@@ -1,4 +1,4 @@
-//! What the automatic replay counts: the only command that runs for long.
+//! The metrics of the automatic replay, the only long-running command.
 
 use messaging::WorkQueue;
 use meter::{Counter, Gauge, label};

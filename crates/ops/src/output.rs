@@ -1,4 +1,4 @@
-//! What the operator sees: text for people, one JSON document for programs. Colour only on a terminal.
+//! Output for the operator: text for people, one JSON document for programs. Colour only on a terminal.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write as _};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::problem::fix_for;
+use crate::user_error::fix_for;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Color {
@@ -41,14 +41,14 @@ impl Output {
         self.json
     }
 
-    /// Shows one result: `value` with `--json`, else the page.
-    pub fn show(&mut self, value: &impl Serialize, page: impl FnOnce(&mut Page)) -> Result<()> {
+    /// Prints one result: `value` with `--json`, otherwise the page.
+    pub fn show(&mut self, value: &impl Serialize, page: impl FnOnce(&mut TextPage)) -> Result<()> {
         let text = if self.json {
             let mut text = serde_json::to_string_pretty(value)?;
             text.push('\n');
             text
         } else {
-            let mut built = Page::new(self.color);
+            let mut built = TextPage::new(self.color);
             page(&mut built);
             built.text
         };
@@ -67,11 +67,11 @@ impl Output {
             let fix = fix.map_or_else(String::new, |fix| format!("\n  fix: {fix}"));
             format!("{label} {what}{fix}")
         };
-        note(&text);
+        print_note(&text);
     }
 }
 
-/// True when the reader of our output went away, which is its right.
+/// True if the reader of our output closed the pipe, which is no error.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -102,13 +102,13 @@ fn paint(color: bool, style: Style, text: &str) -> String {
     format!("\x1b[{code}m{text}\x1b[0m")
 }
 
-/// Text being put together.
-pub struct Page {
+/// A page of text output.
+pub struct TextPage {
     color: bool,
     text: String,
 }
 
-impl Page {
+impl TextPage {
     fn new(color: bool) -> Self {
         Self {
             color,
@@ -121,11 +121,11 @@ impl Page {
     }
 
     pub fn styled(&mut self, style: Style, text: impl AsRef<str>) {
-        let painted = paint(self.color, style, &tame(text.as_ref()));
+        let painted = paint(self.color, style, &strip_control(text.as_ref()));
         let _ = writeln!(self.text, "{painted}");
     }
 
-    /// Text that is printed as it is: a body, a command to copy.
+    /// Adds text unchanged, for example a body or a command to copy.
     pub fn verbatim(&mut self, text: &str) {
         self.text.push_str(text);
         if !text.ends_with('\n') {
@@ -133,7 +133,7 @@ impl Page {
         }
     }
 
-    /// A heading with an empty line before it.
+    /// Adds a heading after an empty line.
     pub fn section(&mut self, title: &str) {
         if !self.text.is_empty() {
             self.text.push('\n');
@@ -143,7 +143,7 @@ impl Page {
 
     pub fn field(&mut self, name: &str, value: impl AsRef<str>) {
         let label = paint(self.color, Style::Dim, &format!("{name:<16}"));
-        let _ = writeln!(self.text, "{label} {}", tame(value.as_ref()));
+        let _ = writeln!(self.text, "{label} {}", strip_control(value.as_ref()));
     }
 
     pub fn field_opt(&mut self, name: &str, value: Option<impl AsRef<str>>) {
@@ -152,11 +152,11 @@ impl Page {
         }
     }
 
-    /// Columns as wide as their longest cell; the last one is not padded.
+    /// Adds a table whose columns are as wide as their longest cell. The last column is not padded.
     pub fn table(&mut self, headers: &[&str], rows: &[Vec<String>]) {
         let tamed: Vec<Vec<String>> = rows
             .iter()
-            .map(|row| row.iter().map(|cell| tame(cell)).collect())
+            .map(|row| row.iter().map(|cell| strip_control(cell)).collect())
             .collect();
         let width = |column: usize| {
             let cells = tamed
@@ -183,15 +183,15 @@ fn join(cells: &[String], widths: &[usize]) -> String {
     line.trim_end().to_owned()
 }
 
-/// Stored text must not paint on the operator's terminal.
-fn tame(text: &str) -> String {
+/// Replaces control characters, so that stored text cannot send escape codes to the operator's terminal.
+fn strip_control(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
 
-/// A remark that is no part of the result.
-pub fn note(text: &str) {
+/// Prints a remark to standard error, since it is not part of the result.
+pub fn print_note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
@@ -200,8 +200,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stored_text_cannot_paint_on_the_terminal() {
-        let mut page = Page::new(false);
+    fn stored_text_cannot_send_escape_codes_to_the_terminal() {
+        let mut page = TextPage::new(false);
         page.field("reason", "\u{1b}[31mred\nnext");
         page.table(&["a"], &[vec!["\u{7}x".into()]]);
         assert!(!page.text.contains(['\u{1b}', '\u{7}']), "{:?}", page.text);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let mut page = Page::new(false);
+        let mut page = TextPage::new(false);
         page.table(
             &["id", "what"],
             &[vec!["1".into(), "x".into()], vec!["1000".into(), "y".into()]],

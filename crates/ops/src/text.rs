@@ -1,20 +1,20 @@
-//! How values are written for people and in JSON documents.
+//! Formats and parses values for people and for JSON documents.
 
 use domain::money::{BASE_UNITS_PER_SHILLING, BaseUnits};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
-/// RFC 3339 in UTC, whole seconds.
-pub fn moment(at: OffsetDateTime) -> String {
+/// Formats a time as RFC 3339 in UTC, in whole seconds.
+pub fn timestamp(at: OffsetDateTime) -> String {
     let whole = at.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(at);
     whole.format(&Rfc3339).unwrap_or_default()
 }
 
-pub fn yes(value: bool) -> String {
+pub fn yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }
 
-/// Base units as shillings, for people; digits past the whole ones only where there are any.
+/// Formats base units as shillings, with decimals only if there are any.
 pub fn shillings(amount: BaseUnits) -> String {
     let (whole, rest) = (
         amount.get() / BASE_UNITS_PER_SHILLING,
@@ -27,24 +27,24 @@ pub fn shillings(amount: BaseUnits) -> String {
     format!("{whole}.{} KES", digits.trim_end_matches('0'))
 }
 
-/// The same from a stored string; what is no amount stays as it is.
-pub fn shillings_of(text: &str) -> String {
+/// Formats a stored amount as shillings; returns the text unchanged if it is no amount.
+pub fn stored_shillings(text: &str) -> String {
     text.parse().map_or_else(|_| text.to_owned(), shillings)
 }
 
-/// For command lines: a length of time.
+/// Parses a duration on the command line.
 pub fn age_argument(text: &str) -> Result<std::time::Duration, String> {
     parse_age(text)
         .and_then(|age| age.try_into().ok())
         .ok_or_else(|| "write e.g. 30s, 15m, 6h or 2d".to_owned())
 }
 
-/// For command lines: a time.
+/// Parses a time on the command line.
 pub fn time_argument(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "write e.g. 2027-01-01T00:00:00Z".to_owned())
 }
 
-/// A time in the past (`15m`, `6h`, `2d`) or an RFC 3339 time.
+/// Parses a time in the past (`15m`, `6h`, `2d` ago) or an RFC 3339 time.
 pub fn parse_since(text: &str, now: OffsetDateTime) -> Option<OffsetDateTime> {
     if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
         return Some(at);
@@ -52,7 +52,7 @@ pub fn parse_since(text: &str, now: OffsetDateTime) -> Option<OffsetDateTime> {
     now.checked_sub(parse_age(text)?)
 }
 
-/// `30s`, `15m`, `6h`, `2d`.
+/// Parses `30s`, `15m`, `6h` or `2d`.
 fn parse_age(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u32 = number.parse().ok()?;
@@ -72,13 +72,13 @@ mod tests {
 
     #[test]
     fn amounts_are_shown_in_shillings_without_losing_a_digit() {
-        assert_eq!(shillings_of("150000000000000000000"), "150 KES");
+        assert_eq!(stored_shillings("150000000000000000000"), "150 KES");
         assert_eq!(
-            shillings_of("150000000000000000001"),
+            stored_shillings("150000000000000000001"),
             "150.000000000000000001 KES"
         );
-        assert_eq!(shillings_of("1500000000000000000"), "1.5 KES");
-        assert_eq!(shillings_of("odd"), "odd");
+        assert_eq!(stored_shillings("1500000000000000000"), "1.5 KES");
+        assert_eq!(stored_shillings("odd"), "odd");
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
         let now = OffsetDateTime::from_unix_timestamp(1_767_225_600).unwrap();
         assert_eq!(parse_since("15m", now), Some(now - Duration::minutes(15)));
         assert_eq!(
-            moment(parse_since("2025-12-31T00:00:00Z", now).unwrap()),
+            timestamp(parse_since("2025-12-31T00:00:00Z", now).unwrap()),
             "2025-12-31T00:00:00Z"
         );
         for bad in ["", "m", "-1h", "1w", "1.5h", "yesterday", "é"] {

@@ -1,4 +1,4 @@
-//! The admin port: metrics and health, for machines inside.
+//! The admin port: serves metrics and health to monitoring inside the network.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::health::Health;
 
-/// Binds `addr` (port 0 takes a free one); the server runs when polled. Signals are not its business.
+/// Binds `addr` (port 0 picks a free port). The server runs when polled and does not handle signals.
 pub fn bind(
     addr: SocketAddr,
     health: Health,
@@ -41,7 +41,7 @@ async fn render(metrics: web::Data<PrometheusHandle>) -> HttpResponse {
         .body(metrics.render())
 }
 
-/// Answers at all: whatever is wrong, a restart would not help.
+/// Always answers: if the process can answer, a restart would not fix anything.
 async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "live": true }))
 }

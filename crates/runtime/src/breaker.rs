@@ -1,6 +1,6 @@
-//! A breaker holds work back while a dependency is down: messages wait in their queue and burn no attempts.
+//! A circuit breaker stops work while a dependency is down: messages wait in their queue and use up no attempts.
 //!
-//! [`Core`] is the pure state machine; [`Breaker`] shares it and shows it as a gate (true = work may run).
+//! [`BreakerState`] is the pure state machine; [`Breaker`] shares it and exposes it as a gate (true = work may run).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::observe;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerPolicy {
-    /// Failures in a row that open it.
+    /// Number of consecutive failures that open the breaker.
     pub failures: u32,
-    /// First wait before a probe; doubled after each failed one.
+    /// Time to wait before the first probe; doubled after each failed probe.
     pub first_wait: Duration,
     pub longest_wait: Duration,
 }
@@ -31,106 +31,106 @@ impl Default for BreakerPolicy {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Work runs; so many failures in a row.
+pub enum BreakerPhase {
+    /// Work runs; counts consecutive failures.
     Closed { failures: u32 },
-    /// Nothing runs until then.
+    /// No work runs until this time.
     Open { until: Instant, wait: Duration },
-    /// The next result decides.
+    /// The next result closes or opens the breaker.
     HalfOpen { wait: Duration },
 }
 
-/// The state machine; time is a parameter.
+/// The state machine of a breaker; time is a parameter.
 #[derive(Clone, Copy, Debug)]
-pub struct Core {
+pub struct BreakerState {
     policy: BreakerPolicy,
-    phase: Phase,
+    phase: BreakerPhase,
 }
 
-impl Core {
+impl BreakerState {
     pub fn new(policy: BreakerPolicy) -> Self {
         Self {
             policy,
-            phase: Phase::Closed { failures: 0 },
+            phase: BreakerPhase::Closed { failures: 0 },
         }
     }
 
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> BreakerPhase {
         self.phase
     }
 
     pub fn on_success(&mut self) {
-        // A late success of work begun before the opening proves nothing.
-        if !matches!(self.phase, Phase::Open { .. }) {
-            self.phase = Phase::Closed { failures: 0 };
+        // A success of work that started before the breaker opened proves nothing.
+        if !matches!(self.phase, BreakerPhase::Open { .. }) {
+            self.phase = BreakerPhase::Closed { failures: 0 };
         }
     }
 
     pub fn on_failure(&mut self, now: Instant) {
         match self.phase {
-            Phase::Closed { failures } if failures + 1 < self.policy.failures => {
-                self.phase = Phase::Closed {
+            BreakerPhase::Closed { failures } if failures + 1 < self.policy.failures => {
+                self.phase = BreakerPhase::Closed {
                     failures: failures + 1,
                 };
             }
-            Phase::Closed { .. } => self.open(now, self.policy.first_wait),
-            Phase::HalfOpen { wait } => self.open(now, wait.saturating_mul(2)),
-            Phase::Open { .. } => {}
+            BreakerPhase::Closed { .. } => self.open(now, self.policy.first_wait),
+            BreakerPhase::HalfOpen { wait } => self.open(now, wait.saturating_mul(2)),
+            BreakerPhase::Open { .. } => {}
         }
     }
 
-    /// Opens at once, whatever the count: the failure was plain.
+    /// Opens immediately, regardless of the count, after an unmistakable failure.
     pub fn trip(&mut self, now: Instant) {
         match self.phase {
-            Phase::Closed { .. } => self.open(now, self.policy.first_wait),
-            Phase::HalfOpen { wait } => self.open(now, wait.saturating_mul(2)),
-            Phase::Open { .. } => {}
+            BreakerPhase::Closed { .. } => self.open(now, self.policy.first_wait),
+            BreakerPhase::HalfOpen { wait } => self.open(now, wait.saturating_mul(2)),
+            BreakerPhase::Open { .. } => {}
         }
     }
 
-    /// Time passes.
-    pub fn on_time(&mut self, now: Instant) {
-        if let Phase::Open { until, wait } = self.phase
+    /// Turns half open once the wait is over.
+    pub fn on_tick(&mut self, now: Instant) {
+        if let BreakerPhase::Open { until, wait } = self.phase
             && now >= until
         {
-            self.phase = Phase::HalfOpen { wait };
+            self.phase = BreakerPhase::HalfOpen { wait };
         }
     }
 
     fn open(&mut self, now: Instant, wait: Duration) {
         let wait = wait.min(self.policy.longest_wait);
-        self.phase = Phase::Open {
+        self.phase = BreakerPhase::Open {
             until: now + wait,
             wait,
         };
     }
 }
 
-/// A shared breaker of one dependency or command; clones share it.
+/// The breaker of one dependency or command. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Breaker(Arc<Inner>);
+pub struct Breaker(Arc<BreakerInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct BreakerInner {
     name: String,
-    core: Mutex<Core>,
-    phase: watch::Sender<Phase>,
+    state: Mutex<BreakerState>,
+    phase: watch::Sender<BreakerPhase>,
     gate: watch::Sender<bool>,
 }
 
 impl Breaker {
-    /// `name` is a metric label: one of few.
+    /// `name` becomes a metric label, so it must be one of few values.
     pub fn new(name: impl Into<String>, policy: BreakerPolicy) -> Self {
-        let core = Core::new(policy);
-        let breaker = Self(Arc::new(Inner {
+        let core = BreakerState::new(policy);
+        let breaker = Self(Arc::new(BreakerInner {
             name: name.into(),
-            core: Mutex::new(core),
+            state: Mutex::new(core),
             phase: watch::Sender::new(core.phase()),
             gate: watch::Sender::new(true),
         }));
-        // A counter that first shows at one has not risen, to Prometheus.
+        // Prometheus sees no increase when a counter first appears at one.
         observe::BREAKER_OPENED.add([&breaker.0.name], 0);
-        breaker.show();
+        breaker.update_gauge();
         breaker
     }
 
@@ -140,24 +140,24 @@ impl Breaker {
     }
 
     pub fn is_open(&self) -> bool {
-        matches!(*self.0.phase.borrow(), Phase::Open { .. })
+        matches!(*self.0.phase.borrow(), BreakerPhase::Open { .. })
     }
 
     pub fn success(&self) {
-        self.change(Core::on_success, "");
+        self.update(BreakerState::on_success, "");
     }
 
-    /// `why` is for the log.
+    /// `why` is written to the log.
     pub fn failure(&self, why: &str) {
-        self.change(|core| core.on_failure(Instant::now()), why);
+        self.update(|core| core.on_failure(Instant::now()), why);
     }
 
     pub fn trip(&self, why: &str) {
-        self.change(|core| core.trip(Instant::now()), why);
+        self.update(|core| core.trip(Instant::now()), why);
     }
 
-    /// Lets time pass, until the stop. With a probe, the probe decides whether it closes, and no work runs before;
-    /// without one, work runs when half open and its first result decides.
+    /// Runs the breaker's timers until the stop. With a probe, no work runs until the probe succeeds; without a probe,
+    /// work runs when half open and its first result decides.
     pub async fn run<P, F>(self, probe: Option<P>, stop: Stop)
     where
         P: Fn() -> F + Send + Sync,
@@ -167,11 +167,11 @@ impl Breaker {
         loop {
             let now = *phase.borrow_and_update();
             match (now, &probe) {
-                (Phase::Open { until, .. }, _) => tokio::select! {
+                (BreakerPhase::Open { until, .. }, _) => tokio::select! {
                     () = stop.requested() => return,
-                    () = tokio::time::sleep_until(until) => self.change(|core| core.on_time(Instant::now()), ""),
+                    () = tokio::time::sleep_until(until) => self.update(|core| core.on_tick(Instant::now()), ""),
                 },
-                (Phase::HalfOpen { .. }, Some(probe)) => match probe().await {
+                (BreakerPhase::HalfOpen { .. }, Some(probe)) => match probe().await {
                     Ok(()) => self.success(),
                     Err(why) => self.failure(&why),
                 },
@@ -181,16 +181,17 @@ impl Breaker {
                 },
             }
             self.0.gate.send_if_modified(|open| {
-                let probed = probe.is_some() && matches!(*self.0.phase.borrow(), Phase::HalfOpen { .. });
+                let probed =
+                    probe.is_some() && matches!(*self.0.phase.borrow(), BreakerPhase::HalfOpen { .. });
                 let next = !self.is_open() && !probed;
                 std::mem::replace(open, next) != next
             });
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Core), why: &str) {
+    fn update(&self, change: impl FnOnce(&mut BreakerState), why: &str) {
         let (before, after) = {
-            let mut core = self.0.core.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut core = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
             let before = core.phase();
             change(&mut core);
             (before, core.phase())
@@ -200,26 +201,26 @@ impl Breaker {
         }
         let name = &self.0.name;
         match after {
-            Phase::Open { wait, .. } => {
-                observe::BREAKER_OPENED.one([name]);
+            BreakerPhase::Open { wait, .. } => {
+                observe::BREAKER_OPENED.increment([name]);
                 tracing::warn!(breaker = name, why, wait_ms = wait.as_millis(), "breaker opened");
                 self.0.gate.send_replace(false);
             }
-            Phase::Closed { failures: 0 } if !matches!(before, Phase::Closed { .. }) => {
+            BreakerPhase::Closed { failures: 0 } if !matches!(before, BreakerPhase::Closed { .. }) => {
                 tracing::info!(breaker = name, "breaker closed");
                 self.0.gate.send_replace(true);
             }
             _ => {}
         }
         self.0.phase.send_replace(after);
-        self.show();
+        self.update_gauge();
     }
 
-    fn show(&self) {
+    fn update_gauge(&self) {
         let value = match *self.0.phase.borrow() {
-            Phase::Closed { .. } => 0.0,
-            Phase::HalfOpen { .. } => 1.0,
-            Phase::Open { .. } => 2.0,
+            BreakerPhase::Closed { .. } => 0.0,
+            BreakerPhase::HalfOpen { .. } => 1.0,
+            BreakerPhase::Open { .. } => 2.0,
         };
         observe::BREAKER_STATE.set([&self.0.name], value);
     }
@@ -239,38 +240,38 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_open_it_and_waits_double_to_their_cap() {
-        let mut core = Core::new(policy());
+        let mut core = BreakerState::new(policy());
         let t0 = Instant::now();
         core.on_failure(t0);
         core.on_success();
         core.on_failure(t0);
-        assert_eq!(core.phase(), Phase::Closed { failures: 1 });
+        assert_eq!(core.phase(), BreakerPhase::Closed { failures: 1 });
         core.on_failure(t0);
         let mut now = t0;
         for seconds in [1, 2, 3, 3] {
             let wait = Duration::from_secs(seconds);
             assert_eq!(
                 core.phase(),
-                Phase::Open {
+                BreakerPhase::Open {
                     until: now + wait,
                     wait
                 }
             );
             core.on_success();
-            core.on_time(now);
+            core.on_tick(now);
             assert!(
-                matches!(core.phase(), Phase::Open { .. }),
+                matches!(core.phase(), BreakerPhase::Open { .. }),
                 "nothing but time leads out"
             );
             now += wait;
-            core.on_time(now);
-            assert_eq!(core.phase(), Phase::HalfOpen { wait });
+            core.on_tick(now);
+            assert_eq!(core.phase(), BreakerPhase::HalfOpen { wait });
             core.on_failure(now);
         }
         now += Duration::from_secs(3);
-        core.on_time(now);
+        core.on_tick(now);
         core.on_success();
-        assert_eq!(core.phase(), Phase::Closed { failures: 0 });
+        assert_eq!(core.phase(), BreakerPhase::Closed { failures: 0 });
     }
 
     fn quick() -> BreakerPolicy {

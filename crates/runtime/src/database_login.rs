@@ -1,4 +1,4 @@
-//! Follows the file that holds the database's URL: a new login is taken up without a restart (ADR 0012).
+//! Watches the file that contains the database URL, so that a new login is used without a restart (ADR 0012).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::observe;
 
 const POLL: Duration = Duration::from_secs(2);
 
-/// Until the stop. A URL that does not work is tried again and changes nothing meanwhile.
+/// Runs until the stop. A URL that does not work is tried again, and the current login stays in use meanwhile.
 pub async fn follow(file: PathBuf, mut config: PoolConfig, pool: Pool, stop: Stop) {
     while stop.sleep(POLL).await {
         let Some(url) = read(&file).await else { continue };
@@ -25,19 +25,19 @@ pub async fn follow(file: PathBuf, mut config: PoolConfig, pool: Pool, stop: Sto
         };
         match pool.replace(&next).await {
             Ok(()) => {
-                observe::DATABASE_LOGINS.one(["taken_up"]);
+                observe::DATABASE_LOGINS.increment(["taken_up"]);
                 tracing::info!(database = pool.endpoint(), "database login renewed");
                 config = next;
             }
             Err(error) => {
-                observe::DATABASE_LOGINS.one(["refused"]);
+                observe::DATABASE_LOGINS.increment(["refused"]);
                 tracing::error!(error = %crate::chain(&error), "the new database login does not work; the old one stays");
             }
         }
     }
 }
 
-/// `None` while it cannot be read: it is being replaced.
+/// Returns `None` while the file cannot be read, for example because it is being replaced.
 async fn read(file: &PathBuf) -> Option<SecretString> {
     let text = Zeroizing::new(tokio::fs::read_to_string(file).await.ok()?);
     let text = text.trim();

@@ -1,15 +1,16 @@
-//! Gates: a watched boolean, true while work may run.
+//! Gates: a watched boolean that is true while work may run.
 
 use tokio::sync::watch;
 
 type Gate = watch::Receiver<bool>;
 
-/// Open while all are open. Follows them until the last reader is gone; a gate whose owner is gone stays as it was.
+/// A gate that is open while all of `gates` are open. It follows them until its last receiver is dropped. A gate whose
+/// sender was dropped keeps its last value.
 pub fn all(gates: Vec<Gate>) -> Gate {
     follow(gates, |gates| gates.iter().all(|gate| *gate.borrow()))
 }
 
-/// Open while at least one is; otherwise like [`all`].
+/// A gate that is open while at least one of `gates` is open; otherwise like [`all`].
 pub fn any(gates: Vec<Gate>) -> Gate {
     follow(gates, |gates| gates.iter().any(|gate| *gate.borrow()))
 }

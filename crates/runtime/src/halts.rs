@@ -1,5 +1,5 @@
-//! Watches the operators' switches and shows each as a gate. Unknown means halted: until the first reading, and
-//! never after, since a database that is gone stops work by itself.
+//! Watches the operators' halts and exposes each scope as a gate. Until the first successful read everything counts as
+//! halted. A later failure to read changes nothing, because without the database no work runs anyway.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{chain, observe};
 
 const POLL: Duration = Duration::from_secs(1);
 
-/// The switches as this process last saw them.
+/// The halts as this process last read them.
 #[derive(Debug)]
 pub struct Halts {
     gates: [(HaltScope, watch::Sender<bool>); 4],
@@ -36,7 +36,7 @@ impl Halts {
         )
     }
 
-    /// Reads the switches once.
+    /// Reads the halts once.
     pub async fn refresh(&self, pool: &Pool) -> Result<(), StorageError> {
         let halted = halts::read(&pool.get().await?).await?;
         for (scope, gate) in &self.gates {
@@ -53,7 +53,7 @@ impl Halts {
         Ok(())
     }
 
-    /// Follows the switches until the stop.
+    /// Reads the halts periodically, until the stop.
     pub async fn watch(&self, pool: Pool, stop: Stop) {
         loop {
             if let Err(error) = self.refresh(&pool).await {

@@ -1,4 +1,5 @@
-//! Checks that say whether a process can do its work; pluggable, bounded in time, cached for a moment.
+//! Health checks: whether a process can do its work. Services add checks; each has a time limit, and results are cached
+//! briefly.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -9,82 +10,82 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::Instant;
 
-/// Bound of one check.
+/// Time limit of one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// A report is reused for so long: probes from many sides must not become load.
-const FRESH: Duration = Duration::from_millis(500);
+/// How long a report is reused, so that frequent probes cause no load.
+const CACHE_TTL: Duration = Duration::from_millis(500);
 
-type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-type Check = Arc<dyn Fn() -> Answer + Send + Sync>;
-type Named = (&'static str, Weight, Check);
+type CheckFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+type HealthCheck = Arc<dyn Fn() -> CheckFuture + Send + Sync>;
+type NamedCheck = (&'static str, CheckKind, HealthCheck);
 
-/// What follows when a check fails.
+/// What a failed check means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weight {
-    /// Not ready: we cannot do our work.
-    Needed,
-    /// Ready, and not healthy: what we accept meanwhile is safe, and waits.
-    Missed,
+enum CheckKind {
+    /// The process is not ready: it cannot do its work.
+    Readiness,
+    /// The process is ready but not healthy: what it accepts meanwhile is stored safely and waits.
+    HealthOnly,
 }
 
-/// A set of checks; clones share it.
+/// A set of checks. Clones share it.
 #[derive(Clone, Default)]
 pub struct Health {
-    checks: Arc<Mutex<Vec<Named>>>,
-    last: Arc<tokio::sync::Mutex<Option<(Instant, Report)>>>,
+    checks: Arc<Mutex<Vec<NamedCheck>>>,
+    last: Arc<tokio::sync::Mutex<Option<(Instant, HealthReport)>>>,
 }
 
-/// What the checks said.
+/// The results of all checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct HealthReport {
     pub ready: bool,
-    /// Every check passed, those that we can do without included.
+    /// True if every check passed, including the optional ones.
     pub healthy: bool,
-    /// `ok` or the problem, by check.
+    /// `ok` or the problem, by name of the check.
     pub checks: BTreeMap<&'static str, String>,
 }
 
-impl Report {
+impl HealthReport {
     pub fn is_ok(&self, check: &str) -> bool {
         self.checks.get(check).is_some_and(|answer| answer == "ok")
     }
 }
 
 impl Health {
-    /// Must pass for the process to be ready.
+    /// Adds a check that must pass for the process to be ready.
     pub fn add<F, A>(&self, name: &'static str, check: F)
     where
         F: Fn() -> A + Send + Sync + 'static,
         A: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.put(name, Weight::Needed, check);
+        self.register(name, CheckKind::Readiness, check);
     }
 
-    /// Shown, and without it the process is ready all the same.
-    pub fn add_dispensable<F, A>(&self, name: &'static str, check: F)
+    /// Adds a check that is reported but does not affect readiness.
+    pub fn add_optional<F, A>(&self, name: &'static str, check: F)
     where
         F: Fn() -> A + Send + Sync + 'static,
         A: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.put(name, Weight::Missed, check);
+        self.register(name, CheckKind::HealthOnly, check);
     }
 
-    fn put<F, A>(&self, name: &'static str, weight: Weight, check: F)
+    fn register<F, A>(&self, name: &'static str, weight: CheckKind, check: F)
     where
         F: Fn() -> A + Send + Sync + 'static,
         A: Future<Output = Result<(), String>> + Send + 'static,
     {
-        let check: Check = Arc::new(move || Box::pin(check()));
+        let check: HealthCheck = Arc::new(move || Box::pin(check()));
         self.checks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push((name, weight, check));
     }
 
-    pub async fn report(&self) -> Report {
+    pub async fn report(&self) -> HealthReport {
         let mut last = self.last.lock().await;
         if let Some((at, report)) = last.as_ref()
-            && at.elapsed() < FRESH
+            && at.elapsed() < CACHE_TTL
         {
             return report.clone();
         }
@@ -93,7 +94,7 @@ impl Health {
         report
     }
 
-    async fn run(&self) -> Report {
+    async fn run(&self) -> HealthReport {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let answers = join_all(checks.into_iter().map(|(name, weight, check)| async move {
             let answer = match tokio::time::timeout(CHECK_TIMEOUT, check()).await {
@@ -104,14 +105,14 @@ impl Health {
             (name, weight, answer)
         }));
         let answers = answers.await;
-        let pass = |weights: &[Weight]| {
+        let pass = |weights: &[CheckKind]| {
             answers
                 .iter()
                 .all(|(_, weight, answer)| !weights.contains(weight) || answer == "ok")
         };
-        Report {
-            ready: pass(&[Weight::Needed]),
-            healthy: pass(&[Weight::Needed, Weight::Missed]),
+        HealthReport {
+            ready: pass(&[CheckKind::Readiness]),
+            healthy: pass(&[CheckKind::Readiness, CheckKind::HealthOnly]),
             checks: answers
                 .into_iter()
                 .map(|(name, _, answer)| (name, answer))
@@ -144,10 +145,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_we_can_do_without_makes_it_unhealthy_only() {
+    async fn an_optional_check_affects_only_health() {
         let health = Health::default();
         health.add("good", || async { Ok(()) });
-        health.add_dispensable("bad", || async { Err("down".to_owned()) });
+        health.add_optional("bad", || async { Err("down".to_owned()) });
         let report = health.run().await;
         assert!(
             report.ready && !report.healthy && !report.is_ok("bad"),

@@ -1,5 +1,5 @@
-//! When each pipeline key was last used: a gauge, and a row that `keys list` shows. During a rotation it tells when the
-//! old key may go.
+//! Records when each pipeline key was last used, as a gauge and as a row that `keys list` shows. During a rotation this
+//! shows when the old key can be removed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::observe;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Writes uses down until the stop. What cannot be written is written next time.
+/// Records uses until the stop. Uses that cannot be written are written next time.
 pub async fn record(service: Service, keys: SharedPipelineKeys, pool: Pool, stop: Stop) {
     let table = match service {
         Service::Gateway => PipelineKeyUsage::Gateway,
         Service::Callback => PipelineKeyUsage::Callback,
         Service::MintExecutor => PipelineKeyUsage::Executor,
-        // A command's uses are in the audit log.
+        // The audit log already records the operator's commands.
         Service::Ops => return stop.requested().await,
     };
     let mut waiting: BTreeSet<(WorkQueue, KeyId)> = BTreeSet::new();

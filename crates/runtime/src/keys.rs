@@ -1,11 +1,11 @@
-//! The mounted secrets: purpose and owner of a key come from where its file lies (docs/SIGNING.md).
+//! The mounted secrets. The path of a key file determines the key's purpose and owner (docs/SIGNING.md).
 //!
 //! ```text
 //! integrator/<owner>/<kid>   mpesa/<kid>   stored-answer/<kid>   pipeline/<queue>/<kid>
 //! ```
-//! The directory is read again every 2 s. A file that cannot be read keeps the secret it had; a file that is gone
-//! takes its secret along. A key that appears verifies at once and signs only once everybody has had the time to read
-//! it, so that nothing is signed under a key which its reader has not heard of.
+//! The directory is read again every 2 s. If a file cannot be read, its previous secret stays; if a file is gone, its
+//! secret is dropped. A new key verifies immediately but signs only after a delay, when every process has had time to
+//! read it, so that nothing is signed under a key that its reader does not know.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,9 +25,9 @@ use crate::lifecycle::Stop;
 use crate::observe;
 
 const POLL: Duration = Duration::from_secs(2);
-/// From the first sight of a key until it signs, unless there is no other: a few polls of the slowest.
-const YOUTH: Duration = Duration::from_secs(10);
-/// Longest key file we read, bytes.
+/// How long a new key stays pending before it signs, unless there is no other key: a few polls of the slowest process.
+const ACTIVATION_DELAY: Duration = Duration::from_secs(10);
+/// Maximum size of a key file, in bytes.
 const MAX_FILE_BYTES: u64 = 4096;
 
 #[derive(Debug, thiserror::Error)]
@@ -37,17 +37,17 @@ pub struct KeyError {
     source: io::Error,
 }
 
-/// Every secret this process was given, by purpose.
+/// Every secret that is mounted for this process, by purpose.
 #[derive(Clone, Debug, Default)]
-pub struct Keys {
+pub struct MountedKeys {
     pub integrators: BTreeMap<IntegratorId, KeyRing>,
     pub mpesa: KeyRing,
     pub stored_answers: KeyRing,
     pub pipeline: PipelineKeys,
 }
 
-impl Keys {
-    /// The integrator that owns a key, and its secret.
+impl MountedKeys {
+    /// Finds the integrator that owns a key, and the secret.
     pub fn integrator(&self, key_id: &KeyId) -> Option<(&IntegratorId, &HmacSecret)> {
         self.integrators
             .iter()
@@ -56,15 +56,15 @@ impl Keys {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum KeyPath {
     Integrator(IntegratorId, KeyId),
     Mpesa(KeyId),
     StoredAnswer(KeyId),
     Pipeline(WorkQueue, KeyId),
 }
 
-impl Place {
-    /// `None` for a path that is no key's place.
+impl KeyPath {
+    /// Returns `None` if the path does not belong to a key.
     fn of(parts: &[&str]) -> Option<Self> {
         match parts {
             ["integrator", owner, kid] => Some(Self::Integrator(owner.parse().ok()?, kid.parse().ok()?)),
@@ -79,60 +79,61 @@ impl Place {
     }
 }
 
-type Secrets = BTreeMap<Place, Seen>;
+type Secrets = BTreeMap<KeyPath, LoadedSecret>;
 
 #[derive(Clone, Debug)]
-struct Seen {
+struct LoadedSecret {
     secret: HmacSecret,
-    /// When it was first seen; `None` when it was there from the start.
-    since: Option<Instant>,
+    /// When the key first appeared; `None` if it was there at start-up or is active by now.
+    pending_since: Option<Instant>,
 }
 
-impl Seen {
-    fn is_young(&self, now: Instant) -> bool {
-        self.since.is_some_and(|since| now < since + YOUTH)
+impl LoadedSecret {
+    fn is_pending(&self, now: Instant) -> bool {
+        self.pending_since
+            .is_some_and(|since| now < since + ACTIVATION_DELAY)
     }
 }
 
-/// The directory and what was read from it; clones share the current keys.
+/// The key directory and what was read from it. Clones share the current keys.
 #[derive(Clone, Debug)]
 pub struct KeyDirectory {
     dir: PathBuf,
-    current: Arc<watch::Sender<Arc<Keys>>>,
+    current: Arc<watch::Sender<Arc<MountedKeys>>>,
     pipeline: SharedPipelineKeys,
     secrets: Arc<tokio::sync::Mutex<Secrets>>,
 }
 
 impl KeyDirectory {
-    /// Reads the directory; it must exist.
+    /// Reads the directory, which must exist.
     pub fn open(dir: &Path) -> Result<Self, KeyError> {
-        let secrets = read(dir, &Secrets::new(), None)?;
-        let keys = Arc::new(arrange(&secrets, Instant::now()));
+        let secrets = read_directory(dir, &Secrets::new(), None)?;
+        let keys = Arc::new(build_keys(&secrets, Instant::now()));
         let opened = Self {
             dir: dir.to_owned(),
             pipeline: SharedPipelineKeys::new(keys.pipeline.clone()),
             current: Arc::new(watch::Sender::new(keys)),
             secrets: Arc::new(tokio::sync::Mutex::new(secrets)),
         };
-        opened.show();
+        opened.update_gauges();
         Ok(opened)
     }
 
-    pub fn current(&self) -> Arc<Keys> {
+    pub fn current(&self) -> Arc<MountedKeys> {
         self.current.borrow().clone()
     }
 
-    /// Told after every change.
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Keys>> {
+    /// Returns a receiver that is notified after every change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<MountedKeys>> {
         self.current.subscribe()
     }
 
-    /// For sealers and openers: follows the directory by itself.
+    /// The pipeline keys for sealers and openers; they follow the directory.
     pub fn pipeline(&self) -> SharedPipelineKeys {
         self.pipeline.clone()
     }
 
-    /// Reads the directory again and says whether anything changed.
+    /// Reads the directory again. Returns true if anything changed.
     pub async fn reload(&self) -> Result<bool, KeyError> {
         self.reload_at(Instant::now()).await
     }
@@ -140,22 +141,22 @@ impl KeyDirectory {
     async fn reload_at(&self, now: Instant) -> Result<bool, KeyError> {
         let mut secrets = self.secrets.lock().await;
         let (dir, before) = (self.dir.clone(), secrets.clone());
-        let read = tokio::task::spawn_blocking(move || read(&dir, &before, Some(now))).await;
+        let read = tokio::task::spawn_blocking(move || read_directory(&dir, &before, Some(now))).await;
         let mut next = read.unwrap_or_else(|_| Ok(secrets.clone()))?;
-        let keys = Arc::new(arrange(&next, now));
-        let grown = come_of_age(&mut next, now);
-        if same(&secrets, &next) && !grown {
+        let keys = Arc::new(build_keys(&next, now));
+        let activated = activate_pending(&mut next, now);
+        if same_secrets(&secrets, &next) && !activated {
             return Ok(false);
         }
         self.pipeline.replace(keys.pipeline.clone());
         self.current.send_replace(keys);
         *secrets = next;
         tracing::info!(keys = secrets.len(), "keys reloaded");
-        self.show();
+        self.update_gauges();
         Ok(true)
     }
 
-    /// Follows the directory until the stop.
+    /// Reads the directory periodically, until the stop.
     pub async fn watch(self, stop: Stop) {
         while stop.sleep(POLL).await {
             if let Err(error) = self.reload().await {
@@ -164,7 +165,7 @@ impl KeyDirectory {
         }
     }
 
-    fn show(&self) {
+    fn update_gauges(&self) {
         let keys = self.current();
         let integrators = keys.integrators.values().map(|ring| ring.key_ids().count()).sum();
         let pipeline = WorkQueue::ALL
@@ -183,43 +184,43 @@ impl KeyDirectory {
     }
 }
 
-fn same(a: &Secrets, b: &Secrets) -> bool {
-    // A fixed message's MAC tells two secrets apart without ever showing one.
-    let mark = |seen: &Seen| *seen.secret.mac(b"same?").as_bytes();
+fn same_secrets(a: &Secrets, b: &Secrets) -> bool {
+    // The MAC of a fixed message distinguishes two secrets without revealing them.
+    let mark = |seen: &LoadedSecret| *seen.secret.mac(b"same?").as_bytes();
     a.len() == b.len()
         && a.iter()
             .zip(b)
             .all(|((p, s), (q, t))| p == q && mark(s) == mark(t))
 }
 
-/// Forgets the youth of what has grown; true when there was any.
-fn come_of_age(secrets: &mut Secrets, now: Instant) -> bool {
-    let mut grown = false;
+/// Marks pending keys as active once their delay is over. Returns true if there were any.
+fn activate_pending(secrets: &mut Secrets, now: Instant) -> bool {
+    let mut activated = false;
     for seen in secrets.values_mut() {
-        if seen.since.is_some() && !seen.is_young(now) {
-            seen.since = None;
-            grown = true;
+        if seen.pending_since.is_some() && !seen.is_pending(now) {
+            seen.pending_since = None;
+            activated = true;
         }
     }
-    grown
+    activated
 }
 
-fn arrange(secrets: &Secrets, now: Instant) -> Keys {
-    let mut keys = Keys::default();
-    for (place, seen) in secrets {
+fn build_keys(secrets: &Secrets, now: Instant) -> MountedKeys {
+    let mut keys = MountedKeys::default();
+    for (path, seen) in secrets {
         let secret = seen.secret.clone();
-        match place.clone() {
-            Place::Integrator(owner, kid) => keys.integrators.entry(owner).or_default().insert(kid, secret),
-            Place::Mpesa(kid) => keys.mpesa.insert(kid, secret),
-            Place::StoredAnswer(kid) => {
-                if seen.is_young(now) {
+        match path.clone() {
+            KeyPath::Integrator(owner, kid) => keys.integrators.entry(owner).or_default().insert(kid, secret),
+            KeyPath::Mpesa(kid) => keys.mpesa.insert(kid, secret),
+            KeyPath::StoredAnswer(kid) => {
+                if seen.is_pending(now) {
                     keys.stored_answers.mark_pending(kid.clone());
                 }
                 keys.stored_answers.insert(kid, secret);
             }
-            Place::Pipeline(queue, kid) => {
-                if seen.is_young(now) {
-                    keys.pipeline.keep_young(queue, kid.clone());
+            KeyPath::Pipeline(queue, kid) => {
+                if seen.is_pending(now) {
+                    keys.pipeline.keep_pending(queue, kid.clone());
                 }
                 keys.pipeline.insert(queue, kid, secret);
             }
@@ -228,7 +229,7 @@ fn arrange(secrets: &Secrets, now: Instant) -> Keys {
     keys
 }
 
-fn read(dir: &Path, before: &Secrets, now: Option<Instant>) -> Result<Secrets, KeyError> {
+fn read_directory(dir: &Path, before: &Secrets, now: Option<Instant>) -> Result<Secrets, KeyError> {
     let mut files = Vec::new();
     walk(dir, 0, &mut files).map_err(|source| KeyError {
         dir: dir.to_owned(),
@@ -238,19 +239,25 @@ fn read(dir: &Path, before: &Secrets, now: Option<Instant>) -> Result<Secrets, K
     for file in files {
         let relative = file.strip_prefix(dir).unwrap_or(&file);
         let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
-        let Some(place) = parts.as_deref().and_then(Place::of) else {
-            refuse(relative, "this is no key's place or name");
+        let Some(path) = parts.as_deref().and_then(KeyPath::of) else {
+            report_refused_file(relative, "this is no key's place or name");
             continue;
         };
         match read_secret(&file) {
             Ok(secret) => {
-                let since = before.get(&place).map_or(now, |seen| seen.since);
-                secrets.insert(place, Seen { secret, since });
+                let since = before.get(&path).map_or(now, |seen| seen.pending_since);
+                secrets.insert(
+                    path,
+                    LoadedSecret {
+                        secret,
+                        pending_since: since,
+                    },
+                );
             }
             Err(problem) => {
-                refuse(relative, &problem);
-                if let Some(kept) = before.get(&place) {
-                    secrets.insert(place, kept.clone());
+                report_refused_file(relative, &problem);
+                if let Some(previous) = before.get(&path) {
+                    secrets.insert(path, previous.clone());
                 }
             }
         }
@@ -258,19 +265,19 @@ fn read(dir: &Path, before: &Secrets, now: Option<Instant>) -> Result<Secrets, K
     Ok(secrets)
 }
 
-fn refuse(file: &Path, problem: &str) {
-    observe::KEY_FILES_REFUSED.one([]);
+fn report_refused_file(file: &Path, problem: &str) {
+    observe::KEY_FILES_REFUSED.increment([]);
     tracing::error!(file = %file.display(), problem, "key file refused");
 }
 
-/// Files at most three levels down. Names with a leading dot belong to whoever mounts or writes the directory.
+/// Collects files at most three levels down. Names with a leading dot are ignored: mounts and writers use them.
 fn walk(dir: &Path, depth: u8, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        // Follows symbolic links: orchestrators mount secrets by them.
+        // Follows symbolic links, because orchestrators mount secrets with them.
         let path = entry.path();
         if path.is_dir() {
             if depth < 3 {
@@ -350,17 +357,17 @@ mod tests {
         put(dir.path(), "pipeline/mint.refund/p1", &"ab".repeat(32));
         let keys = KeyDirectory::open(dir.path()).unwrap();
         let shared = keys.pipeline();
-        let mut told = keys.subscribe();
+        let mut changes = keys.subscribe();
         put(dir.path(), "pipeline/mint.refund/p1", &"cd".repeat(32));
         put(dir.path(), "pipeline/mint.refund/p2", &"ef".repeat(32));
         assert!(keys.reload().await.unwrap());
-        assert!(told.has_changed().unwrap());
-        told.mark_unchanged();
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
         assert_eq!(shared.current().kids(WorkQueue::MintRefund).count(), 2);
     }
 
     #[tokio::test]
-    async fn a_key_that_appears_verifies_at_once_and_seals_after_its_youth() {
+    async fn a_new_key_verifies_at_once_and_seals_after_the_activation_delay() {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), "pipeline/mint.refund/p1", &"ab".repeat(32));
         put(dir.path(), "stored-answer/s1", &"ab".repeat(32));
@@ -376,15 +383,15 @@ mod tests {
         };
         assert_eq!(signing(), (kid("p1"), kid("s1")));
         assert_eq!(keys.pipeline().current().kids(WorkQueue::MintRefund).count(), 2);
-        let almost = seen + YOUTH - Duration::from_secs(1);
+        let almost = seen + ACTIVATION_DELAY - Duration::from_secs(1);
         assert!(!keys.reload_at(almost).await.unwrap());
         assert_eq!(signing(), (kid("p1"), kid("s1")));
         assert!(
-            keys.reload_at(seen + YOUTH).await.unwrap(),
+            keys.reload_at(seen + ACTIVATION_DELAY).await.unwrap(),
             "coming of age is a change"
         );
         assert_eq!(signing(), (kid("p2"), kid("s2")));
-        assert!(!keys.reload_at(seen + YOUTH).await.unwrap());
+        assert!(!keys.reload_at(seen + ACTIVATION_DELAY).await.unwrap());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What every process of ours does alike, without a business word: settings, telemetry, metrics, keys, lifecycle,
-//! the admin port, the outbox relay, breakers and halts.
+//! What all our processes share, independent of the business: settings, telemetry, metrics, keys, lifecycle, the admin
+//! port, the outbox relay, breakers and halts.
 //!
 //! A service reads [`settings::Settings`], builds a [`process::Process`], spawns its own tasks on it, and runs it
 //! until it is stopped.
@@ -23,14 +23,14 @@ pub mod settings;
 pub mod telemetry;
 
 pub use health::Health;
-pub use keys::{KeyDirectory, Keys};
+pub use keys::{KeyDirectory, MountedKeys};
 pub use lifecycle::{Stop, Tasks};
 pub use process::Process;
 pub use relay::Relay;
 pub use settings::{Environment, SettingError, Settings};
 
-/// Of every process of ours: it gives back what a burst has taken, where the C library's keeps it in one arena per
-/// thread and grows for as long as traffic goes on (ADR 0015).
+/// The allocator of all our processes. It returns memory to the system after a burst, while the C library's allocator
+/// keeps it in one arena per thread and grows as long as traffic lasts (ADR 0015).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,6 +1,6 @@
-//! How a process ends: it drains (unready, and working as before, so that balancers look elsewhere), stops softly
-//! (work in hand finishes), then hard. A task that ends by itself or fails stops the process: half a service is worse
-//! than none.
+//! How a process ends. First it drains: it reports unready but works as before, so that load balancers send traffic
+//! elsewhere. Then it stops softly: running work finishes. Then it stops hard. If a task ends by itself or fails, the
+//! whole process stops, because half a service is worse than none.
 
 use std::error::Error;
 use std::future::Future;
@@ -12,26 +12,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain;
 
-/// Longest wait for work in hand after the soft stop.
-pub const GRACE: Duration = Duration::from_secs(20);
+/// Maximum time for running work to finish after the soft stop.
+pub const GRACE_PERIOD: Duration = Duration::from_secs(20);
 
-type Failure = Box<dyn Error + Send + Sync>;
+type TaskError = Box<dyn Error + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LifecycleError {
-    #[error("{task} ended unasked")]
-    Ended { task: &'static str },
+    #[error("{task} ended unexpectedly")]
+    EndedEarly { task: &'static str },
     #[error("{task} failed")]
-    Failed { task: &'static str, source: Failure },
+    Failed { task: &'static str, source: TaskError },
     #[error("a task panicked")]
-    Panicked { source: Failure },
-    #[error("not everything ended within {} s of the soft stop", GRACE.as_secs())]
-    Overran,
+    Panicked { source: TaskError },
+    #[error("not everything ended within {} s of the soft stop", GRACE_PERIOD.as_secs())]
+    GracePeriodExceeded,
     #[error("signals cannot be awaited")]
     Signals { source: std::io::Error },
 }
 
-/// How a process is asked to end; clones share it.
+/// The request to end the process. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     draining: CancellationToken,
@@ -43,7 +43,7 @@ impl Stop {
         Self::default()
     }
 
-    /// Says that the end is near: not ready any more, everything else as before.
+    /// Starts draining: the process becomes unready, everything else continues.
     pub fn drain(&self) {
         self.draining.cancel();
     }
@@ -52,7 +52,7 @@ impl Stop {
         self.draining.is_cancelled()
     }
 
-    /// Asks everyone to finish what they have begun.
+    /// Starts the soft stop: all tasks finish what they have started.
     pub fn soft(&self) {
         self.draining.cancel();
         self.soft.cancel();
@@ -66,12 +66,12 @@ impl Stop {
         self.soft.cancelled().await;
     }
 
-    /// The token that ends with the soft stop.
+    /// A token that is cancelled by the soft stop.
     pub fn token(&self) -> CancellationToken {
         self.soft.clone()
     }
 
-    /// Waits, unless asked to stop meanwhile; false means "stop".
+    /// Sleeps. Returns false if the soft stop was requested meanwhile.
     pub async fn sleep(&self, wait: Duration) -> bool {
         tokio::select! {
             () = self.soft.cancelled() => false,
@@ -83,7 +83,7 @@ impl Stop {
 /// The long-running tasks of a process.
 #[derive(Debug)]
 pub struct Tasks {
-    set: JoinSet<(&'static str, Result<(), Failure>)>,
+    set: JoinSet<(&'static str, Result<(), TaskError>)>,
     stop: Stop,
     grace: Duration,
 }
@@ -93,7 +93,7 @@ impl Tasks {
         Self {
             set: JoinSet::new(),
             stop,
-            grace: GRACE,
+            grace: GRACE_PERIOD,
         }
     }
 
@@ -101,7 +101,7 @@ impl Tasks {
         self.stop.clone()
     }
 
-    /// A task that runs until the stop.
+    /// Spawns a task that runs until the stop.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.set.spawn(async move {
             task.await;
@@ -109,7 +109,7 @@ impl Tasks {
         });
     }
 
-    /// A task that may fail for good.
+    /// Spawns a task that may fail permanently.
     pub fn spawn_fallible<E>(
         &mut self,
         name: &'static str,
@@ -121,13 +121,13 @@ impl Tasks {
             .spawn(async move { (name, task.await.map_err(Into::into)) });
     }
 
-    /// Runs until a stop is requested or a task ends, then waits for the rest.
+    /// Runs until a stop is requested or a task ends, then waits for the other tasks.
     pub async fn run(mut self) -> Result<(), LifecycleError> {
         let first = tokio::select! {
             () = self.stop.requested() => Ok(()),
             ended = self.set.join_next() => match ended {
                 None => Ok(()),
-                Some(ended) => self.judge(ended),
+                Some(ended) => self.task_result(ended),
             },
         };
         if let Err(error) = &first {
@@ -137,30 +137,30 @@ impl Tasks {
         let rest = tokio::time::timeout(self.grace, async {
             let mut result = Ok(());
             while let Some(ended) = self.set.join_next().await {
-                let judged = self.judge(ended);
+                let judged = self.task_result(ended);
                 result = result.and(judged);
             }
             result
         });
-        let rest = rest.await.unwrap_or(Err(LifecycleError::Overran));
+        let rest = rest.await.unwrap_or(Err(LifecycleError::GracePeriodExceeded));
         self.set.shutdown().await;
         first.and(rest)
     }
 
-    fn judge(
+    fn task_result(
         &self,
-        ended: Result<(&'static str, Result<(), Failure>), tokio::task::JoinError>,
+        ended: Result<(&'static str, Result<(), TaskError>), tokio::task::JoinError>,
     ) -> Result<(), LifecycleError> {
         match ended {
             Ok((_, Ok(()))) if self.stop.is_requested() => Ok(()),
-            Ok((task, Ok(()))) => Err(LifecycleError::Ended { task }),
+            Ok((task, Ok(()))) => Err(LifecycleError::EndedEarly { task }),
             Ok((task, Err(source))) => Err(LifecycleError::Failed { task, source }),
             Err(error) => Err(LifecycleError::Panicked { source: error.into() }),
         }
     }
 }
 
-/// The first SIGTERM or SIGINT drains for so long and then stops softly; a second one stops at once.
+/// On the first SIGTERM or SIGINT, drains for the given time and then stops softly; a second signal stops immediately.
 pub fn stop_on_signals(stop: &Stop, drain: Duration) -> Result<(), LifecycleError> {
     let listen = |kind| signal(kind).map_err(|source| LifecycleError::Signals { source });
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
@@ -221,7 +221,7 @@ mod tests {
             let error = tasks.run().await.unwrap_err();
             match error {
                 LifecycleError::Panicked { .. } => assert!(panics),
-                LifecycleError::Ended { task } => assert_eq!((task, panics), ("short", false)),
+                LifecycleError::EndedEarly { task } => assert_eq!((task, panics), ("short", false)),
                 other => panic!("{other}"),
             }
         }
@@ -233,6 +233,9 @@ mod tests {
         tasks.grace = Duration::from_millis(20);
         tasks.spawn("stubborn", std::future::pending());
         tasks.stop().soft();
-        assert!(matches!(tasks.run().await, Err(LifecycleError::Overran)));
+        assert!(matches!(
+            tasks.run().await,
+            Err(LifecycleError::GracePeriodExceeded)
+        ));
     }
 }

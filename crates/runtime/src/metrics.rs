@@ -1,4 +1,4 @@
-//! The Prometheus recorder of the process, with the buckets our latencies need.
+//! The Prometheus recorder of the process, with buckets that suit our latencies.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::lifecycle::Stop;
 use crate::observe;
 
-/// Buckets end at the figures that service levels and benchmarks compare with: 50 ms, 300 ms, 1.5 s, 3 s.
+/// The bucket edges include the figures that service levels and benchmarks compare with: 50 ms, 300 ms, 1.5 s, 3 s.
 const SECONDS: [f64; 23] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0,
     120.0, 300.0, 600.0, 1200.0, 3600.0,
@@ -19,7 +19,7 @@ const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 #[error("the metrics recorder cannot be installed: {0}")]
 pub struct MetricsError(String);
 
-/// Installs the recorder, once per process; later calls give the same handle (several services in one test).
+/// Installs the recorder once per process. Later calls return the same handle, for tests with several services.
 pub fn install() -> Result<PrometheusHandle, MetricsError> {
     static HANDLE: OnceLock<Result<PrometheusHandle, MetricsError>> = OnceLock::new();
     HANDLE.get_or_init(build).clone()
@@ -44,7 +44,7 @@ fn build() -> Result<PrometheusHandle, MetricsError> {
     Ok(handle)
 }
 
-/// Keeps the recorder small and the process gauges fresh, until the stop.
+/// Runs the recorder's upkeep and updates the process gauges, until the stop.
 pub async fn upkeep(handle: PrometheusHandle, stop: Stop) {
     loop {
         handle.run_upkeep();

@@ -1,7 +1,7 @@
-//! What every process of ours counts.
+//! The metrics that all our processes have.
 
 use messaging::WorkQueue;
-use meter::{Counter, Gauge, label, named};
+use meter::{Counter, Gauge, dynamic_label, label};
 use storage::halts::HaltScope;
 
 const OUTBOXES: &[&str] = &["gateway", "callback", "executor"];
@@ -17,9 +17,9 @@ meter::declare! {
         [label("outbox", OUTBOXES), label("result", &["ok", "failed"])]);
     BREAKER_STATE: Gauge<1> = Gauge::new(
         "fiatrails_breaker_state", "0 closed, 1 half open, 2 open: work waits.",
-        [named("breaker", "the service's breakers", 64)]);
+        [dynamic_label("breaker", "the service's breakers", 64)]);
     BREAKER_OPENED: Counter<1> = Counter::new(
-        "fiatrails_breaker_opened_total", "Openings of a breaker.", [named("breaker", "the service's breakers", 64)]);
+        "fiatrails_breaker_opened_total", "Openings of a breaker.", [dynamic_label("breaker", "the service's breakers", 64)]);
     HALTED: Gauge<1> = Gauge::new(
         "fiatrails_halted", "1 while an operator has halted it.", [label("scope", meter::names!(HaltScope))]);
     KEYS: Gauge<1> = Gauge::new(
@@ -30,7 +30,7 @@ meter::declare! {
     PIPELINE_KEY_LAST_USE: Gauge<2> = Gauge::new(
         "fiatrails_pipeline_key_last_use_timestamp_seconds",
         "Unix time at which a pipeline key last sealed or opened a message here, since our start.",
-        [label("queue", meter::names!(WorkQueue)), named("key", "mounted keys", 64)]);
+        [label("queue", meter::names!(WorkQueue)), dynamic_label("key", "mounted keys", 64)]);
     DATABASE_LOGINS: Counter<1> = Counter::new(
         "fiatrails_db_logins_total", "Times that a new database login was found in its file.",
         [label("result", &["taken_up", "refused"])]);

@@ -1,5 +1,5 @@
-//! `<service> --check-ready`: asks the running service on this machine whether it is ready. For container health
-//! checks, so that images need no HTTP client.
+//! `<service> --check-ready`: asks the service that runs on this machine whether it is ready. Container health checks use
+//! it, so that images need no HTTP client.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -8,16 +8,16 @@ use std::time::Duration;
 use crate::settings::Environment;
 
 const FLAG: &str = "--check-ready";
-/// Bound of the connection, and of each read and write.
+/// Time limit of the connection, and of each read and write.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Ends the process with 0 (ready) or 1 (not) if its first argument asks for that; returns at once otherwise.
-pub fn answer_if_asked(environment: &Environment) {
+/// If the first argument is `--check-ready`, ends the process with 0 (ready) or 1 (not ready); otherwise returns.
+pub fn exit_if_readiness_check(environment: &Environment) {
     if std::env::args_os().nth(1).is_none_or(|argument| argument != FLAG) {
         return;
     }
     let asked = match environment.parsed("ADMIN_ADDR") {
-        Ok(Some(addr)) => is_ready(within(addr), TIMEOUT).map_err(|error| error.to_string()),
+        Ok(Some(addr)) => is_ready(reachable_address(addr), TIMEOUT).map_err(|error| error.to_string()),
         Ok(None) => Err("ADMIN_ADDR is not set".to_owned()),
         Err(error) => Err(error.to_string()),
     };
@@ -26,13 +26,13 @@ pub fn answer_if_asked(environment: &Environment) {
         Ok(false) => "not ready".to_owned(),
         Err(problem) => problem,
     };
-    // Nobody has installed a subscriber yet; whoever runs the check keeps what it prints.
+    // No log subscriber is installed yet; the caller of the check sees what is printed.
     let _ = writeln!(io::stderr(), "{problem}");
     std::process::exit(1)
 }
 
-/// Who listens everywhere is asked by the loopback.
-fn within(addr: SocketAddr) -> SocketAddr {
+/// A service that listens on all addresses is reached through the loopback address.
+fn reachable_address(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -49,7 +49,7 @@ fn is_ready(addr: SocketAddr, timeout: Duration) -> io::Result<bool> {
         stream,
         "GET /readyz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n"
     )?;
-    // "HTTP/1.1 200": the rest is for people.
+    // "HTTP/1.1 200": the rest of the status line does not matter.
     let mut status = [0; 12];
     stream.read_exact(&mut status)?;
     Ok(status.starts_with(b"HTTP/1.") && status.ends_with(b" 200"))
@@ -110,8 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn everywhere_is_asked_by_the_loopback() {
-        let asked = |text: &str| within(text.parse().unwrap()).to_string();
+    fn an_unspecified_address_is_reached_through_the_loopback() {
+        let asked = |text: &str| reachable_address(text.parse().unwrap()).to_string();
         assert_eq!(asked("0.0.0.0:9090"), "127.0.0.1:9090");
         assert_eq!(asked("[::]:9090"), "[::1]:9090");
         assert_eq!(asked("10.1.2.3:9090"), "10.1.2.3:9090");

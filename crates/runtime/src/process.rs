@@ -1,4 +1,4 @@
-//! What every service is built on: database, broker, keys, health, admin port and the stop, wired once.
+//! The common base of every service: database, broker, keys, health, admin port and shutdown, wired up once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::health::Health;
 use crate::keys::{KeyDirectory, KeyError};
 use crate::lifecycle::{LifecycleError, Stop, Tasks, stop_on_signals};
 use crate::metrics::MetricsError;
-use crate::ready::Listening;
-use crate::relay::{Relay, Wake};
+use crate::ready::ListenAddresses;
+use crate::relay::{Relay, RelayNotifier};
 use crate::settings::{SettingError, Settings};
 use crate::telemetry::TelemetryError;
 use crate::{admin, chain, database_login, key_uses, metrics as recorder, observe, telemetry};
 
-/// Largest distance from the database's clock at which we still work (docs/PROTOCOL.md).
+/// Maximum offset from the database's clock at which the process is still ready (docs/PROTOCOL.md).
 const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
 const READY_POLL: Duration = Duration::from_millis(100);
 
@@ -40,7 +40,7 @@ pub enum StartError {
     Admin(#[source] std::io::Error),
 }
 
-/// A service's shared parts. Spawn its own tasks on `tasks`, then run it.
+/// The shared parts of a service. A service spawns its own tasks on `tasks`, then runs the process.
 #[derive(Debug)]
 pub struct Process {
     pub settings: Settings,
@@ -50,13 +50,13 @@ pub struct Process {
     pub keys: KeyDirectory,
     pub halts: Arc<Halts>,
     pub health: Health,
-    pub listening: Listening,
+    pub addresses: ListenAddresses,
     pub tasks: Tasks,
 }
 
 impl Process {
-    /// Reads keys, makes the pool and the broker handle (both connect when first used), binds the admin port and
-    /// starts everything that is alike in all services.
+    /// Reads the keys, creates the pool and the broker handle (both connect when first used), binds the admin port and
+    /// starts the tasks that all services have.
     pub fn build(settings: Settings, service: Service) -> Result<Self, StartError> {
         telemetry::install(service.name(), &settings.log, settings.trace.as_ref())?;
         let recorder = recorder::install()?;
@@ -73,10 +73,10 @@ impl Process {
             ca_pem: settings.amqp_ca_pem.clone(),
         })?;
         let mut tasks = Tasks::new(Stop::new());
-        let (health, listening) = (Health::default(), Listening::default());
+        let (health, listening) = (Health::default(), ListenAddresses::default());
         let (addr, server) =
             admin::bind(settings.admin, health.clone(), recorder.clone()).map_err(StartError::Admin)?;
-        listening.announce("admin", addr);
+        listening.record("admin", addr);
         let (handle, stop) = (server.handle(), tasks.stop());
         tasks.spawn("admin stop", async move {
             stop.requested().await;
@@ -99,14 +99,14 @@ impl Process {
             keys,
             halts,
             health,
-            listening,
+            addresses: listening,
             tasks,
         };
         process.add_checks(service);
         Ok(process)
     }
 
-    /// A further pool, which takes up a new login as the first one does.
+    /// Creates another pool, which also follows login changes.
     pub fn pool(&mut self, config: PoolConfig) -> Result<Pool, StorageError> {
         follow_login(&mut self.tasks, &self.settings, config)
     }
@@ -141,14 +141,14 @@ impl Process {
         }
     }
 
-    /// Starts relaying an outbox by so many workers; the result wakes them.
-    pub fn relay(&mut self, outbox: Outbox, workers: usize) -> Wake {
+    /// Starts `workers` relays of an outbox. Returns the notifier that wakes them.
+    pub fn relay(&mut self, outbox: Outbox, workers: usize) -> RelayNotifier {
         let relay = Relay::new(outbox, self.pool.clone(), self.publisher.clone());
         for _ in 0..workers.max(1) {
             self.tasks
                 .spawn("outbox relay", relay.clone().run(self.tasks.stop()));
         }
-        let wake = relay.wake();
+        let wake = relay.notifier();
         self.tasks.spawn("outbox gauge", relay.observe(self.tasks.stop()));
         wake
     }
@@ -158,12 +158,12 @@ impl Process {
         stop_on_signals(&self.tasks.stop(), self.settings.drain)
     }
 
-    /// Announces readiness once every check passes, and runs until stopped.
+    /// Writes the ready file once every check passes, and runs until the stop.
     pub async fn run_until_stopped(mut self) -> Result<(), LifecycleError> {
         let stop = self.tasks.stop();
-        let announce = announce(
+        let announce = announce_readiness(
             self.health.clone(),
-            self.listening.clone(),
+            self.addresses.clone(),
             self.settings.ready_file.clone(),
             stop.clone(),
         );
@@ -197,8 +197,8 @@ impl Process {
             async move { broker.check().await.map_err(|error| chain(&error)) }
         };
         if service == Service::Gateway {
-            // What it accepts is durable in its outbox, and is sent when the broker is back.
-            self.health.add_dispensable("broker", check);
+            // What the gateway accepts is durable in its outbox and is sent when the broker is back.
+            self.health.add_optional("broker", check);
         } else {
             self.health.add("broker", check);
         }
@@ -214,7 +214,7 @@ fn follow_login(tasks: &mut Tasks, settings: &Settings, config: PoolConfig) -> R
     Ok(pool)
 }
 
-/// Reachable, and no further off our clock than the policy of all windows allows.
+/// Checks that the database is reachable and that its clock is close to ours.
 async fn check_clock(pool: &Pool) -> Result<(), String> {
     let asked = async {
         let client = pool.get().await?;
@@ -234,7 +234,12 @@ async fn check_clock(pool: &Pool) -> Result<(), String> {
     Ok(())
 }
 
-async fn announce(health: Health, listening: Listening, file: Option<std::path::PathBuf>, stop: Stop) {
+async fn announce_readiness(
+    health: Health,
+    listening: ListenAddresses,
+    file: Option<std::path::PathBuf>,
+    stop: Stop,
+) {
     let mut last = None;
     loop {
         let report = health.report().await;

@@ -1,4 +1,4 @@
-//! Telling whoever started us where we listen.
+//! The addresses on which the process listens, for whoever started it.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The bound addresses by role; clones share it.
+/// The bound addresses by role. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Listening(Arc<Mutex<BTreeMap<&'static str, SocketAddr>>>);
+pub struct ListenAddresses(Arc<Mutex<BTreeMap<&'static str, SocketAddr>>>);
 
-impl Listening {
+impl ListenAddresses {
     /// `role`: `api` or `admin`.
-    pub fn announce(&self, role: &'static str, addr: SocketAddr) {
+    pub fn record(&self, role: &'static str, addr: SocketAddr) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -28,7 +28,7 @@ impl Listening {
             .copied()
     }
 
-    /// Written beside and renamed: a reader never sees half of it.
+    /// Writes a temporary file and renames it, so that a reader never sees a partial file.
     pub fn write(&self, file: &Path) -> std::io::Result<()> {
         let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let beside = file.with_extension("part");
@@ -47,9 +47,9 @@ mod tests {
     fn the_file_names_every_role() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ready.json");
-        let listening = Listening::default();
-        listening.announce("admin", "127.0.0.1:1".parse().unwrap());
-        listening.announce("api", "127.0.0.1:2".parse().unwrap());
+        let listening = ListenAddresses::default();
+        listening.record("admin", "127.0.0.1:1".parse().unwrap());
+        listening.record("api", "127.0.0.1:2".parse().unwrap());
         listening.write(&file).unwrap();
         let text = std::fs::read_to_string(file).unwrap();
         assert_eq!(text, r#"{"admin":"127.0.0.1:1","api":"127.0.0.1:2"}"#);

@@ -1,5 +1,5 @@
-//! The outbox relay: claim rows, publish them mandatory and confirmed, delete what was confirmed. A row leaves the
-//! outbox only after the broker's positive confirm, so a message may come twice, never not at all.
+//! The outbox relay claims rows, publishes them mandatory and confirmed, and deletes the confirmed ones. A row leaves the
+//! outbox only after the broker's positive confirm, so a message may be sent twice but is never lost.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,29 +16,29 @@ use crate::lifecycle::Stop;
 use crate::{chain, observe, telemetry};
 
 const BATCH: u32 = 256;
-/// Longer than a publish of one batch can take; after it another relay may take the rows.
-const HOLD: Duration = Duration::from_secs(30);
+/// How long a claim lasts; after that, another relay may claim the rows. Longer than publishing a batch can take.
+const CLAIM_DURATION: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(500);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Wakes the relay: call it after a commit that pushed rows. Clones share it.
+/// Wakes the relay after a commit that pushed rows. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Wake(Arc<Notify>);
+pub struct RelayNotifier(Arc<Notify>);
 
-impl Wake {
-    pub fn now(&self) {
+impl RelayNotifier {
+    pub fn notify(&self) {
         self.0.notify_one();
     }
 }
 
-/// Relays one outbox; several may run beside each other.
+/// Relays one outbox. Several relays may run concurrently.
 #[derive(Clone, Debug)]
 pub struct Relay {
     outbox: Outbox,
     pool: Pool,
     publisher: Publisher,
-    wake: Wake,
+    notifier: RelayNotifier,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,50 +54,50 @@ enum RelayError {
     },
 }
 
-/// What one claim came to, when the broker was there.
+/// The result of one claim, if the broker was reachable.
 #[derive(Debug, Default)]
-struct Round {
-    /// There may be more.
+struct RelayPass {
+    /// True if there may be more rows.
     full: bool,
-    /// Queues that refused something, and why.
-    refusing: HashMap<WorkQueue, PublishError>,
-    /// Queues that took something.
-    taking: HashSet<WorkQueue>,
+    /// Queues that refused a message, and the last error.
+    refused_queues: HashMap<WorkQueue, PublishError>,
+    /// Queues that accepted a message.
+    accepting_queues: HashSet<WorkQueue>,
 }
 
-/// Queues that are left alone for a while: a full one must not hold up the others.
+/// Queues that are skipped for a while, so that a full queue does not block the others.
 #[derive(Debug, Default)]
-struct Rests(HashMap<WorkQueue, Rest>);
+struct QueueBackoffs(HashMap<WorkQueue, QueueBackoff>);
 
 #[derive(Debug)]
-struct Rest {
+struct QueueBackoff {
     failures: u32,
     until: Instant,
 }
 
-impl Rests {
-    fn resting(&self, now: Instant) -> Vec<&'static str> {
+impl QueueBackoffs {
+    fn paused_queues(&self, now: Instant) -> Vec<&'static str> {
         let resting = self.0.iter().filter(|(_, rest)| rest.until > now);
         resting.map(|(queue, _)| queue.name()).collect()
     }
 
-    fn note(&mut self, round: &Round, now: Instant) {
-        for queue in &round.taking {
+    fn record(&mut self, round: &RelayPass, now: Instant) {
+        for queue in &round.accepting_queues {
             self.0.remove(queue);
         }
-        for queue in round.refusing.keys() {
+        for queue in round.refused_queues.keys() {
             let failures = self
                 .0
                 .get(queue)
                 .map_or(0, |rest| rest.failures.saturating_add(1));
-            let until = now + wait_after(failures);
-            self.0.insert(*queue, Rest { failures, until });
+            let until = now + backoff(failures);
+            self.0.insert(*queue, QueueBackoff { failures, until });
         }
     }
 }
 
-/// Twice as long each time.
-fn wait_after(failures: u32) -> Duration {
+/// The wait after so many failures; doubles with each failure.
+fn backoff(failures: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << failures.min(8)).min(LONGEST_WAIT)
 }
 
@@ -107,28 +107,28 @@ impl Relay {
             outbox,
             pool,
             publisher,
-            wake: Wake::default(),
+            notifier: RelayNotifier::default(),
         }
     }
 
-    pub fn wake(&self) -> Wake {
-        self.wake.clone()
+    pub fn notifier(&self) -> RelayNotifier {
+        self.notifier.clone()
     }
 
-    /// Relays until the stop, then once more what is there.
+    /// Relays until the stop, then once more.
     pub async fn run(self, stop: Stop) {
         let mut failures = 0_u32;
-        let mut rests = Rests::default();
+        let mut rests = QueueBackoffs::default();
         while !stop.is_requested() {
-            let wait = match self.relay_once(&rests.resting(Instant::now())).await {
+            let wait = match self.relay_once(&rests.paused_queues(Instant::now())).await {
                 Ok(round) => {
                     failures = 0;
-                    rests.note(&round, Instant::now());
+                    rests.record(&round, Instant::now());
                     if round.full { Duration::ZERO } else { POLL }
                 }
                 Err(error) => {
                     tracing::warn!(outbox = self.outbox.name(), error = %chain(&error), "relaying interrupted");
-                    let wait = wait_after(failures);
+                    let wait = backoff(failures);
                     failures = failures.saturating_add(1);
                     wait
                 }
@@ -139,8 +139,8 @@ impl Relay {
             tokio::select! {
                 () = stop.requested() => {}
                 () = tokio::time::sleep(wait) => {}
-                // After a failure only time helps.
-                () = self.wake.0.notified(), if failures == 0 => {}
+                // After a failure a new row must not cut the wait short.
+                () = self.notifier.0.notified(), if failures == 0 => {}
             }
         }
         if let Err(error) = self.relay_once(&[]).await {
@@ -148,7 +148,7 @@ impl Relay {
         }
     }
 
-    /// Shows age and size of the backlog, until the stop.
+    /// Updates the gauges of the backlog's age and size, until the stop.
     pub async fn observe(self, stop: Stop) {
         let name = self.outbox.name();
         loop {
@@ -170,35 +170,36 @@ impl Relay {
         self.outbox.backlog(&self.pool.get().await?).await
     }
 
-    /// One claim.
-    async fn relay_once(&self, except: &[&str]) -> Result<Round, RelayError> {
+    /// Claims and publishes one batch, except for the queues in `except`.
+    async fn relay_once(&self, except: &[&str]) -> Result<RelayPass, RelayError> {
         let client = self.pool.get().await?;
-        let rows = self.outbox.claim(&client, BATCH, HOLD, except).await?;
+        let rows = self.outbox.claim(&client, BATCH, CLAIM_DURATION, except).await?;
         drop(client);
         let all = rows.len();
-        let mut round = Round {
+        let mut round = RelayPass {
             full: all >= BATCH as usize,
-            ..Round::default()
+            ..RelayPass::default()
         };
         if rows.is_empty() {
             return Ok(round);
         }
-        let (rows, messages): (Vec<Sending>, Vec<Outgoing>) = rows.into_iter().filter_map(outgoing).unzip();
-        // No connection is held while the broker is waited for.
+        let (rows, messages): (Vec<PendingPublish>, Vec<Outgoing>) =
+            rows.into_iter().filter_map(outgoing).unzip();
+        // No database connection is held while waiting for the broker.
         let results = self.publisher.publish_many(messages).await;
         let (mut confirmed, mut failed, mut interrupted) = (Vec::new(), Vec::new(), None);
-        for (Sending { id, queue, span }, result) in rows.into_iter().zip(results) {
+        for (PendingPublish { id, queue, span }, result) in rows.into_iter().zip(results) {
             if let Err(error) = &result {
                 span.record("error", error.kind());
             }
             match result {
                 Ok(()) => {
                     confirmed.push(id);
-                    round.taking.insert(queue);
+                    round.accepting_queues.insert(queue);
                     continue;
                 }
-                Err(error) if error.is_of_queue() => {
-                    round.refusing.insert(queue, error);
+                Err(error) if error.is_queue_specific() => {
+                    round.refused_queues.insert(queue, error);
                 }
                 Err(error) => {
                     interrupted.get_or_insert(error);
@@ -211,7 +212,7 @@ impl Relay {
         self.outbox.release_many(&client, &failed).await?;
         self.count("ok", confirmed.len());
         self.count("failed", failed.len());
-        for (queue, error) in &round.refusing {
+        for (queue, error) in &round.refused_queues {
             tracing::warn!(outbox = self.outbox.name(), queue = queue.name(), error = %chain(error), "queue refuses");
         }
         match interrupted {
@@ -232,19 +233,19 @@ impl Relay {
     }
 }
 
-/// A claimed row while the broker has its message.
-struct Sending {
+/// A claimed row whose message is being published.
+struct PendingPublish {
     id: i64,
     queue: WorkQueue,
     span: Span,
 }
 
-/// A row for a queue nobody knows stays where it is, claimed: it needs a person.
-fn outgoing(row: ClaimedRow) -> Option<(Sending, Outgoing)> {
+/// Builds the message of a row. A row for an unknown queue stays claimed in the outbox and needs a person.
+fn outgoing(row: ClaimedRow) -> Option<(PendingPublish, Outgoing)> {
     match row.queue.parse::<WorkQueue>() {
         Ok(queue) => {
-            let span = publishing(queue, &row);
-            let sending = Sending {
+            let span = publish_span(queue, &row);
+            let sending = PendingPublish {
                 id: row.id,
                 queue,
                 span,
@@ -258,9 +259,9 @@ fn outgoing(row: ClaimedRow) -> Option<(Sending, Outgoing)> {
     }
 }
 
-/// From the claim to the broker's confirm, in the trace of whatever made the message.
-fn publishing(queue: WorkQueue, row: &ClaimedRow) -> Span {
-    if !telemetry::exports() {
+/// The span from the claim to the broker's confirm, in the trace of the work that created the message.
+fn publish_span(queue: WorkQueue, row: &ClaimedRow) -> Span {
+    if !telemetry::exports_spans() {
         return Span::none();
     }
     let span = tracing::info_span!(

@@ -1,5 +1,5 @@
-//! Logs as JSON (or for eyes), and trace contexts that travel in messages, so that one trace leads from the HTTP
-//! request to the receipt.
+//! Logs as JSON or as text, and trace contexts that travel in messages, so that one trace leads from the HTTP request to
+//! the receipt.
 
 mod export;
 
@@ -23,7 +23,7 @@ pub use export::ExportError;
 use crate::settings::{LogFormat, LogSettings, SettingError, TraceSettings};
 
 const TRACEPARENT: &str = "traceparent";
-/// Whose spans make up our traces.
+/// The crates whose spans are part of our traces.
 const OURS: [&str; 7] = [
     "gateway",
     "mint_executor",
@@ -34,7 +34,7 @@ const OURS: [&str; 7] = [
     "storage",
 ];
 
-/// Where spans are sent, if anywhere.
+/// The exporter of spans, if a collector is configured.
 static EXPORTER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
 #[derive(Debug, thiserror::Error)]
@@ -45,23 +45,23 @@ pub enum TelemetryError {
     Export(#[from] ExportError),
 }
 
-/// Installs logging and tracing for the process; a second call changes nothing (several services in one test).
-/// Call it inside a tokio runtime.
+/// Installs logging and tracing for the process. A second call changes nothing, for tests with several services. Must be
+/// called inside a tokio runtime.
 pub fn install(
     service: &'static str,
     log: &LogSettings,
     trace: Option<&TraceSettings>,
 ) -> Result<(), TelemetryError> {
-    // Quiet targets come last and win: lapin logs whole messages, which name payers.
+    // The quiet targets come last and so take precedence: lapin logs whole messages, which contain payers' data.
     let wanted = log.filter.as_deref().unwrap_or("info");
     let directives = format!("{wanted},{}", messaging::observe::QUIET_TARGETS);
     let filter = EnvFilter::try_new(directives).map_err(|e| SettingError::invalid("RUST_LOG", e))?;
     let provider = match trace {
         Some(settings) => export::provider(service, settings)?,
-        // Gives spans their ids and carries them on, no more.
+        // Without an exporter, the provider only assigns and propagates ids.
         None => SdkTracerProvider::builder().build(),
     };
-    // Its own filter: less in the log must not break a trace.
+    // Spans have their own filter, so that a stricter log filter does not break traces.
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(service))
         .with_location(false)
@@ -95,17 +95,17 @@ pub fn install(
     Ok(())
 }
 
-/// True while spans are sent somewhere: only then is it worth to make one per message.
-pub fn exports() -> bool {
+/// Whether spans are exported. Only then is a span per message worth its cost.
+pub fn exports_spans() -> bool {
     EXPORTER.get().is_some()
 }
 
-/// Sends what is left, at the end of the process.
+/// Sends the remaining spans, at the end of the process.
 pub async fn flush() {
     let Some(provider) = EXPORTER.get() else {
         return;
     };
-    // It waits for its thread, which waits for us.
+    // The flush blocks on the exporter's thread, which in turn needs this runtime.
     let flushed = tokio::task::spawn_blocking(|| provider.force_flush()).await;
     if !matches!(flushed, Ok(Ok(()))) {
         tracing::warn!("the last spans were not sent");
@@ -122,7 +122,7 @@ pub fn continue_trace(span: &Span, traceparent: Option<&str>) {
     show_trace_id(span);
 }
 
-/// Makes `span` part of the trace of `traceparent`. Where the work at hand is of another trace, the two are linked.
+/// Makes `span` part of the trace of `traceparent`. If the current work belongs to another trace, links the two.
 pub fn join_trace(span: &Span, traceparent: Option<&str>) {
     let here = context_of(&Span::current());
     if let Some(traceparent) = traceparent {
@@ -150,14 +150,14 @@ fn show_trace_id(span: &Span) {
     }
 }
 
-/// The W3C trace context of a span, for a message that follows from it.
+/// The W3C trace context of a span, for a message that the work sends.
 pub fn traceparent_of(span: &Span) -> Option<String> {
     let mut carrier = HashMap::new();
     TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
     carrier.remove(TRACEPARENT)
 }
 
-/// 32 hexadecimal digits, or `None` outside of a trace.
+/// The trace id as 32 hexadecimal digits, or `None` outside of a trace.
 pub fn trace_id(span: &Span) -> Option<String> {
     let span_context = context_of(span);
     span_context

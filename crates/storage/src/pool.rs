@@ -113,7 +113,7 @@ impl Pool {
         let status = inner.status();
         observe::POOL_IN_USE.set([], usize_to_f64(status.size.saturating_sub(status.available)));
         result.map(DbClient).map_err(|error| {
-            observe::POOL_FAILURES.one([]);
+            observe::POOL_FAILURES.increment([]);
             unavailable(error)
         })
     }

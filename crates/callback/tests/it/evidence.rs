@@ -108,9 +108,9 @@ async fn an_unknown_key_waits_and_burns_no_attempt() {
     let secret = "ab".repeat(32);
     let signed = sign_as("mk_new", &secret, &paid_body("T1", "R1", 150));
     rig.stored(&signed, false).await;
-    assert_eq!(rig.report(&signed).await, Disposition::Later);
+    assert_eq!(rig.report(&signed).await, Disposition::Defer);
     std::fs::write(rig.keys.dir("callback").join("mpesa/mk_new"), &secret).unwrap();
-    assert!(rig.desk.keys.reload().await.unwrap());
+    assert!(rig.state.keys.reload().await.unwrap());
     assert_eq!(rig.report(&signed).await, Disposition::Done);
     assert_eq!(rig.commands().await, [execute("T1")]);
 }
@@ -122,19 +122,19 @@ async fn a_key_that_is_gone_when_the_deposit_comes_waits_in_the_rows() {
     let secret = "ab".repeat(32);
     let file = rig.keys.dir("callback").join("mpesa/mk_new");
     std::fs::write(&file, &secret).unwrap();
-    rig.desk.keys.reload().await.unwrap();
+    rig.state.keys.reload().await.unwrap();
     let signed = sign_as("mk_new", &secret, &paid_body("T1", "R1", 150));
     rig.stored(&signed, false).await;
     rig.report(&signed).await;
     std::fs::remove_file(&file).unwrap();
-    rig.desk.keys.reload().await.unwrap();
+    rig.state.keys.reload().await.unwrap();
     rig.escrowed(&intent).await;
     assert!(rig.commands().await.is_empty() && rig.exceptions("T1").is_empty());
 
     std::fs::write(&file, &secret).unwrap();
-    rig.desk.keys.reload().await.unwrap();
+    rig.state.keys.reload().await.unwrap();
     rig.age(10);
-    callback::sweep::once(&rig.desk).await;
+    callback::sweep::run_all(&rig.state).await;
     assert_eq!(rig.commands().await, [execute("T1")]);
 }
 
@@ -171,7 +171,7 @@ async fn undecided_reports_of_a_compromised_key_are_held() {
         .join(testkit::keys::MPESA_KID);
     let secret = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
-    rig.desk.keys.reload().await.unwrap();
+    rig.state.keys.reload().await.unwrap();
     rig.escrowed(&intent).await;
     assert_eq!(rig.exceptions("T4"), ["compromised_key R4 -"]);
     rig.stored(&early, false).await;
@@ -181,7 +181,7 @@ async fn undecided_reports_of_a_compromised_key_are_held() {
     assert!(rig.commands().await.is_empty());
 
     std::fs::write(&file, secret).unwrap();
-    rig.desk.keys.reload().await.unwrap();
+    rig.state.keys.reload().await.unwrap();
     rig.database.sql("update api_keys set state = 'retired'").unwrap();
     let intent = rig.accepted("T3", 150).await;
     rig.escrowed(&intent).await;

@@ -176,7 +176,7 @@ async fn a_payment_after_the_window_is_owed() {
     let intent = rig.accepted("T1", 150).await;
     rig.escrowed(&intent).await;
     rig.age(3601);
-    callback::sweep::expire(&rig.desk).await.unwrap();
+    callback::sweep::expire(&rig.state).await.unwrap();
     assert_eq!(rig.commands().await, [refund("T1", Expired)]);
     rig.paid("T1", "R1", 150).await;
     assert_eq!(rig.exceptions("T1"), ["owed_to_payer R1 150"]);

@@ -9,7 +9,7 @@ use messaging::Disposition;
 use messaging::wire::Outcome;
 use tokio::sync::Barrier;
 
-use crate::rig::{Rig, delivery, execute, handled, paid_body, result, told};
+use crate::rig::{Rig, delivery, execute, handled, mint_outcome, paid_body, result};
 
 /// A transaction that loses against another is run again, as the service does.
 async fn until_settled<F: Future<Output = Disposition>>(run: impl Fn() -> F) -> Disposition {
@@ -30,18 +30,18 @@ async fn meet(rig: Arc<Rig>, n: usize) {
     let paid = Arc::new(delivery(SystemSource.message_id(), result(&signed, false, None)));
     let mined = Arc::new(delivery(
         SystemSource.message_id(),
-        told(&intent, Outcome::Escrowed, false, Some(1)),
+        mint_outcome(&intent, Outcome::Escrowed, false, Some(1)),
     ));
     let barrier = Arc::new(Barrier::new(2));
-    let (desk, gate) = (rig.desk.clone(), barrier.clone());
+    let (state, gate) = (rig.state.clone(), barrier.clone());
     let one = tokio::spawn(async move {
         gate.wait().await;
-        until_settled(|| async { handled(report::handle(desk.clone(), paid.clone()).await) }).await
+        until_settled(|| async { handled(report::handle(state.clone(), paid.clone()).await) }).await
     });
-    let (desk, gate) = (rig.desk.clone(), barrier);
+    let (state, gate) = (rig.state.clone(), barrier);
     let two = tokio::spawn(async move {
         gate.wait().await;
-        until_settled(|| async { handled(outcome::handle(desk.clone(), mined.clone()).await) }).await
+        until_settled(|| async { handled(outcome::handle(state.clone(), mined.clone()).await) }).await
     });
     assert_eq!(
         (one.await.unwrap(), two.await.unwrap()),
@@ -77,11 +77,11 @@ async fn fifty_equal_reports_at_once_are_one_execute() {
     rig.stored(&first, false).await;
     let barrier = Arc::new(Barrier::new(50));
     let all = (0..50).map(|_| {
-        let (desk, gate) = (rig.desk.clone(), barrier.clone());
+        let (state, gate) = (rig.state.clone(), barrier.clone());
         let message = Arc::new(delivery(SystemSource.message_id(), result(&first, false, None)));
         tokio::spawn(async move {
             gate.wait().await;
-            until_settled(|| async { handled(report::handle(desk.clone(), message.clone()).await) }).await
+            until_settled(|| async { handled(report::handle(state.clone(), message.clone()).await) }).await
         })
     });
     for settled in join_all(all).await {
@@ -109,10 +109,11 @@ async fn one_receipt_under_two_tx_refs_at_once_pays_for_one() {
             let signed = rig.sign(&paid_body(&tx_ref, &format!("R{n}"), 150));
             rig.stored(&signed, false).await;
             let message = Arc::new(delivery(SystemSource.message_id(), result(&signed, false, None)));
-            let (desk, gate) = (rig.desk.clone(), barrier.clone());
+            let (state, gate) = (rig.state.clone(), barrier.clone());
             running.push(tokio::spawn(async move {
                 gate.wait().await;
-                until_settled(|| async { handled(report::handle(desk.clone(), message.clone()).await) }).await
+                until_settled(|| async { handled(report::handle(state.clone(), message.clone()).await) })
+                    .await
             }));
         }
         for settled in join_all(running).await {
@@ -134,15 +135,15 @@ async fn a_message_that_comes_twice_is_handled_once() {
     let paid = Arc::new(delivery(SystemSource.message_id(), result(&signed, false, None)));
     let mined = Arc::new(delivery(
         SystemSource.message_id(),
-        told(&intent, Outcome::Escrowed, false, Some(1)),
+        mint_outcome(&intent, Outcome::Escrowed, false, Some(1)),
     ));
     for round in 0..2 {
-        let settled = handled(report::handle(rig.desk.clone(), paid.clone()).await);
+        let settled = handled(report::handle(rig.state.clone(), paid.clone()).await);
         assert_eq!(settled, Disposition::Done);
-        let settled = handled(outcome::handle(rig.desk.clone(), mined.clone()).await);
+        let settled = handled(outcome::handle(rig.state.clone(), mined.clone()).await);
         assert_eq!(settled, Disposition::Done);
         assert_eq!(rig.commands().await, [execute("T1")], "round {round}");
-        // As if that command were forgotten: whoever looks at the case now commands again.
+        // As if that command were forgotten: whoever handles the intent now commands again.
         rig.database
             .sql("update decisions set live_command = null, live_message_id = null, live_since = null")
             .unwrap();

@@ -13,7 +13,7 @@ async fn every_paid_shilling_has_one_fate() {
     let intent = rig.accepted("T1", 100).await;
     rig.paid("T1", "R1", 100).await;
     rig.escrowed(&intent).await;
-    rig.told(&intent, Outcome::Executed, true, 12).await;
+    rig.handle_outcome(&intent, Outcome::Executed, true, 12).await;
     // Paid twice: once in flight, once owed.
     rig.accepted("T2", 20).await;
     rig.paid("T2", "R2", 20).await;
@@ -25,8 +25,8 @@ async fn every_paid_shilling_has_one_fate() {
     let intent = rig.accepted("T5", 3).await;
     rig.paid("T5", "R5", 3).await;
     rig.escrowed(&intent).await;
-    rig.told(&intent, Outcome::Refunded, true, 12).await;
-    let summary = callback::reconcile::pass(&rig.desk.pool, Duration::ZERO)
+    rig.handle_outcome(&intent, Outcome::Refunded, true, 12).await;
+    let summary = callback::reconcile::pass(&rig.state.pool, Duration::ZERO)
         .await
         .unwrap();
     let money = summary.money;
@@ -39,7 +39,7 @@ async fn every_paid_shilling_has_one_fate() {
     rig.database
         .sql("delete from exceptions where receipt = 'R5'")
         .unwrap();
-    let summary = callback::reconcile::pass(&rig.desk.pool, Duration::ZERO)
+    let summary = callback::reconcile::pass(&rig.state.pool, Duration::ZERO)
         .await
         .unwrap();
     assert_eq!(summary.money.unreconciled, 3, "money without a fate shows");
@@ -62,7 +62,7 @@ async fn contradictions_between_the_tables_are_reported_and_kept() {
         ))
         .unwrap();
     rig.age(10);
-    let found = callback::reconcile::pass(&rig.desk.pool, Duration::from_secs(5))
+    let found = callback::reconcile::pass(&rig.state.pool, Duration::from_secs(5))
         .await
         .unwrap();
     let mut kinds: Vec<_> = found.differences.iter().map(|d| d.kind.as_str()).collect();
@@ -83,7 +83,7 @@ async fn contradictions_between_the_tables_are_reported_and_kept() {
             .unwrap(),
         "5"
     );
-    callback::reconcile::pass(&rig.desk.pool, Duration::from_hours(1))
+    callback::reconcile::pass(&rig.state.pool, Duration::from_hours(1))
         .await
         .unwrap();
     assert_eq!(

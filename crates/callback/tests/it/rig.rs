@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callback::{Desk, outcome, report};
+use callback::{AppState, outcome, report};
 use domain::clock::{Clock, IdSource, SystemSource};
 use domain::evidence::SignedReport;
 use domain::ids::{MessageId, Preimage};
@@ -12,7 +12,7 @@ use domain::signature::{HmacSecret, KeyId, Mac, SignedRequest, SigningScheme};
 use messaging::wire::{MintExecute, MintOutcome, MintRefund, MpesaResult, Outcome, RefundReason};
 use messaging::{Delivery, Disposition, Opener, Sealer, WorkQueue};
 use runtime::KeyDirectory;
-use runtime::relay::Wake;
+use runtime::relay::RelayNotifier;
 use storage::gateway::intents::MintIntent;
 use storage::gateway::reports::NewReport;
 use storage::{Pool, PoolConfig};
@@ -23,7 +23,7 @@ pub const POLICY: &str = include_str!("../../../../deploy/policy.json");
 
 pub struct Rig {
     pub database: Database,
-    pub desk: Arc<Desk>,
+    pub state: Arc<AppState>,
     pub keys: DevKeys,
     pub all: Pool,
     opener: Opener,
@@ -60,18 +60,18 @@ impl Rig {
         let pool = PoolConfig::new(database.login("callback").unwrap().into(), "callback");
         let all = PoolConfig::new(database.url().into(), "test");
         let own = KeyDirectory::open(&keys.dir("callback")).unwrap();
-        let desk = Desk {
+        let state = AppState {
             pool: Pool::new(&pool).unwrap(),
             sealer: Sealer::new(own.pipeline()),
             keys: own.clone(),
             ids: Arc::new(SystemSource),
             clock: Arc::new(SystemSource),
             windows,
-            wake: Wake::default(),
+            relay: RelayNotifier::default(),
         };
         Self {
             all: Pool::new(&all).unwrap(),
-            desk: Arc::new(desk),
+            state: Arc::new(state),
             opener: Opener::new(own.pipeline()),
             database,
             keys,
@@ -158,21 +158,27 @@ impl Rig {
         accepted_by: Option<&str>,
     ) -> Disposition {
         let delivery = delivery(SystemSource.message_id(), result(signed, late, accepted_by));
-        handled(report::handle(self.desk.clone(), Arc::new(delivery)).await)
+        handled(report::handle(self.state.clone(), Arc::new(delivery)).await)
     }
 
     /// An outcome's message arrives.
-    pub async fn told(&self, intent: &Preimage, outcome: Outcome, is_final: bool, block: u64) -> Disposition {
+    pub async fn handle_outcome(
+        &self,
+        intent: &Preimage,
+        outcome: Outcome,
+        is_final: bool,
+        block: u64,
+    ) -> Disposition {
         let delivery = delivery(
             SystemSource.message_id(),
-            told(intent, outcome, is_final, Some(block)),
+            mint_outcome(intent, outcome, is_final, Some(block)),
         );
-        handled(outcome::handle(self.desk.clone(), Arc::new(delivery)).await)
+        handled(outcome::handle(self.state.clone(), Arc::new(delivery)).await)
     }
 
     pub async fn escrowed(&self, intent: &Preimage) {
         assert_eq!(
-            self.told(intent, Outcome::Escrowed, false, 10).await,
+            self.handle_outcome(intent, Outcome::Escrowed, false, 10).await,
             Disposition::Done
         );
     }
@@ -248,7 +254,7 @@ impl Rig {
     }
 }
 
-pub fn handled(result: Result<Disposition, callback::desk::DeskError>) -> Disposition {
+pub fn handled(result: Result<Disposition, callback::state::HandlerError>) -> Disposition {
     result.unwrap_or_else(|error| error.disposition())
 }
 
@@ -299,7 +305,7 @@ pub fn result(signed: &SignedReport, late: bool, accepted_by: Option<&str>) -> M
     }
 }
 
-pub fn told(intent: &Preimage, outcome: Outcome, is_final: bool, block: Option<u64>) -> MintOutcome {
+pub fn mint_outcome(intent: &Preimage, outcome: Outcome, is_final: bool, block: Option<u64>) -> MintOutcome {
     MintOutcome {
         intent: intent.clone(),
         outcome,

@@ -12,13 +12,16 @@ async fn a_refused_user_is_refunded_and_the_payer_is_owed() {
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 150).await;
     rig.escrowed(&intent).await;
-    assert_eq!(rig.told(&intent, Outcome::Refused, false, 12).await, Done);
+    assert_eq!(
+        rig.handle_outcome(&intent, Outcome::Refused, false, 12).await,
+        Done
+    );
     assert_eq!(rig.commands().await, [execute("T1"), refund("T1", NotCompliant)]);
     assert!(
         rig.exceptions("T1").is_empty(),
         "nothing is owed before the refund is final"
     );
-    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    rig.handle_outcome(&intent, Outcome::Refunded, true, 14).await;
     assert_eq!(rig.exceptions("T1"), ["owed_to_payer R1 150"]);
     assert_eq!(rig.decision("T1"), "refunded|confirmed|");
 }
@@ -29,7 +32,7 @@ async fn an_executed_intent_is_done() {
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 150).await;
     rig.escrowed(&intent).await;
-    rig.told(&intent, Outcome::Executed, true, 12).await;
+    rig.handle_outcome(&intent, Outcome::Executed, true, 12).await;
     assert_eq!(rig.decision("T1"), "executed|confirmed|");
     assert!(rig.exceptions("T1").is_empty());
     assert_eq!(rig.commands().await, [execute("T1")]);
@@ -41,8 +44,8 @@ async fn an_overtaken_outcome_does_not_start_a_second_execute() {
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 150).await;
     rig.escrowed(&intent).await;
-    rig.told(&intent, Outcome::Executed, true, 12).await;
-    rig.told(&intent, Outcome::Escrowed, false, 10).await;
+    rig.handle_outcome(&intent, Outcome::Executed, true, 12).await;
+    rig.handle_outcome(&intent, Outcome::Escrowed, false, 10).await;
     assert_eq!(rig.decision("T1"), "executed|confirmed|");
     assert_eq!(rig.commands().await, [execute("T1")]);
 }
@@ -56,7 +59,7 @@ async fn a_mint_without_a_payment_pages_and_halts_executes() {
         if declined {
             rig.declined(tx_ref).await;
         }
-        rig.told(&intent, Outcome::Executed, true, 12).await;
+        rig.handle_outcome(&intent, Outcome::Executed, true, 12).await;
         assert_eq!(rig.exceptions(tx_ref), ["mint_without_payment - -"]);
     }
     assert_eq!(
@@ -79,11 +82,11 @@ async fn a_deposit_that_never_came_is_owed_if_it_was_paid_for() {
     for (tx_ref, receipt, outcome) in [("T1", "R1", Outcome::Rejected), ("T2", "R2", Outcome::Dropped)] {
         let intent = rig.accepted(tx_ref, 150).await;
         rig.paid(tx_ref, receipt, 150).await;
-        rig.told(&intent, outcome, true, 12).await;
+        rig.handle_outcome(&intent, outcome, true, 12).await;
         assert_eq!(rig.exceptions(tx_ref), [format!("owed_to_payer {receipt} 150")]);
     }
     let unpaid = rig.accepted("T3", 150).await;
-    rig.told(&unpaid, Outcome::Rejected, true, 12).await;
+    rig.handle_outcome(&unpaid, Outcome::Rejected, true, 12).await;
     assert!(rig.exceptions("T3").is_empty());
     rig.paid("T3", "R3", 150).await;
     assert_eq!(rig.exceptions("T3"), ["owed_to_payer R3 150"]);
@@ -96,11 +99,11 @@ async fn what_is_owed_is_opened_once_even_after_a_person_settled_it() {
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 150).await;
     rig.escrowed(&intent).await;
-    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    rig.handle_outcome(&intent, Outcome::Refunded, true, 14).await;
     rig.database
         .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'paid back'")
         .unwrap();
-    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    rig.handle_outcome(&intent, Outcome::Refunded, true, 14).await;
     assert!(rig.exceptions("T1").is_empty());
 }
 
@@ -109,25 +112,25 @@ async fn what_was_owed_is_not_minted_until_a_person_says_so() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 150).await;
-    rig.told(&intent, Outcome::Dropped, true, 12).await;
+    rig.handle_outcome(&intent, Outcome::Dropped, true, 12).await;
     // A fork, or a second attempt nobody knew of: the deposit is there after all.
-    rig.told(&intent, Outcome::Escrowed, false, 14).await;
+    rig.handle_outcome(&intent, Outcome::Escrowed, false, 14).await;
     assert_eq!(rig.decision("T1"), "escrowed|confirmed|");
     assert_eq!(
         rig.exceptions("T1"),
         ["owed_before R1 150", "owed_to_payer R1 150"]
     );
     rig.age(10);
-    callback::sweep::once(&rig.desk).await;
+    callback::sweep::run_all(&rig.state).await;
     assert!(rig.commands().await.is_empty());
 
     rig.database
         .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'not paid back'")
         .unwrap();
     rig.age(10);
-    callback::sweep::once(&rig.desk).await;
+    callback::sweep::run_all(&rig.state).await;
     assert_eq!(rig.commands().await, [execute("T1")]);
-    rig.told(&intent, Outcome::Executed, true, 16).await;
+    rig.handle_outcome(&intent, Outcome::Executed, true, 16).await;
     assert!(rig.exceptions("T1").is_empty(), "a person said so");
 }
 
@@ -136,12 +139,12 @@ async fn a_mint_after_the_payer_was_owed_is_a_persons_business() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 150).await;
-    rig.told(&intent, Outcome::Dropped, true, 12).await;
+    rig.handle_outcome(&intent, Outcome::Dropped, true, 12).await;
     rig.database
         .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'paid back'")
         .unwrap();
-    rig.told(&intent, Outcome::Executed, false, 14).await;
-    rig.told(&intent, Outcome::Executed, true, 16).await;
+    rig.handle_outcome(&intent, Outcome::Executed, false, 14).await;
+    rig.handle_outcome(&intent, Outcome::Executed, true, 16).await;
     assert_eq!(rig.exceptions("T1"), ["minted_after_owed R1 150"]);
     assert!(rig.commands().await.is_empty());
 }
@@ -153,12 +156,12 @@ async fn what_a_fork_takes_back_past_final_is_an_exception() {
         let intent = rig.accepted(tx_ref, 150).await;
         rig.paid(tx_ref, receipt, 150).await;
         rig.escrowed(&intent).await;
-        rig.told(&intent, Outcome::Executed, false, 12).await;
+        rig.handle_outcome(&intent, Outcome::Executed, false, 12).await;
         assert!(rig.exceptions(tx_ref).is_empty(), "not final");
-        rig.told(&intent, Outcome::Executed, true, 13).await;
-        rig.told(&intent, back, false, 14).await;
+        rig.handle_outcome(&intent, Outcome::Executed, true, 13).await;
+        rig.handle_outcome(&intent, back, false, 14).await;
         assert_eq!(rig.exceptions(tx_ref), ["final_taken_back - -"]);
-        rig.told(&intent, Outcome::Executed, true, 16).await;
+        rig.handle_outcome(&intent, Outcome::Executed, true, 16).await;
         assert_eq!(
             rig.exceptions(tx_ref),
             ["final_taken_back - -"],
@@ -173,7 +176,7 @@ async fn a_mismatched_payment_of_a_refunded_deposit_is_owed() {
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 100).await;
     rig.escrowed(&intent).await;
-    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    rig.handle_outcome(&intent, Outcome::Refunded, true, 14).await;
     assert_eq!(
         rig.exceptions("T1"),
         ["amount_mismatch R1 100", "owed_to_payer R1 100"]
@@ -203,7 +206,7 @@ async fn declined_then_paid_before_the_deposit_is_mined_is_minted() {
     attempted(&rig, intent.intent_id());
     rig.declined("T1").await;
     rig.age(10);
-    callback::sweep::once(&rig.desk).await;
+    callback::sweep::run_all(&rig.state).await;
     assert!(rig.commands().await.is_empty(), "the deposit is waited for");
     rig.paid("T1", "R1", 150).await;
     assert_eq!(rig.decision("T1"), "queued|confirmed|");

@@ -13,10 +13,10 @@ async fn an_intent_nobody_reports_on_expires() {
     rig.accepted("T2", 150).await;
     rig.escrowed(&escrowed).await;
     rig.age(3500);
-    sweep::expire(&rig.desk).await.unwrap();
+    sweep::expire(&rig.state).await.unwrap();
     assert!(rig.commands().await.is_empty(), "the window is still open");
     rig.age(101);
-    sweep::expire(&rig.desk).await.unwrap();
+    sweep::expire(&rig.state).await.unwrap();
     assert_eq!(rig.decision("T1"), "escrowed|expired|refund");
     assert_eq!(rig.decision("T2"), "queued|expired|refund");
     let mut commands = rig.commands().await;
@@ -34,7 +34,7 @@ async fn nothing_expires_while_any_report_is_stored_processed_or_not() {
         rig.stored(&signed, late).await;
     }
     rig.age(4000);
-    sweep::expire(&rig.desk).await.unwrap();
+    sweep::expire(&rig.state).await.unwrap();
     assert!(rig.commands().await.is_empty());
     assert_eq!(rig.decision("T1"), "escrowed|awaiting|");
 }
@@ -46,19 +46,19 @@ async fn a_lost_execute_is_decided_and_sent_again_under_a_new_id() {
     rig.paid("T1", "R1", 150).await;
     rig.escrowed(&intent).await;
     let first = rig.database.sql("select live_message_id from decisions").unwrap();
-    sweep::redrive(&rig.desk).await.unwrap();
+    sweep::redrive(&rig.state).await.unwrap();
     rig.relayed();
-    sweep::redrive(&rig.desk).await.unwrap();
+    sweep::redrive(&rig.state).await.unwrap();
     assert!(rig.commands().await.is_empty(), "too early");
     rig.age(121);
-    sweep::redrive(&rig.desk).await.unwrap();
+    sweep::redrive(&rig.state).await.unwrap();
     assert_eq!(rig.commands().await, [execute("T1")]);
     let second = rig.database.sql("select live_message_id from decisions").unwrap();
     assert_ne!(first, second);
     let cause = "select convert_from(envelope, 'UTF8')::json ->> 'causationId' from callback_outbox";
     assert_eq!(rig.database.sql(cause).unwrap(), first);
     rig.age(121);
-    sweep::redrive(&rig.desk).await.unwrap();
+    sweep::redrive(&rig.state).await.unwrap();
     assert_eq!(rig.commands().await.len(), 1, "the unsent row explains it");
 }
 
@@ -73,7 +73,7 @@ async fn a_redrive_decides_from_the_raw_report_again() {
         .sql("update mpesa_reports set body = body || ' '::bytea")
         .unwrap();
     rig.age(121);
-    sweep::redrive(&rig.desk).await.unwrap();
+    sweep::redrive(&rig.state).await.unwrap();
     assert!(rig.commands().await.is_empty());
     assert_eq!(rig.exceptions("T1"), ["report_tampered R1 -"]);
 }
@@ -95,7 +95,7 @@ async fn a_command_that_is_being_worked_on_is_not_sent_again() {
             ))
             .unwrap();
         rig.age(121);
-        sweep::redrive(&rig.desk).await.unwrap();
+        sweep::redrive(&rig.state).await.unwrap();
         assert!(rig.commands().await.is_empty(), "{state}");
     }
 }
@@ -108,12 +108,12 @@ async fn a_lost_refund_is_sent_again() {
     rig.declined("T1").await;
     rig.relayed();
     rig.age(121);
-    sweep::redrive(&rig.desk).await.unwrap();
+    sweep::redrive(&rig.state).await.unwrap();
     assert_eq!(rig.commands().await, [refund("T1", Declined)]);
-    rig.told(&intent, Outcome::Refunded, true, 14).await;
+    rig.handle_outcome(&intent, Outcome::Refunded, true, 14).await;
     rig.relayed();
     rig.age(10_000);
-    sweep::redrive(&rig.desk).await.unwrap();
+    sweep::redrive(&rig.state).await.unwrap();
     assert!(rig.commands().await.is_empty(), "settled");
 }
 
@@ -121,10 +121,10 @@ async fn a_lost_refund_is_sent_again() {
 async fn an_old_orphan_becomes_an_exception() {
     let rig = Rig::start().await;
     rig.paid("T1", "R1", 150).await;
-    sweep::orphans(&rig.desk).await.unwrap();
+    sweep::orphans(&rig.state).await.unwrap();
     assert!(rig.exceptions("T1").is_empty());
     rig.age(86_401);
-    sweep::orphans(&rig.desk).await.unwrap();
+    sweep::orphans(&rig.state).await.unwrap();
     assert_eq!(rig.exceptions("T1"), ["orphan_payment R1 150"]);
 }
 
@@ -137,7 +137,7 @@ async fn one_corrupt_row_does_not_stop_a_sweep() {
         .sql("insert into decisions (tx_ref, chain_leg) values ('T1', 'nonsense')")
         .unwrap();
     rig.age(3601);
-    sweep::expire(&rig.desk).await.unwrap();
+    sweep::expire(&rig.state).await.unwrap();
     assert_eq!(rig.commands().await, [refund("T2", Expired)]);
 }
 
@@ -155,8 +155,8 @@ async fn what_the_executor_parked_is_held_until_a_person_has_dealt_with_it() {
              {items} (gen_random_uuid(), '{id}', 'execute', 'parked', '', 'id_mismatch')"
         ))
         .unwrap();
-    sweep::parked(&rig.desk).await.unwrap();
-    sweep::parked(&rig.desk).await.unwrap();
+    sweep::parked(&rig.state).await.unwrap();
+    sweep::parked(&rig.state).await.unwrap();
     assert_eq!(rig.exceptions("T1"), ["command_parked - -"]);
     let detail = rig.database.sql("select detail from exceptions").unwrap();
     assert_eq!(detail, "execute is a dead letter: id_mismatch");
@@ -171,15 +171,15 @@ async fn what_the_executor_parked_is_held_until_a_person_has_dealt_with_it() {
         rig.database.sql(&sql).unwrap();
     };
     resolve(1);
-    sweep::parked(&rig.desk).await.unwrap();
+    sweep::parked(&rig.state).await.unwrap();
     assert!(rig.exceptions("T1").is_empty(), "believed for a while");
     resolve(1201);
-    sweep::parked(&rig.desk).await.unwrap();
+    sweep::parked(&rig.state).await.unwrap();
     assert_eq!(rig.exceptions("T1"), ["command_parked - -"], "nothing came of it");
     resolve(1201);
     rig.database
         .sql("update chain_legs set leg = 'refunded'")
         .unwrap();
-    sweep::parked(&rig.desk).await.unwrap();
+    sweep::parked(&rig.state).await.unwrap();
     assert!(rig.exceptions("T1").is_empty(), "settled");
 }

@@ -7,8 +7,8 @@ use callback::App;
 use domain::clock::{Clock, IdSource, SystemSource};
 use messaging::wire::{Body, MintExecute, Outcome};
 use messaging::{
-    Broker, BrokerConfig, Consumer, ConsumerConfig, ConsumerParts, Disposition, Opener, Sealer, Service,
-    Stamp, WorkQueue, topology,
+    Broker, BrokerConfig, Consumer, ConsumerConfig, ConsumerParts, Disposition, MessageMetadata, Opener,
+    Sealer, Service, WorkQueue, topology,
 };
 use runtime::lifecycle::LifecycleError;
 use runtime::{Environment, KeyDirectory, Settings, Stop};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use testkit::{Servers, eventually};
 
-use crate::rig::{Rig, paid_body, result, told};
+use crate::rig::{Rig, mint_outcome, paid_body, result};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -34,7 +34,7 @@ fn broker(url: &str, service: Service) -> Broker {
 
 /// Publishes as the service that owns the queue does.
 async fn send<B: Body>(url: &str, service: Service, sealer: &Sealer, body: &B) {
-    let stamp = Stamp {
+    let stamp = MessageMetadata {
         message_id: SystemSource.message_id(),
         causation_id: None,
         at: SystemSource.now(),
@@ -149,7 +149,7 @@ async fn messages_in_become_one_sealed_execute_out() {
         &vhost.url(),
         Service::MintExecutor,
         &sealer,
-        &told(&intent, Outcome::Escrowed, false, Some(3)),
+        &mint_outcome(&intent, Outcome::Escrowed, false, Some(3)),
     )
     .await;
     let mut forged = signed.clone();
@@ -197,7 +197,7 @@ async fn messages_in_become_one_sealed_execute_out() {
     assert!(execute.causation_id.is_some());
 
     eventually(SOON, "the forged report is parked", async || {
-        let parked = vhost.peek(WorkQueue::MpesaResult.dead_name(), 5).await?;
+        let parked = vhost.peek(WorkQueue::MpesaResult.dead_letter_name(), 5).await?;
         Ok((parked.len() == 1).then_some(()))
     })
     .await

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
-use meter::{Facts, Kind, Label, Metric, Values};
+use meter::{Label, Metric, MetricDescription, MetricKind, Values};
 
 type Rooms = &'static [&'static [&'static dyn Metric]];
 
@@ -28,20 +28,20 @@ pub const SERVICES: [(&str, Rooms); 5] = [
 ];
 
 /// The metrics that `service` may show, those of every service included.
-pub fn of(service: &str) -> Vec<Facts<'static>> {
+pub fn of(service: &str) -> Vec<MetricDescription<'static>> {
     SERVICES
         .iter()
         .filter(|(name, _)| *name == service || *name == SERVICES[0].0)
         .flat_map(|(_, rooms)| rooms.iter().copied().flatten())
-        .map(|metric| metric.facts())
+        .map(|metric| metric.description())
         .collect()
 }
 
-pub fn all() -> Vec<Facts<'static>> {
+pub fn all() -> Vec<MetricDescription<'static>> {
     SERVICES
         .iter()
         .flat_map(|(_, rooms)| rooms.iter().copied().flatten())
-        .map(|metric| metric.facts())
+        .map(|metric| metric.description())
         .collect()
 }
 
@@ -80,23 +80,39 @@ fn the_reference_of_metrics_is_current() -> Result<()> {
 /// Dashboards of others may count on these names and labels: none of them is ever renamed.
 #[test]
 fn the_promised_metrics_are_there_with_their_labels() {
-    let promised: [(&str, Kind, &[&str]); 8] = [
+    let promised: [(&str, MetricKind, &[&str]); 8] = [
         (
             "fiatrails_rpc_requests_total",
-            Kind::Counter,
+            MetricKind::Counter,
             &["method", "status"],
         ),
-        ("fiatrails_rpc_duration_seconds", Kind::Histogram, &["method"]),
+        (
+            "fiatrails_rpc_duration_seconds",
+            MetricKind::Histogram,
+            &["method"],
+        ),
         (
             "fiatrails_rpc_errors_total",
-            Kind::Counter,
+            MetricKind::Counter,
             &["method", "error_type"],
         ),
-        ("fiatrails_mint_intents_total", Kind::Counter, &["status"]),
-        ("fiatrails_callbacks_total", Kind::Counter, &["source", "status"]),
-        ("fiatrails_dlq_depth", Kind::Gauge, &["queue"]),
-        ("fiatrails_retry_attempts_total", Kind::Counter, &["operation"]),
-        ("fiatrails_compliance_checks_total", Kind::Counter, &["result"]),
+        ("fiatrails_mint_intents_total", MetricKind::Counter, &["status"]),
+        (
+            "fiatrails_callbacks_total",
+            MetricKind::Counter,
+            &["source", "status"],
+        ),
+        ("fiatrails_dlq_depth", MetricKind::Gauge, &["queue"]),
+        (
+            "fiatrails_retry_attempts_total",
+            MetricKind::Counter,
+            &["operation"],
+        ),
+        (
+            "fiatrails_compliance_checks_total",
+            MetricKind::Counter,
+            &["result"],
+        ),
     ];
     let all = all();
     for (name, kind, labels) in promised {
@@ -136,12 +152,12 @@ fn reference() -> String {
             "\n## {service}\n\n| metric | kind | labels | |\n|---|---|---|---|\n"
         );
         for metric in rooms.iter().copied().flatten() {
-            let Facts {
+            let MetricDescription {
                 name,
                 kind,
                 help,
                 labels,
-            } = metric.facts();
+            } = metric.description();
             let labels: Vec<String> = labels.iter().map(shown).collect();
             let _ = writeln!(
                 page,
@@ -156,7 +172,11 @@ fn reference() -> String {
 
 fn shown(label: &Label) -> String {
     match &label.values {
-        Values::Of(values) => format!("{}: {}", label.name, values.join(", ")),
-        Values::Named { what, at_most, .. } => format!("{}: {what}, at most {at_most}", label.name),
+        Values::Fixed(values) => format!("{}: {}", label.name, values.join(", ")),
+        Values::Dynamic {
+            description: what,
+            limit: at_most,
+            ..
+        } => format!("{}: {what}, at most {at_most}", label.name),
     }
 }

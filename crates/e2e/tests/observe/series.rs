@@ -62,7 +62,7 @@ fn all_declared(service: &str, series: &BTreeSet<String>) {
             let Some(label) = label else {
                 panic!("{service} shows {one}, whose label {key} is not declared");
             };
-            if let Values::Of(values) = label.values {
+            if let Values::Fixed(values) = label.values {
                 // Only a route may be none of ours.
                 let odd = *key == "route" && *value == OTHER;
                 assert!(odd || values.contains(value), "{service} shows {one}");
@@ -71,7 +71,13 @@ fn all_declared(service: &str, series: &BTreeSet<String>) {
     }
     let bound: usize = known
         .iter()
-        .map(|facts| facts.labels.iter().map(meter::Label::bound).product::<usize>())
+        .map(|facts| {
+            facts
+                .labels
+                .iter()
+                .map(meter::Label::max_series)
+                .product::<usize>()
+        })
         .sum();
     let shown = series
         .iter()
@@ -105,7 +111,7 @@ async fn flood_queues(app: &App) -> Result<Vec<String>> {
             words.push(word);
         }
     }
-    for queue in WorkQueue::ALL.map(WorkQueue::dead_name) {
+    for queue in WorkQueue::ALL.map(WorkQueue::dead_letter_name) {
         eventually(PATIENCE, &format!("{queue} has them all"), async || {
             Ok((app.vhost.peek(queue, 100).await?.len() == MESSAGES).then_some(()))
         })

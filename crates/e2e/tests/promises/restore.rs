@@ -159,7 +159,7 @@ async fn lose_and_restore(app: &App, backup: &Path) -> Result<()> {
     ensure!(halted == "4", "{halted} of 4 scopes are halted");
     // The broker's definitions came out of the backup: each queue is there before anybody declares it.
     for queue in WorkQueue::ALL {
-        for queue in [queue.name(), queue.dead_name()] {
+        for queue in [queue.name(), queue.dead_letter_name()] {
             ensure!(
                 app.vhost.peek(queue, 1).await?.is_empty(),
                 "{queue} has a message"

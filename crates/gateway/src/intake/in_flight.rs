@@ -1,5 +1,5 @@
-//! Idempotency keys that this process is working on right now: whoever brings the same key waits for the answer
-//! instead of a lock.
+//! The idempotency keys that this process is working on: another request with the same key waits for the answer instead
+//! of for a database lock.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,76 +8,77 @@ use domain::idempotency::{Fingerprint, IdempotencyKey};
 use domain::ids::IntegratorId;
 use tokio::sync::oneshot;
 
-use super::intents::Outcome;
+use super::intents::IntakeResult;
 
-/// Owner and key.
-pub type Slot = (IntegratorId, IdempotencyKey);
+/// The scope of an idempotency key: integrator and key.
+pub type KeyScope = (IntegratorId, IdempotencyKey);
 
-/// What became of the request that held the key.
+/// The result of the request that held the key.
 #[derive(Clone, Debug)]
-pub struct Landed {
+pub struct KeyResult {
     pub fingerprint: Fingerprint,
-    pub outcome: Outcome,
+    pub result: IntakeResult,
 }
 
 #[derive(Debug, Default)]
-pub struct InFlight(Mutex<HashMap<Slot, Vec<oneshot::Sender<Landed>>>>);
+pub struct InFlightKeys(Mutex<HashMap<KeyScope, Vec<oneshot::Sender<KeyResult>>>>);
 
-/// How a request finds its key.
+/// What a request gets for its key.
 #[derive(Debug)]
-pub enum Entrance {
-    Mine(Flight),
-    /// Told when the holder lands; closed when it vanished without an answer.
-    Wait(oneshot::Receiver<Landed>),
+pub enum KeyAccess {
+    /// The request holds the key.
+    Acquired(KeyGuard),
+    /// Another request holds the key. Receives its result; closes if the holder was dropped without one.
+    Wait(oneshot::Receiver<KeyResult>),
 }
 
-/// The right to work on a key; ends with [`Flight::land`] or when dropped.
+/// The exclusive right to work on a key. It ends with [`KeyGuard::complete`] or when dropped.
 #[derive(Debug)]
-pub struct Flight {
-    all: Arc<InFlight>,
-    /// Taken by the landing, so that the drop behind it frees nobody else's key.
-    slot: Option<Slot>,
+pub struct KeyGuard {
+    all: Arc<InFlightKeys>,
+    /// Taken on completion, so that the later drop does not release a key that somebody else holds by then.
+    scope: Option<KeyScope>,
 }
 
-impl InFlight {
-    pub fn enter(self: &Arc<Self>, slot: Slot) -> Entrance {
-        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiting) = flights.get_mut(&slot) {
+impl InFlightKeys {
+    pub fn acquire(self: &Arc<Self>, scope: KeyScope) -> KeyAccess {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = keys.get_mut(&scope) {
             let (sender, receiver) = oneshot::channel();
             waiting.push(sender);
-            return Entrance::Wait(receiver);
+            return KeyAccess::Wait(receiver);
         }
-        flights.insert(slot.clone(), Vec::new());
-        Entrance::Mine(Flight {
+        keys.insert(scope.clone(), Vec::new());
+        KeyAccess::Acquired(KeyGuard {
             all: self.clone(),
-            slot: Some(slot),
+            scope: Some(scope),
         })
     }
 
-    fn leave(&self, slot: &Slot) -> Vec<oneshot::Sender<Landed>> {
-        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        flights.remove(slot).unwrap_or_default()
+    fn release(&self, scope: &KeyScope) -> Vec<oneshot::Sender<KeyResult>> {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.remove(scope).unwrap_or_default()
     }
 }
 
-impl Flight {
-    /// Frees the key and tells everyone who waited.
-    pub fn land(mut self, fingerprint: Fingerprint, outcome: &Outcome) {
-        let waiting = self.slot.take().map(|slot| self.all.leave(&slot));
+impl KeyGuard {
+    /// Releases the key and sends the result to all waiting requests.
+    pub fn complete(mut self, fingerprint: Fingerprint, result: &IntakeResult) {
+        let waiting = self.scope.take().map(|scope| self.all.release(&scope));
         for waiting in waiting.into_iter().flatten() {
-            // A client that gave up is not there any more.
-            let _ = waiting.send(Landed {
+            // Fails if the waiting client has given up.
+            let _ = waiting.send(KeyResult {
                 fingerprint,
-                outcome: outcome.clone(),
+                result: result.clone(),
             });
         }
     }
 }
 
-impl Drop for Flight {
+impl Drop for KeyGuard {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            drop(self.all.leave(&slot));
+        if let Some(scope) = self.scope.take() {
+            drop(self.all.release(&scope));
         }
     }
 }
@@ -87,41 +88,41 @@ mod tests {
     use super::*;
     use crate::error::Problem;
 
-    fn slot() -> Slot {
+    fn scope() -> KeyScope {
         ("dev".parse().unwrap(), "0123456789abcdef".parse().unwrap())
     }
 
     #[tokio::test]
-    async fn whoever_waits_is_told_and_the_key_is_free_again() {
-        let all = Arc::new(InFlight::default());
-        let Entrance::Mine(flight) = all.enter(slot()) else {
+    async fn waiting_requests_get_the_result_and_the_key_is_free_again() {
+        let all = Arc::new(InFlightKeys::default());
+        let KeyAccess::Acquired(guard) = all.acquire(scope()) else {
             panic!("taken")
         };
-        let Entrance::Wait(waiting) = all.enter(slot()) else {
+        let KeyAccess::Wait(waiting) = all.acquire(scope()) else {
             panic!("free")
         };
-        flight.land(
+        guard.complete(
             Fingerprint::from_bytes([1; 32]),
-            &Outcome::Refused(Problem::unavailable()),
+            &IntakeResult::Refused(Problem::unavailable()),
         );
         assert_eq!(
             waiting.await.unwrap().fingerprint,
             Fingerprint::from_bytes([1; 32])
         );
-        assert!(matches!(all.enter(slot()), Entrance::Mine(_)));
+        assert!(matches!(all.acquire(scope()), KeyAccess::Acquired(_)));
     }
 
     #[tokio::test]
-    async fn a_lost_flight_frees_the_key_without_an_answer() {
-        let all = Arc::new(InFlight::default());
-        let Entrance::Mine(flight) = all.enter(slot()) else {
+    async fn a_dropped_guard_frees_the_key_without_a_result() {
+        let all = Arc::new(InFlightKeys::default());
+        let KeyAccess::Acquired(guard) = all.acquire(scope()) else {
             panic!("taken")
         };
-        let Entrance::Wait(waiting) = all.enter(slot()) else {
+        let KeyAccess::Wait(waiting) = all.acquire(scope()) else {
             panic!("free")
         };
-        drop(flight);
+        drop(guard);
         assert!(waiting.await.is_err());
-        assert!(matches!(all.enter(slot()), Entrance::Mine(_)));
+        assert!(matches!(all.acquire(scope()), KeyAccess::Acquired(_)));
     }
 }

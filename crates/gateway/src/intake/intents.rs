@@ -1,4 +1,4 @@
-//! Accepting intents in groups (docs/IDEMPOTENCY.md).
+//! Accepts intents in batches (docs/IDEMPOTENCY.md).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use domain::key_ring::KeyRing;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use messaging::SealedMessage;
-use runtime::relay::Wake;
+use runtime::relay::RelayNotifier;
 use storage::gateway::idempotency::StoredAnswer;
 use storage::gateway::intents::MintIntent;
 use storage::{ConflictKind, Pool, StorageError};
@@ -15,27 +15,27 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::door::Door;
-use super::group::{Group, Rules};
-use super::in_flight::{Entrance, Flight, InFlight, Landed};
-use super::unpaid::{Places, Unpaid};
+use super::batch::{IntakeBatch, IntakeLimits};
+use super::batch_queue::BatchQueue;
+use super::in_flight::{InFlightKeys, KeyAccess, KeyGuard, KeyResult};
+use super::unpaid::{UnpaidLimit, UnpaidReservation};
 use crate::error::{Code, Problem};
-use crate::keys::Keys;
+use crate::keys::LiveKeys;
 use crate::observe;
 
 /// How long a request waits for the one that holds its key (docs/IDEMPOTENCY.md).
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Members of a failed group that run singly at the same time.
-const SINGLES: usize = 4;
+const MAX_WAIT: Duration = Duration::from_secs(1);
+/// Maximum number of submissions of a failed batch that run one by one at the same time.
+const MAX_CONCURRENT_SINGLES: usize = 4;
 
-/// What a request gets.
+/// The result of a submission.
 #[derive(Clone, Debug)]
-pub enum Outcome {
-    /// Answered now; the answer is stored.
+pub enum IntakeResult {
+    /// The request is answered for the first time, and the answer is stored.
     Stored(Arc<StoredAnswer>),
-    /// Answered before; the same answer again.
+    /// The request was answered before and gets the same answer.
     Replayed(Arc<StoredAnswer>),
-    /// Nothing is stored.
+    /// The request is refused, and nothing is stored.
     Refused(Problem),
 }
 
@@ -43,93 +43,93 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Submission {
     pub request_id: String,
-    /// What will be stored if nothing speaks against it: the success, or the policy's refusal.
+    /// The answer to be stored: the success, or the policy's refusal.
     pub answer: StoredAnswer,
-    /// Absent for a refusal.
-    pub candidate: Option<Candidate>,
+    /// The intent to be inserted; absent for a refusal.
+    pub intent: Option<SealedIntent>,
 }
 
 /// An intent and the sealed command that follows from it.
 #[derive(Debug)]
-pub struct Candidate {
+pub struct SealedIntent {
     pub intent: MintIntent,
     pub message: SealedMessage,
 }
 
-/// A submission in a group.
+/// A submission that waits for its batch.
 #[derive(Debug)]
-pub struct Member {
+pub struct PendingSubmission {
     pub submission: Submission,
-    flight: Flight,
-    reply: oneshot::Sender<Outcome>,
+    guard: KeyGuard,
+    reply: oneshot::Sender<IntakeResult>,
 }
 
-impl Member {
-    fn settle(self, outcome: Outcome) {
-        self.flight.land(self.submission.answer.fingerprint, &outcome);
-        // A client that gave up is not there any more.
-        let _ = self.reply.send(outcome);
+impl PendingSubmission {
+    fn reply(self, result: IntakeResult) {
+        self.guard.complete(self.submission.answer.fingerprint, &result);
+        // Fails if the client has given up.
+        let _ = self.reply.send(result);
     }
 }
 
-/// The intake of intents; workers share it.
+/// The intake of intents. Workers share it.
 #[derive(Debug)]
 pub struct IntentIntake {
     pool: Pool,
-    rules: Rules,
-    keys: Arc<Keys>,
-    unpaid: Unpaid,
+    rules: IntakeLimits,
+    keys: Arc<LiveKeys>,
+    unpaid: UnpaidLimit,
     /// True while intents may be accepted.
-    open: watch::Receiver<bool>,
-    wake: Wake,
-    door: Door<Member>,
-    in_flight: Arc<InFlight>,
+    intake_gate: watch::Receiver<bool>,
+    relay: RelayNotifier,
+    queue: BatchQueue<PendingSubmission>,
+    in_flight: Arc<InFlightKeys>,
 }
 
 impl IntentIntake {
     pub fn new(
         pool: Pool,
-        rules: Rules,
+        rules: IntakeLimits,
         max_unpaid: u64,
-        open: watch::Receiver<bool>,
-        keys: Arc<Keys>,
-        wake: Wake,
+        intake_gate: watch::Receiver<bool>,
+        keys: Arc<LiveKeys>,
+        relay: RelayNotifier,
     ) -> Self {
         Self {
-            unpaid: Unpaid::new(max_unpaid, rules.payment_seconds),
+            unpaid: UnpaidLimit::new(max_unpaid, rules.payment_seconds),
             pool,
             rules,
-            open,
+            intake_gate,
             keys,
-            wake,
-            door: Door::default(),
+            relay,
+            queue: BatchQueue::default(),
             in_flight: Arc::default(),
         }
     }
 
     /// Waits until the submission is committed, refused, or found to be answered already.
-    pub async fn submit(&self, submission: Submission) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
+    pub async fn submit(&self, submission: Submission) -> IntakeResult {
+        let deadline = Instant::now() + MAX_WAIT;
         let fingerprint = submission.answer.fingerprint;
-        let slot = (
+        let scope = (
             submission.answer.integrator.clone(),
             submission.answer.key.clone(),
         );
         loop {
-            let waiting = match self.in_flight.enter(slot.clone()) {
-                Entrance::Mine(flight) => return self.pass(submission, flight).await,
-                Entrance::Wait(waiting) => waiting,
+            let waiting = match self.in_flight.acquire(scope.clone()) {
+                KeyAccess::Acquired(guard) => return self.enqueue(submission, guard).await,
+                KeyAccess::Wait(waiting) => waiting,
             };
-            let Ok(landed) = tokio::time::timeout_at(deadline, waiting).await else {
-                return Outcome::Refused(in_progress());
+            let Ok(finished) = tokio::time::timeout_at(deadline, waiting).await else {
+                return IntakeResult::Refused(in_progress());
             };
-            match landed {
-                Ok(landed) if landed.fingerprint == fingerprint => return again(landed),
-                Ok(Landed {
-                    outcome: Outcome::Stored(_) | Outcome::Replayed(_),
+            match finished {
+                Ok(finished) if finished.fingerprint == fingerprint => return replay(finished),
+                Ok(KeyResult {
+                    result: IntakeResult::Stored(_) | IntakeResult::Replayed(_),
                     ..
                 }) => {
-                    return Outcome::Refused(reused());
+                    return IntakeResult::Refused(reused());
                 }
                 // The holder left the key free: try to hold it.
                 Ok(_) | Err(_) => {}
@@ -137,154 +137,161 @@ impl IntentIntake {
         }
     }
 
-    async fn pass(&self, submission: Submission, flight: Flight) -> Outcome {
+    async fn enqueue(&self, submission: Submission, guard: KeyGuard) -> IntakeResult {
         let (reply, answered) = oneshot::channel();
         if self
-            .door
-            .enter(Member {
+            .queue
+            .push(PendingSubmission {
                 submission,
-                flight,
+                guard,
                 reply,
             })
             .is_err()
         {
-            observe::door_full("/mint-intents");
-            return Outcome::Refused(Problem::unavailable());
+            observe::queue_full("/mint-intents");
+            return IntakeResult::Refused(Problem::unavailable());
         }
         answered
             .await
-            .unwrap_or_else(|_| Outcome::Refused(Problem::unavailable()))
+            .unwrap_or_else(|_| IntakeResult::Refused(Problem::unavailable()))
     }
 
-    /// Counts unpaid intents beside the groups, until the stop.
-    pub async fn count(self: Arc<Self>, pool: Pool, stop: runtime::Stop) {
+    /// Keeps the counts of unpaid intents up to date, until the stop.
+    pub async fn watch_unpaid(self: Arc<Self>, pool: Pool, stop: runtime::Stop) {
         self.unpaid.watch(pool, stop).await;
     }
 
-    /// One worker: groups until the door is closed and empty.
-    pub async fn work(self: Arc<Self>, closed: CancellationToken) {
-        while let Some(members) = self.door.gather(&closed).await {
+    /// Runs one worker: processes batches until the queue is closed and empty.
+    pub async fn run_worker(self: Arc<Self>, closed: CancellationToken) {
+        while let Some(entries) = self.queue.next_batch(&closed).await {
             let started = Instant::now();
-            let size = members.len();
-            self.commit(members).await;
-            observe::group("/mint-intents", size, started.elapsed());
+            let size = entries.len();
+            self.commit(entries).await;
+            observe::batch_committed("/mint-intents", size, started.elapsed());
         }
     }
 
-    async fn commit(&self, mut members: Vec<Member>) {
-        members.sort_unstable_by(|a, b| slot_of(&a.submission).cmp(&slot_of(&b.submission)));
-        let (members, twins) = split_twins(members);
-        let submissions: Vec<&Submission> = members.iter().map(|member| &member.submission).collect();
+    async fn commit(&self, mut entries: Vec<PendingSubmission>) {
+        entries.sort_unstable_by(|a, b| scope_of(&a.submission).cmp(&scope_of(&b.submission)));
+        let (entries, duplicates) = split_duplicates(entries);
+        let submissions: Vec<&Submission> = entries.iter().map(|entry| &entry.submission).collect();
         match self.attempt(&submissions).await {
-            Ok(outcomes) => settle_all(members, outcomes),
-            Err(error) if nothing_happened_to_some(&error) && members.len() > 1 => {
-                observe::group_split("/mint-intents", &error);
-                self.singly(members).await;
+            Ok(results) => reply_all(entries, results),
+            Err(error) if can_retry_one_by_one(&error) && entries.len() > 1 => {
+                observe::batch_split("/mint-intents", &error);
+                self.one_by_one(entries).await;
             }
             Err(error) => {
-                observe::group_failed("/mint-intents", &error);
+                observe::batch_failed("/mint-intents", &error);
                 let problem = Problem::from(&error);
-                let outcomes = members
+                let results = entries
                     .iter()
-                    .map(|_| Outcome::Refused(problem.clone()))
+                    .map(|_| IntakeResult::Refused(problem.clone()))
                     .collect();
-                settle_all(members, outcomes);
+                reply_all(entries, results);
             }
         }
-        if !twins.is_empty() {
-            self.singly(twins).await;
+        if !duplicates.is_empty() {
+            self.one_by_one(duplicates).await;
         }
     }
 
-    /// Each member in a transaction of its own, a few at a time, in the given order.
-    async fn singly(&self, members: Vec<Member>) {
-        let mut waiting = members.into_iter();
+    /// Runs each submission in its own transaction, a few at a time, in the given order.
+    async fn one_by_one(&self, entries: Vec<PendingSubmission>) {
+        let mut waiting = entries.into_iter();
         let mut running = FuturesUnordered::new();
-        running.extend(waiting.by_ref().take(SINGLES).map(|member| self.single(member)));
+        running.extend(
+            waiting
+                .by_ref()
+                .take(MAX_CONCURRENT_SINGLES)
+                .map(|entry| self.process_one(entry)),
+        );
         while running.next().await.is_some() {
-            running.extend(waiting.next().map(|member| self.single(member)));
+            running.extend(waiting.next().map(|entry| self.process_one(entry)));
         }
     }
 
-    /// Alone, a member only waits for strangers' locks (its user's day, say): that is tried again for a while.
-    async fn single(&self, member: Member) {
-        let deadline = Instant::now() + PATIENCE;
-        let outcome = loop {
-            match self.attempt(&[&member.submission]).await {
-                Ok(mut outcomes) => {
-                    break outcomes
+    /// Runs one submission alone. It can only conflict with other gateways (for example on its user's daily total), so it
+    /// is retried for a while.
+    async fn process_one(&self, entry: PendingSubmission) {
+        let deadline = Instant::now() + MAX_WAIT;
+        let result = loop {
+            match self.attempt(&[&entry.submission]).await {
+                Ok(mut results) => {
+                    break results
                         .pop()
-                        .unwrap_or_else(|| Outcome::Refused(Problem::internal()));
+                        .unwrap_or_else(|| IntakeResult::Refused(Problem::internal()));
                 }
                 Err(StorageError::Conflict(_)) if Instant::now() < deadline => {}
                 Err(error) => {
-                    observe::group_failed("/mint-intents", &error);
-                    break Outcome::Refused(Problem::from(&error));
+                    observe::batch_failed("/mint-intents", &error);
+                    break IntakeResult::Refused(Problem::from(&error));
                 }
             }
         };
-        member.settle(outcome);
+        entry.reply(result);
     }
 
-    /// One transaction for all of them; outcomes in their order.
-    async fn attempt(&self, submissions: &[&Submission]) -> Result<Vec<Outcome>, StorageError> {
+    /// Runs one transaction for all submissions; returns their results in order.
+    async fn attempt(&self, submissions: &[&Submission]) -> Result<Vec<IntakeResult>, StorageError> {
         let snapshot = self.keys.snapshot();
         let answers: &KeyRing = &snapshot.answers;
         let mut client = self.pool.get().await?;
         let tx = client.begin().await?;
-        let mut group = Group::claim(&tx, submissions, &self.rules).await?;
-        group.answer_known(&tx, answers).await?;
-        if !*self.open.borrow() {
-            group.halt();
+        let mut batch = IntakeBatch::claim(&tx, submissions, &self.rules).await?;
+        batch.answer_claimed(&tx, answers).await?;
+        if !*self.intake_gate.borrow() {
+            batch.halt();
         }
-        let mut places = Places::of(&self.unpaid);
-        group.limit_unpaid(&mut places);
-        group.charge(&tx, &self.rules, answers).await?;
-        group.insert(&tx, answers).await?;
-        group.finish(&tx).await?;
+        let mut reservation = UnpaidReservation::of(&self.unpaid);
+        batch.limit_unpaid(&mut reservation);
+        batch.charge_daily_limit(&tx, &self.rules, answers).await?;
+        batch.insert(&tx, answers).await?;
+        batch.release_keys(&tx).await?;
         tx.commit().await?;
-        let accepted = group.accepted();
+        let accepted = batch.accepted();
         if !accepted.is_empty() {
-            self.wake.now();
+            self.relay.notify();
         }
         for (integrator, count) in accepted {
-            places.keep(integrator, count);
+            reservation.commit(integrator, count);
         }
-        let outcomes = group.into_outcomes();
-        for outcome in &outcomes {
-            if let Outcome::Stored(answer) | Outcome::Replayed(answer) = outcome {
-                self.keys.answered(&answer.mac_key_id);
+        let results = batch.into_results();
+        for result in &results {
+            if let IntakeResult::Stored(answer) | IntakeResult::Replayed(answer) = result {
+                self.keys.record_answer_key_use(&answer.mac_key_id);
             }
         }
-        Ok(outcomes)
+        Ok(results)
     }
 }
 
-/// Owner and key: the order in which rows are locked.
-pub(super) fn slot_of(submission: &Submission) -> (&str, &str) {
+/// The integrator and key of a submission: rows are locked in this order.
+pub(super) fn scope_of(submission: &Submission) -> (&str, &str) {
     (
         submission.answer.integrator.as_str(),
         submission.answer.key.as_str(),
     )
 }
 
-/// Two requests of one group for the same txRef cannot share a statement; the second runs after the group.
-fn split_twins(members: Vec<Member>) -> (Vec<Member>, Vec<Member>) {
-    let mut seen = std::collections::HashSet::with_capacity(members.len());
-    members.into_iter().partition(|member| {
-        let candidate = member.submission.candidate.as_ref();
-        candidate.is_none_or(|c| seen.insert(c.intent.preimage.tx_ref.clone()))
+/// Separates submissions whose txRef occurs earlier in the batch: two of them cannot share a statement, so the second one
+/// runs after the batch.
+fn split_duplicates(entries: Vec<PendingSubmission>) -> (Vec<PendingSubmission>, Vec<PendingSubmission>) {
+    let mut seen = std::collections::HashSet::with_capacity(entries.len());
+    entries.into_iter().partition(|entry| {
+        let sealed = entry.submission.intent.as_ref();
+        sealed.is_none_or(|c| seen.insert(c.intent.preimage.tx_ref.clone()))
     })
 }
 
-fn settle_all(members: Vec<Member>, outcomes: Vec<Outcome>) {
-    for (member, outcome) in members.into_iter().zip(outcomes) {
-        member.settle(outcome);
+fn reply_all(entries: Vec<PendingSubmission>, results: Vec<IntakeResult>) {
+    for (entry, result) in entries.into_iter().zip(results) {
+        entry.reply(result);
     }
 }
 
-/// The transaction is gone as a whole, and perhaps only one member is to blame.
-fn nothing_happened_to_some(error: &StorageError) -> bool {
+/// Whether the transaction certainly did nothing and only one submission may have caused the error.
+fn can_retry_one_by_one(error: &StorageError) -> bool {
     match error {
         StorageError::Conflict(contention) => !matches!(contention, ConflictKind::Stale(_)),
         StorageError::Corrupt { .. } | StorageError::Bug { .. } => true,
@@ -292,11 +299,11 @@ fn nothing_happened_to_some(error: &StorageError) -> bool {
     }
 }
 
-/// What a request gets that waited for an equal one.
-fn again(landed: Landed) -> Outcome {
-    match landed.outcome {
-        Outcome::Stored(answer) | Outcome::Replayed(answer) => Outcome::Replayed(answer),
-        refused @ Outcome::Refused(_) => refused,
+/// The result for a request that waited for an identical one.
+fn replay(finished: KeyResult) -> IntakeResult {
+    match finished.result {
+        IntakeResult::Stored(answer) | IntakeResult::Replayed(answer) => IntakeResult::Replayed(answer),
+        refused @ IntakeResult::Refused(_) => refused,
     }
 }
 

@@ -1,13 +1,13 @@
-//! Group commit: requests that arrive together share one transaction, each gets its own answer.
+//! Batching: requests that arrive together share one transaction, and each gets its own answer.
 //!
-//! A lock, deadlock or unique failure, or one bad row, runs the members of a group singly; an unknown commit
-//! claims nothing.
+//! After a lock time-out, deadlock, unique violation or bad row, the requests of a batch run one by one. After a commit
+//! with unknown result, the answers claim nothing.
 
-mod door;
-mod group;
+mod batch;
+mod batch_queue;
 pub mod in_flight;
 pub mod intents;
 pub mod reports;
 mod unpaid;
 
-pub use group::Rules;
+pub use batch::IntakeLimits;

@@ -1,4 +1,4 @@
-//! Accepting M-Pesa reports in groups: durable first, answered after.
+//! Accepts M-Pesa reports in batches; a report is answered only once it is durable.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use messaging::SealedMessage;
-use runtime::relay::Wake;
+use runtime::relay::RelayNotifier;
 use storage::gateway::reports::{self, NewReport};
 use storage::outbox::OutboxRow;
 use storage::{Outbox, Pool, StorageError};
@@ -14,157 +14,168 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::door::Door;
+use super::batch_queue::BatchQueue;
 use crate::observe;
 
-/// Members of a failed group that run singly at the same time.
-const SINGLES: usize = 4;
+/// Maximum number of reports of a failed batch that run one by one at the same time.
+const MAX_CONCURRENT_SINGLES: usize = 4;
 
-/// What became of a report.
+/// Whether a report is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// Stored now.
-    New,
+pub enum StoreResult {
+    /// The report is stored now.
+    Stored,
     /// The same content was stored before.
-    Before,
-    /// Not known to be stored.
+    AlreadyStored,
+    /// It is not known whether the report is stored.
     Unknown,
 }
 
 /// An authentic, well-formed report and the sealed message that follows from it.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct IncomingReport {
     pub report: NewReport,
     pub message: SealedMessage,
-    /// After this nobody waits for the answer.
+    /// After this time nobody waits for the answer.
     pub deadline: Instant,
 }
 
 #[derive(Debug)]
-struct Member {
-    arrival: Arrival,
-    reply: oneshot::Sender<Kept>,
+struct PendingReport {
+    report: IncomingReport,
+    reply: oneshot::Sender<StoreResult>,
 }
 
-impl Member {
-    fn settle(self, kept: Kept) {
-        // Whoever gave up waiting was answered 503 and will come again.
-        let _ = self.reply.send(kept);
+impl PendingReport {
+    fn reply(self, result: StoreResult) {
+        // Fails if the request has given up; it was answered 503 and will be sent again.
+        let _ = self.reply.send(result);
     }
 }
 
-/// The intake of reports; workers share it.
+/// The intake of reports. Workers share it.
 #[derive(Debug)]
 pub struct ReportIntake {
     pool: Pool,
-    wake: Wake,
-    door: Door<Member>,
+    relay: RelayNotifier,
+    queue: BatchQueue<PendingReport>,
 }
 
 impl ReportIntake {
-    pub fn new(pool: Pool, wake: Wake) -> Self {
+    pub fn new(pool: Pool, relay: RelayNotifier) -> Self {
         Self {
             pool,
-            wake,
-            door: Door::default(),
+            relay,
+            queue: BatchQueue::default(),
         }
     }
 
     /// Waits until the report is durable, or its deadline has passed.
-    pub async fn submit(&self, arrival: Arrival) -> Kept {
-        let deadline = arrival.deadline;
-        let (reply, kept) = oneshot::channel();
-        if self.door.enter(Member { arrival, reply }).is_err() {
-            observe::door_full("/callbacks/mpesa");
-            return Kept::Unknown;
+    pub async fn submit(&self, report: IncomingReport) -> StoreResult {
+        let deadline = report.deadline;
+        let (reply, result) = oneshot::channel();
+        if self.queue.push(PendingReport { report, reply }).is_err() {
+            observe::queue_full("/callbacks/mpesa");
+            return StoreResult::Unknown;
         }
-        match tokio::time::timeout_at(deadline, kept).await {
-            Ok(Ok(kept)) => kept,
-            Ok(Err(_)) | Err(_) => Kept::Unknown,
+        match tokio::time::timeout_at(deadline, result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => StoreResult::Unknown,
         }
     }
 
-    /// One worker: groups until the door is closed and empty.
-    pub async fn work(self: Arc<Self>, closed: CancellationToken) {
-        while let Some(members) = self.door.gather(&closed).await {
+    /// Runs one worker: processes batches until the queue is closed and empty.
+    pub async fn run_worker(self: Arc<Self>, closed: CancellationToken) {
+        while let Some(entries) = self.queue.next_batch(&closed).await {
             let started = Instant::now();
-            let size = members.len();
-            self.commit(members).await;
-            observe::group("/callbacks/mpesa", size, started.elapsed());
+            let size = entries.len();
+            self.commit(entries).await;
+            observe::batch_committed("/callbacks/mpesa", size, started.elapsed());
         }
     }
 
-    async fn commit(&self, mut members: Vec<Member>) {
-        members.sort_unstable_by_key(|member| member.arrival.report.content_hash);
-        let arrivals: Vec<&Arrival> = members.iter().map(|member| &member.arrival).collect();
-        match self.attempt(&arrivals).await {
-            Ok(kept) => {
-                for (member, kept) in members.into_iter().zip(kept) {
-                    member.settle(kept);
+    async fn commit(&self, mut entries: Vec<PendingReport>) {
+        entries.sort_unstable_by_key(|entry| entry.report.report.content_hash);
+        let reports: Vec<&IncomingReport> = entries.iter().map(|entry| &entry.report).collect();
+        match self.attempt(&reports).await {
+            Ok(result) => {
+                for (entry, result) in entries.into_iter().zip(result) {
+                    entry.reply(result);
                 }
             }
-            // Only a transaction that is surely gone may run again under the same report ids.
+            // The same report ids may run again only after a transaction that certainly did nothing.
             Err(StorageError::CommitUnknown { .. }) => {
-                for member in members {
-                    member.settle(Kept::Unknown);
+                for entry in entries {
+                    entry.reply(StoreResult::Unknown);
                 }
             }
             Err(error) => {
-                observe::group_split("/callbacks/mpesa", &error);
-                self.singly(members).await;
+                observe::batch_split("/callbacks/mpesa", &error);
+                self.one_by_one(entries).await;
             }
         }
     }
 
-    async fn singly(&self, members: Vec<Member>) {
-        let mut waiting = members.into_iter();
+    async fn one_by_one(&self, entries: Vec<PendingReport>) {
+        let mut waiting = entries.into_iter();
         let mut running = FuturesUnordered::new();
-        running.extend(waiting.by_ref().take(SINGLES).map(|member| self.single(member)));
+        running.extend(
+            waiting
+                .by_ref()
+                .take(MAX_CONCURRENT_SINGLES)
+                .map(|entry| self.process_one(entry)),
+        );
         while running.next().await.is_some() {
-            running.extend(waiting.next().map(|member| self.single(member)));
+            running.extend(waiting.next().map(|entry| self.process_one(entry)));
         }
     }
 
-    /// Tries again while someone waits: a lock of another gateway is over in a moment.
-    async fn single(&self, member: Member) {
+    /// Runs one report alone. A lock of another gateway is short, so it is retried until the deadline.
+    async fn process_one(&self, entry: PendingReport) {
         loop {
-            match self.attempt(&[&member.arrival]).await {
-                Ok(kept) => return member.settle(kept.first().copied().unwrap_or(Kept::Unknown)),
-                Err(StorageError::Conflict(_)) if Instant::now() < member.arrival.deadline => {}
+            match self.attempt(&[&entry.report]).await {
+                Ok(result) => return entry.reply(result.first().copied().unwrap_or(StoreResult::Unknown)),
+                Err(StorageError::Conflict(_)) if Instant::now() < entry.report.deadline => {}
                 Err(error) => {
-                    observe::group_failed("/callbacks/mpesa", &error);
-                    return member.settle(Kept::Unknown);
+                    observe::batch_failed("/callbacks/mpesa", &error);
+                    return entry.reply(StoreResult::Unknown);
                 }
             }
         }
     }
 
-    async fn attempt(&self, arrivals: &[&Arrival]) -> Result<Vec<Kept>, StorageError> {
+    async fn attempt(&self, reports: &[&IncomingReport]) -> Result<Vec<StoreResult>, StorageError> {
         let mut client = self.pool.get().await?;
         let tx = client.begin().await?;
-        let rows: Vec<&NewReport> = arrivals.iter().map(|arrival| &arrival.report).collect();
+        let rows: Vec<&NewReport> = reports.iter().map(|report| &report.report).collect();
         let stored: HashSet<_> = reports::insert_batch(&tx, &rows).await?.into_iter().collect();
-        let is_new = |arrival: &&&Arrival| stored.contains(&arrival.report.signed.report_id);
-        let messages: Vec<OutboxRow> = arrivals
+        let is_new = |report: &&&IncomingReport| stored.contains(&report.report.signed.report_id);
+        let messages: Vec<OutboxRow> = reports
             .iter()
             .filter(is_new)
-            .map(|arrival| outbox_row(arrival))
+            .map(|report| outbox_row(report))
             .collect();
         Outbox::Gateway.push_many(&tx, &messages).await?;
         tx.commit().await?;
         if !messages.is_empty() {
-            self.wake.now();
+            self.relay.notify();
         }
-        let kept = |arrival: &&Arrival| if is_new(&arrival) { Kept::New } else { Kept::Before };
-        Ok(arrivals.iter().map(kept).collect())
+        let result = |report: &&IncomingReport| {
+            if is_new(&report) {
+                StoreResult::Stored
+            } else {
+                StoreResult::AlreadyStored
+            }
+        };
+        Ok(reports.iter().map(result).collect())
     }
 }
 
-fn outbox_row(arrival: &Arrival) -> OutboxRow {
+fn outbox_row(report: &IncomingReport) -> OutboxRow {
     OutboxRow {
-        message_id: arrival.message.message_id,
-        queue: arrival.message.queue.name(),
-        subject: arrival.report.parsed.tx_ref.as_str().to_owned(),
-        envelope: arrival.message.bytes.clone(),
+        message_id: report.message.message_id,
+        queue: report.message.queue.name(),
+        subject: report.report.parsed.tx_ref.as_str().to_owned(),
+        envelope: report.message.bytes.clone(),
     }
 }

@@ -1,6 +1,6 @@
-//! How many intents of an integrator await payment: an upper bound in memory, counted anew every half minute, and every
-//! second where it nears the limit: other gateways accept too. A count never runs inside an intake transaction: it may
-//! take longer than a group may.
+//! The limit of unpaid intents per integrator. An upper bound of the count is kept in memory. Because other gateways accept
+//! intents too, it is recounted every half minute, and every second near the limit. The recount never runs inside an
+//! intake transaction, because it may take longer than a batch may.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,67 +12,68 @@ use storage::gateway::intents::count_unpaid;
 use storage::{Pool, StorageError};
 use tokio::time::Instant;
 
-const ROUND: Duration = Duration::from_secs(1);
-/// How long a count far from the limit is believed.
-const BELIEVED: Duration = Duration::from_secs(30);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a count far from the limit is used before it is recounted.
+const RECOUNT_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub struct Unpaid {
+pub struct UnpaidLimit {
     max: u64,
     window_seconds: f64,
-    bounds: Mutex<HashMap<IntegratorId, Bound>>,
+    counts: Mutex<HashMap<IntegratorId, UnpaidCount>>,
 }
 
-/// What was accepted here since the last count is part of `count`; other gateways' intents enter with the next one.
+/// The unpaid intents of one integrator. `count` includes what was accepted here since the last recount; other gateways'
+/// intents are included at the next one.
 #[derive(Clone, Copy, Debug, Default)]
-struct Bound {
+struct UnpaidCount {
     count: u64,
-    /// When the database was last asked.
+    /// When the database was last queried.
     counted: Option<Instant>,
 }
 
-impl Unpaid {
+impl UnpaidLimit {
     pub fn new(max: u64, window_seconds: u32) -> Self {
         Self {
             max,
             window_seconds: window_seconds.into(),
-            bounds: Mutex::default(),
+            counts: Mutex::default(),
         }
     }
 
-    /// Takes up to `wanted` places; what is not kept in the end is given back by [`Places`].
-    fn take(&self, integrator: &IntegratorId, wanted: u64) -> u64 {
-        let mut bounds = self.bounds();
-        let bound = bounds.entry(integrator.clone()).or_default();
-        let granted = self.max.saturating_sub(bound.count).min(wanted);
-        bound.count += granted;
+    /// Reserves up to `wanted` intents and returns how many. [`UnpaidReservation`] releases what is not committed.
+    fn reserve(&self, integrator: &IntegratorId, wanted: u64) -> u64 {
+        let mut counts = self.counts();
+        let current = counts.entry(integrator.clone()).or_default();
+        let granted = self.max.saturating_sub(current.count).min(wanted);
+        current.count += granted;
         granted
     }
 
-    fn give_back(&self, integrator: &IntegratorId, count: u64) {
-        if let Some(bound) = self.bounds().get_mut(integrator) {
-            bound.count = bound.count.saturating_sub(count);
+    fn release(&self, integrator: &IntegratorId, count: u64) {
+        if let Some(current) = self.counts().get_mut(integrator) {
+            current.count = current.count.saturating_sub(count);
         }
     }
 
-    /// Counts where it matters, until the stop.
+    /// Recounts where necessary, until the stop.
     pub async fn watch(&self, pool: Pool, stop: Stop) {
-        while stop.sleep(ROUND).await {
-            for (integrator, bound) in self.due(Instant::now()) {
-                if let Err(error) = self.recount(&pool, &integrator, bound.count).await {
+        while stop.sleep(CHECK_INTERVAL).await {
+            for (integrator, current) in self.due(Instant::now()) {
+                if let Err(error) = self.recount(&pool, &integrator, current.count).await {
                     tracing::warn!(%integrator, error = %runtime::chain(&error), "unpaid intents not counted");
                 }
             }
         }
     }
 
-    /// Never counted, long ago, or beyond four fifths of the limit.
-    fn due(&self, now: Instant) -> Vec<(IntegratorId, Bound)> {
+    /// The counts to be renewed: never counted, counted long ago, or above four fifths of the limit.
+    fn due(&self, now: Instant) -> Vec<(IntegratorId, UnpaidCount)> {
         let near = self.max - self.max / 5;
-        let is_old = |at: Instant| now.duration_since(at) >= BELIEVED;
-        let is_due = |bound: &Bound| bound.count >= near || bound.counted.is_none_or(is_old);
-        let bounds = self.bounds();
-        bounds
+        let is_old = |at: Instant| now.duration_since(at) >= RECOUNT_AFTER;
+        let is_due = |current: &UnpaidCount| current.count >= near || current.counted.is_none_or(is_old);
+        let counts = self.counts();
+        counts
             .iter()
             .filter(|(_, b)| is_due(b))
             .map(|(i, b)| (i.clone(), *b))
@@ -82,10 +83,10 @@ impl Unpaid {
     async fn recount(&self, pool: &Pool, integrator: &IntegratorId, before: u64) -> Result<(), StorageError> {
         let limit = i64::try_from(self.max).unwrap_or(i64::MAX);
         let found = count_unpaid(&pool.get().await?, integrator, self.window_seconds, limit).await?;
-        if let Some(bound) = self.bounds().get_mut(integrator) {
-            // What was accepted meanwhile may be counted twice: the bound stays an upper one.
-            let meanwhile = bound.count.saturating_sub(before);
-            *bound = Bound {
+        if let Some(current) = self.counts().get_mut(integrator) {
+            // Intents accepted meanwhile may be counted twice, so that the count stays an upper bound.
+            let meanwhile = current.count.saturating_sub(before);
+            *current = UnpaidCount {
                 count: found.saturating_add(meanwhile),
                 counted: Some(Instant::now()),
             };
@@ -93,45 +94,45 @@ impl Unpaid {
         Ok(())
     }
 
-    fn bounds(&self) -> MutexGuard<'_, HashMap<IntegratorId, Bound>> {
-        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    fn counts(&self) -> MutexGuard<'_, HashMap<IntegratorId, UnpaidCount>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Places taken for a group. Those of intents that are not committed are given back when this is dropped.
+/// The reservations of one batch. When it is dropped, it releases those whose intents were not committed.
 #[derive(Debug)]
-pub struct Places<'a> {
-    unpaid: &'a Unpaid,
-    held: HashMap<IntegratorId, u64>,
+pub struct UnpaidReservation<'a> {
+    unpaid: &'a UnpaidLimit,
+    reserved: HashMap<IntegratorId, u64>,
 }
 
-impl<'a> Places<'a> {
-    pub fn of(unpaid: &'a Unpaid) -> Self {
+impl<'a> UnpaidReservation<'a> {
+    pub fn of(unpaid: &'a UnpaidLimit) -> Self {
         Self {
             unpaid,
-            held: HashMap::new(),
+            reserved: HashMap::new(),
         }
     }
 
-    /// How many of `wanted` may go on.
-    pub fn take(&mut self, integrator: &IntegratorId, wanted: u64) -> u64 {
-        let granted = self.unpaid.take(integrator, wanted);
-        *self.held.entry(integrator.clone()).or_default() += granted;
+    /// Reserves up to `wanted` intents and returns how many.
+    pub fn reserve(&mut self, integrator: &IntegratorId, wanted: u64) -> u64 {
+        let granted = self.unpaid.reserve(integrator, wanted);
+        *self.reserved.entry(integrator.clone()).or_default() += granted;
         granted
     }
 
-    /// So many were committed.
-    pub fn keep(&mut self, integrator: &IntegratorId, count: u64) {
-        if let Some(held) = self.held.get_mut(integrator) {
+    /// Records that `count` intents were committed.
+    pub fn commit(&mut self, integrator: &IntegratorId, count: u64) {
+        if let Some(held) = self.reserved.get_mut(integrator) {
             *held = held.saturating_sub(count);
         }
     }
 }
 
-impl Drop for Places<'_> {
+impl Drop for UnpaidReservation<'_> {
     fn drop(&mut self) {
-        for (integrator, count) in &self.held {
-            self.unpaid.give_back(integrator, *count);
+        for (integrator, count) in &self.reserved {
+            self.unpaid.release(integrator, *count);
         }
     }
 }
@@ -141,31 +142,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_committed_keeps_its_place() {
-        let unpaid = Unpaid::new(10, 3600);
+    fn only_committed_intents_keep_their_reservation() {
+        let unpaid = UnpaidLimit::new(10, 3600);
         let dev: IntegratorId = "dev".parse().unwrap();
-        let mut places = Places::of(&unpaid);
-        assert_eq!(places.take(&dev, 8), 8);
+        let mut reservation = UnpaidReservation::of(&unpaid);
+        assert_eq!(reservation.reserve(&dev, 8), 8);
         assert_eq!(
-            Places::of(&unpaid).take(&dev, 5),
+            UnpaidReservation::of(&unpaid).reserve(&dev, 5),
             2,
-            "another group sees what is taken"
+            "another batch sees what is taken"
         );
-        places.keep(&dev, 7);
-        drop(places);
-        assert_eq!(unpaid.take(&dev, 100), 3);
+        reservation.commit(&dev, 7);
+        drop(reservation);
+        assert_eq!(unpaid.reserve(&dev, 100), 3);
     }
 
     #[test]
-    fn it_is_counted_at_first_now_and_then_and_near_the_limit() {
-        let unpaid = Unpaid::new(10, 3600);
+    fn it_is_counted_at_first_periodically_and_near_the_limit() {
+        let unpaid = UnpaidLimit::new(10, 3600);
         let (dev, now): (IntegratorId, _) = ("dev".parse().unwrap(), Instant::now());
-        unpaid.take(&dev, 7);
+        unpaid.reserve(&dev, 7);
         assert_eq!(unpaid.due(now).len(), 1, "never counted");
-        unpaid.bounds().get_mut(&dev).unwrap().counted = Some(now);
+        unpaid.counts().get_mut(&dev).unwrap().counted = Some(now);
         assert!(unpaid.due(now).is_empty());
-        assert_eq!(unpaid.due(now + BELIEVED).len(), 1, "others accept too");
-        unpaid.take(&dev, 1);
+        assert_eq!(unpaid.due(now + RECOUNT_AFTER).len(), 1, "others accept too");
+        unpaid.reserve(&dev, 1);
         assert_eq!(unpaid.due(now).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What anyone may ask: health, and the description of the API.
+//! The routes that need no signature: health, and the description of the API.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use crate::exchange::{Exchange, Reply};
 use crate::openapi::ApiDescription;
 use crate::state::Gateway;
 
-/// It never changes.
+/// The description never changes, so it is rendered once.
 static API: LazyLock<String> = LazyLock::new(|| ApiDescription::openapi().to_json().unwrap_or_default());
 
 /// How we are.
@@ -46,9 +46,9 @@ pub async fn health(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRe
     let report = gateway.health.report().await;
     let word = |ok| if ok { "ok" } else { "unavailable" };
     let rpc = match gateway.executor.fresh() {
-        Some(beat) => RpcHealth {
-            connected: beat.rpc_connected,
-            latency_ms: beat.rpc_latency_ms,
+        Some(heartbeat) => RpcHealth {
+            connected: heartbeat.rpc_connected,
+            latency_ms: heartbeat.rpc_latency_ms,
         },
         None => RpcHealth::default(),
     };
@@ -65,13 +65,13 @@ pub async fn health(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRe
     exchange.finish(&gateway, json_reply(StatusCode::OK, &document))
 }
 
-/// Answers at all.
+/// Always answers.
 pub async fn live(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let exchange = Exchange::begin(&request, &gateway, "/livez");
     exchange.finish(&gateway, json_reply(StatusCode::OK, &json!({ "live": true })))
 }
 
-/// Whether a balancer should send anyone here: not while draining, nor without what makes an acceptance durable.
+/// Whether a load balancer should send requests here: not while draining, nor without the database.
 pub async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
     let exchange = Exchange::begin(&request, &gateway, "/readyz");
     let ready = gateway.health.report().await.ready;

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use domain::idempotency::{Fingerprint, IdempotencyKey};
 use domain::ids::Preimage;
 use domain::signature::SigningScheme;
-use messaging::Stamp;
+use messaging::MessageMetadata;
 use messaging::wire::MintSubmit;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -15,14 +15,14 @@ use tracing::{Instrument as _, Span, info_span};
 use utoipa::ToSchema;
 
 use super::raw_target;
-use crate::answers::{self, Draft};
-use crate::auth::{Presented, Signed};
+use crate::answers::{self, UnsealedAnswer};
+use crate::auth::{PresentedSignature, SignedContent};
 use crate::body;
 use crate::error::{Code, Problem};
 use crate::exchange::{Exchange, Reply};
-use crate::headers::{IDEMPOTENCY_KEY, Single, TRACEPARENT, is_json};
-use crate::intake::intents::{Candidate, Outcome, Submission};
-use crate::keys::{IntegratorKey, Snapshot};
+use crate::headers::{IDEMPOTENCY_KEY, SingleHeader, TRACEPARENT, is_json};
+use crate::intake::intents::{IntakeResult, SealedIntent, Submission};
+use crate::keys::{IntegratorKey, KeySnapshot};
 use crate::new_intent::NewMintIntent;
 use crate::observe;
 use crate::state::Gateway;
@@ -77,14 +77,14 @@ pub async fn create(
         tx_ref = tracing::field::Empty,
         trace_id = tracing::field::Empty,
     );
-    let traceparent = Single::of(request.headers(), &TRACEPARENT).once();
+    let traceparent = SingleHeader::of(request.headers(), &TRACEPARENT).value();
     runtime::telemetry::continue_trace(&span, traceparent);
     let result = accept(&request, payload, &gateway, &mut exchange)
         .instrument(span)
         .await;
     observe::mint_intent(match &result {
         Ok((_, status)) => status,
-        Err(problem) => problem.code.facts().code,
+        Err(problem) => problem.code.properties().code,
     });
     exchange.finish(&gateway, result.map(|(reply, _)| reply))
 }
@@ -97,49 +97,51 @@ async fn accept(
 ) -> Result<(Reply, &'static str), Problem> {
     let raw = body::read(request, payload, gateway.bounds.body_timeout).await?;
     let (path, query) = raw_target(request)?;
-    let presented = Presented::read(request.headers(), SigningScheme::Request)?;
-    let form = header_form(request);
-    let signed = Signed {
+    let presented = PresentedSignature::read(request.headers(), SigningScheme::Request)?;
+    let form = check_headers(request);
+    let signed = SignedContent {
         method: request.method().as_str(),
         path,
         query,
-        idempotency_key: Single::of(request.headers(), &IDEMPOTENCY_KEY)
-            .once()
+        idempotency_key: SingleHeader::of(request.headers(), &IDEMPOTENCY_KEY)
+            .value()
             .unwrap_or_default(),
         body: &raw,
     };
     let (keys, now) = (gateway.keys()?, gateway.clock.now());
-    let judged = gateway.judge.integrator(&keys, &presented, &signed, now);
-    if let Ok(caller) = &judged {
+    let verified = gateway
+        .verifier
+        .verify_integrator(&keys, &presented, &signed, now);
+    if let Ok(caller) = &verified {
         exchange.signed_by(caller, signed.idempotency_key);
     }
-    // Wrong header form is told before a wrong signature; whoever signed rightly gets that told signed.
+    // A malformed header is reported before a wrong signature; a valid signer gets that answer signed.
     let key = form?;
-    let caller = judged?;
+    let caller = verified?;
     gateway.limiter.pass(&caller.key.id)?;
-    let wanted = NewMintIntent::parse(&raw)?;
+    let intent = NewMintIntent::parse(&raw)?;
     let fingerprint = Fingerprint::of(signed.method, path, query, &raw);
-    let asked = Asked {
+    let request = VerifiedRequest {
         caller,
         key,
         fingerprint,
-        wanted,
+        intent,
         now: to_millis(now),
     };
-    let submission = asked.submission(gateway, &keys, exchange.request_id())?;
+    let submission = request.submission(gateway, &keys, exchange.request_id())?;
     match gateway.intents.submit(submission).await {
-        Outcome::Stored(answer) => {
+        IntakeResult::Stored(answer) => {
             let status = stored_label(answer.status);
             tracing::info!(status, "answered");
             Ok((Reply::stored(&answer, false), status))
         }
-        Outcome::Replayed(answer) => Ok((Reply::stored(&answer, true), "replayed")),
-        Outcome::Refused(problem) => Err(problem),
+        IntakeResult::Replayed(answer) => Ok((Reply::stored(&answer, true), "replayed")),
+        IntakeResult::Refused(problem) => Err(problem),
     }
 }
 
-/// Media type and idempotency key: nothing is looked up.
-fn header_form(request: &HttpRequest) -> Result<IdempotencyKey, Problem> {
+/// Checks the media type and the idempotency key, without looking anything up.
+fn check_headers(request: &HttpRequest) -> Result<IdempotencyKey, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::new(
             Code::UnsupportedMediaType,
@@ -152,58 +154,68 @@ fn header_form(request: &HttpRequest) -> Result<IdempotencyKey, Problem> {
             "Send it once: 16 to 128 of A-Z a-z 0-9 _ -.",
         )
     };
-    match Single::of(request.headers(), &IDEMPOTENCY_KEY) {
-        Single::Absent => Err(Problem::new(
+    match SingleHeader::of(request.headers(), &IDEMPOTENCY_KEY) {
+        SingleHeader::Absent => Err(Problem::new(
             Code::IdempotencyKeyMissing,
             "Send a fresh UUID for each new intent.",
         )),
-        Single::Wrong => Err(invalid()),
-        Single::Once(text) => text.parse().map_err(|_| invalid()),
+        SingleHeader::Malformed => Err(invalid()),
+        SingleHeader::Present(text) => text.parse().map_err(|_| invalid()),
     }
 }
 
-/// An authentic, well-formed request.
-struct Asked {
+/// An authenticated request with a valid body.
+struct VerifiedRequest {
     caller: Arc<IntegratorKey>,
     key: IdempotencyKey,
     fingerprint: Fingerprint,
-    wanted: NewMintIntent,
+    intent: NewMintIntent,
     now: OffsetDateTime,
 }
 
-impl Asked {
-    /// Ownership of the txRef comes before everything that could tell whether it exists.
-    fn submission(self, gateway: &Gateway, keys: &Snapshot, request_id: &str) -> Result<Submission, Problem> {
-        let judged = match keys.prefixes.owner(&self.wanted.tx_ref) {
-            Some(owner) if *owner == self.caller.owner => self.wanted.judge(&gateway.policy),
+impl VerifiedRequest {
+    /// Builds the submission. Ownership of the txRef is checked before anything that could reveal whether it exists.
+    fn submission(
+        self,
+        gateway: &Gateway,
+        keys: &KeySnapshot,
+        request_id: &str,
+    ) -> Result<Submission, Problem> {
+        let verified = match keys.prefixes.owner(&self.intent.tx_ref) {
+            Some(owner) if *owner == self.caller.owner => self.intent.check_policy(&gateway.policy),
             _ => Err(Problem::new(
                 Code::TxRefNotYours,
                 "Use txRefs with a prefix that is registered for you.",
             )),
         };
-        match judged {
-            Ok(()) => self.success(gateway, keys, request_id),
+        match verified {
+            Ok(()) => self.accepted(gateway, keys, request_id),
             Err(problem) => {
                 let body = problem.body(request_id);
-                let answer = self.answer(keys, problem.code.facts().status, None, body)?;
+                let answer = self.answer(keys, problem.code.properties().status, None, body)?;
                 Ok(Submission {
                     request_id: request_id.to_owned(),
                     answer,
-                    candidate: None,
+                    intent: None,
                 })
             }
         }
     }
 
-    fn success(self, gateway: &Gateway, keys: &Snapshot, request_id: &str) -> Result<Submission, Problem> {
+    fn accepted(
+        self,
+        gateway: &Gateway,
+        keys: &KeySnapshot,
+        request_id: &str,
+    ) -> Result<Submission, Problem> {
         let preimage = Preimage {
             chain_id: gateway.policy.chain.chain_id,
             escrow: gateway.escrow,
             depositor: gateway.treasury,
-            user: self.wanted.user,
-            amount: self.wanted.amount,
-            country_code: self.wanted.country_code,
-            tx_ref: self.wanted.tx_ref.clone(),
+            user: self.intent.user,
+            amount: self.intent.amount,
+            country_code: self.intent.country_code,
+            tx_ref: self.intent.tx_ref.clone(),
         };
         let intent_id = preimage.intent_id();
         Span::current().record("intent_id", tracing::field::display(&intent_id));
@@ -219,9 +231,9 @@ impl Asked {
         let location = Some(format!("/mint-intents/{intent_id}"));
         let answer = self.answer(keys, 201, location, body)?;
         let (mac_key_id, mac) = answers::mac_intent(&keys.answers, &intent_id, &self.caller.owner, self.now)
-            .map_err(|_| no_key())?;
+            .map_err(|_| no_key_mounted())?;
         let trace_parent = runtime::telemetry::traceparent_of(&Span::current());
-        let stamp = Stamp {
+        let stamp = MessageMetadata {
             message_id: gateway.ids.message_id(),
             causation_id: None,
             at: self.now,
@@ -234,7 +246,7 @@ impl Asked {
         };
         let message = gateway.sealer.seal(&command, stamp).map_err(|error| {
             tracing::error!(%error, "a command cannot be sealed");
-            no_key()
+            no_key_mounted()
         })?;
         let intent = MintIntent {
             intent_id,
@@ -246,22 +258,22 @@ impl Asked {
             mac_key_id,
             mac,
         };
-        let candidate = Some(Candidate { intent, message });
+        let candidate = Some(SealedIntent { intent, message });
         Ok(Submission {
             request_id: request_id.to_owned(),
             answer,
-            candidate,
+            intent: candidate,
         })
     }
 
     fn answer(
         &self,
-        keys: &Snapshot,
+        keys: &KeySnapshot,
         status: u16,
         location: Option<String>,
         body: Vec<u8>,
     ) -> Result<storage::gateway::idempotency::StoredAnswer, Problem> {
-        let draft = Draft {
+        let draft = UnsealedAnswer {
             integrator: self.caller.owner.clone(),
             key: self.key.clone(),
             fingerprint: self.fingerprint,
@@ -269,12 +281,12 @@ impl Asked {
             location,
             body: body.into(),
         };
-        draft.seal(&keys.answers).map_err(|_| no_key())
+        draft.seal(&keys.answers).map_err(|_| no_key_mounted())
     }
 }
 
-/// A key that an operator must mount; until then nothing can be kept safely.
-fn no_key() -> Problem {
+/// The refusal when an operator has not mounted a needed key: nothing can be stored safely.
+fn no_key_mounted() -> Problem {
     Problem::unavailable()
 }
 
@@ -282,7 +294,7 @@ fn stored_label(status: u16) -> &'static str {
     if status == 201 { "accepted" } else { "refused" }
 }
 
-/// What we print and store is the same instant.
+/// Truncates to milliseconds, so that the printed and the stored time are equal.
 fn to_millis(at: OffsetDateTime) -> OffsetDateTime {
     at.replace_nanosecond(u32::from(at.millisecond()) * 1_000_000)
         .unwrap_or(at)

@@ -12,10 +12,10 @@ use crate::error::{Code, Problem};
 use crate::exchange::{Exchange, Reply};
 use crate::state::Gateway;
 
-/// Longest query string that we read, bytes; nobody needs one.
+/// Maximum length of a query string, in bytes. No route needs one.
 const MAX_QUERY: usize = 1024;
 
-/// Mounts everything. Whatever is not here is 404, a known path with another method 405.
+/// Mounts all routes. Other paths are answered 404, other methods of a known path 405.
 pub fn mount(config: &mut ServiceConfig) {
     for prefix in ["", "/api/v1"] {
         let at = |path: &str| format!("{prefix}{path}");
@@ -59,7 +59,7 @@ pub fn mount(config: &mut ServiceConfig) {
     config.default_service(web::to(not_found));
 }
 
-/// The answer to a method that a route does not have.
+/// Answers a method that a route does not have.
 fn other(allow: &'static str) -> actix_web::Route {
     web::to(
         move |request: HttpRequest, gateway: web::Data<Gateway>| async move {
@@ -80,7 +80,7 @@ async fn not_found(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
     exchange.finish(&gateway, Err::<Reply, _>(problem))
 }
 
-/// Path and query exactly as they came.
+/// The path and the query exactly as received.
 fn raw_target(request: &HttpRequest) -> Result<(&str, &str), Problem> {
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
     if query.len() > MAX_QUERY {

@@ -1,4 +1,5 @@
-//! `POST /callbacks/mpesa`: verify, store the raw report, answer once it is durable. Never rate limited.
+//! `POST /callbacks/mpesa`: verifies the request, stores the raw report, and answers once it is durable. It has no rate
+//! limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use domain::evidence::SignedReport;
 use domain::payment::{PaymentReport, ReportParseError};
 use domain::signature::SigningScheme;
 use domain::tx_ref::TxRef;
-use messaging::Stamp;
+use messaging::MessageMetadata;
 use messaging::wire::MpesaResult;
 use serde::Serialize;
 use storage::gateway::reports::NewReport;
@@ -19,18 +20,18 @@ use tracing::{Instrument as _, Span, info_span};
 use utoipa::ToSchema;
 
 use super::raw_target;
-use crate::auth::{self, Presented, Signed};
+use crate::auth::{self, PresentedSignature, SignedContent};
 use crate::body;
 use crate::error::{Code, Problem};
 use crate::exchange::{Exchange, Reply};
-use crate::headers::{Single, TRACEPARENT, is_json};
-use crate::intake::reports::{Arrival, Kept};
+use crate::headers::{SingleHeader, TRACEPARENT, is_json};
+use crate::intake::reports::{IncomingReport, StoreResult};
 use crate::keys::LiveKey;
 use crate::new_intent::not_an_object;
 use crate::observe;
 use crate::state::Gateway;
 
-/// What is left for writing the answer when the webhook's time is nearly over.
+/// Time reserved for writing the answer before the webhook's time-out.
 const MARGIN: Duration = Duration::from_millis(150);
 
 /// The answer to a callback.
@@ -71,13 +72,13 @@ pub async fn report(
         tx_ref = tracing::field::Empty,
         trace_id = tracing::field::Empty,
     );
-    runtime::telemetry::continue_trace(&span, Single::of(request.headers(), &TRACEPARENT).once());
-    let result = take(&request, payload, &gateway, &mut exchange)
+    runtime::telemetry::continue_trace(&span, SingleHeader::of(request.headers(), &TRACEPARENT).value());
+    let result = accept(&request, payload, &gateway, &mut exchange)
         .instrument(span)
         .await;
     observe::callback(match &result {
         Ok(answer) => answer.status,
-        Err(problem) => problem.code.facts().code,
+        Err(problem) => problem.code.properties().code,
     });
     let reply = result.and_then(|answer| {
         let body = serde_json::to_vec(&answer).map_err(|_| Problem::internal())?;
@@ -86,7 +87,7 @@ pub async fn report(
     exchange.finish(&gateway, reply)
 }
 
-async fn take(
+async fn accept(
     request: &HttpRequest,
     payload: web::Payload,
     gateway: &Gateway,
@@ -94,8 +95,8 @@ async fn take(
 ) -> Result<CallbackAnswer, Problem> {
     let raw = body::read(request, payload, gateway.bounds.body_timeout).await?;
     let (path, query) = raw_target(request)?;
-    let presented = Presented::read(request.headers(), SigningScheme::Mpesa)?;
-    let signed = Signed {
+    let presented = PresentedSignature::read(request.headers(), SigningScheme::Mpesa)?;
+    let signed = SignedContent {
         method: request.method().as_str(),
         path,
         query,
@@ -103,9 +104,9 @@ async fn take(
         body: &raw,
     };
     let (keys, now) = (gateway.keys()?, gateway.clock.now());
-    let (key, late) = gateway.judge.mpesa(&keys, &presented, &signed, now)?;
+    let (key, late) = gateway.verifier.verify_mpesa(&keys, &presented, &signed, now)?;
     exchange.signed_by_mpesa(&key);
-    let refusal = || auth::stale(now.unix_timestamp());
+    let refusal = || auth::stale_timestamp(now.unix_timestamp());
     if !is_json(request.headers()) {
         return Err(if late {
             refusal()
@@ -119,7 +120,7 @@ async fn take(
     };
     Span::current().record("tx_ref", parsed.tx_ref.as_str());
     let tx_ref = parsed.tx_ref.clone();
-    let received = Received {
+    let received = VerifiedReport {
         key,
         late,
         parsed,
@@ -131,10 +132,13 @@ async fn take(
     };
     let deadline = exchange.started()
         + Duration::from_millis(gateway.policy.windows.webhook_timeout_ms).saturating_sub(MARGIN);
-    let kept = gateway.reports.submit(received.arrival(gateway, deadline)?).await;
-    let answer = answer(kept, &tx_ref)?;
+    let result = gateway
+        .reports
+        .submit(received.incoming(gateway, deadline)?)
+        .await;
+    let answer = answer(result, &tx_ref)?;
     if late {
-        if kept == Kept::New {
+        if result == StoreResult::Stored {
             observe::late_report(tx_ref.as_str(), exchange.request_id());
         }
         return Err(refusal());
@@ -143,11 +147,11 @@ async fn take(
     Ok(answer)
 }
 
-fn answer(kept: Kept, tx_ref: &TxRef) -> Result<CallbackAnswer, Problem> {
-    let status = match kept {
-        Kept::New => "accepted",
-        Kept::Before => "already_processed",
-        Kept::Unknown => return Err(Problem::unavailable()),
+fn answer(result: StoreResult, tx_ref: &TxRef) -> Result<CallbackAnswer, Problem> {
+    let status = match result {
+        StoreResult::Stored => "accepted",
+        StoreResult::AlreadyStored => "already_processed",
+        StoreResult::Unknown => return Err(Problem::unavailable()),
     };
     Ok(CallbackAnswer {
         status,
@@ -162,21 +166,21 @@ fn parse(raw: &[u8]) -> Result<PaymentReport, Problem> {
     })
 }
 
-/// An authentic, well-formed report.
-struct Received<'a> {
+/// An authenticated report with a valid body.
+struct VerifiedReport<'a> {
     key: Arc<LiveKey>,
     late: bool,
     parsed: PaymentReport,
     raw: &'a Bytes,
-    presented: &'a Presented<'a>,
+    presented: &'a PresentedSignature<'a>,
     path: &'a str,
     query: &'a str,
     now: OffsetDateTime,
 }
 
-impl Received<'_> {
+impl VerifiedReport<'_> {
     /// Seals the raw bytes, headers and time of receipt.
-    fn arrival(self, gateway: &Gateway, deadline: tokio::time::Instant) -> Result<Arrival, Problem> {
+    fn incoming(self, gateway: &Gateway, deadline: tokio::time::Instant) -> Result<IncomingReport, Problem> {
         let signed = SignedReport {
             report_id: gateway.ids.report_id(),
             body: self.raw.to_vec(),
@@ -186,7 +190,7 @@ impl Received<'_> {
             query: self.query.to_owned(),
             received_at: unix_ms(self.now),
         };
-        let stamp = Stamp {
+        let stamp = MessageMetadata {
             message_id: gateway.ids.message_id(),
             causation_id: None,
             at: self.now,
@@ -194,7 +198,7 @@ impl Received<'_> {
         };
         let message = gateway
             .sealer
-            .seal(&on_the_wire(&signed, self.late), stamp)
+            .seal(&result_message(&signed, self.late), stamp)
             .map_err(|error| {
                 tracing::error!(%error, "a report cannot be sealed");
                 Problem::unavailable()
@@ -207,7 +211,7 @@ impl Received<'_> {
             received_at: self.now,
             signed,
         };
-        Ok(Arrival {
+        Ok(IncomingReport {
             report,
             message,
             deadline,
@@ -216,7 +220,7 @@ impl Received<'_> {
 }
 
 /// The message for the callback service.
-pub fn on_the_wire(signed: &SignedReport, late: bool) -> MpesaResult {
+pub fn result_message(signed: &SignedReport, late: bool) -> MpesaResult {
     MpesaResult {
         report: signed.clone(),
         late,

@@ -12,11 +12,11 @@ use utoipa::ToSchema;
 use super::mint_intents::rfc3339;
 use super::raw_target;
 use crate::answers;
-use crate::auth::{Presented, Signed};
+use crate::auth::{PresentedSignature, SignedContent};
 use crate::body;
 use crate::error::{Code, Problem};
 use crate::exchange::{Exchange, Reply};
-use crate::headers::{IDEMPOTENCY_KEY, Single};
+use crate::headers::{IDEMPOTENCY_KEY, SingleHeader};
 use crate::observe;
 use crate::state::Gateway;
 
@@ -107,9 +107,9 @@ async fn find(
 ) -> Result<Reply, Problem> {
     let raw = body::read(request, payload, gateway.bounds.body_timeout).await?;
     let (path, query) = raw_target(request)?;
-    let presented = Presented::read(request.headers(), SigningScheme::Request)?;
-    // A read has no idempotency key; one that is sent anyway is simply not signed.
-    let signed = Signed {
+    let presented = PresentedSignature::read(request.headers(), SigningScheme::Request)?;
+    // A read has no idempotency key; if one is sent anyway, it is not part of the signed content.
+    let signed = SignedContent {
         method: request.method().as_str(),
         path,
         query,
@@ -118,22 +118,22 @@ async fn find(
     };
     let keys = gateway.keys()?;
     let caller = gateway
-        .judge
-        .integrator(&keys, &presented, &signed, gateway.clock.now())?;
+        .verifier
+        .verify_integrator(&keys, &presented, &signed, gateway.clock.now())?;
     exchange.signed_by(&caller, "");
     gateway.limiter.pass(&caller.key.id)?;
-    if Single::of(request.headers(), &IDEMPOTENCY_KEY) == Single::Wrong {
+    if SingleHeader::of(request.headers(), &IDEMPOTENCY_KEY) == SingleHeader::Malformed {
         return Err(Problem::new(
             Code::IdempotencyKeyInvalid,
             "A read needs no idempotency key.",
         ));
     }
     let id: IntentId = id.parse().map_err(|_| Problem::not_found())?;
-    let view = look(gateway, &id).await?.ok_or_else(Problem::not_found)?;
-    // Before anyone's name in the row is believed.
+    let view = load_view(gateway, &id).await?.ok_or_else(Problem::not_found)?;
+    // Verified before the row's integrator is trusted.
     if !answers::is_genuine_intent(&view.intent, &keys.answers) {
         observe::tampered("mint_intents", exchange.request_id());
-        let detail = "This intent is withheld; tell us the requestId.";
+        let detail = "This intent is withheld; send us the requestId.";
         return Err(Problem::new(Code::StoredResponseTampered, detail));
     }
     if view.intent.integrator != caller.owner {
@@ -143,7 +143,7 @@ async fn find(
     Ok(Reply::json(StatusCode::OK, body))
 }
 
-async fn look(gateway: &Gateway, id: &IntentId) -> Result<Option<IntentView>, Problem> {
+async fn load_view(gateway: &Gateway, id: &IntentId) -> Result<Option<IntentView>, Problem> {
     let found = async { views::find(&gateway.pool.get().await?, id).await };
     found.await.map_err(|error| {
         observe::read_failed(&error);
@@ -182,7 +182,7 @@ impl From<IntentView> for IntentDocument {
     }
 }
 
-/// Why it stands where it stands: the chain's word first, then the payment's.
+/// The reason of the current stage: the chain's reason first, then the payment's.
 fn reason(view: &IntentView) -> Option<String> {
     if view.reason.is_some() {
         return view.reason.clone();

@@ -1,4 +1,4 @@
-//! What M-Pesa says is kept once, whatever it says.
+//! Each M-Pesa report is stored once, whatever it contains.
 
 use serde_json::json;
 
@@ -65,7 +65,7 @@ async fn a_late_report_is_refused_and_kept() {
     let mut late = rig.callback(&paid("TX1", 150, "R1"));
     late.timestamp -= 400;
     for _ in 0..2 {
-        assert_eq!(rig.send(&late).await.told(), "401 timestamp-stale");
+        assert_eq!(rig.send(&late).await.summary(), "401 timestamp-stale");
     }
     assert_eq!(rig.count("mpesa_reports where late"), 1);
     let fresh = rig.callback(&paid("TX1", 150, "R1"));
@@ -77,7 +77,7 @@ async fn a_late_report_is_refused_and_kept() {
     let mut replayed = rig.callback(&paid("TX2", 150, "R2"));
     assert_eq!(rig.send(&replayed).await.text("status"), "accepted");
     replayed.timestamp -= 400;
-    assert_eq!(rig.send(&replayed).await.told(), "401 timestamp-stale");
+    assert_eq!(rig.send(&replayed).await.summary(), "401 timestamp-stale");
     assert_eq!(
         rig.count("mpesa_reports"),
         3,
@@ -86,7 +86,7 @@ async fn a_late_report_is_refused_and_kept() {
     let mut forged = late.clone();
     forged.body = paid("TX9", 150, "R9").to_string().into_bytes();
     assert_eq!(
-        rig.send_signed(&forged, &late.signature()).await.told(),
+        rig.send_signed(&forged, &late.signature()).await.summary(),
         "401 timestamp-stale"
     );
     assert_eq!(rig.count("mpesa_reports where tx_ref = 'TX9'"), 0);
@@ -102,14 +102,14 @@ async fn what_is_not_well_formed_is_not_stored() {
     without_receipt.as_object_mut().unwrap().remove("receipt");
     for bad in [number, without_receipt, json!({}), json!([])] {
         assert_eq!(
-            rig.send(&rig.callback(&bad)).await.told(),
+            rig.send(&rig.callback(&bad)).await.summary(),
             "400 validation-failed",
             "{bad}"
         );
     }
     let mut garbage = rig.callback(&json!({}));
     garbage.body = b"not json".to_vec();
-    assert_eq!(rig.send(&garbage).await.told(), "400 invalid-json");
+    assert_eq!(rig.send(&garbage).await.summary(), "400 invalid-json");
     assert_eq!(rig.count("mpesa_reports"), 0);
     assert!(
         rig.metrics()
@@ -130,12 +130,12 @@ async fn what_cannot_be_kept_in_time_is_503() {
     let callback = rig.callback(&paid("TX1", 150, "R1"));
     let started = tokio::time::Instant::now();
     let reply = rig.send(&callback).await;
-    assert_eq!(reply.told(), "503 unavailable");
+    assert_eq!(reply.summary(), "503 unavailable");
     assert!(started.elapsed().as_millis() < 1500);
     let mut late = callback.clone();
     late.timestamp -= 400;
     assert_eq!(
-        rig.send(&late).await.told(),
+        rig.send(&late).await.summary(),
         "503 unavailable",
         "a late one is refused only when it is kept"
     );
@@ -154,9 +154,9 @@ async fn the_media_type_is_judged_after_the_signature() {
     let mut text = rig.callback(&paid("TX1", 150, "R1"));
     text.content_type = Some("text/plain".into());
     let refused = rig.send(&text).await;
-    assert_eq!(refused.told(), "415 unsupported-media-type");
+    assert_eq!(refused.summary(), "415 unsupported-media-type");
     assert!(refused.is_signed_for(&text));
     text.secret = "ab".repeat(32);
-    assert_eq!(rig.send(&text).await.told(), "401 signature-invalid");
+    assert_eq!(rig.send(&text).await.summary(), "401 signature-invalid");
     assert_eq!(rig.count("mpesa_reports"), 0);
 }

@@ -30,9 +30,9 @@ fn check_form(reply: &Reply) {
     }
     let facts = Code::ALL
         .into_iter()
-        .find(|c| c.facts().code == body["code"])
+        .find(|c| c.properties().code == body["code"])
         .unwrap()
-        .facts();
+        .properties();
     assert_eq!(facts.status, reply.status, "{body}");
 }
 
@@ -40,9 +40,9 @@ fn check_form(reply: &Reply) {
 async fn codes_of_a_running_gateway() {
     let rig = Rig::new().await;
     let mut seen = BTreeSet::new();
-    let mut told = |reply: Reply, expected: &str| {
+    let mut check = |reply: Reply, expected: &str| {
         assert_eq!(
-            reply.told(),
+            reply.summary(),
             expected,
             "{:?}",
             String::from_utf8_lossy(&reply.body)
@@ -52,16 +52,16 @@ async fn codes_of_a_running_gateway() {
     };
     let mut garbage = rig.intent("TX1");
     garbage.body = b"{not json".to_vec();
-    told(rig.send(&garbage).await, "400 invalid-json");
-    told(
+    check(rig.send(&garbage).await, "400 invalid-json");
+    check(
         rig.send(&rig.intent("TX1").field("extra", json!(1))).await,
         "400 validation-failed",
     );
-    told(
+    check(
         rig.send_signed(&rig.intent("TX1"), "").await,
         "401 signature-missing",
     );
-    told(
+    check(
         rig.send_signed(&rig.intent("TX1"), "kid=a,v1=zz").await,
         "401 signature-malformed",
     );
@@ -69,43 +69,43 @@ async fn codes_of_a_running_gateway() {
     twice
         .headers
         .push(("X-Request-Signature".into(), twice.signature()));
-    told(rig.send(&twice).await, "401 signature-malformed");
+    check(rig.send(&twice).await, "401 signature-malformed");
     let mut timed_twice = rig.intent("TX1");
     timed_twice
         .headers
         .push(("X-Request-Timestamp".into(), timed_twice.timestamp.to_string()));
-    told(rig.send(&timed_twice).await, "401 timestamp-invalid");
+    check(rig.send(&timed_twice).await, "401 timestamp-invalid");
     let mut nowhere = rig.intent("TX1");
     nowhere.path = "/nowhere".into();
-    told(rig.send(&nowhere).await, "404 not-found");
+    check(rig.send(&nowhere).await, "404 not-found");
     let mut put = rig.intent("TX1");
     put.method = "PUT".into();
     let reply = rig.send(&put).await;
     assert_eq!(reply.header("Allow"), Some("POST"));
-    told(reply, "405 method-not-allowed");
+    check(reply, "405 method-not-allowed");
     let mut large = rig.intent("TX1");
     large.body = vec![b' '; 16 * 1024 + 1];
-    told(rig.send(&large).await, "413 body-too-large");
+    check(rig.send(&large).await, "413 body-too-large");
     let mut text = rig.intent("TX1");
     text.content_type = Some("text/plain".into());
-    told(rig.send(&text).await, "415 unsupported-media-type");
+    check(rig.send(&text).await, "415 unsupported-media-type");
     text.content_type = None;
-    told(rig.send(&text).await, "415 unsupported-media-type");
+    check(rig.send(&text).await, "415 unsupported-media-type");
     let amount = |value: &str| rig.intent("TX1").field("amount", json!(value));
-    told(
+    check(
         rig.send(&amount("999999999999999999")).await,
         "422 amount-below-minimum",
     );
-    told(rig.send(&amount("0")).await, "422 amount-below-minimum");
-    told(
+    check(rig.send(&amount("0")).await, "422 amount-below-minimum");
+    check(
         rig.send(&amount("1000000000000000000001")).await,
         "422 amount-above-maximum",
     );
-    told(
+    check(
         rig.send(&amount("1500000000000000000")).await,
         "422 amount-not-whole",
     );
-    told(
+    check(
         rig.send(&rig.intent("TX1").field("countryCode", json!("TZS")))
             .await,
         "422 country-not-supported",
@@ -171,7 +171,7 @@ async fn one_user_has_a_daily_limit_even_at_once() {
     let refused: Vec<_> = replies.iter().filter(|reply| reply.status != 201).collect();
     assert_eq!((accepted, refused.len()), (10, 2));
     for reply in refused {
-        assert_eq!(reply.told(), "422 daily-limit-exceeded");
+        assert_eq!(reply.summary(), "422 daily-limit-exceeded");
         check_form(reply);
     }
     assert_eq!(
@@ -196,9 +196,9 @@ async fn one_user_has_a_daily_limit_even_at_once() {
     let first = replies.iter().position(|reply| reply.status == 201).unwrap();
     taken = taken.field("txRef", json!(format!("TX{first}")));
     assert_eq!(
-        rig.send(&taken).await.told(),
+        rig.send(&taken).await.summary(),
         "409 tx-ref-exists",
-        "that a txRef is taken is told first"
+        "that a txRef exists is reported first"
     );
 }
 
@@ -210,7 +210,7 @@ async fn too_many_unpaid_intents_are_refused_until_paid() {
     assert_eq!(rig.send(&second).await.status, 201);
     let third = rig.intent("TX3");
     let reply = rig.send(&third).await;
-    assert_eq!(reply.told(), "429 too-many-unpaid");
+    assert_eq!(reply.summary(), "429 too-many-unpaid");
     check_form(&reply);
     assert_eq!(
         rig.send(&second).await.status,
@@ -219,7 +219,7 @@ async fn too_many_unpaid_intents_are_refused_until_paid() {
     );
     assert_eq!(rig.send(&rig.intent("ACME1").by_other(&rig)).await.status, 201);
     assert_eq!(rig.send(&rig.callback(&paid("TX1", 150, "R1"))).await.status, 200);
-    testkit::eventually(crate::rig::SOON, "there is room again", async || {
+    testkit::eventually(crate::rig::SOON, "the limit allows intents again", async || {
         Ok((rig.send(&third).await.status == 201).then_some(()))
     })
     .await
@@ -237,7 +237,7 @@ async fn a_key_has_a_rate_limit_but_callbacks_have_none() {
         }
     }
     let limited = limited.expect("four requests at once pass a limit of two");
-    assert_eq!(limited.told(), "429 rate-limited");
+    assert_eq!(limited.summary(), "429 rate-limited");
     check_form(&limited);
     for n in 0..20 {
         let callback = rig.callback(&paid(&format!("TX{n}"), 150, &format!("R{n}")));
@@ -265,7 +265,7 @@ async fn a_halted_intake_is_unavailable_and_callbacks_go_on() {
     })
     .await
     .unwrap();
-    assert_eq!(reply.told(), "503 unavailable");
+    assert_eq!(reply.summary(), "503 unavailable");
     check_form(&reply);
     assert_eq!(rig.send(&rig.callback(&paid("TX1", 150, "R1"))).await.status, 200);
     let again = rig.send(&before).await;

@@ -59,9 +59,9 @@ async fn an_intent_is_accepted_commanded_and_read_back() {
     assert!(shown.json()["history"].is_array());
 
     let foreign = rig.send(&rig.read(&id).by_other(&rig)).await;
-    assert_eq!(foreign.told(), "404 not-found");
+    assert_eq!(foreign.summary(), "404 not-found");
     let unknown = rig.send(&rig.read(&id.replace("0xea", "0xeb"))).await;
-    assert_eq!(unknown.told(), "404 not-found");
+    assert_eq!(unknown.summary(), "404 not-found");
 }
 
 /// The executor wrote where the leg stands, and how it came there.
@@ -203,8 +203,8 @@ async fn an_executor_that_refuses_beside_a_healthy_lease_holder_changes_nothing(
     let pool = storage::Pool::new(&storage::PoolConfig::new(url.into(), "test")).unwrap();
     let client = pool.get().await.unwrap();
     let said = async || {
-        let beat = storage::gateway::heartbeat::latest(&client, 15.0).await.unwrap();
-        beat.unwrap().blocked_reason
+        let heartbeat = storage::gateway::heartbeat::latest(&client, 15.0).await.unwrap();
+        heartbeat.unwrap().blocked_reason
     };
     assert_eq!(said().await, None, "the holder is well");
     rig.sql("update executor_heartbeats set blocked_reason = 'no gas' where blocked_reason is null");

@@ -1,4 +1,4 @@
-//! What balancers are told: the truth about new work, and nothing that would make them restart us.
+//! The health endpoints report whether new work can be done, and never anything that makes a balancer restart us.
 
 use testkit::{ChaosProxy, eventually};
 
@@ -9,9 +9,9 @@ async fn status(rig: &Rig, path: &str) -> u16 {
     rig.http.get(url).send().await.unwrap().status().as_u16()
 }
 
-async fn until(rig: &Rig, path: &str, wanted: u16) {
-    eventually(SOON, &format!("{path} is {wanted}"), async || {
-        Ok((status(rig, path).await == wanted).then_some(()))
+async fn until(rig: &Rig, path: &str, expected: u16) {
+    eventually(SOON, &format!("{path} is {expected}"), async || {
+        Ok((status(rig, path).await == expected).then_some(()))
     })
     .await
     .unwrap();
@@ -36,9 +36,13 @@ async fn it_is_ready_without_the_broker_since_its_outbox_keeps_what_it_accepts()
     let report = rig.callback(&paid("TX-DARK", 150, "RCPTDARK01"));
     assert_eq!(rig.send(&report).await.status, 200);
     assert_eq!(rig.count("gateway_outbox"), 2);
-    let told = health(&rig).await;
+    let health_report = health(&rig).await;
     assert_eq!(
-        (&told["status"], &told["broker"], &told["database"]),
+        (
+            &health_report["status"],
+            &health_report["broker"],
+            &health_report["database"]
+        ),
         (&"degraded".into(), &"unavailable".into(), &"ok".into())
     );
     until(&rig, "/readyz", 200).await;
@@ -63,7 +67,10 @@ async fn it_is_not_ready_without_the_database_and_lives_all_the_same() {
     proxy.cut();
     until(&rig, "/readyz", 503).await;
     assert_eq!(status(&rig, "/livez").await, 200);
-    assert_eq!(rig.send(&rig.intent("TX-DOWN")).await.told(), "503 unavailable");
+    assert_eq!(
+        rig.send(&rig.intent("TX-DOWN")).await.summary(),
+        "503 unavailable"
+    );
     proxy.resume();
     until(&rig, "/readyz", 200).await;
     assert_eq!(rig.send(&rig.intent("TX-DOWN")).await.status, 201);

@@ -129,7 +129,7 @@ async fn one_pass_sends_more_than_a_page() {
         let reply = rig
             .send(&rig.intent(&format!("TX{n}")).field("amount", small))
             .await;
-        assert_eq!(reply.status, 201, "{}", reply.told());
+        assert_eq!(reply.status, 201, "{}", reply.summary());
         ids.push(reply.text("intentId"));
     }
     rig.end().await;

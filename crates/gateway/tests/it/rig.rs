@@ -312,7 +312,7 @@ impl Reply {
     }
 
     /// Status and code, `201 ` for a success.
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         format!("{} {}", self.status, self.text("code"))
     }
 

@@ -52,7 +52,7 @@ async fn the_documented_requests_pass_as_they_are_written() {
     read.path = format!("/api/v1{}", read.path);
     read.timestamp = KNOWN_TIME;
     let signature = "kid=ik_test_0001,v1=3b1927a99d02313f465040b2fe98249093a45143a214a517e71ffec129b17b40";
-    assert_eq!(rig.send_signed(&read, signature).await.told(), "404 not-found");
+    assert_eq!(rig.send_signed(&read, signature).await.summary(), "404 not-found");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +107,7 @@ async fn every_signed_part_is_protected() {
     ];
     for (what, message) in changed {
         let reply = rig.send_signed(&message, &signature).await;
-        assert_eq!(reply.told(), "401 signature-invalid", "{what}");
+        assert_eq!(reply.summary(), "401 signature-invalid", "{what}");
         assert_eq!(reply.header("X-Response-Signature"), None);
     }
     for forged in [
@@ -119,7 +119,7 @@ async fn every_signed_part_is_protected() {
             .replace("ik_acme_0001", "ik_dev_0001"),
     ] {
         assert_eq!(
-            rig.send_signed(&base, &forged).await.told(),
+            rig.send_signed(&base, &forged).await.summary(),
             "401 signature-invalid",
             "{forged}"
         );
@@ -142,17 +142,17 @@ async fn a_callbacks_signature_is_no_requests_signature() {
     );
     as_request.key = Some("0123456789abcdef".into());
     let reply = rig.send_signed(&as_request, &callback.signature()).await;
-    assert_eq!(reply.told(), "401 signature-invalid");
+    assert_eq!(reply.summary(), "401 signature-invalid");
 
     // An integrator's key is worth nothing at the callback route, and M-Pesa's nothing elsewhere.
     let mut by_integrator = callback.clone();
     by_integrator.kid = rig.intent("TX1").kid;
     by_integrator.secret = rig.intent("TX1").secret;
-    assert_eq!(rig.send(&by_integrator).await.told(), "401 signature-invalid");
+    assert_eq!(rig.send(&by_integrator).await.summary(), "401 signature-invalid");
     let mut by_mpesa = rig.intent("TX1");
     by_mpesa.kid = callback.kid;
     by_mpesa.secret = callback.secret;
-    assert_eq!(rig.send(&by_mpesa).await.told(), "401 signature-invalid");
+    assert_eq!(rig.send(&by_mpesa).await.summary(), "401 signature-invalid");
     assert_eq!((rig.count("mpesa_reports"), rig.count("mint_intents")), (0, 0));
 }
 
@@ -163,8 +163,8 @@ async fn rows_narrow_keys_and_secrets_that_go_take_them_along() {
     rig.sql("insert into api_keys (key_id, purpose, owner, state) values ('ik_dev_0001', 'integrator', 'dev', 'revoked')");
     let refused = async |tx_ref: &str| {
         testkit::eventually(crate::rig::SOON, "the key is refused", async || {
-            let told = rig.send(&rig.intent(tx_ref)).await.told();
-            Ok((told == "401 signature-invalid").then_some(()))
+            let summary = rig.send(&rig.intent(tx_ref)).await.summary();
+            Ok((summary == "401 signature-invalid").then_some(()))
         })
         .await
         .unwrap();
@@ -204,5 +204,5 @@ async fn the_last_use_of_a_key_is_written_down() {
 /// Codes are promised; a new one must be documented here on purpose.
 #[test]
 fn the_signature_codes_are_one_for_every_cause() {
-    assert_eq!(Code::SignatureInvalid.facts().status, 401);
+    assert_eq!(Code::SignatureInvalid.properties().status, 401);
 }

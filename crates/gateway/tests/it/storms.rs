@@ -20,7 +20,7 @@ async fn one_bad_row_never_fails_its_neighbours() {
     let replies = futures_util::future::join_all(messages.iter().map(|message| rig.send(message))).await;
     for (n, reply) in replies.iter().enumerate() {
         let expected = if n == 13 { "500 internal" } else { "201 " };
-        assert_eq!(reply.told(), expected, "TX{n}");
+        assert_eq!(reply.summary(), expected, "TX{n}");
     }
     assert_eq!(
         (rig.count("mint_intents"), rig.count("idempotency_keys")),
@@ -36,11 +36,11 @@ async fn one_bad_row_never_fails_its_neighbours() {
     let metrics = rig.metrics().await;
     assert!(
         metrics.contains(r#"fiatrails_intake_splits_total{route="/mint-intents""#),
-        "a group really was split"
+        "a batch really was split"
     );
     assert!(
         metrics.contains(r#"fiatrails_intake_splits_total{route="/callbacks/mpesa""#),
-        "a group really was split"
+        "a batch really was split"
     );
 }
 
@@ -52,7 +52,7 @@ async fn the_same_tx_ref_under_many_keys_at_once_is_one_intent() {
     let accepted = replies.iter().filter(|reply| reply.status == 201).count();
     let refused = replies
         .iter()
-        .filter(|reply| reply.told() == "409 tx-ref-exists")
+        .filter(|reply| reply.summary() == "409 tx-ref-exists")
         .count();
     assert_eq!((accepted, refused), (1, 39));
     assert_eq!((rig.count("mint_intents"), rig.count("idempotency_keys")), (1, 1));
@@ -88,7 +88,7 @@ async fn an_unknown_commit_claims_nothing_and_the_retry_finds_out() {
         .unwrap();
         proxy.cut();
     });
-    assert_eq!(reply.told(), "503 unavailable");
+    assert_eq!(reply.summary(), "503 unavailable");
     assert!(reply.header("Retry-After").is_some());
     proxy.resume();
     eventually(SOON, "the commit happened", async || {
@@ -118,9 +118,9 @@ async fn without_a_database_everything_is_503_and_comes_back() {
     rig.start().await;
     proxy.cut();
     let message = rig.intent("TX1");
-    assert_eq!(rig.send(&message).await.told(), "503 unavailable");
+    assert_eq!(rig.send(&message).await.summary(), "503 unavailable");
     assert_eq!(
-        rig.send(&rig.callback(&paid("TX1", 150, "R1"))).await.told(),
+        rig.send(&rig.callback(&paid("TX1", 150, "R1"))).await.summary(),
         "503 unavailable"
     );
     proxy.resume();

@@ -28,7 +28,7 @@ async fn a_tampered_answer_is_never_served() {
             "update idempotency_keys set {change} where idempotency_key = '{key}'"
         ));
         let reply = rig.send(&message).await;
-        assert_eq!(reply.told(), "500 stored-response-tampered", "{change}");
+        assert_eq!(reply.summary(), "500 stored-response-tampered", "{change}");
         assert!(!String::from_utf8_lossy(&reply.body).contains("forged"));
     }
     let metrics = rig.metrics().await;
@@ -45,10 +45,10 @@ async fn an_answer_moved_to_another_key_or_tenant_is_noticed() {
     assert_eq!(rig.send(&message).await.status, 201);
     rig.sql("update idempotency_keys set idempotency_key = 'moved-to-another-key'");
     let moved = message.clone().with_key("moved-to-another-key");
-    assert_eq!(rig.send(&moved).await.told(), "500 stored-response-tampered");
+    assert_eq!(rig.send(&moved).await.summary(), "500 stored-response-tampered");
     rig.sql("update idempotency_keys set integrator = 'acme'");
     let foreign = moved.by_other(&rig);
-    assert_eq!(rig.send(&foreign).await.told(), "500 stored-response-tampered");
+    assert_eq!(rig.send(&foreign).await.summary(), "500 stored-response-tampered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +73,7 @@ async fn an_intent_that_does_not_match_its_id_is_not_shown() {
             "update mint_intents set {change} where tx_ref = 'TX{n}'"
         ));
         assert_eq!(
-            rig.send(&rig.read(&id)).await.told(),
+            rig.send(&rig.read(&id)).await.summary(),
             "500 stored-response-tampered",
             "{change}"
         );
@@ -87,14 +87,14 @@ async fn a_stolen_intent_is_neither_shown_nor_located() {
     let id = rig.send(&owner).await.text("intentId");
     rig.sql("update mint_intents set integrator = 'dev' where tx_ref = 'ACME1'");
     assert_eq!(
-        rig.send(&rig.read(&id)).await.told(),
+        rig.send(&rig.read(&id)).await.summary(),
         "500 stored-response-tampered"
     );
     rig.sql("insert into tx_ref_prefixes values ('ACME1', 'dev')");
     eventually(SOON, "the prefix counts", async || {
         let reply = rig.send(&rig.intent("ACME1")).await;
         assert_eq!(reply.header("Location"), None);
-        Ok((reply.told() == "409 tx-ref-exists").then_some(()))
+        Ok((reply.summary() == "409 tx-ref-exists").then_some(()))
     })
     .await
     .unwrap();
@@ -199,7 +199,7 @@ async fn a_row_that_somebody_else_wrote_is_never_commanded() {
     let third = rig.send(&rig.intent("TX3")).await;
     assert_eq!(third.status, 201);
     rig.vhost.purge("mint.submit.v1").await.unwrap();
-    eventually(SOON, "each is looked at, and makes room for others", async || {
+    eventually(SOON, "each row is checked, and then the next ones", async || {
         let marks = rig.sql("select string_agg(subject, ',' order by subject) from gateway_redrives");
         Ok((marks == "TX1,TX2,TX3").then_some(()))
     })

@@ -1,82 +1,86 @@
-//! What settling a delivery takes: a pure function from the verdict and the facts of the delivery.
+//! Which broker action settles a delivery: a pure function of the delivery and its result.
 
 use std::time::Duration;
 
 use domain::retry::{RetryDecision, RetryPolicy};
 use time::OffsetDateTime;
 
-use super::triage::Raw;
+use super::triage::RawDelivery;
 use super::{Disposition, Failure};
-use crate::dead_letters::entry::{self, Story};
+use crate::dead_letters::entry::{self, FailureReport};
 use crate::publish::{Outgoing, Route};
 use crate::topology::{DEAD_EXCHANGE, RETRY_STEPS, retry_exchange};
 
-/// How an orderly return is done: RabbitMQ 3.10 counts each as a failed delivery, so from this many on the
-/// message goes round by a delay queue instead, which starts the count anew. Without it a breaker that opens
-/// and closes for an hour would park healthy messages.
-const RETURN_BY_COPY_FROM: u64 = 2;
+/// From this many redeliveries on, a returned message goes through a delay queue, which resets the broker's count.
+/// RabbitMQ 3.10 counts every return as a failed delivery, so without this rule a breaker that opens and closes for an
+/// hour would park healthy messages.
+const RETURN_VIA_DELAY_FROM: u64 = 2;
 const RETURN_DELAY: Duration = Duration::from_secs(1);
-/// A message under a key we do not hold waits this long for the key, then it is parked.
+/// How long a message sealed under an unknown key waits for that key before it is parked.
 const AWAIT_KEY_FOR: time::Duration = time::Duration::hours(24);
-const LATER_MIN: Duration = Duration::from_secs(1);
-const LATER_MAX: Duration = Duration::from_secs(30);
+const DEFERRAL_MIN: Duration = Duration::from_secs(1);
+const DEFERRAL_MAX: Duration = Duration::from_secs(30);
 
-/// What was decided about one delivery.
+/// The result of one delivery: what the handler returned, or why it could not run.
 #[derive(Clone, Debug)]
-pub(super) enum Verdict {
+pub(super) enum DeliveryResult {
     Settle(Disposition),
-    /// The handler panicked or broke its contract.
+    /// The handler panicked or returned the wrong number of dispositions.
     Crashed,
-    /// Sealed under a key we do not hold.
+    /// The message is sealed under a key that this process does not have.
     AwaitKey(String),
 }
 
-impl Verdict {
+impl DeliveryResult {
     pub fn park(class: &'static str, text: String) -> Self {
         Self::Settle(Disposition::park(class, text))
     }
 }
 
-/// What is done about it at the broker.
+/// The action at the broker that settles a delivery.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum BrokerAction {
     Ack,
-    /// Publish, wait for the confirm, then ack.
-    CopyThenAck(Box<Outgoing>, Copy),
-    /// Back to the queue, not counted as a failure where the broker can tell (`basic.nack`).
+    /// Publishes a copy, waits for its confirm, then acknowledges the original.
+    CopyThenAck(Box<Outgoing>, CopyKind),
+    /// Returns the message to its queue (`basic.nack`); newer brokers do not count this as a failure.
     Requeue,
-    /// Back to the queue, counted as a failure (`basic.reject`).
+    /// Returns the message to its queue and counts as a failure (`basic.reject`).
     Reject,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Copy {
+pub(super) enum CopyKind {
     Retry,
     Park(&'static str),
     Return,
 }
 
-pub(super) struct Context<'a> {
+pub(super) struct SettlementContext<'a> {
     pub retry: &'a RetryPolicy,
     pub now: OffsetDateTime,
     pub service: &'static str,
     pub version: &'a str,
 }
 
-pub(super) fn plan(raw: &Raw, verdict: Verdict, ctx: &Context<'_>) -> Step {
-    match verdict {
-        Verdict::Settle(Disposition::Done) => Step::Ack,
-        Verdict::Settle(Disposition::Retry(failure)) => retry(raw, &failure, ctx),
-        Verdict::Settle(Disposition::Park(failure)) => park(raw, &failure, ctx),
-        Verdict::Settle(Disposition::Return) if raw.redeliveries < RETURN_BY_COPY_FROM => Step::Requeue,
-        Verdict::Settle(Disposition::Return) => again(raw, RETURN_DELAY, ctx),
-        Verdict::Settle(Disposition::Later) => again(raw, patience(raw, ctx), ctx),
-        Verdict::Crashed => Step::Reject,
-        Verdict::AwaitKey(text) => await_key(raw, text, ctx),
+pub(super) fn plan(raw: &RawDelivery, result: DeliveryResult, ctx: &SettlementContext<'_>) -> BrokerAction {
+    match result {
+        DeliveryResult::Settle(Disposition::Done) => BrokerAction::Ack,
+        DeliveryResult::Settle(Disposition::Retry(failure)) => retry(raw, &failure, ctx),
+        DeliveryResult::Settle(Disposition::Park(failure)) => park(raw, &failure, ctx),
+        DeliveryResult::Settle(Disposition::Return) if raw.redeliveries < RETURN_VIA_DELAY_FROM => {
+            BrokerAction::Requeue
+        }
+        DeliveryResult::Settle(Disposition::Return) => return_via_delay_queue(raw, RETURN_DELAY, ctx),
+        DeliveryResult::Settle(Disposition::Defer) => {
+            return_via_delay_queue(raw, deferral_delay(raw, ctx), ctx)
+        }
+        DeliveryResult::Crashed => BrokerAction::Reject,
+        DeliveryResult::AwaitKey(text) => await_key(raw, text, ctx),
     }
 }
 
-fn retry(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
+fn retry(raw: &RawDelivery, failure: &Failure, ctx: &SettlementContext<'_>) -> BrokerAction {
     let Some(envelope) = &raw.envelope else {
         return park(raw, failure, ctx);
     };
@@ -85,15 +89,15 @@ fn retry(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
         RetryDecision::RetryAfter(wait) => {
             let step = envelope.attempt;
             let next = step.saturating_add(1);
-            delayed(raw, next, step, wait, ctx).map_or_else(
+            delayed_copy(raw, next, step, wait, ctx).map_or_else(
                 || park(raw, failure, ctx),
-                |copy| Step::CopyThenAck(Box::new(copy), Copy::Retry),
+                |copy| BrokerAction::CopyThenAck(Box::new(copy), CopyKind::Retry),
             )
         }
     }
 }
 
-fn park(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
+fn park(raw: &RawDelivery, failure: &Failure, ctx: &SettlementContext<'_>) -> BrokerAction {
     let copy = Outgoing {
         exchange: Route::Named(DEAD_EXCHANGE.to_owned()),
         routing_key: raw.queue.name().to_owned(),
@@ -102,7 +106,7 @@ fn park(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
         headers: entry::headers(
             raw.queue,
             raw.envelope.as_ref(),
-            &Story {
+            &FailureReport {
                 class: failure.class,
                 text: &failure.text,
                 attempts: raw.envelope.as_ref().map_or(0, |e| e.attempt.into()),
@@ -111,23 +115,29 @@ fn park(raw: &Raw, failure: &Failure, ctx: &Context<'_>) -> Step {
             ctx.now,
             (ctx.service, ctx.version),
         ),
-        payload: entry::bounded_payload(&raw.delivery.data),
+        payload: entry::truncate_payload(&raw.delivery.data),
     };
-    Step::CopyThenAck(Box::new(copy), Copy::Park(failure.class))
+    BrokerAction::CopyThenAck(Box::new(copy), CopyKind::Park(failure.class))
 }
 
-/// Goes round by a delay queue with the same attempt.
-fn again(raw: &Raw, wait: Duration, ctx: &Context<'_>) -> Step {
+/// Sends the message through a delay queue, with its attempt number unchanged.
+fn return_via_delay_queue(raw: &RawDelivery, wait: Duration, ctx: &SettlementContext<'_>) -> BrokerAction {
     let Some(envelope) = &raw.envelope else {
-        return Step::Requeue;
+        return BrokerAction::Requeue;
     };
-    let copy = delayed(raw, envelope.attempt, step_for(wait, ctx.retry), wait, ctx);
-    copy.map_or(Step::Requeue, |copy| {
-        Step::CopyThenAck(Box::new(copy), Copy::Return)
+    let copy = delayed_copy(
+        raw,
+        envelope.attempt,
+        nearest_delay_step(wait, ctx.retry),
+        wait,
+        ctx,
+    );
+    copy.map_or(BrokerAction::Requeue, |copy| {
+        BrokerAction::CopyThenAck(Box::new(copy), CopyKind::Return)
     })
 }
 
-fn await_key(raw: &Raw, text: String, ctx: &Context<'_>) -> Step {
+fn await_key(raw: &RawDelivery, text: String, ctx: &SettlementContext<'_>) -> BrokerAction {
     if age(raw, ctx) > AWAIT_KEY_FOR {
         return park(
             raw,
@@ -139,26 +149,32 @@ fn await_key(raw: &Raw, text: String, ctx: &Context<'_>) -> Step {
             ctx,
         );
     }
-    again(raw, patience(raw, ctx), ctx)
+    return_via_delay_queue(raw, deferral_delay(raw, ctx), ctx)
 }
 
-fn age(raw: &Raw, ctx: &Context<'_>) -> time::Duration {
+fn age(raw: &RawDelivery, ctx: &SettlementContext<'_>) -> time::Duration {
     let first_seen = raw.envelope.as_ref().map(|e| e.first_seen);
     first_seen.map(|at| ctx.now - at).unwrap_or_default()
 }
 
-/// Half the message's age, within bounds.
-fn patience(raw: &Raw, ctx: &Context<'_>) -> Duration {
+/// Half of the message's age, within the limits.
+fn deferral_delay(raw: &RawDelivery, ctx: &SettlementContext<'_>) -> Duration {
     let half = Duration::try_from(age(raw, ctx) / 2).unwrap_or_default();
-    half.clamp(LATER_MIN, LATER_MAX)
+    half.clamp(DEFERRAL_MIN, DEFERRAL_MAX)
 }
 
-/// A copy for the delay queues. Headers and properties start empty: a copied `x-death` would let the broker
-/// see a cycle and drop the message.
-fn delayed(raw: &Raw, attempt: u32, step: u32, wait: Duration, ctx: &Context<'_>) -> Option<Outgoing> {
+/// A copy for the delay queues. Its headers and properties start empty, because with a copied `x-death` the broker would
+/// detect a cycle and drop the message.
+fn delayed_copy(
+    raw: &RawDelivery,
+    attempt: u32,
+    step: u32,
+    wait: Duration,
+    ctx: &SettlementContext<'_>,
+) -> Option<Outgoing> {
     let mut envelope = raw.envelope.clone()?;
     envelope.attempt = attempt;
-    // A first-seen time from the future would keep a message for ever.
+    // A first-seen time in the future would keep the message waiting forever.
     envelope.first_seen = envelope.first_seen.min(ctx.now);
     let payload = serde_json::to_vec(&envelope).ok()?;
     Some(Outgoing {
@@ -171,8 +187,9 @@ fn delayed(raw: &Raw, attempt: u32, step: u32, wait: Duration, ctx: &Context<'_>
     })
 }
 
-/// The delay queue whose usual waits are nearest: expiry happens at a queue's head only.
-fn step_for(wait: Duration, retry: &RetryPolicy) -> u32 {
+/// The delay queue whose usual waits are closest to `wait`. A queue expires only its first message, so one long wait
+/// would delay all shorter ones behind it.
+fn nearest_delay_step(wait: Duration, retry: &RetryPolicy) -> u32 {
     let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let base = |n: u32| retry.base_ms.saturating_mul(1 << (n - 1)).min(retry.cap_ms);
     (1..=RETRY_STEPS).find(|n| base(*n) >= ms).unwrap_or(RETRY_STEPS)

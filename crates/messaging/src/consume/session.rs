@@ -1,4 +1,4 @@
-//! One stay on the queue: from `basic.consume` to the cancel, on a channel of its own.
+//! One subscription to a queue, from `basic.consume` to `basic.cancel`, on its own channel.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::Verdict;
+use super::plan::DeliveryResult;
 use super::settle::settle;
-use super::triage::{Raw, Triaged};
-use super::{ConsumerConfig, ConsumerParts, Delivery, Disposition, pause};
+use super::triage::{RawDelivery, Triaged};
+use super::{ConsumerConfig, ConsumerParts, Delivery, Disposition, sleep_or_shutdown};
 use crate::connection::BrokerError;
 use crate::observe;
-use crate::topology::{WorkQueue, short};
+use crate::topology::{WorkQueue, short_string};
 use crate::wire::Body;
 
-/// After a crash or a `Return`: whatever is wrong needs a moment.
-const BREATH: Duration = Duration::from_millis(250);
+/// The pause after a crash or a `Return`, so that a failing dependency is not hit in a tight loop.
+const PAUSE_AFTER_CRASH: Duration = Duration::from_millis(250);
 
-pub(super) struct Session<'a> {
+pub(super) struct ConsumerSession<'a> {
     parts: &'a ConsumerParts,
     config: ConsumerConfig,
     queue: WorkQueue,
@@ -30,10 +30,10 @@ pub(super) struct Session<'a> {
     consumer: lapin::Consumer,
 }
 
-/// Deliveries not yet given to the handler, and verdicts that need none.
+/// Deliveries that wait for the handler, and deliveries that were decided without it.
 struct Batch<B> {
-    waiting: Vec<(Raw, Box<Delivery<B>>)>,
-    decided: Vec<(Raw, Verdict)>,
+    waiting: Vec<(RawDelivery, Box<Delivery<B>>)>,
+    decided: Vec<(RawDelivery, DeliveryResult)>,
     flush_at: Option<Instant>,
 }
 
@@ -53,7 +53,7 @@ impl<B> Batch<B> {
     }
 }
 
-impl<'a> Session<'a> {
+impl<'a> ConsumerSession<'a> {
     pub async fn open(
         parts: &'a ConsumerParts,
         config: ConsumerConfig,
@@ -62,14 +62,14 @@ impl<'a> Session<'a> {
         let broker = &parts.broker;
         let channel = broker.consume_channel().await?;
         broker
-            .bounded(
+            .with_timeout(
                 "basic.qos",
                 channel.basic_qos(config.prefetch, BasicQosOptions::default()),
             )
             .await?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consume = channel.basic_consume(short(queue.name()), short(""), options, arguments);
-        let consumer = broker.bounded("basic.consume", consume).await?;
+        let consume = channel.basic_consume(short_string(queue.name()), short_string(""), options, arguments);
+        let consumer = broker.with_timeout("basic.consume", consume).await?;
         Ok(Self {
             parts,
             config,
@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Ends with `Ok` when the gate closed or at shutdown, with `Err` when the broker went away.
+    /// Returns `Ok` when the gate closed or at shutdown, and `Err` when the connection was lost.
     pub async fn run<B, H, F>(
         mut self,
         handler: &H,
@@ -97,10 +97,10 @@ impl<'a> Session<'a> {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break Ok(()),
-                () = closes(gate) => break Ok(()),
-                () = until(flush_at) => self.flush(&mut batch, handler, shutdown).await,
+                () = gate_closed(gate) => break Ok(()),
+                () = sleep_until(flush_at) => self.flush(&mut batch, handler, shutdown).await,
                 next = self.consumer.next() => match next {
-                    Some(Ok(delivery)) => self.take(delivery, &mut batch, handler, shutdown).await,
+                    Some(Ok(delivery)) => self.on_delivery(delivery, &mut batch, handler, shutdown).await,
                     Some(Err(source)) => break Err(BrokerError::Amqp { call: "basic.deliver", source }),
                     None => break Err(BrokerError::Missing {
                         name: self.queue.name().to_owned(),
@@ -109,11 +109,11 @@ impl<'a> Session<'a> {
                 },
             }
         };
-        self.leave(batch, shutdown).await;
+        self.close(batch, shutdown).await;
         ended
     }
 
-    async fn take<B, H, F>(
+    async fn on_delivery<B, H, F>(
         &mut self,
         delivery: lapin::message::Delivery,
         batch: &mut Batch<B>,
@@ -124,10 +124,10 @@ impl<'a> Session<'a> {
         H: Fn(Vec<Delivery<B>>) -> F + Send + Sync + 'static,
         F: Future<Output = Vec<Disposition>> + Send + 'static,
     {
-        let raw = Raw::new(delivery, self.queue);
+        let raw = RawDelivery::new(delivery, self.queue);
         match raw.triage::<B>(&self.parts.opener) {
             Triaged::Handle(delivery) => batch.waiting.push((raw, delivery)),
-            Triaged::Decided(verdict) => batch.decided.push((raw, verdict)),
+            Triaged::Decided(result) => batch.decided.push((raw, result)),
             Triaged::HandleAlone(delivery) => {
                 let mut alone = Batch {
                     waiting: vec![(raw, delivery)],
@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Handles and settles what has gathered.
+    /// Runs the handler on the collected batch and settles it.
     async fn flush<B, H, F>(&self, batch: &mut Batch<B>, handler: &H, shutdown: &CancellationToken)
     where
         B: Body,
@@ -155,20 +155,23 @@ impl<'a> Session<'a> {
         } = std::mem::take(batch);
         let (raws, deliveries): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
         let verdicts = self
-            .verdicts(deliveries.into_iter().map(|d| *d).collect(), handler)
+            .run_handler(deliveries.into_iter().map(|d| *d).collect(), handler)
             .await;
-        let breathe = verdicts
-            .iter()
-            .any(|v| matches!(v, Verdict::Crashed | Verdict::Settle(Disposition::Return)));
+        let breathe = verdicts.iter().any(|v| {
+            matches!(
+                v,
+                DeliveryResult::Crashed | DeliveryResult::Settle(Disposition::Return)
+            )
+        });
         decided.extend(raws.into_iter().zip(verdicts));
         settle(decided, self.parts, shutdown).await;
         if breathe {
-            pause(BREATH, shutdown).await;
+            sleep_or_shutdown(PAUSE_AFTER_CRASH, shutdown).await;
         }
     }
 
-    /// Runs the handler on a task of its own, so that its panic is ours to see.
-    async fn verdicts<B, H, F>(&self, deliveries: Vec<Delivery<B>>, handler: &H) -> Vec<Verdict>
+    /// Runs the handler on its own task, so that a panic can be caught.
+    async fn run_handler<B, H, F>(&self, deliveries: Vec<Delivery<B>>, handler: &H) -> Vec<DeliveryResult>
     where
         B: Body,
         H: Fn(Vec<Delivery<B>>) -> F + Send + Sync + 'static,
@@ -186,35 +189,35 @@ impl<'a> Session<'a> {
         };
         match answer {
             Ok(dispositions) if dispositions.len() == count => {
-                dispositions.into_iter().map(Verdict::Settle).collect()
+                dispositions.into_iter().map(DeliveryResult::Settle).collect()
             }
-            Ok(dispositions) => self.crashed(
+            Ok(dispositions) => self.record_crash(
                 &ids,
                 &format!("{} answers for {count} messages", dispositions.len()),
             ),
-            Err(error) => self.crashed(&ids, &error),
+            Err(error) => self.record_crash(&ids, &error),
         }
     }
 
-    fn crashed(&self, ids: &[domain::ids::MessageId], why: &str) -> Vec<Verdict> {
+    fn record_crash(&self, ids: &[domain::ids::MessageId], why: &str) -> Vec<DeliveryResult> {
         observe::handler_crashed(self.queue);
         tracing::error!(queue = %self.queue, message_ids = ?ids, why, "handler crashed; its batch comes again");
-        ids.iter().map(|_| Verdict::Crashed).collect()
+        ids.iter().map(|_| DeliveryResult::Crashed).collect()
     }
 
-    /// Cancels, then returns everything the handler has not begun.
-    async fn leave<B: Body>(mut self, batch: Batch<B>, shutdown: &CancellationToken) {
+    /// Cancels the subscription and returns all messages that the handler has not started.
+    async fn close<B: Body>(mut self, batch: Batch<B>, shutdown: &CancellationToken) {
         let broker = &self.parts.broker;
         if self.channel.status().connected() {
             let cancel = self
                 .channel
                 .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
-            let cancelled = broker.bounded("basic.cancel", cancel).await.is_ok();
-            let mut rest: Vec<(Raw, Verdict)> = batch.decided;
-            let back = || Verdict::Settle(Disposition::Return);
+            let cancelled = broker.with_timeout("basic.cancel", cancel).await.is_ok();
+            let mut rest: Vec<(RawDelivery, DeliveryResult)> = batch.decided;
+            let back = || DeliveryResult::Settle(Disposition::Return);
             rest.extend(batch.waiting.into_iter().map(|(raw, _)| (raw, back())));
             while cancelled && let Some(Ok(delivery)) = self.consumer.next().await {
-                rest.push((Raw::new(delivery, self.queue), back()));
+                rest.push((RawDelivery::new(delivery, self.queue), back()));
             }
             settle(rest, self.parts, shutdown).await;
         }
@@ -222,14 +225,14 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Resolves once the gate is closed; never when its owner is gone.
-async fn closes(gate: &mut watch::Receiver<bool>) {
+/// Resolves once the gate is closed. Never resolves if the gate's sender was dropped.
+async fn gate_closed(gate: &mut watch::Receiver<bool>) {
     if gate.wait_for(|open| !*open).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-async fn until(at: Option<Instant>) {
+async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

@@ -1,4 +1,4 @@
-//! The only place that acknowledges anything.
+//! The only place that acknowledges deliveries.
 
 use std::time::Duration;
 
@@ -6,24 +6,29 @@ use futures_util::future::join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Context, Copy, Step, Verdict, plan};
-use super::triage::Raw;
-use super::{ConsumerParts, pause};
+use super::plan::{BrokerAction, CopyKind, DeliveryResult, SettlementContext, plan};
+use super::triage::RawDelivery;
+use super::{ConsumerParts, sleep_or_shutdown};
 use crate::connection::backoff;
 use crate::observe;
 
-/// What one delivery comes to once its copy, if it needed one, is stored.
-enum Final {
+/// How a delivery is acknowledged, once its copy, if it needed one, is stored.
+enum Acknowledgement {
     Ack(&'static str),
     Requeue,
     Reject,
 }
 
-/// Settles a batch: copies are published together and confirmed, then each delivery is acknowledged, returned
-/// or rejected. Waits as long as the broker refuses a copy (a full dead queue must hold work up, not lose it),
-/// until shutdown or until the deliveries' channel is gone. Never fails: what could not be settled comes again.
-pub(super) async fn settle(batch: Vec<(Raw, Verdict)>, parts: &ConsumerParts, shutdown: &CancellationToken) {
-    let ctx = Context {
+/// Settles a batch: publishes all copies together and awaits their confirms, then acknowledges, returns or rejects each
+/// delivery. While the broker refuses a copy it keeps trying, because a full dead-letter queue must block work rather
+/// than lose it; it stops at shutdown or when the deliveries' channel is closed. It never fails: the broker redelivers
+/// what could not be settled.
+pub(super) async fn settle(
+    batch: Vec<(RawDelivery, DeliveryResult)>,
+    parts: &ConsumerParts,
+    shutdown: &CancellationToken,
+) {
+    let ctx = SettlementContext {
         retry: &parts.retry,
         now: parts.clock.now(),
         service: parts.broker.service().name(),
@@ -31,23 +36,23 @@ pub(super) async fn settle(batch: Vec<(Raw, Verdict)>, parts: &ConsumerParts, sh
     };
     let mut finals = Vec::with_capacity(batch.len());
     let mut copies = Vec::new();
-    for (raw, verdict) in batch {
-        match plan(&raw, verdict, &ctx) {
-            Step::Ack => finals.push((raw, Final::Ack("done"))),
-            Step::Requeue => finals.push((raw, Final::Requeue)),
-            Step::Reject => finals.push((raw, Final::Reject)),
-            Step::CopyThenAck(copy, kind) => copies.push((raw, *copy, kind)),
+    for (raw, result) in batch {
+        match plan(&raw, result, &ctx) {
+            BrokerAction::Ack => finals.push((raw, Acknowledgement::Ack("done"))),
+            BrokerAction::Requeue => finals.push((raw, Acknowledgement::Requeue)),
+            BrokerAction::Reject => finals.push((raw, Acknowledgement::Reject)),
+            BrokerAction::CopyThenAck(copy, kind) => copies.push((raw, *copy, kind)),
         }
     }
     finals.extend(store_copies(copies, parts, shutdown).await);
-    join_all(finals.into_iter().map(finish)).await;
+    join_all(finals.into_iter().map(acknowledge)).await;
 }
 
 async fn store_copies(
-    mut waiting: Vec<(Raw, crate::publish::Outgoing, Copy)>,
+    mut waiting: Vec<(RawDelivery, crate::publish::Outgoing, CopyKind)>,
     parts: &ConsumerParts,
     shutdown: &CancellationToken,
-) -> Vec<(Raw, Final)> {
+) -> Vec<(RawDelivery, Acknowledgement)> {
     let mut stored = Vec::with_capacity(waiting.len());
     let mut failures = 0;
     while !waiting.is_empty() {
@@ -57,8 +62,8 @@ async fn store_copies(
         for ((raw, copy, kind), result) in waiting.into_iter().zip(results) {
             match result {
                 Ok(()) => {
-                    let result = note(&raw, kind);
-                    stored.push((raw, Final::Ack(result)));
+                    let result = record_copy(&raw, kind);
+                    stored.push((raw, Acknowledgement::Ack(result)));
                 }
                 Err(_) => left.push((raw, copy, kind)),
             }
@@ -67,39 +72,39 @@ async fn store_copies(
         let hopeless =
             shutdown.is_cancelled() || waiting.iter().any(|(raw, ..)| !raw.delivery.acker.usable());
         if hopeless {
-            stored.extend(waiting.drain(..).map(|(raw, ..)| (raw, Final::Requeue)));
+            stored.extend(waiting.drain(..).map(|(raw, ..)| (raw, Acknowledgement::Requeue)));
         } else if !waiting.is_empty() {
-            pause(backoff(failures).min(Duration::from_secs(5)), shutdown).await;
+            sleep_or_shutdown(backoff(failures).min(Duration::from_secs(5)), shutdown).await;
             failures += 1;
         }
     }
     stored
 }
 
-/// Counts and logs a stored copy, once, where the outcome is certain.
-fn note(raw: &Raw, kind: Copy) -> &'static str {
+/// Counts and logs a stored copy, here because the result is now certain.
+fn record_copy(raw: &RawDelivery, kind: CopyKind) -> &'static str {
     let attempt = raw.envelope.as_ref().map_or(0, |e| e.attempt);
     let id = raw.message_id().map(|id| id.to_string()).unwrap_or_default();
     match kind {
-        Copy::Retry => {
+        CopyKind::Retry => {
             observe::retried(raw.queue);
             tracing::info!(queue = %raw.queue, message_id = id, attempt, "message will be retried");
             "retried"
         }
-        Copy::Park(class) => {
+        CopyKind::Park(class) => {
             observe::parked(raw.queue, class);
             tracing::error!(queue = %raw.queue, message_id = id, attempt, class, "message parked");
             "parked"
         }
-        Copy::Return => "returned",
+        CopyKind::Return => "returned",
     }
 }
 
-async fn finish((raw, end): (Raw, Final)) {
+async fn acknowledge((raw, end): (RawDelivery, Acknowledgement)) {
     let acker = &raw.delivery.acker;
     let (result, sent) = match end {
-        Final::Ack(result) => (result, acker.ack(BasicAckOptions::default()).await),
-        Final::Requeue => (
+        Acknowledgement::Ack(result) => (result, acker.ack(BasicAckOptions::default()).await),
+        Acknowledgement::Requeue => (
             "returned",
             acker
                 .nack(BasicNackOptions {
@@ -108,12 +113,12 @@ async fn finish((raw, end): (Raw, Final)) {
                 })
                 .await,
         ),
-        Final::Reject => (
+        Acknowledgement::Reject => (
             "crashed",
             acker.reject(BasicRejectOptions { requeue: true }).await,
         ),
     };
-    // A delivery whose channel died is handed out again; its effect, if any, is in the inbox.
+    // The broker redelivers a message whose channel was lost; the inbox knows whether its effect exists.
     let result = if matches!(sent, Ok(true)) { result } else { "lost" };
     observe::settled(raw.queue, result);
 }

@@ -1,22 +1,22 @@
-//! The first look at a delivery: how often it came, whether its seal and shape are right.
+//! The first checks of a delivery: how often it was redelivered, and whether its seal and body are valid.
 
 use domain::ids::MessageId;
 use lapin::types::AMQPValue;
 
 use super::Delivery;
-use super::plan::Verdict;
+use super::plan::DeliveryResult;
 use crate::envelope::Envelope;
 use crate::seal::{OpenError, Opener};
 use crate::topology::{HANDLE_ALONE_FROM, PARK_FROM, WorkQueue};
 use crate::wire::Body;
 
-/// A delivery as it came, kept until it is settled.
-pub(super) struct Raw {
+/// A delivery as the broker sent it, kept until it is settled.
+pub(super) struct RawDelivery {
     pub delivery: lapin::message::Delivery,
     pub queue: WorkQueue,
-    /// How often the broker handed it out before.
+    /// How often the broker delivered the message before.
     pub redeliveries: u64,
-    /// Present when the bytes are an envelope at all; its seal may still be wrong.
+    /// Present when the bytes parse as an envelope; its seal may still be invalid.
     pub envelope: Option<Envelope>,
 }
 
@@ -24,10 +24,10 @@ pub(super) struct Raw {
 pub(super) enum Triaged<B> {
     Handle(Box<Delivery<B>>),
     HandleAlone(Box<Delivery<B>>),
-    Decided(Verdict),
+    Decided(DeliveryResult),
 }
 
-impl Raw {
+impl RawDelivery {
     pub fn new(delivery: lapin::message::Delivery, queue: WorkQueue) -> Self {
         let redeliveries = redeliveries(&delivery);
         let envelope = Envelope::parse(&delivery.data).ok();
@@ -50,15 +50,15 @@ impl Raw {
     pub fn triage<B: Body>(&self, opener: &Opener) -> Triaged<B> {
         if self.redeliveries >= PARK_FROM {
             let text = format!("came back {} times without being settled", self.redeliveries);
-            return Triaged::Decided(Verdict::park("crash_loop", text));
+            return Triaged::Decided(DeliveryResult::park("crash_loop", text));
         }
         let opened = match opener.open(self.queue, &self.delivery.data) {
             Ok(opened) => opened,
-            Err(error) => return Triaged::Decided(refusal(&error)),
+            Err(error) => return Triaged::Decided(result_for_error(&error)),
         };
         let body = match opened.body::<B>() {
             Ok(body) => body,
-            Err(error) => return Triaged::Decided(refusal(&error)),
+            Err(error) => return Triaged::Decided(result_for_error(&error)),
         };
         let hints = opened.hints();
         let delivery = Box::new(Delivery {
@@ -80,25 +80,25 @@ impl Raw {
     }
 }
 
-fn refusal(error: &OpenError) -> Verdict {
+fn result_for_error(error: &OpenError) -> DeliveryResult {
     match error {
-        OpenError::Malformed(_) => Verdict::park("malformed", error.to_string()),
-        OpenError::SealInvalid => Verdict::park("seal_invalid", error.to_string()),
-        OpenError::UnknownKid { .. } => Verdict::AwaitKey(error.to_string()),
+        OpenError::Malformed(_) => DeliveryResult::park("malformed", error.to_string()),
+        OpenError::SealInvalid => DeliveryResult::park("seal_invalid", error.to_string()),
+        OpenError::UnknownKid { .. } => DeliveryResult::AwaitKey(error.to_string()),
     }
 }
 
-/// 3.10 counts every return in `x-delivery-count`; later brokers count failures there and every hand-out in
-/// `x-acquired-count`.
+/// RabbitMQ 3.10 counts every return in `x-delivery-count`; later versions count only failures there, and every delivery
+/// in `x-acquired-count`.
 fn redeliveries(delivery: &lapin::message::Delivery) -> u64 {
     let Some(headers) = delivery.properties.headers() else {
         return 0;
     };
-    let count = |name: &str| headers.inner().get(name).and_then(whole_number).unwrap_or(0);
+    let count = |name: &str| headers.inner().get(name).and_then(unsigned_integer).unwrap_or(0);
     count("x-delivery-count").max(count("x-acquired-count"))
 }
 
-pub(crate) fn whole_number(value: &AMQPValue) -> Option<u64> {
+pub(crate) fn unsigned_integer(value: &AMQPValue) -> Option<u64> {
     match value {
         AMQPValue::ShortShortInt(n) => u64::try_from(*n).ok(),
         AMQPValue::ShortShortUInt(n) => Some(u64::from(*n)),

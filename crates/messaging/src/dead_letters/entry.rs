@@ -1,4 +1,4 @@
-//! A parked message with its whole story: written when parking, read by the on-call.
+//! A parked message and its failure report: a service writes the report when it parks, the on-call engineer reads it.
 
 use domain::ids::{IntentId, MessageId};
 use domain::signature::sha256;
@@ -6,11 +6,11 @@ use lapin::types::{AMQPValue, FieldTable};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::consume::whole_number;
+use crate::consume::unsigned_integer;
 use crate::envelope::{Envelope, MAX_MESSAGE_BYTES, trace_id};
 use crate::topology::WorkQueue;
 
-/// Longest error text kept, characters.
+/// Maximum length of an error text, in characters.
 const MAX_TEXT: usize = 500;
 
 const ORIGIN: &str = "x-fr-origin-queue";
@@ -25,15 +25,15 @@ const INTENT: &str = "x-fr-intent-id";
 const LAST_TX: &str = "x-fr-last-tx-hash";
 const TRACE: &str = "x-fr-trace-id";
 
-/// One entry of a dead queue. Headers are what some service wrote there: good for reading, not to be trusted;
-/// only a verified seal is.
+/// One entry of a dead-letter queue. The headers are for reading only: any service could have written them, and only a
+/// verified seal is trustworthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Names the entry: the message id, or `sha256:<16 hex>` of bytes that are no envelope.
+    /// Identifies the entry: the message id, or `sha256:<16 hex>` for bytes that are no envelope.
     pub id: String,
     pub message_id: Option<MessageId>,
     pub intent_id: Option<IntentId>,
-    /// The work queue whose dead queue holds it.
+    /// The work queue that the message came from.
     pub origin: WorkQueue,
     /// `delivery_limit`, `rejected`, `expired`, `maxlen` when the broker itself dead-lettered it.
     pub class: String,
@@ -41,38 +41,38 @@ pub struct DeadLetter {
     pub first_seen: Option<OffsetDateTime>,
     pub failed_at: Option<OffsetDateTime>,
     pub attempts: u32,
-    /// Who parked it; empty for native dead letters.
+    /// The service that parked it; empty if the broker dead-lettered it.
     pub service: String,
     pub version: String,
     pub last_tx_hash: Option<String>,
     pub trace_id: Option<String>,
-    /// The message as it was, seal included.
+    /// The original message, including its seal.
     pub payload: Vec<u8>,
 }
 
-/// What whoever parks a message knows of it.
+/// What a service reports when it parks a message.
 #[derive(Clone, Copy, Debug)]
-pub struct Story<'a> {
+pub struct FailureReport<'a> {
     pub class: &'a str,
     pub text: &'a str,
     pub attempts: u64,
     pub last_tx_hash: Option<[u8; 32]>,
 }
 
-/// Headers of a parked copy, built from the envelope every time.
+/// Builds the headers of a parked copy from the envelope, never from earlier headers.
 pub(crate) fn headers(
     origin: WorkQueue,
     envelope: Option<&Envelope>,
-    story: &Story<'_>,
+    report: &FailureReport<'_>,
     now: OffsetDateTime,
     (service, version): (&str, &str),
 ) -> Vec<(&'static str, String)> {
     let mut all = vec![
         (ORIGIN, origin.name().to_owned()),
-        (CLASS, story.class.to_owned()),
-        (TEXT, one_line(story.text)),
+        (CLASS, report.class.to_owned()),
+        (TEXT, one_line(report.text)),
         (FAILED_AT, rfc3339(now)),
-        (ATTEMPTS, story.attempts.to_string()),
+        (ATTEMPTS, report.attempts.to_string()),
         (SERVICE, service.to_owned()),
         (VERSION, version.to_owned()),
     ];
@@ -83,24 +83,24 @@ pub(crate) fn headers(
         all.extend(trace.map(|id| (TRACE, id.to_owned())));
     }
     all.extend(
-        story
+        report
             .last_tx_hash
             .map(|hash| (LAST_TX, format!("0x{}", hex::encode(hash)))),
     );
     all
 }
 
-/// Our own headers of an entry that moves, and no others.
-pub(crate) fn carried(headers: Option<&FieldTable>) -> Vec<(&'static str, String)> {
+/// Copies our own headers of an entry, and no others.
+pub(crate) fn own_headers(headers: Option<&FieldTable>) -> Vec<(&'static str, String)> {
     let ours = [
         ORIGIN, CLASS, TEXT, FIRST_SEEN, FAILED_AT, ATTEMPTS, SERVICE, VERSION, INTENT, LAST_TX, TRACE,
     ];
-    let read = |name| Some((name, as_text(headers?.inner().get(name)?)?));
+    let read = |name| Some((name, header_text(headers?.inner().get(name)?)?));
     ours.into_iter().filter_map(read).collect()
 }
 
-/// Foreign bytes are kept as evidence, but only so many of them.
-pub(crate) fn bounded_payload(payload: &[u8]) -> Vec<u8> {
+/// Limits the size of a payload: foreign bytes are kept as evidence, but not more than a message may have.
+pub(crate) fn truncate_payload(payload: &[u8]) -> Vec<u8> {
     payload[..payload.len().min(MAX_MESSAGE_BYTES)].to_vec()
 }
 
@@ -113,7 +113,7 @@ impl DeadLetter {
         } = delivery;
         let none = FieldTable::default();
         let headers = properties.headers().as_ref().unwrap_or(&none);
-        let text = |name: &str| headers.inner().get(name).and_then(as_text);
+        let text = |name: &str| headers.inner().get(name).and_then(header_text);
         let native = NativeDeath::read(headers);
         let envelope = Envelope::parse(&payload).ok();
         let message_id = envelope.as_ref().map(|e| e.message_id);
@@ -148,7 +148,7 @@ impl DeadLetter {
     }
 }
 
-/// What RabbitMQ notes on a message it dead-letters itself.
+/// What RabbitMQ writes on a message that it dead-letters itself.
 struct NativeDeath {
     reason: String,
     count: u64,
@@ -165,10 +165,10 @@ impl NativeDeath {
         };
         let field = |name: &str| latest.inner().get(name);
         Some(Self {
-            reason: field("reason").and_then(as_text).unwrap_or_default(),
-            count: field("count").and_then(whole_number).unwrap_or_default(),
+            reason: field("reason").and_then(header_text).unwrap_or_default(),
+            count: field("count").and_then(unsigned_integer).unwrap_or_default(),
             at: field("time")
-                .and_then(whole_number)
+                .and_then(unsigned_integer)
                 .and_then(|s| i64::try_from(s).ok())
                 .and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok()),
         })
@@ -182,7 +182,7 @@ impl NativeDeath {
     }
 }
 
-fn as_text(value: &AMQPValue) -> Option<String> {
+fn header_text(value: &AMQPValue) -> Option<String> {
     match value {
         AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
         AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
@@ -194,7 +194,7 @@ fn fingerprint(payload: &[u8]) -> String {
     format!("sha256:{}", hex::encode(&sha256(payload)[..8]))
 }
 
-/// Bounded and without control characters, so that an entry cannot paint on the on-call's terminal.
+/// Limits the length and removes control characters, so that an entry cannot send escape codes to a terminal.
 fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn error_texts_are_bounded_and_tame(text in "(?s).{0,2000}") {
+        fn error_texts_are_bounded_and_have_no_control_characters(text in "(?s).{0,2000}") {
             let line = one_line(&text);
             prop_assert!(line.chars().count() <= MAX_TEXT && !line.chars().any(char::is_control));
         }
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn foreign_bytes_are_cut() {
         assert_eq!(
-            bounded_payload(&vec![0; MAX_MESSAGE_BYTES + 5]).len(),
+            truncate_payload(&vec![0; MAX_MESSAGE_BYTES + 5]).len(),
             MAX_MESSAGE_BYTES
         );
     }

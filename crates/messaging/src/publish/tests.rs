@@ -7,18 +7,18 @@ fn messages(count: usize) -> Vec<Outgoing> {
         .collect()
 }
 
-fn window(answers: Vec<Answer>, returned: &[u64]) -> Vec<Outcome> {
+fn window(answers: Vec<ConfirmResult>, returned: &[u64]) -> Vec<PublishResult> {
     let tickets = (1..).take(answers.len()).collect();
     let messages = messages(answers.len());
-    Window {
+    PublishWindow {
         tickets,
-        answers,
+        confirms: answers,
         returned: returned.iter().copied().collect(),
     }
-    .outcomes(&messages, "in")
+    .into_results(&messages, "in")
 }
 
-fn kinds(outcomes: &[Outcome]) -> Vec<&'static str> {
+fn kinds(outcomes: &[PublishResult]) -> Vec<&'static str> {
     outcomes
         .iter()
         .map(|o| o.as_ref().map_or_else(PublishError::kind, |()| "ok"))
@@ -28,14 +28,21 @@ fn kinds(outcomes: &[Outcome]) -> Vec<&'static str> {
 #[test]
 fn a_return_counts_against_its_own_message_whoever_was_handed_it() {
     // lapin gave the return of message 2 to the confirm of message 1.
-    let outcomes = window(vec![Answer::Acked, Answer::Acked, Answer::Nacked], &[2]);
+    let outcomes = window(
+        vec![ConfirmResult::Acked, ConfirmResult::Acked, ConfirmResult::Nacked],
+        &[2],
+    );
     assert_eq!(kinds(&outcomes), ["ok", "unroutable", "refused"]);
 }
 
 #[test]
 fn in_a_window_that_was_not_answered_in_full_no_ack_is_believed() {
     let outcomes = window(
-        vec![Answer::Acked, Answer::Silent("lost".into()), Answer::Nacked],
+        vec![
+            ConfirmResult::Acked,
+            ConfirmResult::Unanswered("lost".into()),
+            ConfirmResult::Nacked,
+        ],
         &[],
     );
     assert_eq!(kinds(&outcomes), ["unknown", "unknown", "refused"]);
@@ -44,7 +51,7 @@ fn in_a_window_that_was_not_answered_in_full_no_ack_is_believed() {
 #[test]
 fn a_return_nobody_can_place_poisons_the_window() {
     assert_eq!(
-        kinds(&window(vec![Answer::Acked, Answer::Acked], &[0])),
+        kinds(&window(vec![ConfirmResult::Acked, ConfirmResult::Acked], &[0])),
         ["unknown", "unknown"]
     );
 }
@@ -52,7 +59,10 @@ fn a_return_nobody_can_place_poisons_the_window() {
 #[test]
 fn an_oversized_message_does_not_spoil_its_neighbours() {
     assert_eq!(
-        kinds(&window(vec![Answer::Acked, Answer::TooLarge(1)], &[])),
+        kinds(&window(
+            vec![ConfirmResult::Acked, ConfirmResult::TooLarge(1)],
+            &[]
+        )),
         ["ok", "too_large"]
     );
 }

@@ -46,8 +46,8 @@ fn submit() -> MintSubmit {
     }
 }
 
-fn stamp() -> Stamp {
-    Stamp {
+fn metadata() -> MessageMetadata {
+    MessageMetadata {
         message_id: "018f0000-0000-7000-8000-000000000001".parse().unwrap(),
         causation_id: None,
         at: OffsetDateTime::from_unix_timestamp(1_767_225_600).unwrap(),
@@ -56,10 +56,10 @@ fn stamp() -> Stamp {
 }
 
 fn sealed() -> SealedMessage {
-    Sealer::new(keys()).seal(&submit(), stamp()).unwrap()
+    Sealer::new(keys()).seal(&submit(), metadata()).unwrap()
 }
 
-fn open(bytes: &[u8]) -> Result<Opened, OpenError> {
+fn open(bytes: &[u8]) -> Result<OpenedMessage, OpenError> {
     Opener::new(keys()).open(WorkQueue::MintSubmit, bytes)
 }
 
@@ -130,15 +130,15 @@ fn the_example_is_the_known_answer_of_the_page() {
 #[test]
 fn an_older_key_still_verifies_and_an_unknown_one_is_told_apart_from_a_forgery() {
     let old = shared(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("2026-01"), secret(1)));
-    let bytes = Sealer::new(old).seal(&submit(), stamp()).unwrap().bytes;
+    let bytes = Sealer::new(old).seal(&submit(), metadata()).unwrap().bytes;
     assert!(open(&bytes).is_ok());
 
     let newer = shared(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("2026-03"), secret(9)));
-    let bytes = Sealer::new(newer).seal(&submit(), stamp()).unwrap().bytes;
+    let bytes = Sealer::new(newer).seal(&submit(), metadata()).unwrap().bytes;
     assert!(matches!(open(&bytes), Err(OpenError::UnknownKid { .. })));
 
     let forged = shared(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("2026-02"), secret(9)));
-    let bytes = Sealer::new(forged).seal(&submit(), stamp()).unwrap().bytes;
+    let bytes = Sealer::new(forged).seal(&submit(), metadata()).unwrap().bytes;
     assert_eq!(open(&bytes).unwrap_err(), OpenError::SealInvalid);
 }
 
@@ -147,14 +147,14 @@ fn keys_reload_without_a_new_sealer() {
     let keys = keys();
     let (sealer, opener) = (Sealer::new(keys.clone()), Opener::new(keys.clone()));
     keys.replace(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("z"), secret(7)));
-    let bytes = sealer.seal(&submit(), stamp()).unwrap().bytes;
+    let bytes = sealer.seal(&submit(), metadata()).unwrap().bytes;
     assert_eq!(
         opener.open(WorkQueue::MintSubmit, &bytes).unwrap().kid().as_str(),
         "z"
     );
     keys.replace(PipelineKeys::new());
     assert!(matches!(
-        sealer.seal(&submit(), stamp()),
+        sealer.seal(&submit(), metadata()),
         Err(SealError::NoKey(WorkQueue::MintSubmit))
     ));
 }
@@ -165,7 +165,7 @@ fn a_sealed_message_is_refused_on_another_queue() {
         intent: intent(),
         reason: RefundReason::Declined,
     };
-    let bytes = Sealer::new(keys()).seal(&refund, stamp()).unwrap().bytes;
+    let bytes = Sealer::new(keys()).seal(&refund, metadata()).unwrap().bytes;
     assert_eq!(open(&bytes).unwrap_err(), OpenError::SealInvalid);
     // Even where both queues share a key and only the queue's name was changed.
     let one = shared(
@@ -173,7 +173,7 @@ fn a_sealed_message_is_refused_on_another_queue() {
             .with(WorkQueue::MintSubmit, kid("k"), secret(1))
             .with(WorkQueue::MintRefund, kid("k"), secret(1)),
     );
-    let bytes = Sealer::new(one.clone()).seal(&refund, stamp()).unwrap().bytes;
+    let bytes = Sealer::new(one.clone()).seal(&refund, metadata()).unwrap().bytes;
     let text = String::from_utf8(bytes)
         .unwrap()
         .replace("mint.refund.v1", "mint.submit.v1");
@@ -194,7 +194,7 @@ fn a_sealed_body_that_contradicts_its_intent_id_is_malformed() {
     };
     let text = serde_json::to_string(&submit()).unwrap();
     let message = sealer
-        .seal_text(WorkQueue::MintSubmit, Some(other.intent_id()), text, stamp())
+        .seal_text(WorkQueue::MintSubmit, Some(other.intent_id()), text, metadata())
         .unwrap();
     let opened = opener.open(WorkQueue::MintSubmit, &message.bytes).unwrap();
     assert!(matches!(
@@ -210,9 +210,9 @@ fn a_replay_is_a_new_message_that_names_its_cause() {
     let again = Sealer::new(keys())
         .replay(
             &opened,
-            Stamp {
+            MessageMetadata {
                 message_id: new_id,
-                ..stamp()
+                ..metadata()
             },
         )
         .unwrap();
@@ -227,7 +227,7 @@ fn a_replay_is_a_new_message_that_names_its_cause() {
 #[test]
 fn a_reseal_keeps_the_message_and_changes_the_key() {
     let old = shared(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("2026-01"), secret(1)));
-    let opened = open(&Sealer::new(old).seal(&submit(), stamp()).unwrap().bytes).unwrap();
+    let opened = open(&Sealer::new(old).seal(&submit(), metadata()).unwrap().bytes).unwrap();
     let again = open(&Sealer::new(keys()).reseal(&opened).unwrap().bytes).unwrap();
     assert_eq!(
         (opened.kid().as_str(), again.kid().as_str()),
@@ -256,7 +256,7 @@ fn a_message_too_large_to_be_read_is_never_made() {
     };
     let keys = shared(PipelineKeys::new().with(WorkQueue::MpesaResult, kid("k"), secret(1)));
     assert!(matches!(
-        Sealer::new(keys).seal(&big, stamp()),
+        Sealer::new(keys).seal(&big, metadata()),
         Err(SealError::TooLarge(_))
     ));
 }

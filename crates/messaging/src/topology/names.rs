@@ -1,11 +1,11 @@
-//! The work queues and the services, by name: who writes where, and who reads.
+//! The names of the work queues and the services: which service writes and which reads each queue.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::WORK_EXCHANGE;
 
-/// A queue that holds work, by what is asked.
+/// A queue that carries commands, outcomes or reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkQueue {
     MintSubmit,
@@ -24,7 +24,7 @@ impl WorkQueue {
         Self::MpesaResult,
     ];
 
-    /// The queue's versioned name, also its routing key and what is sealed.
+    /// The versioned name of the queue; also its routing key, and part of the seal.
     pub const fn name(self) -> &'static str {
         match self {
             Self::MintSubmit => "mint.submit.v1",
@@ -35,7 +35,7 @@ impl WorkQueue {
         }
     }
 
-    /// The name without version: the key directory `pipeline/<this>/<kid>`, the `operation` label of metrics.
+    /// The name without version, used in the key path `pipeline/<operation>/<kid>` and as the `operation` label.
     pub const fn operation(self) -> &'static str {
         match self {
             Self::MintSubmit => "mint.submit",
@@ -46,7 +46,7 @@ impl WorkQueue {
         }
     }
 
-    pub const fn dead_name(self) -> &'static str {
+    pub const fn dead_letter_name(self) -> &'static str {
         match self {
             Self::MintSubmit => "dead.mint.submit.v1",
             Self::MintExecute => "dead.mint.execute.v1",
@@ -74,13 +74,13 @@ impl FromStr for WorkQueue {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let hit = Self::ALL
             .into_iter()
-            .find(|q| [q.name(), q.operation(), q.dead_name()].contains(&text));
+            .find(|q| [q.name(), q.operation(), q.dead_letter_name()].contains(&text));
         hit.ok_or_else(|| UnknownQueue(text.chars().take(64).collect()))
     }
 }
 
-/// Who talks to the broker. Each service has its own user and its own ingress exchange, which is bound only to
-/// the queues it may write.
+/// A client of the broker. Each service has its own user and its own ingress exchange, which is bound only to the queues
+/// that it may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
     Gateway,
@@ -102,7 +102,7 @@ impl Service {
         }
     }
 
-    /// Queues this service puts new messages on.
+    /// The queues to which this service publishes new messages.
     pub const fn writes(self) -> &'static [WorkQueue] {
         match self {
             Self::Gateway => &[WorkQueue::MintSubmit, WorkQueue::MpesaResult],
@@ -112,7 +112,7 @@ impl Service {
         }
     }
 
-    /// Queues this service consumes.
+    /// The queues that this service consumes.
     pub const fn reads(self) -> &'static [WorkQueue] {
         match self {
             Self::Gateway | Self::Ops => &[],
@@ -125,7 +125,7 @@ impl Service {
         }
     }
 
-    /// The exchange its new messages enter by.
+    /// The exchange to which it publishes new messages.
     pub const fn ingress(self) -> &'static str {
         match self {
             Self::Gateway => "fiatrails.in.gateway",

@@ -95,7 +95,7 @@ fn names_are_unique_and_bindings_name_what_exists() {
 #[test]
 fn queue_names_read_back() {
     for queue in WorkQueue::ALL {
-        for name in [queue.name(), queue.operation(), queue.dead_name()] {
+        for name in [queue.name(), queue.operation(), queue.dead_letter_name()] {
             assert_eq!(name.parse(), Ok(queue));
         }
     }

@@ -1,7 +1,7 @@
-//! What travels inside a sealed envelope: one type per work queue, fields in camelCase, unknown fields refused.
+//! The bodies of sealed messages: one type per work queue, fields in camelCase, unknown fields refused.
 //!
-//! The JSON schemas lie in `docs/schemas/` and are compared with these types by a test. A retired type stays
-//! decodable until its queue is empty: a change of shape is a new queue version, not an edit here.
+//! A test compares the JSON schemas in `docs/schemas/` with these types. A retired type stays decodable until its queue
+//! is empty, so a changed body needs a new queue version, not an edit here.
 
 mod outcome;
 mod report;
@@ -21,11 +21,11 @@ use crate::topology::WorkQueue;
 pub trait Body: Serialize + DeserializeOwned + Send + Sync + 'static {
     const QUEUE: WorkQueue;
 
-    /// The intent this message is about; sealed beside the body, and compared with it when opened.
+    /// The intent that this message is about. It is sealed next to the body, and compared with it on opening.
     fn intent_id(&self) -> Option<IntentId>;
 }
 
-/// Deposit the backing of an accepted intent (gateway -> mint-executor).
+/// Command: deposit the backing of an accepted intent (gateway -> mint-executor).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MintSubmit {
@@ -35,7 +35,7 @@ pub struct MintSubmit {
     pub accepted_at: i64,
 }
 
-/// Mint: carries the raw signed payment report, which the executor verifies again (docs/SEALS.md).
+/// Command: mint. Carries the raw signed payment report, which the executor verifies again (docs/SEALS.md).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MintExecute {
@@ -43,7 +43,7 @@ pub struct MintExecute {
     pub report: SignedReport,
 }
 
-/// Undo an intent: drop it where nothing was ever sent, else give the deposit back once it is escrowed.
+/// Command: refund. Drops the intent if no deposit was sent, otherwise returns the deposit once it is escrowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MintRefund {
@@ -61,7 +61,7 @@ pub enum RefundReason {
 }
 
 impl RefundReason {
-    /// The text on the wire, also the reason written on chain.
+    /// The text in the message; also the reason that is written on chain.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Declined => "declined",

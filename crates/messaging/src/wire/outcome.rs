@@ -1,17 +1,17 @@
-//! What the chain says about an intent (mint-executor -> callback).
+//! The outcome of an intent on chain (mint-executor -> callback).
 
 use domain::ids::Preimage;
 use serde::{Deserialize, Serialize};
 
-/// A chain fact. `escrowed` and `refused` come when mined, the others when final (docs/STATES.md).
+/// An observed outcome. `escrowed` and `refused` are sent when mined, the others when final (docs/STATES.md).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MintOutcome {
     pub intent: Preimage,
     pub outcome: Outcome,
     pub r#final: bool,
-    /// Grows with every change of the leg, whatever a reorganisation does to block numbers: what is older is told
-    /// by this alone.
+    /// Increases with every change of the leg. Only this number says which outcome is older, because a reorganisation can
+    /// change block numbers.
     pub sequence: u64,
     #[serde(
         default,
@@ -31,11 +31,11 @@ pub enum Outcome {
     Escrowed,
     Executed,
     Refunded,
-    /// Not compliant on execute (mined): a refund follows.
+    /// The user was not compliant at execution (mined); a refund follows.
     Refused,
-    /// A deposit that can never succeed.
+    /// The deposit can never succeed.
     Rejected,
-    /// Never sent.
+    /// No deposit was ever sent.
     Dropped,
 }
 
@@ -49,7 +49,7 @@ impl Outcome {
         Self::Dropped,
     ];
 
-    /// In metrics and logs; the same word as on the wire.
+    /// The name in metrics, logs and messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Escrowed => "escrowed",

@@ -1,4 +1,4 @@
-//! What the gateway tells callback: a report, and how it came in.
+//! A payment report, as the gateway passes it to the callback service.
 
 use domain::evidence::SignedReport;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MpesaResult {
     pub report: SignedReport,
-    /// The timestamp was stale when it came; it counts only once an operator accepted it.
+    /// The timestamp was stale on arrival; the report counts only after an operator accepted it.
     pub late: bool,
     /// The operator who accepted a late report.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -84,7 +84,7 @@ async fn poison_is_parked_in_the_end_and_its_neighbours_survive() {
             alone
         };
     }
-    rig.until_ready(QUEUE.dead_name(), 1).await;
+    rig.until_ready(QUEUE.dead_letter_name(), 1).await;
     assert!(
         running.batches.try_recv().is_err(),
         "parked at its twentieth return: {last:?}"
@@ -147,12 +147,12 @@ async fn a_full_dead_queue_holds_work_up_instead_of_losing_it() {
     });
     rig.send_many(30).await;
     eventually(SOON, "the dead queue fills", async || {
-        Ok((rig.ready(QUEUE.dead_name()).await >= 2).then_some(()))
+        Ok((rig.ready(QUEUE.dead_letter_name()).await >= 2).then_some(()))
     })
     .await
     .unwrap();
     rig.vhost.management().delete(&path).await.unwrap();
-    rig.until_ready(QUEUE.dead_name(), 30).await;
+    rig.until_ready(QUEUE.dead_letter_name(), 30).await;
     running.stop().await;
     assert_eq!(rig.ready(QUEUE.name()).await, 0);
 }

@@ -290,7 +290,7 @@ async fn a_closed_gate_returns_what_was_not_begun_and_an_open_one_takes_it_again
     }
     rig.until_ready(QUEUE.name(), 0).await;
     running.stop().await;
-    assert_eq!(rig.ready(QUEUE.dead_name()).await, 0);
+    assert_eq!(rig.ready(QUEUE.dead_letter_name()).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,7 +312,10 @@ async fn a_dependency_that_stays_down_parks_nothing() {
     }
     running.stop().await;
     assert_eq!(
-        (rig.ready(QUEUE.name()).await, rig.ready(QUEUE.dead_name()).await),
+        (
+            rig.ready(QUEUE.name()).await,
+            rig.ready(QUEUE.dead_letter_name()).await
+        ),
         (0, 0)
     );
 }

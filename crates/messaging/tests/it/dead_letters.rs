@@ -2,7 +2,7 @@
 
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicRejectOptions};
-use messaging::dead_letters::{Act, DeadLetter, replay_id};
+use messaging::dead_letters::{DeadLetter, DeadLetterAction, replay_id};
 use messaging::{Disposition, topology};
 
 use crate::rig::{QUEUE, Rig, Running, keys, one_by_one, quick_retry};
@@ -18,16 +18,16 @@ async fn park(rig: &Rig, count: u32) -> Vec<domain::ids::MessageId> {
         Disposition::park("bad", "never")
     });
     let ids = rig.send_many(usize::try_from(count).unwrap()).await;
-    rig.until_ready(QUEUE.dead_name(), count).await;
+    rig.until_ready(QUEUE.dead_letter_name(), count).await;
     running.stop().await;
     ids
 }
 
-fn only(entry: &DeadLetter, id: domain::ids::MessageId, act: Act) -> Act {
+fn only(entry: &DeadLetter, id: domain::ids::MessageId, action: DeadLetterAction) -> DeadLetterAction {
     if entry.message_id == Some(id) {
-        act
+        action
     } else {
-        Act::Keep
+        DeadLetterAction::Keep
     }
 }
 
@@ -46,21 +46,21 @@ async fn looking_takes_nothing_away_however_often() {
         assert_eq!(seen, ids);
     }
     assert_eq!(rig.dead().browse(QUEUE, 2).await.unwrap().len(), 2);
-    rig.until_ready(QUEUE.dead_name(), 3).await;
+    rig.until_ready(QUEUE.dead_letter_name(), 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_over_many_pages_sees_each_entry_once() {
+async fn a_cursor_over_many_pages_sees_each_entry_once() {
     let rig = Rig::new().await;
     let ids = park(&rig, 1700).await;
     let mut seen = std::collections::BTreeSet::new();
-    let look = |entry: &DeadLetter| {
+    let inspect = |entry: &DeadLetter| {
         seen.extend(entry.message_id);
-        Act::Keep
+        DeadLetterAction::Keep
     };
-    assert_eq!(rig.sweep(look).await.len(), 1700);
+    assert_eq!(rig.settle_all(inspect).await.len(), 1700);
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), ids);
-    rig.until_ready(QUEUE.dead_name(), 1700).await;
+    rig.until_ready(QUEUE.dead_letter_name(), 1700).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +68,9 @@ async fn a_replay_is_a_new_message_that_names_its_cause_and_works() {
     let rig = Rig::new().await;
     let ids = park(&rig, 2).await;
     let old = ids[1];
-    let settled = rig.sweep(|entry| only(entry, old, Act::Replay)).await;
+    let settled = rig
+        .settle_all(|entry| only(entry, old, DeadLetterAction::Replay))
+        .await;
     let new = settled
         .iter()
         .find_map(|one| *one.result.as_ref().unwrap())
@@ -101,10 +103,10 @@ async fn a_forged_entry_is_never_replayed() {
         BasicProperties::default(),
     )
     .await;
-    rig.until_ready(QUEUE.dead_name(), 1).await;
-    let settled = rig.sweep(|_| Act::Replay).await;
+    rig.until_ready(QUEUE.dead_letter_name(), 1).await;
+    let settled = rig.settle_all(|_| DeadLetterAction::Replay).await;
     assert!(settled.len() == 1 && settled[0].result.is_err(), "{settled:?}");
-    rig.until_ready(QUEUE.dead_name(), 1).await;
+    rig.until_ready(QUEUE.dead_letter_name(), 1).await;
     assert_eq!(rig.ready(QUEUE.name()).await, 0);
 }
 
@@ -114,7 +116,7 @@ async fn a_replay_interrupted_before_its_entry_was_taken_sends_the_same_message_
     let rig = Rig::new().await;
     let id = park(&rig, 1).await.remove(0);
     let entry = rig.parked(1).await.remove(0);
-    assert_eq!(rig.sweep(|_| Act::Replay).await.len(), 1);
+    assert_eq!(rig.settle_all(|_| DeadLetterAction::Replay).await.len(), 1);
     // The entry is back, as if its acknowledgement had never arrived.
     rig.forge(
         topology::DEAD_EXCHANGE,
@@ -122,8 +124,8 @@ async fn a_replay_interrupted_before_its_entry_was_taken_sends_the_same_message_
         BasicProperties::default(),
     )
     .await;
-    rig.until_ready(QUEUE.dead_name(), 1).await;
-    assert_eq!(rig.sweep(|_| Act::Replay).await.len(), 1);
+    rig.until_ready(QUEUE.dead_letter_name(), 1).await;
+    assert_eq!(rig.settle_all(|_| DeadLetterAction::Replay).await.len(), 1);
     let mut running = Running::start(rig.parts(quick_retry()), one_by_one(), |_| Disposition::Done);
     let sent = [running.next().await.remove(0), running.next().await.remove(0)];
     running.stop().await;
@@ -134,22 +136,26 @@ async fn a_replay_interrupted_before_its_entry_was_taken_sends_the_same_message_
 /// The broker's own client of a quorum queue keeps back settlements once some thirty are under way, and forgets them
 /// when the channel closes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_that_settles_many_one_by_one_settles_all_of_them() {
+async fn a_cursor_that_settles_many_one_by_one_settles_all_of_them() {
     let rig = Rig::new().await;
     let mut left = 1500;
     park(&rig, left).await;
     while left > 500 {
         let mut discarded = 0;
-        let mut turn = false;
+        let mut discard = false;
         let every_other = |_: &DeadLetter| {
-            turn = !turn;
-            discarded += u32::from(turn);
-            if turn { Act::Discard } else { Act::Keep }
+            discard = !discard;
+            discarded += u32::from(discard);
+            if discard {
+                DeadLetterAction::Discard
+            } else {
+                DeadLetterAction::Keep
+            }
         };
-        rig.sweep_pages(1, every_other).await;
+        rig.settle_pages(1, every_other).await;
         assert_eq!(discarded, 125);
         left -= discarded;
-        rig.until_ready(QUEUE.dead_name(), left).await;
+        rig.until_ready(QUEUE.dead_letter_name(), left).await;
     }
 }
 
@@ -157,7 +163,8 @@ async fn a_sweep_that_settles_many_one_by_one_settles_all_of_them() {
 async fn a_discard_removes_only_its_entry() {
     let rig = Rig::new().await;
     let ids = park(&rig, 3).await;
-    rig.sweep(|entry| only(entry, ids[0], Act::Discard)).await;
+    rig.settle_all(|entry| only(entry, ids[0], DeadLetterAction::Discard))
+        .await;
     let left: Vec<_> = rig
         .parked(2)
         .await
@@ -189,7 +196,7 @@ async fn a_reseal_keeps_the_entry_and_lets_the_old_key_go() {
     let one = domain::signature::HmacSecret::from_bytes(&[1; 32]).unwrap();
     both.insert(QUEUE, "k1".parse().unwrap(), one);
     rig.keys.replace(both);
-    assert_eq!(rig.sweep(|_| Act::Reseal).await.len(), 1);
+    assert_eq!(rig.settle_all(|_| DeadLetterAction::Reseal).await.len(), 1);
     rig.keys.replace(keys(2, "k2"));
     let entry = rig.parked(1).await.remove(0);
     assert_eq!(
@@ -233,7 +240,11 @@ async fn what_is_sealed_under_a_key_is_found_parked_and_delayed_and_goes_on_its_
             .map(|(_, count)| *count)
     };
     assert_eq!(
-        (count(QUEUE.dead_name()), count("delay.1.v1"), count("delay.2.v1")),
+        (
+            count(QUEUE.dead_letter_name()),
+            count("delay.1.v1"),
+            count("delay.2.v1")
+        ),
         (Some(1), Some(1), Some(0))
     );
     let other = rig

@@ -11,11 +11,11 @@ use domain::signature::HmacSecret;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use messaging::consume::{Consumer, ConsumerConfig, ConsumerParts, Delivery, Disposition};
-use messaging::dead_letters::{Act, DeadLetter, DeadLetters, PAGE, Settled};
+use messaging::dead_letters::{DeadLetter, DeadLetterAction, DeadLetters, MAX_PAGE, SettledDeadLetter};
 use messaging::wire::MintSubmit;
 use messaging::{
-    Broker, BrokerConfig, Opener, Outgoing, PipelineKeys, Publisher, SealedMessage, Sealer, Service,
-    SharedPipelineKeys, Stamp, WorkQueue, topology,
+    Broker, BrokerConfig, MessageMetadata, Opener, Outgoing, PipelineKeys, Publisher, SealedMessage, Sealer,
+    Service, SharedPipelineKeys, WorkQueue, topology,
 };
 use testkit::{Servers, Vhost, eventually};
 use time::OffsetDateTime;
@@ -109,13 +109,13 @@ impl Rig {
     }
 
     pub fn seal_as(&self, message_id: MessageId) -> SealedMessage {
-        let stamp = Stamp {
+        let metadata = MessageMetadata {
             message_id,
             causation_id: None,
             at: now(),
             traceparent: Some(TRACEPARENT.into()),
         };
-        self.sealer.seal(&self.body(), stamp).unwrap()
+        self.sealer.seal(&self.body(), metadata).unwrap()
     }
 
     pub fn seal(&self) -> SealedMessage {
@@ -195,36 +195,43 @@ impl Rig {
 
     /// The first `count` parked entries, once there are as many.
     pub async fn parked(&self, count: u32) -> Vec<DeadLetter> {
-        self.until_ready(QUEUE.dead_name(), count).await;
+        self.until_ready(QUEUE.dead_letter_name(), count).await;
         let limit = usize::try_from(count).unwrap();
         self.dead().browse(QUEUE, limit).await.unwrap()
     }
 
     /// Goes through the whole dead queue and does what `decide` says to each entry.
-    pub async fn sweep(&self, decide: impl FnMut(&DeadLetter) -> Act) -> Vec<Settled> {
-        self.sweep_pages(usize::MAX, decide).await
+    pub async fn settle_all(
+        &self,
+        decide: impl FnMut(&DeadLetter) -> DeadLetterAction,
+    ) -> Vec<SettledDeadLetter> {
+        self.settle_pages(usize::MAX, decide).await
     }
 
     /// The same with at most so many pages of the dead queue.
-    pub async fn sweep_pages(&self, most: usize, mut decide: impl FnMut(&DeadLetter) -> Act) -> Vec<Settled> {
+    pub async fn settle_pages(
+        &self,
+        most: usize,
+        mut decide: impl FnMut(&DeadLetter) -> DeadLetterAction,
+    ) -> Vec<SettledDeadLetter> {
         let dead = self.dead();
-        let mut sweep = dead.sweep(QUEUE).await.unwrap();
+        let mut cursor = dead.cursor(QUEUE).await.unwrap();
         let mut settled = Vec::new();
         for _ in 0..most {
-            let page = sweep.page(PAGE).await.unwrap();
+            let page = cursor.next_page(MAX_PAGE).await.unwrap();
             if page.is_empty() {
                 break;
             }
             let decided = page
                 .into_iter()
                 .map(|held| {
-                    let act = decide(&held.entry);
-                    (held, act)
+                    let action = decide(&held.entry);
+                    (held, action)
                 })
                 .collect();
-            settled.extend(sweep.settle(decided).await.unwrap());
+            settled.extend(cursor.settle(decided).await.unwrap());
         }
-        sweep.finish().await.unwrap();
+        cursor.finish().await.unwrap();
         settled
     }
 

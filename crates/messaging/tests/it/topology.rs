@@ -39,7 +39,7 @@ async fn depths_count_what_waits() {
     let rig = Rig::new().await;
     rig.send_many(3).await;
     rig.until_ready(QUEUE.name(), 3).await;
-    assert_eq!(rig.ready(QUEUE.dead_name()).await, 0);
+    assert_eq!(rig.ready(QUEUE.dead_letter_name()).await, 0);
 }
 
 async fn limited(rig: &mut Rig, service: Service) -> messaging::Broker {

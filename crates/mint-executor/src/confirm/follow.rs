@@ -135,7 +135,7 @@ impl Follower {
         if at_head {
             ctx.head.send_replace(Some(*header));
         }
-        ctx.relay.now();
+        ctx.relay.notify();
         ctx.wake();
         let now = ctx.clock.now().unix_timestamp_nanos() / 1_000_000;
         let behind = now - i128::from(header.timestamp) * 1000;

@@ -136,6 +136,6 @@ fn tell(ctx: &Context, plan: &BatchPlan, refused: RefusedItems) {
     }
     refused.tell(ctx);
     if !plan.refused.is_empty() {
-        ctx.relay.now();
+        ctx.relay.notify();
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use domain::clock::{Clock, IdSource, SystemSource};
 use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintSubmit};
-use messaging::{Broker, BrokerConfig, Outgoing, Publisher, Service, Stamp};
+use messaging::{Broker, BrokerConfig, MessageMetadata, Outgoing, Publisher, Service};
 use mint_executor::context::Context;
 use runtime::Environment;
 use testkit::anvil::{EXECUTOR_PRIVATE_KEY, Mining};
@@ -147,8 +147,8 @@ impl Drop for Running {
     }
 }
 
-fn stamp() -> Stamp {
-    Stamp {
+fn stamp() -> MessageMetadata {
+    MessageMetadata {
         message_id: SystemSource.message_id(),
         causation_id: None,
         at: SystemSource.now(),

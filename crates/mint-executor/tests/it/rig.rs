@@ -16,7 +16,9 @@ use domain::signature::{SignedRequest, SigningScheme};
 use messaging::wire::{
     Body, MintExecute, MintOutcome, MintRefund, MintSubmit, Outcome, RefundReason, SignedReport,
 };
-use messaging::{Broker, BrokerConfig, Delivery, Disposition, Opener, Sealer, Service, Stamp, WorkQueue};
+use messaging::{
+    Broker, BrokerConfig, Delivery, Disposition, MessageMetadata, Opener, Sealer, Service, WorkQueue,
+};
 use mint_executor::breakers::Breakers;
 use mint_executor::collect::{self, CommandBody};
 use mint_executor::confirm::Follower;
@@ -163,7 +165,7 @@ impl World {
             clock: Arc::new(SystemSource),
             ids: Arc::new(SystemSource),
             breakers: Breakers::default(),
-            relay: runtime::relay::Wake::default(),
+            relay: runtime::relay::RelayNotifier::default(),
             following: watch::Sender::new(None),
             head: watch::Sender::new(None),
             seen: watch::Sender::new(None),
@@ -399,7 +401,7 @@ impl Rig {
 
     /// A message of that body, as the consumer would hand it over.
     pub fn delivery<B: Body>(&self, body: B) -> Result<Delivery<B>> {
-        let stamp = Stamp {
+        let stamp = MessageMetadata {
             message_id: SystemSource.message_id(),
             causation_id: None,
             at: SystemSource.now(),

@@ -1,14 +1,14 @@
-//! `audit`: who did what, and why.
+//! `audit`: shows who did what, and why.
 
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use storage::ops::audit;
 
-use crate::Verdict;
-use crate::context::Context;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::Output;
-use crate::text::moment;
+use crate::text::timestamp;
 
 /// Show the audit log, latest first
 #[derive(Args)]
@@ -17,31 +17,31 @@ use crate::text::moment;
     fiatrails audit --act keys\n  \
     fiatrails audit --target TX0000000001 --json")]
 pub struct Audit {
-    /// Only this act, or every act below it (keys finds keys.add and keys.revoke)
+    /// Show only this action, or all actions with this prefix (keys matches keys.add and keys.revoke)
     #[arg(long)]
     act: Option<String>,
-    /// Only acts on this target
+    /// Show only actions on this target
     #[arg(long)]
     target: Option<String>,
-    /// At most so many
+    /// Maximum number of entries
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &Audit) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &Audit) -> Result<Completion> {
     let client = context.client().await?;
     let rows = audit::list(&client, args.act.as_deref(), args.target.as_deref(), args.limit).await?;
     let value: Vec<_> = rows
         .iter()
         .map(|row| {
-            json!({ "id": row.id, "at": moment(row.occurred_at), "who": row.actor, "act": row.action, "target": row.target,
+            json!({ "id": row.id, "at": timestamp(row.occurred_at), "who": row.actor, "act": row.action, "target": row.target,
                     "why": row.reason, "detail": row.detail })
         })
         .collect();
     out.show(&value, |page| {
         let row = |r: &audit::AuditRow| {
             vec![
-                moment(r.occurred_at),
+                timestamp(r.occurred_at),
                 r.actor.clone(),
                 r.action.clone(),
                 r.target.clone(),
@@ -53,5 +53,5 @@ pub async fn run(context: &Context, out: &mut Output, args: &Audit) -> Result<Ve
             &rows.iter().map(row).collect::<Vec<_>>(),
         );
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }

@@ -1,4 +1,4 @@
-//! `compliance`: a user's risk score and attestation, on chain.
+//! `compliance`: shows or sets a user's risk score and attestation on chain.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use domain::address::Address;
 use serde_json::{Value, json};
 use storage::ops::audit::{self, AuditEntry};
 
-use crate::Verdict;
-use crate::context::Context;
-use crate::output::{Output, Page, Style};
-use crate::problem::problem;
+use crate::Completion;
+use crate::context::CommandContext;
+use crate::output::{Output, Style, TextPage};
+use crate::user_error::user_error;
 
 /// Show or set a user's risk score and attestation
 #[derive(Subcommand)]
-pub enum Compliance {
-    Show(Show),
-    Set(Set),
+pub enum ComplianceCommand {
+    Show(ShowCompliance),
+    Set(SetCompliance),
 }
 
 /// Show what the chain knows about a user, and whether a mint to them would pass
@@ -28,7 +28,7 @@ pub enum Compliance {
     RPC_URLS or RPC_URL             the chain\n  \
     COMPLIANCE_MANAGER_ADDRESS      or ESCROW_ADDRESS, whose compliance source is taken\n\n\
     Examples:\n  fiatrails compliance show 0x70997970C51812dc3A010C7d01b50e0d17dc79C8")]
-pub struct Show {
+pub struct ShowCompliance {
     /// The user
     user: Address,
 }
@@ -47,7 +47,7 @@ pub struct Show {
     fiatrails compliance set --user 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --risk 10 \\\n    \
     --attestation 0x6b79630000000000000000000000000000000000000000000000000000000001\n  \
     fiatrails compliance set --user 0x7099...79C8 --risk 95 --unverified --reason 'sanctions hit, case 7'")]
-pub struct Set {
+pub struct SetCompliance {
     /// The user
     #[arg(long, value_name = "ADDRESS")]
     user: Address,
@@ -60,10 +60,10 @@ pub struct Set {
     /// The user's identity is not verified
     #[arg(long)]
     unverified: bool,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long, default_value = "compliance review")]
     reason: String,
-    /// Longest wait for the receipt, seconds
+    /// Maximum seconds to wait for the receipt
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
 }
@@ -77,27 +77,31 @@ fn hash(text: &str) -> Result<[u8; 32], String> {
     Ok(bytes)
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Compliance) -> Result<Verdict> {
+pub async fn run(
+    context: &CommandContext,
+    out: &mut Output,
+    command: &ComplianceCommand,
+) -> Result<Completion> {
     match command {
-        Compliance::Show(args) => show(context, out, args).await,
-        Compliance::Set(args) => set(context, out, args).await,
+        ComplianceCommand::Show(args) => show(context, out, args).await,
+        ComplianceCommand::Set(args) => set(context, out, args).await,
     }
 }
 
-async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdict> {
+async fn show(context: &CommandContext, out: &mut Output, args: &ShowCompliance) -> Result<Completion> {
     let (chain, manager) = connect(context).await?;
     let facts = chain.user_compliance(&manager, &args.user).await?;
     out.show(&document(&args.user, facts.as_ref()), |page| {
         describe(page, &args.user, facts.as_ref());
     })?;
     Ok(if facts.is_some_and(|facts| facts.compliant) {
-        Verdict::Yes
+        Completion::Success
     } else {
-        Verdict::No
+        Completion::Negative
     })
 }
 
-async fn set(context: &Context, out: &mut Output, args: &Set) -> Result<Verdict> {
+async fn set(context: &CommandContext, out: &mut Output, args: &SetCompliance) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let officer = officer(context)?;
     let (chain, manager) = connect(context).await?;
@@ -106,7 +110,7 @@ async fn set(context: &Context, out: &mut Output, args: &Set) -> Result<Verdict>
     let target = args.user.to_string();
     let mut detail = json!({ "risk": wanted.0, "attestation": hex_text(&wanted.1), "verified": wanted.2,
                              "manager": manager, "officer": officer.address() });
-    // The intention first: once sent, the chain may carry it out whatever becomes of us.
+    // The intention is recorded first: once sent, the transaction may be mined even if this process dies.
     audit::record(
         &client,
         &AuditEntry {
@@ -146,15 +150,15 @@ async fn set(context: &Context, out: &mut Output, args: &Set) -> Result<Verdict>
         );
         describe(page, &args.user, facts.as_ref());
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-fn officer(context: &Context) -> Result<LocalKey> {
+fn officer(context: &CommandContext) -> Result<LocalKey> {
     let environment = &context.environment;
     let key = match environment.secret("COMPLIANCE_PRIVATE_KEY")? {
         Some(key) => key,
         None => environment.secret("DEV_ADMIN_PRIVATE_KEY")?.ok_or_else(|| {
-            problem(
+            user_error(
                 "no officer's key",
                 "set COMPLIANCE_PRIVATE_KEY or COMPLIANCE_PRIVATE_KEY_FILE",
             )
@@ -163,13 +167,13 @@ fn officer(context: &Context) -> Result<LocalKey> {
     LocalKey::from_hex(&key).context("COMPLIANCE_PRIVATE_KEY or DEV_ADMIN_PRIVATE_KEY")
 }
 
-/// The chain, and the manager that decides on it.
-async fn connect(context: &Context) -> Result<(ChainClient, Address)> {
+/// Connects to the chain and finds its compliance manager.
+async fn connect(context: &CommandContext) -> Result<(ChainClient, Address)> {
     let environment = &context.environment;
     let manager: Option<Address> = environment.parsed("COMPLIANCE_MANAGER_ADDRESS")?;
     let escrow: Option<Address> = environment.parsed("ESCROW_ADDRESS")?;
     let Some(about) = escrow.or(manager) else {
-        return Err(problem(
+        return Err(user_error(
             "no contract to ask",
             "set COMPLIANCE_MANAGER_ADDRESS or ESCROW_ADDRESS",
         ));
@@ -195,7 +199,7 @@ fn document(user: &Address, facts: Option<&UserCompliance>) -> Value {
     })
 }
 
-fn describe(page: &mut Page, user: &Address, facts: Option<&UserCompliance>) {
+fn describe(page: &mut TextPage, user: &Address, facts: Option<&UserCompliance>) {
     page.field("user", user.to_string());
     let Some(facts) = facts else {
         page.styled(Style::Warn, "not compliant: nobody assessed this user");
@@ -209,7 +213,7 @@ fn describe(page: &mut Page, user: &Address, facts: Option<&UserCompliance>) {
     page.styled(style, text);
     page.field("risk", facts.risk_score.to_string());
     page.field("attestation", hex_text(&facts.attestation));
-    page.field("verified", crate::text::yes(facts.verified));
+    page.field("verified", crate::text::yes_no(facts.verified));
 }
 
 fn hex_text(bytes: &[u8]) -> String {

@@ -1,42 +1,42 @@
-//! `dlq`: dead-letter queues. Each entry tells its whole story; only a verified seal makes it replayable.
+//! `dlq`: dead-letter queues. Each entry contains its failure report; only entries with a verified seal can be replayed.
 
-mod act;
+mod actions;
 mod auto;
-mod choose;
-mod drain;
+mod bulk;
 mod export;
 mod facts;
 mod fate;
 mod history;
+mod selection;
 mod stats;
 mod view;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use messaging::dead_letters::{DeadLetter, DeadLetters, PAGE};
+use messaging::dead_letters::{DeadLetter, DeadLetters, MAX_PAGE};
 use messaging::{Opener, Sealer, SharedPipelineKeys, WorkQueue};
 use runtime::KeyDirectory;
 
-use crate::Verdict;
-use crate::context::Context;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
-use crate::problem::problem;
-use crate::text::moment;
-pub use auto::rules::Verdict as Ruling;
-use choose::Which;
+use crate::text::timestamp;
+use crate::user_error::user_error;
+pub use auto::rules::ReplayDecision as Ruling;
+use selection::DeadLetterSelection;
 
-/// Look into, replay, discard, export or re-seal parked messages
+/// Inspect, replay, discard, export or reseal parked messages
 #[derive(Subcommand)]
-pub enum Dlq {
-    List(List),
-    Show(Show),
-    Stats(stats::Stats),
-    Replay(act::Replay),
-    Discard(act::Discard),
-    Reseal(act::Reseal),
-    Auto(auto::Auto),
-    Export(export::Export),
-    History(history::History),
+pub enum DlqCommand {
+    List(ListDeadLetters),
+    Show(ShowDeadLetter),
+    Stats(stats::DeadLetterStats),
+    Replay(actions::ReplayDeadLetters),
+    Discard(actions::DiscardDeadLetters),
+    Reseal(actions::ResealDeadLetters),
+    Auto(auto::AutoReplay),
+    Export(export::ExportDeadLetters),
+    History(history::DeadLetterHistory),
 }
 
 /// List parked messages, oldest first; nothing is removed
@@ -46,43 +46,43 @@ pub enum Dlq {
     fiatrails dlq list --queue mint.submit --class seal_invalid --json\n  \
     fiatrails dlq list --tx-ref TX0000000001\n  \
     fiatrails dlq list --older-than 2h --text 'connection refused'")]
-pub struct List {
+pub struct ListDeadLetters {
     #[command(flatten)]
-    which: Which,
-    /// At most so many per queue
+    which: DeadLetterSelection,
+    /// Maximum number of entries per queue
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
 }
 
-/// Show one parked message: its story, whether its seal verifies, and its content
+/// Show one parked message: how it failed, whether its seal verifies, and its content
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails dlq show 018f0000-0000-7000-8000-000000000001\n  \
     fiatrails dlq show sha256:0123456789abcdef --queue mpesa.result")]
-pub struct Show {
-    /// The entry's id, from the list
+pub struct ShowDeadLetter {
+    /// Id of the entry, from the list
     id: String,
-    /// Its queue, if known: spares looking through the others
+    /// Queue of the entry; without it all queues are searched
     #[arg(long)]
     queue: Option<WorkQueue>,
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Dlq) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, command: &DlqCommand) -> Result<Completion> {
     match command {
-        Dlq::List(args) => list(context, out, args).await,
-        Dlq::Show(args) => show(context, out, args).await,
-        Dlq::Stats(args) => stats::run(context, out, args).await,
-        Dlq::Replay(args) => act::replay(context, out, args).await,
-        Dlq::Discard(args) => act::discard(context, out, args).await,
-        Dlq::Reseal(args) => act::reseal(context, out, args).await,
-        Dlq::Auto(args) => auto::run(context, out, args).await,
-        Dlq::Export(args) => export::run(context, out, args).await,
-        Dlq::History(args) => history::run(context, out, args).await,
+        DlqCommand::List(args) => list(context, out, args).await,
+        DlqCommand::Show(args) => show(context, out, args).await,
+        DlqCommand::Stats(args) => stats::run(context, out, args).await,
+        DlqCommand::Replay(args) => actions::replay(context, out, args).await,
+        DlqCommand::Discard(args) => actions::discard(context, out, args).await,
+        DlqCommand::Reseal(args) => actions::reseal(context, out, args).await,
+        DlqCommand::Auto(args) => auto::run(context, out, args).await,
+        DlqCommand::Export(args) => export::run(context, out, args).await,
+        DlqCommand::History(args) => history::run(context, out, args).await,
     }
 }
 
-/// The operator's hand on the dead queues, with whatever pipeline keys are mounted here.
-pub(super) fn dead_letters(context: &Context) -> Result<DeadLetters> {
+/// Opens the dead-letter queues with the pipeline keys that are mounted here.
+pub(super) fn dead_letters(context: &CommandContext) -> Result<DeadLetters> {
     let broker = context.broker()?;
     let keys = match context.environment.text("FIATRAILS_KEYS_DIR") {
         Some(dir) => KeyDirectory::open(dir.as_ref())?.pipeline(),
@@ -97,16 +97,16 @@ pub(super) fn dead_letters(context: &Context) -> Result<DeadLetters> {
     })
 }
 
-/// Shows every entry of the queues to `visit`, which says whether to go on with that queue.
-async fn look(
+/// Passes every entry of the queues to `visit`, which returns whether to continue with that queue.
+async fn visit_entries(
     dead: &DeadLetters,
     queues: &[WorkQueue],
     mut visit: impl FnMut(&DeadLetter) -> Result<bool>,
 ) -> Result<()> {
     for queue in queues {
-        let mut sweep = dead.sweep(*queue).await?;
+        let mut cursor = dead.cursor(*queue).await?;
         'queue: loop {
-            let page = sweep.page(PAGE).await?;
+            let page = cursor.next_page(MAX_PAGE).await?;
             if page.is_empty() {
                 break;
             }
@@ -116,22 +116,22 @@ async fn look(
                 }
             }
         }
-        sweep.finish().await?;
+        cursor.finish().await?;
     }
     Ok(())
 }
 
-async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdict> {
+async fn list(context: &CommandContext, out: &mut Output, args: &ListDeadLetters) -> Result<Completion> {
     let dead = dead_letters(context)?;
     let filter = args.which.filter(context.clock.now())?;
     let (mut found, mut rows) = (Vec::new(), Vec::new());
     let (mut queue, mut kept) = (None, 0);
-    // What is kept of an entry is a line, never its payload.
-    look(&dead, &args.which.queues(), |entry| {
+    // Only a line per entry is kept in memory, never its payload.
+    visit_entries(&dead, &args.which.queues(), |entry| {
         if queue.replace(entry.origin) != Some(entry.origin) {
             kept = 0;
         }
-        if filter.fits(entry) {
+        if filter.matches(entry) {
             kept += 1;
             found.push(view::document(entry, &dead.opener, false));
             rows.push(vec![
@@ -139,7 +139,7 @@ async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdic
                 entry.origin.operation().to_owned(),
                 entry.class.clone(),
                 entry.attempts.to_string(),
-                entry.failed_at.map(moment).unwrap_or_default(),
+                entry.failed_at.map(timestamp).unwrap_or_default(),
                 view::seal(entry, &dead.opener).to_owned(),
                 view::tx_ref(entry).unwrap_or_default(),
                 entry.text.clone(),
@@ -157,10 +157,10 @@ async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdic
         let headers = ["id", "queue", "class", "tries", "failed", "seal", "txRef", "text"];
         page.table(&headers, &rows);
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdict> {
+async fn show(context: &CommandContext, out: &mut Output, args: &ShowDeadLetter) -> Result<Completion> {
     let dead = dead_letters(context)?;
     let found = find(&dead, args.queue, &args.id).await;
     dead.broker.close().await;
@@ -168,17 +168,17 @@ async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdic
     out.show(&view::document(&entry, &dead.opener, true), |page| {
         view::describe(page, &entry, &dead.opener);
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-/// The entry, wherever it lies.
+/// Finds the entry in any of the queues.
 async fn find(dead: &DeadLetters, queue: Option<WorkQueue>, id: &str) -> Result<DeadLetter> {
     for queue in queue.map_or_else(|| WorkQueue::ALL.to_vec(), |queue| vec![queue]) {
         if let Some(entry) = dead.find(queue, id).await? {
             return Ok(entry);
         }
     }
-    Err(problem(
+    Err(user_error(
         format!("no parked message is called {id}"),
         "`fiatrails dlq list` shows the ids; another command may hold the queue at this moment",
     ))

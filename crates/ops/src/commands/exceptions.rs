@@ -1,4 +1,4 @@
-//! `exceptions`: what a person must look at.
+//! `exceptions`: lists, shows and resolves the cases that need a person.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -7,18 +7,18 @@ use serde_json::{Value, json};
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::exceptions::{self, ExceptionFilter, ExceptionRow};
 
-use crate::Verdict;
-use crate::context::Context;
-use crate::output::{Output, Page, Style};
-use crate::problem::problem;
-use crate::text::{moment, yes};
+use crate::Completion;
+use crate::context::CommandContext;
+use crate::output::{Output, Style, TextPage};
+use crate::text::{timestamp, yes_no};
+use crate::user_error::user_error;
 
-/// List, show or resolve what a person must look at
+/// List, show or resolve exceptions: the cases that need a person
 #[derive(Subcommand)]
-pub enum Exceptions {
-    List(List),
-    Show(Show),
-    Resolve(Resolve),
+pub enum ExceptionsCommand {
+    List(ListExceptions),
+    Show(ShowException),
+    Resolve(ResolveException),
 }
 
 /// List exceptions, oldest first; only open ones unless --all
@@ -27,17 +27,17 @@ pub enum Exceptions {
     fiatrails exceptions list\n  \
     fiatrails exceptions list --kind owed_to_payer --json\n  \
     fiatrails exceptions list --tx-ref TX0000000001 --all")]
-pub struct List {
-    /// Only this kind, e.g. owed_to_payer
+pub struct ListExceptions {
+    /// Show only this kind, e.g. owed_to_payer
     #[arg(long)]
     kind: Option<String>,
-    /// Only of this payment reference
+    /// Show only this payment reference
     #[arg(long)]
     tx_ref: Option<TxRef>,
-    /// Resolved ones too
+    /// Include resolved exceptions
     #[arg(long)]
     all: bool,
-    /// At most so many
+    /// Maximum number of exceptions
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
 }
@@ -45,34 +45,38 @@ pub struct List {
 /// Show one exception
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  fiatrails exceptions show 42")]
-pub struct Show {
-    /// Its number, from the list
+pub struct ShowException {
+    /// Number of the exception, from the list
     id: i64,
 }
 
-/// Close an exception for good, with the resolution's text
+/// Close an exception permanently, with a resolution text
 ///
-/// One that holds its txRef lets the normal decision run again. The text and your name go into the audit log.
+/// If the exception held its txRef, the normal decision runs again. The text and your name go into the audit log.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails exceptions resolve 42 --resolution 'paid back by M-Pesa reversal NLK1ABCDEF'")]
-pub struct Resolve {
-    /// Its number, from the list
+pub struct ResolveException {
+    /// Number of the exception, from the list
     id: i64,
-    /// What was done about it
+    /// What was done to resolve it
     #[arg(long, value_name = "TEXT")]
     resolution: String,
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Exceptions) -> Result<Verdict> {
+pub async fn run(
+    context: &CommandContext,
+    out: &mut Output,
+    command: &ExceptionsCommand,
+) -> Result<Completion> {
     match command {
-        Exceptions::List(args) => list(context, out, args).await,
-        Exceptions::Show(args) => show(context, out, args).await,
-        Exceptions::Resolve(args) => resolve(context, out, args).await,
+        ExceptionsCommand::List(args) => list(context, out, args).await,
+        ExceptionsCommand::Show(args) => show(context, out, args).await,
+        ExceptionsCommand::Resolve(args) => resolve(context, out, args).await,
     }
 }
 
-async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdict> {
+async fn list(context: &CommandContext, out: &mut Output, args: &ListExceptions) -> Result<Completion> {
     let filter = ExceptionFilter {
         kind: args.kind.as_deref(),
         tx_ref: args.tx_ref.as_ref().map(TxRef::as_str),
@@ -98,28 +102,28 @@ async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdic
                 e.kind.clone(),
                 e.tx_ref.clone(),
                 amount,
-                yes(e.is_hold),
+                yes_no(e.is_hold),
                 state.to_owned(),
-                moment(e.opened_at),
+                timestamp(e.opened_at),
                 e.detail.clone(),
             ]
         };
         let headers = ["id", "kind", "txRef", "KES", "holds", "state", "opened", "detail"];
         page.table(&headers, &found.iter().map(row).collect::<Vec<_>>());
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdict> {
+async fn show(context: &CommandContext, out: &mut Output, args: &ShowException) -> Result<Completion> {
     let found = exceptions::find(&context.client().await?, args.id).await?;
     let Some(exception) = found else {
         return Err(unknown(args.id));
     };
     out.show(&document(&exception), |page| describe(page, &exception))?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-async fn resolve(context: &Context, out: &mut Output, args: &Resolve) -> Result<Verdict> {
+async fn resolve(context: &CommandContext, out: &mut Output, args: &ResolveException) -> Result<Completion> {
     let who = context.who()?;
     let resolution = crate::context::reason("--resolution", &args.resolution)?;
     let mut client = context.client().await?;
@@ -155,17 +159,21 @@ async fn resolve(context: &Context, out: &mut Output, args: &Resolve) -> Result<
         }
         describe(page, &after);
     })?;
-    Ok(if changed { Verdict::Yes } else { Verdict::No })
+    Ok(if changed {
+        Completion::Success
+    } else {
+        Completion::Negative
+    })
 }
 
 fn unknown(id: i64) -> anyhow::Error {
-    problem(
+    user_error(
         format!("there is no exception {id}"),
         "`fiatrails exceptions list --all` shows every one",
     )
 }
 
-fn describe(page: &mut Page, exception: &ExceptionRow) {
+fn describe(page: &mut TextPage, exception: &ExceptionRow) {
     page.field("id", exception.id.to_string());
     page.field("kind", &exception.kind);
     page.field("txRef", &exception.tx_ref);
@@ -178,10 +186,10 @@ fn describe(page: &mut Page, exception: &ExceptionRow) {
             .as_ref()
             .map(|amount| format!("{amount} KES")),
     );
-    page.field("holds", yes(exception.is_hold));
-    page.field("opened", moment(exception.opened_at));
+    page.field("holds", yes_no(exception.is_hold));
+    page.field("opened", timestamp(exception.opened_at));
     page.field("detail", &exception.detail);
-    page.field_opt("resolved", exception.resolved_at.map(moment));
+    page.field_opt("resolved", exception.resolved_at.map(timestamp));
     page.field_opt("resolved by", exception.resolved_by.as_ref());
     page.field_opt("resolution", exception.resolution.as_ref());
 }
@@ -196,8 +204,8 @@ fn document(exception: &ExceptionRow) -> Value {
         "amountShillings": exception.amount_shillings,
         "detail": exception.detail,
         "holds": exception.is_hold,
-        "openedAt": moment(exception.opened_at),
-        "resolvedAt": exception.resolved_at.map(moment),
+        "openedAt": timestamp(exception.opened_at),
+        "resolvedAt": exception.resolved_at.map(timestamp),
         "resolvedBy": exception.resolved_by,
         "resolution": exception.resolution,
     })

@@ -1,70 +1,70 @@
-//! `halt` and `resume`: the switches that every service obeys.
+//! `halt` and `resume`: the halts that all services obey.
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use storage::halts::{self, HaltScope};
 
-use crate::Verdict;
-use crate::context::Context;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
 
-/// Stop one kind of work at once; without arguments, show what is stopped
+/// Stop one kind of work immediately; without arguments, show what is stopped
 ///
-/// intake: the gateway refuses new intents (callbacks go on). submit, execute, refund: the executor leaves those
-/// commands in their queue; nothing is lost and no attempt is burnt. Every change is audited.
+/// intake: the gateway refuses new intents, and still accepts callbacks. submit, execute, refund: the executor leaves
+/// those commands in their queue; no command is lost and no attempt is counted. Every change is audited.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails halt\n  \
     fiatrails halt execute --reason 'mint without payment, INC-42'\n  \
     fiatrails resume execute --reason 'INC-42 closed'")]
-pub struct Halt {
+pub struct HaltCommand {
     /// What to stop: intake, submit, execute or refund
     #[arg(requires = "reason")]
     scope: Option<HaltScope>,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long, requires = "scope")]
     reason: Option<String>,
 }
 
-/// Let a stopped kind of work go on
+/// Resume a stopped kind of work
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  fiatrails resume execute --reason 'INC-42 closed'")]
-pub struct Resume {
-    /// What to let go on: intake, submit, execute or refund
+pub struct ResumeCommand {
+    /// What to resume: intake, submit, execute or refund
     scope: HaltScope,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Switch {
+struct HaltState {
     scope: &'static str,
     halted: bool,
     reason: Option<String>,
     changed_by: Option<String>,
 }
 
-pub async fn halt(context: &Context, out: &mut Output, args: &Halt) -> Result<Verdict> {
+pub async fn halt(context: &CommandContext, out: &mut Output, args: &HaltCommand) -> Result<Completion> {
     match (args.scope, &args.reason) {
-        (Some(scope), Some(reason)) => turn(context, out, scope, true, reason).await,
+        (Some(scope), Some(reason)) => set_halt(context, out, scope, true, reason).await,
         _ => show(context, out).await,
     }
 }
 
-pub async fn resume(context: &Context, out: &mut Output, args: &Resume) -> Result<Verdict> {
-    turn(context, out, args.scope, false, &args.reason).await
+pub async fn resume(context: &CommandContext, out: &mut Output, args: &ResumeCommand) -> Result<Completion> {
+    set_halt(context, out, args.scope, false, &args.reason).await
 }
 
-async fn turn(
-    context: &Context,
+async fn set_halt(
+    context: &CommandContext,
     out: &mut Output,
     scope: HaltScope,
     halted: bool,
     reason: &str,
-) -> Result<Verdict> {
+) -> Result<Completion> {
     let who = context.who()?;
     let reason = crate::context::reason("--reason", reason)?;
     let mut client = context.client().await?;
@@ -81,16 +81,16 @@ async fn turn(
             page.line(format!("{scope} was {state} already"));
         }
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-async fn show(context: &Context, out: &mut Output) -> Result<Verdict> {
+async fn show(context: &CommandContext, out: &mut Output) -> Result<Completion> {
     let turned = halts::read(&context.client().await?).await?;
-    let switches: Vec<Switch> = HaltScope::ALL
+    let switches: Vec<HaltState> = HaltScope::ALL
         .into_iter()
         .map(|scope| {
             let found = turned.iter().find(|halt| halt.scope == scope);
-            Switch {
+            HaltState {
                 scope: scope.name(),
                 halted: found.is_some_and(|halt| halt.halted),
                 reason: found.map(|halt| halt.reason.clone()),
@@ -99,7 +99,7 @@ async fn show(context: &Context, out: &mut Output) -> Result<Verdict> {
         })
         .collect();
     out.show(&switches, |page| {
-        let row = |s: &Switch| {
+        let row = |s: &HaltState| {
             let state = if s.halted { "HALTED" } else { "running" };
             vec![
                 s.scope.to_owned(),
@@ -113,5 +113,5 @@ async fn show(context: &Context, out: &mut Output) -> Result<Verdict> {
             &switches.iter().map(row).collect::<Vec<_>>(),
         );
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }

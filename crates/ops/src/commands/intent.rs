@@ -1,4 +1,4 @@
-//! `intent`: everything that any service knows about an intent or a payment reference.
+//! `intent`: shows everything that any service knows about an intent or a payment reference.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -8,17 +8,17 @@ use domain::tx_ref::TxRef;
 use serde_json::json;
 use storage::ops::intents::{self, IntentDossier, IntentFilter, IntentListRecord};
 
-use crate::Verdict;
-use crate::context::Context;
-use crate::output::{Output, Page, Style};
-use crate::problem::problem;
-use crate::text::{parse_since, shillings_of, yes};
+use crate::Completion;
+use crate::context::CommandContext;
+use crate::output::{Output, Style, TextPage};
+use crate::text::{parse_since, stored_shillings, yes_no};
+use crate::user_error::user_error;
 
-/// Look into intents
+/// Inspect intents
 #[derive(Subcommand)]
-pub enum Intent {
-    Show(Show),
-    List(List),
+pub enum IntentCommand {
+    Show(ShowIntent),
+    List(ListIntents),
 }
 
 /// Show everything that any service knows: legs, payments, commands, attempts, exceptions, history
@@ -26,8 +26,8 @@ pub enum Intent {
 #[command(after_long_help = "Examples:\n  \
     fiatrails intent show TX0000000001\n  \
     fiatrails intent show 0xea77772f8ee613a38310be6efdfaabab62ccddfd822ba2739a82686d36d776cb --json")]
-pub struct Show {
-    /// An intent's id (0x...) or a payment reference
+pub struct ShowIntent {
+    /// Intent id (0x...) or payment reference
     id: String,
 }
 
@@ -37,20 +37,20 @@ pub struct Show {
     fiatrails intent list\n  \
     fiatrails intent list --stage escrowed --payment confirmed --since 1h\n  \
     fiatrails intent list --integrator acme --limit 10 --json")]
-pub struct List {
-    /// Only in this stage: queued, submitting, escrowed, executing, executed, refunding, refunded, rejected, dropped
+pub struct ListIntents {
+    /// Show only this stage: queued, submitting, escrowed, executing, executed, refunding, refunded, rejected, dropped
     #[arg(long, value_parser = stage)]
     stage: Option<String>,
-    /// Only with this payment: awaiting, confirmed, declined, mismatched, expired
+    /// Show only this payment status: awaiting, confirmed, declined, mismatched, expired
     #[arg(long)]
     payment: Option<PaymentLeg>,
-    /// Only of this integrator
+    /// Show only this integrator's intents
     #[arg(long)]
     integrator: Option<IntegratorId>,
-    /// Only accepted since: 15m, 6h, 2d ago, or an RFC 3339 time
+    /// Show only intents accepted since: 15m, 6h, 2d ago, or an RFC 3339 time
     #[arg(long, value_name = "AGE|TIME")]
     since: Option<String>,
-    /// At most so many
+    /// Maximum number of intents
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
 }
@@ -64,21 +64,21 @@ fn stage(text: &str) -> Result<String, String> {
     }
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Intent) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, command: &IntentCommand) -> Result<Completion> {
     match command {
-        Intent::Show(args) => show(context, out, args).await,
-        Intent::List(args) => list(context, out, args).await,
+        IntentCommand::Show(args) => show(context, out, args).await,
+        IntentCommand::List(args) => list(context, out, args).await,
     }
 }
 
-async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdict> {
+async fn show(context: &CommandContext, out: &mut Output, args: &ShowIntent) -> Result<Completion> {
     let client = context.client().await?;
     let tx_ref = match args.id.parse::<IntentId>() {
         Ok(id) => intents::tx_ref_of(&client, id.as_bytes()).await?,
         Err(_) => match args.id.parse::<TxRef>() {
             Ok(tx_ref) => Some(tx_ref.as_str().to_owned()),
             Err(error) => {
-                return Err(problem(
+                return Err(user_error(
                     format!("ID is neither an intent id nor a payment reference: {error}"),
                     "an intent id is 0x and 64 lower-case hexadecimal digits",
                 ));
@@ -90,14 +90,14 @@ async fn show(context: &Context, out: &mut Output, args: &Show) -> Result<Verdic
         None => None,
     };
     let Some(dossier) = found else {
-        crate::output::note(&format!("no service knows {}", args.id));
-        return Ok(Verdict::No);
+        crate::output::print_note(&format!("no service knows {}", args.id));
+        return Ok(Completion::Negative);
     };
     let status = status(&dossier);
     let mut value = serde_json::to_value(&dossier)?;
     value["status"] = json!(status.name());
     out.show(&value, |page| describe(page, &dossier, status))?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
 fn status(dossier: &IntentDossier) -> PublicStatus {
@@ -109,7 +109,7 @@ fn status(dossier: &IntentDossier) -> PublicStatus {
     PublicStatus::furthest(now, ever)
 }
 
-fn describe(page: &mut Page, dossier: &IntentDossier, status: PublicStatus) {
+fn describe(page: &mut TextPage, dossier: &IntentDossier, status: PublicStatus) {
     page.styled(Style::Strong, &dossier.tx_ref);
     match &dossier.intent {
         None => page.styled(Style::Warn, "no intent has this reference: an orphan payment"),
@@ -122,7 +122,7 @@ fn describe(page: &mut Page, dossier: &IntentDossier, status: PublicStatus) {
             };
             page.styled(
                 style,
-                format!("{} for {}", status.name(), shillings_of(&intent.amount)),
+                format!("{} for {}", status.name(), stored_shillings(&intent.amount)),
             );
             page.field("intent id", &intent.intent_id);
             page.field("integrator", &intent.integrator);
@@ -145,7 +145,7 @@ fn describe(page: &mut Page, dossier: &IntentDossier, status: PublicStatus) {
     }
 }
 
-fn legs(page: &mut Page, dossier: &IntentDossier) {
+fn legs(page: &mut TextPage, dossier: &IntentDossier) {
     page.section("legs");
     match &dossier.chain {
         None => page.field("chain", "queued"),
@@ -168,7 +168,7 @@ fn legs(page: &mut Page, dossier: &IntentDossier) {
     }
 }
 
-fn evidence(page: &mut Page, dossier: &IntentDossier) {
+fn evidence(page: &mut TextPage, dossier: &IntentDossier) {
     if !dossier.reports.is_empty() {
         page.section("M-Pesa reports");
         let row = |r: &intents::ReportRecord| {
@@ -199,7 +199,7 @@ fn evidence(page: &mut Page, dossier: &IntentDossier) {
                 e.id.to_string(),
                 e.kind.clone(),
                 state.into(),
-                yes(e.holds),
+                yes_no(e.holds),
                 e.detail.clone(),
             ]
         };
@@ -210,7 +210,7 @@ fn evidence(page: &mut Page, dossier: &IntentDossier) {
     }
 }
 
-fn machinery(page: &mut Page, dossier: &IntentDossier) {
+fn machinery(page: &mut TextPage, dossier: &IntentDossier) {
     if !dossier.work.is_empty() {
         page.section("commands at the executor");
         let row = |w: &intents::WorkItemRecord| {
@@ -262,11 +262,11 @@ fn machinery(page: &mut Page, dossier: &IntentDossier) {
     }
 }
 
-async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdict> {
+async fn list(context: &CommandContext, out: &mut Output, args: &ListIntents) -> Result<Completion> {
     let since = match &args.since {
         None => None,
         Some(text) => Some(parse_since(text, context.clock.now()).ok_or_else(|| {
-            problem(
+            user_error(
                 format!("--since {text:?} is no age and no time"),
                 "write 15m, 6h, 2d or 2026-01-31T12:00:00Z",
             )
@@ -293,7 +293,7 @@ async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdic
                 stage,
                 s.payment.clone(),
                 held.into(),
-                shillings_of(&s.amount),
+                stored_shillings(&s.amount),
                 s.integrator.clone(),
                 s.created_at.chars().take(19).collect(),
                 s.intent_id.clone(),
@@ -311,5 +311,5 @@ async fn list(context: &Context, out: &mut Output, args: &List) -> Result<Verdic
         ];
         page.table(&headers, &found.iter().map(row).collect::<Vec<_>>());
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }

@@ -1,4 +1,4 @@
-//! `keys`: secrets as files, metadata as rows. A secret is shown only when asked for.
+//! `keys`: manages secrets (files) and their metadata (rows). Secrets are printed only on request.
 
 mod add;
 mod intents;
@@ -13,36 +13,36 @@ use domain::signature::KeyId;
 use serde::Serialize;
 use storage::ops::keys::{self, KeyRow};
 
-use crate::Verdict;
-use crate::context::Context;
-use crate::key_files::{KeyFiles, Place};
+use crate::Completion;
+use crate::context::CommandContext;
+use crate::key_files::{KeyFiles, KeyLocation};
 use crate::output::Output;
-use crate::text::{moment, yes};
+use crate::text::{timestamp, yes_no};
 
 /// Add, list, revoke, renew or retire keys
 #[derive(Subcommand)]
-pub enum Keys {
-    Add(add::Add),
-    List(List),
-    Revoke(revoke::Revoke),
-    Renew(intents::Renew),
-    Retire(retire::Retire),
+pub enum KeysCommand {
+    Add(add::AddKey),
+    List(ListKeys),
+    Revoke(revoke::RevokeKey),
+    Renew(intents::RenewIntentMacs),
+    Retire(retire::RetireKey),
 }
 
 /// List every key: where its secret is, its state, and when it was last used
 #[derive(Args)]
 #[command(
     after_long_help = "\"file\" says whether the operator's key directory holds the secret. A key without a \
-    state has no metadata and is not narrowed.\n\n\
+    state has no metadata and is not restricted.\n\n\
     Examples:\n  \
     fiatrails keys list\n  \
     fiatrails keys list --json | jq '.[] | select(.lastUsedAt == null)'"
 )]
-pub struct List {}
+pub struct ListKeys {}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Line {
+struct KeyListEntry {
     key_id: String,
     purpose: Option<String>,
     owner: Option<String>,
@@ -54,17 +54,17 @@ struct Line {
     tx_ref_prefixes: Vec<String>,
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Keys) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, command: &KeysCommand) -> Result<Completion> {
     match command {
-        Keys::Add(args) => add::run(context, out, args).await,
-        Keys::List(_) => list(context, out).await,
-        Keys::Revoke(args) => revoke::run(context, out, args).await,
-        Keys::Renew(args) => intents::run(context, out, args).await,
-        Keys::Retire(args) => retire::run(context, out, args).await,
+        KeysCommand::Add(args) => add::run(context, out, args).await,
+        KeysCommand::List(_) => list(context, out).await,
+        KeysCommand::Revoke(args) => revoke::run(context, out, args).await,
+        KeysCommand::Renew(args) => intents::run(context, out, args).await,
+        KeysCommand::Retire(args) => retire::run(context, out, args).await,
     }
 }
 
-async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
+async fn list(context: &CommandContext, out: &mut Output) -> Result<Completion> {
     let files = KeyFiles::of(&context.environment)?.list()?;
     let client = context.client().await?;
     let (rows, prefixes) = (keys::list(&client).await?, keys::prefixes(&client).await?);
@@ -74,7 +74,7 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
     };
     let uses = keys::pipeline_key_usage(&client).await?;
     let with_row: BTreeSet<&str> = rows.iter().map(|row| row.key_id.as_str()).collect();
-    let mut lines: Vec<Line> = rows
+    let mut lines: Vec<KeyListEntry> = rows
         .iter()
         .map(|row| {
             let place = files.iter().find(|place| place.key_id.as_str() == row.key_id);
@@ -85,7 +85,7 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
             line
         })
         .collect();
-    // A pipeline key lies under several queues.
+    // The same pipeline key id may exist for several queues.
     for place in files
         .iter()
         .filter(|place| !with_row.contains(place.key_id.as_str()))
@@ -104,7 +104,7 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
             "integrator" => line.tx_ref_prefixes = of_owner(line.owner.as_ref()),
             "pipeline" => {
                 let key = (place.owner.clone().unwrap_or_default(), place.key_id.to_string());
-                line.last_used_at = uses.get(&key).copied().map(moment);
+                line.last_used_at = uses.get(&key).copied().map(timestamp);
             }
             _ => {}
         }
@@ -113,13 +113,13 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
     lines.sort_by(|a, b| (&a.purpose, &a.owner, &a.key_id).cmp(&(&b.purpose, &b.owner, &b.key_id)));
     out.show(&lines, |page| {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-        let row = |l: &Line| {
+        let row = |l: &KeyListEntry| {
             vec![
                 l.key_id.clone(),
                 text(&l.purpose),
                 text(&l.owner),
                 text(&l.state),
-                yes(l.file),
+                yes_no(l.file),
                 text(&l.last_used_at),
                 text(&l.not_before),
                 text(&l.not_after),
@@ -143,11 +143,11 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
         ];
         page.table(&headers, &lines.iter().map(row).collect::<Vec<_>>());
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-fn line(row: &KeyRow, place: Option<&Place>) -> Line {
-    Line {
+fn line(row: &KeyRow, place: Option<&KeyLocation>) -> KeyListEntry {
+    KeyListEntry {
         key_id: row.key_id.clone(),
         purpose: row
             .purpose
@@ -158,19 +158,19 @@ fn line(row: &KeyRow, place: Option<&Place>) -> Line {
             .clone()
             .or_else(|| place.and_then(|place| place.owner.clone())),
         state: row.state.clone(),
-        not_before: row.not_before.map(moment),
-        not_after: row.not_after.map(moment),
-        last_used_at: row.last_used_at.map(moment),
+        not_before: row.not_before.map(timestamp),
+        not_after: row.not_after.map(timestamp),
+        last_used_at: row.last_used_at.map(timestamp),
         file: place.is_some(),
         tx_ref_prefixes: Vec::new(),
     }
 }
 
-/// The one place of a key id below the operator's directory.
-fn find(files: &KeyFiles, key_id: &KeyId) -> Result<Option<Place>> {
-    let signing = |place: &Place| matches!(place.purpose.as_str(), "integrator" | "mpesa");
+/// Finds the file of an integrator or M-Pesa key in the operator's directory.
+fn find(files: &KeyFiles, key_id: &KeyId) -> Result<Option<KeyLocation>> {
+    let signing = |place: &KeyLocation| matches!(place.purpose.as_str(), "integrator" | "mpesa");
     Ok(files
         .list()?
         .into_iter()
-        .find(|place| place.key_id == *key_id && signing(place)))
+        .find(|location| location.key_id == *key_id && signing(location)))
 }

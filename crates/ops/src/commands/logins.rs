@@ -1,4 +1,4 @@
-//! `logins`: a service's database login is renewed by a second one beside it, so that no connection is ever refused.
+//! `logins`: renews a service's database login by creating a second one, so that no connection is ever refused.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -17,23 +17,23 @@ use storage::ops::audit::{self, AuditEntry};
 use storage::ops::logins::{self, Login};
 use tokio::time::{Instant, sleep};
 
-use crate::Verdict;
+use crate::Completion;
 use crate::confirm::confirm;
-use crate::context::Context;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
-use crate::problem::problem;
 use crate::text::age_argument;
+use crate::user_error::user_error;
 
-const LOOK: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(200);
 
 /// Renew the services' database logins
 #[derive(Subcommand)]
-pub enum Logins {
-    Rotate(Rotate),
-    Retire(Retire),
+pub enum LoginsCommand {
+    Rotate(RotateLogin),
+    Retire(RetireLogin),
 }
 
-/// Make a second login for a service and hand it over
+/// Create a second login for a service and hand it over
 ///
 /// The new login has the same rights, another name and a new password. Its URL takes the place of the one in the file
 /// that the service's DATABASE_URL_FILE names; a running service follows the file within seconds, without a restart,
@@ -44,48 +44,48 @@ pub enum Logins {
     Examples:\n  \
     fiatrails logins rotate gateway --url-file /run/secrets/gateway/database_url --reason 'yearly rotation'\n  \
     fiatrails logins retire gateway_20260101120000 --reason 'yearly rotation'")]
-pub struct Rotate {
-    /// Whose login
-    service: Service,
-    /// The file with the service's database URL; it is replaced in one step
+pub struct RotateLogin {
+    /// Service whose login to renew
+    service: ServiceRole,
+    /// File with the service's database URL; it is replaced atomically
     #[arg(long, value_name = "FILE")]
     url_file: PathBuf,
-    /// How long to wait for the service to be seen with its new login
+    /// Maximum time to wait until the service connects with the new login
     #[arg(long, value_name = "AGE", default_value = "30s", value_parser = age_argument)]
     wait: Duration,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
 }
 
-/// End an old login: refused while anybody is connected with it
+/// End an old login; refused while a connection uses it
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails logins retire gateway --reason 'yearly rotation' --yes\n\n\
-    Exit code 1: somebody is connected with it still.")]
-pub struct Retire {
+    Exit code 1: a connection still uses it.")]
+pub struct RetireLogin {
     /// The login, as `logins rotate` named it
     login: String,
-    /// How long to wait for its last connection to end
+    /// Maximum time to wait until its last connection ends
     #[arg(long, value_name = "AGE", default_value = "30s", value_parser = age_argument)]
     wait: Duration,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Service {
+enum ServiceRole {
     Gateway,
     Callback,
     Executor,
     Ops,
 }
 
-impl Service {
+impl ServiceRole {
     const fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
@@ -100,33 +100,33 @@ impl Service {
     }
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Logins) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, command: &LoginsCommand) -> Result<Completion> {
     match command {
-        Logins::Rotate(args) => rotate(context, out, args).await,
-        Logins::Retire(args) => retire(context, out, args).await,
+        LoginsCommand::Rotate(args) => rotate(context, out, args).await,
+        LoginsCommand::Retire(args) => retire(context, out, args).await,
     }
 }
 
-async fn rotate(context: &Context, out: &mut Output, args: &Rotate) -> Result<Verdict> {
+async fn rotate(context: &CommandContext, out: &mut Output, args: &RotateLogin) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let url = read_url(&args.url_file)?;
     let old = url.username().to_owned();
     let mut client = context.client().await?;
     let role = args.service.role();
     if !logins::is_member(&client, &old, &role).await? {
-        return Err(problem(
+        return Err(user_error(
             format!("the file's login {old:?} is no member of {role}"),
             "name the service whose file it is",
         ));
     }
     let now = context.clock.now();
     let stamp = now.unix_timestamp();
-    let new = format!("{}_{stamp}", base(&old));
+    let new = format!("{}_{stamp}", base_name(&old));
     let password = password()?;
-    let login =
-        Login::new(new.clone(), role, &password).map_err(|error| problem(error.to_string(), "try again"))?;
+    let login = Login::new(new.clone(), role, &password)
+        .map_err(|error| user_error(error.to_string(), "try again"))?;
     logins::ensure(&mut client, &[login]).await?;
-    // Said before the file is changed: a login nobody uses does no harm, an unexplained one does.
+    // Recorded before the file is changed: an unused login does no harm, an unexplained one does.
     let detail = json!({ "service": args.service.name(), "old": old, "new": new });
     let act = AuditEntry {
         actor: who,
@@ -151,15 +151,19 @@ async fn rotate(context: &Context, out: &mut Output, args: &Rotate) -> Result<Ve
         }
         page.line(format!("then: fiatrails logins retire {old}"));
     })?;
-    Ok(if seen { Verdict::Yes } else { Verdict::No })
+    Ok(if seen {
+        Completion::Success
+    } else {
+        Completion::Negative
+    })
 }
 
-async fn retire(context: &Context, out: &mut Output, args: &Retire) -> Result<Verdict> {
+async fn retire(context: &CommandContext, out: &mut Output, args: &RetireLogin) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let client = context.client().await?;
     let login = args.login.as_str();
     if !logins::is_services(&client, login).await? {
-        return Err(problem(
+        return Err(user_error(
             format!("{login:?} is no login of a service"),
             "services' logins are members of fiatrails_gateway, _callback, _executor or _ops, and of nothing else",
         ));
@@ -196,7 +200,11 @@ async fn retire(context: &Context, out: &mut Output, args: &Retire) -> Result<Ve
             );
         }
     })?;
-    Ok(if idle { Verdict::Yes } else { Verdict::No })
+    Ok(if idle {
+        Completion::Success
+    } else {
+        Completion::Negative
+    })
 }
 
 async fn wait_for(patience: Duration, probe: impl AsyncFn() -> Result<bool>) -> Result<bool> {
@@ -208,12 +216,12 @@ async fn wait_for(patience: Duration, probe: impl AsyncFn() -> Result<bool>) -> 
         if Instant::now() >= end {
             return Ok(false);
         }
-        sleep(LOOK).await;
+        sleep(POLL).await;
     }
 }
 
-/// A login without the time that an earlier rotation gave it.
-fn base(login: &str) -> &str {
+/// The login's name without the timestamp of an earlier rotation.
+fn base_name(login: &str) -> &str {
     match login.rsplit_once('_') {
         Some((base, stamp)) if stamp.len() == 10 && stamp.bytes().all(|b| b.is_ascii_digit()) => base,
         _ => login,
@@ -231,12 +239,12 @@ fn password() -> Result<SecretString> {
 fn read_url(file: &Path) -> Result<Url> {
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let text = Zeroizing::new(text);
-    // The parser's own message may quote the URL, so it is dropped.
+    // The parser's error is dropped, because it may quote the URL.
     let url = Url::parse(text.trim())
         .ok()
         .filter(|url| !url.username().is_empty());
     url.ok_or_else(|| {
-        problem(
+        user_error(
             format!(
                 "{} holds no postgres://user:password@host/database",
                 file.display()
@@ -246,7 +254,7 @@ fn read_url(file: &Path) -> Result<Url> {
     })
 }
 
-/// Written beside and renamed: a service never reads half a URL.
+/// Writes a temporary file and renames it, so that a service never reads a partial URL.
 fn write_url(file: &Path, mut url: Url, login: &str, password: &SecretString) -> Result<()> {
     let named = url.set_username(login).is_ok() && url.set_password(Some(password.expose_secret())).is_ok();
     anyhow::ensure!(named, "the database URL has no host");
@@ -280,9 +288,9 @@ mod tests {
 
     #[test]
     fn a_second_rotation_renews_the_name() {
-        assert_eq!(base("gateway"), "gateway");
-        assert_eq!(base("gateway_1767225600"), "gateway");
-        assert_eq!(base("x_gateway"), "x_gateway");
+        assert_eq!(base_name("gateway"), "gateway");
+        assert_eq!(base_name("gateway_1767225600"), "gateway");
+        assert_eq!(base_name("x_gateway"), "x_gateway");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `migrate`: the schema, and the services' logins.
+//! `migrate`: creates or updates the schema and the services' logins.
 
 use anyhow::Result;
 use clap::Args;
@@ -6,14 +6,14 @@ use secrecy::SecretString;
 use serde::Serialize;
 use storage::ops::logins::{self, Login};
 
-use crate::Verdict;
-use crate::context::Context;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
-use crate::problem::problem;
+use crate::user_error::user_error;
 
 /// Create or update the database schema, and optionally the services' logins
 ///
-/// Applies what is missing, in order; running it again changes nothing. Needs a DATABASE_URL that owns the
+/// Applies the missing migrations in order; running it again changes nothing. Needs a DATABASE_URL that owns the
 /// database (and, for --login-roles, may create roles).
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
@@ -25,14 +25,14 @@ use crate::problem::problem;
     fiatrails migrate --dry-run\n  \
     GATEWAY_DB_PASSWORD_FILE=/run/secrets/gateway_db ... fiatrails migrate --login-roles")]
 pub struct Migrate {
-    /// List what is missing and change nothing
+    /// List the missing migrations without applying them
     #[arg(long)]
     dry_run: bool,
     /// Also create the users gateway, callback, executor and ops, each with only its service's rights; existing
-    /// users get the password anew, but one that `logins retire` ended stays ended
+    /// users get the password again, but a login that `logins retire` ended stays ended
     #[arg(long, conflicts_with = "dry_run")]
     login_roles: bool,
-    /// Put this before the users' names, where several databases share a server
+    /// Prefix of the users' names, for servers that host several databases
     #[arg(
         long,
         value_name = "TEXT",
@@ -47,22 +47,22 @@ const SERVICES: [&str; 4] = ["gateway", "callback", "executor", "ops"];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct MigrationReport {
     dry_run: bool,
-    migrations: Vec<Step>,
+    migrations: Vec<MigrationStep>,
     logins: Vec<String>,
     retired: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct Step {
+struct MigrationStep {
     version: i64,
     name: String,
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &Migrate) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &Migrate) -> Result<Completion> {
     let config = context.database()?;
-    // Before anything is changed: a missing password should not leave half of the work.
+    // Checked before anything changes, so that a missing password does not leave a partial result.
     let logins = if args.login_roles {
         wanted_logins(context, &args.login_prefix)?
     } else {
@@ -78,11 +78,11 @@ pub async fn run(context: &Context, out: &mut Output, args: &Migrate) -> Result<
     } else {
         logins::ensure(&mut context.client().await?, &logins).await?
     };
-    let report = Report {
+    let report = MigrationReport {
         dry_run: args.dry_run,
         migrations: steps
             .into_iter()
-            .map(|m| Step {
+            .map(|m| MigrationStep {
                 version: m.version,
                 name: m.name,
             })
@@ -109,10 +109,10 @@ pub async fn run(context: &Context, out: &mut Output, args: &Migrate) -> Result<
             page.line(format!("login {login} was retired and stays so"));
         }
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-fn wanted_logins(context: &Context, prefix: &str) -> Result<Vec<Login>> {
+fn wanted_logins(context: &CommandContext, prefix: &str) -> Result<Vec<Login>> {
     let login = |service: &str| {
         let variable = format!("{}_DB_PASSWORD", service.to_uppercase());
         let password: SecretString = context.environment.required_secret(&variable)?;
@@ -122,7 +122,7 @@ fn wanted_logins(context: &Context, prefix: &str) -> Result<Vec<Login>> {
             &password,
         )
         .map_err(|error| {
-            problem(
+            user_error(
                 format!("{variable}: {error}"),
                 "use a password of at least 16 characters",
             )

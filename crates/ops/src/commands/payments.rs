@@ -1,4 +1,4 @@
-//! `payments`: late reports, which count only once a person accepted them.
+//! `payments`: lists and accepts late reports, which count only once a person has accepted them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use domain::ids::ReportId;
 use messaging::wire::MpesaResult;
-use messaging::{Outgoing, Sealer, Stamp, WorkQueue};
+use messaging::{MessageMetadata, Outgoing, Sealer, WorkQueue};
 use runtime::KeyDirectory;
 use serde_json::{Value, json};
 use storage::ops::audit::{self, AuditEntry};
@@ -14,58 +14,62 @@ use storage::ops::reports::{self, ReportRow};
 use storage::outbox::OutboxRow;
 use storage::{DbClient, Outbox};
 
-use crate::Verdict;
+use crate::Completion;
 use crate::confirm::confirm;
-use crate::context::Context;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
-use crate::problem::problem;
-use crate::text::moment;
+use crate::text::timestamp;
+use crate::user_error::user_error;
 
 /// List or accept late M-Pesa reports
 #[derive(Subcommand)]
-pub enum Payments {
-    Late(Late),
-    Accept(Accept),
+pub enum PaymentsCommand {
+    Late(ListLateReports),
+    Accept(AcceptLateReport),
 }
 
-/// List authentic reports whose timestamp was stale when they came; accepted ones only with --all
+/// List authentic reports whose timestamp was stale when they arrived; accepted ones only with --all
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  fiatrails payments late\n  fiatrails payments late --all --json")]
-pub struct Late {
-    /// Accepted ones too
+pub struct ListLateReports {
+    /// Include accepted reports
     #[arg(long)]
     all: bool,
-    /// At most so many
+    /// Maximum number of reports
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
 }
 
-/// Let a late report count: the normal decision follows from it
+/// Accept a late report, so that the normal decision takes it into account
 ///
-/// Its signature is verified again here, and by everyone who acts on it. The acceptance goes out as a sealed
-/// message in your name.
+/// The signature is verified again here and by every service that acts on the report. The acceptance is sent as a sealed
+/// message that carries your name.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails payments accept 018f0000-0000-7000-8000-000000000002 --reason 'M-Pesa outage, receipt checked'")]
-pub struct Accept {
-    /// The report's id, from the list
+pub struct AcceptLateReport {
+    /// Id of the report, from the list
     report_id: ReportId,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Payments) -> Result<Verdict> {
+pub async fn run(
+    context: &CommandContext,
+    out: &mut Output,
+    command: &PaymentsCommand,
+) -> Result<Completion> {
     match command {
-        Payments::Late(args) => late(context, out, args).await,
-        Payments::Accept(args) => accept(context, out, args).await,
+        PaymentsCommand::Late(args) => late(context, out, args).await,
+        PaymentsCommand::Accept(args) => accept(context, out, args).await,
     }
 }
 
-async fn late(context: &Context, out: &mut Output, args: &Late) -> Result<Verdict> {
+async fn late(context: &CommandContext, out: &mut Output, args: &ListLateReports) -> Result<Completion> {
     let found = reports::list(&context.client().await?, args.all, args.limit).await?;
     let value: Vec<Value> = found.iter().map(document).collect();
     out.show(&value, |page| {
@@ -86,7 +90,7 @@ async fn late(context: &Context, out: &mut Output, args: &Late) -> Result<Verdic
                 said.into(),
                 format!("{} KES", r.amount_shillings),
                 r.receipt.clone().unwrap_or_default(),
-                moment(r.received_at),
+                timestamp(r.received_at),
                 by,
             ]
         };
@@ -101,16 +105,16 @@ async fn late(context: &Context, out: &mut Output, args: &Late) -> Result<Verdic
         ];
         page.table(&headers, &found.iter().map(row).collect::<Vec<_>>());
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-async fn accept(context: &Context, out: &mut Output, args: &Accept) -> Result<Verdict> {
+async fn accept(context: &CommandContext, out: &mut Output, args: &AcceptLateReport) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let keys = KeyDirectory::open(context.environment.required("FIATRAILS_KEYS_DIR")?.as_ref())?;
     let mut client = context.client().await?;
     let report = find(&client, args.report_id).await?;
     if !report.late {
-        return Err(problem(
+        return Err(user_error(
             "that report came in time",
             "it was decided upon already; see `fiatrails intent show`",
         ));
@@ -120,12 +124,12 @@ async fn accept(context: &Context, out: &mut Output, args: &Accept) -> Result<Ve
         .open(&keys.current().mpesa)
         .with_context(|| format!("report {}", args.report_id))?;
     if let Some((by, at)) = &report.accepted {
-        // The earlier command may have died before it sent the message.
+        // The earlier command may have been interrupted before it sent the message.
         let sent = relay(context, &client).await?;
         return show(
             out,
             &report,
-            &format!("accepted by {by} at {} already", moment(*at)),
+            &format!("accepted by {by} at {} already", timestamp(*at)),
             sent,
         );
     }
@@ -141,13 +145,13 @@ async fn accept(context: &Context, out: &mut Output, args: &Accept) -> Result<Ve
         late: true,
         accepted_by: Some(who.to_owned()),
     };
-    let stamp = Stamp {
+    let metadata = MessageMetadata {
         message_id: context.ids.message_id(),
         causation_id: None,
         at: context.clock.now(),
         traceparent: None,
     };
-    let message = sealer.seal(&body, stamp)?;
+    let message = sealer.seal(&body, metadata)?;
     let tx = client.begin().await?;
     reports::lock(&tx, args.report_id).await?;
     if reports::find(&tx, args.report_id)
@@ -186,14 +190,14 @@ async fn accept(context: &Context, out: &mut Output, args: &Accept) -> Result<Ve
 async fn find(client: &DbClient, id: ReportId) -> Result<ReportRow> {
     let found = reports::find(client, id).await?;
     found.ok_or_else(|| {
-        problem(
+        user_error(
             format!("there is no report {id}"),
             "`fiatrails payments late` lists those that wait",
         )
     })
 }
 
-fn show(out: &mut Output, report: &ReportRow, what: &str, (sent, left): (usize, u64)) -> Result<Verdict> {
+fn show(out: &mut Output, report: &ReportRow, what: &str, (sent, left): (usize, u64)) -> Result<Completion> {
     let mut value = document(report);
     value["messagesSent"] = sent.into();
     value["messagesWaiting"] = left.into();
@@ -209,17 +213,17 @@ fn show(out: &mut Output, report: &ReportRow, what: &str, (sent, left): (usize, 
         }
     })?;
     if left > 0 {
-        crate::output::note(
+        crate::output::print_note(
             "a command that ended early still holds them: run this one again in half a minute",
         );
-        return Ok(Verdict::No);
+        return Ok(Completion::Negative);
     }
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-/// Sends whatever lies in the operators' outbox and that nobody else holds; tells how much went and how much is left. A
-/// row leaves it only after the broker's confirm.
-async fn relay(context: &Context, client: &DbClient) -> Result<(usize, u64)> {
+/// Sends all rows of the operators' outbox that nobody else has claimed. Returns how many were sent and how many are left.
+/// A row leaves the outbox only after the broker's confirm.
+async fn relay(context: &CommandContext, client: &DbClient) -> Result<(usize, u64)> {
     const HOLD: Duration = Duration::from_secs(30);
     let broker = context.broker()?;
     let publisher = broker.publisher();
@@ -249,7 +253,7 @@ async fn relay(context: &Context, client: &DbClient) -> Result<(usize, u64)> {
         sent += done.len();
         if let Some((_, Err(error))) = failed.first() {
             Outbox::Ops.release_many(client, &ids(&failed)).await?;
-            return Err(problem(
+            return Err(user_error(
                 format!(
                     "accepted, but {} message(s) could not be sent: {error}",
                     failed.len()
@@ -269,8 +273,8 @@ fn document(report: &ReportRow) -> Value {
         "paid": report.paid,
         "amountShillings": report.amount_shillings,
         "receipt": report.receipt,
-        "receivedAt": moment(report.received_at),
+        "receivedAt": timestamp(report.received_at),
         "acceptedBy": report.accepted.as_ref().map(|(who, _)| who),
-        "acceptedAt": report.accepted.as_ref().map(|(_, at)| moment(*at)),
+        "acceptedAt": report.accepted.as_ref().map(|(_, at)| timestamp(*at)),
     })
 }

@@ -1,4 +1,4 @@
-//! `reconcile`: intents, payments and chain legs held against the escrow's own events.
+//! `reconcile`: compares intents, payments and chain legs with the escrow's own events.
 
 mod compare;
 mod events;
@@ -16,25 +16,25 @@ use serde::Serialize;
 use storage::ops::reconcile::{self as books, ReceivedTotals};
 use time::OffsetDateTime;
 
-use crate::Verdict;
-use crate::context::Context;
-use crate::output::{Output, Page, Style};
-use crate::problem::problem;
-use crate::text::{age_argument, shillings_of, time_argument};
-pub use compare::Difference;
+use crate::Completion;
+use crate::context::CommandContext;
+use crate::output::{Output, Style, TextPage};
+use crate::text::{age_argument, stored_shillings, time_argument};
+use crate::user_error::user_error;
+pub use compare::ChainDifference;
 use compare::{Totals, compare};
-use events::{OnChain, Seen};
+use events::{EscrowHistory, IntentHistory};
 
-/// Intents per page of the database.
+/// Number of intents read at once.
 const PAGE: i64 = 1000;
 
 /// Compare payments, intents and chain legs with the escrow's events, read from the chain itself
 ///
-/// Looks at the chain up to the finality of the policy and a few blocks more (--lag), so that what is still on its
-/// way is no difference. Deposits that users made directly are listed apart: they are left to expiry and reclaim.
-/// Exit code 1 when anything differs. Changes nothing.
+/// Reads the chain up to --lag blocks before the policy's finality, so that work in progress is no difference. Deposits
+/// that users made directly are listed separately: the users reclaim them after they expire. Exit code 1 when anything
+/// differs. Changes nothing.
 ///
-/// With --statement it compares with M-Pesa's own statement instead, and asks no chain: a CSV export of the
+/// With --statement it compares with M-Pesa's own statement instead and does not query the chain: a CSV export of the
 /// organisation portal (lines about the account, then the columns Receipt No., Completion Time, Transaction Status, Paid In,
 /// and where there are any Details, Withdrawn, Linked Transaction ID, A/C No.; times are East Africa Time). Listed are:
 /// never_heard_of (paid in, and no report came), not_judged and not_recorded (a report came and is no payment),
@@ -51,28 +51,28 @@ const PAGE: i64 = 1000;
     fiatrails reconcile --statement day.csv --from 2025-11-02T00:00:00+03:00 --to 2025-11-03T00:00:00+03:00")]
 pub struct Reconcile {
     #[command(flatten)]
-    range: Range,
+    range: BlockRange,
     /// Compare with this M-Pesa statement (CSV) instead of the chain
     #[arg(long, value_name = "FILE")]
     statement: Option<PathBuf>,
-    /// The statement's period, RFC 3339 [default: from its first to its last line]
+    /// Start of the statement's period, RFC 3339 [default: its first line]
     #[arg(long, value_name = "TIME", requires = "statement", value_parser = time_argument)]
     from: Option<OffsetDateTime>,
-    /// The end of that period
+    /// End of the statement's period, RFC 3339 [default: its last line]
     #[arg(long, value_name = "TIME", requires = "statement", value_parser = time_argument)]
     to: Option<OffsetDateTime>,
-    /// Payments recorded so near an end of the period are not called missing
+    /// Payments recorded within this time of either end of the period are not reported as missing
     #[arg(long, value_name = "AGE", default_value = "15m", value_parser = age_argument)]
     edge: Duration,
 }
 
-// No doc comment: it would stand in for the command's own description.
+// No doc comment here: clap would use it as the command's description.
 #[derive(Args)]
-pub struct Range {
-    /// First block to read, the escrow's birth; events before it count as missing
+pub struct BlockRange {
+    /// First block to read, where the escrow was deployed; events before it count as missing
     #[arg(long, value_name = "N", env = "ESCROW_DEPLOY_BLOCK", default_value_t = 0)]
     from_block: u64,
-    /// Blocks per question to the node; halved when the node finds it too much
+    /// Maximum blocks per request to the node; halved when the node refuses
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     step: u64,
     /// Blocks past finality that the services may lag behind
@@ -82,22 +82,22 @@ pub struct Range {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct ReconcileReport {
     from_block: u64,
     to_block: u64,
     intents: u64,
     events: u64,
     totals: Totals,
-    differences: Vec<Difference>,
-    direct_deposits: Vec<Direct>,
+    differences: Vec<ChainDifference>,
+    direct_deposits: Vec<DirectDeposit>,
     #[serde(skip)]
     money: ReceivedTotals,
 }
 
-/// A deposit that came past us.
+/// A deposit that a user made directly in the escrow.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Direct {
+struct DirectDeposit {
     intent_id: IntentId,
     depositor: Address,
     user: Address,
@@ -107,30 +107,30 @@ struct Direct {
     state: &'static str,
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &Reconcile) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &Reconcile) -> Result<Completion> {
     if let Some(path) = &args.statement {
-        let period = statement::Period {
+        let period = statement::StatementPeriod {
             from: args.from,
             to: args.to,
             edge: args.edge,
         };
         return statement::run(context, out, path, &period).await;
     }
-    let report = survey(context, &args.range).await?;
+    let report = compare_with_chain(context, &args.range).await?;
     out.show(&report, |page| describe(page, &report))?;
     Ok(if report.differences.is_empty() {
-        Verdict::Yes
+        Completion::Success
     } else {
-        Verdict::No
+        Completion::Negative
     })
 }
 
-/// Everything that differs.
-pub async fn differences(context: &Context, range: &Range) -> Result<Vec<Difference>> {
-    Ok(survey(context, range).await?.differences)
+/// Returns all differences.
+pub async fn differences(context: &CommandContext, range: &BlockRange) -> Result<Vec<ChainDifference>> {
+    Ok(compare_with_chain(context, range).await?.differences)
 }
 
-async fn survey(context: &Context, args: &Range) -> Result<Report> {
+async fn compare_with_chain(context: &CommandContext, args: &BlockRange) -> Result<ReconcileReport> {
     let contracts = context.environment.contracts()?;
     let policy = context.policy()?;
     let chain = context.chain(contracts.escrow)?.pinned();
@@ -139,7 +139,7 @@ async fn survey(context: &Context, args: &Range) -> Result<Report> {
     let final_block = chain.final_block_number(&policy.chain, head).await?;
     let settled = final_block.and_then(|block| block.checked_sub(args.lag));
     let Some(to_block) = settled.filter(|to| *to >= args.from_block) else {
-        return Err(problem(
+        return Err(user_error(
             format!(
                 "the chain has {head} blocks: nothing is final {} blocks ago yet",
                 args.lag
@@ -167,11 +167,11 @@ async fn survey(context: &Context, args: &Range) -> Result<Report> {
     tx.rollback().await?;
     totals.add(&money);
     differences.extend(totals.unexplained());
-    // Only now: whatever is left on the chain is in no row.
-    let (direct, foreign) = strangers(&chain, &seen, to_block, &contracts.treasury).await?;
+    // The remaining intents on the chain have no row.
+    let (direct, foreign) = unknown_deposits(&chain, &seen, to_block, &contracts.treasury).await?;
     differences.extend(foreign);
-    differences.extend(pending(&chain, &totals, &direct, to_block).await?);
-    Ok(Report {
+    differences.extend(pending_total_difference(&chain, &totals, &direct, to_block).await?);
+    Ok(ReconcileReport {
         from_block: args.from_block,
         to_block,
         intents,
@@ -183,13 +183,13 @@ async fn survey(context: &Context, args: &Range) -> Result<Report> {
     })
 }
 
-/// Deposits without a row: a user's own, or (a difference) one from the treasury.
-async fn strangers(
+/// Deposits without a row: direct deposits of users, and deposits of the treasury, which are differences.
+async fn unknown_deposits(
     chain: &chain::ChainClient,
-    seen: &Seen,
+    seen: &EscrowHistory,
     to_block: u64,
     treasury: &Address,
-) -> Result<(Vec<Direct>, Vec<Difference>)> {
+) -> Result<(Vec<DirectDeposit>, Vec<ChainDifference>)> {
     let (mut direct, mut differences) = (Vec::new(), Vec::new());
     let asked: Vec<IntentId> = seen.intents.keys().copied().collect();
     let found = chain.intents(&asked, chain::BlockRef::Number(to_block)).await?;
@@ -200,7 +200,7 @@ async fn strangers(
         .collect();
     for (id, on_chain) in &seen.intents {
         let Some(deposit) = &on_chain.deposited else {
-            differences.push(Difference::new(
+            differences.push(ChainDifference::new(
                 "event_without_deposit",
                 id,
                 "",
@@ -210,7 +210,7 @@ async fn strangers(
         };
         let depositor = depositors.get(id).copied();
         match depositor {
-            Some(depositor) if depositor != *treasury => direct.push(Direct {
+            Some(depositor) if depositor != *treasury => direct.push(DirectDeposit {
                 intent_id: *id,
                 depositor,
                 user: deposit.user,
@@ -221,10 +221,10 @@ async fn strangers(
             _ => {
                 let detail = format!(
                     "the treasury deposited {} in block {}",
-                    shillings_of(&deposit.amount.to_string()),
+                    stored_shillings(&deposit.amount.to_string()),
                     deposit.block
                 );
-                differences.push(Difference::new(
+                differences.push(ChainDifference::new(
                     "deposit_without_intent",
                     id,
                     &deposit.tx_ref,
@@ -236,29 +236,29 @@ async fn strangers(
     Ok((direct, differences))
 }
 
-/// The escrow's own sum of pending deposits against the events.
-async fn pending(
+/// Compares the escrow's own total of pending deposits with the events.
+async fn pending_total_difference(
     chain: &chain::ChainClient,
     totals: &Totals,
-    direct: &[Direct],
+    direct: &[DirectDeposit],
     to_block: u64,
-) -> Result<Option<Difference>> {
-    let told = chain.pending_total(chain::BlockRef::Number(to_block)).await?;
+) -> Result<Option<ChainDifference>> {
+    let reported = chain.pending_total(chain::BlockRef::Number(to_block)).await?;
     let ours = totals.pending_units;
     let theirs: u128 = direct
         .iter()
-        .filter(|d| d.state == OnChain::PENDING)
+        .filter(|d| d.state == IntentHistory::PENDING)
         .filter_map(|d| d.amount.parse::<u128>().ok())
         .sum();
-    if told == ours.saturating_add(theirs) {
+    if reported == ours.saturating_add(theirs) {
         return Ok(None);
     }
     let detail =
-        format!("the escrow says {told} base units are pending, its events say {ours} + {theirs} direct");
-    Ok(Some(Difference::total("pending_total", &detail)))
+        format!("the escrow says {reported} base units are pending, its events say {ours} + {theirs} direct");
+    Ok(Some(ChainDifference::total("pending_total", &detail)))
 }
 
-fn describe(page: &mut Page, report: &Report) {
+fn describe(page: &mut TextPage, report: &ReconcileReport) {
     let money = &report.money;
     page.field("blocks", format!("{} to {}", report.from_block, report.to_block));
     page.field("intents", report.intents.to_string());
@@ -278,11 +278,11 @@ fn describe(page: &mut Page, report: &Report) {
     }
     if !report.direct_deposits.is_empty() {
         page.section("deposits that users made directly (left to expiry and reclaim)");
-        let row = |d: &Direct| {
+        let row = |d: &DirectDeposit| {
             vec![
                 d.block.to_string(),
                 d.depositor.to_string(),
-                shillings_of(&d.amount),
+                stored_shillings(&d.amount),
                 d.state.into(),
                 d.intent_id.to_string(),
             ]
@@ -295,13 +295,13 @@ fn describe(page: &mut Page, report: &Report) {
     list(page, &report.differences);
 }
 
-pub fn list(page: &mut Page, differences: &[Difference]) {
+pub fn list(page: &mut TextPage, differences: &[ChainDifference]) {
     page.section("differences");
     if differences.is_empty() {
         page.styled(Style::Good, "none");
         return;
     }
-    let row = |d: &Difference| {
+    let row = |d: &ChainDifference| {
         vec![
             d.kind.to_owned(),
             d.tx_ref.clone(),

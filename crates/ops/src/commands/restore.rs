@@ -1,4 +1,4 @@
-//! `restore`: nothing is taken in or sent from a restored database until it agrees with the chain.
+//! `restore`: keeps everything halted until a restored database agrees with the chain.
 
 use std::collections::BTreeSet;
 
@@ -10,81 +10,81 @@ use serde::Serialize;
 use storage::halts::{self, HaltScope};
 use storage::ops::restore as rows;
 
-use super::reconcile::{self, Difference, Range};
-use crate::Verdict;
-use crate::context::{Context, reason};
-use crate::output::{Output, Page, Style};
+use super::reconcile::{self, BlockRange, ChainDifference};
+use crate::Completion;
+use crate::context::{CommandContext, reason};
+use crate::output::{Output, Style, TextPage};
 
-/// Bring a restored database back to work
+/// Bring a restored database back into service
 ///
 /// In this order: restore the database; `restore begin`, before any service is started; start the services; `restore
-/// check` until it says yes; `restore finish`. The executor raises its nonce to the chain's count and follows the chain
-/// from the last block in the backup, which moves each leg to where the chain has it. What the chain cannot know, reports
-/// after the backup and intents of then, is shown as differences: M-Pesa and the integrators send those again.
+/// check` until it succeeds; `restore finish`. The executor raises its nonce to the chain's count and follows the chain
+/// from the last block in the backup, which moves each leg to its state on chain. What the chain does not know, such as
+/// reports and intents received after the backup, is shown as differences: M-Pesa and the integrators send those again.
 #[derive(Subcommand)]
-pub enum Restore {
-    Begin(Begin),
-    Check(Check),
-    Finish(Finish),
+pub enum RestoreCommand {
+    Begin(BeginRestore),
+    Check(CheckRestore),
+    Finish(FinishRestore),
 }
 
 /// Halt intake, submits, executes and refunds
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  fiatrails restore begin --reason 'INC-42: disk lost'")]
-pub struct Begin {
-    /// Why, for the audit log
+pub struct BeginRestore {
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
 }
 
-/// Say whether the database has caught up with the chain
+/// Check whether the database has caught up with the chain
 ///
-/// Yes when no signer would use a nonce that the chain has, the executor has taken in the head, and `reconcile` finds no
-/// difference. Exit code 1 when not. Changes nothing.
+/// Succeeds when no signer would reuse a nonce, the executor has processed the head block, and `reconcile` finds no
+/// difference. Exit code 1 otherwise. Changes nothing.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails restore check\n  \
     fiatrails restore check --json | jq .differences")]
-pub struct Check {
+pub struct CheckRestore {
     #[command(flatten)]
-    range: Range,
+    range: BlockRange,
     #[command(flatten)]
-    known: Known,
+    known: AcceptedDifferences,
 }
 
-/// Check, and let everything go on if the answer is yes
+/// Check, and resume everything if the check succeeds
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails restore finish --reason 'INC-42: reconciled'\n  \
     fiatrails restore finish --reason 'INC-42: 0x.. is sent again by acme' --known 0x.. --known pending_total")]
-pub struct Finish {
+pub struct FinishRestore {
     #[command(flatten)]
-    range: Range,
+    range: BlockRange,
     #[command(flatten)]
-    known: Known,
-    /// Why, for the audit log
+    known: AcceptedDifferences,
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
 }
 
-// No doc comment: it would stand in for the command's own description.
+// No doc comment here: clap would use it as the command's description.
 #[derive(Args)]
-struct Known {
-    /// A difference that a person has looked at and that may stay: an intent id, or the kind of a total
+struct AcceptedDifferences {
+    /// Difference that a person has reviewed and accepts: an intent id, or the kind of a total
     #[arg(long = "known", value_name = "WHAT")]
     known: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct RestoreReport {
     clean: bool,
     signers: Vec<SignerState>,
-    /// The last block taken in, and the chain's head.
+    /// The last block that the executor processed.
     followed: Option<u64>,
     head: u64,
     caught_up: bool,
-    differences: Vec<Difference>,
+    differences: Vec<ChainDifference>,
     known: Vec<String>,
 }
 
@@ -102,12 +102,12 @@ impl SignerState {
     }
 }
 
-impl Report {
-    /// Pure.
+impl RestoreReport {
+    /// Builds the report from the facts.
     fn new(
         signers: Vec<SignerState>,
         (followed, head, lag): (Option<u64>, u64, u64),
-        differences: Vec<Difference>,
+        differences: Vec<ChainDifference>,
         known: &[String],
     ) -> Self {
         let (known, differences): (Vec<_>, Vec<_>) = differences
@@ -131,37 +131,41 @@ impl Report {
     }
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Restore) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, command: &RestoreCommand) -> Result<Completion> {
     match command {
-        Restore::Begin(args) => begin(context, out, args).await,
-        Restore::Check(args) => check(context, out, args).await,
-        Restore::Finish(args) => finish(context, out, args).await,
+        RestoreCommand::Begin(args) => begin(context, out, args).await,
+        RestoreCommand::Check(args) => check(context, out, args).await,
+        RestoreCommand::Finish(args) => finish(context, out, args).await,
     }
 }
 
-async fn begin(context: &Context, out: &mut Output, args: &Begin) -> Result<Verdict> {
-    turn_all(context, true, &args.reason).await?;
+async fn begin(context: &CommandContext, out: &mut Output, args: &BeginRestore) -> Result<Completion> {
+    set_all_halts(context, true, &args.reason).await?;
     out.show(&serde_json::json!({ "halted": true }), |page| {
         page.styled(Style::Warn, "intake, submit, execute and refund are halted");
         page.line("start the services, then: fiatrails restore check");
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-async fn check(context: &Context, out: &mut Output, args: &Check) -> Result<Verdict> {
-    let report = look(context, &args.range, &args.known).await?;
+async fn check(context: &CommandContext, out: &mut Output, args: &CheckRestore) -> Result<Completion> {
+    let report = inspect(context, &args.range, &args.known).await?;
     out.show(&report, |page| describe(page, &report))?;
-    Ok(if report.clean { Verdict::Yes } else { Verdict::No })
+    Ok(if report.clean {
+        Completion::Success
+    } else {
+        Completion::Negative
+    })
 }
 
-async fn finish(context: &Context, out: &mut Output, args: &Finish) -> Result<Verdict> {
-    let report = look(context, &args.range, &args.known).await?;
+async fn finish(context: &CommandContext, out: &mut Output, args: &FinishRestore) -> Result<Completion> {
+    let report = inspect(context, &args.range, &args.known).await?;
     if report.clean {
         let why = match report.known.as_slice() {
             [] => args.reason.clone(),
             known => format!("{} (known: {})", args.reason, known.join(", ")),
         };
-        turn_all(context, false, &why).await?;
+        set_all_halts(context, false, &why).await?;
     }
     out.show(&report, |page| {
         describe(page, &report);
@@ -171,10 +175,14 @@ async fn finish(context: &Context, out: &mut Output, args: &Finish) -> Result<Ve
             page.styled(Style::Warn, "everything stays halted");
         }
     })?;
-    Ok(if report.clean { Verdict::Yes } else { Verdict::No })
+    Ok(if report.clean {
+        Completion::Success
+    } else {
+        Completion::Negative
+    })
 }
 
-async fn turn_all(context: &Context, halted: bool, why: &str) -> Result<()> {
+async fn set_all_halts(context: &CommandContext, halted: bool, why: &str) -> Result<()> {
     let who = context.who()?;
     let why = reason("--reason", why)?;
     let mut client = context.client().await?;
@@ -185,7 +193,11 @@ async fn turn_all(context: &Context, halted: bool, why: &str) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-async fn look(context: &Context, range: &Range, known: &Known) -> Result<Report> {
+async fn inspect(
+    context: &CommandContext,
+    range: &BlockRange,
+    known: &AcceptedDifferences,
+) -> Result<RestoreReport> {
     let chain = context.chain(context.environment.contracts()?.escrow)?.pinned();
     let differences = reconcile::differences(context, range).await?;
     let client = context.client().await?;
@@ -200,7 +212,7 @@ async fn look(context: &Context, range: &Range, known: &Known) -> Result<Report>
     }
     let followed = rows::tip(&client).await?;
     let head = chain.latest_header().await?.number;
-    Ok(Report::new(
+    Ok(RestoreReport::new(
         signers,
         (followed, head, range.lag),
         differences,
@@ -208,7 +220,7 @@ async fn look(context: &Context, range: &Range, known: &Known) -> Result<Report>
     ))
 }
 
-fn describe(page: &mut Page, report: &Report) {
+fn describe(page: &mut TextPage, report: &RestoreReport) {
     for signer in &report.signers {
         let text = format!(
             "{}: next nonce {}, the chain counts {}",
@@ -250,16 +262,16 @@ mod tests {
         }
     }
 
-    fn lost() -> Vec<Difference> {
+    fn lost() -> Vec<ChainDifference> {
         vec![
-            Difference::new("deposit_without_intent", &"0xab", "T-1", "lost"),
-            Difference::total("pending_total", "150 more"),
+            ChainDifference::new("deposit_without_intent", &"0xab", "T-1", "lost"),
+            ChainDifference::total("pending_total", "150 more"),
         ]
     }
 
     #[test]
     fn clean_needs_nonces_blocks_and_books() {
-        let clean = |signers, at, differences| Report::new(signers, at, differences, &[]).clean;
+        let clean = |signers, at, differences| RestoreReport::new(signers, at, differences, &[]).clean;
         let there = (Some(96), 100, 5);
         assert!(clean(vec![signer(7)], there, vec![]));
         assert!(!clean(vec![signer(7), signer(6)], there, vec![]), "a used nonce");
@@ -272,7 +284,7 @@ mod tests {
     fn what_a_person_knows_of_may_stay_and_nothing_else() {
         let known = |known: &[&str]| {
             let known: Vec<String> = known.iter().map(|k| (*k).to_owned()).collect();
-            Report::new(vec![], (Some(1), 1, 0), lost(), &known)
+            RestoreReport::new(vec![], (Some(1), 1, 0), lost(), &known)
         };
         assert!(!known(&["0xab"]).clean && !known(&["pending_total"]).clean && !known(&["0xac"]).clean);
         let both = known(&["0xab", "pending_total"]);

@@ -1,4 +1,4 @@
-//! `sign`: the headers of a request or a callback, or a ready curl command (docs/SIGNING.md).
+//! `sign`: prints the headers of a request or a callback, or a complete curl command (docs/SIGNING.md).
 
 mod body;
 mod secret;
@@ -11,26 +11,26 @@ use domain::idempotency::IdempotencyKey;
 use domain::signature::{KeyId, SignedRequest, SigningScheme, parse_timestamp};
 use serde::Serialize;
 
-use crate::Verdict;
-use crate::context::Context;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::Output;
-use crate::problem::problem;
+use crate::user_error::user_error;
 
 /// Sign a request or an M-Pesa callback: prints the headers, or a ready curl command
 #[derive(Subcommand)]
-pub enum Sign {
-    Request(Request),
-    Read(Read),
-    Callback(Callback),
+pub enum SignCommand {
+    Request(SignRequest),
+    Read(SignIntentRead),
+    Callback(SignCallback),
 }
 
 /// Sign POST /mint-intents (or any other request of an integrator)
 ///
-/// The body is either given (--body, --body-file) or built from --user, --amount and their friends. Without
-/// --curl the headers are printed, one a line, followed by an empty line and the body if it was built here.
+/// The body is either given (--body, --body-file) or built from --user, --amount and related options. Without
+/// --curl the headers are printed, one per line, followed by an empty line and the body if it was built here.
 #[derive(Args)]
 #[command(
-    after_long_help = "The secret comes from the first of these that is there, never from the command line:\n  \
+    after_long_help = "The secret is taken from the first of these that is set, never from the command line:\n  \
     FIATRAILS_REQUEST_SECRET_HEX (or _FILE), with FIATRAILS_REQUEST_KID or --kid;\n  \
     the key directory FIATRAILS_KEYS_DIR, with --kid (else its greatest key id).\n\n\
     Examples:\n  \
@@ -39,9 +39,9 @@ pub enum Sign {
     fiatrails sign request --body-file intent.json > headers\n  \
     curl -H @headers --data-binary @intent.json $FIATRAILS_GATEWAY_URL/mint-intents"
 )]
-pub struct Request {
+pub struct SignRequest {
     #[command(flatten)]
-    how: How,
+    how: SignOptions,
     /// Method to sign
     #[arg(long, default_value = "POST", value_parser = method)]
     method: String,
@@ -51,7 +51,7 @@ pub struct Request {
     /// Raw query without '?'
     #[arg(long, default_value = "", hide_default_value = true, value_parser = query)]
     query: String,
-    /// X-Idempotency-Key [default: a new one]
+    /// X-Idempotency-Key [default: a new key]
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<IdempotencyKey>,
     #[command(flatten)]
@@ -64,17 +64,17 @@ pub struct Request {
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails sign read 0xea77772f8ee613a38310be6efdfaabab62ccddfd822ba2739a82686d36d776cb --curl | sh")]
-pub struct Read {
+pub struct SignIntentRead {
     /// The intent's id, 0x and 64 hexadecimal digits
     intent_id: String,
     #[command(flatten)]
-    how: How,
+    how: SignOptions,
 }
 
 /// Sign POST /callbacks/mpesa, as M-Pesa does
 #[derive(Args)]
 #[command(
-    after_long_help = "The secret comes from the first of these that is there, never from the command line:\n  \
+    after_long_help = "The secret is taken from the first of these that is set, never from the command line:\n  \
     FIATRAILS_MPESA_SECRET_HEX (or _FILE), with FIATRAILS_MPESA_KID or --kid;\n  \
     the key directory FIATRAILS_KEYS_DIR, with --kid (else its greatest key id).\n\n\
     Examples:\n  \
@@ -82,9 +82,9 @@ pub struct Read {
     fiatrails sign callback --tx-ref TX0000000001 --amount 150 --result-code 1032 --curl\n  \
     fiatrails sign callback --body-file report.json > headers"
 )]
-pub struct Callback {
+pub struct SignCallback {
     #[command(flatten)]
-    how: How,
+    how: SignOptions,
     /// Raw path to sign and call
     #[arg(long, default_value = "/callbacks/mpesa", value_parser = path)]
     path: String,
@@ -95,14 +95,14 @@ pub struct Callback {
 }
 
 #[derive(Args)]
-struct How {
+struct SignOptions {
     /// Key id to sign with
     #[arg(long)]
     kid: Option<KeyId>,
     /// Unix seconds to sign [default: now]
     #[arg(long, value_name = "SECONDS")]
     timestamp: Option<String>,
-    /// Print a curl command that sends it
+    /// Print a curl command that sends the request
     #[arg(long)]
     curl: bool,
     /// Gateway to call [default: $FIATRAILS_GATEWAY_URL, else http://127.0.0.1:8080]
@@ -151,43 +151,43 @@ fn query(text: &str) -> Result<String, String> {
     }
 }
 
-/// Which headers and which keys.
-struct Kind {
+/// The header and the keys of a signing scheme.
+struct SecretKind {
     scheme: SigningScheme,
     header: &'static str,
-    /// Middle of the environment variables' names.
+    /// The middle part of the environment variables' names.
     variable: &'static str,
     purpose: &'static str,
 }
 
-const REQUEST: Kind = Kind {
+const REQUEST: SecretKind = SecretKind {
     scheme: SigningScheme::Request,
     header: "X-Request-Signature",
     variable: "REQUEST",
     purpose: "integrator",
 };
-const MPESA: Kind = Kind {
+const MPESA: SecretKind = SecretKind {
     scheme: SigningScheme::Mpesa,
     header: "X-Mpesa-Signature",
     variable: "MPESA",
     purpose: "mpesa",
 };
 
-/// Everything that is signed and sent.
-struct Message<'a> {
-    kind: &'a Kind,
+/// The request to be signed.
+struct UnsignedRequest<'a> {
+    kind: &'a SecretKind,
     method: &'a str,
     path: &'a str,
     query: &'a str,
     idempotency_key: Option<String>,
     body: Vec<u8>,
-    /// Built here, so the caller does not have it yet.
+    /// Whether the body was built here, so that the caller does not have it yet.
     built: bool,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Signed {
+struct SignedOutput {
     method: String,
     url: String,
     headers: serde_json::Map<String, serde_json::Value>,
@@ -195,15 +195,15 @@ struct Signed {
     curl: String,
 }
 
-pub fn run(context: &Context, out: &mut Output, command: &Sign) -> Result<Verdict> {
+pub fn run(context: &CommandContext, out: &mut Output, command: &SignCommand) -> Result<Completion> {
     match command {
-        Sign::Request(args) => request(context, out, args),
-        Sign::Read(args) => read(context, out, args),
-        Sign::Callback(args) => callback(context, out, args),
+        SignCommand::Request(args) => request(context, out, args),
+        SignCommand::Read(args) => read(context, out, args),
+        SignCommand::Callback(args) => callback(context, out, args),
     }
 }
 
-fn request(context: &Context, out: &mut Output, args: &Request) -> Result<Verdict> {
+fn request(context: &CommandContext, out: &mut Output, args: &SignRequest) -> Result<Completion> {
     let given = args.given.read()?;
     let built = given.is_none() && args.method != "GET";
     let body = match given {
@@ -221,7 +221,7 @@ fn request(context: &Context, out: &mut Output, args: &Request) -> Result<Verdic
         ),
     };
     let (path, query) = (args.path.as_str(), args.query.as_str());
-    let message = Message {
+    let message = UnsignedRequest {
         kind: &REQUEST,
         method: &args.method,
         path,
@@ -233,16 +233,16 @@ fn request(context: &Context, out: &mut Output, args: &Request) -> Result<Verdic
     show(context, out, &args.how, &message)
 }
 
-fn read(context: &Context, out: &mut Output, args: &Read) -> Result<Verdict> {
+fn read(context: &CommandContext, out: &mut Output, args: &SignIntentRead) -> Result<Completion> {
     let id: domain::ids::IntentId = args.intent_id.parse().map_err(|error| {
-        problem(
+        user_error(
             format!("INTENT_ID: {error}"),
             "copy it from the answer to POST /mint-intents",
         )
     })?;
     let path = format!("/mint-intents/{id}");
     let (idempotency_key, body) = (None, Vec::new());
-    let message = Message {
+    let message = UnsignedRequest {
         kind: &REQUEST,
         method: "GET",
         path: &path,
@@ -254,7 +254,7 @@ fn read(context: &Context, out: &mut Output, args: &Read) -> Result<Verdict> {
     show(context, out, &args.how, &message)
 }
 
-fn callback(context: &Context, out: &mut Output, args: &Callback) -> Result<Verdict> {
+fn callback(context: &CommandContext, out: &mut Output, args: &SignCallback) -> Result<Completion> {
     let given = args.given.read()?;
     let built = given.is_none();
     let body = match given {
@@ -262,7 +262,7 @@ fn callback(context: &Context, out: &mut Output, args: &Callback) -> Result<Verd
         None => args.report.build(context)?,
     };
     let (path, idempotency_key) = (args.path.as_str(), None);
-    let message = Message {
+    let message = UnsignedRequest {
         kind: &MPESA,
         method: "POST",
         path,
@@ -274,13 +274,18 @@ fn callback(context: &Context, out: &mut Output, args: &Callback) -> Result<Verd
     show(context, out, &args.how, &message)
 }
 
-fn show(context: &Context, out: &mut Output, how: &How, message: &Message<'_>) -> Result<Verdict> {
+fn show(
+    context: &CommandContext,
+    out: &mut Output,
+    how: &SignOptions,
+    message: &UnsignedRequest<'_>,
+) -> Result<Completion> {
     let (key_id, secret) = secret::find(context, how.kid.as_ref(), message.kind)?;
     let timestamp = match &how.timestamp {
         None => context.clock.unix_seconds().to_string(),
         Some(text) if parse_timestamp(text).is_some() => text.clone(),
         Some(_) => {
-            return Err(problem(
+            return Err(user_error(
                 "--timestamp is not unix seconds",
                 "write whole seconds, e.g. 1767225600",
             ));
@@ -311,7 +316,7 @@ fn show(context: &Context, out: &mut Output, how: &How, message: &Message<'_>) -
     let body = String::from_utf8(message.body.clone()).context("the body is not UTF-8 text")?;
     let url = url(context, how, message);
     let curl = curl(message.method, &url, &headers, &body);
-    let signed = Signed {
+    let signed = SignedOutput {
         method: message.method.to_owned(),
         url,
         headers: headers
@@ -333,10 +338,10 @@ fn show(context: &Context, out: &mut Output, how: &How, message: &Message<'_>) -
             page.verbatim(&format!("\n{}", signed.body));
         }
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-fn url(context: &Context, how: &How, message: &Message<'_>) -> String {
+fn url(context: &CommandContext, how: &SignOptions, message: &UnsignedRequest<'_>) -> String {
     let base = how
         .url
         .as_deref()
@@ -346,7 +351,7 @@ fn url(context: &Context, how: &How, message: &Message<'_>) -> String {
     format!("{base}{}{mark}{}", message.path, message.query)
 }
 
-/// One line a shell can run; every value in single quotes.
+/// A command that a shell can run, with every value in single quotes.
 fn curl(method: &str, url: &str, headers: &[(&str, String)], body: &str) -> String {
     let quote = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let mut words = vec![format!("curl -sS -X {method} {}", quote(url))];

@@ -1,5 +1,5 @@
-//! `signer`: the executor's keys. They are rotated without a stuck intent: add the new one, drain the old one, take its
-//! role away, retire it.
+//! `signer`: manages the executor's keys. They are rotated without blocking any intent: add the new key, drain the old one,
+//! revoke its role, retire it.
 
 mod orders;
 
@@ -13,34 +13,34 @@ use serde_json::json;
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::signers::{self, SignerRow};
 
-use crate::Verdict;
-use crate::context::Context;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
 
 /// List, create, add, drain, retire and rotate the keys that sign transactions
 ///
-/// The drill, with intents in flight: create the new key (or make one elsewhere), fund it, start an executor that holds
-/// it, and `rotate`: it adds the new key, drains the old one and retires it, and says which call of an admin is missing.
-/// Nothing is lost at any step, and each may wait for as long as it likes.
+/// To rotate a key with intents in flight: create the new key (here or elsewhere), fund it, start an executor that holds
+/// it, and run `rotate`, which adds the new key, drains and retires the old one, and names an admin call that is missing.
+/// No step loses anything, and each may wait as long as needed.
 #[derive(Subcommand)]
-pub enum Signer {
-    List(List),
-    Create(Create),
-    Add(orders::Add),
-    Drain(orders::Drain),
-    Retire(orders::Retire),
-    Rotate(orders::Rotate),
+pub enum SignerCommand {
+    List(ListSigners),
+    Create(CreateSigner),
+    Add(orders::AddSigner),
+    Drain(orders::DrainSigner),
+    Retire(orders::RetireSigner),
+    Rotate(orders::RotateSigner),
 }
 
-/// Show every key: what is ordered, who holds it, what it has under way
+/// Show every key: its ordered state, whether an executor holds it, and its open transactions
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
     DATABASE_URL                    the rows\n  \
     RPC_URLS, ESCROW_ADDRESS        if set, balance and role are shown too\n\n\
     Examples:\n  fiatrails signer list\n  fiatrails signer list --json")]
-pub struct List {}
+pub struct ListSigners {}
 
-/// Make a key inside a PKCS#11 token; it can never leave it
+/// Create a key inside a PKCS#11 token, which never exports it
 ///
 /// Prints the address. The executor finds the key by its label: name it in EXECUTOR_PKCS11_KEYS.
 #[derive(Args)]
@@ -50,30 +50,30 @@ pub struct List {}
     EXECUTOR_PKCS11_PIN             its user PIN, also _FILE\n  \
     DATABASE_URL                    for the audit log\n\n\
     Examples:\n  fiatrails signer create --label executor-2026 --reason 'yearly rotation'")]
-pub struct Create {
-    /// Name of the key in the token
+pub struct CreateSigner {
+    /// Label of the key in the token
     #[arg(long)]
     label: String,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Signer) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, command: &SignerCommand) -> Result<Completion> {
     match command {
-        Signer::List(_) => list(context, out).await,
-        Signer::Create(args) => create(context, out, args).await,
-        Signer::Add(args) => orders::add(context, out, args).await,
-        Signer::Drain(args) => orders::drain(context, out, args).await,
-        Signer::Retire(args) => orders::retire(context, out, args).await,
-        Signer::Rotate(args) => orders::rotate(context, out, args).await,
+        SignerCommand::List(_) => list(context, out).await,
+        SignerCommand::Create(args) => create(context, out, args).await,
+        SignerCommand::Add(args) => orders::add(context, out, args).await,
+        SignerCommand::Drain(args) => orders::drain(context, out, args).await,
+        SignerCommand::Retire(args) => orders::retire(context, out, args).await,
+        SignerCommand::Rotate(args) => orders::rotate(context, out, args).await,
     }
 }
 
-/// One key as it is shown.
+/// One key, as it is printed.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+struct SignerView {
     address: String,
     order: &'static str,
     reason: Option<String>,
@@ -83,12 +83,12 @@ struct Shown {
     not_final: u64,
     intents: u64,
     drained: bool,
-    /// Wei; only with RPC_URLS.
+    /// The balance in wei; only with RPC_URLS.
     balance: Option<String>,
     has_role: Option<bool>,
 }
 
-impl Shown {
+impl SignerView {
     fn of(row: SignerRow) -> Result<(Address, Self)> {
         let address = Address::from_bytes(row.address)?;
         let shown = Self {
@@ -124,7 +124,7 @@ impl Shown {
     }
 }
 
-async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
+async fn list(context: &CommandContext, out: &mut Output) -> Result<Completion> {
     let rows = signers::list(&context.client().await?, None).await?;
     let chain = match context.environment.text("RPC_URLS") {
         Some(_) => Some(context.chain(context.environment.contracts()?.escrow)?),
@@ -132,7 +132,7 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
     };
     let mut keys = Vec::new();
     for row in rows {
-        let (address, mut shown) = Shown::of(row)?;
+        let (address, mut shown) = SignerView::of(row)?;
         if let Some(chain) = &chain {
             let status = chain.signer_status(&address).await?;
             shown.balance = Some(status.balance.to_string());
@@ -153,13 +153,13 @@ async fn list(context: &Context, out: &mut Output) -> Result<Verdict> {
                 "balance (wei)",
                 "role",
             ],
-            &keys.iter().map(Shown::cells).collect::<Vec<_>>(),
+            &keys.iter().map(SignerView::cells).collect::<Vec<_>>(),
         );
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-async fn create(context: &Context, out: &mut Output, args: &Create) -> Result<Verdict> {
+async fn create(context: &CommandContext, out: &mut Output, args: &CreateSigner) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let environment = &context.environment;
     let client = context.client().await?;
@@ -184,5 +184,5 @@ async fn create(context: &Context, out: &mut Output, args: &Create) -> Result<Ve
             format!("{target} is in the token as {:?}", args.label),
         );
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }

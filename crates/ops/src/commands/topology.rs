@@ -1,4 +1,4 @@
-//! `topology`: exchanges, queues, bindings and the services' broker users.
+//! `topology`: declares and shows exchanges, queues, bindings and the services' broker users.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use messaging::topology::{self, QueueKind};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use crate::Verdict;
-use crate::context::Context;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
-use crate::problem::problem;
+use crate::user_error::user_error;
 
 /// Declare or inspect the broker's exchanges, queues and users
 #[derive(Subcommand)]
-pub enum Topology {
-    Declare(Declare),
-    Show(Show),
+pub enum TopologyCommand {
+    Declare(DeclareTopology),
+    Show(ShowTopology),
 }
 
-/// Declare every exchange, queue and binding; doing it again changes nothing
+/// Declare every exchange, queue and binding; repeating it changes nothing
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
     AMQP_URL                a user that may configure; its virtual host must exist\n  \
@@ -31,7 +31,7 @@ pub enum Topology {
     Examples:\n  \
     fiatrails topology declare\n  \
     fiatrails topology declare --users")]
-pub struct Declare {
+pub struct DeclareTopology {
     /// Also create the broker users gateway, callback, executor and ops, each with only its service's rights
     #[arg(long)]
     users: bool,
@@ -42,10 +42,10 @@ pub struct Declare {
 #[command(
     after_long_help = "Examples:\n  fiatrails topology show\n  fiatrails topology show --json | jq .permissions"
 )]
-pub struct Show {}
+pub struct ShowTopology {}
 
 #[derive(Serialize)]
-struct Declared {
+struct DeclaredTopology {
     broker: String,
     exchanges: usize,
     queues: usize,
@@ -54,14 +54,14 @@ struct Declared {
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct TopologyView {
     broker: String,
-    queues: Vec<Depth>,
+    queues: Vec<QueueDepthRow>,
     permissions: Vec<UserRights>,
 }
 
 #[derive(Serialize)]
-struct Depth {
+struct QueueDepthRow {
     queue: String,
     kind: &'static str,
     ready: u32,
@@ -75,14 +75,18 @@ struct UserRights {
     read: String,
 }
 
-pub async fn run(context: &Context, out: &mut Output, command: &Topology) -> Result<Verdict> {
+pub async fn run(
+    context: &CommandContext,
+    out: &mut Output,
+    command: &TopologyCommand,
+) -> Result<Completion> {
     match command {
-        Topology::Declare(args) => declare(context, out, args).await,
-        Topology::Show(_) => show(context, out).await,
+        TopologyCommand::Declare(args) => declare(context, out, args).await,
+        TopologyCommand::Show(_) => show(context, out).await,
     }
 }
 
-async fn declare(context: &Context, out: &mut Output, args: &Declare) -> Result<Verdict> {
+async fn declare(context: &CommandContext, out: &mut Output, args: &DeclareTopology) -> Result<Completion> {
     let broker = context.broker()?;
     let management = if args.users {
         Some(Management::new(context, &broker.endpoint().vhost)?)
@@ -97,7 +101,7 @@ async fn declare(context: &Context, out: &mut Output, args: &Declare) -> Result<
             users.push(user(service));
         }
     }
-    let declared = Declared {
+    let declared = DeclaredTopology {
         broker: broker.endpoint().to_string(),
         exchanges: topology::exchanges().len(),
         queues: topology::queues().len(),
@@ -117,17 +121,17 @@ async fn declare(context: &Context, out: &mut Output, args: &Declare) -> Result<
             page.styled(Style::Good, format!("broker user {user} is ready"));
         }
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-async fn show(context: &Context, out: &mut Output) -> Result<Verdict> {
+async fn show(context: &CommandContext, out: &mut Output) -> Result<Completion> {
     let broker = context.broker()?;
     let depths = topology::depths(&broker).await?;
-    let shown = Shown {
+    let shown = TopologyView {
         broker: broker.endpoint().to_string(),
         queues: depths
             .into_iter()
-            .map(|d| Depth {
+            .map(|d| QueueDepthRow {
                 queue: d.queue,
                 kind: kind(d.kind),
                 ready: d.ready,
@@ -157,7 +161,7 @@ async fn show(context: &Context, out: &mut Output) -> Result<Verdict> {
         let rows: Vec<_> = shown.permissions.iter().map(row).collect();
         page.table(&["user", "configure", "write", "read"], &rows);
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
 const fn kind(kind: QueueKind) -> &'static str {
@@ -168,7 +172,7 @@ const fn kind(kind: QueueKind) -> &'static str {
     }
 }
 
-/// One name per service for its database login, its broker user and its passwords' variables.
+/// The name of a service's database login and broker user, which is also part of its password variables.
 const fn user(service: Service) -> &'static str {
     match service {
         Service::MintExecutor => "executor",
@@ -186,7 +190,7 @@ fn rights(service: Service) -> UserRights {
     }
 }
 
-/// RabbitMQ's management API: users cannot be made over AMQP.
+/// RabbitMQ's management API, because AMQP cannot create users.
 struct Management {
     http: reqwest::Client,
     base: reqwest::Url,
@@ -198,11 +202,11 @@ struct Management {
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Management {
-    fn new(context: &Context, vhost: &str) -> Result<Self> {
+    fn new(context: &CommandContext, vhost: &str) -> Result<Self> {
         let name = "AMQP_MANAGEMENT_URL";
         let secret = context.environment.required_secret(name)?;
         let invalid = || {
-            problem(
+            user_error(
                 format!("{name} is not a URL with user and password"),
                 "use http://user:password@host:15672",
             )
@@ -212,7 +216,7 @@ impl Management {
         let password: SecretString = base.password().map(str::to_owned).ok_or_else(invalid)?.into();
         base.set_username("").map_err(|()| invalid())?;
         base.set_password(None).map_err(|()| invalid())?;
-        // The process may have none yet; a second call finds it there.
+        // Fails if the process has already installed a provider, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
         Ok(Self {
@@ -224,7 +228,7 @@ impl Management {
         })
     }
 
-    async fn ensure_user(&self, context: &Context, service: Service) -> Result<()> {
+    async fn ensure_user(&self, context: &CommandContext, service: Service) -> Result<()> {
         let name = user(service);
         let variable = format!("{}_AMQP_PASSWORD", name.to_uppercase());
         let password = context.environment.required_secret(&variable)?;
@@ -241,7 +245,7 @@ impl Management {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| {
-                problem(
+                user_error(
                     "AMQP_MANAGEMENT_URL has no path",
                     "use http://user:password@host:15672",
                 )
@@ -259,7 +263,7 @@ impl Management {
             .await
             .with_context(|| format!("put {shown}"))?;
         if !answer.status().is_success() {
-            return Err(problem(
+            return Err(user_error(
                 format!("put {shown}: {}", answer.status()),
                 "check that the management URL's user is an administrator",
             ));

@@ -114,11 +114,11 @@ async fn what_is_not_sealed_by_us_is_never_replayed_but_can_be_discarded() -> Re
     );
     let ran = rig.cli.run(&[&REPLAY[..], &["--json"]].concat())?;
     assert_eq!(ran.code, 1, "{ran:?}");
-    let told: Value = serde_json::from_str(&ran.stdout)?;
+    let output: Value = serde_json::from_str(&ran.stdout)?;
     assert_eq!(
-        (&told["counts"]["replayed"], &told["counts"]["kept"]),
+        (&output["counts"]["replayed"], &output["counts"]["kept"]),
         (&1.into(), &2.into()),
-        "{told}"
+        "{output}"
     );
     assert_eq!(rig.work().await?.len(), 1, "only the genuine one");
     let left = rig.cli.json(&["dlq", "list"])?;
@@ -230,8 +230,8 @@ async fn what_is_done_on_chain_is_closed_with_the_reason_and_not_sent() -> Resul
         .with("FIATRAILS_POLICY_CHAIN_FINALITY", "finalizedTag");
     for (cli, act) in [(deep, "keep"), (tagged, "close")] {
         let ran = cli.run(&[&replay[..], &["--dry-run"]].concat())?;
-        let told: Value = serde_json::from_str(&ran.stdout).with_context(|| format!("{ran:?}"))?;
-        assert_eq!(column(&told["entries"], "act"), [act, "replay"], "{told}");
+        let output: Value = serde_json::from_str(&ran.stdout).with_context(|| format!("{ran:?}"))?;
+        assert_eq!(column(&output["entries"], "act"), [act, "replay"], "{output}");
     }
     let blind = rig.cli.clone().with("RPC_URL", "").run(&replay)?;
     assert!(
@@ -239,11 +239,11 @@ async fn what_is_done_on_chain_is_closed_with_the_reason_and_not_sent() -> Resul
         "{blind:?}"
     );
     let ran = rig.cli.run(&replay)?;
-    let told: Value = serde_json::from_str(&ran.stdout)?;
+    let output: Value = serde_json::from_str(&ran.stdout)?;
     assert_eq!(
-        (ran.code, column(&told["entries"], "act")),
+        (ran.code, column(&output["entries"], "act")),
         (0, vec!["close", "replay"]),
-        "{told}"
+        "{output}"
     );
     let sent = rig.vhost.peek("mint.submit.v1", 10).await?;
     assert_eq!(sent.len(), 1);
@@ -356,11 +356,15 @@ async fn resealing_lets_an_old_key_go_and_leaves_forged_entries_as_they_are() ->
         "--json",
     ];
     let first = rig.cli.run(&args)?;
-    let told: Value = serde_json::from_str(&first.stdout)?;
+    let output: Value = serde_json::from_str(&first.stdout)?;
     assert_eq!(
-        (first.code, &told["counts"]["resealed"], &told["counts"]["kept"]),
+        (
+            first.code,
+            &output["counts"]["resealed"],
+            &output["counts"]["kept"]
+        ),
         (1, &2.into(), &1.into()),
-        "{told}"
+        "{output}"
     );
     let again: Value = serde_json::from_str(&rig.cli.run(&args)?.stdout)?;
     assert_eq!(
@@ -385,7 +389,7 @@ async fn an_entry_under_a_key_that_is_not_here_waits() -> Result<()> {
             intent: rig.intent("TX1")?,
             reason: messaging::wire::RefundReason::Declined,
         },
-        messaging::Stamp {
+        messaging::MessageMetadata {
             message_id: message.message_id,
             causation_id: None,
             at: time::OffsetDateTime::UNIX_EPOCH,

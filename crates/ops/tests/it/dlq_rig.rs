@@ -3,10 +3,10 @@
 use anyhow::{Result, ensure};
 use domain::clock::{Clock as _, IdSource as _, SystemSource};
 use domain::ids::Preimage;
-use messaging::dead_letters::Story;
+use messaging::dead_letters::FailureReport;
 use messaging::wire::{Body, MintRefund, RefundReason};
 use messaging::{
-    Broker, BrokerConfig, Outgoing, Publisher, SealedMessage, Sealer, Service, Stamp, WorkQueue,
+    Broker, BrokerConfig, MessageMetadata, Outgoing, Publisher, SealedMessage, Sealer, Service, WorkQueue,
 };
 use runtime::KeyDirectory;
 use serde_json::Value;
@@ -78,13 +78,13 @@ impl Rig {
     }
 
     pub fn seal(&self, body: &impl Body) -> Result<SealedMessage> {
-        let stamp = Stamp {
+        let metadata = MessageMetadata {
             message_id: SystemSource.message_id(),
             causation_id: None,
             at: SystemSource.now(),
             traceparent: None,
         };
-        Ok(self.sealer.seal(body, stamp)?)
+        Ok(self.sealer.seal(body, metadata)?)
     }
 
     /// A sealed `mint.refund`.
@@ -96,7 +96,7 @@ impl Rig {
     }
 
     pub fn letter(queue: WorkQueue, bytes: &[u8], class: &'static str) -> Outgoing {
-        let story = Story {
+        let report = FailureReport {
             class,
             text: "as a test wants it",
             attempts: 1,
@@ -105,7 +105,7 @@ impl Rig {
         Outgoing::parked(
             queue,
             bytes,
-            &story,
+            &report,
             SystemSource.now(),
             ("mint-executor", "test"),
         )

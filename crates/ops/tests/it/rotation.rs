@@ -30,15 +30,18 @@ impl Rig {
             "--yes",
             "--json",
         ])?;
-        let told = if ran.stdout.is_empty() {
+        let output = if ran.stdout.is_empty() {
             &ran.stderr
         } else {
             &ran.stdout
         };
-        let line = told.lines().find(|line| line.starts_with('{')).unwrap_or("null");
+        let line = output
+            .lines()
+            .find(|line| line.starts_with('{'))
+            .unwrap_or("null");
         Ok((
             ran.code,
-            serde_json::from_str(told).or_else(|_| serde_json::from_str(line))?,
+            serde_json::from_str(output).or_else(|_| serde_json::from_str(line))?,
         ))
     }
 
@@ -56,20 +59,20 @@ impl Rig {
 async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> {
     let rig = Rig::start().await?;
     let file = rig.keys.dir("ops").join("pipeline/mint.refund").join(OLD);
-    let (code, told) = rig.retire()?;
+    let (code, output) = rig.retire()?;
     assert!(
         code == 2
-            && told["error"]
+            && output["error"]
                 .as_str()
                 .is_some_and(|e| e.contains("the one that seals")),
-        "{told}"
+        "{output}"
     );
     rig.cli
         .ok(&["keys", "add", "pipeline", "mint.refund", "--kid", "pk_zz"])?;
-    let (code, told) = rig.retire()?;
+    let (code, output) = rig.retire()?;
     assert!(
-        code == 2 && told["error"].as_str().is_some_and(|e| e.contains("too young")),
-        "{told}"
+        code == 2 && output["error"].as_str().is_some_and(|e| e.contains("too young")),
+        "{output}"
     );
     rig.age("pk_zz")?;
 
@@ -78,11 +81,11 @@ async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> 
     // A forged message names the key and does not count.
     let forged = String::from_utf8(rig.message("TX2")?.bytes)?.replace("declined", "operator");
     rig.park(forged.as_bytes(), "seal_invalid").await?;
-    let (code, told) = rig.retire()?;
+    let (code, output) = rig.retire()?;
     assert_eq!(
-        (code, &told["sealed"]["dead.mint.refund.v1"]),
+        (code, &output["sealed"]["dead.mint.refund.v1"]),
         (1, &1.into()),
-        "{told}"
+        "{output}"
     );
     rig.cli.ok(&[
         "dlq",
@@ -109,7 +112,7 @@ async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> 
             &told["sealed"]["work_items"]
         ),
         (1, &1.into(), &1.into()),
-        "{told}"
+        "{output}"
     );
     rig.database
         .sql("delete from callback_outbox; update work_items set state = 'done'")?;
@@ -128,13 +131,13 @@ async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> 
             && told["error"]
                 .as_str()
                 .is_some_and(|e| e.contains("wait on mint.refund")),
-        "{told}"
+        "{output}"
     );
     assert!(file.exists());
     rig.vhost.purge("mint.refund.v1").await?;
 
     let (code, told) = rig.retire()?;
-    assert_eq!((code, &told["retired"]), (0, &true.into()), "{told}");
+    assert_eq!((code, &told["retired"]), (0, &true.into()), "{output}");
     assert!(!file.exists());
     assert_eq!(
         rig.database
@@ -166,7 +169,7 @@ async fn a_stored_answer_key_stays_while_an_answer_may_be_replayed() -> Result<(
     assert_eq!(
         (kept.code, &told["sealed"]["idempotency_keys"]),
         (1, &1.into()),
-        "{told}"
+        "{output}"
     );
     database.sql("update idempotency_keys set created_at = now() - interval '2 days'")?;
     assert_eq!(cli.json(&retire)?["retired"], true);
@@ -213,7 +216,7 @@ async fn a_database_login_is_renewed_beside_the_old_one() -> Result<()> {
     assert_eq!(
         (ran.code, &told["seen"]),
         (1, &false.into()),
-        "no service follows the file here: {told}"
+        "no service follows the file here: {output}"
     );
     let new_url = std::fs::read_to_string(&file)?;
     let (old, new) = (

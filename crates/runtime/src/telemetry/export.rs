@@ -1,4 +1,4 @@
-//! Sending spans to a collector: OTLP, protobuf over HTTP, by the one TLS stack we have.
+//! Sends spans to a collector: OTLP with protobuf over HTTP, using the same TLS stack as everything else.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::settings::TraceSettings;
 
-/// Longest wait for the collector. Spans are dropped rather than kept for long.
+/// Time limit of one export. Spans are dropped rather than kept for long.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum ExportError {
     Exporter(#[source] ExporterBuildError),
 }
 
-/// Spans of `service`, sent in batches from a thread of their own. Call it inside a tokio runtime.
+/// The provider of `service`, which sends spans in batches from its own thread. Must be called inside a tokio runtime.
 pub fn provider(service: &'static str, settings: &TraceSettings) -> Result<SdkTracerProvider, ExportError> {
     let headers: HashMap<String, String> = settings
         .headers
@@ -35,7 +35,7 @@ pub fn provider(service: &'static str, settings: &TraceSettings) -> Result<SdkTr
         .collect();
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Client::new()?)
+        .with_http_client(ExportClient::new()?)
         .with_endpoint(format!("{}/v1/traces", settings.endpoint.trim_end_matches('/')))
         .with_timeout(TIMEOUT)
         .with_headers(headers)
@@ -45,7 +45,7 @@ pub fn provider(service: &'static str, settings: &TraceSettings) -> Result<SdkTr
         .with_service_name(service)
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
-    // A caller that sampled its trace gets all of it; otherwise the share that was asked for.
+    // A trace that the caller sampled is kept completely; of other traces the configured share is kept.
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.share)));
     Ok(SdkTracerProvider::builder()
         .with_resource(resource)
@@ -54,16 +54,16 @@ pub fn provider(service: &'static str, settings: &TraceSettings) -> Result<SdkTr
         .build())
 }
 
-/// The exporter's thread knows no tokio; its requests run on ours.
+/// Sends the exporter's requests on our tokio runtime, because the exporter's thread has none.
 #[derive(Clone, Debug)]
-struct Client {
+struct ExportClient {
     http: reqwest::Client,
     runtime: Handle,
 }
 
-impl Client {
+impl ExportClient {
     fn new() -> Result<Self, ExportError> {
-        // Err means that the process has chosen a provider already, which is as good.
+        // An error means that the process has already installed a provider, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -79,7 +79,7 @@ impl Client {
 }
 
 #[async_trait]
-impl HttpClient for Client {
+impl HttpClient for ExportClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.http.clone();
         let sending = self.runtime.spawn(async move {

@@ -30,29 +30,29 @@ fn envelope(attempt: u32, first_seen: &str) -> Value {
     })
 }
 
-fn raw(payload: &[u8], redeliveries: i64) -> Raw {
+fn raw(payload: &[u8], redeliveries: i64) -> RawDelivery {
     let mut delivery =
         lapin::message::Delivery::mock(1, "x".into(), "mint.submit.v1".into(), false, payload.to_vec());
     let mut headers = FieldTable::default();
     headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(redeliveries));
     headers.insert("x-death".into(), AMQPValue::LongString("stale".into()));
     delivery.properties = delivery.properties.with_headers(headers);
-    Raw::new(delivery, WorkQueue::MintSubmit)
+    RawDelivery::new(delivery, WorkQueue::MintSubmit)
 }
 
-fn at(attempt: u32, redeliveries: i64) -> Raw {
+fn at(attempt: u32, redeliveries: i64) -> RawDelivery {
     raw(
         &serde_json::to_vec(&envelope(attempt, "2025-12-31T23:59:00Z")).unwrap(),
         redeliveries,
     )
 }
 
-fn step(raw: &Raw, verdict: Verdict) -> Step {
+fn step(raw: &RawDelivery, result: DeliveryResult) -> BrokerAction {
     let policy = policy();
     plan(
         raw,
-        verdict,
-        &Context {
+        result,
+        &SettlementContext {
             retry: &policy,
             now: now(),
             service: "mint-executor",
@@ -61,13 +61,13 @@ fn step(raw: &Raw, verdict: Verdict) -> Step {
     )
 }
 
-fn settled(raw: &Raw, disposition: Disposition) -> Step {
-    step(raw, Verdict::Settle(disposition))
+fn settled(raw: &RawDelivery, disposition: Disposition) -> BrokerAction {
+    step(raw, DeliveryResult::Settle(disposition))
 }
 
-fn copy(step: Step) -> (Outgoing, Copy) {
+fn copy(step: BrokerAction) -> (Outgoing, CopyKind) {
     match step {
-        Step::CopyThenAck(copy, kind) => (*copy, kind),
+        BrokerAction::CopyThenAck(copy, kind) => (*copy, kind),
         other => panic!("no copy: {other:?}"),
     }
 }
@@ -81,8 +81,11 @@ fn header<'a>(copy: &'a Outgoing, name: &str) -> &'a str {
 
 #[test]
 fn done_is_an_ack_and_a_crash_a_counted_return() {
-    assert!(matches!(settled(&at(1, 0), Disposition::Done), Step::Ack));
-    assert!(matches!(step(&at(1, 0), Verdict::Crashed), Step::Reject));
+    assert!(matches!(settled(&at(1, 0), Disposition::Done), BrokerAction::Ack));
+    assert!(matches!(
+        step(&at(1, 0), DeliveryResult::Crashed),
+        BrokerAction::Reject
+    ));
 }
 
 #[test]
@@ -90,7 +93,7 @@ fn retries_follow_the_published_schedule_on_their_own_step() {
     let expected = [610, 1749, 3521, 5720, 9210];
     for (attempt, ms) in (1..).zip(expected) {
         let (copy, kind) = copy(settled(&at(attempt, 0), Disposition::retry("rpc", "no answer")));
-        assert_eq!(kind, Copy::Retry);
+        assert_eq!(kind, CopyKind::Retry);
         assert_eq!(copy.expiration, Some(Duration::from_millis(ms)));
         assert_eq!(copy.exchange, Route::Named(format!("fiatrails.retry.{attempt}")));
         assert_eq!(copy.routing_key, "mint.submit.v1");
@@ -109,7 +112,7 @@ fn retries_follow_the_published_schedule_on_their_own_step() {
 fn the_sixth_failure_parks_with_the_whole_story() {
     let failed = Disposition::retry("rpc", "line one\nline two").with_tx([7; 32]);
     let (copy, kind) = copy(settled(&at(6, 0), failed));
-    assert_eq!(kind, Copy::Park("rpc"));
+    assert_eq!(kind, CopyKind::Park("rpc"));
     assert_eq!(
         (&copy.exchange, copy.routing_key.as_str()),
         (&Route::Named("fiatrails.dead".into()), "mint.submit.v1")
@@ -135,19 +138,22 @@ fn the_sixth_failure_parks_with_the_whole_story() {
 #[test]
 fn a_forged_attempt_can_park_early_but_never_wait_for_ever() {
     let (_, kind) = copy(settled(&at(u32::MAX, 0), Disposition::retry("rpc", "")));
-    assert_eq!(kind, Copy::Park("rpc"));
+    assert_eq!(kind, CopyKind::Park("rpc"));
 }
 
 #[test]
 fn a_permanent_failure_parks_at_once() {
     let (_, kind) = copy(settled(&at(1, 0), Disposition::park("bad", "never")));
-    assert_eq!(kind, Copy::Park("bad"));
+    assert_eq!(kind, CopyKind::Park("bad"));
 }
 
 #[test]
 fn foreign_bytes_are_parked_as_they_came() {
     let raw = raw(b"not json", 0);
-    let (copy, _) = copy(step(&raw, Verdict::park("malformed", "no envelope".into())));
+    let (copy, _) = copy(step(
+        &raw,
+        DeliveryResult::park("malformed", "no envelope".into()),
+    ));
     assert_eq!(
         (copy.payload.as_slice(), copy.message_id),
         (&b"not json"[..], None)
@@ -157,10 +163,16 @@ fn foreign_bytes_are_parked_as_they_came() {
 
 #[test]
 fn an_orderly_return_stops_being_counted_after_two() {
-    assert!(matches!(settled(&at(3, 0), Disposition::Return), Step::Requeue));
-    assert!(matches!(settled(&at(3, 1), Disposition::Return), Step::Requeue));
+    assert!(matches!(
+        settled(&at(3, 0), Disposition::Return),
+        BrokerAction::Requeue
+    ));
+    assert!(matches!(
+        settled(&at(3, 1), Disposition::Return),
+        BrokerAction::Requeue
+    ));
     let (copy, kind) = copy(settled(&at(3, 2), Disposition::Return));
-    assert_eq!(kind, Copy::Return);
+    assert_eq!(kind, CopyKind::Return);
     let sent: Value = serde_json::from_slice(&copy.payload).unwrap();
     assert_eq!(sent["attempt"], 3, "no attempt is burnt");
 }
@@ -168,10 +180,10 @@ fn an_orderly_return_stops_being_counted_after_two() {
 #[test]
 fn what_waits_for_something_of_its_own_goes_round_by_itself() {
     for count in [0, 50] {
-        let (waits, kind) = copy(settled(&at(3, count), Disposition::Later));
+        let (waits, kind) = copy(settled(&at(3, count), Disposition::Defer));
         assert_eq!(
             (kind, waits.expiration),
-            (Copy::Return, Some(Duration::from_secs(30)))
+            (CopyKind::Return, Some(Duration::from_secs(30)))
         );
         let sent: Value = serde_json::from_slice(&waits.payload).unwrap();
         assert_eq!(sent["attempt"], 3, "no attempt is burnt");
@@ -181,25 +193,25 @@ fn what_waits_for_something_of_its_own_goes_round_by_itself() {
 #[test]
 fn a_message_under_an_unknown_key_waits_a_day_and_burns_nothing() {
     let fresh = at(1, 0);
-    let (waits, kind) = copy(step(&fresh, Verdict::AwaitKey("k9".into())));
+    let (waits, kind) = copy(step(&fresh, DeliveryResult::AwaitKey("k9".into())));
     assert_eq!(
         (kind, waits.expiration),
-        (Copy::Return, Some(Duration::from_secs(30)))
+        (CopyKind::Return, Some(Duration::from_secs(30)))
     );
     let old = raw(
         &serde_json::to_vec(&envelope(1, "2025-12-30T00:00:00Z")).unwrap(),
         0,
     );
     assert_eq!(
-        copy(step(&old, Verdict::AwaitKey("k9".into()))).1,
-        Copy::Park("unknown_key")
+        copy(step(&old, DeliveryResult::AwaitKey("k9".into()))).1,
+        CopyKind::Park("unknown_key")
     );
     // A first-seen time in the future neither keeps it for ever nor is passed on.
     let future = raw(
         &serde_json::to_vec(&envelope(1, "2099-01-01T00:00:00Z")).unwrap(),
         0,
     );
-    let (waits, _) = copy(step(&future, Verdict::AwaitKey("k9".into())));
+    let (waits, _) = copy(step(&future, DeliveryResult::AwaitKey("k9".into())));
     assert_eq!(waits.expiration, Some(Duration::from_secs(1)));
     let sent: Value = serde_json::from_slice(&waits.payload).unwrap();
     assert!(sent["firstSeen"].as_str().unwrap().starts_with("2026-01-01"));
@@ -213,14 +225,14 @@ proptest! {
         let foreign = raw(&payload, count);
         let ours = at(attempt, count);
         for raw in [&foreign, &ours] {
-            for verdict in [
-                Verdict::Settle(Disposition::Done), Verdict::Settle(Disposition::Return), Verdict::Crashed,
-                Verdict::Settle(Disposition::Later),
-                Verdict::Settle(Disposition::retry("c", "t")), Verdict::AwaitKey("k".into()),
+            for result in [
+                DeliveryResult::Settle(Disposition::Done), DeliveryResult::Settle(Disposition::Return), DeliveryResult::Crashed,
+                DeliveryResult::Settle(Disposition::Defer),
+                DeliveryResult::Settle(Disposition::retry("c", "t")), DeliveryResult::AwaitKey("k".into()),
             ] {
-                if let Step::CopyThenAck(copy, kind) = step(raw, verdict) {
+                if let BrokerAction::CopyThenAck(copy, kind) = step(raw, result) {
                     let delayed = copy.expiration.is_some();
-                    prop_assert_eq!(delayed, !matches!(kind, Copy::Park(_)));
+                    prop_assert_eq!(delayed, !matches!(kind, CopyKind::Park(_)));
                     prop_assert!(copy.expiration.is_none_or(|w| w <= Duration::from_millis(37_500)));
                     let id: MessageId = ID.parse().unwrap();
                     prop_assert!(copy.message_id.is_none_or(|m| m == id || raw.envelope.is_none()));

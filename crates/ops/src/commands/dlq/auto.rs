@@ -1,5 +1,5 @@
-//! `dlq auto`: replays by error class without a person, within a budget, behind a breaker. Runs until stopped; off unless
-//! somebody runs it (ADR 0011). Everything it remembers lies in `dead_letter_actions`, so a restart forgets nothing.
+//! `dlq auto`: replays chosen error classes automatically, within a budget and behind a breaker. It runs until stopped,
+//! and only if somebody starts it (ADR 0011). All its state is in `dead_letter_actions`, so a restart loses nothing.
 
 pub mod rules;
 
@@ -11,7 +11,7 @@ use clap::Args;
 use domain::ids::MessageId;
 use indicatif::ProgressBar;
 use messaging::WorkQueue;
-use messaging::dead_letters::Held;
+use messaging::dead_letters::HeldDeadLetter;
 use runtime::health::Health;
 use runtime::settings::{LogFormat, LogSettings};
 use runtime::{Stop, Tasks};
@@ -20,22 +20,22 @@ use storage::ops::audit;
 use storage::ops::dead_letters::{self as ledger, AutomaticReplayStats, OperatorRun};
 use time::OffsetDateTime;
 
+use super::bulk::{BulkRequest, BulkRun, Counts, EntryAction};
 use super::dead_letters;
-use super::drain::{Counts, Drain, Order, Verb};
-use super::facts::Sources;
-use crate::Verdict;
-use crate::context::Context;
+use super::facts::FactSources;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::observe;
-use crate::output::{Output, note};
+use crate::output::{Output, print_note};
 use crate::text::age_argument;
-use rules::{Candidate, HOUR, Rules};
+use rules::{AutoReplayRules, HOUR, ReplayCandidate};
 
-/// Replay parked messages of some error classes by themselves, until stopped
+/// Replay parked messages of chosen error classes automatically, until stopped
 ///
-/// What a person's replay checks is checked here too: seals, the services' rows, the chain. Beyond that an entry must
-/// have rested, must not have been replayed too often, and the hour's budget must not be used up. When too many
-/// replays come back parked, the breaker opens and nothing is replayed until they have rested. Decisions are counted on the admin port
-/// (fiatrails_dlq_auto_*), every act is in `fiatrails dlq history`. Run one at a time.
+/// Each entry passes the same checks as in `dlq replay`: seals, the services' rows, the chain. In addition, its cool-down
+/// must be over, it must not have reached its replay limit, and the hourly budget must not be used up. When too many
+/// replayed messages are parked again, the breaker opens and stops all replays for a while. The admin port counts the
+/// decisions (fiatrails_dlq_auto_*), and `fiatrails dlq history` shows every action. Run only one at a time.
 #[derive(Args)]
 #[command(
     after_long_help = "Environment: as for `fiatrails dlq replay`, and ADMIN_ADDR, LOG_FORMAT, RUST_LOG.\n\n\
@@ -44,38 +44,38 @@ use rules::{Candidate, HOUR, Rules};
     fiatrails dlq auto --class storage --budget 500 --cool-down 2m --admin-addr 127.0.0.1:9095\n  \
     fiatrails dlq auto --class storage --once --dry-run"
 )]
-pub struct Auto {
-    /// Only this error class; repeatable
+pub struct AutoReplay {
+    /// Error class to replay; repeatable
     #[arg(long, required = true)]
     class: Vec<String>,
-    /// Only this queue; repeatable [default: all]
+    /// Queue to replay; repeatable [default: all]
     #[arg(long)]
     queue: Vec<WorkQueue>,
-    /// Replays within an hour, at most
+    /// Maximum number of replays per hour
     #[arg(long, value_name = "N", default_value_t = 100)]
     budget: u64,
-    /// Replays of one message and what it follows from, at most
+    /// Maximum number of replays of one message, counting the messages it was replayed from
     #[arg(long, value_name = "N", default_value_t = 2)]
     per_message: u64,
-    /// How long an entry rests after it failed; doubled for each replay before
+    /// Time to wait after a failure before a replay; doubled for each earlier replay
     #[arg(long, value_name = "AGE", default_value = "5m", value_parser = age_argument)]
     cool_down: Duration,
-    /// The breaker opens when so many per cent of the hour's replays came back
+    /// Percentage of the hour's replays that are parked again at which the breaker opens
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=100))]
     breaker_share: u64,
-    /// The breaker stays closed while fewer than this came back
+    /// Minimum number of replays that are parked again before the breaker may open
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     breaker_least: u64,
-    /// How long the breaker stays open after the last one came back
+    /// How long the breaker stays open after the last replay that was parked again
     #[arg(long, value_name = "AGE", default_value = "15m", value_parser = age_argument)]
     breaker_rest: Duration,
-    /// Entries a second
+    /// Maximum entries per second
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// Time between two passes
     #[arg(long, value_name = "AGE", default_value = "30s", value_parser = age_argument)]
     every: Duration,
-    /// Where metrics and health are served; port 0 takes a free one
+    /// Address that serves metrics and health; port 0 picks a free port
     #[arg(
         long,
         value_name = "ADDR",
@@ -84,24 +84,24 @@ pub struct Auto {
         hide_env_values = true
     )]
     admin_addr: SocketAddr,
-    /// One pass, then end
+    /// Run one pass, then exit
     #[arg(long)]
     once: bool,
-    /// Decide and count, and do nothing
+    /// Decide and count, without replaying
     #[arg(long)]
     dry_run: bool,
 }
 
-impl Auto {
-    fn rules(&self) -> Rules {
-        Rules {
+impl AutoReplay {
+    fn rules(&self) -> AutoReplayRules {
+        AutoReplayRules {
             classes: self.class.clone(),
             budget: self.budget,
             per_message: self.per_message,
             cool_down: self.cool_down,
-            share: self.breaker_share,
-            least: self.breaker_least,
-            rest: self.breaker_rest,
+            breaker_percent: self.breaker_share,
+            breaker_min: self.breaker_least,
+            breaker_reset: self.breaker_rest,
         }
     }
 
@@ -124,50 +124,50 @@ impl Auto {
     }
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &Auto) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &AutoReplay) -> Result<Completion> {
     let who = context.who()?;
-    let mut keeper = Keeper {
+    let mut scheduler = ReplayScheduler {
         context,
         args,
         rules: args.rules(),
         who,
         was_open: false,
     };
-    keeper
-        .say("dlq.auto", "automatic replay begins", args.document())
+    scheduler
+        .record_audit("dlq.auto", "automatic replay begins", args.document())
         .await?;
     if args.once {
-        let counts = keeper.pass().await?;
+        let counts = scheduler.pass().await?;
         out.show(&counts, |page| {
             page.line(format!(
                 "replayed {}, closed {}, kept {}, failed {}",
                 counts.replayed, counts.closed, counts.kept, counts.failed
             ));
         })?;
-        return Ok(Verdict::Yes);
+        return Ok(Completion::Success);
     }
     let stop = Stop::new();
     let tasks = serve(context, args, &stop)?;
     runtime::lifecycle::stop_on_signals(&stop, Duration::ZERO)?;
     while !stop.is_requested() {
-        // Whatever is away is away for a while; nothing is lost by waiting.
-        if let Err(error) = keeper.pass().await {
+        // A dependency may be down for a while; nothing is lost by waiting.
+        if let Err(error) = scheduler.pass().await {
             tracing::warn!(error = format!("{error:#}"), "pass interrupted");
-            observe::PASSES.one(["failed"]);
+            observe::PASSES.increment(["failed"]);
         } else {
-            observe::PASSES.one(["ok"]);
+            observe::PASSES.increment(["ok"]);
         }
         stop.sleep(args.every).await;
     }
     tasks.run().await?;
-    keeper
-        .say("dlq.auto.done", "automatic replay ends", json!({}))
+    scheduler
+        .record_audit("dlq.auto.done", "automatic replay ends", json!({}))
         .await?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-/// Logs, metrics and health, as every long-running process of ours has them.
-fn serve(context: &Context, args: &Auto, stop: &Stop) -> Result<Tasks> {
+/// Starts logs, metrics and health, as in every long-running process of ours.
+fn serve(context: &CommandContext, args: &AutoReplay, stop: &Stop) -> Result<Tasks> {
     let log = LogSettings {
         format: context.environment.parsed_or("LOG_FORMAT", LogFormat::Json)?,
         filter: context.environment.text("RUST_LOG").map(str::to_owned),
@@ -177,7 +177,7 @@ fn serve(context: &Context, args: &Auto, stop: &Stop) -> Result<Tasks> {
     meter::register(observe::METRICS);
     let (addr, server) = runtime::admin::bind(args.admin_addr, Health::default(), recorder.clone())
         .with_context(|| format!("bind {}", args.admin_addr))?;
-    note(&format!("metrics on http://{addr}/metrics"));
+    print_note(&format!("metrics on http://{addr}/metrics"));
     let mut tasks = Tasks::new(stop.clone());
     let (handle, stopping) = (server.handle(), stop.clone());
     tasks.spawn("admin stop", async move {
@@ -189,26 +189,26 @@ fn serve(context: &Context, args: &Auto, stop: &Stop) -> Result<Tasks> {
     Ok(tasks)
 }
 
-struct Keeper<'a> {
-    context: &'a Context,
-    args: &'a Auto,
-    rules: Rules,
+struct ReplayScheduler<'a> {
+    context: &'a CommandContext,
+    args: &'a AutoReplay,
+    rules: AutoReplayRules,
     who: &'a str,
     was_open: bool,
 }
 
-impl Keeper<'_> {
-    /// Every queue once. Connections are made anew, so that renewed passwords and keys are taken up.
+impl ReplayScheduler<'_> {
+    /// Processes every queue once. Opens new connections each time, so that renewed passwords and keys are used.
     async fn pass(&mut self) -> Result<Counts> {
         let (dead, client) = (dead_letters(self.context)?, self.context.client().await?);
-        // Fails when the broker is away; sets the depth gauges.
+        // Sets the depth gauges. Fails if the broker is unavailable.
         messaging::topology::depths(&dead.broker).await?;
-        // Queues may be empty: what is shown must follow the hour all the same.
+        // The gauges must be updated even if all queues are empty.
         let hour = ledger::automatic_replay_stats(&client, HOUR.as_secs_f64()).await?;
         self.watch_breaker(&hour).await?;
-        let sources = Sources::new(self.context, dead.opener.clone(), true);
-        let order = Order {
-            verb: Verb::Replay,
+        let sources = FactSources::new(self.context, dead.opener.clone(), true);
+        let request = BulkRequest {
+            action: EntryAction::Replay,
             run: OperatorRun {
                 id: self.context.ids.message_id().0,
                 actor: self.who,
@@ -219,37 +219,42 @@ impl Keeper<'_> {
             rate: Some(self.args.rate),
             dry_run: self.args.dry_run,
         };
-        let mut drain = Drain::new(&dead, &sources, &client, order, ProgressBar::hidden());
+        let mut bulk = BulkRun::new(&dead, &sources, &client, request, ProgressBar::hidden());
         let mut result = Ok(());
         for queue in self.args.queues() {
-            result = self.queue(&mut drain, queue).await;
+            result = self.queue(&mut bulk, queue).await;
             if result.is_err() {
                 break;
             }
         }
-        let counts = drain.tally.counts;
+        let counts = bulk.summary.counts;
         dead.broker.close().await;
         result.map(|()| counts)
     }
 
-    async fn queue(&mut self, drain: &mut Drain<'_>, queue: WorkQueue) -> Result<()> {
-        let mut sweep = drain.dead.sweep(queue).await?;
+    async fn queue(&mut self, bulk: &mut BulkRun<'_>, queue: WorkQueue) -> Result<()> {
+        let mut cursor = bulk.dead.cursor(queue).await?;
         loop {
-            let page = sweep.page(drain.page_size()).await?;
+            let page = cursor.next_page(bulk.page_size()).await?;
             if page.is_empty() {
                 break;
             }
-            let chosen = self.choose(drain, queue, page).await?;
-            let before = drain.tally.counts;
-            drain.settle(&mut sweep, chosen).await?;
-            show_acts(queue, before, drain.tally.counts);
+            let chosen = self.choose(bulk, queue, page).await?;
+            let before = bulk.summary.counts;
+            bulk.process(&mut cursor, chosen).await?;
+            show_acts(queue, before, bulk.summary.counts);
         }
-        Ok(sweep.finish().await?)
+        Ok(cursor.finish().await?)
     }
 
-    /// Those of a page that may be replayed now.
-    async fn choose(&mut self, drain: &Drain<'_>, queue: WorkQueue, page: Vec<Held>) -> Result<Vec<Held>> {
-        let client = drain.client;
+    /// Selects the entries of a page that may be replayed now.
+    async fn choose(
+        &mut self,
+        bulk: &BulkRun<'_>,
+        queue: WorkQueue,
+        page: Vec<HeldDeadLetter>,
+    ) -> Result<Vec<HeldDeadLetter>> {
+        let client = bulk.client;
         let ids: Vec<MessageId> = page.iter().filter_map(|held| held.entry.message_id).collect();
         let replays = ledger::record_parked_again(client, &ids).await?;
         let hour = ledger::automatic_replay_stats(client, HOUR.as_secs_f64()).await?;
@@ -258,7 +263,7 @@ impl Keeper<'_> {
         let mut chosen = Vec::new();
         for held in page {
             let entry = &held.entry;
-            let candidate = Candidate {
+            let candidate = ReplayCandidate {
                 class: &entry.class,
                 age: entry.failed_at.and_then(|at| age(at, now)),
                 replays: entry
@@ -266,20 +271,20 @@ impl Keeper<'_> {
                     .and_then(|id| replays.get(&id).copied())
                     .unwrap_or_default(),
             };
-            // A dry run leaves no rows that the hour could be told from.
-            let before = drain.order.dry_run.then_some(drain.tally.counts.replayed);
+            // A dry run leaves no rows from which the hour's replays could be counted.
+            let before = bulk.request.dry_run.then_some(bulk.summary.counts.replayed);
             let chosen_now = u64::try_from(chosen.len()).unwrap_or(u64::MAX);
             let taken = before.unwrap_or_default().saturating_add(chosen_now);
-            let verdict = self.rules.judge(candidate, &hour, taken);
-            observe::DECISIONS.one([queue.name(), verdict.name()]);
-            if verdict == rules::Verdict::Replay {
+            let decision = self.rules.decide(candidate, &hour, taken);
+            observe::DECISIONS.increment([queue.name(), decision.name()]);
+            if decision == rules::ReplayDecision::Replay {
                 chosen.push(held);
             }
         }
         Ok(chosen)
     }
 
-    /// Says in the audit log when it opens and when it closes.
+    /// Updates the breaker's gauges, and records in the audit log when it opens or closes.
     async fn watch_breaker(&mut self, hour: &AutomaticReplayStats) -> Result<()> {
         let open = self.rules.is_open(hour);
         observe::BREAKER_OPEN.set([], if open { 1.0 } else { 0.0 });
@@ -301,10 +306,10 @@ impl Keeper<'_> {
             "breaker of the automatic replay"
         );
         let detail = json!({ "replayed": hour.replayed, "cameBack": hour.parked_again });
-        self.say(act, why, detail).await
+        self.record_audit(act, why, detail).await
     }
 
-    async fn say(&self, act: &str, why: &str, detail: Value) -> Result<()> {
+    async fn record_audit(&self, act: &str, why: &str, detail: Value) -> Result<()> {
         let client = self.context.client().await?;
         let act = audit::AuditEntry {
             actor: self.who,
@@ -318,7 +323,7 @@ impl Keeper<'_> {
 }
 
 fn age(at: OffsetDateTime, now: OffsetDateTime) -> Option<Duration> {
-    // A time from the future is no age.
+    // A time in the future has no age.
     Duration::try_from(now - at).ok()
 }
 

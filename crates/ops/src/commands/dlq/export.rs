@@ -1,4 +1,4 @@
-//! `dlq export`: entries as they are, for evidence or for a look elsewhere.
+//! `dlq export`: writes entries to a file, as evidence or for analysis.
 
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write as _};
@@ -11,32 +11,32 @@ use clap::Args;
 use serde_json::json;
 use storage::ops::audit;
 
-use super::choose::Which;
-use super::{dead_letters, look, view};
-use crate::Verdict;
-use crate::context::Context;
+use super::selection::DeadLetterSelection;
+use super::{dead_letters, view, visit_entries};
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
 
-/// Write parked messages to a new file, one JSON document a line; nothing is removed
+/// Write parked messages to a new file, one JSON document per line; no message is removed
 ///
-/// A line holds what `dlq show` tells, and in payloadBase64 the exact bytes. Reports name payers: the file gets mode
-/// 0600, and that it was written is in the audit log.
+/// Each line holds what `dlq show` prints, and the exact bytes as payloadBase64. Reports contain payers' data, so the file
+/// gets mode 0600 and the export is recorded in the audit log.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails dlq export --out inc-42.jsonl --reason INC-42\n  \
     fiatrails dlq export --class seal_invalid --out forged.jsonl --reason 'evidence, INC-42'")]
-pub struct Export {
+pub struct ExportDeadLetters {
     #[command(flatten)]
-    which: Which,
-    /// The file to make; an existing one is not overwritten
+    which: DeadLetterSelection,
+    /// File to create; an existing file is not overwritten
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &Export) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &ExportDeadLetters) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let (dead, client) = (dead_letters(context)?, context.client().await?);
     let filter = args.which.filter(context.clock.now())?;
@@ -57,12 +57,12 @@ pub async fn run(context: &Context, out: &mut Output, args: &Export) -> Result<V
         .mode(0o600)
         .open(&args.out)
         .with_context(|| format!("make {path}"))?;
-    // Before the first payer is in the file: an export that dies half-way is on record.
+    // Recorded before any payer's data is in the file, so that an interrupted export is audited too.
     audited("dlq.export", None).await?;
     let mut writer = BufWriter::new(file);
     let mut count = 0_u64;
-    look(&dead, &args.which.queues(), |entry| {
-        if filter.fits(entry) {
+    visit_entries(&dead, &args.which.queues(), |entry| {
+        if filter.matches(entry) {
             let mut line = view::document(entry, &dead.opener, true);
             line["payloadBase64"] = base64::engine::general_purpose::STANDARD
                 .encode(&entry.payload)
@@ -81,5 +81,5 @@ pub async fn run(context: &Context, out: &mut Output, args: &Export) -> Result<V
     out.show(&json!({ "file": path, "entries": count }), |page| {
         page.styled(Style::Good, format!("{count} entries in {path}"));
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }

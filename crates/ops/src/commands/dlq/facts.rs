@@ -1,36 +1,36 @@
-//! What is known about a page of entries: their seals, the services' rows, and the chain itself.
+//! Gathers the facts about a page of entries: their seals, the services' rows, and the chain.
 
 use anyhow::{Context as _, Result};
 use chain::{BlockRef, ChainClient};
 use domain::ids::{IntentId, ReportId};
 use domain::policy::ChainPolicy;
 use messaging::dead_letters::DeadLetter;
-use messaging::seal::Opened;
+use messaging::seal::OpenedMessage;
 use messaging::wire::{Body, MintExecute, MintOutcome, MintRefund, MintSubmit, MpesaResult};
 use messaging::{OpenError, Opener, WorkQueue};
 use storage::DbClient;
 use storage::ops::dead_letters;
 use tokio::sync::OnceCell;
 
-use super::fate::{Facts, Leg, Record};
-use crate::context::Context;
+use super::fate::{EntryFacts, EscrowRecord, LegState};
+use crate::context::CommandContext;
 
-/// Where facts come from.
-pub struct Sources<'a> {
-    pub context: &'a Context,
+/// The sources of the facts.
+pub struct FactSources<'a> {
+    pub context: &'a CommandContext,
     pub opener: Opener,
-    /// False: the executor's rows must do.
+    /// If false, only the executor's rows are used.
     pub ask_chain: bool,
-    chain: OnceCell<View>,
+    chain: OnceCell<FinalizedChain>,
 }
 
-struct View {
+struct FinalizedChain {
     chain: ChainClient,
     policy: ChainPolicy,
 }
 
-impl View {
-    /// The last final state, once the escrow is in it: right after a deployment nothing of ours is final.
+impl FinalizedChain {
+    /// The last final block, if the escrow exists in it: right after a deployment nothing of ours is final.
     async fn last_final(&self, head: u64) -> Result<Option<BlockRef>> {
         let Some(number) = self.chain.final_block_number(&self.policy, head).await? else {
             return Ok(None);
@@ -41,7 +41,7 @@ impl View {
     }
 }
 
-/// What a verified entry is about.
+/// The subject of a verified entry.
 enum Subject {
     Command(IntentId),
     Outcome {
@@ -52,8 +52,8 @@ enum Subject {
     Report(ReportId),
 }
 
-impl<'a> Sources<'a> {
-    pub fn new(context: &'a Context, opener: Opener, ask_chain: bool) -> Self {
+impl<'a> FactSources<'a> {
+    pub fn new(context: &'a CommandContext, opener: Opener, ask_chain: bool) -> Self {
         Self {
             context,
             opener,
@@ -62,8 +62,8 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// One for each entry, in order. At most four questions to the chain and three to the database.
-    pub async fn of(&self, client: &DbClient, entries: &[&DeadLetter]) -> Result<Vec<Facts>> {
+    /// Returns the facts of each entry, in order. Makes at most four requests to the chain and three to the database.
+    pub async fn gather(&self, client: &DbClient, entries: &[&DeadLetter]) -> Result<Vec<EntryFacts>> {
         let subjects: Vec<Result<Subject, OpenError>> =
             entries.iter().map(|entry| self.subject(entry)).collect();
         let known: Vec<&Subject> = subjects.iter().filter_map(|s| s.as_ref().ok()).collect();
@@ -93,19 +93,19 @@ impl<'a> Sources<'a> {
         let outcomes = dead_letters::outcomes(client, &reports).await?;
         let mut records = self.records(&commands).await?.into_iter();
         let facts = subjects.into_iter().map(|subject| match subject {
-            Err(error) => Facts::Unreadable(error),
-            Ok(Subject::Command(id)) => Facts::Command {
+            Err(error) => EntryFacts::Unreadable(error),
+            Ok(Subject::Command(id)) => EntryFacts::Command {
                 leg: legs
                     .get(&id)
                     .cloned()
-                    .map(|(name, is_final)| Leg { name, is_final }),
+                    .map(|(name, is_final)| LegState { name, is_final }),
                 record: records.next(),
             },
-            Ok(Subject::Outcome { intent, sequence, .. }) => Facts::Outcome {
+            Ok(Subject::Outcome { intent, sequence, .. }) => EntryFacts::Outcome {
                 sequence,
-                believed: believed.get(&intent).copied(),
+                last_applied: believed.get(&intent).copied(),
             },
-            Ok(Subject::Report(id)) => Facts::Report {
+            Ok(Subject::Report(id)) => EntryFacts::Report {
                 outcome: outcomes.get(&id).cloned(),
             },
         });
@@ -133,8 +133,8 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The escrow's records of the intents, in order; none when the chain is not asked.
-    async fn records(&self, ids: &[IntentId]) -> Result<Vec<Record>> {
+    /// The escrow's records of the intents, in order; empty if the chain is not queried.
+    async fn records(&self, ids: &[IntentId]) -> Result<Vec<EscrowRecord>> {
         if !self.ask_chain || ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -149,20 +149,20 @@ impl<'a> Sources<'a> {
         Ok(latest
             .into_iter()
             .zip(settled)
-            .map(|(latest, settled)| Record {
+            .map(|(latest, settled)| EscrowRecord {
                 latest: status(latest),
-                settled: status(settled),
+                finalized: status(settled),
             })
             .collect())
     }
 
-    async fn open_chain(&self) -> Result<View> {
+    async fn open_chain(&self) -> Result<FinalizedChain> {
         let opened = async {
             let contracts = self.context.environment.contracts()?;
             let chain = self.context.chain(contracts.escrow)?.pinned();
             self.context.check_chain_id(&chain).await?;
             let policy = self.context.policy()?.chain;
-            anyhow::Ok(View { chain, policy })
+            anyhow::Ok(FinalizedChain { chain, policy })
         };
         opened.await.context(
             "the chain is asked before a command is replayed (--without-chain trusts the executor's rows)",
@@ -170,7 +170,7 @@ impl<'a> Sources<'a> {
     }
 }
 
-fn command<B: Body>(opened: &Opened) -> Result<Subject, OpenError> {
+fn command<B: Body>(opened: &OpenedMessage) -> Result<Subject, OpenError> {
     let body: B = opened.body()?;
     body.intent_id()
         .map(Subject::Command)

@@ -1,92 +1,95 @@
-//! What a replay is to do with one entry, from everything that is known about it: pure.
+//! Decides what a replay does with one entry, from all facts about it. Pure rules.
 
 use chain::query::IntentStatus;
 use messaging::{OpenError, WorkQueue};
 
-/// What is known, read for a whole page at once.
+/// The facts about one entry.
 #[derive(Clone, Debug)]
-pub enum Facts {
-    /// The seal does not verify, its key is not here, or the body is not the queue's.
+pub enum EntryFacts {
+    /// The seal does not verify, its key is unknown, or the body has the wrong type.
     Unreadable(OpenError),
     Command {
-        leg: Option<Leg>,
-        /// `None` when the chain is not to be asked.
-        record: Option<Record>,
+        leg: Option<LegState>,
+        /// `None` if the chain is not queried.
+        record: Option<EscrowRecord>,
     },
     Outcome {
         sequence: u64,
-        /// Of the last outcome the decision believed.
-        believed: Option<u64>,
+        /// The sequence of the last outcome that the decision applied.
+        last_applied: Option<u64>,
     },
     Report {
-        /// What became of the report.
+        /// The stored result of the report.
         outcome: Option<String>,
     },
 }
 
-/// The executor's row.
+/// The leg in the executor's row.
 #[derive(Clone, Debug)]
-pub struct Leg {
+pub struct LegState {
     pub name: String,
     pub is_final: bool,
 }
 
-/// The escrow's record, at the head and as deep as the policy's finality.
+/// The escrow's record, at the head and at the last final block.
 #[derive(Clone, Copy, Debug)]
-pub struct Record {
+pub struct EscrowRecord {
     pub latest: Option<IntentStatus>,
-    pub settled: Option<IntentStatus>,
+    pub finalized: Option<IntentStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ReplayFate {
     Replay,
-    /// Nothing is left to be done; the reason is kept.
+    /// Nothing is left to do; the reason is recorded.
     Close(String),
-    /// Stays where it is.
+    /// The entry stays in its queue.
     Keep(String),
 }
 
-pub fn fate(queue: WorkQueue, facts: &Facts) -> Fate {
+pub fn replay_fate(queue: WorkQueue, facts: &EntryFacts) -> ReplayFate {
     match facts {
-        Facts::Unreadable(error) => Fate::Keep(error.to_string()),
-        Facts::Command { leg, record } => match record {
+        EntryFacts::Unreadable(error) => ReplayFate::Keep(error.to_string()),
+        EntryFacts::Command { leg, record } => match record {
             Some(record) => by_chain(queue, leg.as_ref(), *record),
             None => by_leg(queue, leg.as_ref()),
         },
-        Facts::Outcome { sequence, believed } => match believed {
-            Some(believed) if believed >= sequence => Fate::Close(format!(
+        EntryFacts::Outcome {
+            sequence,
+            last_applied: believed,
+        } => match believed {
+            Some(believed) if believed >= sequence => ReplayFate::Close(format!(
                 "the decision has heard of this outcome ({sequence}, it is at {believed})"
             )),
-            _ => Fate::Replay,
+            _ => ReplayFate::Replay,
         },
-        Facts::Report { outcome } => match outcome.as_deref() {
-            // These wait for an operator or a key; the report itself was not judged.
-            None | Some("late" | "tampered" | "compromised_key") => Fate::Replay,
-            Some(outcome) => Fate::Close(format!("the report was judged: {outcome}")),
+        EntryFacts::Report { outcome } => match outcome.as_deref() {
+            // These wait for an operator or a key; the report itself is not decided.
+            None | Some("late" | "tampered" | "compromised_key") => ReplayFate::Replay,
+            Some(outcome) => ReplayFate::Close(format!("the report was processed: {outcome}")),
         },
     }
 }
 
-fn by_chain(queue: WorkQueue, leg: Option<&Leg>, record: Record) -> Fate {
-    if let Some(why) = record.settled.and_then(|status| done(queue, status)) {
-        return Fate::Close(format!("{why}, and final"));
+fn by_chain(queue: WorkQueue, leg: Option<&LegState>, record: EscrowRecord) -> ReplayFate {
+    if let Some(why) = record.finalized.and_then(|status| done(queue, status)) {
+        return ReplayFate::Close(format!("{why}, and final"));
     }
     if let Some(why) = record.latest.and_then(|status| done(queue, status)) {
-        return Fate::Keep(format!("{why}, but not final yet: look again in a minute"));
+        return ReplayFate::Keep(format!("{why}, but not final yet: look again in a minute"));
     }
     match leg {
         Some(leg) if record.latest.is_none() && matches!(leg.name.as_str(), "rejected" | "dropped") => {
-            Fate::Close(format!(
+            ReplayFate::Close(format!(
                 "its leg is {}, and the chain knows nothing of it",
                 leg.name
             ))
         }
-        _ => Fate::Replay,
+        _ => ReplayFate::Replay,
     }
 }
 
-/// What a status on chain leaves undone of a command: nothing, for this reason.
+/// Why a command has nothing left to do, given the status on chain; `None` if it has.
 fn done(queue: WorkQueue, status: IntentStatus) -> Option<&'static str> {
     match (queue, status) {
         (WorkQueue::MintSubmit, _) => Some("the deposit is on chain"),
@@ -102,17 +105,17 @@ fn done(queue: WorkQueue, status: IntentStatus) -> Option<&'static str> {
     }
 }
 
-/// Without the chain's word only a final row closes anything.
-fn by_leg(queue: WorkQueue, leg: Option<&Leg>) -> Fate {
-    let Some(leg) = leg else { return Fate::Replay };
+/// Without the chain, only a final row closes an entry.
+fn by_leg(queue: WorkQueue, leg: Option<&LegState>) -> ReplayFate {
+    let Some(leg) = leg else { return ReplayFate::Replay };
     let status = match (leg.name.as_str(), leg.is_final) {
-        ("rejected" | "dropped", _) => return Fate::Close(format!("its leg is {}", leg.name)),
+        ("rejected" | "dropped", _) => return ReplayFate::Close(format!("its leg is {}", leg.name)),
         ("executed", true) => IntentStatus::Executed,
         ("refunded", true) => IntentStatus::Refunded,
-        _ => return Fate::Replay,
+        _ => return ReplayFate::Replay,
     };
-    done(queue, status).map_or(Fate::Replay, |why| {
-        Fate::Close(format!("{why}, by the executor's rows"))
+    done(queue, status).map_or(ReplayFate::Replay, |why| {
+        ReplayFate::Close(format!("{why}, by the executor's rows"))
     })
 }
 
@@ -121,21 +124,24 @@ mod tests {
     use super::*;
     use IntentStatus::{Executed, Pending, Refunded};
 
-    fn command(latest: Option<IntentStatus>, settled: Option<IntentStatus>, leg: &str) -> Facts {
-        Facts::Command {
-            leg: Some(Leg {
+    fn command(latest: Option<IntentStatus>, settled: Option<IntentStatus>, leg: &str) -> EntryFacts {
+        EntryFacts::Command {
+            leg: Some(LegState {
                 name: leg.into(),
                 is_final: false,
             }),
-            record: Some(Record { latest, settled }),
+            record: Some(EscrowRecord {
+                latest,
+                finalized: settled,
+            }),
         }
     }
 
-    fn word(fate: &Fate) -> &'static str {
+    fn word(fate: &ReplayFate) -> &'static str {
         match fate {
-            Fate::Replay => "replay",
-            Fate::Close(_) => "close",
-            Fate::Keep(_) => "keep",
+            ReplayFate::Replay => "replay",
+            ReplayFate::Close(_) => "close",
+            ReplayFate::Keep(_) => "keep",
         }
     }
 
@@ -167,7 +173,7 @@ mod tests {
             (refund, Some(Refunded), Some(Pending), "refunding", "keep"),
         ];
         for (queue, latest, settled, leg, wanted) in table {
-            let found = fate(queue, &command(latest, settled, leg));
+            let found = replay_fate(queue, &command(latest, settled, leg));
             assert_eq!(
                 word(&found),
                 wanted,
@@ -178,29 +184,32 @@ mod tests {
 
     #[test]
     fn without_the_chain_only_a_final_leg_closes() {
-        let at = |name: &str, is_final| Facts::Command {
-            leg: Some(Leg {
+        let at = |name: &str, is_final| EntryFacts::Command {
+            leg: Some(LegState {
                 name: name.into(),
                 is_final,
             }),
             record: None,
         };
         assert_eq!(
-            word(&fate(WorkQueue::MintExecute, &at("executed", true))),
+            word(&replay_fate(WorkQueue::MintExecute, &at("executed", true))),
             "close"
         );
         assert_eq!(
-            word(&fate(WorkQueue::MintExecute, &at("executed", false))),
+            word(&replay_fate(WorkQueue::MintExecute, &at("executed", false))),
             "replay"
         );
-        assert_eq!(word(&fate(WorkQueue::MintRefund, &at("dropped", false))), "close");
+        assert_eq!(
+            word(&replay_fate(WorkQueue::MintRefund, &at("dropped", false))),
+            "close"
+        );
     }
 
     #[test]
-    fn what_the_decider_knows_is_not_told_again() {
-        let outcome = |believed| Facts::Outcome {
+    fn an_outcome_that_the_decision_applied_is_not_replayed() {
+        let outcome = |believed| EntryFacts::Outcome {
             sequence: 7,
-            believed,
+            last_applied: believed,
         };
         for (believed, wanted) in [
             (None, "replay"),
@@ -208,7 +217,10 @@ mod tests {
             (Some(7), "close"),
             (Some(9), "close"),
         ] {
-            assert_eq!(word(&fate(WorkQueue::MintOutcome, &outcome(believed))), wanted);
+            assert_eq!(
+                word(&replay_fate(WorkQueue::MintOutcome, &outcome(believed))),
+                wanted
+            );
         }
         for (known, wanted) in [
             (None, "replay"),
@@ -216,18 +228,22 @@ mod tests {
             (Some("confirmed"), "close"),
             (Some("conflict"), "close"),
         ] {
-            let facts = Facts::Report {
+            let facts = EntryFacts::Report {
                 outcome: known.map(str::to_owned),
             };
-            assert_eq!(word(&fate(WorkQueue::MpesaResult, &facts)), wanted, "{known:?}");
+            assert_eq!(
+                word(&replay_fate(WorkQueue::MpesaResult, &facts)),
+                wanted,
+                "{known:?}"
+            );
         }
     }
 
     #[test]
     fn what_is_not_sealed_by_us_stays() {
-        let facts = Facts::Unreadable(OpenError::SealInvalid);
+        let facts = EntryFacts::Unreadable(OpenError::SealInvalid);
         for queue in WorkQueue::ALL {
-            assert_eq!(word(&fate(queue, &facts)), "keep");
+            assert_eq!(word(&replay_fate(queue, &facts)), "keep");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `dlq history`: what was done to parked messages, by whom and why.
+//! `dlq history`: shows what was done to parked messages, by whom and why.
 
 use anyhow::Result;
 use clap::Args;
@@ -6,34 +6,34 @@ use serde_json::{Value, json};
 use storage::ops::dead_letters::{self, ActionFilter, DeadLetterActionRow};
 use uuid::Uuid;
 
-use crate::Verdict;
-use crate::context::Context;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
-use crate::text::moment;
+use crate::text::timestamp;
 
 /// Show what was done to parked messages, latest first: who, when, why, and the new message of a replay
 ///
-/// A line that stayed 'begun' is an act that died half-way: the entry may be parked still, and doing it again is safe.
+/// A line that remains 'begun' is an action that was interrupted: the entry may still be parked, and repeating the action is safe.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails dlq history\n  \
     fiatrails dlq history 018f0000-0000-7000-8000-000000000001\n  \
     fiatrails dlq history --tx-ref TX0000000001 --json")]
-pub struct History {
-    /// One entry's id, or the id of the message that went out instead
+pub struct DeadLetterHistory {
+    /// Id of an entry, or of the message that replaced it
     id: Option<String>,
-    /// Only one run of a command, by its id
+    /// Show only this run of a command
     #[arg(long, value_name = "RUN_ID")]
     run: Option<Uuid>,
-    /// Only about this payment reference
+    /// Show only entries about this payment reference
     #[arg(long, value_name = "TXREF")]
     tx_ref: Option<String>,
-    /// At most so many
+    /// Maximum number of entries
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &History) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &DeadLetterHistory) -> Result<Completion> {
     let filter = ActionFilter {
         run_id: args.run,
         entry_id: args.id.as_deref(),
@@ -59,16 +59,16 @@ pub async fn run(context: &Context, out: &mut Output, args: &History) -> Result<
         ];
         page.table(&headers, &rows.iter().map(row).collect::<Vec<_>>());
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
 fn document(row: &DeadLetterActionRow) -> Value {
     let intent = row.intent_id.as_ref().map(|id| format!("0x{}", hex::encode(id)));
     json!({
-        "runId": row.run_id, "at": moment(row.started_at), "who": row.actor, "why": row.reason, "automatic": row.is_automatic,
+        "runId": row.run_id, "at": timestamp(row.started_at), "who": row.actor, "why": row.reason, "automatic": row.is_automatic,
         "act": row.action, "state": row.state, "error": row.error, "queue": row.queue, "id": row.entry_id,
         "newId": row.new_message_id, "intentId": intent, "txRef": row.tx_ref, "class": row.error_class, "note": row.resolution_note,
-        "cameBackAt": row.parked_again_at.map(moment),
+        "cameBackAt": row.parked_again_at.map(timestamp),
     })
 }
 
@@ -79,7 +79,7 @@ fn row(row: &DeadLetterActionRow) -> Vec<String> {
         None => row.state.clone(),
     };
     vec![
-        moment(row.started_at),
+        timestamp(row.started_at),
         row.actor.clone(),
         row.action.clone(),
         state,

@@ -1,4 +1,4 @@
-//! `dlq stats`: how much is parked, why, and since when.
+//! `dlq stats`: counts parked messages by class and age.
 
 use std::collections::BTreeMap;
 
@@ -7,33 +7,34 @@ use clap::Args;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::choose::Which;
-use super::{dead_letters, look, view};
-use crate::Verdict;
-use crate::context::Context;
+use super::selection::DeadLetterSelection;
+use super::{dead_letters, view, visit_entries};
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
-use crate::text::moment;
+use crate::text::timestamp;
 
-/// Classes counted by name; a class is a header, which whoever writes to the broker can invent.
+/// Maximum number of classes counted separately: a class is a header, which anyone who can write to the broker can make
+/// up.
 const MAX_CLASSES: usize = 200;
 
-/// Count parked messages by queue and error class, with the oldest and the newest; nothing is removed
+/// Count parked messages by queue and error class, with the oldest and the newest; no message is removed
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails dlq stats\n  \
     fiatrails dlq stats --queue mpesa.result --newer-than 1h --json")]
-pub struct Stats {
+pub struct DeadLetterStats {
     #[command(flatten)]
-    which: Which,
+    which: DeadLetterSelection,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Group {
+struct ClassStats {
     queue: &'static str,
     class: String,
     count: u64,
-    /// By what their seals come to.
+    /// The number of entries by the state of their seal.
     seals: BTreeMap<&'static str, u64>,
     bytes: u64,
     oldest: Option<String>,
@@ -42,19 +43,19 @@ struct Group {
     times: Option<(OffsetDateTime, OffsetDateTime)>,
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &Stats) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &DeadLetterStats) -> Result<Completion> {
     let dead = dead_letters(context)?;
     let filter = args.which.filter(context.clock.now())?;
-    let mut groups: BTreeMap<(&'static str, String), Group> = BTreeMap::new();
-    look(&dead, &args.which.queues(), |entry| {
-        if !filter.fits(entry) {
+    let mut groups: BTreeMap<(&'static str, String), ClassStats> = BTreeMap::new();
+    visit_entries(&dead, &args.which.queues(), |entry| {
+        if !filter.matches(entry) {
             return Ok(true);
         }
         let mut key = (entry.origin.operation(), entry.class.clone());
         if groups.len() >= MAX_CLASSES && !groups.contains_key(&key) {
             "(other)".clone_into(&mut key.1);
         }
-        let group = groups.entry(key.clone()).or_insert_with(|| Group {
+        let group = groups.entry(key.clone()).or_insert_with(|| ClassStats {
             queue: key.0,
             class: key.1,
             count: 0,
@@ -75,10 +76,10 @@ pub async fn run(context: &Context, out: &mut Output, args: &Stats) -> Result<Ve
     })
     .await?;
     dead.broker.close().await;
-    let mut groups: Vec<Group> = groups.into_values().collect();
+    let mut groups: Vec<ClassStats> = groups.into_values().collect();
     for group in &mut groups {
-        group.oldest = group.times.map(|(first, _)| moment(first));
-        group.newest = group.times.map(|(_, last)| moment(last));
+        group.oldest = group.times.map(|(first, _)| timestamp(first));
+        group.newest = group.times.map(|(_, last)| timestamp(last));
     }
     out.show(&groups, |page| {
         if groups.is_empty() {
@@ -88,10 +89,10 @@ pub async fn run(context: &Context, out: &mut Output, args: &Stats) -> Result<Ve
         let headers = ["queue", "class", "count", "seals", "oldest", "newest"];
         page.table(&headers, &groups.iter().map(row).collect::<Vec<_>>());
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-fn row(group: &Group) -> Vec<String> {
+fn row(group: &ClassStats) -> Vec<String> {
     let seals: Vec<String> = group
         .seals
         .iter()

@@ -1,14 +1,14 @@
-//! One parked message, readable from itself alone.
+//! Formats one parked message, using nothing but the message itself.
 
 use base64::Engine as _;
 use messaging::dead_letters::DeadLetter;
 use messaging::{OpenError, Opener};
 use serde_json::{Value, json};
 
-use crate::output::{Page, Style};
-use crate::text::moment;
+use crate::output::{Style, TextPage};
+use crate::text::timestamp;
 
-/// Whether the seal verifies with the keys that are mounted here.
+/// The state of the seal, verified with the keys that are mounted here.
 pub fn seal(entry: &DeadLetter, opener: &Opener) -> &'static str {
     match opener.open(entry.origin, &entry.payload) {
         Ok(_) => "valid",
@@ -18,7 +18,7 @@ pub fn seal(entry: &DeadLetter, opener: &Opener) -> &'static str {
     }
 }
 
-/// The payment reference an entry claims to be about: good for finding it, not to be believed.
+/// The payment reference that an entry claims. Not verified, so it is only good for finding the entry.
 pub fn tx_ref(entry: &DeadLetter) -> Option<String> {
     let envelope: Value = serde_json::from_slice(&entry.payload).ok()?;
     let body: Value = serde_json::from_str(envelope.get("body")?.as_str()?).ok()?;
@@ -39,8 +39,8 @@ pub fn document(entry: &DeadLetter, opener: &Opener, with_payload: bool) -> Valu
         "class": entry.class,
         "text": entry.text,
         "attempts": entry.attempts,
-        "firstSeen": entry.first_seen.map(moment),
-        "failedAt": entry.failed_at.map(moment),
+        "firstSeen": entry.first_seen.map(timestamp),
+        "failedAt": entry.failed_at.map(timestamp),
         "service": entry.service,
         "version": entry.version,
         "intentId": entry.intent_id,
@@ -55,7 +55,7 @@ pub fn document(entry: &DeadLetter, opener: &Opener, with_payload: bool) -> Valu
     document
 }
 
-/// The envelope with its body opened up; foreign bytes as text.
+/// The envelope with its body as JSON; foreign bytes as text.
 fn payload(entry: &DeadLetter) -> Value {
     let Ok(mut envelope) = serde_json::from_slice::<Value>(&entry.payload) else {
         return String::from_utf8_lossy(&entry.payload).into_owned().into();
@@ -70,13 +70,13 @@ fn payload(entry: &DeadLetter) -> Value {
     envelope
 }
 
-pub fn describe(page: &mut Page, entry: &DeadLetter, opener: &Opener) {
+pub fn describe(page: &mut TextPage, entry: &DeadLetter, opener: &Opener) {
     page.field("id", &entry.id);
     page.field("queue", entry.origin.name());
     page.styled(Style::Bad, format!("{}: {}", entry.class, entry.text));
     page.field("attempts", entry.attempts.to_string());
-    page.field_opt("first seen", entry.first_seen.map(moment));
-    page.field_opt("failed at", entry.failed_at.map(moment));
+    page.field_opt("first seen", entry.first_seen.map(timestamp));
+    page.field_opt("failed at", entry.failed_at.map(timestamp));
     page.field("parked by", format!("{} {}", entry.service, entry.version));
     page.field_opt("txRef", tx_ref(entry));
     page.field_opt("intent id", entry.intent_id.map(|id| id.to_string()));

@@ -1,4 +1,4 @@
-//! `keys add`: a fresh secret, its files, its metadata.
+//! `keys add`: generates a secret and writes its files and metadata.
 
 use std::path::PathBuf;
 
@@ -15,47 +15,48 @@ use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys::{self, NewKey};
 use time::OffsetDateTime;
 
-use crate::Verdict;
-use crate::context::Context;
-use crate::key_files::{KeyFiles, Place};
+use crate::Completion;
+use crate::context::CommandContext;
+use crate::key_files::{KeyFiles, KeyLocation};
 use crate::output::{Output, Style};
-use crate::problem::problem;
 use crate::text::time_argument;
+use crate::user_error::user_error;
 
 const SECRET_BYTES: usize = 32;
 
 /// Generate a secret and write it where its services read it
 ///
-/// The secret goes into files of mode 0600, below FIATRAILS_KEYS_DIR; with FIATRAILS_KEYS_ROOT also into the
-/// directory of each service that may know it (gateway, mint-executor, callback, ops). Services notice within
-/// seconds, without a restart; a pipeline or stored-answer key seals ten seconds later, when all of them know it. Two live keys per owner are normal: add the new one, move the client over, watch
-/// "last used" of the old one in `keys list`, then revoke it (`keys retire` for a pipeline or stored-answer key).
+/// The secret is written to files of mode 0600 below FIATRAILS_KEYS_DIR and, with FIATRAILS_KEYS_ROOT, below the directory
+/// of each service that may know it (gateway, mint-executor, callback, ops). Services load it within seconds, without a
+/// restart; they seal with a new pipeline or stored-answer key only after ten seconds, when all of them have loaded it.
+/// Two active keys per owner are normal: add the new key, move the client to it, watch "last used" of the old one in
+/// `keys list`, then revoke the old one (`keys retire` for a pipeline or stored-answer key).
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails keys add integrator acme --tx-ref-prefix ACME- --print-secret\n  \
     fiatrails keys add integrator acme --kid ik_acme_2 --not-after 2027-01-01T00:00:00Z\n  \
     fiatrails keys add mpesa\n  \
     fiatrails keys add pipeline mint.submit")]
-pub struct Add {
+pub struct AddKey {
     #[command(subcommand)]
-    kind: Kind,
-    /// The key's id [default: made from the time]
+    kind: KeyToAdd,
+    /// Id of the key [default: derived from the time]
     #[arg(long, global = true, value_name = "KEY_ID")]
     kid: Option<KeyId>,
     /// Print the secret once, to hand it to its owner
     #[arg(long, global = true)]
     print_secret: bool,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long, global = true, default_value = "new key")]
     reason: String,
 }
 
 #[derive(Subcommand)]
-enum Kind {
-    /// For requests of an integrator
-    Integrator(Integrator),
-    /// For callbacks of M-Pesa
-    Mpesa(Window),
+enum KeyToAdd {
+    /// Authenticates an integrator's requests
+    Integrator(IntegratorKeyArgs),
+    /// Authenticates M-Pesa's callbacks
+    Mpesa(ValidityPeriod),
     /// Seals the messages of one queue; the greatest key id seals, all verify
     Pipeline {
         /// mint.submit, mint.execute, mint.refund, mint.outcome or mpesa.result
@@ -66,46 +67,46 @@ enum Kind {
 }
 
 #[derive(Args)]
-struct Integrator {
+struct IntegratorKeyArgs {
     /// The integrator's name
     owner: IntegratorId,
-    /// Payment references that begin so are this integrator's ('' for all that nobody else has); repeatable
+    /// Prefix of the payment references that belong to this integrator ('' for all that no other integrator has); repeatable
     #[arg(long, value_name = "PREFIX")]
     tx_ref_prefix: Vec<String>,
     #[command(flatten)]
-    window: Window,
+    window: ValidityPeriod,
 }
 
 #[derive(Args)]
-struct Window {
-    /// Not accepted before, RFC 3339
+struct ValidityPeriod {
+    /// Time before which the key is not accepted, RFC 3339
     #[arg(long, value_name = "TIME", value_parser = time_argument)]
     not_before: Option<OffsetDateTime>,
-    /// Not accepted after, RFC 3339
+    /// Time after which the key is not accepted, RFC 3339
     #[arg(long, value_name = "TIME", value_parser = time_argument)]
     not_after: Option<OffsetDateTime>,
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &Add) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &AddKey) -> Result<Completion> {
     let files = KeyFiles::of(&context.environment)?;
-    let place = place(context, &files, args)?;
+    let location = locate(context, &files, args)?;
     let secret = generate()?;
-    // Metadata first: a secret without a row is not narrowed, so it must not be there earlier.
-    let prefixes = record(context, args, &place).await?;
-    let written = files.write(&place, &secret).with_context(|| {
+    // The row comes first: a secret without a row is unrestricted, so it must not exist earlier.
+    let prefixes = record(context, args, &location).await?;
+    let written = files.write(&location, &secret).with_context(|| {
         format!(
             "key {} is registered, but its secret was not written; revoke it and add another",
-            place.key_id
+            location.key_id
         )
     })?;
-    show(out, args, &place, &prefixes, &written, &secret)?;
+    show(out, args, &location, &prefixes, &written, &secret)?;
     if !files.reaches_services() {
-        crate::output::note(
+        crate::output::print_note(
             "note: FIATRAILS_KEYS_ROOT is not set, so only the operator's directory has the secret; \
              copy the file to the services that verify with it",
         );
     }
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
 fn generate() -> Result<SecretString> {
@@ -116,30 +117,30 @@ fn generate() -> Result<SecretString> {
     Ok(hex::encode(bytes.as_ref()).into())
 }
 
-fn place(context: &Context, files: &KeyFiles, args: &Add) -> Result<Place> {
+fn locate(context: &CommandContext, files: &KeyFiles, args: &AddKey) -> Result<KeyLocation> {
     let (purpose, owner, prefix) = match &args.kind {
-        Kind::Integrator(integrator) => ("integrator", Some(integrator.owner.to_string()), "ik"),
-        Kind::Mpesa(_) => ("mpesa", None, "mk"),
-        Kind::Pipeline { queue } => ("pipeline", Some(queue.operation().to_owned()), "pk"),
-        Kind::StoredAnswer => ("stored-answer", None, "sk"),
+        KeyToAdd::Integrator(integrator) => ("integrator", Some(integrator.owner.to_string()), "ik"),
+        KeyToAdd::Mpesa(_) => ("mpesa", None, "mk"),
+        KeyToAdd::Pipeline { queue } => ("pipeline", Some(queue.operation().to_owned()), "pk"),
+        KeyToAdd::StoredAnswer => ("stored-answer", None, "sk"),
     };
     let key_id = match &args.kid {
         Some(key_id) => key_id.clone(),
         None => new_key_id(prefix, context.clock.now())?,
     };
-    let place = Place {
+    let location = KeyLocation {
         purpose: purpose.to_owned(),
         owner,
         key_id,
     };
     let present = files.list()?;
-    // The gateway tells an integrator by the key's id alone; pipeline keys are looked up by their queue.
-    let same_owner = |p: &Place| p.owner == place.owner || place.purpose == "integrator";
+    // The gateway finds an integrator by the key id alone, while a pipeline key belongs to its queue.
+    let same_owner = |p: &KeyLocation| p.owner == location.owner || location.purpose == "integrator";
     if let Some(same) = present
         .iter()
-        .find(|p| p.key_id == place.key_id && p.purpose == place.purpose && same_owner(p))
+        .find(|p| p.key_id == location.key_id && p.purpose == location.purpose && same_owner(p))
     {
-        return Err(problem(
+        return Err(user_error(
             format!("key {} exists already", same.key_id),
             "choose another --kid",
         ));
@@ -147,20 +148,20 @@ fn place(context: &Context, files: &KeyFiles, args: &Add) -> Result<Place> {
     let sealing = matches!(purpose, "pipeline" | "stored-answer");
     let greater = present
         .iter()
-        .find(|p| p.purpose == place.purpose && p.owner == place.owner && p.key_id > place.key_id);
+        .find(|p| p.purpose == location.purpose && p.owner == location.owner && p.key_id > location.key_id);
     if let Some(greater) = greater.filter(|_| sealing) {
-        return Err(problem(
+        return Err(user_error(
             format!(
                 "key {} would never seal: {} is greater",
-                place.key_id, greater.key_id
+                location.key_id, greater.key_id
             ),
             format!("pass a --kid that sorts after {}", greater.key_id),
         ));
     }
-    Ok(place)
+    Ok(location)
 }
 
-/// Sorts by time.
+/// A key id that sorts by creation time.
 fn new_key_id(prefix: &str, now: OffsetDateTime) -> Result<KeyId> {
     let (date, time) = (now.date(), now.time());
     let text = format!(
@@ -175,28 +176,28 @@ fn new_key_id(prefix: &str, now: OffsetDateTime) -> Result<KeyId> {
     Ok(text.parse()?)
 }
 
-/// The rows of a key that has any, and the audit row; returns the registered prefixes.
-async fn record(context: &Context, args: &Add, place: &Place) -> Result<Vec<String>> {
+/// Writes the rows of the key, if its kind has any, and the audit row. Returns the registered prefixes.
+async fn record(context: &CommandContext, args: &AddKey, location: &KeyLocation) -> Result<Vec<String>> {
     let who = context.who()?;
     let why = crate::context::reason("--reason", &args.reason)?;
     let (window, prefixes) = match &args.kind {
-        Kind::Integrator(integrator) => (Some(&integrator.window), integrator.tx_ref_prefix.clone()),
-        Kind::Mpesa(window) => (Some(window), Vec::new()),
+        KeyToAdd::Integrator(integrator) => (Some(&integrator.window), integrator.tx_ref_prefix.clone()),
+        KeyToAdd::Mpesa(window) => (Some(window), Vec::new()),
         _ => (None, Vec::new()),
     };
     if let Some((from, to)) = window.and_then(|w| w.not_before.zip(w.not_after))
         && from >= to
     {
-        return Err(problem(
+        return Err(user_error(
             "--not-after is not later than --not-before",
             "exchange or correct them",
         ));
     }
-    let owner = place.owner.as_deref().unwrap_or(&place.purpose);
+    let owner = location.owner.as_deref().unwrap_or(&location.purpose);
     let mut client = context.client().await?;
     let tx = client.begin().await?;
     if let Some(window) = window {
-        let (key_id, purpose) = (place.key_id.as_str(), place.purpose.as_str());
+        let (key_id, purpose) = (location.key_id.as_str(), location.purpose.as_str());
         let key = NewKey {
             key_id,
             purpose,
@@ -205,7 +206,7 @@ async fn record(context: &Context, args: &Add, place: &Place) -> Result<Vec<Stri
             not_after: window.not_after,
         };
         if !keys::insert(&tx, &key).await? {
-            return Err(problem(
+            return Err(user_error(
                 format!("key id {key_id} was used before"),
                 "choose another --kid; ids are for ever",
             ));
@@ -215,19 +216,19 @@ async fn record(context: &Context, args: &Add, place: &Place) -> Result<Vec<Stri
         check_prefix(prefix)?;
         let holder = keys::claim_prefix(&tx, prefix, owner).await?;
         if holder != owner {
-            return Err(problem(
+            return Err(user_error(
                 format!("--tx-ref-prefix {prefix:?} belongs to {holder}"),
                 "choose another prefix; a longer one may begin with it",
             ));
         }
     }
-    let detail = json!({ "purpose": place.purpose, "owner": owner, "txRefPrefixes": prefixes });
+    let detail = json!({ "purpose": location.purpose, "owner": owner, "txRefPrefixes": prefixes });
     audit::record(
         &tx,
         &AuditEntry {
             actor: who,
             action: "keys.add",
-            target: place.key_id.as_str(),
+            target: location.key_id.as_str(),
             reason: why,
             detail,
         },
@@ -237,12 +238,12 @@ async fn record(context: &Context, args: &Add, place: &Place) -> Result<Vec<Stri
     Ok(prefixes)
 }
 
-/// A prefix is the beginning of a txRef, or empty.
+/// Checks that a prefix can start a txRef, or is empty.
 fn check_prefix(prefix: &str) -> Result<()> {
     if prefix.is_empty() || prefix.parse::<domain::tx_ref::TxRef>().is_ok() {
         return Ok(());
     }
-    Err(problem(
+    Err(user_error(
         format!("--tx-ref-prefix {prefix:?} begins no txRef"),
         "use at most 31 of A-Z a-z 0-9 . _ : / -",
     ))
@@ -250,21 +251,21 @@ fn check_prefix(prefix: &str) -> Result<()> {
 
 fn show(
     out: &mut Output,
-    args: &Add,
-    place: &Place,
+    args: &AddKey,
+    location: &KeyLocation,
     prefixes: &[String],
     written: &[PathBuf],
     secret: &SecretString,
 ) -> Result<()> {
     let paths: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
-    let mut value = json!({ "keyId": place.key_id, "purpose": place.purpose, "owner": place.owner,
+    let mut value = json!({ "keyId": location.key_id, "purpose": location.purpose, "owner": location.owner,
                             "txRefPrefixes": prefixes, "files": paths });
     if args.print_secret {
         value["secretHex"] = secret.expose_secret().into();
     }
     out.show(&value, |page| {
-        page.styled(Style::Good, format!("key {} is live", place.key_id));
-        page.field_opt("owner", place.owner.as_ref());
+        page.styled(Style::Good, format!("key {} is live", location.key_id));
+        page.field_opt("owner", location.owner.as_ref());
         for prefix in prefixes {
             page.field("txRef prefix", format!("{prefix:?}"));
         }
@@ -282,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_fresh_and_long_enough() {
+    fn secrets_are_unique_and_long_enough() {
         let (one, two) = (generate().unwrap(), generate().unwrap());
         assert_eq!(one.expose_secret().len(), 2 * SECRET_BYTES);
         assert_ne!(one.expose_secret(), two.expose_secret());

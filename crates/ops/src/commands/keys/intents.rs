@@ -1,5 +1,5 @@
-//! Stored intents carry a MAC under a stored-answer key, for ever. `keys renew` makes them anew under the key that
-//! protects now, so that the old one can go.
+//! `keys renew`: recomputes the MACs of stored intents, which never expire, under the current stored-answer key, so that
+//! the old key can be retired.
 
 use anyhow::Result;
 use clap::Args;
@@ -11,33 +11,33 @@ use storage::ops::audit::{self, AuditEntry};
 use storage::ops::intent_macs::{self, IntentMacRow};
 
 use super::retire::{stored_answer, successor};
-use crate::Verdict;
+use crate::Completion;
 use crate::confirm::confirm;
-use crate::context::Context;
+use crate::context::CommandContext;
 use crate::key_files::KeyFiles;
 use crate::output::{Output, Style};
 
 const PAGE: i64 = 1000;
 
-/// Renew the MACs of stored intents under the stored-answer key that protects now
+/// Renew the MACs of stored intents under the current stored-answer key
 ///
-/// Each MAC is verified under the old key first; what does not verify stays as it is, refused as before. It can be
-/// interrupted and run again. Then `keys retire` lets the old key go.
+/// Each MAC is verified under the old key first; an intent whose MAC does not verify is left unchanged and stays refused.
+/// The command can be interrupted and run again. Afterwards `keys retire` removes the old key.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails keys renew sk_2026_01 --reason 'yearly rotation' --yes")]
-pub struct Renew {
-    /// The stored-answer key that is to go
+pub struct RenewIntentMacs {
+    /// The stored-answer key to replace
     kid: KeyId,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &Renew) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &RenewIntentMacs) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let files = KeyFiles::of(&context.environment)?;
     let old = stored_answer(&files, &args.kid)?;
@@ -58,7 +58,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Renew) -> Result<Ve
     };
     audit::record(&client, &act).await?;
     let (mut renewed, mut refused) = (0, 0);
-    let mut pages = Pages::default();
+    let mut pages = MacPages::default();
     while let Some(rows) = pages.next(&client, old).await? {
         let (genuine, changed): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| is_genuine(row, &old_secret));
@@ -82,12 +82,16 @@ pub async fn run(context: &Context, out: &mut Output, args: &Renew) -> Result<Ve
             );
         }
     })?;
-    Ok(if refused == 0 { Verdict::Yes } else { Verdict::No })
+    Ok(if refused == 0 {
+        Completion::Success
+    } else {
+        Completion::Negative
+    })
 }
 
-/// Intents that verify under the key, and no longer would without it.
+/// Counts the intents whose MAC verifies under the key, and would no longer verify without it.
 pub async fn count_under(client: &DbClient, key_id: &KeyId, secret: &HmacSecret) -> Result<u64> {
-    let (mut count, mut pages) = (0, Pages::default());
+    let (mut count, mut pages) = (0, MacPages::default());
     while let Some(rows) = pages.next(client, key_id).await? {
         let genuine = rows.iter().filter(|row| is_genuine(row, secret)).count();
         count += u64::try_from(genuine)?;
@@ -100,21 +104,21 @@ fn is_genuine(row: &IntentMacRow, secret: &HmacSecret) -> bool {
     secret.verify(&text, &row.mac)
 }
 
-/// All intents, page by page.
+/// Reads all intents page by page.
 #[derive(Default)]
-struct Pages {
+struct MacPages {
     after: Vec<u8>,
 }
 
-impl Pages {
-    /// Those of the next page that name the key; `None` at the end.
+impl MacPages {
+    /// Returns the rows of the next page that are under the key; `None` at the end.
     async fn next(&mut self, client: &DbClient, key_id: &KeyId) -> Result<Option<Vec<IntentMacRow>>> {
         let page = intent_macs::page(client, &self.after, PAGE).await?;
         let Some((last, _)) = page.last() else {
             return Ok(None);
         };
         self.after = last.as_bytes().to_vec();
-        // A row that does not read back is refused already, whatever its key.
+        // A row that cannot be parsed is refused anyway, whatever its key.
         let rows = page.into_iter().filter_map(|(_, row)| row.ok());
         Ok(Some(rows.filter(|row| row.key_id == *key_id).collect()))
     }

@@ -1,4 +1,4 @@
-//! `keys retire`: a pipeline or stored-answer key goes once nothing needs it any more.
+//! `keys retire`: removes a pipeline or stored-answer key once nothing needs it any more.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,58 +13,59 @@ use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys;
 use tokio::time::{Instant, sleep};
 
-use crate::Verdict;
+use crate::Completion;
 use crate::commands::dlq;
 use crate::confirm::confirm;
-use crate::context::Context;
-use crate::key_files::{KeyFiles, Place};
+use crate::context::CommandContext;
+use crate::key_files::{KeyFiles, KeyLocation};
 use crate::output::{Output, Style};
-use crate::problem::problem;
 use crate::text::age_argument;
+use crate::user_error::user_error;
 
-/// From the writing of a key until everybody seals with it: its youth, and a few polls.
-const TAKEN_UP: Duration = Duration::from_secs(15);
-/// How often an empty work queue is looked for.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long after a key is written every service seals with it: the activation delay and a few polls.
+const ACTIVATION_WAIT: Duration = Duration::from_secs(15);
+/// How often to check whether the work queue is empty.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Remove the secret of a pipeline or stored-answer key that a newer one has replaced
 ///
-/// Refused while anything is sealed under it: messages on their way (outboxes, work, delay and dead queues, the
-/// executor's open work), answers that are still replayed, or intents. `dlq reseal` frees what is parked, `keys renew`
-/// the intents; the rest passes by itself. A message that turns up afterwards is not lost: it waits a day for its key, so put the file back.
+/// Refused while anything is sealed under the key: messages in transit (outboxes, work, delay and dead queues, the
+/// executor's open work), answers that may still be replayed, or intents. `dlq reseal` reseals parked messages and
+/// `keys renew` renews intents; the rest drains by itself. A message that arrives afterwards is not lost: it waits a day
+/// for its key, so restore the file.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails keys retire pk_2026_01 --queue mint.submit --reason 'yearly rotation'\n  \
     fiatrails keys retire sk_2026_01 --reason 'yearly rotation' --yes\n\n\
-    Exit code 1: something is sealed under it still.")]
-pub struct Retire {
+    Exit code 1: something is still sealed under the key.")]
+pub struct RetireKey {
     /// The key to remove
     kid: KeyId,
-    /// The queue whose pipeline key it is; without it a stored-answer key is meant
+    /// Queue of the pipeline key; without it the key is a stored-answer key
     #[arg(long)]
     queue: Option<WorkQueue>,
-    /// How long to wait for a moment at which the work queue is empty
+    /// Maximum time to wait until the work queue is empty
     #[arg(long, value_name = "AGE", default_value = "30s", value_parser = age_argument)]
     settle: Duration,
-    /// How long a message may be in a service's hands
+    /// Maximum time that a service may take to handle a message
     #[arg(long, value_name = "AGE", default_value = "10s", value_parser = age_argument)]
     in_flight: Duration,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
 
-/// What is sealed under a key, by place.
-type Sealed = BTreeMap<String, u64>;
+/// The number of sealed items under a key, by table or queue.
+type SealedCounts = BTreeMap<String, u64>;
 
-pub async fn run(context: &Context, out: &mut Output, args: &Retire) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &RetireKey) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let files = KeyFiles::of(&context.environment)?;
-    let place = place(&files, args)?;
-    let successor = successor(&files, &place)?.key_id;
+    let location = locate(&files, args)?;
+    let successor = successor(&files, &location)?.key_id;
     let what = args
         .queue
         .map_or("stored answers".to_owned(), |queue| queue.to_string());
@@ -74,12 +75,12 @@ pub async fn run(context: &Context, out: &mut Output, args: &Retire) -> Result<V
     )?;
     let client = context.client().await?;
     let sealed = match args.queue {
-        Some(queue) => of_pipeline(context, &client, args, queue).await?,
-        None => of_answers(context, &client, &files, &place).await?,
+        Some(queue) => sealed_by_pipeline_key(context, &client, args, queue).await?,
+        None => sealed_by_answer_key(context, &client, &files, &location).await?,
     };
-    let left: Sealed = sealed.into_iter().filter(|(_, count)| *count > 0).collect();
+    let left: SealedCounts = sealed.into_iter().filter(|(_, count)| *count > 0).collect();
     let removed = if left.is_empty() {
-        let detail = json!({ "purpose": place.purpose, "owner": place.owner, "successor": successor });
+        let detail = json!({ "purpose": location.purpose, "owner": location.owner, "successor": successor });
         let act = AuditEntry {
             actor: who,
             action: "keys.retire",
@@ -88,7 +89,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Retire) -> Result<V
             detail,
         };
         audit::record(&client, &act).await?;
-        files.remove(&place)?
+        files.remove(&location)?
     } else {
         Vec::new()
     };
@@ -103,70 +104,70 @@ pub async fn run(context: &Context, out: &mut Output, args: &Retire) -> Result<V
                 format!("key {} stays: sealed under it are", args.kid),
             );
         }
-        for (place, count) in &left {
-            page.field(place, count.to_string());
+        for (location, count) in &left {
+            page.field(location, count.to_string());
         }
         for path in &removed {
             page.field("removed", path);
         }
     })?;
     if left.is_empty() && !files.reaches_services() {
-        crate::output::note(
+        crate::output::print_note(
             "note: FIATRAILS_KEYS_ROOT is not set; remove the secret from the services' directories too",
         );
     }
     Ok(if left.is_empty() {
-        Verdict::Yes
+        Completion::Success
     } else {
-        Verdict::No
+        Completion::Negative
     })
 }
 
-fn place(files: &KeyFiles, args: &Retire) -> Result<Place> {
+fn locate(files: &KeyFiles, args: &RetireKey) -> Result<KeyLocation> {
     let Some(queue) = args.queue else {
         return stored_answer(files, &args.kid);
     };
     present(files, "pipeline", Some(queue.operation()), &args.kid)
 }
 
-/// Where a stored-answer key lies.
-pub fn stored_answer(files: &KeyFiles, kid: &KeyId) -> Result<Place> {
+/// Finds a stored-answer key.
+pub fn stored_answer(files: &KeyFiles, kid: &KeyId) -> Result<KeyLocation> {
     present(files, "stored-answer", None, kid)
 }
 
-fn present(files: &KeyFiles, purpose: &str, owner: Option<&str>, kid: &KeyId) -> Result<Place> {
-    let place = Place {
+fn present(files: &KeyFiles, purpose: &str, owner: Option<&str>, kid: &KeyId) -> Result<KeyLocation> {
+    let location = KeyLocation {
         purpose: purpose.to_owned(),
         owner: owner.map(str::to_owned),
         key_id: kid.clone(),
     };
-    if files.list()?.contains(&place) {
-        return Ok(place);
+    if files.list()?.contains(&location) {
+        return Ok(location);
     }
-    Err(problem(
+    Err(user_error(
         format!("no {purpose} key {kid} is in the operator's directory"),
         "`fiatrails keys list` shows every key; a pipeline key needs --queue, others end by `keys revoke`",
     ))
 }
 
-/// The key that seals in its place, long enough for everybody to have taken it up.
-pub fn successor(files: &KeyFiles, place: &Place) -> Result<Place> {
+/// The key that replaces it, written long enough ago that every service seals with it.
+pub fn successor(files: &KeyFiles, location: &KeyLocation) -> Result<KeyLocation> {
     let newest = files
         .list()?
         .into_iter()
-        .filter(|other| other.purpose == place.purpose && other.owner == place.owner)
+        .filter(|other| other.purpose == location.purpose && other.owner == location.owner)
         .max_by(|a, b| a.key_id.cmp(&b.key_id))
-        .filter(|newest| newest.key_id > place.key_id);
+        .filter(|newest| newest.key_id > location.key_id);
     let newest = newest.ok_or_else(|| {
-        problem(
-            format!("key {} is the one that seals", place.key_id),
+        user_error(
+            format!("key {} is the one that seals", location.key_id),
             "`fiatrails keys add` its successor first",
         )
     })?;
     let age = files.age(&newest)?;
-    if age < TAKEN_UP {
-        let wait = TAKEN_UP.saturating_sub(age).as_secs() + 1;
-        return Err(problem(
+    if age < ACTIVATION_WAIT {
+        let wait = ACTIVATION_WAIT.saturating_sub(age).as_secs() + 1;
+        return Err(user_error(
             format!("its successor {} is too young", newest.key_id),
             format!("try again in {wait} s: until then a service may seal with the old key"),
         ));
@@ -174,66 +175,66 @@ pub fn successor(files: &KeyFiles, place: &Place) -> Result<Place> {
     Ok(newest)
 }
 
-/// Answers that may still be replayed, and intents that could not be shown without the key.
-async fn of_answers(
-    context: &Context,
+/// Counts the answers that may still be replayed, and the intents that could not be shown without the key.
+async fn sealed_by_answer_key(
+    context: &CommandContext,
     client: &storage::DbClient,
     files: &KeyFiles,
-    place: &Place,
-) -> Result<Sealed> {
+    location: &KeyLocation,
+) -> Result<SealedCounts> {
     let window = context.policy()?.windows.idempotency_seconds;
-    let answers = keys::protected_answers(client, place.key_id.as_str(), window).await?;
-    let intents = super::intents::count_under(client, &place.key_id, &files.read(place)?).await?;
+    let answers = keys::protected_answers(client, location.key_id.as_str(), window).await?;
+    let intents = super::intents::count_under(client, &location.key_id, &files.read(location)?).await?;
     Ok([("idempotency_keys", answers), ("mint_intents", intents)]
         .map(|(table, count)| (table.to_owned(), count))
         .into())
 }
 
-/// Everywhere a sealed message can be. Messages in a service's hands cannot be seen; so the work queue must be seen
-/// empty, their time must pass, and it must be seen empty again: then they are done, or in one of the other places.
-async fn of_pipeline(
-    context: &Context,
+/// Counts sealed messages everywhere they can be. Messages that a service is handling are invisible, so the work queue must
+/// be empty, then the handling time must pass, and it must be empty again: after that they are done or visible elsewhere.
+async fn sealed_by_pipeline_key(
+    context: &CommandContext,
     client: &storage::DbClient,
-    args: &Retire,
+    args: &RetireKey,
     queue: WorkQueue,
-) -> Result<Sealed> {
-    // Without its keys nothing would verify, and so nothing count.
+) -> Result<SealedCounts> {
+    // Without the keys no seal would verify, so nothing would be counted.
     context.environment.required("FIATRAILS_KEYS_DIR")?;
     let dead = dlq::dead_letters(context)?;
-    let found = look_everywhere(client, args, queue, &dead).await;
+    let found = count_everywhere(client, args, queue, &dead).await;
     dead.broker.close().await;
     found
 }
 
-async fn look_everywhere(
+async fn count_everywhere(
     client: &storage::DbClient,
-    args: &Retire,
+    args: &RetireKey,
     queue: WorkQueue,
     dead: &DeadLetters,
-) -> Result<Sealed> {
-    // What can be seen at once is told at once.
-    let early = visible(client, args, queue, dead).await?;
+) -> Result<SealedCounts> {
+    // Reports what is visible immediately, without waiting for the queue.
+    let early = count_visible(client, args, queue, dead).await?;
     if early.values().any(|count| *count > 0) {
         return Ok(early);
     }
-    until_empty(dead, queue, args.settle).await?;
+    wait_until_empty(dead, queue, args.settle).await?;
     sleep(args.in_flight).await;
-    until_empty(dead, queue, args.settle).await?;
-    visible(client, args, queue, dead).await
+    wait_until_empty(dead, queue, args.settle).await?;
+    count_visible(client, args, queue, dead).await
 }
 
-async fn visible(
+async fn count_visible(
     client: &storage::DbClient,
-    args: &Retire,
+    args: &RetireKey,
     queue: WorkQueue,
     dead: &DeadLetters,
-) -> Result<Sealed> {
+) -> Result<SealedCounts> {
     let mut sealed = keys::sealed_rows(client, queue.name(), args.kid.as_str()).await?;
     sealed.extend(dead.sealed_under(queue, &args.kid).await?);
     Ok(sealed)
 }
 
-async fn until_empty(dead: &DeadLetters, queue: WorkQueue, patience: Duration) -> Result<()> {
+async fn wait_until_empty(dead: &DeadLetters, queue: WorkQueue, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
     loop {
         let depths = topology::depths(&dead.broker).await?;
@@ -241,7 +242,7 @@ async fn until_empty(dead: &DeadLetters, queue: WorkQueue, patience: Duration) -
         match depth.map(|depth| depth.ready).context("the queue's depth")? {
             0 => return Ok(()),
             ready if Instant::now() >= end => {
-                return Err(problem(
+                return Err(user_error(
                     format!(
                         "{ready} message(s) wait on {queue}, and it was not empty for {} s",
                         patience.as_secs()
@@ -249,7 +250,7 @@ async fn until_empty(dead: &DeadLetters, queue: WorkQueue, patience: Duration) -
                     "see to its consumer first, or wait longer: --settle 5m",
                 ));
             }
-            _ => sleep(LOOK).await,
+            _ => sleep(POLL).await,
         }
     }
 }

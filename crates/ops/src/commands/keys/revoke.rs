@@ -1,4 +1,4 @@
-//! `keys revoke`: the row says no, and the secret goes.
+//! `keys revoke`: marks the key's row and removes its secret.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -7,45 +7,45 @@ use serde_json::json;
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys;
 
-use crate::Verdict;
+use crate::Completion;
 use crate::confirm::confirm;
-use crate::context::Context;
+use crate::context::CommandContext;
 use crate::key_files::KeyFiles;
 use crate::output::{Output, Style};
-use crate::problem::problem;
+use crate::user_error::user_error;
 
-/// End a key: its row is marked and its secret removed, so that an edited row revives nothing
+/// End a key: mark its row and remove its secret, so that editing the row cannot revive the key
 ///
-/// An M-Pesa key ends as retired (no new callbacks; stored reports still verify, so the secret stays for half a minute
-/// and while one of them is undecided: run it again later) or as compromised (the secret goes at once; what was not decided is
-/// never minted on its word).
+/// An M-Pesa key ends as retired (new callbacks are refused; stored reports still verify, so the secret stays for half a
+/// minute and while one of them is undecided: run the command again later) or as compromised (the secret is removed at
+/// once; undecided reports that it signed never cause a mint).
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails keys revoke ik_acme_1 --reason 'rotated, last used 3 days ago' --yes\n  \
     fiatrails keys revoke mk_2025 --as-state retired --reason 'yearly rotation'\n  \
     fiatrails keys revoke mk_2025 --as-state compromised --reason 'INC-42'")]
-pub struct Revoke {
+pub struct RevokeKey {
     /// The key to end
     kid: KeyId,
-    /// How it ends [default: revoked; an M-Pesa key needs retired or compromised]
+    /// Final state [default: revoked; an M-Pesa key needs retired or compromised]
     #[arg(long, value_enum, value_name = "STATE")]
-    as_state: Option<State>,
-    /// Why, for the audit log
+    as_state: Option<KeyEndState>,
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum State {
+enum KeyEndState {
     Revoked,
     Retired,
     Compromised,
 }
 
-impl State {
+impl KeyEndState {
     const fn name(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",
@@ -55,26 +55,26 @@ impl State {
     }
 }
 
-pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<Verdict> {
+pub async fn run(context: &CommandContext, out: &mut Output, args: &RevokeKey) -> Result<Completion> {
     let who = context.who()?;
     let why = crate::context::reason("--reason", &args.reason)?;
     let files = KeyFiles::of(&context.environment)?;
     let kid = args.kid.as_str();
     let mut client = context.client().await?;
-    let place = super::find(&files, &args.kid)?;
+    let location = super::find(&files, &args.kid)?;
     let row = keys::list(&client)
         .await?
         .into_iter()
         .find(|row| row.key_id == kid);
     let known = row.and_then(|row| row.purpose.zip(row.owner));
-    let from_file = place.as_ref().map(|p| {
+    let from_file = location.as_ref().map(|p| {
         (
             p.purpose.clone(),
             p.owner.clone().unwrap_or_else(|| p.purpose.clone()),
         )
     });
     let Some((purpose, owner)) = known.or(from_file) else {
-        return Err(problem(
+        return Err(user_error(
             format!("no integrator or M-Pesa key is called {kid}"),
             "`fiatrails keys list` shows every key",
         ));
@@ -88,7 +88,7 @@ pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<V
     let tx = client.begin().await?;
     let found = keys::set_state(&tx, (kid, &purpose, &owner), state.name()).await?;
     if found.state != state.name() {
-        return Err(problem(
+        return Err(user_error(
             format!("key {kid} is {}", found.state),
             "that is for ever: what it signed stays held until a person settles it",
         ));
@@ -108,11 +108,11 @@ pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<V
     tx.commit().await?;
 
     let stays = match state {
-        State::Retired => Stays::because(&client, kid, found.seconds).await?,
-        State::Revoked | State::Compromised => None,
+        KeyEndState::Retired => RetainedSecret::because(&client, kid, found.seconds).await?,
+        KeyEndState::Revoked | KeyEndState::Compromised => None,
     };
-    let removed = match &place {
-        Some(place) if stays.is_none() => files.remove(place)?,
+    let removed = match &location {
+        Some(location) if stays.is_none() => files.remove(location)?,
         _ => Vec::new(),
     };
     let removed: Vec<String> = removed.iter().map(|path| path.display().to_string()).collect();
@@ -134,22 +134,22 @@ pub async fn run(context: &Context, out: &mut Output, args: &Revoke) -> Result<V
         }
     })?;
     if !files.reaches_services() {
-        crate::output::note(
+        crate::output::print_note(
             "note: FIATRAILS_KEYS_ROOT is not set; remove the secret from the services' directories too",
         );
     }
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
-/// A retired key's secret stays while something may still be verified with it.
-struct Stays {
+/// Why a retired key's secret must stay: reports may still be verified with it.
+struct RetainedSecret {
     undecided: u64,
-    /// Gateways may still be taking reports under it for so long.
+    /// How long gateways may still accept reports under the key.
     seconds: u64,
 }
 
-impl Stays {
-    /// A gateway reads the rows every second, and then finishes what it has begun within the webhook's time-out.
+impl RetainedSecret {
+    /// A gateway reads the rows every second and finishes running requests within the webhook's time-out.
     const IN_FORCE_SECONDS: f64 = 30.0;
 
     async fn because(session: &impl storage::DbSession, kid: &str, retired_for: f64) -> Result<Option<Self>> {
@@ -162,7 +162,7 @@ impl Stays {
     }
 }
 
-impl std::fmt::Display for Stays {
+impl std::fmt::Display for RetainedSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.undecided > 0 {
             write!(
@@ -180,16 +180,16 @@ impl std::fmt::Display for Stays {
     }
 }
 
-fn ending(purpose: &str, asked: Option<State>) -> Result<State> {
+fn ending(purpose: &str, asked: Option<KeyEndState>) -> Result<KeyEndState> {
     match (purpose, asked) {
-        ("mpesa", Some(state @ (State::Retired | State::Compromised))) => Ok(state),
-        ("mpesa", _) => Err(problem(
+        ("mpesa", Some(state @ (KeyEndState::Retired | KeyEndState::Compromised))) => Ok(state),
+        ("mpesa", _) => Err(user_error(
             "an M-Pesa key ends as retired or as compromised",
             "pass --as-state retired (rotation) or --as-state compromised (it leaked)",
         )),
-        (_, None | Some(State::Revoked)) => Ok(State::Revoked),
-        (_, Some(State::Compromised)) => Ok(State::Compromised),
-        (_, Some(State::Retired)) => Err(problem(
+        (_, None | Some(KeyEndState::Revoked)) => Ok(KeyEndState::Revoked),
+        (_, Some(KeyEndState::Compromised)) => Ok(KeyEndState::Compromised),
+        (_, Some(KeyEndState::Retired)) => Err(user_error(
             "only M-Pesa keys retire",
             "leave --as-state away: revoked",
         )),

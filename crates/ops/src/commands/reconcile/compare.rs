@@ -1,4 +1,4 @@
-//! One intent's row against what the chain did: pure.
+//! Compares one intent's row with its events on chain. Pure functions.
 
 use std::fmt::Display;
 
@@ -6,19 +6,19 @@ use domain::money::Shillings;
 use serde::Serialize;
 use storage::ops::reconcile::{ReceivedTotals, ReconcileRow};
 
-use super::events::OnChain;
+use super::events::IntentHistory;
 
-/// Something that should be equal and is not.
+/// A difference between the database and the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Difference {
+pub struct ChainDifference {
     pub kind: &'static str,
     pub intent_id: String,
     pub tx_ref: String,
     pub detail: String,
 }
 
-impl Difference {
+impl ChainDifference {
     pub fn new(kind: &'static str, intent_id: &impl Display, tx_ref: &str, detail: &str) -> Self {
         Self {
             kind,
@@ -38,7 +38,7 @@ impl Difference {
     }
 }
 
-/// Where the paid shillings are. Whole shillings unless the name says otherwise.
+/// What became of the paid shillings. Whole shillings unless the name says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
@@ -49,7 +49,7 @@ pub struct Totals {
     pub owed_open: u64,
     pub owed_settled: u64,
     pub orphaned: u64,
-    /// Deposits of ours that wait on the chain, base units.
+    /// Pending deposits of ours on the chain, in base units.
     #[serde(skip)]
     pub pending_units: u128,
 }
@@ -62,8 +62,8 @@ impl Totals {
         self.orphaned = money.orphaned;
     }
 
-    /// Every received shilling is minted, on its way, held, or a person's business.
-    pub fn unexplained(&self) -> Option<Difference> {
+    /// Returns a difference unless every received shilling is minted, in flight, held, owed or orphaned.
+    pub fn unexplained(&self) -> Option<ChainDifference> {
         let explained: u64 = [
             self.minted,
             self.in_flight,
@@ -76,15 +76,15 @@ impl Totals {
         .sum();
         let received = self.received;
         (explained != received).then(|| {
-            Difference::total(
+            ChainDifference::total(
                 "money",
                 &format!("{received} KES were received, {explained} KES are accounted for"),
             )
         })
     }
 
-    fn count(&mut self, line: &ReconcileRow, on_chain: Option<&OnChain>) {
-        if let Some(OnChain {
+    fn count(&mut self, line: &ReconcileRow, on_chain: Option<&IntentHistory>) {
+        if let Some(IntentHistory {
             deposited: Some(deposit),
             executed: None,
             refunded: None,
@@ -99,7 +99,7 @@ impl Totals {
             return;
         }
         let Some(paid) = line.paid_shillings else { return };
-        // What is owed is counted with the money, held or not.
+        // An owed payment is already counted as owed, held or not.
         if line.owed_open || line.owed_settled {
             return;
         }
@@ -112,17 +112,17 @@ impl Totals {
     }
 }
 
-/// Everything that differs for one intent, on a chain read up to block `horizon`.
+/// Returns all differences of one intent, on a chain that was read up to block `horizon`.
 pub fn compare(
     line: &ReconcileRow,
-    on_chain: Option<&OnChain>,
+    on_chain: Option<&IntentHistory>,
     horizon: u64,
     totals: &mut Totals,
-) -> Vec<Difference> {
+) -> Vec<ChainDifference> {
     totals.count(line, on_chain);
     let mut found = Vec::new();
     let mut differs = |kind, detail: String| {
-        found.push(Difference::new(
+        found.push(ChainDifference::new(
             kind,
             &line.intent_id,
             line.preimage.tx_ref.as_str(),
@@ -135,16 +135,16 @@ pub fn compare(
             "the stored fields do not hash to the intent's id".into(),
         );
     }
-    if let Some(detail) = leg_differs(line, on_chain, horizon) {
+    if let Some(detail) = leg_difference(line, on_chain, horizon) {
         differs("leg", detail);
     }
     let Some(on_chain) = on_chain else {
-        if let Some(detail) = unaccounted(line, None) {
+        if let Some(detail) = unaccounted_payment(line, None) {
             differs("payment_unaccounted", detail);
         }
         return found;
     };
-    if on_chain.again || (on_chain.executed.is_some() && on_chain.refunded.is_some()) {
+    if on_chain.paid_out_twice || (on_chain.executed.is_some() && on_chain.refunded.is_some()) {
         differs(
             "paid_out_twice",
             "the chain shows more than one mint or refund".into(),
@@ -179,21 +179,21 @@ pub fn compare(
             );
         }
     }
-    if let Some(detail) = unaccounted(line, Some(on_chain)) {
+    if let Some(detail) = unaccounted_payment(line, Some(on_chain)) {
         differs("payment_unaccounted", detail);
     }
     found
 }
 
-/// The row's leg must be where the chain is, or further on in a later block.
-fn leg_differs(line: &ReconcileRow, on_chain: Option<&OnChain>, horizon: u64) -> Option<String> {
+/// Compares the row's leg with the chain: they must agree, or the row must be ahead because of a later block.
+fn leg_difference(line: &ReconcileRow, on_chain: Option<&IntentHistory>, horizon: u64) -> Option<String> {
     let leg = line.leg.as_str();
     let block = line.block_number.and_then(|n| u64::try_from(n).ok());
     let later = block.is_some_and(|block| block > horizon);
-    let state = on_chain.map(OnChain::state);
+    let state = on_chain.map(IntentHistory::state);
     let fits = match state {
         None => later || matches!(leg, "queued" | "submitting" | "rejected" | "dropped"),
-        Some(OnChain::PENDING) => {
+        Some(IntentHistory::PENDING) => {
             matches!(leg, "escrowed" | "executing" | "refunding")
                 || (later && matches!(leg, "executed" | "refunded"))
         }
@@ -203,16 +203,17 @@ fn leg_differs(line: &ReconcileRow, on_chain: Option<&OnChain>, horizon: u64) ->
     (!fits).then(|| format!("the row says {leg}, the chain says {chain}"))
 }
 
-/// Paid, nothing minted and nothing to come, and no person is told.
-fn unaccounted(line: &ReconcileRow, on_chain: Option<&OnChain>) -> Option<String> {
+/// A payment for which nothing was or will be minted, and for which no exception exists.
+fn unaccounted_payment(line: &ReconcileRow, on_chain: Option<&IntentHistory>) -> Option<String> {
     let paid = line.paid_shillings?;
     let ended = match on_chain {
         Some(on_chain) => on_chain.executed.is_none() && on_chain.refunded.is_some(),
         None => matches!(line.leg.as_str(), "rejected" | "dropped"),
     };
-    let told = line.held || line.owed_open || line.owed_settled;
+    let accounted = line.held || line.owed_open || line.owed_settled;
     let receipt = line.receipt.as_deref().unwrap_or_default();
-    (ended && !told).then(|| format!("{paid} KES of receipt {receipt} were neither minted nor noted as owed"))
+    (ended && !accounted)
+        .then(|| format!("{paid} KES of receipt {receipt} were neither minted nor recorded as owed"))
 }
 
 #[cfg(test)]
@@ -250,35 +251,35 @@ mod tests {
         }
     }
 
-    fn deposited() -> OnChain {
+    fn deposited() -> IntentHistory {
         let line = line("escrowed", "awaiting", None);
         let (user, amount) = (line.preimage.user, line.preimage.amount);
-        OnChain {
+        IntentHistory {
             deposited: Some(Deposit {
                 block: 40,
                 user,
                 amount,
                 tx_ref: "TX0000000001".into(),
             }),
-            ..OnChain::default()
+            ..IntentHistory::default()
         }
     }
 
-    fn executed() -> OnChain {
-        OnChain {
+    fn executed() -> IntentHistory {
+        IntentHistory {
             executed: Some((50, Shillings::new(150).to_base_units())),
             ..deposited()
         }
     }
 
-    fn refunded() -> OnChain {
-        OnChain {
+    fn refunded() -> IntentHistory {
+        IntentHistory {
             refunded: Some((50, Shillings::new(150).to_base_units())),
             ..deposited()
         }
     }
 
-    fn kinds(line: &ReconcileRow, on_chain: Option<&OnChain>) -> Vec<&'static str> {
+    fn kinds(line: &ReconcileRow, on_chain: Option<&IntentHistory>) -> Vec<&'static str> {
         compare(line, on_chain, 100, &mut Totals::default())
             .into_iter()
             .map(|d| d.kind)
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_row_and_a_changed_deposit_are_told() {
+    fn a_changed_row_and_a_changed_deposit_are_differences() {
         let mut changed = line("escrowed", "awaiting", None);
         changed.preimage.amount = BaseUnits::new(1);
         assert_eq!(kinds(&changed, Some(&deposited())), ["row_changed", "deposit"]);
@@ -371,7 +372,7 @@ mod tests {
 
     #[test]
     fn an_intent_pays_out_once() {
-        let both = OnChain {
+        let both = IntentHistory {
             refunded: Some((60, BaseUnits::ZERO)),
             ..executed()
         };
@@ -384,7 +385,7 @@ mod tests {
     #[test]
     fn shillings_are_counted_once() {
         let mut totals = Totals::default();
-        let mut count = |line: &ReconcileRow, on_chain: Option<&OnChain>| {
+        let mut count = |line: &ReconcileRow, on_chain: Option<&IntentHistory>| {
             compare(line, on_chain, 100, &mut totals);
         };
         count(&line("executed", "confirmed", Some(150)), Some(&executed()));

@@ -1,4 +1,4 @@
-//! The escrow's events, folded into what became of each intent.
+//! Reads the escrow's events and collects what happened to each intent.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,28 @@ use domain::ids::IntentId;
 use domain::money::BaseUnits;
 use domain::tx_ref::TxRef;
 
-/// A locked deposit.
+/// A deposit in the escrow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deposit {
     pub block: u64,
     pub user: Address,
     pub amount: BaseUnits,
-    /// Empty when it is none of the form we accept.
+    /// Empty if it is not a valid txRef.
     pub tx_ref: String,
 }
 
-/// What the chain did with one intent.
+/// The events of one intent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OnChain {
+pub struct IntentHistory {
     pub deposited: Option<Deposit>,
-    /// Block and amount.
+    /// The block and the amount.
     pub executed: Option<(u64, BaseUnits)>,
     pub refunded: Option<(u64, BaseUnits)>,
-    /// Paid out more than once.
-    pub again: bool,
+    /// The intent was paid out more than once.
+    pub paid_out_twice: bool,
 }
 
-impl OnChain {
+impl IntentHistory {
     pub const PENDING: &'static str = "pending";
 
     pub const fn state(&self) -> &'static str {
@@ -45,12 +45,12 @@ impl OnChain {
 }
 
 #[derive(Debug, Default)]
-pub struct Seen {
-    pub intents: BTreeMap<IntentId, OnChain>,
+pub struct EscrowHistory {
+    pub intents: BTreeMap<IntentId, IntentHistory>,
     pub events: u64,
 }
 
-impl Seen {
+impl EscrowHistory {
     pub fn add(&mut self, placed: &LogWithBlock) {
         let block = placed.block_number;
         self.events += 1;
@@ -75,14 +75,14 @@ impl Seen {
                 intent_id, amount, ..
             } => {
                 let entry = self.intents.entry(*intent_id).or_default();
-                entry.again |= entry.executed.is_some() || entry.refunded.is_some();
+                entry.paid_out_twice |= entry.executed.is_some() || entry.refunded.is_some();
                 entry.executed = Some((block, *amount));
             }
             EscrowEvent::Refunded {
                 intent_id, amount, ..
             } => {
                 let entry = self.intents.entry(*intent_id).or_default();
-                entry.again |= entry.executed.is_some() || entry.refunded.is_some();
+                entry.paid_out_twice |= entry.executed.is_some() || entry.refunded.is_some();
                 entry.refunded = Some((block, *amount));
             }
             EscrowEvent::Skipped { .. } | EscrowEvent::Credited { .. } | EscrowEvent::Other { .. } => {}
@@ -90,9 +90,9 @@ impl Seen {
     }
 }
 
-/// Reads all events in ranges of at most `step` blocks; a range the node finds too long is halved.
-pub async fn read(chain: &ChainClient, from: u64, to: u64, step: u64) -> Result<Seen> {
-    let mut seen = Seen::default();
+/// Reads all events in ranges of at most `step` blocks. If the node refuses a range, the range is halved.
+pub async fn read(chain: &ChainClient, from: u64, to: u64, step: u64) -> Result<EscrowHistory> {
+    let mut seen = EscrowHistory::default();
     let (mut next, mut step) = (from, step.max(1));
     while next <= to {
         let last = next.saturating_add(step - 1).min(to);

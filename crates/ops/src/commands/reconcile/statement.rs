@@ -1,7 +1,7 @@
-//! `reconcile --statement`: M-Pesa's own account of what was paid in, held against the payments we recorded.
+//! `reconcile --statement`: compares M-Pesa's own statement with the payments that we recorded.
 
+mod compare;
 mod file;
-mod judge;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -13,84 +13,89 @@ use storage::DbClient;
 use storage::ops::statement::{self as books, PaidReportRow, RecordedPaymentRow};
 use time::OffsetDateTime;
 
-use crate::Verdict;
-use crate::context::Context;
-use crate::output::{Output, Page, Style};
-use crate::problem::problem;
-use crate::text::moment;
-use file::Row;
-use judge::{Difference, judge, lacking, shillings};
+use crate::Completion;
+use crate::context::CommandContext;
+use crate::output::{Output, Style, TextPage};
+use crate::text::timestamp;
+use crate::user_error::user_error;
+use compare::{StatementDifference, compare_row, missing_payment, shillings};
+use file::StatementRow;
 
-/// Rows, and payments, looked up at once.
+/// Number of statement rows, and of payments, read at once.
 const PAGE: usize = 1000;
 
-/// What is compared.
-pub struct Period {
+/// The period that is compared.
+pub struct StatementPeriod {
     pub from: Option<OffsetDateTime>,
     pub to: Option<OffsetDateTime>,
-    /// How far apart M-Pesa's time of a payment and the arrival of its report may be.
+    /// Maximum difference between M-Pesa's time of a payment and the arrival of its report.
     pub edge: Duration,
 }
 
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct StatementReport {
     file: String,
     from: Option<String>,
     to: Option<String>,
-    /// Completed rows that paid in.
+    /// Number of completed rows that paid in.
     paid_in: u64,
     paid_in_cents: u64,
     recorded: u64,
     recorded_cents: u64,
-    /// Payments so near the ends of the statement that it need not hold them.
+    /// Number of payments so close to the ends of the period that the statement need not contain them.
     at_the_edges: u64,
-    differences: Vec<Difference>,
+    differences: Vec<StatementDifference>,
 }
 
-pub async fn run(context: &Context, out: &mut Output, path: &Path, period: &Period) -> Result<Verdict> {
+pub async fn run(
+    context: &CommandContext,
+    out: &mut Output,
+    path: &Path,
+    period: &StatementPeriod,
+) -> Result<Completion> {
     let name = path.display().to_string();
     let reader = file::open(path).with_context(|| format!("statement {name}"))?;
     let client = context.client().await?;
-    let mut report = Report {
+    let mut report = StatementReport {
         file: name.clone(),
-        ..Report::default()
+        ..StatementReport::default()
     };
     let (mut seen, mut times) = (HashSet::new(), None);
-    let mut page: Vec<Row> = Vec::with_capacity(PAGE);
+    let mut page: Vec<StatementRow> = Vec::with_capacity(PAGE);
     for row in reader {
         let row = row.with_context(|| format!("statement {name}"))?;
         let (first, last) = times.unwrap_or((row.completed_at, row.completed_at));
         times = Some((first.min(row.completed_at), last.max(row.completed_at)));
         page.push(row);
         if page.len() == PAGE {
-            compare(&client, &std::mem::take(&mut page), &mut seen, &mut report).await?;
+            compare_page(&client, &std::mem::take(&mut page), &mut seen, &mut report).await?;
         }
     }
-    compare(&client, &page, &mut seen, &mut report).await?;
+    compare_page(&client, &page, &mut seen, &mut report).await?;
     let Some((first, last)) = times else {
-        return Err(problem(
+        return Err(user_error(
             format!("statement {name} has no rows"),
             "export it again, for a period with payments",
         ));
     };
     let (from, to) = (period.from.unwrap_or(first), period.to.unwrap_or(last));
-    (report.from, report.to) = (Some(moment(from)), Some(moment(to)));
-    missing(&client, (from, to), period.edge, &seen, &mut report).await?;
+    (report.from, report.to) = (Some(timestamp(from)), Some(timestamp(to)));
+    find_missing(&client, (from, to), period.edge, &seen, &mut report).await?;
     out.show(&report, |page| describe(page, &report))?;
     Ok(if report.differences.is_empty() {
-        Verdict::Yes
+        Completion::Success
     } else {
-        Verdict::No
+        Completion::Negative
     })
 }
 
-/// One page of the statement against the books.
-async fn compare(
+/// Compares one page of the statement with the recorded payments.
+async fn compare_page(
     client: &DbClient,
-    rows: &[Row],
+    rows: &[StatementRow],
     seen: &mut HashSet<String>,
-    report: &mut Report,
+    report: &mut StatementReport,
 ) -> Result<()> {
     let mut receipts: Vec<&str> = rows.iter().map(|row| row.receipt.as_str()).collect();
     receipts.extend(rows.iter().filter_map(|row| row.linked.as_deref()));
@@ -101,7 +106,7 @@ async fn compare(
             report.paid_in += 1;
             report.paid_in_cents += row.paid_in_cents;
             if !seen.insert(row.receipt.clone()) {
-                report.differences.push(Difference::of(
+                report.differences.push(StatementDifference::of(
                     row,
                     "twice_in_statement",
                     "the statement has this receipt twice",
@@ -113,15 +118,15 @@ async fn compare(
         let known = reported.get(&row.receipt);
         report
             .differences
-            .extend(judge(row, recorded.get(&row.receipt), linked, known));
+            .extend(compare_row(row, recorded.get(&row.receipt), linked, known));
     }
     Ok(())
 }
 
-/// For receipts that are no payment: is a report stored under the txRef, and what became of it?
+/// Finds the stored reports of receipts that are no recorded payment, by txRef.
 async fn stored_reports(
     client: &DbClient,
-    rows: &[Row],
+    rows: &[StatementRow],
     recorded: &HashMap<String, RecordedPaymentRow>,
 ) -> Result<BTreeMap<String, PaidReportRow>> {
     let unknown: Vec<(&str, &str)> = rows
@@ -137,13 +142,13 @@ async fn stored_reports(
     Ok(found.into_iter().map(|one| (one.receipt.clone(), one)).collect())
 }
 
-/// Payments of the period that the statement does not hold.
-async fn missing(
+/// Finds the payments of the period that the statement does not contain.
+async fn find_missing(
     client: &DbClient,
     (from, to): (OffsetDateTime, OffsetDateTime),
     edge: Duration,
     seen: &HashSet<String>,
-    report: &mut Report,
+    report: &mut StatementReport,
 ) -> Result<()> {
     let mut after = String::new();
     loop {
@@ -157,7 +162,7 @@ async fn missing(
             if seen.contains(&payment.receipt) {
                 continue;
             }
-            match lacking(payment, (from, to), edge) {
+            match missing_payment(payment, (from, to), edge) {
                 Some(difference) => report.differences.push(difference),
                 None => report.at_the_edges += 1,
             }
@@ -165,7 +170,7 @@ async fn missing(
     }
 }
 
-fn describe(page: &mut Page, report: &Report) {
+fn describe(page: &mut TextPage, report: &StatementReport) {
     page.field("statement", &report.file);
     page.field_opt("from", report.from.as_ref());
     page.field_opt("to", report.to.as_ref());
@@ -188,7 +193,7 @@ fn describe(page: &mut Page, report: &Report) {
     if report.at_the_edges > 0 {
         page.field(
             "at the edges",
-            format!("{} payments, not judged", report.at_the_edges),
+            format!("{} payments, not compared", report.at_the_edges),
         );
     }
     page.section("differences");
@@ -196,7 +201,7 @@ fn describe(page: &mut Page, report: &Report) {
         page.styled(Style::Good, "none");
         return;
     }
-    let row = |d: &Difference| {
+    let row = |d: &StatementDifference| {
         vec![
             d.kind.to_owned(),
             d.receipt.clone(),

@@ -1,4 +1,4 @@
-//! Bodies built from friendly flags, fields in the order of the documented examples.
+//! Builds request bodies from flags, with the fields in the order of the documented examples.
 
 use anyhow::Result;
 use clap::Args;
@@ -11,8 +11,8 @@ use domain::signature::sha256;
 use domain::tx_ref::TxRef;
 use serde::Serialize;
 
-use crate::context::Context;
-use crate::problem::problem;
+use crate::context::CommandContext;
+use crate::user_error::user_error;
 
 #[derive(Args)]
 #[command(next_help_heading = "Body built from (instead of --body)")]
@@ -29,7 +29,7 @@ pub struct IntentFields {
     /// Country of the token
     #[arg(long, value_name = "CODE", default_value = "KES")]
     country: CountryCode,
-    /// Payment reference [default: a new one]
+    /// Payment reference [default: a new reference]
     #[arg(long, value_name = "TXREF", conflicts_with_all = ["body", "body_file"])]
     tx_ref: Option<TxRef>,
 }
@@ -44,13 +44,13 @@ struct IntentBody {
 }
 
 impl IntentFields {
-    pub fn build(&self, context: &Context) -> Result<Vec<u8>> {
+    pub fn build(&self, context: &CommandContext) -> Result<Vec<u8>> {
         let (Some(user), Some(amount)) = (
             self.user,
             self.base_units
                 .or_else(|| self.amount.map(Shillings::to_base_units)),
         ) else {
-            return Err(problem(
+            return Err(user_error(
                 "there is no body to sign",
                 "pass --user and --amount, or --body TEXT, or --body-file FILE",
             ));
@@ -80,7 +80,7 @@ pub struct ReportFields {
     /// Payer's telephone number
     #[arg(long, default_value = "254708374149", value_parser = phone)]
     phone: String,
-    /// M-Pesa's receipt [default: a new one when paid]
+    /// M-Pesa's receipt [default: a new receipt when paid]
     #[arg(long, conflicts_with_all = ["body", "body_file"])]
     receipt: Option<String>,
     /// 0 means paid
@@ -93,7 +93,7 @@ pub struct ReportFields {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ReportBody<'a> {
+struct CallbackBody<'a> {
     tx_ref: &'a TxRef,
     amount: String,
     phone: &'a str,
@@ -106,9 +106,9 @@ struct ReportBody<'a> {
 }
 
 impl ReportFields {
-    pub fn build(&self, context: &Context) -> Result<Vec<u8>> {
+    pub fn build(&self, context: &CommandContext) -> Result<Vec<u8>> {
         let (Some(tx_ref), Some(amount)) = (&self.tx_ref, self.amount) else {
-            return Err(problem(
+            return Err(user_error(
                 "there is no body to sign",
                 "pass --tx-ref and --amount, or --body TEXT, or --body-file FILE",
             ));
@@ -116,12 +116,12 @@ impl ReportFields {
         let receipt = match &self.receipt {
             Some(text) => Some(
                 text.parse::<MpesaReceipt>()
-                    .map_err(|e| problem(format!("--receipt: {e}"), "e.g. NLJ7RT61SV"))?,
+                    .map_err(|e| user_error(format!("--receipt: {e}"), "e.g. NLJ7RT61SV"))?,
             ),
             None if self.result_code == 0 => Some(format!("N{}", fresh(context, 9)).parse()?),
             None => None,
         };
-        Ok(serde_json::to_vec(&ReportBody {
+        Ok(serde_json::to_vec(&CallbackBody {
             tx_ref,
             amount: amount.to_string(),
             phone: &self.phone,
@@ -139,8 +139,8 @@ fn phone(text: &str) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-/// `length` random capitals and digits.
-fn fresh(context: &Context, length: usize) -> String {
+/// A random text of `length` capital letters and digits.
+fn fresh(context: &CommandContext, length: usize) -> String {
     let hash = sha256(context.ids.uuid().as_bytes());
     hex::encode(hash).to_uppercase().chars().take(length).collect()
 }

@@ -1,15 +1,19 @@
-//! Where the secret to sign with comes from: never the command line.
+//! Finds the secret to sign with, which never comes from the command line.
 
 use anyhow::Result;
 use domain::signature::{HmacSecret, KeyId};
 use secrecy::ExposeSecret as _;
 
-use super::Kind;
-use crate::context::Context;
+use super::SecretKind;
+use crate::context::CommandContext;
 use crate::key_files::KeyFiles;
-use crate::problem::problem;
+use crate::user_error::user_error;
 
-pub fn find(context: &Context, asked: Option<&KeyId>, kind: &Kind) -> Result<(KeyId, HmacSecret)> {
+pub fn find(
+    context: &CommandContext,
+    asked: Option<&KeyId>,
+    kind: &SecretKind,
+) -> Result<(KeyId, HmacSecret)> {
     let environment = &context.environment;
     let (secret_name, kid_name) = (
         format!("FIATRAILS_{}_SECRET_HEX", kind.variable),
@@ -17,17 +21,17 @@ pub fn find(context: &Context, asked: Option<&KeyId>, kind: &Kind) -> Result<(Ke
     );
     let named = environment.parsed::<KeyId>(&kid_name)?;
     if let Some(text) = environment.secret(&secret_name)? {
-        // Another key than the environment's: its secret must lie in the key directory.
+        // If another key than the environment's is requested, its secret must be in the key directory.
         let other = asked.is_some() && named.is_some() && asked != named.as_ref();
         if !other {
             let kid = asked.cloned().or(named).ok_or_else(|| {
-                problem(
+                user_error(
                     format!("{secret_name} is set, but not whose it is"),
                     format!("set {kid_name} or pass --kid"),
                 )
             })?;
             let secret = HmacSecret::from_hex(text.expose_secret()).map_err(|error| {
-                problem(
+                user_error(
                     format!("{secret_name}: {error}"),
                     "write at least 64 hexadecimal digits",
                 )
@@ -37,23 +41,23 @@ pub fn find(context: &Context, asked: Option<&KeyId>, kind: &Kind) -> Result<(Ke
     }
     let wanted = asked.cloned().or(named);
     let files = KeyFiles::of(environment).map_err(|_| {
-        problem(
+        user_error(
             "no secret to sign with",
             format!("set {secret_name} (or _FILE), or FIATRAILS_KEYS_DIR"),
         )
     })?;
-    let places = files.list()?;
-    let mut fitting = places
+    let locations = files.list()?;
+    let mut fitting = locations
         .into_iter()
         .filter(|p| p.purpose == kind.purpose && wanted.as_ref().is_none_or(|kid| *kid == p.key_id));
-    let place = fitting.next_back().ok_or_else(|| {
+    let location = fitting.next_back().ok_or_else(|| {
         let which = wanted
             .as_ref()
             .map_or_else(|| "any key".to_owned(), |kid| format!("key {kid}"));
-        problem(
+        user_error(
             format!("the key directory has no {} secret of {which}", kind.purpose),
             "`fiatrails keys list` shows what is there",
         )
     })?;
-    Ok((place.key_id.clone(), files.read(&place)?))
+    Ok((location.key_id.clone(), files.read(&location)?))
 }

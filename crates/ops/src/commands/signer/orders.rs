@@ -1,5 +1,5 @@
-//! What is ordered for a key: active, draining, retired. An order holds work back or lets it go to another key; it gives no
-//! key a right that the chain does not give it.
+//! Changes the ordered state of a key: active, draining, retired. The state only controls which key gets work; only the
+//! chain authorizes a key.
 
 use std::time::Duration;
 
@@ -12,156 +12,156 @@ use storage::DbClient;
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::signers::{self, SignerAdminState, SignerRow};
 
-use crate::Verdict;
-use crate::context::Context;
+use crate::Completion;
+use crate::context::CommandContext;
 use crate::output::{Output, Style};
-use crate::problem::problem;
+use crate::user_error::user_error;
 
-/// Let a key work, once the chain allows it
+/// Activate a key, once the chain authorizes it
 ///
-/// Refused while the key lacks EXECUTOR_ROLE or has no gas. A drained key may be added again; a retired one never.
+/// Refused while the key lacks EXECUTOR_ROLE or has no balance for gas. A drained key may be added again, a retired one never.
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
     DATABASE_URL                    the order, and the audit log\n  \
     RPC_URLS, ESCROW_ADDRESS        where role and balance are looked up\n\n\
     Examples:\n  fiatrails signer add 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --reason 'yearly rotation'")]
-pub struct Add {
+pub struct AddSigner {
     /// The key's address
     address: Address,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
 }
 
-/// Let a key sign nothing new; its intents go to the other keys once its nonces are final
+/// Stop a key from signing new transactions; its intents move to other keys once its nonces are final
 ///
-/// What it signed goes on, also when no executor holds the key any more.
+/// Transactions that it signed are still followed, even when no executor holds the key any more.
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
     DATABASE_URL                    the order, and the audit log\n\n\
     Examples:\n  \
     fiatrails signer drain 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --reason 'yearly rotation' --wait 120")]
-pub struct Drain {
+pub struct DrainSigner {
     /// The key's address
     address: Address,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
-    /// Wait so many seconds for its nonces to be final; exit code 1 if they are not
+    /// Maximum seconds to wait until its nonces are final; exit code 1 if they are not
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86400))]
     wait: u64,
 }
 
-/// Never use a key again, once it is drained and the chain does not trust it any more
+/// Retire a drained key permanently, once the chain no longer authorizes it
 ///
-/// Refused while anything that it signed is not final, and while it holds EXECUTOR_ROLE.
+/// Refused while any transaction that it signed is not final, and while it holds EXECUTOR_ROLE.
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
     DATABASE_URL                    the order, and the audit log\n  \
     RPC_URLS, ESCROW_ADDRESS        where the role is looked up\n\n\
     Examples:\n  fiatrails signer retire 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --reason 'yearly rotation'")]
-pub struct Retire {
+pub struct RetireSigner {
     /// The key's address
     address: Address,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
 }
 
-/// Put one key in the place of another: add, drain, retire, with intents in flight
+/// Replace one key with another: add, drain and retire, with intents in flight
 ///
-/// Run it again after each thing that only somebody else can do: an admin's call to grant or revoke EXECUTOR_ROLE, which
-/// it names, gas for the new key, an executor that holds it. Until then nothing is lost, and both keys work.
+/// Run it again after each step that somebody else must take: the admin call that it names to grant or revoke
+/// EXECUTOR_ROLE, gas for the new key, an executor that holds it. Nothing is lost meanwhile, and both keys work.
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
     DATABASE_URL                    the orders, and the audit log\n  \
     RPC_URLS, ESCROW_ADDRESS        where roles and balance are looked up\n\n\
     Examples:\n  fiatrails signer rotate 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 \
     --to 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --reason 'yearly rotation'")]
-pub struct Rotate {
+pub struct RotateSigner {
     /// The old key's address
     address: Address,
     /// The new key's address
     #[arg(long, value_name = "ADDRESS")]
     to: Address,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
-    /// Wait so many seconds for the old key's nonces to be final; exit code 1 if they are not
+    /// Maximum seconds to wait until the old key's nonces are final; exit code 1 if they are not
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86400))]
     wait: u64,
 }
 
-pub async fn rotate(context: &Context, out: &mut Output, args: &Rotate) -> Result<Verdict> {
+pub async fn rotate(context: &CommandContext, out: &mut Output, args: &RotateSigner) -> Result<Completion> {
     if args.to == args.address {
-        return Err(problem("both keys are the same", "name the new one with --to"));
+        return Err(user_error("both keys are the same", "name the new one with --to"));
     }
     let (chain, client) = (chain(context)?, context.client().await?);
-    fit(&chain, &args.to).await?;
+    check_eligible(&chain, &args.to).await?;
     let new = signers::list(&client, Some(args.to.as_bytes())).await?.pop();
     if new
         .as_ref()
         .is_none_or(|row| row.admin_state != SignerAdminState::Active)
     {
-        turn(context, (&args.to, SignerAdminState::Active), &args.reason).await?;
+        set_order(context, (&args.to, SignerAdminState::Active), &args.reason).await?;
     }
     if !new.is_some_and(|row| row.leased) {
         let fix = "give it to an executor and start that, then run this again";
-        return Err(problem(format!("no executor holds {}", args.to), fix));
+        return Err(user_error(format!("no executor holds {}", args.to), fix));
     }
     let old = read(&client, &args.address).await?;
     if old.admin_state == SignerAdminState::Active {
-        turn(context, (&args.address, SignerAdminState::Draining), &args.reason).await?;
+        set_order(context, (&args.address, SignerAdminState::Draining), &args.reason).await?;
     }
-    let row = until_drained(&client, &args.address, args.wait).await?;
+    let row = wait_until_drained(&client, &args.address, args.wait).await?;
     if !row.is_drained() {
-        say(out, &args.address, SignerAdminState::Draining, Some(&row))?;
-        return Ok(Verdict::No);
+        show_order(out, &args.address, SignerAdminState::Draining, Some(&row))?;
+        return Ok(Completion::Negative);
     }
-    trusted_no_more(&chain, &args.address).await?;
+    check_role_revoked(&chain, &args.address).await?;
     if row.admin_state != SignerAdminState::Retired {
-        turn(context, (&args.address, SignerAdminState::Retired), &args.reason).await?;
+        set_order(context, (&args.address, SignerAdminState::Retired), &args.reason).await?;
     }
-    say(out, &args.address, SignerAdminState::Retired, None)
+    show_order(out, &args.address, SignerAdminState::Retired, None)
 }
 
-pub async fn add(context: &Context, out: &mut Output, args: &Add) -> Result<Verdict> {
-    fit(&chain(context)?, &args.address).await?;
-    turn(context, (&args.address, SignerAdminState::Active), &args.reason).await?;
-    say(out, &args.address, SignerAdminState::Active, None)
+pub async fn add(context: &CommandContext, out: &mut Output, args: &AddSigner) -> Result<Completion> {
+    check_eligible(&chain(context)?, &args.address).await?;
+    set_order(context, (&args.address, SignerAdminState::Active), &args.reason).await?;
+    show_order(out, &args.address, SignerAdminState::Active, None)
 }
 
-/// It has the role, and can pay.
-async fn fit(chain: &ChainClient, address: &Address) -> Result<()> {
+/// Checks that the key has the role and a balance for gas.
+async fn check_eligible(chain: &ChainClient, address: &Address) -> Result<()> {
     let status = chain.signer_status(address).await?;
     if !status.may_execute {
         let data = hex::encode(roles::grant_executor(address));
-        return Err(problem(
+        return Err(user_error(
             format!("{address} lacks EXECUTOR_ROLE"),
             format!("have an admin call the escrow {} with 0x{data}", chain.escrow()),
         ));
     }
     if status.balance == 0 {
         let fix = "send it native coin; see `fiatrails signer list` for the balances";
-        return Err(problem(format!("{address} cannot pay for gas"), fix));
+        return Err(user_error(format!("{address} cannot pay for gas"), fix));
     }
     Ok(())
 }
 
-pub async fn drain(context: &Context, out: &mut Output, args: &Drain) -> Result<Verdict> {
-    turn(context, (&args.address, SignerAdminState::Draining), &args.reason).await?;
-    let row = until_drained(&context.client().await?, &args.address, args.wait).await?;
+pub async fn drain(context: &CommandContext, out: &mut Output, args: &DrainSigner) -> Result<Completion> {
+    set_order(context, (&args.address, SignerAdminState::Draining), &args.reason).await?;
+    let row = wait_until_drained(&context.client().await?, &args.address, args.wait).await?;
     let drained = row.is_drained();
-    say(out, &args.address, SignerAdminState::Draining, Some(&row))?;
+    show_order(out, &args.address, SignerAdminState::Draining, Some(&row))?;
     Ok(if drained || args.wait == 0 {
-        Verdict::Yes
+        Completion::Success
     } else {
-        Verdict::No
+        Completion::Negative
     })
 }
 
-/// The row once its nonces are final, or as it is when the time is over.
-async fn until_drained(client: &DbClient, address: &Address, seconds: u64) -> Result<SignerRow> {
+/// Waits until the key's nonces are final or the time is over; returns its row.
+async fn wait_until_drained(client: &DbClient, address: &Address, seconds: u64) -> Result<SignerRow> {
     let mut row = read(client, address).await?;
     let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
     while !row.is_drained() && tokio::time::Instant::now() < until {
@@ -171,16 +171,16 @@ async fn until_drained(client: &DbClient, address: &Address, seconds: u64) -> Re
     Ok(row)
 }
 
-pub async fn retire(context: &Context, out: &mut Output, args: &Retire) -> Result<Verdict> {
-    trusted_no_more(&chain(context)?, &args.address).await?;
-    turn(context, (&args.address, SignerAdminState::Retired), &args.reason).await?;
-    say(out, &args.address, SignerAdminState::Retired, None)
+pub async fn retire(context: &CommandContext, out: &mut Output, args: &RetireSigner) -> Result<Completion> {
+    check_role_revoked(&chain(context)?, &args.address).await?;
+    set_order(context, (&args.address, SignerAdminState::Retired), &args.reason).await?;
+    show_order(out, &args.address, SignerAdminState::Retired, None)
 }
 
-async fn trusted_no_more(chain: &ChainClient, address: &Address) -> Result<()> {
+async fn check_role_revoked(chain: &ChainClient, address: &Address) -> Result<()> {
     if chain.may_execute(address, BlockRef::Latest).await? {
         let data = hex::encode(roles::revoke_executor(address));
-        return Err(problem(
+        return Err(user_error(
             format!("{address} holds EXECUTOR_ROLE"),
             format!("have an admin call the escrow {} with 0x{data}", chain.escrow()),
         ));
@@ -188,29 +188,33 @@ async fn trusted_no_more(chain: &ChainClient, address: &Address) -> Result<()> {
     Ok(())
 }
 
-fn chain(context: &Context) -> Result<ChainClient> {
+fn chain(context: &CommandContext) -> Result<ChainClient> {
     context.chain(context.environment.contracts()?.escrow)
 }
 
 async fn read(client: &DbClient, address: &Address) -> Result<SignerRow> {
     let row = signers::list(client, Some(address.as_bytes())).await?.pop();
     row.ok_or_else(|| {
-        problem(
+        user_error(
             format!("no key {address} is known"),
             "see `fiatrails signer list`",
         )
     })
 }
 
-/// Writes the order and its audit row together, if it may follow the one before.
-async fn turn(context: &Context, (address, order): (&Address, SignerAdminState), reason: &str) -> Result<()> {
+/// Writes the new state and its audit row together, if the transition is allowed.
+async fn set_order(
+    context: &CommandContext,
+    (address, order): (&Address, SignerAdminState),
+    reason: &str,
+) -> Result<()> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", reason)?);
     let mut client = context.client().await?;
     let tx = client.begin().await?;
     let before = signers::lock(&tx, address.as_bytes()).await?;
     let known = signers::list(&tx, Some(address.as_bytes())).await?.pop();
     if let Err((what, fix)) = may_follow(before, order, known.as_ref()) {
-        return Err(problem(format!("{address} {what}"), fix));
+        return Err(user_error(format!("{address} {what}"), fix));
     }
     signers::set(&tx, address.as_bytes(), order, (why, who)).await?;
     let target = address.to_string();
@@ -230,7 +234,7 @@ async fn turn(context: &Context, (address, order): (&Address, SignerAdminState),
     Ok(())
 }
 
-/// What is wrong, and what to do about it. Pure.
+/// Checks a transition; the error says what is wrong and how to fix it. Pure.
 fn may_follow(
     before: Option<SignerAdminState>,
     order: SignerAdminState,
@@ -258,12 +262,12 @@ fn may_follow(
     }
 }
 
-fn say(
+fn show_order(
     out: &mut Output,
     address: &Address,
     order: SignerAdminState,
     row: Option<&SignerRow>,
-) -> Result<Verdict> {
+) -> Result<Completion> {
     let value = json!({
         "address": address.to_string(),
         "order": order.name(),
@@ -281,7 +285,7 @@ fn say(
             ));
         }
     })?;
-    Ok(Verdict::Yes)
+    Ok(Completion::Success)
 }
 
 #[cfg(test)]

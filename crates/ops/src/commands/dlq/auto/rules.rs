@@ -1,110 +1,115 @@
-//! What may be replayed without a person: pure.
+//! Which entries may be replayed automatically. Pure rules.
 
 use std::time::Duration;
 
 use storage::ops::dead_letters::AutomaticReplayStats;
 
-/// The span that the budget and the breaker look back on.
+/// The period over which the budget and the breaker count.
 pub const HOUR: Duration = Duration::from_hours(1);
 
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct AutoReplayRules {
     pub classes: Vec<String>,
-    /// Replays within an hour.
+    /// Maximum number of replays per hour.
     pub budget: u64,
-    /// Replays of one message and what it follows from.
+    /// Maximum number of replays of one message, counting the messages it was replayed from.
     pub per_message: u64,
-    /// Rest of an entry after it failed; doubled for each replay before.
+    /// Time to wait after a failure; doubled for each earlier replay.
     pub cool_down: Duration,
-    /// The breaker opens when so many per cent of the last hour's replays came back...
-    pub share: u64,
-    /// ...and no fewer than this many.
-    pub least: u64,
-    /// How long it stays open after the last one came back.
-    pub rest: Duration,
+    /// The breaker opens when this percentage of the last hour's replays is parked again...
+    pub breaker_percent: u64,
+    /// ...and at least this number.
+    pub breaker_min: u64,
+    /// How long the breaker stays open after the last replay that was parked again.
+    pub breaker_reset: Duration,
 }
 
-/// What is asked about one entry.
+/// The facts about one entry.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
+pub struct ReplayCandidate<'a> {
     pub class: &'a str,
-    /// Since it failed; `None` when the entry does not say.
+    /// Time since it failed; `None` if unknown.
     pub age: Option<Duration>,
-    /// How often it, and what it follows from, was replayed.
+    /// How often the message, and the messages it was replayed from, were replayed.
     pub replays: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum ReplayDecision {
     Replay,
     OtherClass,
-    /// Replayed often enough: a person's business.
-    WornOut,
-    Cooling,
+    /// The message reached its replay limit and needs a person.
+    ReplayLimit,
+    CoolingDown,
     NoBudget,
     BreakerOpen,
 }
 
-impl Verdict {
+impl ReplayDecision {
     pub const ALL: [Self; 6] = [
         Self::Replay,
         Self::OtherClass,
-        Self::WornOut,
-        Self::Cooling,
+        Self::ReplayLimit,
+        Self::CoolingDown,
         Self::NoBudget,
         Self::BreakerOpen,
     ];
 
-    /// The metric's label.
+    /// The metric label.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Replay => "replay",
             Self::OtherClass => "other_class",
-            Self::WornOut => "replay_limit_reached",
-            Self::Cooling => "cooling_down",
+            Self::ReplayLimit => "replay_limit_reached",
+            Self::CoolingDown => "cooling_down",
             Self::NoBudget => "no_budget",
             Self::BreakerOpen => "breaker_open",
         }
     }
 }
 
-impl Rules {
+impl AutoReplayRules {
     pub fn budget_left(&self, hour: &AutomaticReplayStats) -> u64 {
         self.budget.saturating_sub(hour.replayed)
     }
 
-    /// Replaying does not help: too many come back.
+    /// Whether the breaker is open, because too many replays were parked again.
     pub fn is_open(&self, hour: &AutomaticReplayStats) -> bool {
-        let many = hour.parked_again >= self.least
-            && hour.parked_again.saturating_mul(100) >= hour.replayed.saturating_mul(self.share);
+        let many = hour.parked_again >= self.breaker_min
+            && hour.parked_again.saturating_mul(100) >= hour.replayed.saturating_mul(self.breaker_percent);
         many && hour
             .seconds_since
-            .is_some_and(|seconds| seconds < self.rest.as_secs_f64())
+            .is_some_and(|seconds| seconds < self.breaker_reset.as_secs_f64())
     }
 
-    pub fn judge(&self, candidate: Candidate<'_>, hour: &AutomaticReplayStats, taken: u64) -> Verdict {
+    pub fn decide(
+        &self,
+        candidate: ReplayCandidate<'_>,
+        hour: &AutomaticReplayStats,
+        taken: u64,
+    ) -> ReplayDecision {
         if !self.classes.iter().any(|class| class == candidate.class) {
-            return Verdict::OtherClass;
+            return ReplayDecision::OtherClass;
         }
         if candidate.replays >= self.per_message {
-            return Verdict::WornOut;
+            return ReplayDecision::ReplayLimit;
         }
         if candidate
             .age
-            .is_none_or(|age| age < self.rest_after(candidate.replays))
+            .is_none_or(|age| age < self.cool_down_after(candidate.replays))
         {
-            return Verdict::Cooling;
+            return ReplayDecision::CoolingDown;
         }
         if self.is_open(hour) {
-            return Verdict::BreakerOpen;
+            return ReplayDecision::BreakerOpen;
         }
         if self.budget_left(hour) <= taken {
-            return Verdict::NoBudget;
+            return ReplayDecision::NoBudget;
         }
-        Verdict::Replay
+        ReplayDecision::Replay
     }
 
-    fn rest_after(&self, replays: u64) -> Duration {
+    fn cool_down_after(&self, replays: u64) -> Duration {
         let doublings = u32::try_from(replays.min(16)).unwrap_or(16);
         self.cool_down.saturating_mul(1 << doublings)
     }
@@ -114,15 +119,15 @@ impl Rules {
 mod tests {
     use super::*;
 
-    fn rules() -> Rules {
-        Rules {
+    fn rules() -> AutoReplayRules {
+        AutoReplayRules {
             classes: vec!["storage".into()],
             budget: 10,
             per_message: 2,
             cool_down: Duration::from_mins(5),
-            share: 50,
-            least: 3,
-            rest: Duration::from_mins(15),
+            breaker_percent: 50,
+            breaker_min: 3,
+            breaker_reset: Duration::from_mins(15),
         }
     }
 
@@ -134,8 +139,8 @@ mod tests {
         }
     }
 
-    fn candidate(class: &str, minutes: u64, replays: u64) -> Candidate<'_> {
-        Candidate {
+    fn candidate(class: &str, minutes: u64, replays: u64) -> ReplayCandidate<'_> {
+        ReplayCandidate {
             class,
             age: Some(Duration::from_mins(minutes)),
             replays,
@@ -146,40 +151,55 @@ mod tests {
     fn every_rule_can_hold_an_entry_back() {
         let calm = hour(0, 0, None);
         let table = [
-            (candidate("storage", 5, 0), calm, 0, Verdict::Replay),
-            (candidate("seal_invalid", 5, 0), calm, 0, Verdict::OtherClass),
-            (candidate("storage", 4, 0), calm, 0, Verdict::Cooling),
+            (candidate("storage", 5, 0), calm, 0, ReplayDecision::Replay),
+            (
+                candidate("seal_invalid", 5, 0),
+                calm,
+                0,
+                ReplayDecision::OtherClass,
+            ),
+            (candidate("storage", 4, 0), calm, 0, ReplayDecision::CoolingDown),
             // The rest doubles with each replay.
-            (candidate("storage", 9, 1), calm, 0, Verdict::Cooling),
-            (candidate("storage", 10, 1), calm, 0, Verdict::Replay),
-            (candidate("storage", 600, 2), calm, 0, Verdict::WornOut),
+            (candidate("storage", 9, 1), calm, 0, ReplayDecision::CoolingDown),
+            (candidate("storage", 10, 1), calm, 0, ReplayDecision::Replay),
+            (candidate("storage", 600, 2), calm, 0, ReplayDecision::ReplayLimit),
             (
                 candidate("storage", 5, 0),
                 hour(10, 0, None),
                 0,
-                Verdict::NoBudget,
+                ReplayDecision::NoBudget,
             ),
-            (candidate("storage", 5, 0), hour(9, 0, None), 1, Verdict::NoBudget),
-            (candidate("storage", 5, 0), hour(9, 0, None), 0, Verdict::Replay),
+            (
+                candidate("storage", 5, 0),
+                hour(9, 0, None),
+                1,
+                ReplayDecision::NoBudget,
+            ),
+            (
+                candidate("storage", 5, 0),
+                hour(9, 0, None),
+                0,
+                ReplayDecision::Replay,
+            ),
             (
                 candidate("storage", 5, 0),
                 hour(6, 3, Some(10.0)),
                 0,
-                Verdict::BreakerOpen,
+                ReplayDecision::BreakerOpen,
             ),
         ];
         for (candidate, hour, taken, wanted) in table {
             assert_eq!(
-                rules().judge(candidate, &hour, taken),
+                rules().decide(candidate, &hour, taken),
                 wanted,
                 "{candidate:?} {hour:?}"
             );
         }
-        let undated = Candidate {
+        let undated = ReplayCandidate {
             age: None,
             ..candidate("storage", 0, 0)
         };
-        assert_eq!(rules().judge(undated, &calm, 0), Verdict::Cooling);
+        assert_eq!(rules().decide(undated, &calm, 0), ReplayDecision::CoolingDown);
     }
 
     #[test]
@@ -187,7 +207,7 @@ mod tests {
         let open = |replayed, came_back, since| rules().is_open(&hour(replayed, came_back, since));
         assert!(open(6, 3, Some(0.0)));
         assert!(!open(7, 3, Some(0.0)), "fewer than half came back");
-        assert!(!open(2, 2, Some(0.0)), "too few to judge by");
+        assert!(!open(2, 2, Some(0.0)), "too few failures to decide");
         assert!(open(6, 3, Some(899.0)));
         assert!(!open(6, 3, Some(900.0)), "rested");
     }

@@ -1,5 +1,5 @@
-//! The statement as M-Pesa's organisation portal exports it: CSV, some lines about the account, then a line of column
-//! names, then one line for each transaction. Times are East Africa Time.
+//! Parses a statement as M-Pesa's organisation portal exports it: CSV with some lines about the account, a line of column
+//! names, and one line per transaction. Times are East Africa Time.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,7 +11,7 @@ use time::format_description::{BorrowedFormatItem, parse_borrowed};
 use time::macros::offset;
 use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
-/// Lines about the account before the column names, at most.
+/// Maximum number of lines before the column names.
 const PREAMBLE: usize = 50;
 const EAST_AFRICA: UtcOffset = offset!(+3);
 const TIME_FORMS: [&str; 6] = [
@@ -23,9 +23,9 @@ const TIME_FORMS: [&str; 6] = [
     "[day]/[month]/[year] [hour]:[minute]",
 ];
 
-/// One transaction.
+/// One transaction of the statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct StatementRow {
     pub receipt: String,
     pub completed_at: OffsetDateTime,
     pub completed: bool,
@@ -33,20 +33,20 @@ pub struct Row {
     pub details: String,
     pub paid_in_cents: u64,
     pub withdrawn_cents: u64,
-    /// What the payer gave as the account: our txRef.
+    /// The account that the payer entered: our txRef.
     pub account: Option<String>,
-    /// The transaction this one undoes.
+    /// The transaction that this one reverses.
     pub linked: Option<String>,
 }
 
-impl Row {
+impl StatementRow {
     pub fn is_paid_in(&self) -> bool {
         self.completed && self.paid_in_cents > 0
     }
 }
 
-/// Where the columns are that we read.
-struct Columns {
+/// The positions of the columns that we read.
+struct StatementColumns {
     receipt: usize,
     completion: usize,
     status: usize,
@@ -57,11 +57,11 @@ struct Columns {
     linked: Option<usize>,
 }
 
-pub fn open(path: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
+pub fn open(path: &Path) -> Result<impl Iterator<Item = Result<StatementRow>>> {
     rows(File::open(path)?)
 }
 
-fn rows<R: Read>(source: R) -> Result<Rows<R>> {
+fn rows<R: Read>(source: R) -> Result<StatementRows<R>> {
     let mut records = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -71,20 +71,20 @@ fn rows<R: Read>(source: R) -> Result<Rows<R>> {
         let record = record?;
         let names: Vec<String> = record.iter().map(bare).collect();
         if names.iter().any(|name| name == "receiptno") {
-            let columns = Columns::of(&names)?;
-            return Ok(Rows { records, columns });
+            let columns = StatementColumns::of(&names)?;
+            return Ok(StatementRows { records, columns });
         }
     }
     bail!("no line of column names: one of the first {PREAMBLE} must have \"Receipt No.\"")
 }
 
-struct Rows<R> {
+struct StatementRows<R> {
     records: StringRecordsIntoIter<R>,
-    columns: Columns,
+    columns: StatementColumns,
 }
 
-impl<R: Read> Iterator for Rows<R> {
-    type Item = Result<Row>;
+impl<R: Read> Iterator for StatementRows<R> {
+    type Item = Result<StatementRow>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -92,7 +92,7 @@ impl<R: Read> Iterator for Rows<R> {
                 Ok(record) => record,
                 Err(error) => return Some(Err(error.into())),
             };
-            // Totals and empty lines have no receipt.
+            // Total lines and empty lines have no receipt.
             let receipt = record.get(self.columns.receipt).map_or("", str::trim);
             if receipt.is_empty() {
                 continue;
@@ -103,7 +103,7 @@ impl<R: Read> Iterator for Rows<R> {
     }
 }
 
-/// A column's name as it is compared: letters and digits, in lower case.
+/// Normalizes a column name: letters and digits only, in lower case.
 fn bare(name: &str) -> String {
     name.chars()
         .filter(char::is_ascii_alphanumeric)
@@ -111,7 +111,7 @@ fn bare(name: &str) -> String {
         .collect()
 }
 
-impl Columns {
+impl StatementColumns {
     fn of(names: &[String]) -> Result<Self> {
         let find = |wanted: &[&str]| names.iter().position(|name| wanted.contains(&name.as_str()));
         let need = |wanted: &str, shown: &str| {
@@ -129,7 +129,7 @@ impl Columns {
         })
     }
 
-    fn read(&self, record: &StringRecord) -> Result<Row> {
+    fn read(&self, record: &StringRecord) -> Result<StatementRow> {
         let text = |column: Option<usize>| {
             let text = column.and_then(|at| record.get(at)).unwrap_or_default().trim();
             (!text.is_empty()).then(|| text.to_owned())
@@ -140,7 +140,7 @@ impl Columns {
             let amount = text(column).unwrap_or_default();
             cents(&amount).with_context(|| format!("{name} {amount:?} is no amount"))
         };
-        Ok(Row {
+        Ok(StatementRow {
             receipt: text(Some(self.receipt)).unwrap_or_default(),
             completed_at: at(&completion)
                 .with_context(|| format!("Completion Time {completion:?} is no time"))?,
@@ -163,7 +163,7 @@ fn at(text: &str) -> Option<OffsetDateTime> {
     })
 }
 
-/// `1,150.00` as 115000; nothing as 0. The sign that marks a withdrawal is left out.
+/// Parses an amount as cents: `1,150.00` is 115000, an empty text is 0. The sign of a withdrawal is ignored.
 fn cents(text: &str) -> Option<u64> {
     let text: String = text.chars().filter(|c| *c != ',').collect();
     let text = text.strip_prefix('-').unwrap_or(&text);
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_portals_export_is_read() {
-        let rows: Vec<Row> = rows(STATEMENT.as_bytes()).unwrap().map(Result::unwrap).collect();
+        let rows: Vec<StatementRow> = rows(STATEMENT.as_bytes()).unwrap().map(Result::unwrap).collect();
         assert_eq!(rows.len(), 2, "{rows:?}");
         let paid = &rows[0];
         assert_eq!(

@@ -1,5 +1,5 @@
-//! One batch of deliveries: each message has its own transaction, so that none can fail another; messages of one
-//! txRef keep their order, different txRefs run beside each other.
+//! Handles a batch of deliveries. Each message has its own transaction, so that none can fail another. Messages of one
+//! txRef keep their order, different txRefs run concurrently.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,18 +13,18 @@ use runtime::breaker::Breaker;
 use runtime::{chain, telemetry};
 use tracing::Instrument;
 
-use crate::desk::{Desk, DeskError};
+use crate::state::{AppState, HandlerError};
 
-/// Transactions at once per queue; the pool holds enough for both queues and the sweeps.
-const WIDTH: usize = 3;
-/// Runs of one transaction that lost against another.
-const TRIES: u32 = 3;
+/// Maximum number of concurrent transactions per queue; the pool has enough for both queues and the sweeps.
+const MAX_CONCURRENT: usize = 3;
+/// Maximum number of tries of a transaction that conflicts with another.
+const MAX_TRIES: u32 = 3;
 
-/// Messages of one txRef with their places in the batch.
-type Group<B> = Vec<(usize, Arc<Delivery<B>>)>;
+/// The messages of one txRef, with their positions in the batch.
+type DeliveryGroup<B> = Vec<(usize, Arc<Delivery<B>>)>;
 
-pub async fn batch<B, K, H, F>(
-    desk: Arc<Desk>,
+pub async fn handle_batch<B, K, H, F>(
+    state: Arc<AppState>,
     breaker: Breaker,
     deliveries: Vec<Delivery<B>>,
     key: K,
@@ -33,11 +33,11 @@ pub async fn batch<B, K, H, F>(
 where
     B: Body + Send + Sync + 'static,
     K: Fn(&Delivery<B>) -> String,
-    H: Fn(Arc<Desk>, Arc<Delivery<B>>) -> F + Copy,
-    F: Future<Output = Result<Disposition, DeskError>>,
+    H: Fn(Arc<AppState>, Arc<Delivery<B>>) -> F + Copy,
+    F: Future<Output = Result<Disposition, HandlerError>>,
 {
     let count = deliveries.len();
-    let mut groups: BTreeMap<String, Group<B>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, DeliveryGroup<B>> = BTreeMap::new();
     for (at, delivery) in deliveries.into_iter().enumerate() {
         groups
             .entry(key(&delivery))
@@ -45,21 +45,21 @@ where
             .push((at, Arc::new(delivery)));
     }
     let done = stream::iter(groups.into_iter().map(|(about, group)| {
-        let (desk, breaker) = (desk.clone(), breaker.clone());
+        let (state, breaker) = (state.clone(), breaker.clone());
         async move {
             let mut settled = Vec::with_capacity(group.len());
             for (at, delivery) in group {
                 let disposition = if breaker.is_open() {
                     Disposition::Return
                 } else {
-                    one(&desk, &breaker, (&about, delivery), handle).await
+                    handle_one(&state, &breaker, (&about, delivery), handle).await
                 };
                 settled.push((at, disposition));
             }
             settled
         }
     }))
-    .buffer_unordered(WIDTH)
+    .buffer_unordered(MAX_CONCURRENT)
     .collect::<Vec<_>>()
     .await;
     let mut dispositions = vec![Disposition::Return; count];
@@ -69,16 +69,16 @@ where
     dispositions
 }
 
-async fn one<B, H, F>(
-    desk: &Arc<Desk>,
+async fn handle_one<B, H, F>(
+    state: &Arc<AppState>,
     breaker: &Breaker,
     (about, delivery): (&str, Arc<Delivery<B>>),
     handle: H,
 ) -> Disposition
 where
     B: Body,
-    H: Fn(Arc<Desk>, Arc<Delivery<B>>) -> F,
-    F: Future<Output = Result<Disposition, DeskError>>,
+    H: Fn(Arc<AppState>, Arc<Delivery<B>>) -> F,
+    F: Future<Output = Result<Disposition, HandlerError>>,
 {
     let span = tracing::info_span!(
         "callback.handle",
@@ -93,12 +93,12 @@ where
     async {
         let mut tries = 1;
         loop {
-            match handle(desk.clone(), delivery.clone()).await {
+            match handle(state.clone(), delivery.clone()).await {
                 Ok(disposition) => {
                     breaker.success();
                     return disposition;
                 }
-                Err(error) if error.is_contention() && tries < TRIES => tries += 1,
+                Err(error) if error.is_contention() && tries < MAX_TRIES => tries += 1,
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), attempt = delivery.attempt, "message not handled");
                     if error.is_outage() {

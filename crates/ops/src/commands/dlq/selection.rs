@@ -1,4 +1,4 @@
-//! Choosing entries.
+//! Selects dead-letter entries.
 
 use anyhow::Result;
 use clap::Args;
@@ -9,50 +9,50 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::view;
-use crate::problem::problem;
 use crate::text::parse_since;
+use crate::user_error::user_error;
 
-/// A choice of entries; what is given must all fit.
+/// The selection options; an entry must match all that are given.
 #[derive(Args, Clone, Default)]
-pub struct Which {
-    /// Only this queue: mint.submit, mint.execute, mint.refund, mint.outcome, mpesa.result [default: all]
+pub struct DeadLetterSelection {
+    /// Select only this queue: mint.submit, mint.execute, mint.refund, mint.outcome, mpesa.result [default: all]
     #[arg(long)]
     pub queue: Option<WorkQueue>,
-    /// Only this error class, e.g. seal_invalid
+    /// Select only this error class, e.g. seal_invalid
     #[arg(long)]
     pub class: Option<String>,
-    /// Only about this intent (0x...)
+    /// Select only entries about this intent (0x...)
     #[arg(long, value_name = "ID")]
     pub intent: Option<IntentId>,
-    /// Only about this payment reference
+    /// Select only entries about this payment reference
     #[arg(long, value_name = "TXREF")]
     pub tx_ref: Option<String>,
-    /// Only what failed longer ago: 15m, 6h, 2d or an RFC 3339 time
+    /// Select only entries that failed before: 15m, 6h, 2d ago or an RFC 3339 time
     #[arg(long, value_name = "AGE")]
     pub older_than: Option<String>,
-    /// Only what failed since: 15m, 6h, 2d or an RFC 3339 time
+    /// Select only entries that failed since: 15m, 6h, 2d ago or an RFC 3339 time
     #[arg(long, value_name = "AGE")]
     pub newer_than: Option<String>,
-    /// Only where the error's text contains this, in whatever case
+    /// Select only entries whose error text contains this, ignoring case
     #[arg(long)]
     pub text: Option<String>,
 }
 
-/// The same at one moment.
-pub struct Filter<'a> {
-    which: &'a Which,
+/// The selection with its ages resolved to times.
+pub struct DeadLetterFilter<'a> {
+    which: &'a DeadLetterSelection,
     before: Option<OffsetDateTime>,
     after: Option<OffsetDateTime>,
     text: Option<String>,
 }
 
-impl Which {
+impl DeadLetterSelection {
     pub fn queues(&self) -> Vec<WorkQueue> {
         self.queue
             .map_or_else(|| WorkQueue::ALL.to_vec(), |queue| vec![queue])
     }
 
-    pub fn is_everything(&self) -> bool {
+    pub fn is_unrestricted(&self) -> bool {
         self.queue.is_none()
             && self.class.is_none()
             && self.intent.is_none()
@@ -62,12 +62,12 @@ impl Which {
             && self.text.is_none()
     }
 
-    pub fn filter(&self, now: OffsetDateTime) -> Result<Filter<'_>> {
+    pub fn filter(&self, now: OffsetDateTime) -> Result<DeadLetterFilter<'_>> {
         let moment = |flag: &str, age: &Option<String>| {
             age.as_deref()
                 .map(|text| {
                     parse_since(text, now).ok_or_else(|| {
-                        problem(
+                        user_error(
                             format!("{flag} {text:?} is no age and no time"),
                             "write e.g. 15m, 6h, 2d or 2026-01-31T12:00:00Z",
                         )
@@ -75,7 +75,7 @@ impl Which {
                 })
                 .transpose()
         };
-        Ok(Filter {
+        Ok(DeadLetterFilter {
             which: self,
             before: moment("--older-than", &self.older_than)?,
             after: moment("--newer-than", &self.newer_than)?,
@@ -98,10 +98,10 @@ impl Which {
     }
 }
 
-impl Filter<'_> {
-    pub fn fits(&self, entry: &DeadLetter) -> bool {
+impl DeadLetterFilter<'_> {
+    pub fn matches(&self, entry: &DeadLetter) -> bool {
         let which = self.which;
-        // An entry without any time is neither old nor new.
+        // An entry without any time matches no age.
         let at = entry.failed_at.or(entry.first_seen);
         which.queue.is_none_or(|queue| queue == entry.origin)
             && which.class.as_ref().is_none_or(|class| *class == entry.class)
@@ -114,7 +114,7 @@ impl Filter<'_> {
                 .text
                 .as_ref()
                 .is_none_or(|text| entry.text.to_lowercase().contains(text))
-            // Last: it parses the payload.
+            // This check comes last, because it parses the payload.
             && which
                 .tx_ref
                 .as_ref()
@@ -150,111 +150,111 @@ mod tests {
     fn every_filter_can_leave_an_entry_out() {
         let now = OffsetDateTime::from_unix_timestamp(1_767_225_600 + 3600).unwrap();
         let text = |text: &str| Some(text.to_owned());
-        let cases: [(Which, bool); 14] = [
-            (Which::default(), true),
+        let cases: [(DeadLetterSelection, bool); 14] = [
+            (DeadLetterSelection::default(), true),
             (
-                Which {
+                DeadLetterSelection {
                     queue: Some(WorkQueue::MintRefund),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 true,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     queue: Some(WorkQueue::MintSubmit),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 false,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     class: text("storage"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 true,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     class: text("stor"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 false,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     tx_ref: text("TX1"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 true,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     tx_ref: text("TX"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 false,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     older_than: text("30m"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 true,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     older_than: text("2h"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 false,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     newer_than: text("2h"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 true,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     newer_than: text("30m"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 false,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     text: text("connection refused"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 true,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     text: text("time-out"),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 false,
             ),
             (
-                Which {
+                DeadLetterSelection {
                     intent: Some(IntentId::from_bytes([1; 32])),
-                    ..Which::default()
+                    ..DeadLetterSelection::default()
                 },
                 false,
             ),
         ];
         for (number, (which, wanted)) in cases.iter().enumerate() {
             assert_eq!(
-                which.filter(now).unwrap().fits(&entry()),
+                which.filter(now).unwrap().matches(&entry()),
                 *wanted,
                 "case {number}"
             );
-            assert_eq!(which.is_everything(), number == 0, "case {number}");
+            assert_eq!(which.is_unrestricted(), number == 0, "case {number}");
         }
-        let bad = Which {
+        let bad = DeadLetterSelection {
             older_than: text("old"),
-            ..Which::default()
+            ..DeadLetterSelection::default()
         };
         assert!(bad.filter(now).is_err());
     }

@@ -1,5 +1,5 @@
-//! One txRef under its lock: the facts about it, and the doors through which its row changes. Everything happens in
-//! the caller's transaction.
+//! One locked decision row: what is known about its txRef, and the only methods that change the row. Everything happens
+//! in the caller's transaction.
 
 mod steps;
 
@@ -16,40 +16,41 @@ use storage::callback::reports::{self, MpesaKeyTrust};
 use storage::outbox::OutboxRow;
 use storage::{DbSession, DbTransaction, Outbox, StorageError};
 
-use crate::desk::{Desk, DeskError};
-use crate::judge::{Expected, FirstLeg, Told, match_payment};
+use crate::classify::{ExpectedAmount, PaymentMatch, ReportedLeg, match_payment};
 use crate::observe::{self, Event};
+use crate::state::{AppState, HandlerError};
 
-/// What the gateway's row says about the intent.
+/// The gateway's row of the intent, after verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Intent {
+pub enum IntentCheck {
+    /// The gateway has no row.
     Unknown,
-    /// Its fields hash to its id, and to the id the decision is about.
-    Sound(Preimage, IntentId),
-    /// They do not: somebody changed a row. The text is for the person.
+    /// The fields hash to the row's id, which is also the decision's intent id.
+    Verified(Preimage, IntentId),
+    /// The fields do not hash to that id: somebody changed a row. The text explains it to the operator.
     Tampered(String),
 }
 
-/// What brought us here, for the history.
+/// What triggered the change, for the history.
 #[derive(Clone, Copy, Debug)]
-pub struct Because {
+pub struct Trigger {
     pub cause: &'static str,
     pub message_id: Option<MessageId>,
 }
 
-/// A locked txRef.
-pub struct Case<'t> {
-    desk: &'t Desk,
+/// The locked decision row of one txRef, with everything that is known about the txRef.
+pub struct LockedDecision<'t> {
+    state: &'t AppState,
     tx: &'t DbTransaction<'t>,
-    because: Because,
-    /// The row as it was found.
-    before: DecisionRow,
+    trigger: Trigger,
+    /// The row as it was read.
+    original: DecisionRow,
     pub decision: DecisionRow,
-    pub intent: Intent,
-    /// The trace that the intent began.
+    pub intent: IntentCheck,
+    /// The trace context of the intent.
     trace_parent: Option<String>,
-    /// The payment of the txRef, matched or not.
-    pub first: Option<PaymentRow>,
+    /// The first payment of the txRef, whether it matches or not.
+    pub first_payment: Option<PaymentRow>,
     held: bool,
     history: Vec<String>,
     outbox: Vec<OutboxRow>,
@@ -57,32 +58,32 @@ pub struct Case<'t> {
     redriven: Option<MessageId>,
 }
 
-/// What is told to the outside once the transaction is committed.
+/// Logs, metrics and the relay's notification, which must wait until the transaction is committed.
 #[must_use]
-pub struct Closed {
+pub struct AfterCommit {
     tx_ref: TxRef,
     events: Vec<Event>,
-    sent: bool,
+    commanded: bool,
 }
 
-impl Closed {
-    /// Call it after the commit.
-    pub fn announce(self, desk: &Desk) {
+impl AfterCommit {
+    /// Emits the events and wakes the relay. Call this only after the commit.
+    pub fn run(self, state: &AppState) {
         observe::emit(&self.tx_ref, &self.events);
-        if self.sent {
-            desk.wake.now();
+        if self.commanded {
+            state.relay.notify();
         }
     }
 }
 
-impl<'t> Case<'t> {
-    /// Takes the lock, then reads everything that was committed before.
+impl<'t> LockedDecision<'t> {
+    /// Locks the decision row, then reads everything that was committed before.
     pub async fn open(
-        desk: &'t Desk,
+        state: &'t AppState,
         tx: &'t DbTransaction<'t>,
         tx_ref: &TxRef,
-        because: Because,
-    ) -> Result<Self, DeskError> {
+        trigger: Trigger,
+    ) -> Result<Self, HandlerError> {
         let decision = decisions::lock(tx, tx_ref).await?;
         // Pipelined: one round trip.
         let (held, intent, first) = tokio::join!(
@@ -95,49 +96,49 @@ impl<'t> Case<'t> {
             .ok()
             .and_then(|row| row.as_ref()?.trace_parent.clone());
         let intent = match intent {
-            Ok(None) => Intent::Unknown,
+            Ok(None) => IntentCheck::Unknown,
             Ok(Some(row)) if row.preimage.intent_id() == row.intent_id => {
-                Intent::Sound(row.preimage, row.intent_id)
+                IntentCheck::Verified(row.preimage, row.intent_id)
             }
-            Ok(Some(row)) => Intent::Tampered(format!(
+            Ok(Some(row)) => IntentCheck::Tampered(format!(
                 "the fields of {} hash to {}",
                 row.intent_id,
                 row.preimage.intent_id()
             )),
-            Err(error @ StorageError::Corrupt { .. }) => Intent::Tampered(error.to_string()),
+            Err(error @ StorageError::Corrupt { .. }) => IntentCheck::Tampered(error.to_string()),
             Err(error) => return Err(error.into()),
         };
-        let mut case = Self {
-            desk,
+        let mut locked = Self {
+            state,
             tx,
-            because,
-            before: decision.clone(),
+            trigger,
+            original: decision.clone(),
             decision,
             intent,
             trace_parent,
-            first: first?,
+            first_payment: first?,
             held: held?,
             history: Vec::new(),
             outbox: Vec::new(),
             events: Vec::new(),
             redriven: None,
         };
-        if case.decision.intent_id.is_none()
-            && let Intent::Sound(_, id) = case.intent
+        if locked.decision.intent_id.is_none()
+            && let IntentCheck::Verified(_, id) = locked.intent
         {
-            case.decision.intent_id = Some(id);
+            locked.decision.intent_id = Some(id);
         }
-        case.compare_ids();
-        Ok(case)
+        locked.compare_ids();
+        Ok(locked)
     }
 
-    /// An outcome speaks of this intent: from now on the decision is about it.
-    pub fn bind(&mut self, intent_id: IntentId) {
+    /// Binds the decision to the intent that an outcome names.
+    pub fn bind_intent(&mut self, intent_id: IntentId) {
         match self.decision.intent_id {
             None => self.decision.intent_id = Some(intent_id),
             Some(known) if known == intent_id => {}
             Some(known) => {
-                self.intent = Intent::Tampered(format!(
+                self.intent = IntentCheck::Tampered(format!(
                     "the chain speaks of {intent_id}, the decision of {known}"
                 ));
             }
@@ -147,27 +148,27 @@ impl<'t> Case<'t> {
 
     fn compare_ids(&mut self) {
         let fault = match (&self.intent, self.decision.intent_id) {
-            (Intent::Sound(_, row), Some(known)) if *row != known => {
+            (IntentCheck::Verified(_, row), Some(known)) if *row != known => {
                 format!("the row is about {row}, the decision about {known}")
             }
-            (Intent::Unknown, Some(known)) => format!("the row of {known} is gone"),
+            (IntentCheck::Unknown, Some(known)) => format!("the row of {known} is gone"),
             _ => return,
         };
-        self.intent = Intent::Tampered(fault);
+        self.intent = IntentCheck::Tampered(fault);
     }
 
-    pub fn expected(&self) -> Expected {
+    pub fn expected_amount(&self) -> ExpectedAmount {
         match &self.intent {
-            Intent::Unknown => Expected::Nothing,
-            Intent::Tampered(_) => Expected::Unknown,
-            Intent::Sound(preimage, _) => preimage
+            IntentCheck::Unknown => ExpectedAmount::Nothing,
+            IntentCheck::Tampered(_) => ExpectedAmount::Unknown,
+            IntentCheck::Verified(preimage, _) => preimage
                 .amount
                 .to_shillings()
-                .map_or(Expected::Unknown, Expected::Exactly),
+                .map_or(ExpectedAmount::Unknown, ExpectedAmount::Exactly),
         }
     }
 
-    /// The payment leg's one door.
+    /// Changes the payment leg, if the move is legal. Nothing else changes it.
     pub fn set_payment(&mut self, to: PaymentLeg) {
         let from = self.decision.payment_leg;
         if from != to && from.may_become(to, self.decision.refund_commanded) {
@@ -176,8 +177,9 @@ impl<'t> Case<'t> {
         }
     }
 
-    /// The chain leg's one door; `told` was judged against the current state.
-    pub async fn set_chain(&mut self, told: Told) -> Result<(), DeskError> {
+    /// Changes the chain leg to what an outcome reported. `reported` was already compared with the current state. Nothing
+    /// else changes the leg.
+    pub async fn set_chain(&mut self, reported: ReportedLeg) -> Result<(), HandlerError> {
         let name = |leg: ChainLeg| {
             if leg.is_final() {
                 format!("{leg} (final)")
@@ -186,24 +188,24 @@ impl<'t> Case<'t> {
             }
         };
         let from = self.decision.chain_leg;
-        if from != told.chain {
+        if from != reported.chain {
             self.history
-                .push(format!("chain {} -> {}", name(from), name(told.chain)));
+                .push(format!("chain {} -> {}", name(from), name(reported.chain)));
         }
-        if told.refused && !self.decision.mint_refused {
+        if reported.refused && !self.decision.mint_refused {
             self.history.push("mint refused: not compliant".to_owned());
         }
-        if from.is_final() && !told.chain.is_final() {
-            let detail = format!("{} is taken back by a fork: {}", name(from), name(told.chain));
-            self.except(ExceptionKind::FinalTakenBack, None, None, detail)
+        if from.is_final() && !reported.chain.is_final() {
+            let detail = format!("{} is taken back by a fork: {}", name(from), name(reported.chain));
+            self.open_exception(ExceptionKind::FinalTakenBack, None, None, detail)
                 .await?;
         }
-        self.decision.chain_leg = told.chain;
-        self.decision.mint_refused = told.refused;
-        self.decision.outcome_sequence = told.sequence;
-        // Whatever was commanded is answered; a refusal of an execute is answered by the refund that follows.
+        self.decision.chain_leg = reported.chain;
+        self.decision.mint_refused = reported.refused;
+        self.decision.outcome_sequence = reported.sequence;
+        // The issued command has its outcome; after a refused execute, the refund that follows replaces it.
         if !matches!(
-            told.chain,
+            reported.chain,
             ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Escrowed
         ) {
             self.decision.live_command = None;
@@ -212,17 +214,17 @@ impl<'t> Case<'t> {
         Ok(())
     }
 
-    pub fn told(&self) -> Told {
-        Told {
+    pub fn reported_leg(&self) -> ReportedLeg {
+        ReportedLeg {
             chain: self.decision.chain_leg,
             refused: self.decision.mint_refused,
             sequence: self.decision.outcome_sequence,
         }
     }
 
-    /// Matches a payment that came before its intent, unless it waited too long.
-    pub async fn match_first(&mut self) -> Result<(), DeskError> {
-        let Some(first) = self.first.clone() else {
+    /// Matches a payment that arrived before its intent, unless it waited too long.
+    pub async fn match_waiting_payment(&mut self) -> Result<(), HandlerError> {
+        let Some(first) = self.first_payment.clone() else {
             return Ok(());
         };
         if !matches!(
@@ -231,35 +233,35 @@ impl<'t> Case<'t> {
         ) {
             return Ok(());
         }
-        let limit = std::time::Duration::from_secs(self.desk.windows.orphan_match_seconds);
+        let limit = std::time::Duration::from_secs(self.state.windows.orphan_match_seconds);
         if first.age_seconds > limit.as_secs_f64() {
-            return self.orphaned().await;
+            return self.open_orphan_exception().await;
         }
         let refunding = self.decision.refund_commanded;
         match match_payment(
-            self.expected(),
+            self.expected_amount(),
             first.amount,
             self.decision.payment_leg,
             refunding,
         ) {
-            FirstLeg::Becomes(leg) => self.confirm(leg, &first).await,
-            FirstLeg::Owed => {
-                self.owe(&first.receipt.to_string(), first.amount, "paid after the refund")
+            PaymentMatch::Accepted(leg) => self.record_match(leg, &first).await,
+            PaymentMatch::Owed => {
+                self.open_owed_exception(&first.receipt.to_string(), first.amount, "paid after the refund")
                     .await
             }
-            FirstLeg::Orphan | FirstLeg::Unjudged => Ok(()),
+            PaymentMatch::Orphan | PaymentMatch::Unverifiable => Ok(()),
         }
     }
 
-    /// The payment is what the intent asks for, or another amount.
-    pub async fn confirm(&mut self, leg: PaymentLeg, payment: &PaymentRow) -> Result<(), DeskError> {
+    /// Records whether the payment has the intent's amount; opens an exception if it does not.
+    pub async fn record_match(&mut self, leg: PaymentLeg, payment: &PaymentRow) -> Result<(), HandlerError> {
         self.set_payment(leg);
         if leg == PaymentLeg::Mismatched {
             let detail = format!(
                 "paid {} KES, the intent commits to another amount",
                 payment.amount
             );
-            self.except(
+            self.open_exception(
                 ExceptionKind::AmountMismatch,
                 Some(payment.receipt.to_string()),
                 Some(payment.amount),
@@ -270,13 +272,13 @@ impl<'t> Case<'t> {
         Ok(())
     }
 
-    /// A payment without an intent is a person's business from now on.
-    pub async fn orphaned(&mut self) -> Result<(), DeskError> {
-        let Some(first) = self.first.clone() else {
+    /// Opens an exception for a payment without an intent.
+    pub async fn open_orphan_exception(&mut self) -> Result<(), HandlerError> {
+        let Some(first) = self.first_payment.clone() else {
             return Ok(());
         };
         let detail = "no intent asked for this payment in time".to_owned();
-        self.except(
+        self.open_exception(
             ExceptionKind::OrphanPayment,
             Some(first.receipt.to_string()),
             Some(first.amount),
@@ -285,8 +287,14 @@ impl<'t> Case<'t> {
         .await
     }
 
-    pub async fn owe(&mut self, receipt: &str, amount: Shillings, why: &str) -> Result<(), DeskError> {
-        self.except(
+    /// Opens an exception: the payer is owed this amount.
+    pub async fn open_owed_exception(
+        &mut self,
+        receipt: &str,
+        amount: Shillings,
+        why: &str,
+    ) -> Result<(), HandlerError> {
+        self.open_exception(
             ExceptionKind::OwedToPayer,
             Some(receipt.to_owned()),
             Some(amount),
@@ -295,14 +303,14 @@ impl<'t> Case<'t> {
         .await
     }
 
-    /// Opens an exception; the same trouble only once.
-    pub async fn except(
+    /// Opens an exception, unless the same one was opened before.
+    pub async fn open_exception(
         &mut self,
         kind: ExceptionKind,
         receipt: Option<String>,
         amount: Option<Shillings>,
         detail: String,
-    ) -> Result<(), DeskError> {
+    ) -> Result<(), HandlerError> {
         let exception = NewException {
             kind,
             tx_ref: self.decision.tx_ref.to_string(),
@@ -314,7 +322,7 @@ impl<'t> Case<'t> {
         if exceptions::open(self.tx, &exception).await? {
             self.held |= kind.holds();
             self.history.push(format!("exception {}", kind.name()));
-            self.events.push(Event::Opened {
+            self.events.push(Event::ExceptionOpened {
                 kind,
                 detail: exception.detail,
             });
@@ -322,24 +330,24 @@ impl<'t> Case<'t> {
         Ok(())
     }
 
-    /// Writes back what changed. Commit, then announce.
-    pub async fn close(self) -> Result<Closed, DeskError> {
-        // An untouched row keeps its time: others judge by it how long nothing has happened.
-        if self.decision != self.before || !self.history.is_empty() {
-            let Because { cause, message_id } = self.because;
+    /// Writes all changes. The caller commits and then runs the returned effects.
+    pub async fn save(self) -> Result<AfterCommit, HandlerError> {
+        // An unchanged row keeps its `updated_at`, because sweeps use it to see how long nothing has happened.
+        if self.decision != self.original || !self.history.is_empty() {
+            let Trigger { cause, message_id } = self.trigger;
             decisions::save(self.tx, &self.decision, &self.history, cause, message_id).await?;
         }
         Outbox::Callback.push_many(self.tx, &self.outbox).await?;
-        Ok(Closed {
+        Ok(AfterCommit {
             tx_ref: self.decision.tx_ref,
-            sent: !self.outbox.is_empty(),
+            commanded: !self.outbox.is_empty(),
             events: self.events,
         })
     }
 }
 
-/// Whether the report was signed with a key that is not ours alone any more.
-pub async fn is_compromised(session: &impl DbSession, report: &SignedReport) -> Result<bool, DeskError> {
+/// Whether the report was signed with a compromised key.
+pub async fn is_compromised(session: &impl DbSession, report: &SignedReport) -> Result<bool, HandlerError> {
     match report.signature.parse::<SignatureHeader>() {
         Ok(header) => {
             Ok(reports::mpesa_key_trust(session, &header.key_id).await? == MpesaKeyTrust::Compromised)

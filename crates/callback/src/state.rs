@@ -1,4 +1,4 @@
-//! What every handler works with, and how their failures become dispositions.
+//! The state that all handlers share, and how their errors become dispositions.
 
 use std::sync::Arc;
 
@@ -7,45 +7,45 @@ use domain::evidence::{EvidenceError, SignedReport};
 use domain::ids::MessageId;
 use domain::payment::PaymentReport;
 use domain::policy::WindowPolicy;
-use messaging::{Disposition, SealError, Sealer, Stamp};
-use runtime::relay::Wake;
+use messaging::{Disposition, MessageMetadata, SealError, Sealer};
+use runtime::relay::RelayNotifier;
 use runtime::{KeyDirectory, chain, telemetry};
 use storage::{ConflictKind, Pool, StorageError};
 use tracing::Span;
 
-/// The service's tools.
-pub struct Desk {
+/// The dependencies of the handlers and sweeps.
+pub struct AppState {
     pub pool: Pool,
     pub sealer: Sealer,
     pub keys: KeyDirectory,
     pub ids: Arc<dyn IdSource>,
     pub clock: Arc<dyn Clock>,
     pub windows: WindowPolicy,
-    /// Wakes the relay after a commit that pushed a command.
-    pub wake: Wake,
+    /// Notifies the relay after a commit that pushed a command.
+    pub relay: RelayNotifier,
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for AppState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Desk")
+        f.write_str("AppState")
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum DeskError {
+pub enum HandlerError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error("a command cannot be sealed")]
     Seal(#[from] SealError),
 }
 
-impl DeskError {
-    /// Someone else was faster: simply run the transaction again.
+impl HandlerError {
+    /// Another transaction was faster: run this one again.
     pub fn is_contention(&self) -> bool {
         matches!(self, Self::Storage(StorageError::Conflict(c)) if !matches!(c, ConflictKind::Unique(_)))
     }
 
-    /// The database is away: nobody gets further.
+    /// The database is unavailable, for every message.
     pub fn is_outage(&self) -> bool {
         matches!(
             self,
@@ -56,7 +56,7 @@ impl DeskError {
     pub fn disposition(&self) -> Disposition {
         let text = chain(self);
         match self {
-            // Not begun, or begun and unknown: the inbox tells when it comes again.
+            // The transaction did not run or its commit is unknown; the inbox knows when the message comes again.
             _ if self.is_outage() => Disposition::Return,
             Self::Seal(SealError::NoKey(_)) => Disposition::Return,
             Self::Seal(_) => Disposition::park("unsealable", text),
@@ -67,10 +67,10 @@ impl DeskError {
     }
 }
 
-impl Desk {
-    /// A fresh id and everything else a new message is stamped with.
-    pub(crate) fn stamp(&self, causation_id: Option<MessageId>, span: &Span) -> Stamp {
-        Stamp {
+impl AppState {
+    /// The metadata of a new message, with a fresh id.
+    pub(crate) fn metadata(&self, causation_id: Option<MessageId>, span: &Span) -> MessageMetadata {
+        MessageMetadata {
             message_id: self.ids.message_id(),
             causation_id,
             at: self.clock.now(),
@@ -78,8 +78,8 @@ impl Desk {
         }
     }
 
-    /// Verifies the MAC with the keys mounted now.
-    pub(crate) fn open(&self, report: &SignedReport) -> Result<PaymentReport, EvidenceError> {
+    /// Verifies the report's MAC with the keys that are mounted now.
+    pub(crate) fn verify_report(&self, report: &SignedReport) -> Result<PaymentReport, EvidenceError> {
         report.open(&self.keys.current().mpesa)
     }
 }

@@ -1,12 +1,12 @@
-//! The step that follows from a txRef's facts: at most one live command, and never a mint without a payment that
-//! verifies now.
+//! The next step of a txRef: at most one command is live at a time, and no mint is commanded without a payment that
+//! verifies at that moment.
 
 use domain::decision::{Decision as Step, DecisionFacts, LiveCommand, decide};
 use domain::evidence::EvidenceError;
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{ChainLeg, PaymentLeg};
 use messaging::wire::{MintExecute, MintRefund, RefundReason};
-use messaging::{SealedMessage, Stamp};
+use messaging::{MessageMetadata, SealedMessage};
 use runtime::telemetry;
 use storage::callback::decisions::{self, DecisionRow, IssuedCommand};
 use storage::callback::exceptions::{self, ExceptionKind};
@@ -15,47 +15,48 @@ use storage::halts;
 use storage::outbox::OutboxRow;
 use tracing::Span;
 
-use super::{Case, Intent, is_compromised};
-use crate::desk::DeskError;
+use super::{IntentCheck, LockedDecision, is_compromised};
 use crate::observe::Event;
+use crate::state::HandlerError;
 
-impl Case<'_> {
-    /// Sends the live command once more, if it still is the one that was found waiting.
-    pub async fn redrive(&mut self, found: MessageId) -> Result<(), DeskError> {
+impl LockedDecision<'_> {
+    /// Decides and sends the live command again, if it is still the one that the sweep found.
+    pub async fn redrive(&mut self, found: MessageId) -> Result<(), HandlerError> {
         let Some(live) = self.decision.live_command.filter(|live| live.message_id == found) else {
             return Ok(());
         };
         self.decision.live_command = None;
         self.redriven = Some(found);
-        self.settle().await?;
+        self.decide().await?;
         if self.decision.live_command.is_none() && !self.decision.chain_leg.is_terminal() {
-            // Nothing was commanded in its place: what was sent may still take effect.
+            // No command replaced it, so the earlier one may still take effect.
             self.decision.live_command = Some(live);
         }
         Ok(())
     }
 
-    /// Decides, and takes the step.
-    pub async fn settle(&mut self) -> Result<(), DeskError> {
+    /// Decides the next step and takes it.
+    pub async fn decide(&mut self) -> Result<(), HandlerError> {
         let Some(intent_id) = self.decision.intent_id else {
             return Ok(());
         };
-        if let Intent::Tampered(detail) = &self.intent {
+        if let IntentCheck::Tampered(detail) = &self.intent {
             let detail = detail.clone();
-            self.except(ExceptionKind::IntentTampered, None, None, detail)
+            self.open_exception(ExceptionKind::IntentTampered, None, None, detail)
                 .await?;
         }
-        let facts = self.facts(&intent_id).await?;
+        let facts = self.gather_facts(&intent_id).await?;
         let step = decide(facts);
         match step {
             Step::Wait | Step::Hold => Ok(()),
-            Step::Done => self.done().await,
+            Step::Done => self.check_minted_after_owed().await,
             Step::Execute => self.execute().await,
             Step::Drop | Step::Refund => self.refund(),
-            Step::OwedToPayer => match self.first.clone() {
+            Step::OwedToPayer => match self.first_payment.clone() {
                 Some(first) => {
                     let why = format!("paid, and the deposit is {}", self.decision.chain_leg);
-                    self.owe(&first.receipt.to_string(), first.amount, &why).await
+                    self.open_owed_exception(&first.receipt.to_string(), first.amount, &why)
+                        .await
                 }
                 None => Ok(()),
             },
@@ -63,15 +64,16 @@ impl Case<'_> {
         }
     }
 
-    /// Nothing follows; but a mint for money that was owed back may have been paid out twice.
-    async fn done(&mut self) -> Result<(), DeskError> {
-        let (ChainLeg::Executed(_), Some(first)) = (self.decision.chain_leg, self.first.clone()) else {
+    /// No step follows. But if the payer was also owed this money, it may have been paid out twice: opens an exception.
+    async fn check_minted_after_owed(&mut self) -> Result<(), HandlerError> {
+        let (ChainLeg::Executed(_), Some(first)) = (self.decision.chain_leg, self.first_payment.clone())
+        else {
             return Ok(());
         };
         if exceptions::owed_without_approval(self.tx, &self.decision.tx_ref, &first.receipt).await? {
             let detail = "minted, and the payer was owed this money: see whether they have it too".to_owned();
             let receipt = Some(first.receipt.to_string());
-            self.except(
+            self.open_exception(
                 ExceptionKind::MintedAfterOwed,
                 receipt,
                 Some(first.amount),
@@ -82,8 +84,8 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// What the tables of others add is asked for only where it counts.
-    async fn facts(&self, intent_id: &IntentId) -> Result<DecisionFacts, DeskError> {
+    /// Gathers the facts for the decision. Queries other tables only where they matter.
+    async fn gather_facts(&self, intent_id: &IntentId) -> Result<DecisionFacts, HandlerError> {
         let DecisionRow {
             chain_leg: chain,
             payment_leg: payment,
@@ -99,7 +101,7 @@ impl Case<'_> {
             payment_leg: payment,
             mint_refused: refused,
             is_held: self.held,
-            // Once commanded, an undo that was lost is sent again, whatever was signed meanwhile.
+            // Once a refund is commanded, it is re-sent if lost, whether or not a deposit was signed meanwhile.
             deposit_attempted: given_up
                 && !refund_commanded
                 && decisions::deposit_attempted(self.tx, intent_id).await?,
@@ -109,38 +111,40 @@ impl Case<'_> {
         })
     }
 
-    /// The only place that commands a mint: from the stored bytes, verified now, against the sound preimage.
-    async fn execute(&mut self) -> Result<(), DeskError> {
-        let (Intent::Sound(intent, _), Some(first)) = (self.intent.clone(), self.first.clone()) else {
+    /// Commands the mint. Nothing else does: it needs the stored report, verified now against the verified intent.
+    async fn execute(&mut self) -> Result<(), HandlerError> {
+        let (IntentCheck::Verified(intent, _), Some(first)) =
+            (self.intent.clone(), self.first_payment.clone())
+        else {
             let detail = "the decision says paid, and no payment is recorded".to_owned();
             return self
-                .except(ExceptionKind::ReportTampered, None, None, detail)
+                .open_exception(ExceptionKind::ReportTampered, None, None, detail)
                 .await;
         };
         let receipt = first.receipt.to_string();
         let Some(report) = reports::find_signed(self.tx, first.report_id).await? else {
             let detail = format!("report {} is gone", first.report_id);
             return self
-                .except(ExceptionKind::ReportTampered, Some(receipt), None, detail)
+                .open_exception(ExceptionKind::ReportTampered, Some(receipt), None, detail)
                 .await;
         };
-        // Before the MAC is looked at: a compromised key's secret is gone, so it would only look unknown.
+        // This check comes before the MAC: a compromised key's secret is removed, so the key would only look unknown.
         if is_compromised(self.tx, &report).await? {
             let detail = format!("report {} is signed with a compromised key", first.report_id);
             return self
-                .except(ExceptionKind::CompromisedKey, Some(receipt), None, detail)
+                .open_exception(ExceptionKind::CompromisedKey, Some(receipt), None, detail)
                 .await;
         }
-        match report.pays_for(&intent, &self.desk.keys.current().mpesa) {
+        match report.pays_for(&intent, &self.state.keys.current().mpesa) {
             Ok(parsed) if parsed.receipt() == Some(&first.receipt) => {}
-            // The key is not here (yet): the facts are stored, a sweep decides again.
+            // The key is not mounted, perhaps not yet. The facts are stored, and a sweep decides again.
             Err(EvidenceError::UnknownKey(key_id)) => {
                 self.events.push(Event::WaitsForKey { key_id });
                 return Ok(());
             }
             Ok(_) => {
                 return self
-                    .except(
+                    .open_exception(
                         ExceptionKind::ReportTampered,
                         Some(receipt),
                         None,
@@ -150,7 +154,7 @@ impl Case<'_> {
             }
             Err(error) => {
                 return self
-                    .except(
+                    .open_exception(
                         ExceptionKind::ReportTampered,
                         Some(receipt),
                         None,
@@ -160,9 +164,9 @@ impl Case<'_> {
             }
         }
         if exceptions::was_owed(self.tx, &self.decision.tx_ref, &first.receipt).await? {
-            // A fork took back the refund after which the payer was owed: perhaps they have their money by now.
+            // The payer was owed after a refund that a fork then took back, and may have the money by now.
             let detail = "the payer was owed this money, and the deposit is escrowed again".to_owned();
-            self.except(
+            self.open_exception(
                 ExceptionKind::OwedBefore,
                 Some(receipt),
                 Some(first.amount),
@@ -173,16 +177,16 @@ impl Case<'_> {
                 return Ok(());
             }
         }
-        let span = self.deciding(LiveCommand::Execute, &intent);
+        let span = self.decision_span(LiveCommand::Execute, &intent);
         let body = MintExecute { intent, report };
-        let sealed = self.desk.sealer.seal(&body, self.stamp(&span))?;
-        self.command((LiveCommand::Execute, span), sealed, Some(first.age_seconds));
+        let sealed = self.state.sealer.seal(&body, self.metadata(&span))?;
+        self.push_command((LiveCommand::Execute, span), sealed, Some(first.age_seconds));
         Ok(())
     }
 
-    fn refund(&mut self) -> Result<(), DeskError> {
-        // A tampered intent holds, and a hold commands nothing.
-        let Intent::Sound(intent, _) = self.intent.clone() else {
+    fn refund(&mut self) -> Result<(), HandlerError> {
+        // A tampered intent is held, and a held txRef gets no commands.
+        let IntentCheck::Verified(intent, _) = self.intent.clone() else {
             return Ok(());
         };
         let reason = match self.decision.payment_leg {
@@ -191,16 +195,16 @@ impl Case<'_> {
             PaymentLeg::Mismatched => RefundReason::Operator,
             _ => RefundReason::Declined,
         };
-        let span = self.deciding(LiveCommand::Refund, &intent);
+        let span = self.decision_span(LiveCommand::Refund, &intent);
         let body = MintRefund { intent, reason };
-        let sealed = self.desk.sealer.seal(&body, self.stamp(&span))?;
+        let sealed = self.state.sealer.seal(&body, self.metadata(&span))?;
         self.decision.refund_commanded = true;
-        self.command((LiveCommand::Refund, span), sealed, None);
+        self.push_command((LiveCommand::Refund, span), sealed, None);
         Ok(())
     }
 
-    /// From the decision to its commit. A command belongs to the trace that the intent began, whatever brought us here.
-    fn deciding(&self, command: LiveCommand, intent: &Preimage) -> Span {
+    /// The span from the decision to its commit. A command belongs to the intent's trace, whatever triggered it.
+    fn decision_span(&self, command: LiveCommand, intent: &Preimage) -> Span {
         let span = tracing::info_span!(
             "callback.decide",
             command = command.name(),
@@ -213,12 +217,12 @@ impl Case<'_> {
         span
     }
 
-    fn stamp(&self, span: &Span) -> Stamp {
-        let causation = self.redriven.or(self.because.message_id);
-        self.desk.stamp(causation, span)
+    fn metadata(&self, span: &Span) -> MessageMetadata {
+        let causation = self.redriven.or(self.trigger.message_id);
+        self.state.metadata(causation, span)
     }
 
-    fn command(
+    fn push_command(
         &mut self,
         (command, span): (LiveCommand, Span),
         sealed: SealedMessage,
@@ -239,7 +243,7 @@ impl Case<'_> {
         self.history.push(format!("{what} {}", command.name()));
         self.events.push(Event::Commanded {
             command,
-            again,
+            redriven: again,
             after_seconds: after_seconds.filter(|_| !again),
             span,
         });
@@ -251,16 +255,16 @@ impl Case<'_> {
         });
     }
 
-    /// The worst that can be seen: page, and stop executing at once.
-    async fn minted_without_payment(&mut self) -> Result<(), DeskError> {
+    /// A mint without a payment is the worst possible observation: opens an exception that pages, and halts executes.
+    async fn minted_without_payment(&mut self) -> Result<(), HandlerError> {
         let before = self.events.len();
         let detail = format!("minted while the payment is {}", self.decision.payment_leg);
-        self.except(ExceptionKind::MintWithoutPayment, None, None, detail)
+        self.open_exception(ExceptionKind::MintWithoutPayment, None, None, detail)
             .await?;
         if self.events.len() > before {
             let reason = format!("mint without payment for {}", self.decision.tx_ref);
             halts::halt_executes(self.tx, &reason).await?;
-            self.events.push(Event::Halted);
+            self.events.push(Event::ExecutesHalted);
         }
         Ok(())
     }

@@ -1,35 +1,35 @@
-//! An error that says what to do about it.
+//! An error that tells the operator how to fix it.
 
 use std::fmt;
 
 use runtime::SettingError;
 
-/// What is wrong, and the fix in the operator's words.
+/// What is wrong, and how the operator can fix it.
 #[derive(Debug)]
-pub struct Problem {
+pub struct UserError {
     what: String,
     fix: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for UserError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for UserError {}
 
-pub fn problem(what: impl Into<String>, fix: impl Into<String>) -> anyhow::Error {
-    Problem {
+pub fn user_error(what: impl Into<String>, fix: impl Into<String>) -> anyhow::Error {
+    UserError {
         what: what.into(),
         fix: fix.into(),
     }
     .into()
 }
 
-/// The fix for an error: its own, or one that its kind suggests.
+/// The fix of an error: its own, or one suggested by the kind of error.
 pub fn fix_for(error: &anyhow::Error) -> Option<String> {
-    if let Some(problem) = error.chain().find_map(|cause| cause.downcast_ref::<Problem>()) {
+    if let Some(problem) = error.chain().find_map(|cause| cause.downcast_ref::<UserError>()) {
         return Some(problem.fix.clone());
     }
     let setting = error
@@ -66,7 +66,7 @@ pub fn fix_for(error: &anyhow::Error) -> Option<String> {
     }
 }
 
-/// What a setting looks like.
+/// An example value of a setting.
 fn example(name: &str) -> &'static str {
     match name {
         "DATABASE_URL" => "postgres://user:password@host:5432/fiatrails",

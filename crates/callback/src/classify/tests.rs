@@ -18,8 +18,8 @@ fn facts(report: &PaymentReport) -> ReportFacts<'_> {
     ReportFacts {
         report,
         same_receipt: None,
-        has_first: false,
-        expected: Expected::Exactly(Shillings::new(150)),
+        has_payment: false,
+        expected: ExpectedAmount::Exactly(Shillings::new(150)),
         payment: PaymentLeg::Awaiting,
         refund_commanded: false,
     }
@@ -28,34 +28,36 @@ fn facts(report: &PaymentReport) -> ReportFacts<'_> {
 #[test]
 fn the_first_paid_report_is_the_payment() {
     let paid = report("T1", Some("R1"), 150);
-    let becomes = |leg| ReportVerdict::First {
-        leg: FirstLeg::Becomes(leg),
+    let becomes = |leg| ReportClass::FirstPayment {
+        leg: PaymentMatch::Accepted(leg),
     };
-    assert_eq!(judge_report(&facts(&paid)), becomes(PaymentLeg::Confirmed));
+    assert_eq!(classify_report(&facts(&paid)), becomes(PaymentLeg::Confirmed));
     let other = report("T1", Some("R1"), 149);
-    assert_eq!(judge_report(&facts(&other)), becomes(PaymentLeg::Mismatched));
+    assert_eq!(classify_report(&facts(&other)), becomes(PaymentLeg::Mismatched));
     let declined_before = ReportFacts {
         payment: PaymentLeg::Declined,
         ..facts(&paid)
     };
-    assert_eq!(judge_report(&declined_before), becomes(PaymentLeg::Confirmed));
+    assert_eq!(classify_report(&declined_before), becomes(PaymentLeg::Confirmed));
 }
 
 #[test]
 fn what_comes_too_late_is_owed() {
     let paid = report("T1", Some("R1"), 150);
-    let owed = ReportVerdict::First { leg: FirstLeg::Owed };
+    let owed = ReportClass::FirstPayment {
+        leg: PaymentMatch::Owed,
+    };
     let expired = ReportFacts {
         payment: PaymentLeg::Expired,
         ..facts(&paid)
     };
-    assert_eq!(judge_report(&expired), owed);
+    assert_eq!(classify_report(&expired), owed);
     let refunding = ReportFacts {
         payment: PaymentLeg::Declined,
         refund_commanded: true,
         ..facts(&paid)
     };
-    assert_eq!(judge_report(&refunding), owed);
+    assert_eq!(classify_report(&refunding), owed);
 }
 
 #[test]
@@ -64,47 +66,47 @@ fn a_receipt_counts_once() {
     let (same, other): (TxRef, TxRef) = ("T1".parse().unwrap(), "T2".parse().unwrap());
     let amount = Shillings::new(150);
     for (tx_ref, amount, verdict) in [
-        (&same, amount, ReportVerdict::Duplicate),
-        (&same, Shillings::new(151), ReportVerdict::Conflict),
-        (&other, amount, ReportVerdict::Conflict),
+        (&same, amount, ReportClass::Duplicate),
+        (&same, Shillings::new(151), ReportClass::Conflict),
+        (&other, amount, ReportClass::Conflict),
     ] {
-        let same_receipt = Some(Recorded { tx_ref, amount });
+        let same_receipt = Some(RecordedReceipt { tx_ref, amount });
         for has_first in [true, false] {
             let facts = ReportFacts {
                 same_receipt,
-                has_first,
+                has_payment: has_first,
                 ..facts(&paid)
             };
-            assert_eq!(judge_report(&facts), verdict);
+            assert_eq!(classify_report(&facts), verdict);
         }
     }
     let further = ReportFacts {
-        has_first: true,
+        has_payment: true,
         payment: PaymentLeg::Confirmed,
         ..facts(&paid)
     };
-    assert_eq!(judge_report(&further), ReportVerdict::Further);
+    assert_eq!(classify_report(&further), ReportClass::AnotherPayment);
 }
 
 #[test]
 fn a_payment_without_a_believable_intent_waits() {
     let paid = report("T1", Some("R1"), 150);
     let judged = |expected| {
-        judge_report(&ReportFacts {
+        classify_report(&ReportFacts {
             expected,
             ..facts(&paid)
         })
     };
     assert_eq!(
-        judged(Expected::Nothing),
-        ReportVerdict::First {
-            leg: FirstLeg::Orphan
+        judged(ExpectedAmount::Nothing),
+        ReportClass::FirstPayment {
+            leg: PaymentMatch::Orphan
         }
     );
     assert_eq!(
-        judged(Expected::Unknown),
-        ReportVerdict::First {
-            leg: FirstLeg::Unjudged
+        judged(ExpectedAmount::Unknown),
+        ReportClass::FirstPayment {
+            leg: PaymentMatch::Unverifiable
         }
     );
 }
@@ -112,7 +114,7 @@ fn a_payment_without_a_believable_intent_waits() {
 #[test]
 fn a_declined_report_never_outranks_a_payment() {
     let declined = report("T1", None, 150);
-    assert_eq!(judge_report(&facts(&declined)), ReportVerdict::Declined);
+    assert_eq!(classify_report(&facts(&declined)), ReportClass::Declined);
     for payment in [
         PaymentLeg::Confirmed,
         PaymentLeg::Declined,
@@ -123,17 +125,17 @@ fn a_declined_report_never_outranks_a_payment() {
             payment,
             ..facts(&declined)
         };
-        assert_eq!(judge_report(&facts), ReportVerdict::DeclinedInVain);
+        assert_eq!(classify_report(&facts), ReportClass::DeclinedTooLate);
     }
     let orphan_paid = ReportFacts {
-        has_first: true,
+        has_payment: true,
         ..facts(&declined)
     };
-    assert_eq!(judge_report(&orphan_paid), ReportVerdict::DeclinedInVain);
+    assert_eq!(classify_report(&orphan_paid), ReportClass::DeclinedTooLate);
 }
 
-fn told(chain: ChainLeg, sequence: Option<u64>) -> Told {
-    Told {
+fn leg(chain: ChainLeg, sequence: Option<u64>) -> ReportedLeg {
+    ReportedLeg {
         chain,
         refused: false,
         sequence,
@@ -166,37 +168,37 @@ const DONE: ChainLeg = ChainLeg::Executed(Finality::Final);
 
 #[test]
 fn outcomes_move_the_copy_of_the_leg() {
-    let start = told(ChainLeg::Queued, None);
-    let escrowed = judge_outcome(start, &outcome(Outcome::Escrowed, false, Some(5))).unwrap();
-    assert_eq!(escrowed, told(ChainLeg::Escrowed, Some(5)));
+    let start = leg(ChainLeg::Queued, None);
+    let escrowed = classify_outcome(start, &outcome(Outcome::Escrowed, false, Some(5))).unwrap();
+    assert_eq!(escrowed, leg(ChainLeg::Escrowed, Some(5)));
     assert_eq!(
-        judge_outcome(escrowed, &outcome(Outcome::Escrowed, false, Some(5))),
+        classify_outcome(escrowed, &outcome(Outcome::Escrowed, false, Some(5))),
         None
     );
-    let refused = judge_outcome(escrowed, &outcome(Outcome::Refused, false, Some(7))).unwrap();
+    let refused = classify_outcome(escrowed, &outcome(Outcome::Refused, false, Some(7))).unwrap();
     assert_eq!((refused.chain, refused.refused), (ChainLeg::Escrowed, true));
-    let executed = judge_outcome(escrowed, &outcome(Outcome::Executed, true, Some(8))).unwrap();
-    assert_eq!(executed, told(DONE, Some(8)));
-    let dropped = judge_outcome(start, &outcome(Outcome::Dropped, true, None)).unwrap();
+    let executed = classify_outcome(escrowed, &outcome(Outcome::Executed, true, Some(8))).unwrap();
+    assert_eq!(executed, leg(DONE, Some(8)));
+    let dropped = classify_outcome(start, &outcome(Outcome::Dropped, true, None)).unwrap();
     assert_eq!(dropped.chain, ChainLeg::Dropped);
-    let rejected = judge_outcome(start, &outcome(Outcome::Rejected, true, None)).unwrap();
+    let rejected = classify_outcome(start, &outcome(Outcome::Rejected, true, None)).unwrap();
     assert_eq!(rejected.chain, ChainLeg::Rejected);
 }
 
 #[test]
 fn a_newer_fact_in_a_lower_block_is_believed() {
-    let refused = Told {
+    let refused = ReportedLeg {
         refused: true,
-        ..told(ChainLeg::Escrowed, Some(105))
+        ..leg(ChainLeg::Escrowed, Some(105))
     };
     let after_the_reorganisation = |kind, is_final| MintOutcome {
         sequence: 106,
         ..outcome(kind, is_final, Some(104))
     };
-    let refunded = judge_outcome(refused, &after_the_reorganisation(Outcome::Refunded, true)).unwrap();
+    let refunded = classify_outcome(refused, &after_the_reorganisation(Outcome::Refunded, true)).unwrap();
     assert_eq!(refunded.chain, ChainLeg::Refunded(Finality::Final));
-    let escrowed = told(ChainLeg::Escrowed, Some(105));
-    let refused = judge_outcome(escrowed, &after_the_reorganisation(Outcome::Refused, false)).unwrap();
+    let escrowed = leg(ChainLeg::Escrowed, Some(105));
+    let refused = classify_outcome(escrowed, &after_the_reorganisation(Outcome::Refused, false)).unwrap();
     assert!(refused.refused);
 }
 
@@ -210,15 +212,15 @@ fn a_message_that_was_overtaken_changes_nothing() {
         outcome(Outcome::Dropped, true, None),
     ] {
         assert_eq!(
-            judge_outcome(told(DONE, Some(8)), &stale),
+            classify_outcome(leg(DONE, Some(8)), &stale),
             None,
             "{:?}",
             stale.outcome
         );
     }
     assert_eq!(
-        judge_outcome(
-            told(ChainLeg::Escrowed, Some(5)),
+        classify_outcome(
+            leg(ChainLeg::Escrowed, Some(5)),
             &outcome(Outcome::Dropped, true, None)
         ),
         None
@@ -227,9 +229,9 @@ fn a_message_that_was_overtaken_changes_nothing() {
 
 #[test]
 fn a_reorganisation_may_take_a_mint_back() {
-    let undone = judge_outcome(told(DONE, Some(8)), &outcome(Outcome::Executed, false, Some(9))).unwrap();
+    let undone = classify_outcome(leg(DONE, Some(8)), &outcome(Outcome::Executed, false, Some(9))).unwrap();
     assert_eq!(undone.chain, ChainLeg::Executed(Finality::Mined));
-    let again = judge_outcome(told(DONE, Some(8)), &outcome(Outcome::Escrowed, false, Some(9))).unwrap();
+    let again = classify_outcome(leg(DONE, Some(8)), &outcome(Outcome::Escrowed, false, Some(9))).unwrap();
     assert_eq!(again.chain, ChainLeg::Escrowed);
 }
 
@@ -240,7 +242,7 @@ proptest! {
     ) {
         let kinds = [Outcome::Escrowed, Outcome::Executed, Outcome::Refunded, Outcome::Refused, Outcome::Rejected,
             Outcome::Dropped];
-        let next = judge_outcome(told(DONE, Some(known)), &outcome(kinds[kind], is_final, block));
+        let next = classify_outcome(leg(DONE, Some(known)), &outcome(kinds[kind], is_final, block));
         if let Some(next) = next && matches!(next.chain, ChainLeg::Escrowed | ChainLeg::Rejected) {
             prop_assert!(block.is_some_and(|block| block > known));
         }

@@ -1,4 +1,4 @@
-//! One line of the statement against what we recorded: pure.
+//! Compares one row of the statement with what we recorded. Pure functions.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use serde::Serialize;
 use storage::ops::statement::{PaidReportRow, RecordedPaymentRow};
 use time::OffsetDateTime;
 
-use super::file::Row;
-use crate::text::moment;
+use super::file::StatementRow;
+use crate::text::timestamp;
 
-/// Something that should be equal and is not.
+/// A difference between the statement and the recorded payments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Difference {
+pub struct StatementDifference {
     pub kind: &'static str,
     pub receipt: String,
     pub tx_ref: Option<String>,
@@ -20,35 +20,35 @@ pub struct Difference {
     pub detail: String,
 }
 
-impl Difference {
-    pub fn of(row: &Row, kind: &'static str, detail: impl Into<String>) -> Self {
+impl StatementDifference {
+    pub fn of(row: &StatementRow, kind: &'static str, detail: impl Into<String>) -> Self {
         Self {
             kind,
             receipt: row.receipt.clone(),
             tx_ref: row.account.clone(),
-            at: moment(row.completed_at),
+            at: timestamp(row.completed_at),
             detail: detail.into(),
         }
     }
 }
 
-/// `reported`: a report with this receipt is stored, whatever became of it.
-pub fn judge(
-    row: &Row,
+/// `reported` is the stored report with this receipt, whatever its result.
+pub fn compare_row(
+    row: &StatementRow,
     recorded: Option<&RecordedPaymentRow>,
     linked: Option<&RecordedPaymentRow>,
     reported: Option<&PaidReportRow>,
-) -> Option<Difference> {
+) -> Option<StatementDifference> {
     if !row.completed {
         let recorded = recorded?;
         let detail = format!(
             "M-Pesa says {:?}, we recorded {} KES as paid",
             row.status, recorded.shillings
         );
-        return Some(Difference::of(row, "not_completed", detail));
+        return Some(StatementDifference::of(row, "not_completed", detail));
     }
     if !row.is_paid_in() {
-        // Money that left concerns us only where it undoes a payment of ours.
+        // A withdrawal matters only if it reverses a payment of ours.
         let undone = linked?;
         let detail = format!(
             "M-Pesa took {} back of {}, which we recorded for {}: {}",
@@ -57,7 +57,7 @@ pub fn judge(
             undone.tx_ref,
             row.details
         );
-        return Some(Difference::of(row, "reversed", detail));
+        return Some(StatementDifference::of(row, "reversed", detail));
     }
     let Some(recorded) = recorded else {
         let (kind, detail) = match reported.map(|report| report.outcome.as_deref()) {
@@ -72,14 +72,14 @@ pub fn judge(
             }
             Some(None) => (
                 "not_judged",
-                "a report is stored, and nobody judged it yet".to_owned(),
+                "a report is stored but not yet processed".to_owned(),
             ),
             Some(Some(outcome)) => (
                 "not_recorded",
                 format!("a report is stored, and it is no payment: {outcome}"),
             ),
         };
-        return Some(Difference::of(row, kind, detail));
+        return Some(StatementDifference::of(row, kind, detail));
     };
     if recorded.shillings.checked_mul(100) != Some(row.paid_in_cents) {
         let detail = format!(
@@ -87,30 +87,30 @@ pub fn judge(
             shillings(row.paid_in_cents),
             recorded.shillings
         );
-        return Some(Difference::of(row, "amount", detail));
+        return Some(StatementDifference::of(row, "amount", detail));
     }
     match &row.account {
         Some(account) if *account != recorded.tx_ref => {
             let detail = format!("paid for {account:?}, recorded for {:?}", recorded.tx_ref);
-            Some(Difference::of(row, "tx_ref", detail))
+            Some(StatementDifference::of(row, "tx_ref", detail))
         }
         _ => None,
     }
 }
 
-/// A payment of ours that the statement does not hold; `None` when it came so near an end of the period that M-Pesa
-/// may count it to the neighbouring one.
-pub fn lacking(
+/// The difference for a payment that the statement does not contain; `None` if the payment is so close to an end of the
+/// period that M-Pesa may count it in the adjacent period.
+pub fn missing_payment(
     payment: &RecordedPaymentRow,
     (from, to): (OffsetDateTime, OffsetDateTime),
     edge: Duration,
-) -> Option<Difference> {
+) -> Option<StatementDifference> {
     let inside = payment.received_at >= from + edge && payment.received_at <= to - edge;
-    inside.then(|| Difference {
+    inside.then(|| StatementDifference {
         kind: "not_in_statement",
         receipt: payment.receipt.clone(),
         tx_ref: Some(payment.tx_ref.clone()),
-        at: moment(payment.received_at),
+        at: timestamp(payment.received_at),
         detail: format!("we recorded {} KES, the statement lacks it", payment.shillings),
     })
 }
@@ -127,8 +127,8 @@ mod tests {
         OffsetDateTime::from_unix_timestamp(1_762_000_000 + seconds).unwrap()
     }
 
-    fn row() -> Row {
-        Row {
+    fn row() -> StatementRow {
+        StatementRow {
             receipt: "SK1".into(),
             completed_at: at(0),
             completed: true,
@@ -152,27 +152,27 @@ mod tests {
 
     #[test]
     fn every_difference_has_its_name() {
-        let failed = Row {
+        let failed = StatementRow {
             completed: false,
             status: "Failed".into(),
             ..row()
         };
-        let reversal = Row {
+        let reversal = StatementRow {
             paid_in_cents: 0,
             withdrawn_cents: 15000,
             linked: Some("SK1".into()),
             ..row()
         };
-        let charge = Row {
+        let charge = StatementRow {
             paid_in_cents: 0,
             withdrawn_cents: 500,
             ..row()
         };
-        let other = Row {
+        let other = StatementRow {
             account: Some("TX2".into()),
             ..row()
         };
-        let cents = Row {
+        let cents = StatementRow {
             paid_in_cents: 15001,
             ..row()
         };
@@ -182,7 +182,7 @@ mod tests {
             tx_ref: "TX1".into(),
             outcome: None,
         };
-        let judged = PaidReportRow {
+        let reported = PaidReportRow {
             outcome: Some("conflict".into()),
             ..waiting.clone()
         };
@@ -190,7 +190,7 @@ mod tests {
             (&row(), Some(&ours), none, None, None),
             (&row(), none, none, None, Some("never_heard_of")),
             (&row(), none, none, Some(&waiting), Some("not_judged")),
-            (&row(), none, none, Some(&judged), Some("not_recorded")),
+            (&row(), none, none, Some(&reported), Some("not_recorded")),
             (&cents, Some(&ours), none, None, Some("amount")),
             (&other, Some(&ours), none, None, Some("tx_ref")),
             (&failed, Some(&ours), none, None, Some("not_completed")),
@@ -199,7 +199,7 @@ mod tests {
             (&charge, none, none, None, None),
         ];
         for (row, recorded, linked, reported, wanted) in table {
-            let found = judge(row, recorded, linked, reported);
+            let found = compare_row(row, recorded, linked, reported);
             assert_eq!(found.as_ref().map(|d| d.kind), wanted, "{found:?}");
         }
     }
@@ -208,14 +208,14 @@ mod tests {
     fn a_payment_near_an_end_of_the_statement_is_not_called_missing() {
         let edge = Duration::from_mins(15);
         let period = (at(0), at(7200));
-        let judged = |seconds| {
+        let reported = |seconds| {
             let payment = RecordedPaymentRow {
                 received_at: at(seconds),
                 ..ours()
             };
-            lacking(&payment, period, edge).is_some()
+            missing_payment(&payment, period, edge).is_some()
         };
-        assert!(judged(3600) && judged(900) && judged(6300));
-        assert!(!judged(899) && !judged(6301));
+        assert!(reported(3600) && reported(900) && reported(6300));
+        assert!(!reported(899) && !reported(6301));
     }
 }

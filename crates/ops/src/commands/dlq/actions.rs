@@ -1,4 +1,4 @@
-//! `dlq replay`, `dlq discard`, `dlq reseal`: chosen entries only, within a budget, audited before and after.
+//! `dlq replay`, `dlq discard`, `dlq reseal`: act on selected entries, within a maximum, audited before and after.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use storage::DbClient;
 use storage::ops::audit;
 use storage::ops::dead_letters::OperatorRun;
 
-use super::choose::Which;
+use super::bulk::{BulkRequest, BulkRun, BulkSummary, EntryAction, EntryResult};
 use super::dead_letters;
-use super::drain::{Drain, Line, Order, Tally, Verb};
-use super::facts::Sources;
-use crate::Verdict;
+use super::facts::FactSources;
+use super::selection::DeadLetterSelection;
+use crate::Completion;
 use crate::confirm::confirm;
-use crate::context::Context;
-use crate::output::{Output, Page, Style};
-use crate::problem::problem;
+use crate::context::CommandContext;
+use crate::output::{Output, Style, TextPage};
+use crate::user_error::user_error;
 
 /// Send parked messages again
 ///
-/// The seal is verified first; what does not verify stays where it is. What is done already (asked of the services'
-/// rows and of the chain itself) is closed with the reason and not sent. A replay is a new message: new id, the old one as its
-/// cause, sealed under the current key. Its id follows from the old one, so a replay that was interrupted and is run
-/// again doubles nothing. Every entry is written down (`fiatrails dlq history`).
+/// The seal is verified first; an entry whose seal does not verify stays in its queue. An entry whose command already
+/// took effect, according to the services' rows and the chain, is closed with the reason and not sent. A replay is a new
+/// message with a new id and the old message as its cause, sealed under the current key. The new id is derived from the
+/// old one, so running an interrupted replay again sends no duplicates. Every action is recorded (`fiatrails dlq history`).
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
     DATABASE_URL, AMQP_URL, FIATRAILS_KEYS_DIR;\n  \
@@ -35,60 +35,60 @@ use crate::problem::problem;
     fiatrails dlq replay 018f0000-0000-7000-8000-000000000001 --reason 'RPC was down'\n  \
     fiatrails dlq replay --queue mint.submit --class unavailable --max 500 --reason 'RPC was down' --dry-run\n  \
     fiatrails dlq replay --class storage --older-than 10m --max 5000 --rate 20 --reason 'INC-42' --yes")]
-pub struct Replay {
+pub struct ReplayDeadLetters {
     #[command(flatten)]
-    chosen: Chosen,
-    /// Entries a second; 0 is as fast as it goes
+    chosen: ActionOptions,
+    /// Maximum entries per second; 0 means unlimited
     #[arg(long, value_name = "N", default_value_t = 50)]
     rate: u32,
-    /// Do not ask the chain what is done already; only final rows of the executor close an entry
+    /// Do not query the chain for commands that already took effect; only the executor's final rows close an entry
     #[arg(long)]
     without_chain: bool,
 }
 
-/// Delete parked messages for good
+/// Delete parked messages permanently
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails dlq discard sha256:0123456789abcdef --reason 'forged, INC-42'\n  \
     fiatrails dlq discard --queue mpesa.result --class malformed --max 1000 --reason 'INC-42' --yes")]
-pub struct Discard {
+pub struct DiscardDeadLetters {
     #[command(flatten)]
-    chosen: Chosen,
+    chosen: ActionOptions,
 }
 
-/// Seal parked messages anew under the current key, in place, so that an old key can be retired
+/// Reseal parked messages in place under the current key, so that an old key can be retired
 ///
-/// The old seal is verified first; what does not verify stays as it is.
+/// The old seal is verified first; an entry whose seal does not verify is left unchanged.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails dlq reseal --queue mint.submit --max 10000 --reason 'rotation of pk_2026_01' --yes")]
-pub struct Reseal {
+pub struct ResealDeadLetters {
     #[command(flatten)]
-    chosen: Chosen,
+    chosen: ActionOptions,
 }
 
 #[derive(Args)]
-struct Chosen {
-    /// One entry by its id; else choose by the filters
+struct ActionOptions {
+    /// Id of one entry; without it the filters select entries
     id: Option<String>,
     #[command(flatten)]
-    which: Which,
-    /// At most so many entries
+    which: DeadLetterSelection,
+    /// Maximum number of entries
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     max: u64,
-    /// Show what would be done and do nothing
+    /// Show what would be done, without doing it
     #[arg(long)]
     dry_run: bool,
-    /// Why, for the audit log
+    /// Reason, for the audit log
     #[arg(long)]
     reason: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 }
 
-impl Chosen {
-    /// One entry by its id is one entry, however many copies of it there are.
+impl ActionOptions {
+    /// The maximum number of entries. An id selects one entry, even if there are several copies of it.
     fn max(&self) -> u64 {
         if self.id.is_some() { 1 } else { self.max }
     }
@@ -99,33 +99,45 @@ impl Chosen {
     }
 }
 
-pub async fn replay(context: &Context, out: &mut Output, args: &Replay) -> Result<Verdict> {
+pub async fn replay(
+    context: &CommandContext,
+    out: &mut Output,
+    args: &ReplayDeadLetters,
+) -> Result<Completion> {
     let rate = (args.rate > 0).then_some(args.rate);
     run(
         context,
         out,
         &args.chosen,
-        (Verb::Replay, rate, !args.without_chain),
+        (EntryAction::Replay, rate, !args.without_chain),
     )
     .await
 }
 
-pub async fn discard(context: &Context, out: &mut Output, args: &Discard) -> Result<Verdict> {
-    run(context, out, &args.chosen, (Verb::Discard, None, false)).await
+pub async fn discard(
+    context: &CommandContext,
+    out: &mut Output,
+    args: &DiscardDeadLetters,
+) -> Result<Completion> {
+    run(context, out, &args.chosen, (EntryAction::Discard, None, false)).await
 }
 
-pub async fn reseal(context: &Context, out: &mut Output, args: &Reseal) -> Result<Verdict> {
-    run(context, out, &args.chosen, (Verb::Reseal, None, false)).await
+pub async fn reseal(
+    context: &CommandContext,
+    out: &mut Output,
+    args: &ResealDeadLetters,
+) -> Result<Completion> {
+    run(context, out, &args.chosen, (EntryAction::Reseal, None, false)).await
 }
 
 async fn run(
-    context: &Context,
+    context: &CommandContext,
     out: &mut Output,
-    args: &Chosen,
-    (verb, rate, ask_chain): (Verb, Option<u32>, bool),
-) -> Result<Verdict> {
-    if args.id.is_none() && args.which.is_everything() {
-        return Err(problem(
+    args: &ActionOptions,
+    (verb, rate, ask_chain): (EntryAction, Option<u32>, bool),
+) -> Result<Completion> {
+    if args.id.is_none() && args.which.is_unrestricted() {
+        return Err(user_error(
             "nothing is chosen",
             "name one ID, or choose by a filter such as --queue or --class",
         ));
@@ -134,9 +146,9 @@ async fn run(
     let question = format!("{} up to {} parked message(s)?", capital(verb.name()), args.max());
     confirm(args.yes || args.dry_run, &question)?;
     let (dead, client) = (dead_letters(context)?, context.client().await?);
-    let sources = Sources::new(context, dead.opener.clone(), ask_chain);
-    let order = Order {
-        verb,
+    let sources = FactSources::new(context, dead.opener.clone(), ask_chain);
+    let request = BulkRequest {
+        action: verb,
         run: OperatorRun {
             id: context.ids.message_id().0,
             actor: who,
@@ -147,22 +159,22 @@ async fn run(
         rate,
         dry_run: args.dry_run,
     };
-    let run = order.run;
+    let run = request.run;
     let selection =
         json!({ "runId": run.id, "selection": args.which.document(args.id.as_deref()), "max": args.max() });
     if !args.dry_run {
-        // First the intention: if we die half-way, the log still says that someone was at it.
-        audited(&client, &run, verb.name(), &args.target(), selection).await?;
+        // The intention is recorded first: if the command is interrupted, the log still shows that it was started.
+        record_audit(&client, &run, verb.name(), &args.target(), selection).await?;
     }
     let progress = progress(args.max(), out.is_json());
-    let mut drain = Drain::new(&dead, &sources, &client, order, progress);
-    let drained = all(&mut drain, context, args).await;
-    drain.progress.finish_and_clear();
-    let tally = std::mem::take(&mut drain.tally);
+    let mut bulk = BulkRun::new(&dead, &sources, &client, request, progress);
+    let result = process_queues(&mut bulk, context, args).await;
+    bulk.progress.finish_and_clear();
+    let summary = std::mem::take(&mut bulk.summary);
     dead.broker.close().await;
     if !args.dry_run {
-        let detail = json!({ "runId": run.id, "counts": tally.counts, "error": drained.as_ref().err().map(|e| format!("{e:#}")) });
-        audited(
+        let detail = json!({ "runId": run.id, "counts": summary.counts, "error": result.as_ref().err().map(|e| format!("{e:#}")) });
+        record_audit(
             &client,
             &run,
             &format!("{}.done", verb.name()),
@@ -171,31 +183,34 @@ async fn run(
         )
         .await?;
     }
-    drained?;
-    show(out, args.dry_run, &run, &tally)
+    result?;
+    show(out, args.dry_run, &run, &summary)
 }
 
-async fn all(drain: &mut Drain<'_>, context: &Context, args: &Chosen) -> Result<()> {
+async fn process_queues(
+    bulk: &mut BulkRun<'_>,
+    context: &CommandContext,
+    args: &ActionOptions,
+) -> Result<()> {
     let filter = args.which.filter(context.clock.now())?;
     for queue in args.which.queues() {
-        let current = drain.dead.sealer.current_kid(queue);
-        let opener = drain.sources.opener.clone();
-        let verb = drain.order.verb;
-        drain
-            .queue(queue, |entry| {
-                let named = args.id.as_ref().is_none_or(|id| *id == entry.id);
-                let sealed_now = || {
-                    let opened = opener.open(entry.origin, &entry.payload);
-                    opened.is_ok_and(|opened| Some(opened.kid()) == current.as_ref())
-                };
-                named && filter.fits(entry) && !(verb == Verb::Reseal && sealed_now())
-            })
-            .await?;
+        let current = bulk.dead.sealer.current_kid(queue);
+        let opener = bulk.sources.opener.clone();
+        let verb = bulk.request.action;
+        bulk.queue(queue, |entry| {
+            let named = args.id.as_ref().is_none_or(|id| *id == entry.id);
+            let sealed_now = || {
+                let opened = opener.open(entry.origin, &entry.payload);
+                opened.is_ok_and(|opened| Some(opened.kid()) == current.as_ref())
+            };
+            named && filter.matches(entry) && !(verb == EntryAction::Reseal && sealed_now())
+        })
+        .await?;
     }
     Ok(())
 }
 
-async fn audited(
+async fn record_audit(
     client: &DbClient,
     run: &OperatorRun<'_>,
     what: &str,
@@ -212,11 +227,11 @@ async fn audited(
     Ok(audit::record(client, &act).await?)
 }
 
-/// Finding nothing is a no, and so is anything that stays.
-fn show(out: &mut Output, dry_run: bool, run: &OperatorRun<'_>, tally: &Tally) -> Result<Verdict> {
-    let counts = tally.counts;
+/// Prints the result. It is negative if nothing was found, or if an entry stays in its queue.
+fn show(out: &mut Output, dry_run: bool, run: &OperatorRun<'_>, summary: &BulkSummary) -> Result<Completion> {
+    let counts = summary.counts;
     let run_id = (!dry_run).then_some(run.id);
-    let value = json!({ "dryRun": dry_run, "runId": run_id, "counts": counts, "entries": tally.sample });
+    let value = json!({ "dryRun": dry_run, "runId": run_id, "counts": counts, "entries": summary.sample });
     out.show(&value, |page| {
         if counts.total() == 0 {
             page.styled(Style::Warn, "no parked message fits");
@@ -231,19 +246,19 @@ fn show(out: &mut Output, dry_run: bool, run: &OperatorRun<'_>, tally: &Tally) -
                 if dry_run { "would" } else { "did" },
                 "new id, or why",
             ],
-            &tally.sample.iter().map(row).collect::<Vec<_>>(),
+            &summary.sample.iter().map(row).collect::<Vec<_>>(),
         );
-        summary(page, dry_run, run, tally);
+        print_summary(page, dry_run, run, summary);
     })?;
     let stays = counts.kept > 0 || counts.failed > 0;
     Ok(if counts.total() == 0 || (stays && !dry_run) {
-        Verdict::No
+        Completion::Negative
     } else {
-        Verdict::Yes
+        Completion::Success
     })
 }
 
-fn row(line: &Line) -> Vec<String> {
+fn row(line: &EntryResult) -> Vec<String> {
     let new_id = line.new_id.map(|id| id.to_string());
     vec![
         line.id.clone(),
@@ -255,8 +270,8 @@ fn row(line: &Line) -> Vec<String> {
     ]
 }
 
-fn summary(page: &mut Page, dry_run: bool, run: &OperatorRun<'_>, tally: &Tally) {
-    let counts = tally.counts;
+fn print_summary(page: &mut TextPage, dry_run: bool, run: &OperatorRun<'_>, summary: &BulkSummary) {
+    let counts = summary.counts;
     let named = [
         ("replayed", counts.replayed, Style::Good),
         ("closed", counts.closed, Style::Good),
@@ -269,7 +284,7 @@ fn summary(page: &mut Page, dry_run: bool, run: &OperatorRun<'_>, tally: &Tally)
     for (name, count, style) in named.into_iter().filter(|(_, count, _)| *count > 0) {
         page.styled(style, format!("{prefix}{name}: {count}"));
     }
-    let shown = u64::try_from(tally.sample.len()).unwrap_or(u64::MAX);
+    let shown = u64::try_from(summary.sample.len()).unwrap_or(u64::MAX);
     if counts.total() > shown {
         page.line(format!("the first {shown} are shown"));
     }
@@ -278,7 +293,7 @@ fn summary(page: &mut Page, dry_run: bool, run: &OperatorRun<'_>, tally: &Tally)
     }
 }
 
-/// On a terminal only; indicatif hides itself elsewhere.
+/// The progress bar. indicatif shows it only on a terminal.
 fn progress(count: u64, hidden: bool) -> ProgressBar {
     if hidden {
         return ProgressBar::hidden();
