@@ -33,12 +33,12 @@ pub const fn label(name: &'static str, values: &'static [&'static str]) -> Label
 }
 
 /// A label whose values are only known at run time. `description` says what they are; no client may choose them.
-pub const fn dynamic_label(name: &'static str, what: &'static str, at_most: usize) -> Label {
+pub const fn dynamic_label(name: &'static str, description: &'static str, limit: usize) -> Label {
     Label {
         name,
         values: Values::Dynamic {
-            description: what,
-            limit: at_most,
+            description,
+            limit,
             seen: Mutex::new(BTreeSet::new()),
         },
     }
@@ -49,7 +49,7 @@ impl Label {
     pub fn max_series(&self) -> usize {
         let listed = match &self.values {
             Values::Fixed(values) => values.len(),
-            Values::Dynamic { limit: at_most, .. } => *at_most,
+            Values::Dynamic { limit, .. } => *limit,
         };
         listed + 1
     }
@@ -61,14 +61,12 @@ impl Label {
                 let listed = values.iter().find(|listed| **listed == value);
                 metrics::Label::from_static_parts(self.name, listed.unwrap_or(&OTHER))
             }
-            Values::Dynamic {
-                limit: at_most, seen, ..
-            } => {
+            Values::Dynamic { limit, seen, .. } => {
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 if seen.contains(value) {
                     return metrics::Label::new(self.name, value.to_owned());
                 }
-                if seen.len() >= *at_most {
+                if seen.len() >= *limit {
                     return metrics::Label::from_static_parts(self.name, OTHER);
                 }
                 seen.insert(value.to_owned());

@@ -175,7 +175,7 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
             "--yes",
         ])
         .await;
-    assert!(format!("{:#}", early.err().context("it was too early")?).contains("too young"));
+    assert!(format!("{:#}", early.err().context("it was too early")?).contains("not old enough"));
 
     for queue in QUEUES {
         let retire = [

@@ -11,7 +11,7 @@ use crate::rig::{QUEUE, Rig, SOON, broker};
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_queue_takes_is_an_error_and_only_that() {
     let rig = Rig::new().await;
-    // By the executor's door only outcomes are routed; every third message is one.
+    // The executor's exchange routes only outcomes; every third message is one.
     let executor = broker(&rig.vhost.url(), Service::MintExecutor).publisher();
     let queue_of = |n: usize| {
         if n.is_multiple_of(3) {

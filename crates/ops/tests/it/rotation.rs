@@ -71,7 +71,10 @@ async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> 
         .ok(&["keys", "add", "pipeline", "mint.refund", "--kid", "pk_zz"])?;
     let (code, output) = rig.retire()?;
     assert!(
-        code == 2 && output["error"].as_str().is_some_and(|e| e.contains("too young")),
+        code == 2
+            && output["error"]
+                .as_str()
+                .is_some_and(|e| e.contains("not old enough")),
         "{output}"
     );
     rig.age("pk_zz")?;
@@ -104,12 +107,12 @@ async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> 
          insert into work_items (message_id, intent_id, command, state, envelope) values \
          (gen_random_uuid(), decode(repeat('00', 32), 'hex'), 'refund', 'ready', decode('{hex}', 'hex'))"
     ))?;
-    let (code, told) = rig.retire()?;
+    let (code, output) = rig.retire()?;
     assert_eq!(
         (
             code,
-            &told["sealed"]["callback_outbox"],
-            &told["sealed"]["work_items"]
+            &output["sealed"]["callback_outbox"],
+            &output["sealed"]["work_items"]
         ),
         (1, &1.into(), &1.into()),
         "{output}"
@@ -125,10 +128,10 @@ async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> 
             waiting.bytes,
         ))
         .await?;
-    let (code, told) = rig.retire()?;
+    let (code, output) = rig.retire()?;
     assert!(
         code == 2
-            && told["error"]
+            && output["error"]
                 .as_str()
                 .is_some_and(|e| e.contains("wait on mint.refund")),
         "{output}"
@@ -136,8 +139,8 @@ async fn a_pipeline_key_stays_while_anything_is_sealed_under_it() -> Result<()> 
     assert!(file.exists());
     rig.vhost.purge("mint.refund.v1").await?;
 
-    let (code, told) = rig.retire()?;
-    assert_eq!((code, &told["retired"]), (0, &true.into()), "{output}");
+    let (code, output) = rig.retire()?;
+    assert_eq!((code, &output["retired"]), (0, &true.into()), "{output}");
     assert!(!file.exists());
     assert_eq!(
         rig.database
@@ -165,9 +168,9 @@ async fn a_stored_answer_key_stays_while_an_answer_may_be_replayed() -> Result<(
     )?;
     let retire = ["keys", "retire", "sk_1", "--reason", "rotation", "--yes"];
     let kept = cli.run(&[&retire[..], &["--json"]].concat())?;
-    let told: Value = serde_json::from_str(&kept.stdout)?;
+    let output: Value = serde_json::from_str(&kept.stdout)?;
     assert_eq!(
-        (kept.code, &told["sealed"]["idempotency_keys"]),
+        (kept.code, &output["sealed"]["idempotency_keys"]),
         (1, &1.into()),
         "{output}"
     );
@@ -212,16 +215,16 @@ async fn a_database_login_is_renewed_beside_the_old_one() -> Result<()> {
     ])?;
     assert!(wrong.code == 2 && wrong.stderr.contains("no member"), "{wrong:?}");
     let ran = cli.run(&rotate)?;
-    let told: Value = serde_json::from_str(&ran.stdout)?;
+    let output: Value = serde_json::from_str(&ran.stdout)?;
     assert_eq!(
-        (ran.code, &told["seen"]),
+        (ran.code, &output["seen"]),
         (1, &false.into()),
         "no service follows the file here: {output}"
     );
     let new_url = std::fs::read_to_string(&file)?;
     let (old, new) = (
-        told["old"].as_str().unwrap_or_default(),
-        told["new"].as_str().unwrap_or_default(),
+        output["old"].as_str().unwrap_or_default(),
+        output["new"].as_str().unwrap_or_default(),
     );
     for url in [old_url.as_str(), new_url.trim()] {
         assert_eq!(testkit::postgres::psql(url, "select 1")?.trim(), "1", "both work");

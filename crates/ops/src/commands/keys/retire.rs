@@ -168,7 +168,7 @@ pub fn successor(files: &KeyFiles, location: &KeyLocation) -> Result<KeyLocation
     if age < ACTIVATION_WAIT {
         let wait = ACTIVATION_WAIT.saturating_sub(age).as_secs() + 1;
         return Err(user_error(
-            format!("its successor {} is too young", newest.key_id),
+            format!("its successor {} is not old enough", newest.key_id),
             format!("try again in {wait} s: until then a service may seal with the old key"),
         ));
     }
