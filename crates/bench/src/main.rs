@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use runtime::Environment;
 
 use crate::limit_sql::Write;
 use crate::load::{Outcome, Pace};
@@ -58,7 +59,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let settings = Settings::from_env()?;
+    let settings = Settings::read(&Environment::of_process())?;
     let report = run(&arguments, &settings).await?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

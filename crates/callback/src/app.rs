@@ -35,7 +35,7 @@ impl App {
             keys: process.keys.clone(),
             ids: process.ids(),
             clock: process.clock(),
-            windows: process.settings.policy.windows.clone(),
+            windows: process.settings.limits.policy.windows.clone(),
             relay,
         });
         let mut app = Self { process, state };

@@ -12,6 +12,7 @@ pub mod observe;
 pub mod outcome;
 pub mod reconcile;
 pub mod report;
+pub mod settings;
 pub mod state;
 pub mod sweep;
 

@@ -1,14 +1,12 @@
-//! The callback service.
+//! The callback service: settings, then work until a signal.
 
 use callback::App;
-use runtime::{Environment, Settings};
+use callback::settings::CallbackSettings;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let environment = Environment::of_process();
-    runtime::probe::exit_if_readiness_check(&environment);
-    let settings = Settings::read(&environment)?;
-    let app = App::build(settings)?;
+    let settings: CallbackSettings = runtime::start::settings()?;
+    let app = App::build(settings.shared)?;
     app.stop_on_signals()?;
     Ok(app.run_until_stopped().await?)
 }

@@ -111,13 +111,13 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
         }
     });
     let gateway = web::Data::new(Gateway {
-        policy: settings.shared.policy.clone(),
+        policy: settings.shared.limits.policy.clone(),
         escrow: settings.contracts.escrow,
         treasury: settings.contracts.treasury,
         bounds: settings.bounds,
         clock: process.clock(),
         ids: process.ids(),
-        verifier: SignatureVerifier::new(decoy()?, settings.shared.policy.windows.freshness_seconds),
+        verifier: SignatureVerifier::new(decoy()?, settings.shared.limits.policy.windows.freshness_seconds),
         keys,
         sealer: process.sealer(),
         pool: process.pool.clone(),
@@ -149,7 +149,10 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
 
 /// The pool of the intake, with short lock and statement time-outs.
 fn intake_pool(settings: &GatewaySettings) -> PoolConfig {
-    let mut config = PoolConfig::new(settings.shared.database_url.clone(), "gateway intake");
+    let mut config = PoolConfig::new(
+        settings.shared.database.database_url.value().clone(),
+        "gateway intake",
+    );
     // One connection per worker, and some for the requests of a failed batch that run one by one.
     config.max_size = 2 * settings.bounds.intake_workers + 4;
     config.lock_timeout = LOCK_TIMEOUT;
@@ -167,7 +170,7 @@ fn spawn_intents(
     relay: &RelayNotifier,
     closed: &CancellationToken,
 ) -> Arc<IntentIntake> {
-    let policy = &settings.shared.policy;
+    let policy = &settings.shared.limits.policy;
     let rules = IntakeLimits {
         window_seconds: seconds(policy.windows.idempotency_seconds).into(),
         payment_seconds: seconds(policy.windows.payment_seconds),
@@ -213,7 +216,7 @@ fn spawn_upkeep(
     keys: &Arc<LiveKeys>,
     relay: &RelayNotifier,
 ) -> watch::Receiver<Option<upkeep::Depths>> {
-    let windows = &settings.shared.policy.windows;
+    let windows = &settings.shared.limits.policy.windows;
     let (pool, stop) = (process.pool.clone(), process.stop());
     let follow = upkeep::follow_keys(keys.clone(), process.keys.clone(), pool.clone(), stop.clone());
     let uses = upkeep::record_uses(keys.clone(), process.clock(), pool.clone(), stop.clone());
@@ -261,7 +264,7 @@ fn bind(
         .tls_handshake_timeout(settings.bounds.header_timeout)
         .shutdown_timeout(DRAIN)
         .disable_signals();
-    let server = match &settings.api.tls {
+    let server = match &settings.api.tls() {
         None => server.listen(listener),
         Some(files) => server.listen_rustls_0_23(listener, tls::load(files)?),
     };

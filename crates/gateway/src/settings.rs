@@ -3,77 +3,89 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use runtime::settings::{ApiSettings, ContractSettings, Environment, SettingError};
+use clap::builder::RangedU64ValueParser;
+use runtime::settings::{ApiSettings, ContractSettings, value};
 
-/// Everything the gateway is started with.
-#[derive(Clone, Debug)]
+/// The only public door: authenticates integrators and M-Pesa's reports, remembers what they ask, answers.
+///
+/// Each setting is a variable or a flag, which goes first. Secrets come from a variable or from a file alone.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "gateway", version, after_help = EXAMPLES)]
 pub struct GatewaySettings {
+    #[command(flatten)]
     pub shared: runtime::Settings,
+    #[command(flatten)]
     pub api: ApiSettings,
     /// `escrow` goes into every intent id; the treasury is the depositor of every intent of ours.
+    #[command(flatten)]
     pub contracts: ContractSettings,
+    #[command(flatten)]
     pub bounds: Bounds,
 }
 
+const EXAMPLES: &str = "Examples:
+  DATABASE_URL_FILE=/run/secrets/database AMQP_URL_FILE=/run/secrets/broker FIATRAILS_KEYS_DIR=/run/keys \\
+    ESCROW_ADDRESS=0x... TREASURY_ADDRESS=0x... gateway --listen-addr 0.0.0.0:8080
+  ADMIN_ADDR=127.0.0.1:9090 gateway --check-ready";
+
 /// Bounds of what one client can take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "HTTP")]
 pub struct Bounds {
-    /// `HTTP_HEADER_TIMEOUT_MS`.
+    /// A connection may take so long to send the head of a request
+    #[arg(
+        id = "header_timeout",
+        long = "http-header-timeout-ms",
+        env = "HTTP_HEADER_TIMEOUT_MS",
+        value_name = "MILLISECONDS",
+        default_value = "5000",
+        value_parser = value::millis_above_zero
+    )]
     pub header_timeout: Duration,
-    /// `HTTP_BODY_TIMEOUT_MS`.
+    /// And so long to send its body
+    #[arg(
+        id = "body_timeout",
+        long = "http-body-timeout-ms",
+        env = "HTTP_BODY_TIMEOUT_MS",
+        value_name = "MILLISECONDS",
+        default_value = "5000",
+        value_parser = value::millis_above_zero
+    )]
     pub body_timeout: Duration,
-    /// `RATE_LIMIT_PER_SECOND`, for each key id.
+    /// Requests that one key may send in the long run
+    #[arg(
+        id = "rate_per_second",
+        long = "rate-limit-per-second",
+        env = "RATE_LIMIT_PER_SECOND",
+        value_name = "REQUESTS/SECOND",
+        default_value = "20000"
+    )]
     pub rate_per_second: NonZeroU32,
-    /// `RATE_LIMIT_BURST`.
+    /// Requests that one key may send at once
+    #[arg(
+        id = "rate_burst",
+        long = "rate-limit-burst",
+        env = "RATE_LIMIT_BURST",
+        value_name = "REQUESTS",
+        default_value = "40000"
+    )]
     pub rate_burst: NonZeroU32,
-    /// `HTTP_WORKERS`.
+    /// Threads that serve the API
+    #[arg(
+        long,
+        env = "HTTP_WORKERS",
+        value_name = "THREADS",
+        default_value = "2",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=255)
+    )]
     pub http_workers: usize,
-    /// `INTAKE_WORKERS`: transactions of one door that may run at once.
+    /// Transactions that accept intents, and as many that accept reports, which may run at once
+    #[arg(
+        long,
+        env = "INTAKE_WORKERS",
+        value_name = "TRANSACTIONS",
+        default_value = "2",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=255)
+    )]
     pub intake_workers: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            header_timeout: Duration::from_secs(5),
-            body_timeout: Duration::from_secs(5),
-            rate_per_second: NonZeroU32::MIN.saturating_add(19_999),
-            rate_burst: NonZeroU32::MIN.saturating_add(39_999),
-            http_workers: 2,
-            intake_workers: 2,
-        }
-    }
-}
-
-impl GatewaySettings {
-    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
-        Ok(Self {
-            shared: runtime::Settings::read(environment)?,
-            api: environment.api()?,
-            contracts: environment.contracts()?,
-            bounds: Bounds::read(environment)?,
-        })
-    }
-}
-
-impl Bounds {
-    fn read(environment: &Environment) -> Result<Self, SettingError> {
-        let default = Self::default();
-        let millis = |name, or: Duration| {
-            let found = environment.parsed::<NonZeroU32>(name)?;
-            Ok::<_, SettingError>(found.map_or(or, |ms| Duration::from_millis(ms.get().into())))
-        };
-        let count = |name, or: usize| {
-            let found = environment.parsed::<std::num::NonZeroU8>(name)?;
-            Ok::<_, SettingError>(found.map_or(or, |n| n.get().into()))
-        };
-        Ok(Self {
-            header_timeout: millis("HTTP_HEADER_TIMEOUT_MS", default.header_timeout)?,
-            body_timeout: millis("HTTP_BODY_TIMEOUT_MS", default.body_timeout)?,
-            rate_per_second: environment.parsed_or("RATE_LIMIT_PER_SECOND", default.rate_per_second)?,
-            rate_burst: environment.parsed_or("RATE_LIMIT_BURST", default.rate_burst)?,
-            http_workers: count("HTTP_WORKERS", default.http_workers)?,
-            intake_workers: count("INTAKE_WORKERS", default.intake_workers)?,
-        })
-    }
 }

@@ -9,7 +9,7 @@ use domain::address::Address;
 use messaging::wire::{MintExecute, MintRefund, MintSubmit};
 use messaging::{Consumer, ConsumerConfig, Service};
 use runtime::breaker::Breaker;
-use runtime::{Environment, Process, gate};
+use runtime::{Process, gate};
 use storage::{Inbox, Outbox};
 use tokio::sync::watch;
 
@@ -18,7 +18,7 @@ use crate::collect::{self, CommandBody};
 use crate::confirm::{self, nonces};
 use crate::context::{Context, ContextParts, ExecutorProblem};
 use crate::key::SignerHandle;
-use crate::settings::ExecutorSettings;
+use crate::settings::{ExecutorSettings, IDLE_IN_TRANSACTION};
 use crate::verify::Verifier;
 use crate::{check, endpoints, heartbeat, lease, observe, park, redrive, submit};
 
@@ -31,23 +31,24 @@ pub struct App {
     treasury: Address,
 }
 
-pub fn build(environment: &Environment) -> anyhow::Result<App> {
-    let settings = ExecutorSettings::read(environment).context("settings")?;
-    let mut process = Process::build(settings.process, Service::MintExecutor)?;
+pub fn build(mut settings: ExecutorSettings) -> anyhow::Result<App> {
+    let (rpc, escrow) = (settings.rpc()?, settings.contracts.escrow);
+    let signers = settings.signing.open().context("settings")?;
+    settings.shared.database_idle_in_transaction = Some(IDLE_IN_TRANSACTION);
+    let mut process = Process::build(settings.shared, Service::MintExecutor)?;
     meter::register(observe::METRICS);
     meter::register(chain::observe::METRICS);
     let relay = process.relay(Outbox::Executor, 1);
-    let policy = process.settings.policy.clone();
-    let chain = ChainClient::new(&settings.rpc, settings.escrow)?;
-    let keys: Vec<Arc<SignerHandle>> = settings
-        .signers
+    let policy = process.settings.limits.policy.clone();
+    let chain = ChainClient::new(&rpc, escrow)?;
+    let keys: Vec<Arc<SignerHandle>> = signers
         .into_iter()
         .map(|signer| Arc::new(SignerHandle::new(signer)))
         .collect();
     for key in &keys {
         observe::fee_capped(&key.address(), false);
     }
-    tracing::info!(?keys, escrow = %settings.escrow, database = %process.pool.endpoint(), "built");
+    tracing::info!(?keys, %escrow, database = %process.pool.endpoint(), "built");
     let ids = process.ids();
     let ctx = Context::new(ContextParts {
         instance: ids.uuid(),
@@ -59,7 +60,7 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
             opener: process.opener(),
             keys: process.keys.clone(),
             chain_id: policy.chain.chain_id,
-            escrow: settings.escrow,
+            escrow,
         },
         policy,
         sealer: process.sealer(),
@@ -78,7 +79,7 @@ pub fn build(environment: &Environment) -> anyhow::Result<App> {
     Ok(App {
         process,
         ctx,
-        treasury: settings.treasury,
+        treasury: settings.contracts.treasury,
     })
 }
 

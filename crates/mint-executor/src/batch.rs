@@ -61,8 +61,8 @@ impl BatchLimits {
 
 /// The most items that one transaction may carry at that head; an error while even one item exceeds the fee cap.
 pub fn room(command: WorkCommand, tuning: &Tuning, head: &BlockHeader) -> Result<usize, FeeAboveCap> {
-    tuning.fees.market_fees(head.base_fee, gas_limit(command, 1))?;
-    let bounds = tuning.bounds.within(tuning.fees.max_gas(head.base_fee));
+    tuning.fees().market_fees(head.base_fee, gas_limit(command, 1))?;
+    let bounds = tuning.bounds().within(tuning.fees().max_gas(head.base_fee));
     Ok(max_items(command, bounds, head.gas_limit))
 }
 
@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn a_higher_base_fee_shrinks_the_batch_to_no_less_than_one_item() {
         const GWEI: u128 = 1_000_000_000;
-        let fees = Tuning::default().fees;
+        let tuning: Tuning = runtime::Environment::default().read().unwrap();
+        let fees = tuning.fees();
         // Base fee in gwei; the most deposits.
         let table = [(1, 64), (25, 64), (60, 28), (120, 12), (250, 12), (499, 12)];
         let head = |base_fee| BlockHeader {
@@ -142,7 +143,7 @@ mod tests {
             gas_limit: 30_000_000,
         };
         for (base_fee, expected) in table {
-            let room = |command| room(command, &Tuning::default(), &head(base_fee));
+            let room = |command| room(command, &tuning, &head(base_fee));
             for command in WorkCommand::ALL {
                 let items = room(command).expect("one fits");
                 let gas = gas_limit(command, items);
@@ -156,7 +157,7 @@ mod tests {
             }
             assert_eq!(room(WorkCommand::Submit), Ok(expected), "at {base_fee} gwei");
         }
-        assert!(room(WorkCommand::Submit, &Tuning::default(), &head(500)).is_err());
+        assert!(room(WorkCommand::Submit, &tuning, &head(500)).is_err());
         assert_eq!(max_items(WorkCommand::Submit, BOUNDS.within(0), 30_000_000), 1);
     }
 }

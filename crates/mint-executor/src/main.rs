@@ -1,11 +1,11 @@
-//! The executor's process.
+//! The executor's process: settings, then work until a signal.
 
-use runtime::Environment;
+use anyhow::Context as _;
+use mint_executor::settings::ExecutorSettings;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let environment = Environment::of_process();
-    runtime::probe::exit_if_readiness_check(&environment);
-    let app = mint_executor::app::build(&environment)?;
+    let settings: ExecutorSettings = runtime::start::settings().context("settings")?;
+    let app = mint_executor::app::build(settings)?;
     app.run_until_stopped().await
 }

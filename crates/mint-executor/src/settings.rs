@@ -1,5 +1,6 @@
-//! What the executor reads of its environment besides what every process reads.
+//! What the executor is started with besides what every service is.
 
+use std::num::ParseIntError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use chain::fees::{DEFAULT_TX_FEE_CAP, FeePolicy};
 use chain::signer::pkcs11::{Token, TokenConfig};
 use chain::{LocalKey, RpcConfig, Signer};
 use domain::address::Address;
-use runtime::{Environment, SettingError, Settings};
+use runtime::SettingError;
+use runtime::settings::{ContractSettings, RpcSettings, SecretSource, value};
 use secrecy::ExposeSecret;
 
 use crate::batch::BatchLimits;
@@ -17,164 +19,283 @@ const GWEI: u128 = 1_000_000_000;
 /// A holder that hangs inside a transaction keeps the rows of its signers for so long, and one that takes in a block
 /// those of every signer: less than a lease, so that a standby waits for the lease alone. A token, which may take 2 s,
 /// signs outside.
-const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(3);
+pub const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(3);
+
+/// Turns each command into exactly one effect on chain: signs, broadcasts and follows the transactions.
+///
+/// Each setting is a variable or a flag, which goes first. Secrets come from a variable or from a file alone.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "mint-executor", version, after_help = EXAMPLES)]
+pub struct ExecutorSettings {
+    #[command(flatten)]
+    pub shared: runtime::Settings,
+    #[command(flatten)]
+    pub contracts: ContractSettings,
+    #[command(flatten)]
+    pub rpc: RpcSettings,
+    #[command(flatten)]
+    pub signing: SigningSettings,
+    #[command(flatten)]
+    pub tuning: Tuning,
+}
+
+const EXAMPLES: &str = "Examples:
+  DATABASE_URL_FILE=/run/secrets/database AMQP_URL_FILE=/run/secrets/broker FIATRAILS_KEYS_DIR=/run/keys \\
+    RPC_URLS_FILE=/run/secrets/rpc EXECUTOR_PRIVATE_KEY_FILE=/run/secrets/key ESCROW_ADDRESS=0x... \\
+    TREASURY_ADDRESS=0x... mint-executor --executor-fee-cap-gwei 200
+  ADMIN_ADDR=127.0.0.1:9090 mint-executor --check-ready";
+
+impl ExecutorSettings {
+    pub fn rpc(&self) -> Result<RpcConfig, SettingError> {
+        let timeout = Duration::from_millis(self.shared.limits.policy.chain.rpc_timeout_ms);
+        Ok(RpcConfig::new(self.rpc.rpc_urls.list()?, timeout))
+    }
+}
+
+/// Keys of both kinds work side by side: during a rotation from memory to an HSM, both do.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Signing keys")]
+pub struct SigningSettings {
+    /// Key that signs transactions, 64 hexadecimal digits, or several with white space between them
+    #[arg(
+        id = "local_keys",
+        long = "executor-private-key",
+        env = "EXECUTOR_PRIVATE_KEY",
+        value_name = "KEYS",
+        required_unless_present = "token_keys"
+    )]
+    local: Option<SecretSource>,
+    /// Labels of keys in a PKCS#11 token, with white space or commas between them
+    #[arg(
+        id = "token_keys",
+        long = "executor-pkcs11-keys",
+        env = "EXECUTOR_PKCS11_KEYS",
+        value_name = "LABELS",
+        requires = "token_module",
+        requires = "token_label",
+        requires = "token_pin"
+    )]
+    token: Option<String>,
+    /// The token's library
+    #[arg(
+        id = "token_module",
+        long = "executor-pkcs11-module",
+        env = "EXECUTOR_PKCS11_MODULE",
+        value_name = "FILE"
+    )]
+    module: Option<String>,
+    /// Label of the token
+    #[arg(
+        id = "token_label",
+        long = "executor-pkcs11-token",
+        env = "EXECUTOR_PKCS11_TOKEN",
+        value_name = "LABEL"
+    )]
+    label: Option<String>,
+    /// PIN of the token's user
+    #[arg(
+        id = "token_pin",
+        long = "executor-pkcs11-pin",
+        env = "EXECUTOR_PKCS11_PIN",
+        value_name = "PIN"
+    )]
+    pin: Option<SecretSource>,
+}
+
+impl SigningSettings {
+    /// At least one key, no two alike.
+    pub fn open(&self) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
+        let mut signers = self.in_token()?;
+        signers.extend(self.in_memory()?);
+        let mut addresses: Vec<Address> = signers.iter().map(|signer| signer.address()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() || addresses.len() < signers.len() {
+            return Err(SettingError::invalid(
+                "EXECUTOR_PRIVATE_KEY",
+                "no key, or the same key twice",
+            ));
+        }
+        Ok(signers)
+    }
+
+    fn in_memory(&self) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
+        let Some(source) = &self.local else {
+            return Ok(Vec::new());
+        };
+        let keys = source.value().expose_secret().split_whitespace().map(|one| {
+            let key = LocalKey::from_hex(&one.into()).map_err(|error| source.unfit(error))?;
+            Ok(Arc::new(key) as Arc<dyn Signer>)
+        });
+        keys.collect()
+    }
+
+    fn in_token(&self) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
+        let labels = self.token.as_deref().unwrap_or_default();
+        let labels: Vec<&str> = labels
+            .split([',', ' ', '\n', '\t'])
+            .filter(|label| !label.is_empty())
+            .collect();
+        let (Some(module), Some(label), Some(pin)) = (&self.module, &self.label, &self.pin) else {
+            return Ok(Vec::new());
+        };
+        if labels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let unfit = |error| SettingError::invalid("EXECUTOR_PKCS11_KEYS", error);
+        let token = Token::open(TokenConfig {
+            module: module.into(),
+            label: label.clone(),
+            pin: pin.value().clone(),
+        });
+        let token = token.map_err(unfit)?;
+        let keys = labels.into_iter().map(|label| {
+            let key = token.key(label).map_err(unfit)?;
+            Ok(Arc::new(key) as Arc<dyn Signer>)
+        });
+        keys.collect()
+    }
+}
 
 /// Figures an operator may turn; the defaults suit one-second blocks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Batches, fees and pace")]
 pub struct Tuning {
-    pub bounds: BatchLimits,
-    pub fees: FeePolicy,
-    /// Wait for company before the first batch of a command.
+    /// Most commands in one transaction
+    #[arg(
+        id = "max_items",
+        long = "executor-max-batch",
+        env = "EXECUTOR_MAX_BATCH",
+        value_name = "COMMANDS",
+        default_value = "64"
+    )]
+    pub max_items: usize,
+    /// Most gas of one transaction
+    #[arg(
+        id = "max_gas",
+        long = "executor-max-batch-gas",
+        env = "EXECUTOR_MAX_BATCH_GAS",
+        value_name = "GAS",
+        default_value = "16000000"
+    )]
+    pub max_gas: u64,
+    /// Most that is paid for a unit of gas, all included
+    #[arg(
+        id = "max_fee_per_gas",
+        long = "executor-fee-cap-gwei",
+        env = "EXECUTOR_FEE_CAP_GWEI",
+        value_name = "GWEI",
+        default_value = "500",
+        value_parser = gwei
+    )]
+    pub max_fee_per_gas: u128,
+    /// Tip for a unit of gas
+    #[arg(
+        id = "priority_fee_per_gas",
+        long = "executor-priority-fee-gwei",
+        env = "EXECUTOR_PRIORITY_FEE_GWEI",
+        value_name = "GWEI",
+        default_value = "1",
+        value_parser = gwei
+    )]
+    pub priority_fee_per_gas: u128,
+    /// Most that one transaction may cost. Nodes have their own limit (`--rpc.txfeecap` of geth and reth, one ether
+    /// by default), to be raised there too
+    #[arg(
+        id = "tx_fee_cap",
+        long = "executor-transaction-ceiling-wei",
+        env = "EXECUTOR_TRANSACTION_CEILING_WEI",
+        value_name = "WEI",
+        default_value_t = DEFAULT_TX_FEE_CAP
+    )]
+    pub tx_fee_cap: u128,
+    /// Wait for company before the first batch of a command
+    #[arg(
+        id = "linger",
+        long = "executor-linger-ms",
+        env = "EXECUTOR_LINGER_MS",
+        value_name = "MILLISECONDS",
+        default_value = "4",
+        value_parser = value::millis
+    )]
     pub linger: Duration,
-    /// Least distance between two batches of a command that are not full.
+    /// Least distance between two batches of a command that are not full
+    #[arg(
+        id = "spacing",
+        long = "executor-spacing-ms",
+        env = "EXECUTOR_SPACING_MS",
+        value_name = "MILLISECONDS",
+        default_value = "75",
+        value_parser = value::millis
+    )]
     pub spacing: Duration,
-    /// Most transactions of a key without a block at once; fewer while the chain does not keep up.
+    /// Most transactions of a key without a block at once; fewer while the chain does not keep up
+    #[arg(
+        id = "max_in_flight",
+        long = "executor-max-in-flight",
+        env = "EXECUTOR_MAX_IN_FLIGHT",
+        value_name = "TRANSACTIONS",
+        default_value = "32"
+    )]
     pub max_in_flight: u64,
-    /// Blocks that a transaction may wait for its block before it is signed again at a higher price.
+    /// How long a transaction may wait for its block before it is signed again at a higher price, at least 1
+    #[arg(
+        id = "replace_after",
+        long = "executor-replace-after-blocks",
+        env = "EXECUTOR_REPLACE_AFTER_BLOCKS",
+        value_name = "BLOCKS",
+        default_value = "5",
+        value_parser = at_least_one
+    )]
     pub replace_after: u64,
-    /// Longest distance between two looks at the head.
+    /// Longest distance between two looks at the head
+    #[arg(
+        id = "poll",
+        long = "executor-poll-ms",
+        env = "EXECUTOR_POLL_MS",
+        value_name = "MILLISECONDS",
+        default_value = "150",
+        value_parser = value::millis
+    )]
     pub poll: Duration,
+    /// How long a signing key stays with an executor that is not heard of any more
+    #[arg(
+        id = "lease",
+        long = "executor-lease-ms",
+        env = "EXECUTOR_LEASE_MS",
+        value_name = "MILLISECONDS",
+        default_value = "5000",
+        value_parser = value::millis
+    )]
     pub lease: Duration,
+    #[arg(skip = Duration::from_secs(2))]
     pub heartbeat: Duration,
     /// Below this the signer counts as out of gas, wei.
+    #[arg(skip = 10_000_000_000_000_000_u128)]
     pub min_signer_balance: u128,
 }
 
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            bounds: BatchLimits {
-                max_items: 64,
-                max_gas: 16_000_000,
-            },
-            fees: FeePolicy {
-                max_fee_per_gas: 500 * GWEI,
-                priority_fee_per_gas: GWEI,
-                tx_fee_cap: DEFAULT_TX_FEE_CAP,
-            },
-            linger: Duration::from_millis(4),
-            spacing: Duration::from_millis(75),
-            max_in_flight: 32,
-            replace_after: 5,
-            poll: Duration::from_millis(150),
-            lease: Duration::from_secs(5),
-            heartbeat: Duration::from_secs(2),
-            min_signer_balance: 10_000_000_000_000_000,
+impl Tuning {
+    pub fn bounds(&self) -> BatchLimits {
+        BatchLimits {
+            max_items: self.max_items,
+            max_gas: self.max_gas,
+        }
+    }
+
+    pub fn fees(&self) -> FeePolicy {
+        FeePolicy {
+            max_fee_per_gas: self.max_fee_per_gas,
+            priority_fee_per_gas: self.priority_fee_per_gas,
+            tx_fee_cap: self.tx_fee_cap,
         }
     }
 }
 
-/// Everything the executor is built from.
-pub struct ExecutorSettings {
-    pub process: Settings,
-    pub rpc: RpcConfig,
-    pub escrow: Address,
-    pub treasury: Address,
-    /// At least one, no two alike.
-    pub signers: Vec<Arc<dyn Signer>>,
-    pub tuning: Tuning,
+fn gwei(text: &str) -> Result<u128, ParseIntError> {
+    text.parse::<u64>().map(|gwei| u128::from(gwei) * GWEI)
 }
 
-impl ExecutorSettings {
-    pub fn read(environment: &Environment) -> Result<Self, SettingError> {
-        let mut process = Settings::read(environment)?;
-        process.database_idle_in_transaction = Some(IDLE_IN_TRANSACTION);
-        let contracts = environment.contracts()?;
-        let timeout = Duration::from_millis(process.policy.chain.rpc_timeout_ms);
-        Ok(Self {
-            rpc: RpcConfig::new(environment.rpc_urls()?, timeout),
-            escrow: contracts.escrow,
-            treasury: contracts.treasury,
-            signers: signers(environment)?,
-            tuning: tuning(environment)?,
-            process,
-        })
-    }
-}
-
-const LOCAL: &str = "EXECUTOR_PRIVATE_KEY";
-const IN_TOKEN: &str = "EXECUTOR_PKCS11_KEYS";
-
-/// Keys of both kinds work side by side: during a rotation from memory to an HSM, both do.
-fn signers(environment: &Environment) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
-    let mut signers = in_token(environment)?;
-    if signers.is_empty() || environment.secret(LOCAL)?.is_some() {
-        signers.extend(local(environment)?);
-    }
-    let mut addresses: Vec<Address> = signers.iter().map(|signer| signer.address()).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    if addresses.is_empty() || addresses.len() < signers.len() {
-        return Err(SettingError::invalid(LOCAL, "no key, or the same key twice"));
-    }
-    Ok(signers)
-}
-
-/// `EXECUTOR_PRIVATE_KEY`: one key, or several with white space between them.
-fn local(environment: &Environment) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
-    let text = environment.required_secret(LOCAL)?;
-    let keys = text.expose_secret().split_whitespace().map(|one| {
-        let key = LocalKey::from_hex(&one.into()).map_err(|error| SettingError::invalid(LOCAL, error))?;
-        Ok(Arc::new(key) as Arc<dyn Signer>)
-    });
-    keys.collect()
-}
-
-/// `EXECUTOR_PKCS11_KEYS`: labels of keys in a token, with white space or commas between them.
-fn in_token(environment: &Environment) -> Result<Vec<Arc<dyn Signer>>, SettingError> {
-    let labels = environment.text(IN_TOKEN).unwrap_or_default();
-    let labels: Vec<&str> = labels
-        .split([',', ' ', '\n', '\t'])
-        .filter(|label| !label.is_empty())
-        .collect();
-    if labels.is_empty() {
-        return Ok(Vec::new());
-    }
-    let config = TokenConfig {
-        module: environment.required("EXECUTOR_PKCS11_MODULE")?.into(),
-        label: environment.required("EXECUTOR_PKCS11_TOKEN")?.to_owned(),
-        pin: environment.required_secret("EXECUTOR_PKCS11_PIN")?,
-    };
-    let unfit = |error| SettingError::invalid(IN_TOKEN, error);
-    let token = Token::open(config).map_err(unfit)?;
-    let keys = labels.into_iter().map(|label| {
-        let key = token.key(label).map_err(unfit)?;
-        Ok(Arc::new(key) as Arc<dyn Signer>)
-    });
-    keys.collect()
-}
-
-fn tuning(environment: &Environment) -> Result<Tuning, SettingError> {
-    let base = Tuning::default();
-    let millis = |name, default: Duration| {
-        environment
-            .parsed::<u64>(name)
-            .map(|found| found.map_or(default, Duration::from_millis))
-    };
-    let gwei = |name, default: u128| {
-        environment
-            .parsed::<u64>(name)
-            .map(|found| found.map_or(default, |value| u128::from(value) * GWEI))
-    };
-    Ok(Tuning {
-        bounds: BatchLimits {
-            max_items: environment.parsed_or("EXECUTOR_MAX_BATCH", base.bounds.max_items)?,
-            max_gas: environment.parsed_or("EXECUTOR_MAX_BATCH_GAS", base.bounds.max_gas)?,
-        },
-        fees: FeePolicy {
-            max_fee_per_gas: gwei("EXECUTOR_FEE_CAP_GWEI", base.fees.max_fee_per_gas)?,
-            priority_fee_per_gas: gwei("EXECUTOR_PRIORITY_FEE_GWEI", base.fees.priority_fee_per_gas)?,
-            // No node takes more than its own (`--rpc.txfeecap` of geth and reth); a higher one here needs it raised there.
-            tx_fee_cap: environment.parsed_or("EXECUTOR_TRANSACTION_CEILING_WEI", base.fees.tx_fee_cap)?,
-        },
-        linger: millis("EXECUTOR_LINGER_MS", base.linger)?,
-        spacing: millis("EXECUTOR_SPACING_MS", base.spacing)?,
-        max_in_flight: environment.parsed_or("EXECUTOR_MAX_IN_FLIGHT", base.max_in_flight)?,
-        replace_after: environment
-            .parsed_or("EXECUTOR_REPLACE_AFTER_BLOCKS", base.replace_after)?
-            .max(1),
-        poll: millis("EXECUTOR_POLL_MS", base.poll)?,
-        lease: millis("EXECUTOR_LEASE_MS", base.lease)?,
-        ..base
-    })
+fn at_least_one(text: &str) -> Result<u64, ParseIntError> {
+    text.parse().map(|blocks: u64| blocks.max(1))
 }

@@ -1,5 +1,6 @@
 //! The dependencies of commands. Each is opened only when a command needs it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,12 @@ use domain::address::Address;
 use domain::clock::{Clock, IdSource, SystemSource};
 use domain::policy::Policy;
 use messaging::{Broker, BrokerConfig, Service};
-use runtime::Environment;
+use runtime::settings::{BrokerSettings, ContractSettings, DatabaseSettings, PolicySettings};
+use runtime::{Environment, SettingError};
 use storage::{DbClient, Pool, PoolConfig};
 
 use crate::cli::GlobalOptions;
+use crate::settings::{KeySettings, NodeSettings};
 use crate::user_error::user_error;
 
 /// Time limit of one request to one RPC endpoint.
@@ -52,8 +55,8 @@ impl CommandContext {
     }
 
     pub fn database(&self) -> Result<PoolConfig> {
-        let url = self.environment.required_secret("DATABASE_URL")?;
-        let mut config = PoolConfig::new(url, "fiatrails-cli");
+        let found: DatabaseSettings = self.environment.read()?;
+        let mut config = PoolConfig::new(found.database_url.value().clone(), "fiatrails-cli");
         config.max_size = 2;
         Ok(config)
     }
@@ -65,32 +68,32 @@ impl CommandContext {
     }
 
     pub fn broker(&self) -> Result<Broker> {
-        let url = self.environment.required_secret("AMQP_URL")?;
+        let found: BrokerSettings = self.environment.read()?;
         let broker = Broker::new(BrokerConfig {
-            url,
+            url: found.amqp_url.value().clone(),
             service: Service::Ops,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ca_pem: self.environment.amqp_ca_pem()?,
+            ca_pem: found.amqp_ca_pem,
         })?;
         Ok(broker)
     }
 
     /// The chain client for the contract at `about`.
     pub fn chain(&self, about: Address) -> Result<ChainClient> {
-        let urls = match self.environment.rpc_urls() {
-            Ok(urls) => urls,
-            Err(missing) => vec![self.environment.secret("RPC_URL")?.ok_or(missing)?],
+        let node: NodeSettings = self.environment.read()?;
+        let urls = match (node.rpc_urls, node.rpc_url) {
+            (Some(several), _) => several.list()?,
+            (None, Some(one)) => vec![one.value().clone()],
+            (None, None) => return Err(SettingError::Missing("RPC_URLS".to_owned()).into()),
         };
         Ok(ChainClient::new(&RpcConfig::new(urls, RPC_TIMEOUT), about)?)
     }
 
     /// Fails if CHAIN_ID is set and the node is on another chain.
     pub async fn check_chain_id(&self, chain: &ChainClient) -> Result<()> {
-        let (wanted, found) = (
-            self.environment.parsed::<u64>("CHAIN_ID")?,
-            chain.chain_id().await?,
-        );
-        match wanted {
+        let node: NodeSettings = self.environment.read()?;
+        let found = chain.chain_id().await?;
+        match node.chain_id {
             Some(wanted) if wanted != found => Err(user_error(
                 format!("the node is on chain {found}, CHAIN_ID says {wanted}"),
                 "correct RPC_URLS or CHAIN_ID",
@@ -99,8 +102,19 @@ impl CommandContext {
         }
     }
 
+    pub fn contracts(&self) -> Result<ContractSettings> {
+        Ok(self.environment.read()?)
+    }
+
+    /// The operator's key directory, by those who cannot do without.
+    pub fn keys_dir(&self) -> Result<PathBuf> {
+        let keys: KeySettings = self.environment.read()?;
+        let missing = || SettingError::Missing("FIATRAILS_KEYS_DIR".to_owned());
+        Ok(keys.keys_dir.ok_or_else(missing)?)
+    }
+
     pub fn policy(&self) -> Result<Policy> {
-        Ok(self.environment.policy()?)
+        Ok(self.environment.read::<PolicySettings>()?.policy)
     }
 }
 

@@ -11,6 +11,7 @@ use domain::signature::{HmacSecret, KeyId};
 use runtime::Environment;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::settings::KeySettings;
 use crate::user_error::user_error;
 
 const KEYS_DIR: &str = "FIATRAILS_KEYS_DIR";
@@ -56,8 +57,10 @@ pub struct KeyFiles {
 
 impl KeyFiles {
     pub fn of(environment: &Environment) -> Result<Self> {
-        let root = environment.text(KEYS_ROOT).map(PathBuf::from);
-        let own = environment.text(KEYS_DIR).map(PathBuf::from);
+        let KeySettings {
+            keys_dir: own,
+            keys_root: root,
+        } = environment.read()?;
         let own = own.or_else(|| root.as_ref().map(|root| root.join("ops")));
         let own = own.ok_or_else(|| {
             user_error(

@@ -10,6 +10,7 @@ mod context;
 mod key_files;
 pub mod observe;
 mod output;
+pub mod settings;
 mod text;
 mod user_error;
 

@@ -1,8 +1,8 @@
 //! What all our processes share, independent of the business: settings, telemetry, metrics, keys, lifecycle, the admin
 //! port, the outbox relay, breakers and halts.
 //!
-//! A service reads [`settings::Settings`], builds a [`process::Process`], spawns its own tasks on it, and runs it
-//! until it is stopped.
+//! A service reads its settings by [`start::settings`], builds a [`process::Process`], spawns its own tasks on it, and
+//! runs it until it is stopped.
 
 pub mod admin;
 pub mod breaker;
@@ -20,6 +20,7 @@ pub mod process;
 pub mod ready;
 pub mod relay;
 pub mod settings;
+pub mod start;
 pub mod telemetry;
 
 pub use health::Health;

@@ -5,20 +5,31 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::settings::Environment;
+use crate::settings::{CHECK_READY, Environment};
 
-const FLAG: &str = "--check-ready";
 /// Time limit of the connection, and of each read and write.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// If the first argument is `--check-ready`, ends the process with 0 (ready) or 1 (not ready); otherwise returns.
 pub fn exit_if_readiness_check(environment: &Environment) {
-    if std::env::args_os().nth(1).is_none_or(|argument| argument != FLAG) {
-        return;
+    if std::env::args_os().nth(1).is_some_and(|argument| {
+        argument.to_str().and_then(|text| text.strip_prefix("--")) == Some(CHECK_READY)
+    }) {
+        answer(environment);
     }
-    let asked = match environment.parsed("ADMIN_ADDR") {
-        Ok(Some(addr)) => is_ready(reachable_address(addr), TIMEOUT).map_err(|error| error.to_string()),
-        Ok(None) => Err("ADMIN_ADDR is not set".to_owned()),
+}
+
+/// Whom to ask: the process that runs with the same settings.
+#[derive(clap::Args)]
+struct Asked {
+    #[arg(id = "admin", long = "admin-addr", env = "ADMIN_ADDR", value_name = "IP:PORT")]
+    admin: SocketAddr,
+}
+
+/// Ends the process with 0 (ready) or 1 (not).
+pub fn answer(environment: &Environment) -> ! {
+    let asked = match environment.read::<Asked>() {
+        Ok(Asked { admin }) => is_ready(reachable_address(admin), TIMEOUT).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     let problem = match asked {

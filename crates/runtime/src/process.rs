@@ -58,19 +58,20 @@ impl Process {
     /// Reads the keys, creates the pool and the broker handle (both connect when first used), binds the admin port and
     /// starts the tasks that all services have.
     pub fn build(settings: Settings, service: Service) -> Result<Self, StartError> {
-        telemetry::install(service.name(), &settings.log, settings.trace.as_ref())?;
+        let collector = settings.trace.collector()?;
+        telemetry::install(service.name(), &settings.log, collector.as_ref())?;
         let recorder = recorder::install()?;
         let keys = KeyDirectory::open(&settings.keys_dir)?;
-        let mut login = PoolConfig::new(settings.database_url.clone(), service.name());
+        let mut login = PoolConfig::new(settings.database.database_url.value().clone(), service.name());
         login.max_size = settings.database_connections;
         login.idle_in_transaction = settings
             .database_idle_in_transaction
             .unwrap_or(login.idle_in_transaction);
         let broker = Broker::new(BrokerConfig {
-            url: settings.amqp_url.clone(),
+            url: settings.broker.amqp_url.value().clone(),
             service,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ca_pem: settings.amqp_ca_pem.clone(),
+            ca_pem: settings.broker.amqp_ca_pem.clone(),
         })?;
         let mut tasks = Tasks::new(Stop::new());
         let (health, listening) = (Health::default(), ListenAddresses::default());
@@ -136,7 +137,7 @@ impl Process {
             broker: self.broker.clone(),
             publisher: self.publisher.clone(),
             opener: self.opener(),
-            retry: self.settings.policy.retry.clone(),
+            retry: self.settings.limits.policy.retry.clone(),
             clock: self.clock(),
         }
     }
@@ -207,8 +208,8 @@ impl Process {
 
 fn follow_login(tasks: &mut Tasks, settings: &Settings, config: PoolConfig) -> Result<Pool, StorageError> {
     let pool = Pool::new(&config)?;
-    if let Some(file) = settings.database_url_file.clone() {
-        let follow = database_login::follow(file, config, pool.clone(), tasks.stop());
+    if let Some(file) = settings.database.database_url.file() {
+        let follow = database_login::follow(file.to_owned(), config, pool.clone(), tasks.stop());
         tasks.spawn("database login", follow);
     }
     Ok(pool)

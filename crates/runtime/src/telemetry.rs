@@ -20,7 +20,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 pub use export::ExportError;
 
-use crate::settings::{LogFormat, LogSettings, SettingError, TraceSettings};
+use crate::settings::{Collector, LogFormat, LogSettings, SettingError};
 
 const TRACEPARENT: &str = "traceparent";
 /// The crates whose spans are part of our traces.
@@ -50,14 +50,13 @@ pub enum TelemetryError {
 pub fn install(
     service: &'static str,
     log: &LogSettings,
-    trace: Option<&TraceSettings>,
+    collector: Option<&Collector>,
 ) -> Result<(), TelemetryError> {
     // The quiet targets come last and so take precedence: lapin logs whole messages, which contain payers' data.
-    let wanted = log.filter.as_deref().unwrap_or("info");
-    let directives = format!("{wanted},{}", messaging::observe::QUIET_TARGETS);
+    let directives = format!("{},{}", log.filter, messaging::observe::QUIET_TARGETS);
     let filter = EnvFilter::try_new(directives).map_err(|e| SettingError::invalid("RUST_LOG", e))?;
-    let provider = match trace {
-        Some(settings) => export::provider(service, settings)?,
+    let provider = match collector {
+        Some(collector) => export::provider(service, collector)?,
         // Without an exporter, the provider only assigns and propagates ids.
         None => SdkTracerProvider::builder().build(),
     };
@@ -82,13 +81,13 @@ pub fn install(
         .with(spans)
         .try_init();
     if installed.is_ok() {
-        if trace.is_some() {
+        if collector.is_some() {
             EXPORTER.get_or_init(|| provider);
         }
         tracing::info!(
             service,
             version = env!("CARGO_PKG_VERSION"),
-            exports_spans = trace.is_some(),
+            exports_spans = collector.is_some(),
             "starting"
         );
     }

@@ -68,7 +68,8 @@ async fn start(rig: &Rig, amqp_url: &str) -> (Stop, JoinHandle<Result<(), Lifecy
     ]
     .into_iter()
     .collect();
-    let app = App::build(Settings::read(&environment).unwrap()).unwrap();
+    let settings: Settings = environment.read().unwrap();
+    let app = App::build(settings).unwrap();
     let stop = app.stop();
     let running = tokio::spawn(app.run_until_stopped());
     eventually(SOON, "the service is ready", async || {

@@ -96,7 +96,8 @@ impl Rig {
     /// Starts it (again), with the same settings.
     pub async fn start(&mut self) {
         let environment: Environment = self.env.iter().cloned().collect();
-        let app = gateway::app::build(&GatewaySettings::read(&environment).unwrap()).unwrap();
+        let settings: GatewaySettings = environment.read().unwrap();
+        let app = gateway::app::build(&settings).unwrap();
         self.base = format!("http://{}", app.addr("api").unwrap());
         self.admin = format!("http://{}", app.addr("admin").unwrap());
         self.stop = app.stop();

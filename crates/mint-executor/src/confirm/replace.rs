@@ -48,10 +48,11 @@ pub async fn dearer(
     let Some(read) = genuine(stuck) else {
         return Ok(None);
     };
-    let fees =
-        ctx.tuning
-            .fees
-            .replacement_fees(read.transaction.fees, head.base_fee, read.transaction.gas_limit)?;
+    let fees = ctx.tuning.fees().replacement_fees(
+        read.transaction.fees,
+        head.base_fee,
+        read.transaction.gas_limit,
+    )?;
     let transaction = EvmTransaction {
         fees,
         ..read.transaction
@@ -70,7 +71,7 @@ pub async fn fill_gap(
     head: &BlockHeader,
     nonce: u64,
 ) -> Result<Option<AttemptRow>, WorkError> {
-    let fees = ctx.tuning.fees.market_fees(head.base_fee, TRANSFER_GAS)?;
+    let fees = ctx.tuning.fees().market_fees(head.base_fee, TRANSFER_GAS)?;
     let transaction = EvmTransaction::empty_transfer(ctx.policy.chain.chain_id, nonce, key.address(), fees);
     let row = store(ctx, (key, lease), &transaction, (CANCEL, None)).await?;
     if let Some(row) = &row {

@@ -85,7 +85,7 @@ impl BatchCall {
             nonce,
             to: ctx.chain.escrow(),
             gas_limit,
-            fees: ctx.tuning.fees.market_fees(head.base_fee, gas_limit)?,
+            fees: ctx.tuning.fees().market_fees(head.base_fee, gas_limit)?,
             data,
         };
         let members = members

@@ -59,7 +59,7 @@ impl Running {
         ]
         .into_iter()
         .collect();
-        let app = mint_executor::app::build(&environment)?;
+        let app = mint_executor::app::build(environment.read()?)?;
         Ok(Self {
             rig: world.executor()?,
             ctx: app.context(),

@@ -272,7 +272,7 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
         Ok(attempts::open_count(&client, &key.bytes(), key.used()).await?)
     };
     assert_eq!(open(&rig).await?, 0, "its nonce has a block");
-    let dear = u64::try_from(rig.ctx.tuning.fees.max_fee_per_gas)? * 2;
+    let dear = u64::try_from(rig.ctx.tuning.max_fee_per_gas)? * 2;
     world.node.rpc("anvil_reorg", json!([4, []])).await?;
     for _ in 0..3 {
         block_with_base_fee(&world, dear).await?;
@@ -447,13 +447,13 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.send(WorkCommand::Submit, 1).await?;
-    let cap = u64::try_from(rig.ctx.tuning.fees.max_fee_per_gas)?;
+    let cap = u64::try_from(rig.ctx.tuning.max_fee_per_gas)?;
     for _ in 0..3 * rig.ctx.tuning.replace_after {
         block_with_base_fee(&world, cap * 2).await?;
         rig.look().await?;
     }
     let dearest = rig.dearest_fee().await?;
-    assert!(dearest <= rig.ctx.tuning.fees.max_fee_per_gas, "{dearest}");
+    assert!(dearest <= rig.ctx.tuning.max_fee_per_gas, "{dearest}");
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,
@@ -509,7 +509,7 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
     let halts = Halts::default();
     halts.refresh(&rig.ctx.pool).await?;
     let mut lane = CommandQueue::new(&rig.ctx, &rig.ctx.keys[0], WorkCommand::Submit, &halts);
-    let cap = u64::try_from(rig.ctx.tuning.fees.max_fee_per_gas)?;
+    let cap = u64::try_from(rig.ctx.tuning.max_fee_per_gas)?;
     block_with_base_fee(&world, cap * 2).await?;
     rig.look().await?;
     lane.work(&rig.ctx).await?;
@@ -699,7 +699,7 @@ async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
     let (first, second) = (world.intent(1)?, world.intent(2)?);
     rig.submit(&first).await?;
     rig.send(WorkCommand::Submit, 1).await?;
-    let dear = u64::try_from(rig.ctx.tuning.fees.max_fee_per_gas)? * 2;
+    let dear = u64::try_from(rig.ctx.tuning.max_fee_per_gas)? * 2;
     for _ in 0..9 {
         block_with_base_fee(&world, dear).await?;
         rig.look().await?;

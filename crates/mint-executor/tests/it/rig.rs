@@ -29,7 +29,7 @@ use mint_executor::lease;
 use mint_executor::settings::Tuning;
 use mint_executor::submit::{self, BatchResult, Simulation};
 use mint_executor::verify::Verifier;
-use runtime::KeyDirectory;
+use runtime::{Environment, KeyDirectory};
 use serde_json::json;
 use storage::executor::follower::{self, FollowerLease};
 use storage::executor::items::WorkCommand;
@@ -151,7 +151,7 @@ impl World {
                 .collect(),
             tuning: Tuning {
                 lease: Duration::from_mins(1),
-                ..Tuning::default()
+                ..Environment::default().read()?
             },
             verifier: Verifier {
                 opener: Opener::new(keys.pipeline()),

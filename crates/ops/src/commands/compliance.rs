@@ -13,6 +13,7 @@ use storage::ops::audit::{self, AuditEntry};
 use crate::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style, TextPage};
+use crate::settings::ComplianceSettings;
 use crate::user_error::user_error;
 
 /// Show or set a user's risk score and attestation
@@ -154,24 +155,19 @@ async fn set(context: &CommandContext, out: &mut Output, args: &SetCompliance) -
 }
 
 fn officer(context: &CommandContext) -> Result<LocalKey> {
-    let environment = &context.environment;
-    let key = match environment.secret("COMPLIANCE_PRIVATE_KEY")? {
-        Some(key) => key,
-        None => environment.secret("DEV_ADMIN_PRIVATE_KEY")?.ok_or_else(|| {
-            user_error(
-                "no officer's key",
-                "set COMPLIANCE_PRIVATE_KEY or COMPLIANCE_PRIVATE_KEY_FILE",
-            )
-        })?,
-    };
-    LocalKey::from_hex(&key).context("COMPLIANCE_PRIVATE_KEY or DEV_ADMIN_PRIVATE_KEY")
+    let found: ComplianceSettings = context.environment.read()?;
+    let key = found.officer.or(found.developer).ok_or_else(|| {
+        user_error(
+            "no officer's key",
+            "set COMPLIANCE_PRIVATE_KEY or COMPLIANCE_PRIVATE_KEY_FILE",
+        )
+    })?;
+    LocalKey::from_hex(key.value()).context("COMPLIANCE_PRIVATE_KEY or DEV_ADMIN_PRIVATE_KEY")
 }
 
 /// Connects to the chain and finds its compliance manager.
 async fn connect(context: &CommandContext) -> Result<(ChainClient, Address)> {
-    let environment = &context.environment;
-    let manager: Option<Address> = environment.parsed("COMPLIANCE_MANAGER_ADDRESS")?;
-    let escrow: Option<Address> = environment.parsed("ESCROW_ADDRESS")?;
+    let ComplianceSettings { manager, escrow, .. } = context.environment.read()?;
     let Some(about) = escrow.or(manager) else {
         return Err(user_error(
             "no contract to ask",

@@ -20,6 +20,7 @@ use runtime::KeyDirectory;
 use crate::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
+use crate::settings::KeySettings;
 use crate::text::timestamp;
 use crate::user_error::user_error;
 pub use auto::rules::ReplayDecision as Ruling;
@@ -84,8 +85,8 @@ pub async fn run(context: &CommandContext, out: &mut Output, command: &DlqComman
 /// Opens the dead-letter queues with the pipeline keys that are mounted here.
 pub(super) fn dead_letters(context: &CommandContext) -> Result<DeadLetters> {
     let broker = context.broker()?;
-    let keys = match context.environment.text("FIATRAILS_KEYS_DIR") {
-        Some(dir) => KeyDirectory::open(dir.as_ref())?.pipeline(),
+    let keys = match context.environment.read::<KeySettings>()?.keys_dir {
+        Some(dir) => KeyDirectory::open(&dir)?.pipeline(),
         None => SharedPipelineKeys::default(),
     };
     Ok(DeadLetters {

@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 use clap::Args;
-use secrecy::SecretString;
+use runtime::settings::SecretSource;
 use serde::Serialize;
 use storage::ops::logins::{self, Login};
 
 use crate::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
+use crate::settings::DatabasePasswords;
 use crate::user_error::user_error;
 
 /// Create or update the database schema, and optionally the services' logins
@@ -42,8 +43,6 @@ pub struct Migrate {
     )]
     login_prefix: String,
 }
-
-const SERVICES: [&str; 4] = ["gateway", "callback", "executor", "ops"];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,20 +112,25 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &Migrate) -> 
 }
 
 fn wanted_logins(context: &CommandContext, prefix: &str) -> Result<Vec<Login>> {
-    let login = |service: &str| {
-        let variable = format!("{}_DB_PASSWORD", service.to_uppercase());
-        let password: SecretString = context.environment.required_secret(&variable)?;
+    let passwords: DatabasePasswords = context.environment.read()?;
+    let login = |(service, password): (&str, SecretSource)| {
         Login::new(
             format!("{prefix}{service}"),
             format!("fiatrails_{service}"),
-            &password,
+            password.value(),
         )
         .map_err(|error| {
             user_error(
-                format!("{variable}: {error}"),
+                password.unfit(error).to_string(),
                 "use a password of at least 16 characters",
             )
         })
     };
-    SERVICES.into_iter().map(login).collect()
+    let of_services = [
+        ("gateway", passwords.gateway_db_password),
+        ("callback", passwords.callback_db_password),
+        ("executor", passwords.executor_db_password),
+        ("ops", passwords.ops_db_password),
+    ];
+    of_services.into_iter().map(login).collect()
 }

@@ -110,7 +110,7 @@ async fn late(context: &CommandContext, out: &mut Output, args: &ListLateReports
 
 async fn accept(context: &CommandContext, out: &mut Output, args: &AcceptLateReport) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
-    let keys = KeyDirectory::open(context.environment.required("FIATRAILS_KEYS_DIR")?.as_ref())?;
+    let keys = KeyDirectory::open(&context.keys_dir()?)?;
     let mut client = context.client().await?;
     let report = find(&client, args.report_id).await?;
     if !report.late {

@@ -131,7 +131,7 @@ pub async fn differences(context: &CommandContext, range: &BlockRange) -> Result
 }
 
 async fn compare_with_chain(context: &CommandContext, args: &BlockRange) -> Result<ReconcileReport> {
-    let contracts = context.environment.contracts()?;
+    let contracts = context.contracts()?;
     let policy = context.policy()?;
     let chain = context.chain(contracts.escrow)?.pinned();
     context.check_chain_id(&chain).await?;

@@ -198,7 +198,7 @@ async fn inspect(
     range: &BlockRange,
     known: &AcceptedDifferences,
 ) -> Result<RestoreReport> {
-    let chain = context.chain(context.environment.contracts()?.escrow)?.pinned();
+    let chain = context.chain(context.contracts()?.escrow)?.pinned();
     let differences = reconcile::differences(context, range).await?;
     let client = context.client().await?;
     let mut signers = Vec::new();

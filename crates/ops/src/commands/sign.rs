@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::Completion;
 use crate::context::CommandContext;
 use crate::output::Output;
+use crate::settings::SignSettings;
 use crate::user_error::user_error;
 
 /// Sign a request or an M-Pesa callback: prints the headers, or a ready curl command
@@ -155,21 +156,23 @@ fn query(text: &str) -> Result<String, String> {
 struct SecretKind {
     scheme: SigningScheme,
     header: &'static str,
-    /// The middle part of the environment variables' names.
-    variable: &'static str,
+    secret_variable: &'static str,
+    kid_variable: &'static str,
     purpose: &'static str,
 }
 
 const REQUEST: SecretKind = SecretKind {
     scheme: SigningScheme::Request,
     header: "X-Request-Signature",
-    variable: "REQUEST",
+    secret_variable: "FIATRAILS_REQUEST_SECRET_HEX",
+    kid_variable: "FIATRAILS_REQUEST_KID",
     purpose: "integrator",
 };
 const MPESA: SecretKind = SecretKind {
     scheme: SigningScheme::Mpesa,
     header: "X-Mpesa-Signature",
-    variable: "MPESA",
+    secret_variable: "FIATRAILS_MPESA_SECRET_HEX",
+    kid_variable: "FIATRAILS_MPESA_KID",
     purpose: "mpesa",
 };
 
@@ -314,7 +317,7 @@ fn show(
         headers.push(("Content-Type", "application/json".to_owned()));
     }
     let body = String::from_utf8(message.body.clone()).context("the body is not UTF-8 text")?;
-    let url = url(context, how, message);
+    let url = url(context, how, message)?;
     let curl = curl(message.method, &url, &headers, &body);
     let signed = SignedOutput {
         method: message.method.to_owned(),
@@ -341,14 +344,14 @@ fn show(
     Ok(Completion::Success)
 }
 
-fn url(context: &CommandContext, how: &SignOptions, message: &UnsignedRequest<'_>) -> String {
-    let base = how
-        .url
-        .as_deref()
-        .or_else(|| context.environment.text("FIATRAILS_GATEWAY_URL"));
-    let base = base.unwrap_or("http://127.0.0.1:8080").trim_end_matches('/');
+fn url(context: &CommandContext, how: &SignOptions, message: &UnsignedRequest<'_>) -> Result<String> {
+    let base = match &how.url {
+        Some(url) => url.clone(),
+        None => context.environment.read::<SignSettings>()?.gateway_url,
+    };
+    let base = base.trim_end_matches('/');
     let mark = if message.query.is_empty() { "" } else { "?" };
-    format!("{base}{}{mark}{}", message.path, message.query)
+    Ok(format!("{base}{}{mark}{}", message.path, message.query))
 }
 
 /// A command that a shell can run, with every value in single quotes.

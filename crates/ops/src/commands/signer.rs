@@ -16,6 +16,7 @@ use storage::ops::signers::{self, SignerRow};
 use crate::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
+use crate::settings::{NodeSettings, TokenSettings};
 
 /// List, create, add, drain, retire and rotate the keys that sign transactions
 ///
@@ -126,8 +127,9 @@ impl SignerView {
 
 async fn list(context: &CommandContext, out: &mut Output) -> Result<Completion> {
     let rows = signers::list(&context.client().await?, None).await?;
-    let chain = match context.environment.text("RPC_URLS") {
-        Some(_) => Some(context.chain(context.environment.contracts()?.escrow)?),
+    let node: NodeSettings = context.environment.read()?;
+    let chain = match node.rpc_urls {
+        Some(_) => Some(context.chain(context.contracts()?.escrow)?),
         None => None,
     };
     let mut keys = Vec::new();
@@ -161,12 +163,12 @@ async fn list(context: &CommandContext, out: &mut Output) -> Result<Completion> 
 
 async fn create(context: &CommandContext, out: &mut Output, args: &CreateSigner) -> Result<Completion> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
-    let environment = &context.environment;
     let client = context.client().await?;
+    let found: TokenSettings = context.environment.read()?;
     let token = Token::open(TokenConfig {
-        module: environment.required("EXECUTOR_PKCS11_MODULE")?.into(),
-        label: environment.required("EXECUTOR_PKCS11_TOKEN")?.to_owned(),
-        pin: environment.required_secret("EXECUTOR_PKCS11_PIN")?,
+        module: found.module,
+        label: found.label,
+        pin: found.pin.value().clone(),
     })?;
     let address = token.generate(&args.label)?.address();
     let target = address.to_string();

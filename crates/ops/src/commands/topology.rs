@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
+use crate::settings::BrokerUsers;
 use crate::user_error::user_error;
 
 /// Declare or inspect the broker's exchanges, queues and users
@@ -88,16 +89,18 @@ pub async fn run(
 
 async fn declare(context: &CommandContext, out: &mut Output, args: &DeclareTopology) -> Result<Completion> {
     let broker = context.broker()?;
-    let management = if args.users {
-        Some(Management::new(context, &broker.endpoint().vhost)?)
+    let wanted = if args.users {
+        let found: BrokerUsers = context.environment.read()?;
+        let url = found.amqp_management_url.value();
+        Some((Management::new(url, &broker.endpoint().vhost)?, found))
     } else {
         None
     };
     topology::declare_all(&broker).await?;
     let mut users = Vec::new();
-    if let Some(management) = management {
+    if let Some((management, found)) = wanted {
         for service in Service::ALL {
-            management.ensure_user(context, service).await?;
+            management.ensure_user(service, password(&found, service)).await?;
             users.push(user(service));
         }
     }
@@ -180,6 +183,15 @@ const fn user(service: Service) -> &'static str {
     }
 }
 
+const fn password(found: &BrokerUsers, service: Service) -> &SecretString {
+    match service {
+        Service::Gateway => found.gateway_amqp_password.value(),
+        Service::MintExecutor => found.executor_amqp_password.value(),
+        Service::Callback => found.callback_amqp_password.value(),
+        Service::Ops => found.ops_amqp_password.value(),
+    }
+}
+
 fn rights(service: Service) -> UserRights {
     let permissions = service.permissions();
     UserRights {
@@ -202,12 +214,10 @@ struct Management {
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Management {
-    fn new(context: &CommandContext, vhost: &str) -> Result<Self> {
-        let name = "AMQP_MANAGEMENT_URL";
-        let secret = context.environment.required_secret(name)?;
+    fn new(secret: &SecretString, vhost: &str) -> Result<Self> {
         let invalid = || {
             user_error(
-                format!("{name} is not a URL with user and password"),
+                "AMQP_MANAGEMENT_URL is not a URL with user and password",
                 "use http://user:password@host:15672",
             )
         };
@@ -228,10 +238,8 @@ impl Management {
         })
     }
 
-    async fn ensure_user(&self, context: &CommandContext, service: Service) -> Result<()> {
+    async fn ensure_user(&self, service: Service, password: &SecretString) -> Result<()> {
         let name = user(service);
-        let variable = format!("{}_AMQP_PASSWORD", name.to_uppercase());
-        let password = context.environment.required_secret(&variable)?;
         let account = serde_json::json!({ "password": password.expose_secret(), "tags": "" });
         self.put(&["api", "users", name], &account).await?;
         let rights = rights(service);

@@ -2,56 +2,82 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Environment, SettingError};
+use super::{SecretSource, SettingError};
 
-/// Where spans go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Logs and traces")]
 pub struct TraceSettings {
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// Collector of spans (OTLP over HTTP); without one spans are not sent anywhere
+    #[arg(
+        id = "otlp_endpoint",
+        long = "otel-exporter-otlp-endpoint",
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "http(s)://HOST:PORT",
+        value_parser = endpoint
+    )]
+    pub endpoint: Option<String>,
+    /// Headers for the collector, often a token: name=value,name=value
+    #[arg(
+        id = "otlp_headers",
+        long = "otel-exporter-otlp-headers",
+        env = "OTEL_EXPORTER_OTLP_HEADERS",
+        value_name = "HEADERS"
+    )]
+    pub headers: Option<SecretSource>,
+    /// Share of traces kept that begin here
+    #[arg(
+        id = "trace_share",
+        long = "otel-traces-sampler-arg",
+        env = "OTEL_TRACES_SAMPLER_ARG",
+        value_name = "0.0-1.0",
+        default_value = "1.0",
+        value_parser = share
+    )]
+    pub share: f64,
+}
+
+/// Who is sent spans, and which.
+#[derive(Clone, Debug)]
+pub struct Collector {
     pub endpoint: String,
-    /// `OTEL_EXPORTER_OTLP_HEADERS`: often a token.
     pub headers: Vec<(String, SecretString)>,
-    /// `OTEL_TRACES_SAMPLER_ARG`: the share of traces kept that begin with us.
     pub share: f64,
 }
 
 impl TraceSettings {
     /// `None`: no collector is named.
-    pub(super) fn read(environment: &Environment) -> Result<Option<Self>, SettingError> {
-        const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-        const SHARE: &str = "OTEL_TRACES_SAMPLER_ARG";
-        let Some(endpoint) = environment.text(ENDPOINT) else {
+    pub fn collector(&self) -> Result<Option<Collector>, SettingError> {
+        let Some(endpoint) = self.endpoint.clone() else {
             return Ok(None);
         };
-        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-            return Err(SettingError::invalid(
-                ENDPOINT,
-                "write http://host:port or https://...",
-            ));
-        }
-        let share = environment.parsed_or(SHARE, 1.0)?;
-        if !(0.0..=1.0).contains(&share) {
-            return Err(SettingError::invalid(SHARE, "write a share between 0 and 1"));
-        }
-        Ok(Some(Self {
-            endpoint: endpoint.to_owned(),
-            headers: otlp_headers(environment)?,
-            share,
+        Ok(Some(Collector {
+            endpoint,
+            headers: self.headers.as_ref().map_or(Ok(Vec::new()), headers)?,
+            share: self.share,
         }))
     }
 }
 
-fn otlp_headers(environment: &Environment) -> Result<Vec<(String, SecretString)>, SettingError> {
-    const NAME: &str = "OTEL_EXPORTER_OTLP_HEADERS";
-    let Some(text) = environment.secret(NAME)? else {
-        return Ok(Vec::new());
-    };
-    let pairs = text.expose_secret().split(',');
+fn endpoint(text: &str) -> Result<String, &'static str> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        Ok(text.to_owned())
+    } else {
+        Err("neither http:// nor https://")
+    }
+}
+
+fn share(text: &str) -> Result<f64, &'static str> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or("no share")
+}
+
+fn headers(source: &SecretSource) -> Result<Vec<(String, SecretString)>, SettingError> {
+    let pairs = source.value().expose_secret().split(',');
     pairs
         .map(|pair| {
             let (name, value) = pair
                 .split_once('=')
-                .ok_or_else(|| SettingError::invalid(NAME, "write name=value,name=value"))?;
+                .ok_or_else(|| source.unfit("write name=value,name=value"))?;
             Ok((name.trim().to_owned(), value.trim().into()))
         })
         .collect()
@@ -60,9 +86,11 @@ fn otlp_headers(environment: &Environment) -> Result<Vec<(String, SecretString)>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Environment;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Option<TraceSettings>, SettingError> {
-        TraceSettings::read(&variables.iter().copied().collect())
+    fn read(variables: &[(&str, &str)]) -> Result<Option<Collector>, SettingError> {
+        let environment: Environment = variables.iter().copied().collect();
+        environment.read::<TraceSettings>()?.collector()
     }
 
     #[test]
@@ -73,9 +101,9 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer canary, x=y"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
         ];
-        let trace = read(&named).unwrap().unwrap();
-        assert_eq!((trace.headers.len(), trace.share), (2, 0.25));
-        assert!(!format!("{trace:?}").contains("canary"));
+        let collector = read(&named).unwrap().unwrap();
+        assert_eq!((collector.headers.len(), collector.share), (2, 0.25));
+        assert!(!format!("{collector:?}").contains("canary"));
         for (name, value) in [
             ("OTEL_EXPORTER_OTLP_HEADERS", "canary"),
             ("OTEL_TRACES_SAMPLER_ARG", "2"),

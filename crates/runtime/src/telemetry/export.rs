@@ -13,7 +13,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use secrecy::ExposeSecret;
 use tokio::runtime::Handle;
 
-use crate::settings::TraceSettings;
+use crate::settings::Collector;
 
 /// Time limit of one export. Spans are dropped rather than kept for long.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,8 +27,8 @@ pub enum ExportError {
 }
 
 /// The provider of `service`, which sends spans in batches from its own thread. Must be called inside a tokio runtime.
-pub fn provider(service: &'static str, settings: &TraceSettings) -> Result<SdkTracerProvider, ExportError> {
-    let headers: HashMap<String, String> = settings
+pub fn provider(service: &'static str, collector: &Collector) -> Result<SdkTracerProvider, ExportError> {
+    let headers: HashMap<String, String> = collector
         .headers
         .iter()
         .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
@@ -36,7 +36,7 @@ pub fn provider(service: &'static str, settings: &TraceSettings) -> Result<SdkTr
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(ExportClient::new()?)
-        .with_endpoint(format!("{}/v1/traces", settings.endpoint.trim_end_matches('/')))
+        .with_endpoint(format!("{}/v1/traces", collector.endpoint.trim_end_matches('/')))
         .with_timeout(TIMEOUT)
         .with_headers(headers)
         .build()
@@ -46,7 +46,7 @@ pub fn provider(service: &'static str, settings: &TraceSettings) -> Result<SdkTr
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
     // A trace that the caller sampled is kept completely; of other traces the configured share is kept.
-    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.share)));
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(collector.share)));
     Ok(SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(sampler)

@@ -37,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "storage",
             "messaging",
             "chain",
+            "runtime",
             "testkit",
             // Its manifest says why.
             "callback",

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use messaging::WorkQueue;
 use messaging::dead_letters::HeldDeadLetter;
 use runtime::health::Health;
-use runtime::settings::{LogFormat, LogSettings};
+use runtime::settings::LogSettings;
 use runtime::{Stop, Tasks};
 use serde_json::{Value, json};
 use storage::ops::audit;
@@ -168,10 +168,7 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &AutoReplay) 
 
 /// Starts logs, metrics and health, as in every long-running process of ours.
 fn serve(context: &CommandContext, args: &AutoReplay, stop: &Stop) -> Result<Tasks> {
-    let log = LogSettings {
-        format: context.environment.parsed_or("LOG_FORMAT", LogFormat::Json)?,
-        filter: context.environment.text("RUST_LOG").map(str::to_owned),
-    };
+    let log: LogSettings = context.environment.read()?;
     runtime::telemetry::install("dlq-auto", &log, None)?;
     let recorder = runtime::metrics::install()?;
     meter::register(observe::METRICS);

@@ -158,7 +158,7 @@ impl<'a> FactSources<'a> {
 
     async fn open_chain(&self) -> Result<FinalizedChain> {
         let opened = async {
-            let contracts = self.context.environment.contracts()?;
+            let contracts = self.context.contracts()?;
             let chain = self.context.chain(contracts.escrow)?.pinned();
             self.context.check_chain_id(&chain).await?;
             let policy = self.context.policy()?.chain;

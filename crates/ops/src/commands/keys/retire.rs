@@ -199,7 +199,7 @@ async fn sealed_by_pipeline_key(
     queue: WorkQueue,
 ) -> Result<SealedCounts> {
     // Without the keys no seal would verify, so nothing would be counted.
-    context.environment.required("FIATRAILS_KEYS_DIR")?;
+    context.keys_dir()?;
     let dead = dlq::dead_letters(context)?;
     let found = count_everywhere(client, args, queue, &dead).await;
     dead.broker.close().await;

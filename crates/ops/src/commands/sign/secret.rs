@@ -1,12 +1,13 @@
 //! Finds the secret to sign with, which never comes from the command line.
 
 use anyhow::Result;
-use domain::signature::{HmacSecret, KeyId};
+use domain::signature::{HmacSecret, KeyId, SigningScheme};
 use secrecy::ExposeSecret as _;
 
 use super::SecretKind;
 use crate::context::CommandContext;
 use crate::key_files::KeyFiles;
+use crate::settings::SignSettings;
 use crate::user_error::user_error;
 
 pub fn find(
@@ -14,13 +15,13 @@ pub fn find(
     asked: Option<&KeyId>,
     kind: &SecretKind,
 ) -> Result<(KeyId, HmacSecret)> {
-    let environment = &context.environment;
-    let (secret_name, kid_name) = (
-        format!("FIATRAILS_{}_SECRET_HEX", kind.variable),
-        format!("FIATRAILS_{}_KID", kind.variable),
-    );
-    let named = environment.parsed::<KeyId>(&kid_name)?;
-    if let Some(text) = environment.secret(&secret_name)? {
+    let found: SignSettings = context.environment.read()?;
+    let (secret, named) = match kind.scheme {
+        SigningScheme::Mpesa => (found.mpesa_secret, found.mpesa_kid),
+        SigningScheme::Request => (found.request_secret, found.request_kid),
+    };
+    let (secret_name, kid_name) = (kind.secret_variable, kind.kid_variable);
+    if let Some(secret) = secret {
         // If another key than the environment's is requested, its secret must be in the key directory.
         let other = asked.is_some() && named.is_some() && asked != named.as_ref();
         if !other {
@@ -30,7 +31,7 @@ pub fn find(
                     format!("set {kid_name} or pass --kid"),
                 )
             })?;
-            let secret = HmacSecret::from_hex(text.expose_secret()).map_err(|error| {
+            let secret = HmacSecret::from_hex(secret.value().expose_secret()).map_err(|error| {
                 user_error(
                     format!("{secret_name}: {error}"),
                     "write at least 64 hexadecimal digits",
@@ -40,7 +41,7 @@ pub fn find(
         }
     }
     let wanted = asked.cloned().or(named);
-    let files = KeyFiles::of(environment).map_err(|_| {
+    let files = KeyFiles::of(&context.environment).map_err(|_| {
         user_error(
             "no secret to sign with",
             format!("set {secret_name} (or _FILE), or FIATRAILS_KEYS_DIR"),

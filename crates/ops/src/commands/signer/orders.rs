@@ -189,7 +189,7 @@ async fn check_role_revoked(chain: &ChainClient, address: &Address) -> Result<()
 }
 
 fn chain(context: &CommandContext) -> Result<ChainClient> {
-    context.chain(context.environment.contracts()?.escrow)
+    context.chain(context.contracts()?.escrow)
 }
 
 async fn read(client: &DbClient, address: &Address) -> Result<SignerRow> {
