@@ -1,51 +1,16 @@
 //! Idempotency keys and fingerprints (docs/IDEMPOTENCY.md).
 
-use std::fmt;
-use std::str::FromStr;
-
 use crate::signature::sha256;
+use crate::text_type::text_type;
 
-/// 16..128 of `[A-Za-z0-9_-]`, chosen by the client.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct IdempotencyKey(String);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an idempotency key is 16 to 128 characters of A-Z a-z 0-9 _ -")]
-pub struct IdempotencyKeyError;
-
-impl IdempotencyKey {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for IdempotencyKey {
-    type Err = IdempotencyKeyError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = (16..=128).contains(&text.len());
-        let ok = text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if fits && ok {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(IdempotencyKeyError)
-        }
-    }
-}
-
-impl fmt::Display for IdempotencyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for IdempotencyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+text_type!(
+    /// 16..128 of `[A-Za-z0-9_-]`, chosen by the client.
+    IdempotencyKey,
+    IdempotencyKeyError,
+    16..=128,
+    |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-',
+    "an idempotency key is 16 to 128 characters of A-Z a-z 0-9 _ -"
+);
 
 /// SHA-256 over method, path, query and body, each with its length in front.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::address::Address;
 use crate::country::CountryCode;
 use crate::money::BaseUnits;
+use crate::text_type::text_type;
 use crate::tx_ref::TxRef;
 
 /// 32-byte id of a mint intent, known before anything is sent (docs/PROTOCOL.md).
@@ -137,54 +138,14 @@ macro_rules! uuid_text {
 uuid_text!(MessageId);
 uuid_text!(ReportId);
 
-/// The client of the API that owns keys, intents and txRef prefixes. 1..64 of `[a-z0-9-]`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct IntegratorId(String);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an integrator name is 1 to 64 characters of a-z 0-9 -")]
-pub struct IntegratorIdError;
-
-impl IntegratorId {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for IntegratorId {
-    type Err = IntegratorIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = (1..=64).contains(&text.len());
-        let ok = text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if fits && ok {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(IntegratorIdError)
-        }
-    }
-}
-
-impl fmt::Display for IntegratorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for IntegratorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for IntegratorId {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+text_type!(
+    /// The client of the API that owns keys, intents and txRef prefixes. 1..64 of `[a-z0-9-]`.
+    IntegratorId,
+    IntegratorIdError,
+    1..=64,
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-',
+    "an integrator name is 1 to 64 characters of a-z 0-9 -"
+);
 
 #[cfg(test)]
 mod tests {

@@ -19,4 +19,5 @@ pub mod phone;
 pub mod policy;
 pub mod retry;
 pub mod signature;
+mod text_type;
 pub mod tx_ref;

@@ -10,46 +10,17 @@ use serde_json::Value;
 use crate::money::{AmountError, Shillings};
 use crate::phone::Phone;
 use crate::signature::sha256;
+use crate::text_type::text_type;
 use crate::tx_ref::TxRef;
 
-/// M-Pesa's own number of a payment. 1..32 of `[A-Za-z0-9]`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct MpesaReceipt(String);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a receipt is 1 to 32 letters and digits, e.g. NLJ7RT61SV")]
-pub struct MpesaReceiptError;
-
-impl MpesaReceipt {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for MpesaReceipt {
-    type Err = MpesaReceiptError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = (1..=32).contains(&text.len());
-        if fits && text.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(MpesaReceiptError)
-        }
-    }
-}
-
-impl fmt::Display for MpesaReceipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for MpesaReceipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+text_type!(
+    /// M-Pesa's own number of a payment. 1..32 of `[A-Za-z0-9]`.
+    MpesaReceipt,
+    MpesaReceiptError,
+    1..=32,
+    |b| b.is_ascii_alphanumeric(),
+    "a receipt is 1 to 32 letters and digits, e.g. NLJ7RT61SV"
+);
 
 /// Paid or declined. A paid report always has a receipt; a declined report may have one, which is part of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]

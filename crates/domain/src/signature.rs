@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use ring::{digest, hmac};
 use secrecy::{ExposeSecret, SecretSlice};
-use serde::Serialize;
+
+use crate::text_type::text_type;
 
 /// Maximum length of an `X-*-Signature` header, bytes.
 pub const MAX_HEADER_BYTES: usize = 1024;
@@ -14,47 +15,14 @@ pub const MAX_MACS: usize = 4;
 /// Minimum length of a secret, bytes.
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// Names one key. 1..64 of `[A-Za-z0-9_-]`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct KeyId(String);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a key id is 1 to 64 characters of A-Z a-z 0-9 _ -")]
-pub struct KeyIdError;
-
-impl KeyId {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = KeyIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = (1..=64).contains(&text.len());
-        let ok = text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if fits && ok {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(KeyIdError)
-        }
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+text_type!(
+    /// Names one key. 1..64 of `[A-Za-z0-9_-]`.
+    KeyId,
+    KeyIdError,
+    1..=64,
+    |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-',
+    "a key id is 1 to 64 characters of A-Z a-z 0-9 _ -"
+);
 
 /// A shared HMAC-SHA256 secret of at least 32 bytes; wiped when dropped.
 #[derive(Clone)]

@@ -1,24 +1,18 @@
 //! The payment reference that ties an intent to M-Pesa (docs/PROTOCOL.md).
 
-use std::fmt;
-use std::str::FromStr;
+use crate::text_type::text_type;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// 1..31 bytes of `[A-Za-z0-9._:/-]`; on chain a `bytes32`, right-padded with zeros.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TxRef(String);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a txRef is 1 to 31 characters of A-Z a-z 0-9 . _ : / -")]
-pub struct TxRefError;
+text_type!(
+    /// 1..31 bytes of `[A-Za-z0-9._:/-]`; on chain a `bytes32`, right-padded with zeros.
+    TxRef,
+    TxRefError,
+    1..=TxRef::MAX_BYTES,
+    |b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b),
+    "a txRef is 1 to 31 characters of A-Z a-z 0-9 . _ : / -"
+);
 
 impl TxRef {
     pub const MAX_BYTES: usize = 31;
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 
     /// The on-chain form: right-padded with zeros.
     pub fn to_word(&self) -> [u8; 32] {
@@ -34,48 +28,6 @@ impl TxRef {
             return Err(TxRefError);
         }
         std::str::from_utf8(&word[..end]).map_err(|_| TxRefError)?.parse()
-    }
-}
-
-fn allowed(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'/' | b'-')
-}
-
-impl FromStr for TxRef {
-    type Err = TxRefError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
-        if fits && text.bytes().all(allowed) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(TxRefError)
-        }
-    }
-}
-
-impl fmt::Display for TxRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for TxRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Serialize for TxRef {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for TxRef {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
