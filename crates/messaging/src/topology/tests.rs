@@ -245,7 +245,7 @@ fn render_schedule(out: &mut String) {
          ```\n\n\
          where `u` is the first eight bytes, big-endian, of HMAC-SHA256 under the policy's `retry.seed` over \
          `<message id>|<n>`. So waits are spread over 25 % to either side, and yet anybody who knows the seed can \
-         tell them beforehand. Only one floor is taken, at the end.\n\n\
+         compute them beforehand. Only one floor is taken, at the end.\n\n\
          A permanent failure is parked at once. A dependency that is away is none: a breaker stops the consumer, and \
          its messages wait in their queue and burn no attempt. There is one breaker for each command, so an empty treasury stops \
          `mint.submit` and nothing else.\n\n\
