@@ -1,6 +1,7 @@
 //! The rules, and what to do about an offender of each.
 
 mod circles;
+mod glossary;
 mod layers;
 mod lengths;
 mod links;
@@ -90,6 +91,12 @@ pub const RULES: &[Rule] = &[
         holds: "links, anchors and paths lead somewhere",
         what_to_do: "correct the path, or the heading that it leads to",
         check: |tree, _| links::check(tree),
+    },
+    Rule {
+        name: glossary::NAME,
+        holds: "types, tables and columns that the glossary names exist",
+        what_to_do: "name what the word is called now in docs/GLOSSARY.md",
+        check: |tree, _| glossary::check(tree),
     },
     Rule {
         name: specification::NAME,
