@@ -373,7 +373,7 @@ async fn send_errors_of_every_known_node_are_classified_over_http() -> Result<()
         .collect();
     wanted.sort_unstable();
     wanted.dedup();
-    // Each is told once in so many, from one by the seed on.
+    // Each message is returned once in every round, starting at one that the seed picks.
     let mut heard = Vec::new();
     for _ in &wanted {
         heard.push(chain.send_raw(&signed.raw, signed.hash).await.kind());

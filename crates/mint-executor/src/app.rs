@@ -54,7 +54,7 @@ pub fn build(mut settings: ExecutorSettings) -> anyhow::Result<App> {
         instance: ids.uuid(),
         pool: process.pool.clone(),
         chain,
-        keys,
+        signers: keys,
         tuning: settings.tuning,
         verifier: Verifier {
             opener: process.opener(),
@@ -69,9 +69,9 @@ pub fn build(mut settings: ExecutorSettings) -> anyhow::Result<App> {
         ids,
         breakers: Breakers::default(),
         relay,
-        following: watch::Sender::new(None),
+        follower_lease: watch::Sender::new(None),
         head: watch::Sender::new(None),
-        seen: watch::Sender::new(None),
+        node_answer: watch::Sender::new(None),
         problem: watch::Sender::new(Some(ExecutorProblem::NotChecked(
             "the deployment is not checked yet".into(),
         ))),
@@ -100,8 +100,8 @@ impl App {
         self.spawn_consumer::<MintRefund>("mint.refund consumer");
         let (ctx, tasks) = (self.ctx.clone(), &mut self.process.tasks);
         let stop = tasks.stop();
-        ctx.breakers.spawn(&ctx, tasks);
-        for key in &ctx.keys {
+        ctx.breakers.spawn_probes(&ctx, tasks);
+        for key in &ctx.signers {
             let halts = self.process.halts.clone();
             tasks.spawn(
                 "submit",
@@ -133,12 +133,12 @@ impl App {
         let token = self.process.stop().token();
         let halts = self.process.halts.clone();
         self.process.tasks.spawn(name, async move {
-            let able = ctx.keys.iter().map(|key| {
+            let able = ctx.signers.iter().map(|key| {
                 let own = key.breakers(B::COMMAND).into_iter().map(Breaker::gate);
                 gate::all(own.chain([held(key)]).collect())
             });
             let open = gate::all(vec![
-                ctx.breakers.submit_gate(B::COMMAND, &halts),
+                ctx.breakers.command_gate(B::COMMAND, &halts),
                 ctx.breakers.database.gate(),
                 gate::any(able.collect()),
             ]);
@@ -169,7 +169,7 @@ impl App {
 
 /// True while the lease is held.
 fn held(key: &SignerHandle) -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(key.lease_now().is_some());
+    let (sender, receiver) = watch::channel(key.current_lease().is_some());
     let mut lease = key.lease.subscribe();
     tokio::spawn(async move {
         while lease.changed().await.is_ok() {
@@ -182,14 +182,14 @@ fn held(key: &SignerHandle) -> watch::Receiver<bool> {
 
 /// Checks the deployment before it takes any lease, so that nothing is ever signed for a wrong deployment.
 async fn lead(ctx: Context, treasury: Address, stop: runtime::Stop) {
-    if !check::until_right(&ctx, treasury, &stop).await {
+    if !check::wait_until_correct(&ctx, treasury, &stop).await {
         return;
     }
     let mut leases = tokio::task::JoinSet::new();
-    for key in &ctx.keys {
-        leases.spawn(lease::run(ctx.clone(), key.clone(), stop.clone()));
+    for key in &ctx.signers {
+        leases.spawn(lease::run_signer_lease(ctx.clone(), key.clone(), stop.clone()));
     }
-    leases.spawn(lease::follow(ctx.clone(), stop.clone()));
+    leases.spawn(lease::run_follower_lease(ctx.clone(), stop.clone()));
     leases.join_all().await;
 }
 

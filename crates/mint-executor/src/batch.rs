@@ -51,7 +51,7 @@ pub struct BatchLimits {
 impl BatchLimits {
     /// Lowers the gas limit to `gas` if that is less.
     #[must_use]
-    pub fn within(self, gas: u64) -> Self {
+    pub fn with_max_gas(self, gas: u64) -> Self {
         Self {
             max_gas: self.max_gas.min(gas),
             ..self
@@ -60,10 +60,12 @@ impl BatchLimits {
 }
 
 /// The most items that one transaction may carry at that head; an error while even one item exceeds the fee cap.
-pub fn room(command: WorkCommand, tuning: &Tuning, head: &BlockHeader) -> Result<usize, FeeAboveCap> {
+pub fn max_items_at(command: WorkCommand, tuning: &Tuning, head: &BlockHeader) -> Result<usize, FeeAboveCap> {
     tuning.fees().market_fees(head.base_fee, gas_limit(command, 1))?;
-    let bounds = tuning.bounds().within(tuning.fees().max_gas(head.base_fee));
-    Ok(max_items(command, bounds, head.gas_limit))
+    let limits = tuning
+        .batch_limits()
+        .with_max_gas(tuning.fees().max_gas(head.base_fee));
+    Ok(max_items(command, limits, head.gas_limit))
 }
 
 /// The most items of a command in a block with that gas limit; at least one.
@@ -143,7 +145,7 @@ mod tests {
             gas_limit: 30_000_000,
         };
         for (base_fee, expected) in table {
-            let room = |command| room(command, &tuning, &head(base_fee));
+            let room = |command| max_items_at(command, &tuning, &head(base_fee));
             for command in WorkCommand::ALL {
                 let items = room(command).expect("one fits");
                 let gas = gas_limit(command, items);
@@ -157,7 +159,10 @@ mod tests {
             }
             assert_eq!(room(WorkCommand::Submit), Ok(expected), "at {base_fee} gwei");
         }
-        assert!(room(WorkCommand::Submit, &tuning, &head(500)).is_err());
-        assert_eq!(max_items(WorkCommand::Submit, BOUNDS.within(0), 30_000_000), 1);
+        assert!(max_items_at(WorkCommand::Submit, &tuning, &head(500)).is_err());
+        assert_eq!(
+            max_items(WorkCommand::Submit, BOUNDS.with_max_gas(0), 30_000_000),
+            1
+        );
     }
 }

@@ -31,7 +31,7 @@ pub struct Breakers {
     pub database: Breaker,
     pub rpc: Breaker,
     /// The amount that each command lacked when it was refused, base units: its probe waits until that much is there.
-    missing: Arc<Mutex<[u128; 3]>>,
+    shortfall: Arc<Mutex<[u128; 3]>>,
     deployment: Arc<Mutex<Option<Deployment>>>,
 }
 
@@ -43,7 +43,7 @@ impl Default for Breakers {
             refund: Breaker::new("refund", POLICY),
             database: Breaker::new("database", POLICY),
             rpc: Breaker::new("rpc", POLICY),
-            missing: Arc::default(),
+            shortfall: Arc::default(),
             deployment: Arc::default(),
         }
     }
@@ -67,7 +67,7 @@ const fn scope(command: WorkCommand) -> HaltScope {
 }
 
 impl Breakers {
-    pub fn of(&self, command: WorkCommand) -> &Breaker {
+    pub fn of_command(&self, command: WorkCommand) -> &Breaker {
         match command {
             WorkCommand::Submit => &self.submit,
             WorkCommand::Execute => &self.execute,
@@ -77,8 +77,8 @@ impl Breakers {
 
     /// The chain refused a command for now; `amount` is what one of its items needed.
     pub fn trip(&self, command: WorkCommand, why: &str, amount: u128) {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner)[index(command)] = amount;
-        self.of(command).trip(why);
+        self.shortfall.lock().unwrap_or_else(PoisonError::into_inner)[index(command)] = amount;
+        self.of_command(command).trip(why);
     }
 
     /// Stores the deployment that the startup check found, for the probes.
@@ -94,22 +94,27 @@ impl Breakers {
     }
 
     /// Open while the command's breaker, the node's breaker and the operator's halt let the command through.
-    pub fn submit_gate(&self, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
+    pub fn command_gate(&self, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
         gate::all(vec![
-            self.of(command).gate(),
+            self.of_command(command).gate(),
             self.rpc.gate(),
             halts.gate(scope(command)),
         ])
     }
 
     /// The same for one signer, whose own breakers count too.
-    pub fn key_gate(&self, key: &SignerHandle, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
+    pub fn signer_gate(
+        &self,
+        key: &SignerHandle,
+        command: WorkCommand,
+        halts: &Halts,
+    ) -> watch::Receiver<bool> {
         let own = key.breakers(command).into_iter().map(Breaker::gate);
-        gate::all(own.chain([self.submit_gate(command, halts)]).collect())
+        gate::all(own.chain([self.command_gate(command, halts)]).collect())
     }
 
     /// Starts the tasks in which the breakers probe and recover until the stop.
-    pub fn spawn(&self, ctx: &Context, tasks: &mut Tasks) {
+    pub fn spawn_probes(&self, ctx: &Context, tasks: &mut Tasks) {
         for (name, command) in [
             ("submit breaker", WorkCommand::Submit),
             ("execute breaker", WorkCommand::Execute),
@@ -118,29 +123,35 @@ impl Breakers {
             let (probed, stop) = (ctx.clone(), tasks.stop());
             let probe = move || {
                 let ctx = probed.clone();
-                async move { probe(&ctx, command).await }
+                async move { probe_command(&ctx, command).await }
             };
-            tasks.spawn(name, self.of(command).clone().run(Some(probe), stop));
+            tasks.spawn(name, self.of_command(command).clone().run(Some(probe), stop));
         }
-        for key in &ctx.keys {
+        for key in &ctx.signers {
             let (own, stop) = ((ctx.clone(), key.clone()), tasks.stop());
             let probe = move || {
                 let (ctx, key) = own.clone();
-                async move { probe_key(&ctx, &key).await }
+                async move { probe_signer(&ctx, &key).await }
             };
-            tasks.spawn("signer breaker", key.breaker.clone().run(Some(probe), stop));
+            tasks.spawn("signer breaker", key.account.clone().run(Some(probe), stop));
             let (own, stop) = (key.clone(), tasks.stop());
             let probe = move || {
                 let key = own.clone();
                 async move { key.probe().await }
             };
-            tasks.spawn("signatures breaker", key.signing.clone().run(Some(probe), stop));
+            tasks.spawn(
+                "signatures breaker",
+                key.signatures.clone().run(Some(probe), stop),
+            );
             let (own, stop) = ((ctx.clone(), key.clone()), tasks.stop());
             let probe = move || {
                 let (ctx, key) = own.clone();
-                async move { probe_ration(&ctx, &key).await }
+                async move { probe_mint_allowance(&ctx, &key).await }
             };
-            tasks.spawn("mint limit breaker", key.ration.clone().run(Some(probe), stop));
+            tasks.spawn(
+                "mint limit breaker",
+                key.mint_allowance.clone().run(Some(probe), stop),
+            );
         }
         tasks.spawn(
             "database breaker",
@@ -157,7 +168,7 @@ async fn without_probe(breaker: Breaker, stop: Stop) {
     breaker.run(None::<NoProbe>, stop).await;
 }
 
-async fn probe(ctx: &Context, command: WorkCommand) -> Result<(), String> {
+async fn probe_command(ctx: &Context, command: WorkCommand) -> Result<(), String> {
     let Some(deployment) = ctx.breakers.deployment() else {
         return Err("the deployment is not checked yet".to_owned());
     };
@@ -168,29 +179,29 @@ async fn probe(ctx: &Context, command: WorkCommand) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let needed = ctx
         .breakers
-        .missing
+        .shortfall
         .lock()
         .unwrap_or_else(PoisonError::into_inner)[index(command)];
     ctx.wake();
-    judge(command, &condition, needed)
+    can_succeed(command, &condition, needed)
 }
 
-async fn probe_key(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
+async fn probe_signer(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
     let status = ctx.chain.signer_status(&key.address()).await;
     let status = status.map_err(|error| error.to_string())?;
-    key.work.notify_one();
-    key::judge(&status, ctx.tuning.min_signer_balance)
+    key.work_available.notify_one();
+    key::can_sign(&status, ctx.tuning.min_signer_balance)
 }
 
-async fn probe_ration(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
+async fn probe_mint_allowance(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
     let status = ctx.chain.signer_status(&key.address()).await;
     let status = status.map_err(|error| error.to_string())?;
-    key.work.notify_one();
-    key::judge_ration(&status, key.missing())
+    key.work_available.notify_one();
+    key::can_mint(&status, key.missing_allowance())
 }
 
 /// Whether a command can succeed now, whichever signer sends it. Pure.
-pub fn judge(command: WorkCommand, now: &EscrowStatus, needed: u128) -> Result<(), String> {
+pub fn can_succeed(command: WorkCommand, now: &EscrowStatus, needed: u128) -> Result<(), String> {
     let no = |what: &str| Err(what.to_owned());
     if now.escrow_paused {
         return no("the escrow is paused");
@@ -210,7 +221,7 @@ mod tests {
     use super::*;
     use WorkCommand::{Execute, Refund, Submit};
 
-    const WELL: EscrowStatus = EscrowStatus {
+    const ALL_GOOD: EscrowStatus = EscrowStatus {
         escrow_paused: false,
         token_paused: false,
         compliance_paused: Some(false),
@@ -222,52 +233,52 @@ mod tests {
     fn each_condition_blocks_its_own_commands() {
         // Columns: submit, execute, refund.
         let table = [
-            (WELL, [true, true, true]),
+            (ALL_GOOD, [true, true, true]),
             (
                 EscrowStatus {
                     escrow_paused: true,
-                    ..WELL
+                    ..ALL_GOOD
                 },
                 [false, false, false],
             ),
             (
                 EscrowStatus {
                     treasury_balance: 49,
-                    ..WELL
+                    ..ALL_GOOD
                 },
                 [false, true, true],
             ),
             (
                 EscrowStatus {
                     treasury_allowance: 49,
-                    ..WELL
+                    ..ALL_GOOD
                 },
                 [false, true, true],
             ),
             (
                 EscrowStatus {
                     token_paused: true,
-                    ..WELL
+                    ..ALL_GOOD
                 },
                 [true, false, true],
             ),
             (
                 EscrowStatus {
                     compliance_paused: Some(true),
-                    ..WELL
+                    ..ALL_GOOD
                 },
                 [true, false, true],
             ),
             (
                 EscrowStatus {
                     compliance_paused: None,
-                    ..WELL
+                    ..ALL_GOOD
                 },
                 [true, true, true],
             ),
         ];
         for (condition, expected) in table {
-            let found = [Submit, Execute, Refund].map(|command| judge(command, &condition, 50).is_ok());
+            let found = [Submit, Execute, Refund].map(|command| can_succeed(command, &condition, 50).is_ok());
             assert_eq!(found, expected, "{condition:?}");
         }
     }

@@ -11,12 +11,12 @@ use runtime::Stop;
 
 use crate::context::{Context, ExecutorProblem};
 
-const AGAIN: Duration = Duration::from_secs(3);
+const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Checks until the deployment is correct; true once it is, false at the stop.
-pub async fn until_right(ctx: &Context, treasury: Address, stop: &Stop) -> bool {
+pub async fn wait_until_correct(ctx: &Context, treasury: Address, stop: &Stop) -> bool {
     loop {
-        let problem = match look(ctx, treasury).await {
+        let problem = match find_problems(ctx, treasury).await {
             Ok(problems) if problems.is_empty() => None,
             Ok(problems) => Some(ExecutorProblem::WrongDeployment(problems.join("; "))),
             Err(error) => Some(ExecutorProblem::NotChecked(format!(
@@ -33,13 +33,13 @@ pub async fn until_right(ctx: &Context, treasury: Address, stop: &Stop) -> bool 
             Some(problem) if changed => tracing::error!(%problem, "refusing to work"),
             Some(_) => {}
         }
-        if !stop.sleep(AGAIN).await {
+        if !stop.sleep(RETRY_INTERVAL).await {
             return false;
         }
     }
 }
 
-async fn look(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainError> {
+async fn find_problems(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainError> {
     let chain_id = ctx.chain.chain_id().await?;
     if chain_id != ctx.policy.chain.chain_id {
         return Ok(vec![format!(
@@ -65,11 +65,11 @@ async fn look(ctx: &Context, treasury: Address) -> Result<Vec<String>, ChainErro
     let problems = differences(&ctx.policy, treasury, &found);
     ctx.breakers.set_deployment(found);
     // A signer without the role or without gas blocks its own share only.
-    for key in &ctx.keys {
+    for key in &ctx.signers {
         let status = ctx.chain.signer_status(&key.address()).await?;
-        if let Err(why) = crate::key::judge(&status, ctx.tuning.min_signer_balance) {
+        if let Err(why) = crate::key::can_sign(&status, ctx.tuning.min_signer_balance) {
             tracing::error!(signer = %key.address(), why, "a signing key cannot work");
-            key.breaker.trip(&why);
+            key.account.trip(&why);
         }
     }
     Ok(problems)
@@ -171,7 +171,7 @@ mod tests {
         Policy::load(include_str!("../../../deploy/policy.json"), []).unwrap()
     }
 
-    fn right() -> (Address, Deployment) {
+    fn matching_deployment() -> (Address, Deployment) {
         let treasury: Address = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65".parse().unwrap();
         let policy = policy();
         let deployment = Deployment {
@@ -202,13 +202,13 @@ mod tests {
 
     #[test]
     fn a_deployment_that_is_the_policys_has_no_difference() {
-        let (treasury, found) = right();
+        let (treasury, found) = matching_deployment();
         assert_eq!(differences(&policy(), treasury, &found), Vec::<String>::new());
     }
 
     #[test]
     fn every_difference_is_named() {
-        let (treasury, base) = right();
+        let (treasury, base) = matching_deployment();
         let other: Address = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC".parse().unwrap();
         let changed = [
             (

@@ -56,7 +56,7 @@ pub async fn collect<B: CommandBody>(ctx: Context, deliveries: Vec<Delivery<B>>)
     // The spans last until the commit.
     let spans: Vec<Span> = ours
         .iter()
-        .map(|delivery| observe::collecting(delivery))
+        .map(|delivery| observe::consume_span(delivery))
         .collect();
     let stored = match store(&ctx, &ours).await {
         Ok(()) => {
@@ -65,7 +65,7 @@ pub async fn collect<B: CommandBody>(ctx: Context, deliveries: Vec<Delivery<B>>)
             Disposition::Done
         }
         Err(error) => {
-            observe::not_collected(B::COMMAND, &error);
+            observe::commands_not_stored(B::COMMAND, &error);
             ctx.breakers.database.failure("commands cannot be stored");
             Disposition::Return
         }
@@ -113,6 +113,6 @@ async fn store<B: CommandBody>(ctx: &Context, deliveries: &[&Delivery<B>]) -> Re
         .collect();
     items::insert(&tx, B::COMMAND, &rows).await?;
     tx.commit().await?;
-    observe::collected(B::COMMAND, rows.len());
+    observe::commands_stored(B::COMMAND, rows.len());
     Ok(())
 }

@@ -34,7 +34,7 @@ pub struct ContextParts {
     pub pool: Pool,
     pub chain: ChainClient,
     /// At least one; each signer works on its share of the intents.
-    pub keys: Vec<Arc<SignerHandle>>,
+    pub signers: Vec<Arc<SignerHandle>>,
     pub policy: Policy,
     pub tuning: Tuning,
     pub verifier: Verifier,
@@ -46,11 +46,11 @@ pub struct ContextParts {
     /// Wakes the outbox relay.
     pub relay: RelayNotifier,
     /// `None` while another executor follows the chain.
-    pub following: watch::Sender<Option<FollowerLease>>,
+    pub follower_lease: watch::Sender<Option<FollowerLease>>,
     /// The last ingested block, by this or another executor; `None` while the follower catches up.
     pub head: watch::Sender<Option<BlockHeader>>,
     /// The node's last answer.
-    pub seen: watch::Sender<Option<NodeAnswer>>,
+    pub node_answer: watch::Sender<Option<NodeAnswer>>,
     /// Why this executor does no work, if it does none.
     pub problem: watch::Sender<Option<ExecutorProblem>>,
 }
@@ -83,48 +83,51 @@ impl Context {
     }
 
     /// A signer of this process.
-    pub fn key(&self, address: &[u8; 20]) -> Option<&Arc<SignerHandle>> {
-        self.keys.iter().find(|key| key.bytes() == *address)
+    pub fn signer(&self, address: &[u8; 20]) -> Option<&Arc<SignerHandle>> {
+        self.signers.iter().find(|key| key.address_bytes() == *address)
     }
 
     /// Wakes every signer, because an item may be ready.
     pub fn wake(&self) {
-        self.keys.iter().for_each(|key| key.work.notify_one());
+        self.signers
+            .iter()
+            .for_each(|key| key.work_available.notify_one());
     }
 
     /// True after a reorganisation below the oldest block that we keep.
-    pub fn lost_the_chain(&self) -> bool {
+    pub fn is_on_other_chain(&self) -> bool {
         matches!(*self.problem.borrow(), Some(ExecutorProblem::OtherChain(_)))
     }
 
     /// The follower's lease as last renewed; every writing transaction checks it again.
-    pub fn following_now(&self) -> Option<FollowerLease> {
-        *self.following.borrow()
+    pub fn current_follower_lease(&self) -> Option<FollowerLease> {
+        *self.follower_lease.borrow()
     }
 
     /// Another executor may follow the chain now, so our view of the chain may be old.
-    pub fn lost_following(&self) {
+    pub fn drop_follower_lease(&self) {
         self.head.send_replace(None);
-        self.following.send_if_modified(|lease| lease.take().is_some());
+        self.follower_lease
+            .send_if_modified(|lease| lease.take().is_some());
     }
 
     /// A write under that lease was refused. A lease acquired since then stays.
-    pub fn lost_following_of(&self, old: &FollowerLease) {
-        if self.following_now() == Some(*old) {
-            self.lost_following();
+    pub fn drop_follower_lease_if(&self, old: &FollowerLease) {
+        if self.current_follower_lease() == Some(*old) {
+            self.drop_follower_lease();
         }
     }
 
     /// The chain refused a command of `signer` for now; `amount` is what one item of it needed.
-    pub fn refused(&self, signer: &[u8; 20], (command, why, amount): (WorkCommand, &'static str, u128)) {
+    pub fn trip_breaker(&self, signer: &[u8; 20], (command, why, amount): (WorkCommand, &'static str, u128)) {
         match why {
             FORBIDDEN | RATE_LIMITED => {
                 // Another executor learns of refusals of its signers from the rows (`confirm::head_watcher`).
-                let Some(key) = self.key(signer) else { return };
+                let Some(key) = self.signer(signer) else { return };
                 if why == FORBIDDEN {
-                    key.breaker.trip("the signer lacks EXECUTOR_ROLE");
+                    key.account.trip("the signer lacks EXECUTOR_ROLE");
                 } else {
-                    key.rationed(why, amount);
+                    key.trip_mint_allowance(why, amount);
                 }
             }
             _ => self.breakers.trip(command, why, amount),

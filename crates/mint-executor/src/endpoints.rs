@@ -17,14 +17,14 @@ pub async fn run(ctx: Context, stop: Stop) {
     }
     let every = Duration::from_millis(ctx.policy.chain.block_time_ms).clamp(SHORTEST, LONGEST);
     while stop.sleep(every).await {
-        if let Err(error) = look(&ctx).await {
+        if let Err(error) = compare(&ctx).await {
             tracing::debug!(error = %runtime::chain(&error), "the endpoints were not compared");
         }
     }
 }
 
 /// Compares the endpoints once, at the last block that is final by depth.
-pub async fn look(ctx: &Context) -> Result<Vec<EndpointStatus>, WorkError> {
+pub async fn compare(ctx: &Context) -> Result<Vec<EndpointStatus>, WorkError> {
     let depth = u32::try_from(ctx.policy.chain.confirmations).unwrap_or(u32::MAX);
     let recent = blocks::recent(&ctx.pool.get().await?, depth.saturating_add(1)).await?;
     let known = recent

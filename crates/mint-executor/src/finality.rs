@@ -10,12 +10,12 @@ use crate::context::{Context, WorkError};
 pub async fn final_block(ctx: &Context, head: &BlockHeader) -> Result<Option<u64>, WorkError> {
     match ctx.policy.chain.finality {
         FinalityRule::Confirmations => Ok(head.number.checked_sub(ctx.policy.chain.confirmations)),
-        FinalityRule::FinalizedTag => by_tag(ctx, head).await,
+        FinalityRule::FinalizedTag => finalized_by_tag(ctx, head).await,
     }
 }
 
 /// The tag counts only for a block that we ingested: any other block is on another chain.
-async fn by_tag(ctx: &Context, head: &BlockHeader) -> Result<Option<u64>, WorkError> {
+async fn finalized_by_tag(ctx: &Context, head: &BlockHeader) -> Result<Option<u64>, WorkError> {
     let Some(told) = ctx.chain.finalized_header().await? else {
         return Ok(None);
     };

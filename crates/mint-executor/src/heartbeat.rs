@@ -14,22 +14,22 @@ use crate::key::{self, SignerHandle};
 use crate::observe;
 
 /// Balances are read once in this many heartbeats.
-const LOOK_EVERY: u32 = 15;
+const BALANCES_EVERY: u32 = 15;
 /// Age up to which a node's answer still counts.
-const RECENT: Duration = Duration::from_secs(4);
-const PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER_VALID_FOR: Duration = Duration::from_secs(4);
+const NODE_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub async fn run(ctx: Context, stop: Stop) {
     let mut beats = 0_u32;
     loop {
-        let beat = see(&ctx).await;
+        let beat = current_heartbeat(&ctx).await;
         observe::beat(&beat);
         let written = async { heartbeat::record(&ctx.pool.get().await?, ctx.instance, &beat).await };
         if let Err(error) = written.await {
             tracing::warn!(error = %runtime::chain(&error), "the heartbeat was not written");
         }
-        if beats.is_multiple_of(LOOK_EVERY) {
-            measure(&ctx).await;
+        if beats.is_multiple_of(BALANCES_EVERY) {
+            record_gauges(&ctx).await;
         }
         beats = beats.wrapping_add(1);
         if !stop.sleep(ctx.tuning.heartbeat).await {
@@ -43,12 +43,12 @@ pub async fn run(ctx: Context, stop: Stop) {
 }
 
 /// Uses the follower's last answer. A standby asks its node itself, because nothing else tells it that its node is back.
-async fn see(ctx: &Context) -> ExecutorHeartbeat {
-    let last = *ctx.seen.borrow();
-    let seen = match last.filter(|seen| seen.at.elapsed() < RECENT) {
+async fn current_heartbeat(ctx: &Context) -> ExecutorHeartbeat {
+    let last = *ctx.node_answer.borrow();
+    let seen = match last.filter(|seen| seen.at.elapsed() < ANSWER_VALID_FOR) {
         Some(seen) => Some(seen),
-        None => ask(ctx).await.inspect(|_| {
-            if ctx.following_now().is_none() {
+        None => ask_node(ctx).await.inspect(|_| {
+            if ctx.current_follower_lease().is_none() {
                 ctx.breakers.rpc.success();
             }
         }),
@@ -57,22 +57,22 @@ async fn see(ctx: &Context) -> ExecutorHeartbeat {
         rpc_connected: seen.is_some(),
         rpc_latency_ms: seen.and_then(|seen| u32::try_from(seen.latency.as_millis()).ok()),
         head: seen.map(|seen| seen.head),
-        blocked_reason: told(ctx.problem.borrow().as_ref()),
+        blocked_reason: published_problem(ctx.problem.borrow().as_ref()),
     }
 }
 
 /// The gateway accepts nothing while it reads a problem here, so one that ends by itself is left out: a restart of the
 /// executor, or a node that is away, must not stop the gateway.
-fn told(problem: Option<&ExecutorProblem>) -> Option<String> {
+fn published_problem(problem: Option<&ExecutorProblem>) -> Option<String> {
     match problem? {
         ExecutorProblem::NotChecked(_) => None,
         ExecutorProblem::WrongDeployment(what) | ExecutorProblem::OtherChain(what) => Some(what.clone()),
     }
 }
 
-async fn ask(ctx: &Context) -> Option<NodeAnswer> {
+async fn ask_node(ctx: &Context) -> Option<NodeAnswer> {
     let started = Instant::now();
-    let answer = tokio::time::timeout(PATIENCE, ctx.chain.latest_header()).await;
+    let answer = tokio::time::timeout(NODE_TIMEOUT, ctx.chain.latest_header()).await;
     let head = answer.ok()?.ok()?.number;
     Some(NodeAnswer {
         at: Instant::now(),
@@ -82,16 +82,16 @@ async fn ask(ctx: &Context) -> Option<NodeAnswer> {
 }
 
 /// Sets the gauges of balances, nonce gaps and backlog, and opens a signer's breaker before a command fails.
-async fn measure(ctx: &Context) {
+async fn record_gauges(ctx: &Context) {
     if let Some(deployment) = ctx.breakers.deployment() {
         match ctx.chain.escrow_status(&deployment).await {
-            Ok(condition) => observe::condition(&condition),
+            Ok(condition) => observe::escrow_status(&condition),
             Err(error) => tracing::debug!(error = %runtime::chain(&error), "the condition cannot be read"),
         }
     }
-    for key in &ctx.keys {
+    for key in &ctx.signers {
         match ctx.chain.signer_status(&key.address()).await {
-            Ok(status) => foresee(ctx, key, &status),
+            Ok(status) => check_signer(ctx, key, &status),
             Err(error) => {
                 tracing::debug!(error = %runtime::chain(&error), "a signer's standing cannot be read");
             }
@@ -101,7 +101,7 @@ async fn measure(ctx: &Context) {
         let client = ctx.pool.get().await?;
         let open = attempts::open_summary(&client).await?;
         // A signer without a row has nothing open, and its series exists from the start.
-        let fresh = ctx.keys.iter().map(|key| key.bytes());
+        let fresh = ctx.signers.iter().map(|key| key.address_bytes());
         let fresh = fresh.filter(|key| open.iter().all(|one| one.signer != *key));
         for one in open.iter().copied().chain(fresh.map(OpenAttempts::none)) {
             observe::in_flight(&one);
@@ -114,10 +114,10 @@ async fn measure(ctx: &Context) {
     }
 }
 
-fn foresee(ctx: &Context, key: &SignerHandle, status: &SignerStatus) {
+fn check_signer(ctx: &Context, key: &SignerHandle, status: &SignerStatus) {
     observe::signer_balance(&key.address(), status.balance, ctx.tuning.min_signer_balance);
-    if let Err(why) = key::judge(status, ctx.tuning.min_signer_balance) {
-        key.breaker.trip(&why);
+    if let Err(why) = key::can_sign(status, ctx.tuning.min_signer_balance) {
+        key.account.trip(&why);
     }
 }
 
@@ -127,9 +127,15 @@ mod tests {
 
     #[test]
     fn only_a_problem_that_needs_a_person_is_published() {
-        assert_eq!(told(None), None);
-        assert_eq!(told(Some(&ExecutorProblem::NotChecked("no answer".into()))), None);
+        assert_eq!(published_problem(None), None);
+        assert_eq!(
+            published_problem(Some(&ExecutorProblem::NotChecked("no answer".into()))),
+            None
+        );
         let wrong = ExecutorProblem::WrongDeployment("the treasury is another".into());
-        assert_eq!(told(Some(&wrong)).as_deref(), Some("the treasury is another"));
+        assert_eq!(
+            published_problem(Some(&wrong)).as_deref(),
+            Some("the treasury is another")
+        );
     }
 }

@@ -29,30 +29,30 @@ pub enum FeeCapWait {
 }
 
 /// The digest with which a probe tests whether an unresponsive signer signs again.
-const PROBE: [u8; 32] = *b"FiatRails: does this signer sign";
+const PROBE_DIGEST: [u8; 32] = *b"FiatRails: does this signer sign";
 
 pub struct SignerHandle {
     signer: Arc<dyn Signer>,
     /// `None` while another executor holds the lease.
     pub lease: watch::Sender<Option<SignerLease>>,
     /// Opens without gas or role, and blocks this signer only.
-    pub breaker: Breaker,
+    pub account: Breaker,
     /// Opens when the signer gives no signature: a token may be gone, or hang.
-    pub signing: Breaker,
+    pub signatures: Breaker,
     /// Since when it has given no signature.
-    mute: Mutex<Option<Instant>>,
+    unresponsive_since: Mutex<Option<Instant>>,
     /// Opens when the hourly mint allowance is used up, and blocks its mints.
-    pub ration: Breaker,
+    pub mint_allowance: Breaker,
     /// The amount that a refused mint lacked, base units: the probe waits until that much is available.
-    missing: Mutex<u128>,
+    missing_allowance: Mutex<u128>,
     /// How many of its transactions may wait for a block at once; the setting is the upper bound.
-    window: AtomicU64,
+    in_flight_limit: AtomicU64,
     /// Nonces below it were mined at the last head at which the node was asked; 0 while it is not asked.
-    used: AtomicU64,
+    confirmed_nonce: AtomicU64,
     /// Its work that waits for lower fees.
-    too_dear: Mutex<HashSet<FeeCapWait>>,
+    waits_for_fees: Mutex<HashSet<FeeCapWait>>,
     /// Wakes its submitter, because an item may be ready.
-    pub work: Notify,
+    pub work_available: Notify,
 }
 
 impl SignerHandle {
@@ -60,15 +60,15 @@ impl SignerHandle {
         let address = signer.address();
         Self {
             lease: watch::Sender::new(None),
-            breaker: Breaker::new(format!("signer {address}"), POLICY),
-            signing: Breaker::new(format!("signatures of {address}"), POLICY),
-            mute: Mutex::default(),
-            ration: Breaker::new(format!("mint limit of {address}"), POLICY),
-            missing: Mutex::default(),
-            window: AtomicU64::new(u64::MAX),
-            used: AtomicU64::new(0),
-            too_dear: Mutex::default(),
-            work: Notify::new(),
+            account: Breaker::new(format!("signer {address}"), POLICY),
+            signatures: Breaker::new(format!("signatures of {address}"), POLICY),
+            unresponsive_since: Mutex::default(),
+            mint_allowance: Breaker::new(format!("mint limit of {address}"), POLICY),
+            missing_allowance: Mutex::default(),
+            in_flight_limit: AtomicU64::new(u64::MAX),
+            confirmed_nonce: AtomicU64::new(0),
+            waits_for_fees: Mutex::default(),
+            work_available: Notify::new(),
             signer,
         }
     }
@@ -77,90 +77,102 @@ impl SignerHandle {
         self.signer.address()
     }
 
-    pub fn bytes(&self) -> [u8; 20] {
+    pub fn address_bytes(&self) -> [u8; 20] {
         *self.address().as_bytes()
     }
 
     /// Signs, and records whether the signer responds.
     pub async fn sign(&self, transaction: &EvmTransaction) -> Result<SignedTransaction, SignerError> {
         let signed = transaction.sign(self.signer.as_ref()).await;
-        self.note(signed.as_ref().err());
+        self.record_signing(signed.as_ref().err());
         signed
     }
 
     /// Tests whether it signs again, with a digest that no transaction has.
     pub async fn probe(&self) -> Result<(), String> {
-        let failed = self.signer.sign(PROBE).await.err();
-        self.note(failed.as_ref());
-        self.work.notify_one();
+        let failed = self.signer.sign(PROBE_DIGEST).await.err();
+        self.record_signing(failed.as_ref());
+        self.work_available.notify_one();
         failed.map_or(Ok(()), |error| Err(error.to_string()))
     }
 
-    fn note(&self, failed: Option<&SignerError>) {
-        let mut mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
+    fn record_signing(&self, failed: Option<&SignerError>) {
+        let mut mute = self
+            .unresponsive_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = failed {
             mute.get_or_insert_with(Instant::now);
-            self.signing.trip(&error.to_string());
+            self.signatures.trip(&error.to_string());
         } else {
             *mute = None;
         }
     }
 
     /// How long it has given no signature; `None` after a signature.
-    pub fn mute_for(&self, now: Instant) -> Option<Duration> {
-        let mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn unresponsive_for(&self, now: Instant) -> Option<Duration> {
+        let mute = self
+            .unresponsive_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         mute.map(|since| now.saturating_duration_since(since))
     }
 
     /// The lease as last renewed; every writing transaction checks it again.
-    pub fn lease_now(&self) -> Option<SignerLease> {
+    pub fn current_lease(&self) -> Option<SignerLease> {
         *self.lease.borrow()
     }
 
     /// Forgets the lease: this signer pauses until it is acquired again.
-    pub fn lost_lease(&self) {
+    pub fn drop_lease(&self) {
         self.lease.send_if_modified(|lease| lease.take().is_some());
     }
 
     /// A write under that lease was refused. A lease acquired since then stays.
-    pub fn lost(&self, old: &SignerLease) {
+    pub fn drop_lease_if(&self, old: &SignerLease) {
         self.lease
             .send_if_modified(|lease| lease.take_if(|lease| lease == old).is_some());
     }
 
     /// The chain refused a mint of that amount for this hour.
-    pub fn rationed(&self, why: &str, amount: u128) {
-        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = amount;
-        self.ration.trip(why);
+    pub fn trip_mint_allowance(&self, why: &str, amount: u128) {
+        *self
+            .missing_allowance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = amount;
+        self.mint_allowance.trip(why);
     }
 
-    pub fn missing(&self) -> u128 {
-        *self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn missing_allowance(&self) -> u128 {
+        *self
+            .missing_allowance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn window(&self, most: u64) -> u64 {
-        self.window.load(Ordering::Relaxed).min(most.max(1))
+    pub fn in_flight_limit(&self, most: u64) -> u64 {
+        self.in_flight_limit.load(Ordering::Relaxed).min(most.max(1))
     }
 
     /// Adjusts the limit to a new head.
-    pub fn breathe(&self, most: u64, late: bool) {
-        let next = window::next(self.window.load(Ordering::Relaxed), most, late);
-        self.window.store(next, Ordering::Relaxed);
+    pub fn adjust_in_flight_limit(&self, most: u64, late: bool) {
+        let next = window::next(self.in_flight_limit.load(Ordering::Relaxed), most, late);
+        self.in_flight_limit.store(next, Ordering::Relaxed);
     }
 
     /// Its nonces below this one are mined, whoever used them.
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+    pub fn confirmed_nonce(&self) -> u64 {
+        self.confirmed_nonce.load(Ordering::Relaxed)
     }
 
     /// Stores its transaction count at a head; 0 if the node was not asked, so that every signed nonce may be waiting.
-    pub fn set_used(&self, next: u64) {
-        self.used.store(next, Ordering::Relaxed);
+    pub fn set_confirmed_nonce(&self, next: u64) {
+        self.confirmed_nonce.store(next, Ordering::Relaxed);
     }
 
     /// Records whether that work waits for lower fees and sets the metric; true when it changed.
-    pub fn too_dear_for(&self, what: FeeCapWait, is: bool) -> bool {
-        let mut all = self.too_dear.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn set_waits_for_fees(&self, what: FeeCapWait, is: bool) -> bool {
+        let mut all = self.waits_for_fees.lock().unwrap_or_else(PoisonError::into_inner);
         let news = if is { all.insert(what) } else { all.remove(&what) };
         if news {
             observe::fee_capped(&self.address(), !all.is_empty());
@@ -171,8 +183,8 @@ impl SignerHandle {
     /// The signer's own breakers that a command depends on.
     pub fn breakers(&self, command: WorkCommand) -> Vec<&Breaker> {
         match command {
-            WorkCommand::Execute => vec![&self.breaker, &self.signing, &self.ration],
-            WorkCommand::Submit | WorkCommand::Refund => vec![&self.breaker, &self.signing],
+            WorkCommand::Execute => vec![&self.account, &self.signatures, &self.mint_allowance],
+            WorkCommand::Submit | WorkCommand::Refund => vec![&self.account, &self.signatures],
         }
     }
 }
@@ -184,7 +196,7 @@ impl fmt::Debug for SignerHandle {
 }
 
 /// Whether a signer can send anything now. Pure.
-pub fn judge(now: &SignerStatus, min_gas: u128) -> Result<(), String> {
+pub fn can_sign(now: &SignerStatus, min_gas: u128) -> Result<(), String> {
     if now.balance < min_gas {
         return Err("the signer has too little gas".to_owned());
     }
@@ -195,7 +207,7 @@ pub fn judge(now: &SignerStatus, min_gas: u128) -> Result<(), String> {
 }
 
 /// Whether its allowance covers a mint now. Pure.
-pub fn judge_ration(now: &SignerStatus, needed: u128) -> Result<(), String> {
+pub fn can_mint(now: &SignerStatus, needed: u128) -> Result<(), String> {
     if now.mint_available < needed.max(1) {
         return Err("the hourly mint limit is used up".to_owned());
     }
@@ -235,7 +247,7 @@ mod tests {
             ),
         ];
         for (status, expected) in table {
-            let found = [judge(&status, 10).is_ok(), judge_ration(&status, 50).is_ok()];
+            let found = [can_sign(&status, 10).is_ok(), can_mint(&status, 50).is_ok()];
             assert_eq!(found, expected, "{status:?}");
         }
     }
@@ -246,7 +258,7 @@ mod tests {
             LocalKey::from_hex(&"11".repeat(32).into()).expect("a key"),
         ));
         let old = SignerLease {
-            signer: key.bytes(),
+            signer: key.address_bytes(),
             holder: uuid::Uuid::from_u128(1),
             fencing_token: 1,
         };
@@ -255,9 +267,9 @@ mod tests {
             ..old
         };
         key.lease.send_replace(Some(new));
-        key.lost(&old);
-        assert_eq!(key.lease_now(), Some(new));
-        key.lost(&new);
-        assert_eq!(key.lease_now(), None);
+        key.drop_lease_if(&old);
+        assert_eq!(key.current_lease(), Some(new));
+        key.drop_lease_if(&new);
+        assert_eq!(key.current_lease(), None);
     }
 }

@@ -14,15 +14,15 @@ use crate::key::SignerHandle;
 use crate::observe;
 
 /// A follower yields after it ingested nothing for this many lease periods while another executor saw later blocks.
-const STANDS_STILL: u32 = 3;
+const STALLED_AFTER_LEASES: u32 = 3;
 
 /// Acquires, renews and finally releases the lease of a signer, which works only while the lease is held.
-pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
+pub async fn run_signer_lease(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
     observe::lease_missing(&key.address());
-    let keep = || keep(&ctx, &key, Instant::now());
-    hold(&ctx, &stop, keep, || key.lost_lease()).await;
-    let Some(lease) = key.lease_now() else { return };
-    key.lost_lease();
+    let keep = || renew_or_acquire(&ctx, &key, Instant::now());
+    keep_lease(&ctx, &stop, keep, || key.drop_lease()).await;
+    let Some(lease) = key.current_lease() else { return };
+    key.drop_lease();
     let released = async { signers::release(&ctx.pool.get().await?, &lease).await };
     if let Err(error) = released.await {
         tracing::warn!(error = %runtime::chain(&error), "the lease was not given back; it ends by itself");
@@ -30,19 +30,21 @@ pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
 }
 
 /// The same for the follower's lease.
-pub async fn follow(ctx: Context, stop: Stop) {
+pub async fn run_follower_lease(ctx: Context, stop: Stop) {
     let turn = Mutex::new(FollowerTenure::new(Instant::now()));
-    let keep = async || keep_following(&ctx, &mut *turn.lock().await, Instant::now()).await;
-    hold(&ctx, &stop, keep, || ctx.lost_following()).await;
-    let Some(lease) = ctx.following_now() else { return };
-    ctx.lost_following();
+    let keep = async || renew_or_acquire_follower(&ctx, &mut *turn.lock().await, Instant::now()).await;
+    keep_lease(&ctx, &stop, keep, || ctx.drop_follower_lease()).await;
+    let Some(lease) = ctx.current_follower_lease() else {
+        return;
+    };
+    ctx.drop_follower_lease();
     let released = async { follower::release(&ctx.pool.get().await?, &lease).await };
     if let Err(error) = released.await {
         tracing::warn!(error = %runtime::chain(&error), "the lease was not given back; it ends by itself");
     }
 }
 
-async fn hold<F>(ctx: &Context, stop: &Stop, keep: impl Fn() -> F, lose: impl Fn())
+async fn keep_lease<F>(ctx: &Context, stop: &Stop, keep: impl Fn() -> F, lose: impl Fn())
 where
     F: Future<Output = Result<(), WorkError>>,
 {
@@ -76,14 +78,14 @@ where
 
 /// A token that is gone or hangs here may sign for another executor. So a signer without a signature for a whole lease
 /// period loses its lease, and acquires it again only after it signed (its breaker probes for that).
-pub async fn keep(ctx: &Context, key: &SignerHandle, now: Instant) -> Result<(), WorkError> {
-    let mute = key.mute_for(now);
-    if let Some(lease) = key.lease_now() {
+pub async fn renew_or_acquire(ctx: &Context, key: &SignerHandle, now: Instant) -> Result<(), WorkError> {
+    let mute = key.unresponsive_for(now);
+    if let Some(lease) = key.current_lease() {
         let client = ctx.pool.get().await?;
         if mute.is_some_and(|mute| mute >= ctx.tuning.lease) {
             // Drop the lease before another executor can hold it; if the release fails, the lease ends by itself.
-            key.lost_lease();
-            observe::key_given_back(&key.address());
+            key.drop_lease();
+            observe::unresponsive_signer_released(&key.address());
             signers::release(&client, &lease).await?;
             return Ok(());
         }
@@ -91,7 +93,7 @@ pub async fn keep(ctx: &Context, key: &SignerHandle, now: Instant) -> Result<(),
             return Ok(());
         }
         observe::lease_lost(&key.address());
-        key.lost_lease();
+        key.drop_lease();
     }
     if mute.is_some() {
         return Ok(());
@@ -99,7 +101,7 @@ pub async fn keep(ctx: &Context, key: &SignerHandle, now: Instant) -> Result<(),
     if let Some(lease) = acquire(ctx, key).await? {
         observe::lease_won(&key.address(), &lease);
         key.lease.send_replace(Some(lease));
-        key.work.notify_one();
+        key.work_available.notify_one();
     }
     Ok(())
 }
@@ -111,7 +113,7 @@ pub struct FollowerTenure {
     tip: Option<u64>,
     since: Instant,
     /// The lease is not acquired again before this, so that another executor can take it.
-    aside: Instant,
+    not_before: Instant,
 }
 
 impl FollowerTenure {
@@ -119,12 +121,12 @@ impl FollowerTenure {
         Self {
             tip: None,
             since: now,
-            aside: now,
+            not_before: now,
         }
     }
 
     /// Whether no block was ingested for that long.
-    fn stands_still(&mut self, tip: Option<u64>, now: Instant, patience: Duration) -> bool {
+    fn is_stalled(&mut self, tip: Option<u64>, now: Instant, patience: Duration) -> bool {
         if self.tip != tip {
             (self.tip, self.since) = (tip, now);
         }
@@ -134,11 +136,15 @@ impl FollowerTenure {
 
 /// A dead or frozen node must not stop every signer: when another executor's node advances and ours does not, the
 /// follower yields its lease.
-pub async fn keep_following(ctx: &Context, turn: &mut FollowerTenure, now: Instant) -> Result<(), WorkError> {
+pub async fn renew_or_acquire_follower(
+    ctx: &Context,
+    turn: &mut FollowerTenure,
+    now: Instant,
+) -> Result<(), WorkError> {
     let (client, hold) = (ctx.pool.get().await?, ctx.tuning.lease);
-    if let Some(lease) = ctx.following_now() {
+    if let Some(lease) = ctx.current_follower_lease() {
         let tip = blocks::recent(&client, 1).await?.pop().map(|tip| tip.number);
-        if turn.stands_still(tip, now, hold * STANDS_STILL)
+        if turn.is_stalled(tip, now, hold * STALLED_AFTER_LEASES)
             && heartbeat::another_knows_block_after(&client, ctx.instance, tip.unwrap_or_default()).await?
         {
             tracing::error!(
@@ -147,15 +153,15 @@ pub async fn keep_following(ctx: &Context, turn: &mut FollowerTenure, now: Insta
             );
             *turn = FollowerTenure::new(now + hold);
             follower::release(&client, &lease).await?;
-            ctx.lost_following();
+            ctx.drop_follower_lease();
             return Ok(());
         }
         if follower::renew(&client, &lease, hold).await? {
             return Ok(());
         }
-        ctx.lost_following();
+        ctx.drop_follower_lease();
     }
-    if now < turn.aside {
+    if now < turn.not_before {
         return Ok(());
     }
     if let Some(lease) = follower::acquire(&client, ctx.instance, hold).await? {
@@ -164,7 +170,7 @@ pub async fn keep_following(ctx: &Context, turn: &mut FollowerTenure, now: Insta
             "this executor follows the chain"
         );
         *turn = FollowerTenure::new(now);
-        ctx.following.send_replace(Some(lease));
+        ctx.follower_lease.send_replace(Some(lease));
     }
     Ok(())
 }
@@ -172,7 +178,7 @@ pub async fn keep_following(ctx: &Context, turn: &mut FollowerTenure, now: Insta
 /// Acquires the lease if it is free. The next nonce becomes the greater of the row's and the chain's count: the row may
 /// be missing, or come from a backup that is older than mined transactions.
 pub async fn acquire(ctx: &Context, key: &SignerHandle) -> Result<Option<SignerLease>, WorkError> {
-    let signer = key.bytes();
+    let signer = key.address_bytes();
     // A standby sends its node no request until the lease is free.
     if signers::is_taken(&ctx.pool.get().await?, &signer, ctx.instance).await? {
         return Ok(None);

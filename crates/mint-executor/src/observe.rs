@@ -26,14 +26,14 @@ use crate::story::ItemTiming;
 use crate::submit::{SimulatedRefusal, SimulationResult};
 use crate::verify::queue_of;
 
-pub use spans::{collecting, signing, telling};
+pub use spans::{consume_span, outcome_span, sign_span};
 
 const COMMANDS: &[&str] = meter::names!(WorkCommand);
 const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
-const ENDINGS: &[&str] =
-    &after_outcomes::<4, { OUTCOMES.len() + 4 }>(["reverted", "forbidden", "silent", "gone"]);
+const ITEM_RESULTS: &[&str] =
+    &outcomes_and::<4, { OUTCOMES.len() + 4 }>(["reverted", "forbidden", "silent", "gone"]);
 /// Why an item is parked: the chain's answer, or a fault of its sealed command.
-const CLASSES: &[&str] = &after_outcomes::<12, { OUTCOMES.len() + 12 }>([
+const PARK_CLASSES: &[&str] = &outcomes_and::<12, { OUTCOMES.len() + 12 }>([
     "silent",
     "reverted",
     "no_leg",
@@ -47,7 +47,7 @@ const CLASSES: &[&str] = &after_outcomes::<12, { OUTCOMES.len() + 12 }>([
     "report_not_paid",
     "report_other_amount",
 ]);
-const SENDS: &[&str] = &[
+const SEND_RESULTS: &[&str] = &[
     "accepted",
     "already_known",
     "unknown",
@@ -94,16 +94,16 @@ meter::declare! {
     BATCH_SIZE: Histogram<1> = Histogram::new(
         "fiatrails_batch_size", "Items per transaction.", [label("command", COMMANDS)]);
     SENT: Counter<1> = Counter::new(
-        "fiatrails_sends_total", "Broadcasts, by the node's answer.", [label("result", SENDS)]);
-    REHEARSALS: Counter<2> = Counter::new(
+        "fiatrails_sends_total", "Broadcasts, by the node's answer.", [label("result", SEND_RESULTS)]);
+    SIMULATIONS: Counter<2> = Counter::new(
         "fiatrails_simulations_total", "Batches put to a node before they are signed; unknown ones go as they are.",
         [label("command", COMMANDS), label("result", &["clean", "refused", "unknown"])]);
-    REHEARSED: Counter<2> = Counter::new(
+    SIMULATED_REFUSALS: Counter<2> = Counter::new(
         "fiatrails_simulation_refusals_total", "Items kept out of a batch, by what the chain would have answered.",
-        [label("command", COMMANDS), label("outcome", ENDINGS)]);
+        [label("command", COMMANDS), label("outcome", ITEM_RESULTS)]);
     SETTLED: Counter<2> = Counter::new(
         "fiatrails_items_settled_total", "Items whose block was taken in.",
-        [label("command", COMMANDS), label("outcome", ENDINGS)]);
+        [label("command", COMMANDS), label("outcome", ITEM_RESULTS)]);
     COMPLIANCE: Counter<1> = Counter::new(
         "fiatrails_compliance_checks_total", "Mints that compliance decided on chain.",
         [label("result", &["compliant", "not_compliant", "paused"])]);
@@ -111,10 +111,10 @@ meter::declare! {
         "fiatrails_stage_duration_seconds",
         "How long a stage took. paid_to_mined counts from the report's receipt, also where the deposit came later.",
         [label("stage", meter::names!(Stage))]);
-    TOLD: Counter<1> = Counter::new(
+    OUTCOMES_PUBLISHED: Counter<1> = Counter::new(
         "fiatrails_outcomes_total", "Outcomes told to the decider.", [label("outcome", meter::names!(Outcome))]);
     PARKED: Counter<1> = Counter::new(
-        "fiatrails_items_parked_total", "Items parked by the executor.", [label("class", CLASSES)]);
+        "fiatrails_items_parked_total", "Items parked by the executor.", [label("class", PARK_CLASSES)]);
     REORGS: Counter<1> = Counter::new(
         "fiatrails_reorgs_total", "Reorganisations followed.", [label("past_final", &["true", "false"])]);
     REDRIVEN: Counter<0> = Counter::new("fiatrails_outcomes_redriven_total", "Outcomes told again.", []);
@@ -141,9 +141,9 @@ meter::declare! {
         "fiatrails_signer_nonce_gap", "Nonces signed for that no block has used.", [signer()]);
     OLDEST_ATTEMPT: Gauge<1> = Gauge::new(
         "fiatrails_attempt_oldest_seconds", "Age of a signer's oldest transaction that no block holds.", [signer()]);
-    WINDOW: Gauge<1> = Gauge::new(
+    IN_FLIGHT_LIMIT: Gauge<1> = Gauge::new(
         "fiatrails_signer_in_flight_limit", "Transactions that a signer may have without a block at once.", [signer()]);
-    WINDOW_LIMIT: Gauge<0> = Gauge::new(
+    MAX_IN_FLIGHT: Gauge<0> = Gauge::new(
         "fiatrails_signer_in_flight_limit_max", "What that may rise to for any signer: EXECUTOR_MAX_IN_FLIGHT.", []);
     OPEN_ITEMS: Gauge<1> = Gauge::new(
         "fiatrails_work_items_open", "Commands not settled.", [label("command", COMMANDS)]);
@@ -153,27 +153,27 @@ meter::declare! {
     RPC_CONNECTED: Gauge<0> = Gauge::new("fiatrails_rpc_connected", "1 while a node answers.", []);
 }
 
-pub fn collected(command: WorkCommand, count: usize) {
-    WORK_ITEMS.add([command.name()], wide(count));
+pub fn commands_stored(command: WorkCommand, count: usize) {
+    WORK_ITEMS.add([command.name()], to_u64(count));
 }
 
-pub fn not_collected(command: WorkCommand, error: &StorageError) {
+pub fn commands_not_stored(command: WorkCommand, error: &StorageError) {
     tracing::warn!(command = command.name(), error = %runtime::chain(error), "commands not stored; they stay queued");
 }
 
 /// `spans` are those of the batch's members.
-pub fn signed(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
+pub fn attempt_stored(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
     let items = spans.len();
     for span in spans {
         span.record("tx_hash", tracing::field::display(hash));
     }
     ATTEMPTS.increment([command.name()]);
-    BATCH_SIZE.record([command.name()], float(wide(items)));
+    BATCH_SIZE.record([command.name()], to_f64(to_u64(items)));
     tracing::info!(command = command.name(), items, nonce, tx_hash = %hash, "attempt stored");
 }
 
 /// The batch changed while it was signed. Nothing was stored, so nothing was sent.
-pub fn signed_in_vain(command: WorkCommand) {
+pub fn signature_discarded(command: WorkCommand) {
     tracing::info!(
         command = command.name(),
         "a batch changed while it was signed; it is signed again"
@@ -181,7 +181,7 @@ pub fn signed_in_vain(command: WorkCommand) {
 }
 
 /// `results` has one entry per item of a batch.
-pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a SimulationResult>) {
+pub fn batch_simulated<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a SimulationResult>) {
     let mut result = "clean";
     for advice in heard {
         let SimulationResult::Withhold(
@@ -191,13 +191,13 @@ pub fn rehearsed<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a Simul
             continue;
         };
         result = "refused";
-        REHEARSED.increment([command.name(), ending.name()]);
+        SIMULATED_REFUSALS.increment([command.name(), ending.name()]);
     }
-    REHEARSALS.increment([command.name(), result]);
+    SIMULATIONS.increment([command.name(), result]);
 }
 
-pub fn not_rehearsed(command: WorkCommand, error: &(dyn std::error::Error + 'static)) {
-    REHEARSALS.increment([command.name(), "unknown"]);
+pub fn batch_not_simulated(command: WorkCommand, error: &(dyn std::error::Error + 'static)) {
+    SIMULATIONS.increment([command.name(), "unknown"]);
     tracing::warn!(command = command.name(), error = %runtime::chain(error), "not simulated; the batch is sent as it is");
 }
 
@@ -217,11 +217,11 @@ pub fn stuck_at_cap(nonce: u64, too_dear: &FeeAboveCap) {
 }
 
 /// Nothing is signed for these items, which wait in their rows.
-pub fn too_dear(command: WorkCommand, too_dear: &FeeAboveCap) {
+pub fn waits_for_fees(command: WorkCommand, too_dear: &FeeAboveCap) {
     tracing::error!(command = command.name(), error = %too_dear, "work waits for lower fees");
 }
 
-pub fn no_longer_too_dear(command: WorkCommand) {
+pub fn no_longer_waits_for_fees(command: WorkCommand) {
     tracing::info!(command = command.name(), "work no longer waits for lower fees");
 }
 
@@ -244,21 +244,21 @@ pub fn sent(hash: TxHash, outcome: &SendOutcome) {
 #[derive(Debug)]
 pub struct SettledItem {
     pub command: WorkCommand,
-    pub ending: ItemResult,
+    pub result: ItemResult,
     pub intent_id: IntentId,
     pub message_id: MessageId,
     pub tx_hash: TxHash,
     pub block: u64,
-    pub story: Option<ItemTiming>,
+    pub timing: Option<ItemTiming>,
 }
 
-pub fn settled(item: &SettledItem) {
-    let (command, ending) = (item.command.name(), item.ending.name());
+pub fn item_settled(item: &SettledItem) {
+    let (command, ending) = (item.command.name(), item.result.name());
     SETTLED.increment([command, ending]);
     if item.command == WorkCommand::Execute {
-        compliance(item.ending);
+        compliance_checked(item.result);
     }
-    let story = item.story.as_ref();
+    let story = item.timing.as_ref();
     let span = tracing::info_span!(
         "executor.mined",
         command,
@@ -272,19 +272,19 @@ pub fn settled(item: &SettledItem) {
     );
     telemetry::continue_trace(&span, story.and_then(|story| story.traceparent.as_deref()));
     span.in_scope(|| {
-        if item.ending != ItemResult::Reported(ItemOutcome::Done) {
+        if item.result != ItemResult::Reported(ItemOutcome::Done) {
             tracing::info!("item not done");
             return;
         }
         tracing::info!("item done");
         if let Some((ended, took)) = story.and_then(|story| story.stage) {
-            stage(ended, took);
+            stage_completed(ended, took);
         }
     });
 }
 
 /// Counts the compliance check of a mint.
-pub fn compliance(ending: ItemResult) {
+pub fn compliance_checked(ending: ItemResult) {
     let result = match ending {
         ItemResult::Reported(ItemOutcome::Done) => "compliant",
         ItemResult::Reported(ItemOutcome::NotCompliant) => "not_compliant",
@@ -294,7 +294,7 @@ pub fn compliance(ending: ItemResult) {
     COMPLIANCE.increment([result]);
 }
 
-pub fn parked(item: &WorkItemRow, class: &'static str, text: &str) {
+pub fn item_parked(item: &WorkItemRow, class: &'static str, text: &str) {
     PARKED.increment([class]);
     if class == "seal_invalid" {
         messaging::observe::seal_failed(queue_of(item.command));
@@ -308,14 +308,14 @@ pub fn parked(item: &WorkItemRow, class: &'static str, text: &str) {
     );
 }
 
-pub fn outcome(outcome: Outcome) {
-    TOLD.increment([outcome.name()]);
+pub fn outcome_published(outcome: Outcome) {
+    OUTCOMES_PUBLISHED.increment([outcome.name()]);
 }
 
 /// `seen_after` is the time from the block's timestamp to now, by our clock.
-pub fn block(header: &BlockHeader, seen_after: f64) {
-    HEAD.set([], float(header.number));
-    HEAD_TIME.set([], float(header.timestamp));
+pub fn block_ingested(header: &BlockHeader, seen_after: f64) {
+    HEAD.set([], to_f64(header.number));
+    HEAD_TIME.set([], to_f64(header.timestamp));
     BLOCK_SEEN.record([], seen_after.max(0.0));
 }
 
@@ -339,8 +339,8 @@ pub fn bytes_tampered() {
     TAMPERED.increment(["attempts"]);
 }
 
-pub fn redriven(count: usize) {
-    REDRIVEN.add([], wide(count));
+pub fn outcomes_redriven(count: usize) {
+    REDRIVEN.add([], to_u64(count));
     tracing::info!(count, "outcomes published again");
 }
 
@@ -354,7 +354,7 @@ pub fn lease_lost(signer: &Address) {
     tracing::warn!(%signer, "the signer's lease is lost");
 }
 
-pub fn key_given_back(signer: &Address) {
+pub fn unresponsive_signer_released(signer: &Address) {
     lease_missing(signer);
     tracing::error!(
         %signer,
@@ -381,16 +381,16 @@ pub fn beat(beat: &ExecutorHeartbeat) {
     RPC_CONNECTED.set([], if beat.rpc_connected { 1.0 } else { 0.0 });
 }
 
-pub fn condition(now: &EscrowStatus) {
+pub fn escrow_status(now: &EscrowStatus) {
     const UNIT: u128 = 1_000_000_000_000_000_000;
     let whole = now.treasury_balance.min(now.treasury_allowance) / UNIT;
-    TREASURY.set([], float(u64::try_from(whole).unwrap_or(u64::MAX)));
+    TREASURY.set([], to_f64(u64::try_from(whole).unwrap_or(u64::MAX)));
 }
 
 /// The signer sends nothing below `minimum`.
 pub fn signer_balance(signer: &Address, balance: u128, minimum: u128) {
-    SIGNER_BALANCE.set([&signer.to_string()], wei(balance));
-    SIGNER_MINIMUM.set([], wei(minimum));
+    SIGNER_BALANCE.set([&signer.to_string()], wei_to_f64(balance));
+    SIGNER_MINIMUM.set([], wei_to_f64(minimum));
 }
 
 /// Sets the gauges of any signer, ours or not, so that one without a holder is visible.
@@ -399,14 +399,14 @@ pub fn in_flight(open: &OpenAttempts) {
         return;
     };
     let signer = signer.to_string();
-    NONCE_GAP.set([&signer], float(open.nonces));
+    NONCE_GAP.set([&signer], to_f64(open.nonces));
     OLDEST_ATTEMPT.set([&signer], open.oldest_seconds);
 }
 
 /// Sets the gauges of a signer of ours. `limit` is the setting, the upper bound.
-pub fn window(signer: &Address, transactions: u64, limit: u64) {
-    WINDOW.set([&signer.to_string()], float(transactions));
-    WINDOW_LIMIT.set([], float(limit));
+pub fn in_flight_limit(signer: &Address, transactions: u64, limit: u64) {
+    IN_FLIGHT_LIMIT.set([&signer.to_string()], to_f64(transactions));
+    MAX_IN_FLIGHT.set([], to_f64(limit));
 }
 
 pub fn backlog(items: &[(String, u64)]) {
@@ -415,34 +415,34 @@ pub fn backlog(items: &[(String, u64)]) {
             .iter()
             .find(|(name, _)| name == command.name())
             .map_or(0, |(_, count)| *count);
-        OPEN_ITEMS.set([command.name()], float(open));
+        OPEN_ITEMS.set([command.name()], to_f64(open));
     }
 }
 
 /// Records the duration of a completed stage.
-pub fn stage(stage: Stage, took: Duration) {
+pub fn stage_completed(stage: Stage, took: Duration) {
     STAGES.record([stage.name()], took.as_secs_f64());
 }
 
-fn wide(count: usize) -> u64 {
+fn to_u64(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Exact up to 32 bits, and close enough for a gauge above that.
-fn float(value: u64) -> f64 {
+fn to_f64(value: u64) -> f64 {
     let (high, low) = (value >> 32, value & u64::from(u32::MAX));
     let part = |half: u64| f64::from(u32::try_from(half).unwrap_or(u32::MAX));
     part(high) * 4_294_967_296.0 + part(low)
 }
 
 /// Drops the last nine digits, which no gauge of a balance needs.
-fn wei(amount: u128) -> f64 {
+fn wei_to_f64(amount: u128) -> f64 {
     const GIGA: u128 = 1_000_000_000;
-    float(u64::try_from(amount / GIGA).unwrap_or(u64::MAX)) * 1e9
+    to_f64(u64::try_from(amount / GIGA).unwrap_or(u64::MAX)) * 1e9
 }
 
 /// All outcomes of the escrow, followed by `more`.
-const fn after_outcomes<const M: usize, const N: usize>(more: [&'static str; M]) -> [&'static str; N] {
+const fn outcomes_and<const M: usize, const N: usize>(more: [&'static str; M]) -> [&'static str; N] {
     let mut all = [""; N];
     let mut i = 0;
     while i < N {

@@ -12,9 +12,9 @@ use crate::context::{Context, WorkError};
 use crate::observe;
 
 /// The outcome that a leg stands for; `None` while callback need not know of it.
-pub fn of_leg(leg: &ChainLegRow) -> Option<Outcome> {
+pub fn outcome_for_leg(leg: &ChainLegRow) -> Option<Outcome> {
     match leg.leg {
-        ChainLeg::Escrowed if leg.reason.as_deref() == Some(REFUSED) => Some(Outcome::Refused),
+        ChainLeg::Escrowed if leg.reason.as_deref() == Some(NOT_COMPLIANT) => Some(Outcome::Refused),
         ChainLeg::Escrowed => Some(Outcome::Escrowed),
         ChainLeg::Executed(Finality::Final) => Some(Outcome::Executed),
         ChainLeg::Refunded(Finality::Final) => Some(Outcome::Refunded),
@@ -25,10 +25,10 @@ pub fn of_leg(leg: &ChainLegRow) -> Option<Outcome> {
 }
 
 /// The reason of an escrowed leg whose mint the contract refused.
-pub const REFUSED: &str = "not_compliant";
+pub const NOT_COMPLIANT: &str = "not_compliant";
 
 /// Writes one sealed outcome per leg to the outbox.
-pub async fn push(
+pub async fn push_outcomes(
     ctx: &Context,
     tx: &DbTransaction<'_>,
     told: &[(&ChainLegRow, Outcome)],
@@ -59,10 +59,10 @@ fn row(ctx: &Context, leg: &ChainLegRow, outcome: Outcome) -> Result<Option<Outb
         message_id: ctx.ids.message_id(),
         causation_id: None,
         at: ctx.clock.now(),
-        traceparent: telemetry::traceparent_of(&observe::telling(leg, outcome)),
+        traceparent: telemetry::traceparent_of(&observe::outcome_span(leg, outcome)),
     };
     let sealed = ctx.sealer.seal(&body, stamp)?;
-    observe::outcome(outcome);
+    observe::outcome_published(outcome);
     Ok(Some(OutboxRow {
         message_id: sealed.message_id,
         queue: WorkQueue::MintOutcome.name(),

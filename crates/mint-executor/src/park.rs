@@ -16,17 +16,17 @@ const BATCH: u32 = 100;
 
 pub async fn run(ctx: Context, stop: Stop) {
     while stop.sleep(EVERY).await {
-        if ctx.following_now().is_none() {
+        if ctx.current_follower_lease().is_none() {
             continue;
         }
-        if let Err(error) = send(&ctx).await {
+        if let Err(error) = publish_dead_letters(&ctx).await {
             tracing::warn!(error = %runtime::chain(&error), "dead letters wait in their rows");
         }
     }
 }
 
 /// Publishes dead letters; a crash between the confirm and the update publishes one twice, which a replay tolerates.
-async fn send(ctx: &Context) -> Result<(), StorageError> {
+async fn publish_dead_letters(ctx: &Context) -> Result<(), StorageError> {
     let client = ctx.pool.get().await?;
     let waiting = items::pending_dead_letters(&client, BATCH).await?;
     if waiting.is_empty() {

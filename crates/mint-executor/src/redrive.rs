@@ -20,7 +20,7 @@ pub async fn run(ctx: Context, stop: Stop) {
     let every = (quiet / 4).clamp(Duration::from_millis(500), Duration::from_secs(30));
     while stop.sleep(every).await {
         for (what, done) in [
-            ("redrive", round(&ctx, quiet).await),
+            ("redrive", redrive_outcomes(&ctx, quiet).await),
             ("end", end_stranded(&ctx).await),
         ] {
             if let Err(error) = done {
@@ -31,8 +31,8 @@ pub async fn run(ctx: Context, stop: Stop) {
 }
 
 /// Publishes once more the outcomes of legs that have not changed for `quiet` and that callback does not know.
-pub async fn round(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
-    if ctx.following_now().is_none() {
+pub async fn redrive_outcomes(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
+    if ctx.current_follower_lease().is_none() {
         return Ok(());
     }
     let mut client = ctx.pool.get().await?;
@@ -43,14 +43,14 @@ pub async fn round(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
     let tx = client.begin().await?;
     let told: Vec<(&ChainLegRow, Outcome)> = unheard
         .iter()
-        .filter_map(|leg| Some((leg, outcome::of_leg(leg)?)))
+        .filter_map(|leg| Some((leg, outcome::outcome_for_leg(leg)?)))
         .collect();
-    outcome::push(ctx, &tx, &told).await?;
+    outcome::push_outcomes(ctx, &tx, &told).await?;
     let ids: Vec<IntentId> = told.iter().map(|(leg, _)| leg.intent_id).collect();
     redrive::record_redrive(&tx, &ids).await?;
     tx.commit().await?;
     ctx.relay.notify();
-    observe::redriven(told.len());
+    observe::outcomes_redriven(told.len());
     Ok(())
 }
 
@@ -58,7 +58,7 @@ pub async fn round(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
 /// window nothing may be deposited. Without a record on chain they become dropped or rejected, and a payer is owed the
 /// money.
 pub async fn end_stranded(ctx: &Context) -> Result<(), WorkError> {
-    let Some(lease) = ctx.keys.iter().find_map(|key| key.lease_now()) else {
+    let Some(lease) = ctx.signers.iter().find_map(|key| key.current_lease()) else {
         return Ok(());
     };
     let window = Duration::from_secs(ctx.policy.windows.payment_seconds);

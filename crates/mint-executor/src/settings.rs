@@ -276,7 +276,7 @@ pub struct Tuning {
 }
 
 impl Tuning {
-    pub fn bounds(&self) -> BatchLimits {
+    pub fn batch_limits(&self) -> BatchLimits {
         BatchLimits {
             max_items: self.max_items,
             max_gas: self.max_gas,

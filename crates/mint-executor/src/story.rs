@@ -22,7 +22,7 @@ pub struct ItemTiming {
 }
 
 /// `None` when the envelope does not open any more.
-pub fn of(opener: &Opener, item: &WorkItemRow, now: OffsetDateTime) -> Option<ItemTiming> {
+pub fn read_timing(opener: &Opener, item: &WorkItemRow, now: OffsetDateTime) -> Option<ItemTiming> {
     read(opener, item, now).ok()
 }
 

@@ -30,7 +30,7 @@ use crate::{observe, undo};
 
 const TICK: Duration = Duration::from_millis(250);
 /// Consecutive batches without an attempt after which the other commands have their turn.
-const SETTLED_AT_ONCE: u32 = 8;
+const MAX_ROUNDS_WITHOUT_ATTEMPT: u32 = 8;
 
 /// The result of one batch.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,11 +59,11 @@ pub async fn run(ctx: Context, key: Arc<SignerHandle>, halts: Arc<Halts>, stop: 
         tokio::select! {
             () = stop.requested() => break,
             () = tokio::time::sleep_until(tick) => {}
-            () = key.work.notified() => tokio::time::sleep(ctx.tuning.linger).await,
+            () = key.work_available.notified() => tokio::time::sleep(ctx.tuning.linger).await,
         }
         due = None;
         for lane in &mut lanes {
-            due = match lane.work(&ctx).await {
+            due = match lane.submit_ready(&ctx).await {
                 Ok(wait) => earliest(due, wait),
                 Err(error) => {
                     observe::round_failed("submit", &error);
@@ -87,7 +87,7 @@ pub struct CommandQueue {
     key: Arc<SignerHandle>,
     command: WorkCommand,
     gate: watch::Receiver<bool>,
-    last: Option<Instant>,
+    last_batch_at: Option<Instant>,
 }
 
 impl CommandQueue {
@@ -95,26 +95,26 @@ impl CommandQueue {
         Self {
             key: key.clone(),
             command,
-            gate: ctx.breakers.key_gate(key, command, halts),
-            last: None,
+            gate: ctx.breakers.signer_gate(key, command, halts),
+            last_batch_at: None,
         }
     }
 
     /// Sends every ready batch; returns the time before which nothing more can be ready.
-    pub async fn work(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
-        let worked = self.batches(ctx).await;
+    pub async fn submit_ready(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
+        let worked = self.submit_batches(ctx).await;
         let what = FeeCapWait::Batch(self.command);
         match worked {
             Err(WorkError::FeeAboveCap(too_dear)) => {
-                if self.key.too_dear_for(what, true) {
-                    observe::too_dear(self.command, &too_dear);
+                if self.key.set_waits_for_fees(what, true) {
+                    observe::waits_for_fees(self.command, &too_dear);
                 }
                 Ok(None)
             }
             // Whatever else it waits for, it does not wait for lower fees.
             Ok(wait) => {
-                if self.key.too_dear_for(what, false) {
-                    observe::no_longer_too_dear(self.command);
+                if self.key.set_waits_for_fees(what, false) {
+                    observe::no_longer_waits_for_fees(self.command);
                 }
                 Ok(wait)
             }
@@ -122,32 +122,32 @@ impl CommandQueue {
         }
     }
 
-    async fn batches(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
+    async fn submit_batches(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
         let mut settled = 0;
         loop {
             if !*self.gate.borrow() || ctx.problem.borrow().is_some() {
                 return Ok(None);
             }
             // After a batch that was not full, wait so that more items can arrive.
-            if let Some(next) = self.last.map(|last| last + ctx.tuning.spacing)
+            if let Some(next) = self.last_batch_at.map(|last| last + ctx.tuning.spacing)
                 && Instant::now() < next
             {
                 return Ok(Some(next));
             }
-            let Some(lease) = self.key.lease_now() else {
+            let Some(lease) = self.key.current_lease() else {
                 return Ok(None);
             };
-            match round(ctx, &self.key, &lease, self.command).await {
-                Ok(BatchResult::Attempt { full, .. }) => self.last = (!full).then(Instant::now),
+            match submit_batch(ctx, &self.key, &lease, self.command).await {
+                Ok(BatchResult::Attempt { full, .. }) => self.last_batch_at = (!full).then(Instant::now),
                 // Let the other commands have their turn; this one continues after them.
-                Ok(BatchResult::Settled) if settled == SETTLED_AT_ONCE => {
+                Ok(BatchResult::Settled) if settled == MAX_ROUNDS_WITHOUT_ATTEMPT => {
                     return Ok(Some(Instant::now()));
                 }
                 Ok(BatchResult::Settled) => settled += 1,
                 Ok(BatchResult::Nothing) => return Ok(None),
                 Err(error) => {
                     if matches!(error, WorkError::NoLease) {
-                        self.key.lost(&lease);
+                        self.key.drop_lease_if(&lease);
                     }
                     return Err(error);
                 }
@@ -157,7 +157,7 @@ impl CommandQueue {
 }
 
 /// Simulates, builds, commits and broadcasts one batch of a command.
-pub async fn round(
+pub async fn submit_batch(
     ctx: &Context,
     key: &SignerHandle,
     lease: &SignerLease,
@@ -185,20 +185,20 @@ pub async fn round(
 /// Broadcasts stored bytes. Whatever the answer, the rows stay as they are.
 pub async fn broadcast(ctx: &Context, attempt: i64, (signer, signed): (&[u8; 20], &SignedTransaction)) {
     let outcome = ctx.chain.send_raw(&signed.raw, signed.hash).await;
-    note_sent(ctx, signer, signed.hash, &outcome);
+    record_send(ctx, signer, signed.hash, &outcome);
     let noted = async { attempts::mark_broadcast(&ctx.pool.get().await?, &[attempt]).await };
     if let Err(error) = noted.await {
         tracing::debug!(error = %runtime::chain(&error), "the time of a broadcast was not recorded");
     }
 }
 
-pub fn note_sent(ctx: &Context, signer: &[u8; 20], hash: TxHash, outcome: &SendOutcome) {
+pub fn record_send(ctx: &Context, signer: &[u8; 20], hash: TxHash, outcome: &SendOutcome) {
     use chain::classify::Rejection;
     observe::sent(hash, outcome);
     match outcome {
         SendOutcome::Rejected(Rejection::InsufficientFunds) => {
-            if let Some(key) = ctx.key(signer) {
-                key.breaker.trip("the signer has too little gas");
+            if let Some(key) = ctx.signer(signer) {
+                key.account.trip("the signer has too little gas");
             }
         }
         SendOutcome::Unknown(_) => ctx.breakers.rpc.failure("a send was not answered"),

@@ -33,7 +33,7 @@ pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -
     let messages: Vec<MessageId> = wanted.iter().filter_map(|(id, _)| *id).collect();
     items::lock(&tx, &messages).await?;
     let mut rows = legs::lock(&tx, &ids).await?;
-    let in_race = attempts::not_final(&tx, &ids).await?;
+    let not_final = attempts::not_final(&tx, &ids).await?;
     let mut changes = Vec::new();
     for (index, (message, id)) in wanted.iter().enumerate() {
         let Some(leg) = rows.iter_mut().find(|leg| leg.intent_id == *id) else {
@@ -44,7 +44,7 @@ pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -
             None => EscrowRecord::Absent,
         };
         // An intent with an attempt that may still be mined, or mined again after a fork, is not cancelled.
-        if in_race.contains(id) {
+        if not_final.contains(id) {
             changes.extend(message.map(|message| {
                 let wait =
                     WorkItemChange::to(message, WorkItemState::Ready).with_reason("a deposit is not final");
@@ -62,9 +62,9 @@ pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -
     let told: Vec<(&ChainLegRow, Outcome)> = rows
         .iter()
         .filter(|leg| leg.is_changed())
-        .filter_map(|leg| Some((leg, outcome::of_leg(leg)?)))
+        .filter_map(|leg| Some((leg, outcome::outcome_for_leg(leg)?)))
         .collect();
-    outcome::push(ctx, &tx, &told).await?;
+    outcome::push_outcomes(ctx, &tx, &told).await?;
     legs::save(&tx, &rows).await?;
     tx.commit().await?;
     ctx.relay.notify();
@@ -79,7 +79,7 @@ fn settle(
     block: u64,
 ) -> Result<bool, WorkError> {
     let because = |why| TransitionReason {
-        why,
+        name: why,
         tx_hash: None,
         message_id,
     };

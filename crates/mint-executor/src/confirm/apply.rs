@@ -60,13 +60,13 @@ pub async fn apply(ctx: &Context, lease: &FollowerLease, facts: BlockFacts) -> R
     }
     tx.commit().await?;
     for (signer, refusal) in trips {
-        ctx.refused(&signer, refusal);
+        ctx.trip_breaker(&signer, refusal);
     }
     for took in finalized {
-        observe::stage(Stage::MinedToFinal, took);
+        observe::stage_completed(Stage::MinedToFinal, took);
     }
     for ending in &endings {
-        observe::settled(ending);
+        observe::item_settled(ending);
     }
     Ok(())
 }
@@ -84,7 +84,7 @@ pub async fn write(
         .iter()
         .filter_map(|(id, outcome)| Some((effects.leg(id)?, *outcome)))
         .collect();
-    outcome::push(ctx, tx, &told).await?;
+    outcome::push_outcomes(ctx, tx, &told).await?;
     let trips = effects.trips.clone();
     legs::save(tx, &effects.into_legs()).await?;
     Ok(trips)
@@ -115,7 +115,7 @@ async fn finalize(
             to,
             Cause::ChainFact,
             TransitionReason {
-                why: "final",
+                name: "final",
                 tx_hash: None,
                 message_id: None,
             },
@@ -123,7 +123,7 @@ async fn finalize(
         told.push(outcome);
     }
     let told: Vec<(&ChainLegRow, Outcome)> = settled.iter().zip(told).collect();
-    outcome::push(ctx, tx, &told).await?;
+    outcome::push_outcomes(ctx, tx, &told).await?;
     legs::save(tx, &settled).await?;
     Ok(took)
 }
@@ -148,12 +148,12 @@ impl AttemptMember {
     fn settled(&self, ctx: &Context, facts: &BlockFacts) -> SettledItem {
         SettledItem {
             command: self.item.command,
-            ending: self.ending(facts),
+            result: self.ending(facts),
             intent_id: self.item.intent_id,
             message_id: self.item.message_id,
             tx_hash: TxHash::from_bytes(self.tx_hash),
             block: facts.header.number,
-            story: story::of(&ctx.verifier.opener, &self.item, ctx.clock.now()),
+            timing: story::read_timing(&ctx.verifier.opener, &self.item, ctx.clock.now()),
         }
     }
 
@@ -195,7 +195,7 @@ fn end(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Re
     match next_step(asked) {
         NextStep::Reject => effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?,
         NextStep::Park(class) => {
-            observe::parked(item, class, NEEDS_A_PERSON);
+            observe::item_parked(item, class, NEEDS_A_PERSON);
             effects.park(item, class);
         }
         NextStep::Done => effects.done(item, record)?,

@@ -11,7 +11,7 @@ use storage::executor::items::{WorkCommand, WorkItemChange, WorkItemRow, WorkIte
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 
 use crate::decide::{Blocker, EscrowRecord, NextStep, leg_for_record};
-use crate::outcome::REFUSED;
+use crate::outcome::NOT_COMPLIANT;
 
 /// Delay of an item whose deposit is missing.
 const DEPOSIT_WAIT: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ impl BlockEffects {
             return Ok(());
         };
         let because = TransitionReason {
-            why: "event",
+            name: "event",
             tx_hash: Some(*log.tx_hash.as_bytes()),
             message_id: None,
         };
@@ -111,14 +111,15 @@ impl BlockEffects {
         match step {
             NextStep::Done => self.items.push(item(WorkItemState::Done)),
             NextStep::Refused => {
-                self.items.push(item(WorkItemState::Done).with_reason(REFUSED));
+                self.items
+                    .push(item(WorkItemState::Done).with_reason(NOT_COMPLIANT));
                 if let Some(leg) = self.legs.get_mut(id) {
                     let because = TransitionReason {
-                        why: "refused",
+                        name: "refused",
                         tx_hash: None,
                         message_id: Some(message_id),
                     };
-                    leg.record_reason(REFUSED, because);
+                    leg.record_reason(NOT_COMPLIANT, because);
                 }
                 self.told.push((*id, Outcome::Refused));
             }
@@ -164,7 +165,7 @@ impl BlockEffects {
             return Ok(());
         };
         let because = TransitionReason {
-            why: "read on chain",
+            name: "read on chain",
             tx_hash: None,
             message_id: Some(item.message_id),
         };
@@ -189,7 +190,7 @@ impl BlockEffects {
         if let EscrowRecord::Present(_) = record {
             let there = leg_for_record(record).unwrap_or(ChainLeg::Escrowed);
             let because = TransitionReason {
-                why: "read on chain",
+                name: "read on chain",
                 tx_hash: None,
                 message_id: Some(message_id),
             };
@@ -204,7 +205,7 @@ impl BlockEffects {
                 ChainLeg::Rejected,
                 Cause::Wish,
                 TransitionReason {
-                    why: "refused for good",
+                    name: "refused for good",
                     tx_hash: None,
                     message_id: Some(message_id),
                 },

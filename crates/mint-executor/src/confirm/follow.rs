@@ -30,7 +30,7 @@ impl Follower {
     pub async fn look(&mut self, ctx: &Context, lease: &FollowerLease) -> Result<(), WorkError> {
         let asked = Instant::now();
         let head = ctx.chain.latest_header().await?;
-        ctx.seen.send_replace(Some(NodeAnswer {
+        ctx.node_answer.send_replace(Some(NodeAnswer {
             at: Instant::now(),
             latency: asked.elapsed(),
             head: head.number,
@@ -140,7 +140,7 @@ impl Follower {
         let now = ctx.clock.now().unix_timestamp_nanos() / 1_000_000;
         let behind = now - i128::from(header.timestamp) * 1000;
         let millis = i32::try_from(behind.clamp(0, i128::from(i32::MAX))).unwrap_or(i32::MAX);
-        observe::block(header, f64::from(millis) / 1000.0);
+        observe::block_ingested(header, f64::from(millis) / 1000.0);
         Ok(())
     }
 

@@ -33,17 +33,17 @@ pub async fn run(ctx: Context, stop: Stop) {
     let mut follower = Follower::default();
     let mut watcher = HeadWatcher::default();
     loop {
-        if ctx.lost_the_chain() {
+        if ctx.is_on_other_chain() {
             find_again(&ctx).await;
             if !stop.sleep(FOUND_AGAIN).await {
                 return;
             }
             continue;
         }
-        let wait = match ctx.following_now() {
+        let wait = match ctx.current_follower_lease() {
             None => {
                 follower = Follower::default();
-                if ctx.keys.iter().any(|key| key.lease_now().is_some()) {
+                if ctx.signers.iter().any(|key| key.current_lease().is_some()) {
                     match watcher.look(&ctx).await {
                         Ok(()) => ctx.breakers.rpc.success(),
                         Err(error) => failed(&ctx, &error),
@@ -60,7 +60,7 @@ pub async fn run(ctx: Context, stop: Stop) {
                     }
                     Err(error) => {
                         if matches!(error, WorkError::NoLease) {
-                            ctx.lost_following_of(&held);
+                            ctx.drop_follower_lease_if(&held);
                         }
                         failed(&ctx, &error);
                         follower.forget();

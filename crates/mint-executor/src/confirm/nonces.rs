@@ -25,17 +25,17 @@ pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
     let mut keeper = NonceManager::default();
     loop {
         let head = *heads.borrow_and_update();
-        match (head, key.lease_now()) {
+        match (head, key.current_lease()) {
             (Some(head), Some(lease)) => {
                 if let Err(error) = keeper.look(&ctx, (&key, &lease), &head).await {
                     observe::round_failed("nonces", &error);
                     if matches!(error, WorkError::NoLease) {
-                        key.lost(&lease);
+                        key.drop_lease_if(&lease);
                     }
                 }
             }
             (_, None) => {
-                key.set_used(0);
+                key.set_confirmed_nonce(0);
                 keeper.uncapped(&key);
                 keeper = NonceManager::default();
             }
@@ -68,14 +68,14 @@ impl NonceManager {
             self.waits.note(attempt.id, head.number);
         }
         let next = self.used(ctx, key, head, &open).await?;
-        key.set_used(next);
+        key.set_confirmed_nonce(next);
         // A used nonce waits for no block and needs no higher fee. Whether our transaction lost it is decided once the
         // nonce is final.
         let waiting = &open[open.partition_point(|attempt| attempt.nonce < next)..];
         let late = self.any_late(waiting, head);
         let most = ctx.tuning.max_in_flight;
-        key.breathe(most, late);
-        observe::window(&key.address(), key.window(most), most);
+        key.adjust_in_flight_limit(most, late);
+        observe::in_flight_limit(&key.address(), key.in_flight_limit(most), most);
         let (Some(lowest), true) = (waiting.first(), late) else {
             self.uncapped(key);
             return Ok(());
@@ -164,14 +164,14 @@ impl NonceManager {
 
     /// Logs once per nonce, however many blocks pass.
     fn cap(&mut self, key: &SignerHandle, nonce: u64, too_dear: &FeeAboveCap) {
-        key.too_dear_for(FeeCapWait::LowestNonce, true);
+        key.set_waits_for_fees(FeeCapWait::LowestNonce, true);
         if self.capped.replace(nonce) != Some(nonce) {
             observe::stuck_at_cap(nonce, too_dear);
         }
     }
 
     fn uncapped(&mut self, key: &SignerHandle) {
-        key.too_dear_for(FeeCapWait::LowestNonce, false);
+        key.set_waits_for_fees(FeeCapWait::LowestNonce, false);
         self.capped = None;
     }
 }

@@ -178,7 +178,7 @@ fn fall_back(
     rows: &[WorkItemRow],
 ) -> Result<(), WorkError> {
     let because = |why| TransitionReason {
-        why,
+        name: why,
         tx_hash: None,
         message_id: None,
     };

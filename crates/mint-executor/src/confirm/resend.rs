@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::replace;
 use crate::context::{Context, WorkError};
-use crate::submit::note_sent;
+use crate::submit::record_send;
 
 /// A transaction sent just before a block may miss it, so it counts as late after the next one.
 const PATIENCE: u64 = 2;
@@ -117,7 +117,7 @@ pub async fn send(ctx: &Context, attempt: &AttemptRow) -> bool {
         .chain
         .send_to_all_endpoints(&attempt.raw_transaction, hash)
         .await;
-    note_sent(ctx, &attempt.signer, hash, &outcome);
+    record_send(ctx, &attempt.signer, hash, &outcome);
     true
 }
 

@@ -20,7 +20,7 @@ impl HeadWatcher {
     pub async fn look(&mut self, ctx: &Context) -> Result<(), WorkError> {
         let asked = Instant::now();
         let newest = ctx.chain.latest_header().await?;
-        ctx.seen.send_replace(Some(NodeAnswer {
+        ctx.node_answer.send_replace(Some(NodeAnswer {
             at: Instant::now(),
             latency: asked.elapsed(),
             head: newest.number,
@@ -52,7 +52,7 @@ impl HeadWatcher {
         // The first read covers the last block only: a cause that persists refuses again.
         let after = self.heard.unwrap_or(tip.saturating_sub(1));
         if after != tip {
-            let own: Vec<[u8; 20]> = ctx.keys.iter().map(|key| key.bytes()).collect();
+            let own: Vec<[u8; 20]> = ctx.signers.iter().map(|key| key.address_bytes()).collect();
             let client = ctx.pool.get().await?;
             for refusal in attempts::refusals(&client, &own, (after, &BREAKER_RESULTS)).await? {
                 let why = BREAKER_RESULTS.into_iter().find(|name| *name == refusal.outcome);
@@ -61,7 +61,7 @@ impl HeadWatcher {
                 };
                 let leg = legs::read(&client, &[refusal.intent_id]).await?.pop();
                 let amount = leg.and_then(|leg| leg.preimage).map_or(1, |p| p.amount.get());
-                ctx.refused(&refusal.signer, (command, why, amount));
+                ctx.trip_breaker(&refusal.signer, (command, why, amount));
             }
         }
         self.heard = Some(tip);

@@ -12,7 +12,7 @@ use crate::collect::CommandBody;
 use crate::verify::VerifiedCommand;
 
 /// Covers a command from its queue to our rows.
-pub fn collecting<B: CommandBody>(delivery: &Delivery<B>) -> Span {
+pub fn consume_span<B: CommandBody>(delivery: &Delivery<B>) -> Span {
     let intent = delivery.body.intent();
     let span = tracing::info_span!(
         "executor.collect",
@@ -28,7 +28,7 @@ pub fn collecting<B: CommandBody>(delivery: &Delivery<B>) -> Span {
 }
 
 /// Covers one member of a batch until the batch is signed and stored.
-pub fn signing(command: WorkCommand, message: MessageId, member: &VerifiedCommand) -> Span {
+pub fn sign_span(command: WorkCommand, message: MessageId, member: &VerifiedCommand) -> Span {
     let span = tracing::info_span!(
         "executor.sign",
         command = command.name(),
@@ -43,7 +43,7 @@ pub fn signing(command: WorkCommand, message: MessageId, member: &VerifiedComman
 }
 
 /// Covers the publishing of an outcome.
-pub fn telling(leg: &ChainLegRow, outcome: Outcome) -> Span {
+pub fn outcome_span(leg: &ChainLegRow, outcome: Outcome) -> Span {
     let span = tracing::info_span!(
         "executor.outcome",
         otel.kind = "producer",

@@ -21,7 +21,7 @@ use crate::undo::CancelRequest;
 use crate::{batch, observe};
 
 /// The most drafts of a batch whose items keep changing, before other commands have their turn.
-const DRAFTS: u32 = 3;
+const MAX_DRAFTS: u32 = 3;
 
 /// Does everything up to the commit. No bytes have been sent when it returns.
 pub async fn build(
@@ -30,14 +30,14 @@ pub async fn build(
     command: WorkCommand,
     (head, rehearsal): (&BlockHeader, &Simulation),
 ) -> Result<(BatchResult, Vec<CancelRequest>), WorkError> {
-    for _ in 0..DRAFTS {
+    for _ in 0..MAX_DRAFTS {
         let draft = BatchDraft::make(ctx, (key, lease), command, (head, rehearsal)).await?;
         let Some(draft) = draft else { break };
         let built = commit(ctx, (key, lease), command, (head, rehearsal), draft).await?;
         if let Some(built) = built {
             return Ok(built);
         }
-        observe::signed_in_vain(command);
+        observe::signature_discarded(command);
     }
     Ok((BatchResult::Nothing, Vec::new()))
 }
@@ -50,12 +50,12 @@ async fn commit(
     (head, rehearsal): (&BlockHeader, &Simulation),
     draft: BatchDraft,
 ) -> Result<Option<(BatchResult, Vec<CancelRequest>)>, WorkError> {
-    let room = batch::room(command, &ctx.tuning, head)?;
+    let room = batch::max_items_at(command, &ctx.tuning, head)?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     let nonce = signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
-    let open = attempts::open_count(&tx, &lease.signer, key.used()).await?;
-    if open >= key.window(ctx.tuning.max_in_flight) {
+    let open = attempts::open_count(&tx, &lease.signer, key.confirmed_nonce()).await?;
+    if open >= key.in_flight_limit(ctx.tuning.max_in_flight) {
         return Ok(Some((BatchResult::Nothing, Vec::new())));
     }
     let mut found = items::ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;
@@ -68,7 +68,7 @@ async fn commit(
     let mut legs = legs::lock(&tx, &ids).await?;
     let standing = BatchConstraints::read(&tx, lease, &legs).await?;
     let plan = plan::make(ctx, (command, &found), (&mut legs, &standing), rehearsal)?;
-    let signed = match BatchCall::of(ctx, (command, head), nonce, &plan.members)? {
+    let signed = match BatchCall::build(ctx, (command, head), nonce, &plan.members)? {
         None => None,
         Some(call) => match draft.of(&call) {
             None => return Ok(None),
@@ -95,9 +95,9 @@ async fn commit(
     legs::save(&tx, &legs).await?;
     tx.commit().await?;
     if let BatchResult::Attempt { signed, .. } = &built {
-        observe::signed(command, &spans, nonce, &signed.hash);
+        observe::attempt_stored(command, &spans, nonce, &signed.hash);
     }
-    tell(ctx, &plan, refused);
+    report_committed(ctx, &plan, refused);
     Ok(Some((built, plan.undo)))
 }
 
@@ -130,9 +130,9 @@ async fn store(
 }
 
 /// Logs and counts a committed batch, and trips its breakers.
-fn tell(ctx: &Context, plan: &BatchPlan, refused: RefusedItems) {
+fn report_committed(ctx: &Context, plan: &BatchPlan, refused: RefusedItems) {
     for (item, class, text) in &plan.parked {
-        observe::parked(item, class, text);
+        observe::item_parked(item, class, text);
     }
     refused.tell(ctx);
     if !plan.refused.is_empty() {

@@ -29,21 +29,21 @@ use crate::{batch, observe};
 pub struct ReadyItems {
     pub items: Vec<WorkItemRow>,
     pub legs: Vec<ChainLegRow>,
-    pub standing: BatchConstraints,
+    pub constraints: BatchConstraints,
 }
 
 /// `None` when no item is ready. The rows are not locked and may change at once.
-pub async fn look(
+pub async fn find_ready(
     ctx: &Context,
     session: &impl DbSession,
     (key, lease): (&SignerHandle, &SignerLease),
     (command, head): (WorkCommand, &BlockHeader),
 ) -> Result<Option<ReadyItems>, WorkError> {
-    let open = attempts::open_count(session, &lease.signer, key.used()).await?;
-    if open >= key.window(ctx.tuning.max_in_flight) {
+    let open = attempts::open_count(session, &lease.signer, key.confirmed_nonce()).await?;
+    if open >= key.in_flight_limit(ctx.tuning.max_in_flight) {
         return Ok(None);
     }
-    let room = batch::room(command, &ctx.tuning, head);
+    let room = batch::max_items_at(command, &ctx.tuning, head);
     let page = room.as_ref().map_or(1, |room| *room);
     let items = items::ready(session, (command, &waiting_legs(command)), &lease.signer, page).await?;
     if items.is_empty() {
@@ -57,7 +57,7 @@ pub async fn look(
     Ok(Some(ReadyItems {
         items,
         legs,
-        standing,
+        constraints: standing,
     }))
 }
 
@@ -70,7 +70,7 @@ pub struct BatchCall {
 
 impl BatchCall {
     /// `None` without members.
-    pub fn of(
+    pub fn build(
         ctx: &Context,
         (command, head): (WorkCommand, &BlockHeader),
         nonce: u64,
@@ -124,20 +124,20 @@ impl BatchDraft {
         let nonce = signers::next_nonce(&client, lease)
             .await?
             .ok_or(WorkError::NoLease)?;
-        let Some(mut found) = look(ctx, &client, (key, lease), (command, head)).await? else {
+        let Some(mut found) = find_ready(ctx, &client, (key, lease), (command, head)).await? else {
             return Ok(None);
         };
         drop(client);
-        let legs = (&mut *found.legs, &found.standing);
+        let legs = (&mut *found.legs, &found.constraints);
         let plan = plan::make(ctx, (command, &found.items), legs, rehearsal)?;
         let items = found.items.iter().map(|item| item.message_id).collect();
-        let Some(call) = BatchCall::of(ctx, (command, head), nonce, &plan.members)? else {
+        let Some(call) = BatchCall::build(ctx, (command, head), nonce, &plan.members)? else {
             return Ok(Some(Self { items, signed: None }));
         };
         let spans = plan
             .members
             .iter()
-            .map(|(id, member)| observe::signing(command, *id, member))
+            .map(|(id, member)| observe::sign_span(command, *id, member))
             .collect();
         let bytes = key.sign(&call.transaction).await?;
         let signed = Some(SignedCall { call, bytes, spans });

@@ -159,7 +159,7 @@ fn start(
     leg.signer = Some(signer);
     leg.reason = None;
     let because = TransitionReason {
-        why: "signed",
+        name: "signed",
         tx_hash: None,
         message_id: Some(message_id),
     };

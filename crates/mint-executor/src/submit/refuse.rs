@@ -31,13 +31,13 @@ impl RefusedItems {
     pub fn tell(self, ctx: &Context) {
         for (item, ending, step) in &self.settled {
             match step {
-                NextStep::Park(class) => observe::parked(item, class, NEEDS_A_PERSON),
-                NextStep::Refused => observe::compliance(*ending),
+                NextStep::Park(class) => observe::item_parked(item, class, NEEDS_A_PERSON),
+                NextStep::Refused => observe::compliance_checked(*ending),
                 _ => {}
             }
         }
         for (signer, refusal) in self.trips {
-            ctx.refused(&signer, refusal);
+            ctx.trip_breaker(&signer, refusal);
         }
     }
 }
@@ -55,7 +55,7 @@ pub async fn refuse(
         return Ok(RefusedItems::default());
     }
     let ids: Vec<IntentId> = refused.iter().map(|(item, _)| item.intent_id).collect();
-    let in_race = attempts::not_final(tx, &ids).await?;
+    let not_final = attempts::not_final(tx, &ids).await?;
     let theirs = legs.extract_if(.., |leg| ids.contains(&leg.intent_id)).collect();
     let mut effects = BlockEffects::new(head.number, theirs);
     let mut settled = Vec::new();
@@ -67,7 +67,7 @@ pub async fn refuse(
                     effects.step((item, &lease.signer), (step, record))?
                 }
                 // An attempt that may still be mined, or mined again after a fork, decides first.
-                _ if in_race.contains(&item.intent_id) => effects.items.push(rest(item, ending.name())),
+                _ if not_final.contains(&item.intent_id) => effects.items.push(rest(item, ending.name())),
                 NextStep::Reject => {
                     effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?;
                 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use self::judge::{FinalBlockResult, lasts};
 pub use self::judge::{SimulatedRefusal, SimulationResult};
-use super::draft::{calldata, look};
+use super::draft::{calldata, find_ready};
 use super::plan::{self, BatchPlan};
 use crate::context::{Context, WorkError};
 use crate::decide::{EscrowRecord, ItemFacts, ItemResult};
@@ -68,16 +68,16 @@ pub async fn rehearse(
     };
     let rehearsal = match timeout(PATIENCE, asked.advice(ctx, head)).await {
         Ok(Ok(heard)) => {
-            observe::rehearsed(command, heard.values());
+            observe::batch_simulated(command, heard.values());
             Simulation(Some(heard))
         }
         Ok(Err(WorkError::Chain(error))) => {
-            observe::not_rehearsed(command, &error);
+            observe::batch_not_simulated(command, &error);
             Simulation::skipped()
         }
         Ok(Err(error)) => return Err(error),
         Err(late) => {
-            observe::not_rehearsed(command, &late);
+            observe::batch_not_simulated(command, &late);
             Simulation::skipped()
         }
     };
@@ -93,10 +93,10 @@ async fn first_look(
 ) -> Result<Option<BatchPlan>, WorkError> {
     let client = ctx.pool.get().await?;
     // Without ready items no request is sent.
-    let Some(mut found) = look(ctx, &client, (key, lease), (command, head)).await? else {
+    let Some(mut found) = find_ready(ctx, &client, (key, lease), (command, head)).await? else {
         return Ok(None);
     };
-    let legs = (&mut *found.legs, &found.standing);
+    let legs = (&mut *found.legs, &found.constraints);
     let unasked = Simulation::skipped();
     Ok(Some(plan::make(ctx, (command, &found.items), legs, &unasked)?))
 }

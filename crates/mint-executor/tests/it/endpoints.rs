@@ -1,4 +1,4 @@
-//! Several nodes: one that stands still, tells another story or has lost what it knew is neither followed nor believed.
+//! Several nodes: one that stalls, follows another chain or lost its data is neither followed nor believed.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::rig::{Rig, World};
 #[tokio::test]
 async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
     let world = World::new().await?;
-    // The same chain; nobody mines here.
+    // The same chain, on which nothing is mined.
     let (frozen, _) = Anvil::deployed(Mining::Manual).await?;
     let mut rig = world.executor_over(&[frozen.url(), world.node.url()])?;
     rig.lead().await?;
@@ -32,14 +32,14 @@ async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
     rig.look().await?;
     let before = *rig.ctx.head.borrow();
     assert_eq!(
-        endpoints::look(&rig.ctx).await?,
+        endpoints::compare(&rig.ctx).await?,
         [EndpointStatus::Behind, EndpointStatus::InSync]
     );
     rig.look().await?;
     let after = *rig.ctx.head.borrow();
     assert!(
         after.map(|head| head.number) > before.map(|head| head.number),
-        "the one that moves is followed"
+        "the advancing node is followed"
     );
     rig.mine(&world, 3).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
@@ -49,9 +49,9 @@ async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
     frozen.mine(5).await?;
     world.node.mine(1).await?;
     rig.look().await?;
-    // It went on without us: another chain by now.
+    // It advanced on its own, so it follows another chain now.
     assert_eq!(
-        endpoints::look(&rig.ctx).await?,
+        endpoints::compare(&rig.ctx).await?,
         [EndpointStatus::OtherChain, EndpointStatus::InSync]
     );
     Ok(())
@@ -66,7 +66,7 @@ async fn a_proxy_without_backends_is_skipped_for_the_endpoint_that_answers() -> 
     rig.lead().await?;
     assert!(rig.ctx.head.borrow().is_some(), "before anybody compared them");
     assert_eq!(
-        endpoints::look(&rig.ctx).await?,
+        endpoints::compare(&rig.ctx).await?,
         [EndpointStatus::Behind, EndpointStatus::InSync]
     );
     let intent = world.intent(1)?;
@@ -86,7 +86,7 @@ async fn a_node_without_receipts_causes_no_second_submission() -> Result<()> {
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    // Reverted as a whole, so without a log: only its receipt tells.
+    // It reverted as a whole and has no log, so only its receipt shows the result.
     let (signer, seeing) = (rig.key().address(), world.executor()?.ctx.chain.clone());
     world.turn_role(&seeing, &signer, false).await?;
     rig.look().await?;
@@ -138,13 +138,13 @@ async fn a_node_that_cannot_give_a_receipt_delays_no_block() -> Result<()> {
     assert_eq!(
         rig.leg(&lost).await?,
         ChainLeg::Submitting,
-        "one of two endpoints cannot say that it is gone"
+        "one of two endpoints cannot confirm that the nonce is lost"
     );
     assert_eq!(rig.leg(&other).await?, ChainLeg::Escrowed, "the rest goes on");
     Ok(())
 }
 
-/// One that is reverted as a whole: there is a receipt, and no log.
+/// Sends a deposit that reverts as a whole: it has a receipt, and no log.
 async fn deposit_without_the_role(world: &World, rig: &mut Rig) -> Result<Preimage> {
     rig.lead().await?;
     let intent = world.intent(1)?;
@@ -193,7 +193,7 @@ async fn a_node_that_lost_its_state_stops_nothing_while_another_has_it() -> Resu
     let lost = faulty(world.node.url(), "eth_call", lost).await?;
     let mut rig = world.executor_over(&[lost, world.node.url()])?;
     rig.lead().await?;
-    // Below the contract's smallest mint: refused in a block, and asked about once that is final.
+    // The amount is below the contract's minimum: a block refuses it, and its record is read once that block is final.
     let refused = Preimage {
         amount: domain::money::BaseUnits::new(1),
         ..world.intent(1)?
@@ -224,7 +224,7 @@ async fn a_node_that_accepts_no_transaction_delays_no_block() -> Result<()> {
     world.db.sql("update attempts set last_broadcast_at = null")?;
     let deaf = faulty(world.node.url(), "eth_sendRawTransaction", Fault::Silence).await?;
     let mut rig = world.executor_patient(&[deaf], Duration::from_secs(20))?;
-    // It sends each again, for nobody knows whether they were sent.
+    // It sends each again, because no row says whether they were sent.
     tokio::time::timeout(Duration::from_secs(15), rig.lead()).await??;
     assert_eq!(
         world.count("select count(last_broadcast_at) from attempts")?,

@@ -1,4 +1,4 @@
-//! A node with one fault: a method that it answers wrongly, or never. Everything else is its node's.
+//! A proxy with one fault: it answers one method wrongly, or never, and forwards everything else to its node.
 
 use anyhow::{Context as _, Result};
 use chain::transaction::recover;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Instead of one method.
+/// Stands for all methods.
 pub const EVERYTHING: &str = "*";
 
 #[derive(Clone, Debug)]
@@ -15,15 +15,15 @@ pub enum Fault {
     Answer(Result<Value, &'static str>),
     /// Always an error of this code.
     Error(i64, &'static str),
-    /// The question is taken, and nothing comes.
+    /// Accepts the request and never answers.
     Silence,
-    /// Null when the first parameter is this.
+    /// Answers null when the first parameter is this.
     Hole(String),
-    /// No transaction is taken that may cost more wei than that.
+    /// Refuses transactions that may cost more wei than this.
     Ceiling(u128),
 }
 
-/// Its address.
+/// Starts the proxy; returns its URL.
 pub async fn faulty(node: String, method: &'static str, fault: Fault) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -80,7 +80,7 @@ async fn answer(mut stream: TcpStream, node: String, (bad, fault): (&str, Fault)
     Ok(())
 }
 
-/// What a signed transaction may cost, wei.
+/// The highest cost of a signed transaction, wei.
 fn cost(raw: &Value) -> Result<u128> {
     let raw = raw.as_str().and_then(|text| text.strip_prefix("0x"));
     let said = recover(&hex::decode(raw.context("signed bytes")?)?)?.transaction;

@@ -62,7 +62,7 @@ async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
     let mut intent = world.intent(1)?;
     intent.depositor = intent.user;
     rig.submit(&intent).await?;
-    // A rehearsal would settle it at once where the final block has the escrow already.
+    // A simulation would settle it at once if the final block already has the escrow.
     rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(
@@ -134,7 +134,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
          select {id}, 1, message_id, intent_id from work_items where envelope = 'x'",
         &unpaid.intent_id().to_string()[2..]
     ))?;
-    mint_executor::submit::broadcast(&rig.ctx, id, (&rig.key().bytes(), &signed)).await;
+    mint_executor::submit::broadcast(&rig.ctx, id, (&rig.key().address_bytes(), &signed)).await;
     rig.mine(&world, 8).await?;
     assert_eq!(world.minted(&rig.ctx.chain, &paid.user).await?, paid.amount.get());
     assert_eq!(world.minted(&rig.ctx.chain, &unpaid.user).await?, 0);

@@ -1,4 +1,4 @@
-//! A deposit becomes a mint, in batches, told at the right moments.
+//! A deposit becomes a mint, in batches, and its outcomes are published at the right moments.
 
 use anyhow::Result;
 use domain::intent::{ChainLeg, Finality};
@@ -84,7 +84,7 @@ async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<
     Ok(())
 }
 
-/// The rows' own key stops a repetition too, but only while the row is there.
+/// The primary key of the rows stops a repetition too, but only while the row exists.
 #[tokio::test]
 async fn a_redelivered_message_is_ignored_even_after_its_item_was_deleted() -> Result<()> {
     let world = World::new().await?;
@@ -112,7 +112,7 @@ async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> 
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
     rig.send(WorkCommand::Execute, 1).await?;
-    // As after a fork that mined an older attempt with it once more, which skipped it.
+    // As after a fork that mined an older attempt of the item again, which skipped it.
     world
         .db
         .sql("update work_items set state = 'ready' where state = 'in_attempt'; update chain_legs set leg = 'escrowed'")?;

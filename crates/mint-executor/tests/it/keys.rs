@@ -1,4 +1,4 @@
-//! Several keys: each works on its share, an intent stays with its key, and nothing is stranded when a key goes.
+//! Several signers: each works on its share, an intent stays with its signer, and a removed signer strands nothing.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use domain::ids::Preimage;
 use domain::intent::{Cause, ChainLeg, Finality};
 use mint_executor::confirm::{replace, watch::HeadWatcher};
 use mint_executor::key::SignerHandle;
-use mint_executor::lease::{FollowerTenure, keep_following};
+use mint_executor::lease::{FollowerTenure, renew_or_acquire_follower};
 use mint_executor::submit::{BatchResult, Simulation};
 use storage::executor::attempts;
 use storage::executor::heartbeat::{self, ExecutorHeartbeat};
@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 const SECOND_KEY: &str = DEV_PRIVATE_KEYS[3];
 
-/// What an operator orders for a key.
+/// Writes an operator's order for a key.
 fn order(world: &World, rig: &Rig, key: usize, state: &str) -> Result<()> {
-    let address = hex::encode(rig.ctx.keys[key].bytes());
+    let address = hex::encode(rig.ctx.signers[key].address_bytes());
     world.db.sql(&format!(
         "insert into signer_admin_states values ('\\x{address}', '{state}', 'test', 'test') \
          on conflict (address) do update set state = excluded.state"
@@ -40,7 +40,7 @@ fn items(built: &BatchResult) -> usize {
 }
 
 fn end_lease(world: &World, key: &SignerHandle) -> Result<()> {
-    let address = hex::encode(key.bytes());
+    let address = hex::encode(key.address_bytes());
     let end = format!("update signers set lease_until = now() where address = '\\x{address}'");
     world.db.sql(&end).map(drop)
 }
@@ -48,13 +48,13 @@ fn end_lease(world: &World, key: &SignerHandle) -> Result<()> {
 async fn two_keys(world: &World) -> Result<Rig> {
     let mut rig = world.executor_with(&[EXECUTOR_PRIVATE_KEY, SECOND_KEY])?;
     world
-        .turn_role(&rig.ctx.chain, &rig.ctx.keys[1].address(), true)
+        .turn_role(&rig.ctx.chain, &rig.ctx.signers[1].address(), true)
         .await?;
     rig.lead().await?;
     Ok(rig)
 }
 
-/// The first key at work, its successor known to the chain, and an intent that may be minted.
+/// The first key holds its lease, its successor has the role, and an intent may be minted.
 async fn before_a_rotation(world: &World) -> Result<(Rig, Preimage)> {
     let mut old = world.executor()?;
     let next = world.executor_with(&[SECOND_KEY])?.key().address();
@@ -82,7 +82,7 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
     rig.look().await?;
     let intents = submit_all(&rig, &world, 40).await?;
     let mut shares = [0, 0];
-    for (index, key) in rig.ctx.keys.iter().enumerate() {
+    for (index, key) in rig.ctx.signers.iter().enumerate() {
         shares[index] = items(&rig.round_of(key, WorkCommand::Submit).await?);
     }
     assert_eq!(shares[0] + shares[1], 40, "{shares:?}");
@@ -91,11 +91,11 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
     for intent in &intents {
         assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed);
     }
-    // Its own key executes it, though the other asks first.
+    // Its own signer executes it, though the other one asks first.
     rig.execute(&first).await?;
     let signer = rig.leg_row(&first.intent_id()).await?.signer;
-    let own = usize::from(signer == Some(rig.ctx.keys[1].bytes()));
-    let (own, other) = (&rig.ctx.keys[own], &rig.ctx.keys[1 - own]);
+    let own = usize::from(signer == Some(rig.ctx.signers[1].address_bytes()));
+    let (own, other) = (&rig.ctx.signers[own], &rig.ctx.signers[1 - own]);
     assert_eq!(
         rig.round_of(other, WorkCommand::Execute).await?,
         BatchResult::Nothing
@@ -110,16 +110,16 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
 async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
     let world = World::new().await?;
     let mut rig = two_keys(&world).await?;
-    let bad = rig.ctx.keys[1].clone();
+    let bad = rig.ctx.signers[1].clone();
     world.turn_role(&rig.ctx.chain, &bad.address(), false).await?;
     rig.look().await?;
     let intents = submit_all(&rig, &world, 20).await?;
     let mut sent = 0;
-    for key in &rig.ctx.keys {
+    for key in &rig.ctx.signers {
         sent += items(&rig.round_of(key, WorkCommand::Submit).await?);
     }
     rig.mine(&world, 4).await?;
-    assert!(bad.breaker.is_open() && !rig.key().breaker.is_open());
+    assert!(bad.account.is_open() && !rig.key().account.is_open());
     let mut escrowed = 0;
     for intent in &intents {
         escrowed += usize::from(rig.leg(intent).await? == ChainLeg::Escrowed);
@@ -137,19 +137,19 @@ async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
 async fn a_key_without_gas_holds_back_its_own_share_until_it_is_funded() -> Result<()> {
     let world = World::new().await?;
     let mut rig = two_keys(&world).await?;
-    let poor = rig.ctx.keys[1].clone();
+    let poor = rig.ctx.signers[1].clone();
     world.fund(&poor.address(), 0).await?;
     rig.look().await?;
     let intents = submit_all(&rig, &world, 20).await?;
-    for key in &rig.ctx.keys {
+    for key in &rig.ctx.signers {
         rig.round_of(key, WorkCommand::Submit).await?;
     }
-    assert!(poor.breaker.is_open() && !rig.key().breaker.is_open());
+    assert!(poor.account.is_open() && !rig.key().account.is_open());
     rig.mine(&world, 1).await?;
     let mut waiting = Vec::new();
     for intent in &intents {
         let leg = rig.leg_row(&intent.intent_id()).await?;
-        let expected = if leg.signer == Some(poor.bytes()) {
+        let expected = if leg.signer == Some(poor.address_bytes()) {
             waiting.push(intent);
             ChainLeg::Submitting
         } else {
@@ -207,7 +207,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     old.mine(&world, 1).await?;
     assert_eq!(old.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
     let row = old.leg_row(&intent.intent_id()).await?;
-    assert_eq!(row.signer, Some(new.key().bytes()), "it moved");
+    assert_eq!(row.signer, Some(new.key().address_bytes()), "it moved");
     assert_eq!(
         world.minted(&old.ctx.chain, &intent.user).await?,
         intent.amount.get()
@@ -215,7 +215,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     Ok(())
 }
 
-/// A key's round that has read an item and waits for its leg, while the other key takes that.
+/// Runs a batch of one signer that has read an item and waits for its leg, while the other signer takes the leg.
 async fn round_outrun_by(
     rig: &Rig,
     world: &World,
@@ -234,9 +234,9 @@ async fn round_outrun_by(
             Ok((world.count(waits)? > 0).then_some(()))
         });
         waiting.await?;
-        taken[0].signer = Some(other.bytes());
+        taken[0].signer = Some(other.address_bytes());
         let because = TransitionReason {
-            why: "signed",
+            name: "signed",
             tx_hash: None,
             message_id: None,
         };
@@ -253,11 +253,11 @@ async fn round_outrun_by(
 async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Result<()> {
     let world = World::new().await?;
     let mut rig = two_keys(&world).await?;
-    let mut ring = rig.ctx.keys.clone();
-    ring.sort_by_key(|key| key.bytes());
+    let mut ring = rig.ctx.signers.clone();
+    ring.sort_by_key(|key| key.address_bytes());
     let id = world.intent(1)?.intent_id();
     let place = usize::from(u16::from_be_bytes([id.as_bytes()[0], id.as_bytes()[1]]) % 2);
-    // One that works, and lets go of nothing.
+    // The other signer is active and keeps its intents.
     let (own, other) = (&ring[place], &ring[1 - place]);
     assert_eq!(
         round_outrun_by(&rig, &world, (own, other), 1).await?,
@@ -271,7 +271,7 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
         1,
         "its own"
     );
-    // One that is gone, and whose deposit is mined and not final.
+    // The other signer's lease ended, and its deposit is mined but not final.
     rig.mine(&world, 1).await?;
     end_lease(&world, other)?;
     assert_eq!(
@@ -286,15 +286,15 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
 async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
     let world = World::new().await?;
     let mut rig = two_keys(&world).await?;
-    let (gone, left) = (rig.ctx.keys[0].clone(), rig.ctx.keys[1].clone());
+    let (gone, left) = (rig.ctx.signers[0].clone(), rig.ctx.signers[1].clone());
     let intents = submit_all(&rig, &world, 40).await?;
     let share = items(&rig.round_of(&gone, WorkCommand::Submit).await?);
     rig.round_of(&left, WorkCommand::Submit).await?;
     rig.mine(&world, 1).await?;
-    // Those of the key that goes come first. Its deposits are not final: it lets go of nothing.
+    // Items of the signer whose lease ends come first. Its deposits are not final, so it keeps its intents.
     for key in [&gone, &left] {
         for intent in &intents {
-            if rig.leg_row(&intent.intent_id()).await?.signer == Some(key.bytes()) {
+            if rig.leg_row(&intent.intent_id()).await?.signer == Some(key.address_bytes()) {
                 rig.execute(intent).await?;
             }
         }
@@ -317,7 +317,7 @@ async fn a_removed_key_strands_no_intent() -> Result<()> {
     let world = World::new().await?;
     let (old, intent) = before_a_rotation(&world).await?;
     old.submit(&intent).await?;
-    // Signed and stored, never sent by the old process.
+    // The old process signed and stored this, and never sent it.
     let head = old.ctx.chain.latest_header().await?;
     let lease = old.lease()?;
     mint_executor::submit::build(
@@ -397,10 +397,10 @@ async fn a_nonce_mined_meanwhile_is_not_signed_again() -> Result<()> {
     let (lease, client) = (rig.lease()?, rig.ctx.pool.get().await?);
     let waiting = attempts::open(&client).await?.pop().context("an attempt")?;
     drop(client);
-    // What waits is no gap.
+    // An open attempt is not a gap.
     let filled = replace::fill_gap(&rig.ctx, (rig.key(), &lease), &head, waiting.nonce).await?;
     assert_eq!(filled, None);
-    // The keeper has read what waits, and the follower is faster.
+    // The nonce manager has read the open attempt, and the follower is faster.
     rig.mine(&world, 1).await?;
     let dearer = replace::dearer(&rig.ctx, (rig.key(), &lease), &head, &waiting).await?;
     assert_eq!(dearer, None);
@@ -454,7 +454,7 @@ async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -
     follower.mine(&world, 1).await?;
     watcher.look(&other.ctx).await?;
     assert!(other.ctx.breakers.submit.is_open(), "the escrow is paused");
-    assert!(!other.ctx.breakers.execute.is_open() && !other.key().breaker.is_open());
+    assert!(!other.ctx.breakers.execute.is_open() && !other.key().account.is_open());
     Ok(())
 }
 
@@ -464,25 +464,25 @@ async fn a_follower_with_a_stalled_node_yields_to_another_executor() -> Result<(
     let (one, other) = (world.executor()?, world.executor()?);
     let (hold, now) = (one.ctx.tuning.lease, Instant::now());
     let mut turn = FollowerTenure::new(now);
-    keep_following(&one.ctx, &mut turn, now).await?;
-    assert!(one.ctx.following_now().is_some());
-    // Nobody sees more: it stays.
-    keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
-    assert!(one.ctx.following_now().is_some());
+    renew_or_acquire_follower(&one.ctx, &mut turn, now).await?;
+    assert!(one.ctx.current_follower_lease().is_some());
+    // No other executor sees a later block, so it stays.
+    renew_or_acquire_follower(&one.ctx, &mut turn, now + hold * 4).await?;
+    assert!(one.ctx.current_follower_lease().is_some());
     let beat = ExecutorHeartbeat {
         rpc_connected: true,
         head: Some(7),
         ..ExecutorHeartbeat::default()
     };
     heartbeat::record(&other.ctx.pool.get().await?, other.ctx.instance, &beat).await?;
-    keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
-    assert_eq!(one.ctx.following_now(), None);
-    keep_following(&one.ctx, &mut turn, now + hold * 4).await?;
-    assert_eq!(one.ctx.following_now(), None, "it is another's turn");
-    keep_following(&other.ctx, &mut FollowerTenure::new(now), now).await?;
-    assert!(other.ctx.following_now().is_some());
-    keep_following(&one.ctx, &mut turn, now + hold * 6).await?;
-    assert_eq!(one.ctx.following_now(), None);
+    renew_or_acquire_follower(&one.ctx, &mut turn, now + hold * 4).await?;
+    assert_eq!(one.ctx.current_follower_lease(), None);
+    renew_or_acquire_follower(&one.ctx, &mut turn, now + hold * 4).await?;
+    assert_eq!(one.ctx.current_follower_lease(), None, "it is another's turn");
+    renew_or_acquire_follower(&other.ctx, &mut FollowerTenure::new(now), now).await?;
+    assert!(other.ctx.current_follower_lease().is_some());
+    renew_or_acquire_follower(&one.ctx, &mut turn, now + hold * 6).await?;
+    assert_eq!(one.ctx.current_follower_lease(), None);
     Ok(())
 }
 
@@ -491,15 +491,15 @@ async fn occasional_lost_sends_open_no_breaker_while_the_node_answers() -> Resul
     let world = World::new().await?;
     let mut first = world.executor()?;
     first.lead().await?;
-    // It holds a key, and another takes in the blocks.
+    // It holds a signer's lease, and another executor follows the chain.
     let second = world.executor_with(&[SECOND_KEY])?;
     second.take(second.key()).await?;
     let stop = runtime::Stop::new();
     let watching = tokio::spawn(mint_executor::confirm::run(second.ctx.clone(), stop.clone()));
-    let mut seen = second.ctx.seen.subscribe();
+    let mut seen = second.ctx.node_answer.subscribe();
     for _ in 0..4 {
         second.ctx.breakers.rpc.failure("a send was not answered");
-        // The look that is under way now, and the whole one after it.
+        // Wait for the poll that is running now, and for a whole one after it.
         for _ in 0..2 {
             seen.borrow_and_update();
             tokio::time::timeout(PATIENCE, seen.changed()).await??;

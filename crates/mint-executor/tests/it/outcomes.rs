@@ -1,4 +1,4 @@
-//! Refusals of the contract: each has its one consequence.
+//! Each refusal of the contract has one consequence.
 
 use std::time::Duration;
 
@@ -86,9 +86,9 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     world.turn_role(&rig.ctx.chain, &signer, false).await?;
     rig.look().await?;
     rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
-    // Reverted as a whole, so without a log: it is asked about once it is overdue.
+    // It reverts as a whole and has no log, so its receipt is read once it is overdue.
     rig.mine(&world, 4).await?;
-    assert!(rig.key().breaker.is_open());
+    assert!(rig.key().account.is_open());
     assert!(!rig.ctx.breakers.submit.is_open(), "only that key's share waits");
     assert_eq!(
         world.db.sql(
@@ -162,7 +162,7 @@ async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Res
     let world = World::new().await?;
     let mut rig = world.executor()?;
     rig.lead().await?;
-    // Below the contract's smallest mint.
+    // The amount is below the contract's minimum.
     let intent = domain::ids::Preimage {
         amount: domain::money::BaseUnits::new(1),
         ..world.intent(1)?
@@ -189,8 +189,8 @@ async fn an_unacknowledged_outcome_is_published_again() -> Result<()> {
     let intent = world.intent(1)?;
     rig.deposit(&world, &intent).await?;
     assert_eq!(rig.told().await?.len(), 1);
-    // The queue was purged; the decider has no copy.
-    mint_executor::redrive::round(&rig.ctx, Duration::ZERO).await?;
+    // The queue was purged, so callback has no copy.
+    mint_executor::redrive::redrive_outcomes(&rig.ctx, Duration::ZERO).await?;
     assert_eq!(
         rig.told().await?,
         [(intent.intent_id(), Outcome::Escrowed, false)]
@@ -199,7 +199,7 @@ async fn an_unacknowledged_outcome_is_published_again() -> Result<()> {
         "insert into decisions (tx_ref, chain_leg, updated_at) values ('{}', 'escrowed', now() - interval '1 hour')",
         intent.tx_ref
     ))?;
-    mint_executor::redrive::round(&rig.ctx, Duration::ZERO).await?;
+    mint_executor::redrive::redrive_outcomes(&rig.ctx, Duration::ZERO).await?;
     assert!(rig.told().await?.is_empty(), "the decider knows");
     Ok(())
 }
@@ -224,7 +224,7 @@ async fn an_unacknowledged_outcome_is_published_with_growing_pauses() -> Result<
     while waits.len() < 7 {
         passed(60)?;
         waited += 60;
-        mint_executor::redrive::round(&rig.ctx, quiet).await?;
+        mint_executor::redrive::redrive_outcomes(&rig.ctx, quiet).await?;
         if !rig.told().await?.is_empty() {
             waits.push(waited);
             waited = 0;
@@ -282,7 +282,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
             (refused.intent_id(), Outcome::Rejected, true)
         ]
     );
-    // What waited for the deposit has nothing left to do.
+    // The refund that waited for the deposit has nothing left to do.
     assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::Settled);
     assert_eq!(
         world.count("select count(*) from work_items where command = 'refund' and state = 'done'")?,
@@ -300,7 +300,7 @@ async fn a_deposit_found_on_chain_is_not_ended_with_its_window() -> Result<()> {
     rig.submit(&intent).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 8).await?;
-    // The rows forgot what the chain holds.
+    // The rows lost what the chain holds.
     world
         .db
         .sql("update chain_legs set leg = 'submitting', updated_at = updated_at - interval '3601 s'")?;
@@ -316,8 +316,8 @@ async fn a_deposit_accepted_before_the_treasury_moved_is_still_made() -> Result<
     rig.lead().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    // setTreasury(address); the former treasury stays spendable until told otherwise.
-    let other = hex::encode(rig.key().bytes());
+    // setTreasury(address); the former treasury stays spendable until an admin removes it.
+    let other = hex::encode(rig.key().address_bytes());
     let call = hex::decode(format!("f0f44260{other:0>64}"))?;
     world.as_admin(&rig.ctx.chain, &call).await?;
     rig.look().await?;

@@ -1,4 +1,4 @@
-//! A batch that reverts as a whole, which no contract of ours does: it is halved until its poison stands alone.
+//! A batch that reverts as a whole, which no contract of ours does: it is halved until its poison item is alone.
 
 use anyhow::Result;
 use domain::address::Address;
@@ -11,7 +11,7 @@ use crate::rig::World;
 
 const ASIDE: &str = "0x00000000000000000000000000000000000a51de";
 
-/// EVM code that reverts when a word of the calldata is this address, and else does what the code at [`ASIDE`] does.
+/// EVM code that reverts when a word of the calldata is this address, and otherwise calls the code at [`ASIDE`].
 fn poisoned_code(poison: &Address) -> String {
     let (poison, aside) = (poison.to_string(), &ASIDE[2..]);
     let parts = [
@@ -38,7 +38,7 @@ fn poisoned_code(poison: &Address) -> String {
     format!("0x{}", parts.concat())
 }
 
-/// Puts that code before the escrow; gives the code that was there.
+/// Installs that code in front of the escrow; returns the escrow's own code.
 async fn poisoned(world: &World, poison: &Address) -> Result<Value> {
     let (node, escrow) = (&world.node, &world.at.escrow);
     let code = node.rpc("eth_getCode", json!([escrow, "latest"])).await?;
@@ -62,13 +62,13 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
     let mut sizes = Vec::new();
     while let BatchResult::Attempt { items, .. } = rig.unrehearsed(rig.key(), WorkCommand::Submit).await? {
         sizes.push(items);
-        // A transaction without a log is asked after once it has missed a block.
+        // The receipt of a transaction without a log is read once it has missed a block.
         rig.mine(&world, 3).await?;
         let parked = "select count(*) from work_items where state = 'parked'";
         anyhow::ensure!(world.count(parked)? == 0, "no block is final yet");
         anyhow::ensure!(sizes.len() < 9, "it goes on and on: {sizes:?}");
     }
-    // All five; the two and the three that may share at most three; then by twos, and what reverts again alone.
+    // All five revert, so their limit is three; a batch of three reverts, so its limit is two; the poison ends up alone.
     assert_eq!(sizes, [5, 3, 2, 1, 1]);
     rig.mine(&world, 6).await?;
     for intent in good {
@@ -97,7 +97,7 @@ async fn an_item_that_succeeds_after_a_fork_was_never_a_dead_letter() -> Result<
     rig.mine(&world, 4).await?;
     let outcome = "select coalesce(max(outcome), 'none') from attempt_items";
     assert_eq!(world.db.sql(outcome)?, "reverted");
-    // A parked row would be published at once, and a fork takes back no letter.
+    // A parked row would be published at once, and no fork takes a dead letter back.
     let parked = "select count(*) from work_items where state = 'parked'";
     assert_eq!(world.count(parked)?, 0);
     world.node.rpc("anvil_reorg", json!([4, []])).await?;

@@ -18,7 +18,7 @@ use crate::rig::{Rig, World, paid_body};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// The executor at work, and whoever stands at both ends of its queues.
+/// A running executor with the publishers and readers of its queues.
 struct Running {
     world: World,
     /// Signs and seals; the process beside it has the same keys and database.
@@ -226,7 +226,7 @@ async fn many_mints_cost_few_calls_to_the_node() -> Result<()> {
         calls / mints,
         sends / mints
     );
-    // Looks at the head pass with time, whatever is minted; what the work itself costs does not.
+    // Polls of the head depend on time and not on the number of mints; sends depend on the mints.
     assert!(sends / mints <= 0.1, "{sends} sends");
     let attempts = run.world.count("select count(*) from attempts")?;
     assert!(

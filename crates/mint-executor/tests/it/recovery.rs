@@ -1,4 +1,4 @@
-//! Crashes, lost answers, forks and rivals.
+//! Crashes, lost answers, forks, and transactions that others sent with our key.
 
 use anyhow::Result;
 use domain::clock::{Clock, SystemSource};
@@ -81,7 +81,7 @@ async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
         panic!("{built:?}")
     };
     proxy.cut();
-    submit::broadcast(&rig.ctx, id, (&rig.key().bytes(), &signed)).await;
+    submit::broadcast(&rig.ctx, id, (&rig.key().address_bytes(), &signed)).await;
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,
@@ -179,7 +179,7 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
     let mut second = second;
     let new = second.lead().await?;
     assert!(new.fencing_token > old.fencing_token);
-    let refused = submit::round(&first.ctx, first.key(), &old, WorkCommand::Submit).await;
+    let refused = submit::submit_batch(&first.ctx, first.key(), &old, WorkCommand::Submit).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
     world.node.mine(1).await?;
     let refused = first.follower.look(&first.ctx, &followed).await;
@@ -234,10 +234,14 @@ async fn a_nonce_used_by_a_stranger_holds_up_no_new_work_until_it_is_final() -> 
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 10).await?;
     let most = rig.ctx.tuning.max_in_flight;
-    assert_eq!(rig.key().window(most), most, "no block can be late with it");
+    assert_eq!(
+        rig.key().in_flight_limit(most),
+        most,
+        "no block can be late with it"
+    );
 
-    // Even a key that may have one transaction without a block at once.
-    rig.key().breathe(1, false);
+    // This holds even for a signer with an in-flight limit of one.
+    rig.key().adjust_in_flight_limit(1, false);
     rig.submit(&new).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
@@ -269,7 +273,7 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
     let open = async |rig: &Rig| -> Result<u64> {
         let client = rig.ctx.pool.get().await?;
         let key = rig.key();
-        Ok(attempts::open_count(&client, &key.bytes(), key.used()).await?)
+        Ok(attempts::open_count(&client, &key.address_bytes(), key.confirmed_nonce()).await?)
     };
     assert_eq!(open(&rig).await?, 0, "its nonce has a block");
     let dear = u64::try_from(rig.ctx.tuning.max_fee_per_gas)? * 2;
@@ -280,7 +284,7 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
     }
     assert_eq!(open(&rig).await?, 1, "it has none any more");
     let most = rig.ctx.tuning.max_in_flight;
-    assert!(rig.key().window(most) < most);
+    assert!(rig.key().in_flight_limit(most) < most);
     for _ in 0..4 {
         block_with_base_fee(&world, 1_000_000_000).await?;
         rig.look().await?;
@@ -289,7 +293,7 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
     Ok(())
 }
 
-/// A node that turns to another fork while it is asked: its headers and its state are of the one, its receipts of the
+/// A node that switches to another fork between two requests: its headers and state are of one fork, its receipts of the
 /// other.
 #[tokio::test]
 async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
@@ -299,7 +303,7 @@ async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
     first.lead().await?;
     first.deposit(&world, &intent).await?;
     first.execute(&intent).await?;
-    // Here a stranger has the nonce; on the other fork the mint has it, and succeeded.
+    // On this fork a foreign transaction has the nonce; on the other one our mint has it and succeeded.
     first.transaction_of_a_stranger(&world).await?;
     first.look().await?;
     let before = first.ctx.chain.latest_header().await?.number;
@@ -313,7 +317,7 @@ async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
     drop(first);
     world.let_the_leases_end()?;
 
-    // Looked at from below that block, at it, and past it.
+    // The receipt's block is above the first heads, then at the head, then below it.
     let fault = Fault::Answer(Ok(receipt));
     let turning = faulty(world.node.url(), "eth_getTransactionReceipt", fault).await?;
     let mut second = world.executor_through(&turning)?;
@@ -392,7 +396,7 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
     Ok(())
 }
 
-/// A block whose base fee is what we say.
+/// Mines a block with that base fee.
 async fn block_with_base_fee(world: &World, base_fee: u64) -> Result<()> {
     let fee = json!([format!("0x{base_fee:x}")]);
     world.node.rpc("anvil_setNextBlockBaseFeePerGas", fee).await?;
@@ -508,34 +512,34 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
     rig.lead().await?;
     let halts = Halts::default();
     halts.refresh(&rig.ctx.pool).await?;
-    let mut lane = CommandQueue::new(&rig.ctx, &rig.ctx.keys[0], WorkCommand::Submit, &halts);
+    let mut lane = CommandQueue::new(&rig.ctx, &rig.ctx.signers[0], WorkCommand::Submit, &halts);
     let cap = u64::try_from(rig.ctx.tuning.max_fee_per_gas)?;
     block_with_base_fee(&world, cap * 2).await?;
     rig.look().await?;
-    lane.work(&rig.ctx).await?;
+    lane.submit_ready(&rig.ctx).await?;
     assert!(!capped(), "there is no work");
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    lane.work(&rig.ctx).await?;
+    lane.submit_ready(&rig.ctx).await?;
     assert!(capped());
     assert!(
         !rig.key()
-            .too_dear_for(FeeCapWait::Batch(WorkCommand::Submit), true),
+            .set_waits_for_fees(FeeCapWait::Batch(WorkCommand::Submit), true),
         "told once"
     );
-    // Whoever holds the key next shows it.
+    // The next holder of the lease sets the metric.
     let lease = rig.lease()?;
-    rig.key().lost_lease();
-    lane.work(&rig.ctx).await?;
+    rig.key().drop_lease();
+    lane.submit_ready(&rig.ctx).await?;
     assert!(!capped(), "another's key");
     rig.key().lease.send_replace(Some(lease));
-    lane.work(&rig.ctx).await?;
+    lane.submit_ready(&rig.ctx).await?;
     assert!(capped());
     assert_eq!(world.count("select count(*) from attempts")?, 0);
 
     block_with_base_fee(&world, 1_000_000_000).await?;
     rig.look().await?;
-    lane.work(&rig.ctx).await?;
+    lane.submit_ready(&rig.ctx).await?;
     assert!(!capped());
     assert_eq!(world.count("select count(*) from attempts")?, 1);
     Ok(())
@@ -550,7 +554,7 @@ async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()>
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.transaction_of_a_stranger(&world).await?;
-    // We have heard of the stranger's nonce, and go on behind it.
+    // Ingest the foreign transaction's nonce and continue after it.
     rig.look().await?;
     world.db.sql("update signers set next_nonce = next_nonce + 1")?;
     world.node.rpc("anvil_reorg", json!([1, []])).await?;
@@ -578,7 +582,7 @@ async fn a_refused_deposit_fails_though_the_state_of_its_final_block_is_gone() -
     let mut world = World::new().await?;
     let mut first = world.executor()?;
     first.lead().await?;
-    // Below the contract's smallest mint.
+    // The amount is below the contract's minimum.
     let intent = domain::ids::Preimage {
         amount: domain::money::BaseUnits::new(1),
         ..world.intent(1)?

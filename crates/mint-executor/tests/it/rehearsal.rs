@@ -1,4 +1,4 @@
-//! What the chain would refuse is found out before anything is signed.
+//! Simulation finds what the chain would refuse before anything is signed.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ async fn a_deposit_that_would_fail_costs_no_gas_and_the_rest_of_its_batch_is_sen
     rig.lead().await?;
     rig.mine(&world, 7).await?;
     let (good, other) = (world.intent(1)?, world.intent(2)?);
-    // Below the contract's smallest mint.
+    // The amount is below the contract's minimum.
     let poison = Preimage {
         amount: BaseUnits::new(1),
         ..world.intent(3)?
@@ -113,7 +113,7 @@ async fn a_deposit_already_on_chain_is_not_sent_again() -> Result<()> {
     let intent = world.intent(1)?;
     rig.deposit(&world, &intent).await?;
     rig.mine(&world, 6).await?;
-    // As after a restore of an old copy: the row knows nothing of the deposit.
+    // As after a restore from an old backup: the row does not include the deposit.
     world
         .db
         .sql("update chain_legs set leg = 'queued', signer = null")?;
@@ -135,7 +135,7 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
     let mut rig = world.executor()?;
     rig.lead().await?;
     rig.mine(&world, 7).await?;
-    // One user: twenty of the largest are the contract's limit of a day.
+    // Twenty of the largest mints of one user reach the contract's daily limit.
     let largest = |n: u64| -> Result<Preimage> {
         Ok(Preimage {
             amount: "1000000000000000000000".parse()?,
@@ -168,7 +168,7 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
     Ok(())
 }
 
-/// Below the contract's smallest mint, and a chain on which that is final.
+/// An intent below the contract's minimum, on a chain whose final blocks have the escrow.
 async fn poisoned(world: &World, rig: &mut Rig) -> Result<Preimage> {
     rig.lead().await?;
     rig.mine(world, 7).await?;
@@ -189,7 +189,7 @@ async fn a_simulation_without_an_answer_fails_nothing_and_delays_nothing() -> Re
         let poison = poisoned(&world, &mut rig).await?;
         let deaf = faulty(world.node.url(), "eth_call", fault).await?;
         let through = world.executor_patient(std::slice::from_ref(&deaf), Duration::from_mins(1))?;
-        through.key().lease.send_replace(rig.key().lease_now());
+        through.key().lease.send_replace(rig.key().current_lease());
         through.ctx.head.send_replace(*rig.ctx.head.borrow());
         let began = Instant::now();
         through.send(WorkCommand::Submit, 1).await?;
@@ -212,14 +212,14 @@ async fn a_lagging_node_decides_nothing() -> Result<()> {
     rig.mine(&world, 1).await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    // The same chain, some blocks ago, when it was paused.
+    // The same chain some blocks ago, while it was paused.
     let (lagging, _) = Anvil::deployed(Mining::Automine).await?;
     let through = world.executor_through(&lagging.url())?;
     let (chain, limit) = (&through.ctx.chain, Duration::from_secs(5));
     chain
         .transact(&world.admin, &chain.escrow(), PAUSE.to_vec(), limit)
         .await?;
-    through.key().lease.send_replace(rig.key().lease_now());
+    through.key().lease.send_replace(rig.key().current_lease());
     through.ctx.head.send_replace(*rig.ctx.head.borrow());
     through.send(WorkCommand::Submit, 1).await?;
     assert!(!through.ctx.breakers.submit.is_open());
@@ -232,7 +232,7 @@ async fn an_attempt_that_may_still_be_mined_outranks_a_simulation() -> Result<()
     let mut rig = world.executor()?;
     let poison = poisoned(&world, &mut rig).await?;
     rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
-    // As after a fork that took its refusal back: the item is ready again, its transaction may be mined yet.
+    // As after a fork that removed its refusal: the item is ready again, and its transaction may still be mined.
     world.db.sql("update work_items set state = 'ready'")?;
     assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(rig.leg(&poison).await?, ChainLeg::Submitting);

@@ -1,4 +1,4 @@
-//! An executor taken apart: its context over a private database and a private chain that mines when told.
+//! An executor whose steps a test runs one by one, over a private database and a private chain that mines on request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub struct World {
     pub db: Database,
     pub node: Anvil,
     pub at: Addresses,
-    /// With the executor's rights only.
+    /// Connects with the executor's rights only.
     pub db_url: String,
     keys: tempfile::TempDir,
     pub admin: LocalKey,
@@ -78,7 +78,7 @@ impl World {
         Ok(Policy::load(include_str!("../../../../deploy/policy.json"), [])?)
     }
 
-    /// One more executor over the same rows, as after a restart.
+    /// Another executor over the same rows, as after a restart.
     pub fn executor(&self) -> Result<Rig> {
         self.executor_through(&self.node.url())
     }
@@ -87,17 +87,17 @@ impl World {
         self.executor_of(&[rpc.to_owned()], &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
     }
 
-    /// One that asks several nodes, the first one first.
+    /// An executor with several nodes, in order of preference.
     pub fn executor_over(&self, rpcs: &[String]) -> Result<Rig> {
         self.executor_of(rpcs, &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
     }
 
-    /// One that takes the chain's own word for what is final.
+    /// An executor that uses the chain's `finalized` tag.
     pub fn executor_by_tag(&self) -> Result<Rig> {
         self.executor_where("FIATRAILS_POLICY_CHAIN_FINALITY", "finalizedTag")
     }
 
-    /// One for which a block is final so much later.
+    /// An executor for which a block is final after that many confirmations.
     pub fn executor_slow_to_believe(&self, confirmations: u64) -> Result<Rig> {
         self.executor_where("FIATRAILS_POLICY_CHAIN_CONFIRMATIONS", &confirmations.to_string())
     }
@@ -108,19 +108,19 @@ impl World {
         self.executor_of(&[self.node.url()], &[EXECUTOR_PRIVATE_KEY], policy)
     }
 
-    /// One that holds these keys.
+    /// An executor with these keys.
     pub fn executor_with(&self, keys: &[&str]) -> Result<Rig> {
         self.executor_of(&[self.node.url()], keys, Self::policy()?)
     }
 
-    /// One that waits so long for each answer of its nodes.
+    /// An executor with that timeout for each answer of its nodes.
     pub fn executor_patient(&self, rpcs: &[String], timeout: Duration) -> Result<Rig> {
         let urls = rpcs.iter().map(|url| url.as_str().into()).collect();
         let rpc = RpcConfig::new(urls, timeout);
         self.executor_by(&rpc, local(&[EXECUTOR_PRIVATE_KEY])?, Self::policy()?)
     }
 
-    /// One whose only key signs like that.
+    /// An executor whose only signer is this one.
     pub fn executor_signing(&self, signer: Arc<dyn Signer>) -> Result<Rig> {
         let rpc = RpcConfig::new(vec![self.node.url().into()], Duration::from_millis(1500));
         self.executor_by(&rpc, vec![signer], Self::policy()?)
@@ -145,7 +145,7 @@ impl World {
             instance: SystemSource.uuid(),
             pool: Pool::new(&PoolConfig::new(self.db_url.clone().into(), "test"))?,
             chain: ChainClient::new(rpc, escrow)?,
-            keys: signers
+            signers: signers
                 .into_iter()
                 .map(|signer| Arc::new(SignerHandle::new(signer)))
                 .collect(),
@@ -166,13 +166,13 @@ impl World {
             ids: Arc::new(SystemSource),
             breakers: Breakers::default(),
             relay: runtime::relay::RelayNotifier::default(),
-            following: watch::Sender::new(None),
+            follower_lease: watch::Sender::new(None),
             head: watch::Sender::new(None),
-            seen: watch::Sender::new(None),
+            node_answer: watch::Sender::new(None),
             problem: watch::Sender::new(None),
         });
         Ok(Rig {
-            keepers: ctx.keys.iter().map(|_| NonceManager::default()).collect(),
+            keepers: ctx.signers.iter().map(|_| NonceManager::default()).collect(),
             ctx,
             follower: Follower::default(),
         })
@@ -192,7 +192,7 @@ impl World {
         })
     }
 
-    /// An intent whose user may be minted to.
+    /// An intent whose user is compliant.
     pub async fn good_intent(&self, n: u64, chain: &ChainClient) -> Result<Preimage> {
         let intent = self.intent(n)?;
         let manager = self.at.compliance_manager.parse()?;
@@ -232,7 +232,7 @@ impl World {
             .await?)
     }
 
-    /// The node goes on with all blocks and logs, and with the state of the head alone: as full nodes do.
+    /// Restarts the node with all blocks and logs but only the state of the head, like a full node.
     pub async fn drop_old_state(&mut self) -> Result<()> {
         let state = self.node.rpc("anvil_dumpState", json!([])).await?;
         self.node = Anvil::start_with(testkit::anvil::Options {
@@ -244,7 +244,7 @@ impl World {
         Ok(())
     }
 
-    /// The holder hangs for longer than its lease.
+    /// Expires all leases, as if their holder had hung for longer than that.
     pub fn let_the_leases_end(&self) -> Result<()> {
         self.db.sql("update signers set lease_until = now()")?;
         self.db
@@ -252,12 +252,12 @@ impl World {
             .map(drop)
     }
 
-    /// As if those that rest had rested for long enough.
+    /// Ends the delay of every item.
     pub fn let_items_wake(&self) -> Result<()> {
         self.db.sql("update work_items set not_before = now()").map(drop)
     }
 
-    /// Gives (or takes) a key the role to execute.
+    /// Grants or revokes EXECUTOR_ROLE.
     pub async fn turn_role(&self, chain: &ChainClient, signer: &Address, on: bool) -> Result<()> {
         let call = if on {
             chain::roles::grant_executor(signer)
@@ -284,9 +284,9 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Wins the leases and takes in the chain so far.
+    /// Acquires all leases and ingests the chain so far.
     pub async fn lead(&mut self) -> Result<SignerLease> {
-        for key in self.ctx.keys.clone() {
+        for key in self.ctx.signers.clone() {
             self.take(&key).await?;
         }
         self.follow().await?;
@@ -294,7 +294,7 @@ impl Rig {
         self.lease()
     }
 
-    /// Wins the lease of one key.
+    /// Acquires the lease of one signer.
     pub async fn take(&self, key: &SignerHandle) -> Result<()> {
         let lease = testkit::eventually(Duration::from_secs(10), "the lease", async || {
             Ok(lease::acquire(&self.ctx, key).await?)
@@ -308,30 +308,30 @@ impl Rig {
         let following = testkit::eventually(patience, "the right to take in blocks", async || {
             Ok(follower::acquire(&ctx.pool.get().await?, ctx.instance, ctx.tuning.lease).await?)
         });
-        self.ctx.following.send_replace(Some(following.await?));
+        self.ctx.follower_lease.send_replace(Some(following.await?));
         Ok(())
     }
 
-    /// The first key.
+    /// The first signer.
     pub fn key(&self) -> &SignerHandle {
-        &self.ctx.keys[0]
+        &self.ctx.signers[0]
     }
 
     pub fn lease(&self) -> Result<SignerLease> {
-        self.key().lease_now().context("the lease is held")
+        self.key().current_lease().context("the lease is held")
     }
 
     pub fn following(&self) -> Result<FollowerLease> {
-        self.ctx.following_now().context("we take in the blocks")
+        self.ctx.current_follower_lease().context("we take in the blocks")
     }
 
-    /// What the confirm and nonce tasks do between two waits. The leases are renewed beside it, as in the process.
+    /// Runs what the confirm and nonce tasks do once per poll, and renews the leases as the process does.
     pub async fn look(&mut self) -> Result<()> {
         let following = self.following()?;
         let client = self.ctx.pool.get().await?;
         follower::renew(&client, &following, self.ctx.tuning.lease).await?;
-        for key in &self.ctx.keys {
-            if let Some(lease) = key.lease_now() {
+        for key in &self.ctx.signers {
+            if let Some(lease) = key.current_lease() {
                 signers::renew(&client, &lease, self.ctx.tuning.lease).await?;
             }
         }
@@ -344,15 +344,15 @@ impl Rig {
         if before == Some(head.hash) {
             return Ok(());
         }
-        for (key, keeper) in self.ctx.keys.iter().zip(&mut self.keepers) {
-            if let Some(lease) = key.lease_now() {
+        for (key, keeper) in self.ctx.signers.iter().zip(&mut self.keepers) {
+            if let Some(lease) = key.current_lease() {
                 keeper.look(&self.ctx, (key, &lease), &head).await?;
             }
         }
         Ok(())
     }
 
-    /// Mines blocks and takes in each.
+    /// Mines blocks and ingests each.
     pub async fn mine(&mut self, world: &World, blocks: u64) -> Result<()> {
         for _ in 0..blocks {
             world.node.mine(1).await?;
@@ -366,26 +366,26 @@ impl Rig {
     }
 
     pub async fn round_of(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
-        let lease = key.lease_now().context("the lease is held")?;
-        Ok(submit::round(&self.ctx, key, &lease, command).await?)
+        let lease = key.current_lease().context("the lease is held")?;
+        Ok(submit::submit_batch(&self.ctx, key, &lease, command).await?)
     }
 
-    /// One batch of exactly so many items is signed and sent.
+    /// Signs and sends one batch of exactly `expected` items.
     pub async fn send(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
         sent(self.round(command).await?, expected)
     }
 
-    /// The intent's deposit, alone in its batch and its block.
+    /// Deposits the intent, alone in its batch and its block.
     pub async fn deposit(&mut self, world: &World, intent: &Preimage) -> Result<()> {
         self.submit(intent).await?;
         self.send(WorkCommand::Submit, 1).await?;
         self.mine(world, 1).await
     }
 
-    /// A round on nobody's advice: what the chain says of it is what counts.
+    /// Sends a batch without a simulation, so that the chain decides about each item.
     pub async fn unrehearsed(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
         let head = (*self.ctx.head.borrow()).context("a head")?;
-        let lease = key.lease_now().context("the lease is held")?;
+        let lease = key.current_lease().context("the lease is held")?;
         let unasked = Simulation::skipped();
         let (built, _) = submit::build(&self.ctx, (key, &lease), command, (&head, &unasked)).await?;
         if let BatchResult::Attempt { id, signed, .. } = &built {
@@ -394,12 +394,12 @@ impl Rig {
         Ok(built)
     }
 
-    /// One batch of exactly so many items, unrehearsed.
+    /// Sends one batch of exactly `expected` items without a simulation.
     pub async fn send_unrehearsed(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
         sent(self.unrehearsed(self.key(), command).await?, expected)
     }
 
-    /// A message of that body, as the consumer would hand it over.
+    /// A delivery of that body, as the consumer passes it to the handler.
     pub fn delivery<B: Body>(&self, body: B) -> Result<Delivery<B>> {
         let stamp = MessageMetadata {
             message_id: SystemSource.message_id(),
@@ -460,7 +460,7 @@ impl Rig {
         .await
     }
 
-    /// A report as the gateway keeps it, signed by the M-Pesa key of the key directory.
+    /// A report as the gateway stores it, signed with the M-Pesa key of the key directory.
     pub fn report(&self, body: &str) -> Result<SignedReport> {
         let keys = self.ctx.verifier.keys.current();
         let (key_id, secret) = keys.mpesa.current().context("an M-Pesa key")?;
@@ -485,7 +485,7 @@ impl Rig {
         })
     }
 
-    /// Somebody else has our key and is faster: its next nonce is used in a block.
+    /// Mines a transaction of our key that the executor did not sign, so that its next nonce is used.
     pub async fn transaction_of_a_stranger(&self, world: &World) -> Result<()> {
         world.automine(true).await?;
         let own = self.key().address();
@@ -501,7 +501,7 @@ impl Rig {
         world.automine(false).await
     }
 
-    /// Of everything signed so far, wei per gas.
+    /// The highest fee of all open attempts, wei per gas.
     pub async fn dearest_fee(&self) -> Result<u128> {
         let client = self.ctx.pool.get().await?;
         let open = storage::executor::attempts::open(&client).await?;
@@ -526,7 +526,7 @@ impl Rig {
         Ok(self.leg_row(&intent.intent_id()).await?.leg)
     }
 
-    /// What was told since the last time, in order.
+    /// The outcomes published since the last call, in order.
     pub async fn told(&self) -> Result<Vec<(IntentId, Outcome, bool)>> {
         let client = self.ctx.pool.get().await?;
         let rows = Outbox::Executor

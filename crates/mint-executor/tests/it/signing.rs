@@ -1,4 +1,4 @@
-//! A signer that takes its time: nobody waits for it with a row locked, and what changed meanwhile is signed again.
+//! A slow signer: no row is locked while it signs, and a batch that changed meanwhile is signed again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use crate::rig::{Rig, World};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Signs once it may, and tells that it was asked.
+/// Signs only once it is allowed to, and counts its requests.
 #[derive(Debug)]
 struct Slow {
     key: LocalKey,
@@ -41,7 +41,7 @@ impl Slow {
         }))
     }
 
-    /// Something happens while it signs; from then on it is fast.
+    /// Runs `change` while it signs; from then on it signs at once.
     async fn meanwhile(&self, change: impl FnOnce() -> Result<()>) -> Result<()> {
         let asked = tokio::time::timeout(PATIENCE, self.asked.acquire()).await;
         let changed = asked.context("nothing is signed").and_then(|_| change());
@@ -152,7 +152,7 @@ async fn a_signature_under_an_ended_lease_is_discarded() -> Result<()> {
     let world = World::new().await?;
     let (rig, slow) = with_two_deposits(&world).await?;
     let lease = rig.lease()?;
-    let round = submit::round(&rig.ctx, rig.key(), &lease, WorkCommand::Submit);
+    let round = submit::submit_batch(&rig.ctx, rig.key(), &lease, WorkCommand::Submit);
     let (built, ended) = tokio::join!(round, slow.meanwhile(|| world.let_the_leases_end()));
     ended?;
     assert!(matches!(built, Err(WorkError::NoLease)), "{built:?}");
@@ -162,7 +162,7 @@ async fn a_signature_under_an_ended_lease_is_discarded() -> Result<()> {
     Ok(())
 }
 
-/// A token that may be gone.
+/// A token that can be made unavailable.
 #[derive(Debug)]
 struct Token {
     key: LocalKey,
@@ -196,39 +196,42 @@ async fn a_key_without_its_token_is_reported_and_moves_to_another_executor() -> 
     let round = rig.round(WorkCommand::Submit).await;
     let error = round.err().context("nothing can be signed")?;
     assert!(error.to_string().contains("it is gone"), "{error}");
-    assert!(rig.key().signing.is_open(), "its share waits, and that is shown");
+    assert!(
+        rig.key().signatures.is_open(),
+        "its share waits, and that is shown"
+    );
 
     let (ctx, key, hold) = (&rig.ctx, rig.key(), rig.ctx.tuning.lease);
     key.probe().await.err().context("it is gone still")?;
     let now = Instant::now();
-    lease::keep(ctx, key, now).await?;
-    assert!(key.lease_now().is_some(), "not for ever yet");
-    lease::keep(ctx, key, now + hold * 2).await?;
+    lease::renew_or_acquire(ctx, key, now).await?;
+    assert!(key.current_lease().is_some(), "not for ever yet");
+    lease::renew_or_acquire(ctx, key, now + hold * 2).await?;
     assert!(
-        key.lease_now().is_none(),
+        key.current_lease().is_none(),
         "nothing was signed for as long as a lease lasts"
     );
-    lease::keep(ctx, key, now + hold * 2).await?;
-    assert!(key.lease_now().is_none(), "it does not sign");
+    lease::renew_or_acquire(ctx, key, now + hold * 2).await?;
+    assert!(key.current_lease().is_none(), "it does not sign");
     let other = world.executor()?;
     other.take(other.key()).await?;
 
     let client = other.ctx.pool.get().await?;
     storage::executor::signers::release(&client, &other.lease()?).await?;
     token.gone.store(false, Ordering::Relaxed);
-    let (key, stop) = (rig.ctx.keys[0].clone(), runtime::Stop::new());
+    let (key, stop) = (rig.ctx.signers[0].clone(), runtime::Stop::new());
     let probed = key.clone();
     let probe = move || {
         let key = probed.clone();
         async move { key.probe().await }
     };
-    let breaker = tokio::spawn(key.signing.clone().run(Some(probe), stop.clone()));
+    let breaker = tokio::spawn(key.signatures.clone().run(Some(probe), stop.clone()));
     testkit::eventually(PATIENCE, "the breaker closes by itself", async || {
-        Ok((*key.signing.gate().borrow()).then_some(()))
+        Ok((*key.signatures.gate().borrow()).then_some(()))
     })
     .await?;
-    lease::keep(&rig.ctx, &key, now + hold * 2).await?;
-    assert!(key.lease_now().is_some(), "it signs, and the key is ours");
+    lease::renew_or_acquire(&rig.ctx, &key, now + hold * 2).await?;
+    assert!(key.current_lease().is_some(), "it signs, and the key is ours");
     rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     stop.drain();

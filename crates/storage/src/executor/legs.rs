@@ -67,7 +67,7 @@ pub struct ChainLegRow {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TransitionReason {
     /// A short word for the history.
-    pub why: &'static str,
+    pub name: &'static str,
     pub tx_hash: Option<[u8; 32]>,
     pub message_id: Option<MessageId>,
 }
@@ -239,7 +239,10 @@ async fn write_history(tx: &DbTransaction<'_>, changed: &[&ChainLegRow]) -> Resu
         .collect();
     let from: Vec<&str> = steps.iter().map(|(_, step)| step.from).collect();
     let to: Vec<&str> = steps.iter().map(|(_, step)| step.to).collect();
-    let causes: Vec<&str> = steps.iter().map(|(_, step)| step.transition_reason.why).collect();
+    let causes: Vec<&str> = steps
+        .iter()
+        .map(|(_, step)| step.transition_reason.name)
+        .collect();
     let hashes: Vec<Option<&[u8]>> = steps
         .iter()
         .map(|(_, step)| step.transition_reason.tx_hash.as_ref().map(<[u8; 32]>::as_slice))
