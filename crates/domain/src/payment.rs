@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named() {
+    fn every_invalid_field_is_named() {
         assert_eq!(
             codes(&with("amount", json!(150))),
             [("/amount".to_owned(), "not-a-string")]

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn each_changed_column_is_noticed() {
+    fn each_changed_column_is_detected() {
         let base = answer();
         assert!(is_genuine(&base, &keys()));
         let changed = [

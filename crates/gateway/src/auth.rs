@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn freshness_comes_before_the_key() {
+    fn the_timestamp_is_checked_before_the_key() {
         let unknown = headers(&SIGNATURE.replace("ik_test", "ik_none"), "1767225600");
         assert_eq!(
             try_as(SigningScheme::Request, &unknown, &signed(), NOW + 301),
@@ -336,7 +336,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_text_passes_or_panics(
+        fn random_header_text_is_refused_without_a_panic(
             signature in "[ -~]{0,120}", timestamp in "[ -~]{0,20}", body in ".{0,40}",
         ) {
             let headers = headers(&signature, &timestamp);

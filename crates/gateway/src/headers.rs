@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_is_wrong_even_when_equal() {
+    fn a_repeated_header_is_malformed_even_if_equal() {
         let twice = map(&[(REQUEST_TIMESTAMP, b"1"), (REQUEST_TIMESTAMP, b"1")]);
         assert_eq!(
             SingleHeader::of(&twice, &REQUEST_TIMESTAMP),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_recognised_by_its_essence() {
+    fn json_is_recognised_by_its_media_type() {
         let of = |text: &str| is_json(&map(&[(actix_web::http::header::CONTENT_TYPE, text.as_bytes())]));
         assert!(of("application/json") && of("Application/JSON; charset=utf-8"));
         assert!(!of("application/jsonp") && !of("text/plain") && !of("") && !is_json(&map(&[])));

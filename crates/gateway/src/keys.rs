@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_two_owners_counts_for_neither() {
+    fn a_key_with_two_owners_is_accepted_for_neither() {
         let keys = LiveKeys::default();
         let ring = |ids: &[&str]| ids.iter().map(|id| (id.parse().unwrap(), secret())).collect();
         let mounted = Mounted {

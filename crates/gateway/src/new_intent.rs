@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named() {
+    fn every_invalid_field_is_named() {
         assert!(NewMintIntent::parse(valid().to_string().as_bytes()).is_ok());
         assert_eq!(
             errors(&with("amount", json!(150))),

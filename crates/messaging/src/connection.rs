@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broker_that_is_down_is_an_error_with_a_wait_not_a_hang() {
+    async fn a_broker_that_is_down_is_an_error_with_a_retry_delay() {
         let broker = Broker::new(config("amqp://u:p@127.0.0.1:1/v")).unwrap();
         let first = broker.check().await.unwrap_err();
         assert!(

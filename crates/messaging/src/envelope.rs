@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_hint_is_mended_not_believed() {
+    fn a_bad_hint_is_replaced_by_a_default() {
         assert_eq!(Envelope::parse(text("0", "").as_bytes()).unwrap().attempt, 1);
         let odd = text("1", "").replace(r#""traceparent":null"#, r#""traceparent":"<script>""#);
         assert_eq!(Envelope::parse(odd.as_bytes()).unwrap().traceparent, None);

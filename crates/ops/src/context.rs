@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_is_vouched_for_as_for_the_services() {
+    fn the_broker_certificate_is_verified_as_in_the_services() {
         let missing = broker("/no/such/file").unwrap_err().to_string();
         assert!(missing.contains("AMQP_CA_FILE"), "{missing}");
         assert!(broker(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).is_ok());

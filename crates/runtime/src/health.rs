@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_check_is_a_failed_one() {
+    async fn a_check_without_a_result_fails() {
         let health = Health::default();
         health.add("silent", std::future::pending);
         let report = health.run().await;

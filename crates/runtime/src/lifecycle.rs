@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_soft_stop_lets_work_in_hand_finish() {
+    async fn a_soft_stop_lets_current_work_finish() {
         let mut tasks = Tasks::new(Stop::new());
         let stop = tasks.stop();
         let (done, finished) = tokio::sync::oneshot::channel();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn draining_stops_nobody_and_a_stop_drains_too() {
+    fn draining_stops_no_task_and_a_stop_also_drains() {
         let stop = Stop::new();
         stop.drain();
         assert!(stop.is_draining() && !stop.is_requested());
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_end_is_ended() {
+    async fn tasks_that_do_not_end_are_aborted() {
         let mut tasks = Tasks::new(Stop::new());
         tasks.grace = Duration::from_millis(20);
         tasks.spawn("stubborn", std::future::pending());

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_and_absence_are_failures() {
+    fn no_answer_and_no_server_are_failures() {
         let (addr, served) = serve("");
         assert!(is_ready(addr, SOON).is_err(), "closed without an answer");
         served.join().unwrap();

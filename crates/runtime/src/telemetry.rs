@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_goes_on_through_a_message() {
+    fn a_trace_continues_through_a_message() {
         let tracer = SdkTracerProvider::builder().build().tracer("test");
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {

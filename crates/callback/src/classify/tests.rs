@@ -42,7 +42,7 @@ fn the_first_paid_report_is_the_payment() {
 }
 
 #[test]
-fn what_comes_too_late_is_owed() {
+fn a_payment_that_is_too_late_is_owed() {
     let paid = report("T1", Some("R1"), 150);
     let owed = ReportClass::FirstPayment {
         leg: PaymentMatch::Owed,
@@ -89,7 +89,7 @@ fn a_receipt_counts_once() {
 }
 
 #[test]
-fn a_payment_without_a_believable_intent_waits() {
+fn a_payment_without_a_verified_intent_waits() {
     let paid = report("T1", Some("R1"), 150);
     let judged = |expected| {
         classify_report(&ReportFacts {
@@ -167,7 +167,7 @@ fn outcome(outcome: Outcome, is_final: bool, block_number: Option<u64>) -> MintO
 const DONE: ChainLeg = ChainLeg::Executed(Finality::Final);
 
 #[test]
-fn outcomes_move_the_copy_of_the_leg() {
+fn outcomes_update_the_copy_of_the_chain_leg() {
     let start = leg(ChainLeg::Queued, None);
     let escrowed = classify_outcome(start, &outcome(Outcome::Escrowed, false, Some(5))).unwrap();
     assert_eq!(escrowed, leg(ChainLeg::Escrowed, Some(5)));
@@ -186,7 +186,7 @@ fn outcomes_move_the_copy_of_the_leg() {
 }
 
 #[test]
-fn a_newer_fact_in_a_lower_block_is_believed() {
+fn a_newer_fact_in_a_lower_block_is_applied() {
     let refused = ReportedLeg {
         refused: true,
         ..leg(ChainLeg::Escrowed, Some(105))
@@ -203,7 +203,7 @@ fn a_newer_fact_in_a_lower_block_is_believed() {
 }
 
 #[test]
-fn a_message_that_was_overtaken_changes_nothing() {
+fn an_overtaken_message_changes_nothing() {
     for stale in [
         outcome(Outcome::Escrowed, false, Some(5)),
         outcome(Outcome::Escrowed, false, None),
@@ -228,7 +228,7 @@ fn a_message_that_was_overtaken_changes_nothing() {
 }
 
 #[test]
-fn a_reorganisation_may_take_a_mint_back() {
+fn a_reorganisation_may_revert_a_mint() {
     let undone = classify_outcome(leg(DONE, Some(8)), &outcome(Outcome::Executed, false, Some(9))).unwrap();
     assert_eq!(undone.chain, ChainLeg::Executed(Finality::Mined));
     let again = classify_outcome(leg(DONE, Some(8)), &outcome(Outcome::Escrowed, false, Some(9))).unwrap();
@@ -237,7 +237,7 @@ fn a_reorganisation_may_take_a_mint_back() {
 
 proptest! {
     #[test]
-    fn nothing_but_a_later_block_takes_back_what_was_paid_out(
+    fn only_a_later_block_reverts_a_payout(
         known in 0_u64..50, block in proptest::option::of(0_u64..50), is_final in any::<bool>(), kind in 0_usize..6,
     ) {
         let kinds = [Outcome::Escrowed, Outcome::Executed, Outcome::Refunded, Outcome::Refused, Outcome::Rejected,

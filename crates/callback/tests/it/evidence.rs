@@ -89,7 +89,7 @@ async fn an_intent_changed_by_sql_is_held() {
 }
 
 #[tokio::test]
-async fn a_row_that_was_replaced_by_another_sound_intent_is_held() {
+async fn a_row_replaced_by_another_genuine_intent_is_held() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     rig.escrowed(&intent).await;
@@ -101,7 +101,7 @@ async fn a_row_that_was_replaced_by_another_sound_intent_is_held() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_waits_and_burns_no_attempt() {
+async fn an_unknown_key_waits_without_using_an_attempt() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     rig.escrowed(&intent).await;

@@ -62,7 +62,7 @@ async fn a_mismatch_resolved_before_the_deposit_is_there_is_refunded_when_it_is(
 }
 
 #[tokio::test]
-async fn a_hold_of_one_tx_ref_is_nobody_elses() {
+async fn a_hold_on_one_tx_ref_does_not_affect_others() {
     let rig = Rig::start().await;
     rig.database
         .sql("insert into exceptions (kind, tx_ref, detail, is_hold) values ('intent_tampered', 'T1', 'x', true)")

@@ -127,7 +127,7 @@ async fn one_receipt_under_two_tx_refs_at_once_pays_for_one() {
 }
 
 #[tokio::test]
-async fn a_message_that_comes_twice_is_handled_once() {
+async fn a_message_delivered_twice_is_handled_once() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     let signed = rig.sign(&paid_body("T1", "R1", 150));

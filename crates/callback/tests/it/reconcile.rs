@@ -7,7 +7,7 @@ use messaging::wire::Outcome;
 use crate::rig::Rig;
 
 #[tokio::test]
-async fn every_paid_shilling_has_one_fate() {
+async fn every_paid_shilling_is_minted_or_owed_exactly_once() {
     let rig = Rig::start().await;
     // Minted.
     let intent = rig.accepted("T1", 100).await;

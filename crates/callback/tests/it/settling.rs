@@ -94,7 +94,7 @@ async fn a_deposit_that_never_came_is_owed_if_it_was_paid_for() {
 }
 
 #[tokio::test]
-async fn what_is_owed_is_opened_once_even_after_a_person_settled_it() {
+async fn an_owed_exception_opens_once_even_after_a_person_resolved_it() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 150).await;
@@ -108,7 +108,7 @@ async fn what_is_owed_is_opened_once_even_after_a_person_settled_it() {
 }
 
 #[tokio::test]
-async fn what_was_owed_is_not_minted_until_a_person_says_so() {
+async fn after_an_owed_exception_nothing_is_minted_until_a_person_decides() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 150).await;
@@ -135,7 +135,7 @@ async fn what_was_owed_is_not_minted_until_a_person_says_so() {
 }
 
 #[tokio::test]
-async fn a_mint_after_the_payer_was_owed_is_a_persons_business() {
+async fn a_mint_after_an_owed_exception_opens_an_exception_for_a_person() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     rig.paid("T1", "R1", 150).await;
@@ -150,7 +150,7 @@ async fn a_mint_after_the_payer_was_owed_is_a_persons_business() {
 }
 
 #[tokio::test]
-async fn what_a_fork_takes_back_past_final_is_an_exception() {
+async fn a_reorganisation_past_a_final_block_opens_an_exception() {
     let rig = Rig::start().await;
     for (tx_ref, receipt, back) in [("T1", "R1", Outcome::Executed), ("T2", "R2", Outcome::Escrowed)] {
         let intent = rig.accepted(tx_ref, 150).await;

@@ -142,7 +142,7 @@ async fn one_corrupt_row_does_not_stop_a_sweep() {
 }
 
 #[tokio::test]
-async fn what_the_executor_parked_is_held_until_a_person_has_dealt_with_it() {
+async fn a_parked_command_is_held_until_a_person_resolves_it() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
     rig.escrowed(&intent).await;

@@ -81,7 +81,7 @@ async fn start(rig: &Rig, amqp_url: &str) -> (Stop, JoinHandle<Result<(), Lifecy
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_queue_that_takes_nothing_holds_up_no_other() {
+async fn a_full_queue_does_not_delay_other_queues() {
     let rig = Rig::start().await;
     let vhost = Servers::shared().unwrap().vhost().await.unwrap();
     topology::declare_all(&broker(&vhost.url(), Service::Ops))

@@ -24,7 +24,7 @@ async fn fifty_identical_callbacks_are_one_report() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_content_in_other_words_is_the_same_report() {
+async fn the_same_content_written_differently_is_the_same_report() {
     let rig = Rig::new().await;
     assert_eq!(
         rig.send(&rig.callback(&paid("TX1", 150, "R1")))
@@ -60,7 +60,7 @@ async fn conflicting_content_of_one_receipt_is_evidence_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_report_is_refused_and_kept() {
+async fn a_late_report_is_refused_but_stored() {
     let rig = Rig::new().await;
     let mut late = rig.callback(&paid("TX1", 150, "R1"));
     late.timestamp -= 400;
@@ -119,7 +119,7 @@ async fn what_is_not_well_formed_is_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_kept_in_time_is_503() {
+async fn what_cannot_be_stored_in_time_is_503() {
     let rig = Rig::with(&[("FIATRAILS_POLICY_WINDOWS_WEBHOOK_TIMEOUT_MS", "700")]).await;
     let pool = rig.pool();
     let mut client = pool.get().await.unwrap();
@@ -149,7 +149,7 @@ async fn what_cannot_be_kept_in_time_is_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_media_type_is_judged_after_the_signature() {
+async fn the_media_type_is_checked_after_the_signature() {
     let rig = Rig::new().await;
     let mut text = rig.callback(&paid("TX1", 150, "R1"));
     text.content_type = Some("text/plain".into());

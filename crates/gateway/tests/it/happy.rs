@@ -151,7 +151,7 @@ async fn the_same_routes_exist_under_api_v1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_tells_each_dependency_apart() {
+async fn health_reports_each_dependency_separately() {
     let rig = Rig::new().await;
     let health: Value = rig
         .http
@@ -188,7 +188,7 @@ async fn health_tells_each_dependency_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_executor_that_refuses_beside_a_healthy_lease_holder_changes_nothing() {
+async fn a_blocked_executor_beside_a_healthy_lease_holder_changes_nothing() {
     let rig = Rig::new().await;
     rig.sql(
         "insert into signers (address, next_nonce, lease_holder, lease_until) \

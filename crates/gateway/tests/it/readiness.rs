@@ -23,7 +23,7 @@ async fn health(rig: &Rig) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_ready_without_the_broker_since_its_outbox_keeps_what_it_accepts() {
+async fn without_the_broker_it_is_ready_because_its_outbox_stores_messages() {
     let mut rig = Rig::new().await;
     rig.end().await;
     let proxy = ChaosProxy::before(&rig.vhost.url()).await.unwrap();
@@ -56,7 +56,7 @@ async fn it_is_ready_without_the_broker_since_its_outbox_keeps_what_it_accepts()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_not_ready_without_the_database_and_lives_all_the_same() {
+async fn without_the_database_it_is_live_but_not_ready() {
     let mut rig = Rig::new().await;
     rig.end().await;
     let login = rig.database.login("gateway").unwrap();
@@ -77,7 +77,7 @@ async fn it_is_not_ready_without_the_database_and_lives_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_draining_it_is_not_ready_and_serves_who_is_still_sent_to_it() {
+async fn while_draining_it_is_not_ready_but_still_serves_requests() {
     let mut rig = Rig::new().await;
     let before = rig.send(&rig.intent("TX-STAY")).await;
     assert_eq!((before.status, before.header("Connection")), (201, None));

@@ -42,7 +42,7 @@ async fn age_intent(rig: &Rig, id: &str, by: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sent_again_in_vain_is_sent_ever_more_rarely() {
+async fn repeated_redrives_without_effect_become_rarer() {
     let rig = Rig::with(&[("FIATRAILS_POLICY_WINDOWS_REDRIVE_SECONDS", "100")]).await;
     let mut marks = Vec::new();
     for (n, (times, ago)) in [(1, 190), (1, 210), (3, 790), (3, 810), (30, 3590), (30, 3610)]
@@ -115,7 +115,7 @@ async fn a_purged_queue_loses_nothing_after_a_long_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_pass_sends_more_than_a_page() {
+async fn one_redrive_pass_sends_more_than_a_page() {
     const MANY: usize = 150;
     // A pass every ten seconds.
     let mut rig = Rig::with(&[

@@ -157,7 +157,7 @@ async fn a_callbacks_signature_is_no_requests_signature() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_narrow_keys_and_secrets_that_go_take_them_along() {
+async fn key_rows_restrict_keys_and_a_removed_secret_removes_its_key() {
     let mut rig = Rig::new().await;
     assert_eq!(rig.send(&rig.intent("TX1")).await.status, 201);
     rig.sql("insert into api_keys (key_id, purpose, owner, state) values ('ik_dev_0001', 'integrator', 'dev', 'revoked')");

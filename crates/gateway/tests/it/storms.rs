@@ -109,7 +109,7 @@ async fn an_unknown_commit_claims_nothing_and_the_retry_finds_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_database_everything_is_503_and_comes_back() {
+async fn without_a_database_everything_is_503_until_it_is_back() {
     let mut rig = Rig::new().await;
     rig.end().await;
     let url = rig.database.login("gateway").unwrap();
@@ -135,7 +135,7 @@ async fn without_a_database_everything_is_503_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_answers_what_is_in_hand() {
+async fn a_stop_still_answers_requests_in_progress() {
     let mut rig = Rig::new().await;
     rig.sql("create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.4); return new; end'");
     rig.sql("create trigger slow before insert on mint_intents for each row execute function slow()");

@@ -39,7 +39,7 @@ async fn a_tampered_answer_is_never_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_moved_to_another_key_or_tenant_is_noticed() {
+async fn an_answer_moved_to_another_key_or_tenant_is_detected() {
     let rig = Rig::new().await;
     let message = rig.intent("TX1");
     assert_eq!(rig.send(&message).await.status, 201);
@@ -81,7 +81,7 @@ async fn an_intent_that_does_not_match_its_id_is_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stolen_intent_is_neither_shown_nor_located() {
+async fn an_intent_moved_to_another_integrator_is_neither_shown_nor_located() {
     let rig = Rig::new().await;
     let owner = rig.intent("ACME1").by_other(&rig);
     let id = rig.send(&owner).await.text("intentId");
@@ -139,7 +139,7 @@ fn about(message: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nothing_came_of_is_sent_again_until_something_does() {
+async fn a_message_without_effect_is_redriven_until_it_has_one() {
     let rig = Rig::with(&QUICK).await;
     let reply = rig.send(&rig.intent("TX1")).await;
     assert_eq!(rig.send(&rig.callback(&paid("TX1", 150, "R1"))).await.status, 200);

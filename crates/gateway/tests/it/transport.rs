@@ -110,7 +110,7 @@ async fn chunks_that_grow_too_large_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rubbish_does_not_take_it_down() {
+async fn malformed_requests_do_not_stop_it() {
     let rig = Rig::new().await;
     for rubbish in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],

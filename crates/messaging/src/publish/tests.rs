@@ -26,7 +26,7 @@ fn kinds(outcomes: &[PublishResult]) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_return_counts_against_its_own_message_whoever_was_handed_it() {
+fn a_return_is_assigned_to_its_own_message() {
     // lapin gave the return of message 2 to the confirm of message 1.
     let outcomes = window(
         vec![ConfirmResult::Acked, ConfirmResult::Acked, ConfirmResult::Nacked],
@@ -36,7 +36,7 @@ fn a_return_counts_against_its_own_message_whoever_was_handed_it() {
 }
 
 #[test]
-fn in_a_window_that_was_not_answered_in_full_no_ack_is_believed() {
+fn in_an_incompletely_answered_window_no_ack_counts() {
     let outcomes = window(
         vec![
             ConfirmResult::Acked,
@@ -49,7 +49,7 @@ fn in_a_window_that_was_not_answered_in_full_no_ack_is_believed() {
 }
 
 #[test]
-fn a_return_nobody_can_place_poisons_the_window() {
+fn a_return_that_matches_no_message_fails_the_window() {
     assert_eq!(
         kinds(&window(vec![ConfirmResult::Acked, ConfirmResult::Acked], &[0])),
         ["unknown", "unknown"]
@@ -57,7 +57,7 @@ fn a_return_nobody_can_place_poisons_the_window() {
 }
 
 #[test]
-fn an_oversized_message_does_not_spoil_its_neighbours() {
+fn an_oversized_message_does_not_affect_its_neighbours() {
     assert_eq!(
         kinds(&window(
             vec![ConfirmResult::Acked, ConfirmResult::TooLarge(1)],

@@ -128,7 +128,7 @@ fn the_example_is_the_known_answer_of_the_page() {
 }
 
 #[test]
-fn an_older_key_still_verifies_and_an_unknown_one_is_told_apart_from_a_forgery() {
+fn an_older_key_still_verifies_and_an_unknown_one_is_not_called_a_forgery() {
     let old = shared(PipelineKeys::new().with(WorkQueue::MintSubmit, kid("2026-01"), secret(1)));
     let bytes = Sealer::new(old).seal(&submit(), metadata()).unwrap().bytes;
     assert!(open(&bytes).is_ok());
@@ -240,7 +240,7 @@ fn a_reseal_keeps_the_message_and_changes_the_key() {
 }
 
 #[test]
-fn a_message_too_large_to_be_read_is_never_made() {
+fn a_message_too_large_to_be_read_is_never_sealed() {
     let big = crate::wire::MpesaResult {
         report: crate::wire::SignedReport {
             report_id: "018f0000-0000-7000-8000-000000000009".parse().unwrap(),
@@ -263,7 +263,7 @@ fn a_message_too_large_to_be_read_is_never_made() {
 
 proptest! {
     #[test]
-    fn a_change_of_any_sealed_field_is_noticed(field in 0_usize..7, noise in "[a-f0-9]{4}") {
+    fn a_change_of_any_sealed_field_is_detected(field in 0_usize..7, noise in "[a-f0-9]{4}") {
         let mut message: Value = serde_json::from_slice(&sealed().bytes).unwrap();
         let (name, value) = match field {
             0 => ("kid", json!("2026-01")),
@@ -281,7 +281,7 @@ proptest! {
     }
 
     #[test]
-    fn one_changed_byte_of_the_body_is_noticed(at in any::<prop::sample::Index>(), with in "[a-zA-Z0-9]") {
+    fn one_changed_byte_of_the_body_is_detected(at in any::<prop::sample::Index>(), with in "[a-zA-Z0-9]") {
         let mut message: Value = serde_json::from_slice(&sealed().bytes).unwrap();
         let body = message["body"].as_str().unwrap().to_owned();
         let at = at.index(body.len());

@@ -10,7 +10,7 @@ use testkit::{ChaosProxy, eventually};
 use crate::rig::{QUEUE, Rig, Running, SOON, broker, one_by_one, quick_retry};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_dead_consumer_held_is_delivered_again() {
+async fn messages_of_a_dead_consumer_are_delivered_again() {
     let rig = Rig::new().await;
     let id = rig.send().await;
     let proxy = ChaosProxy::before(&rig.vhost.url()).await.unwrap();
@@ -35,7 +35,7 @@ async fn what_a_dead_consumer_held_is_delivered_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_consumer_comes_back_by_itself_after_a_cut() {
+async fn the_consumer_reconnects_after_a_cut() {
     let rig = Rig::new().await;
     let proxy = ChaosProxy::before(&rig.vhost.url()).await.unwrap();
     let through = broker(&proxy.through(&rig.vhost.url()).unwrap(), Service::MintExecutor);
@@ -58,7 +58,7 @@ async fn the_consumer_comes_back_by_itself_after_a_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_is_parked_in_the_end_and_its_neighbours_survive() {
+async fn a_poison_message_is_parked_and_its_neighbours_are_handled() {
     let rig = Rig::new().await;
     let ids = rig.send_many(8).await;
     let poison = ids[3];
@@ -100,7 +100,7 @@ async fn poison_is_parked_in_the_end_and_its_neighbours_survive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_answers_too_little_counts_as_a_crash() {
+async fn a_handler_that_returns_too_few_results_counts_as_a_crash() {
     use messaging::{Consumer, Delivery, wire::MintSubmit};
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
@@ -135,7 +135,7 @@ async fn a_handler_that_answers_too_little_counts_as_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_dead_queue_holds_work_up_instead_of_losing_it() {
+async fn a_full_dead_letter_queue_delays_work_instead_of_losing_it() {
     let rig = Rig::new().await;
     let policy = serde_json::json!({
         "pattern": "^dead\\.mint\\.submit", "definition": {"max-length": 2}, "apply-to": "queues",

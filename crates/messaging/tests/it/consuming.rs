@@ -98,7 +98,7 @@ async fn the_retry_schedule_goes_over_the_wire() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn six_failures_park_the_message_with_its_story() {
+async fn six_failures_park_the_message_with_a_full_report() {
     let rig = Rig::new().await;
     let mut running = Running::start(rig.parts(quick_retry()), one_by_one(), |_| {
         Disposition::retry("rpc_rejected", "the node\nsaid no").with_tx([0xab; 32])
@@ -200,7 +200,7 @@ async fn a_forged_or_unreadable_message_is_parked_and_never_handled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copied_death_header_does_not_swallow_the_retry() {
+async fn a_copied_death_header_does_not_drop_the_retry() {
     let rig = Rig::new().await;
     let mut running = Running::start(rig.parts(quick_retry()), one_by_one(), |d| {
         if d.attempt < 4 {
@@ -239,7 +239,7 @@ async fn a_copied_death_header_does_not_swallow_the_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn batches_fill_up_to_the_limit_and_do_not_wait_for_ever() {
+async fn batches_fill_to_the_limit_within_a_time_limit() {
     let rig = Rig::new().await;
     rig.send_many(10).await;
     let config = ConsumerConfig {
@@ -254,7 +254,7 @@ async fn batches_fill_up_to_the_limit_and_do_not_wait_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_gate_returns_what_was_not_begun_and_an_open_one_takes_it_again() {
+async fn a_closed_gate_returns_unstarted_messages_and_an_open_one_consumes_them() {
     let rig = Rig::new().await;
     let (release, released) = tokio::sync::watch::channel(false);
     rig.send_many(20).await;
@@ -321,7 +321,7 @@ async fn a_dependency_that_stays_down_parks_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shutdown_finishes_what_was_begun_and_returns_the_rest() {
+async fn shutdown_finishes_started_messages_and_returns_the_rest() {
     let rig = Rig::new().await;
     rig.send_many(6).await;
     let config = ConsumerConfig {
@@ -343,7 +343,7 @@ async fn shutdown_finishes_what_was_begun_and_returns_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_under_a_key_we_do_not_hold_yet_waits_for_it() {
+async fn a_message_under_a_key_not_yet_mounted_waits_for_it() {
     let rig = Rig::new().await;
     let old = rig.keys.current();
     rig.keys.replace(keys(2, "k2"));

@@ -32,7 +32,7 @@ fn only(entry: &DeadLetter, id: domain::ids::MessageId, action: DeadLetterAction
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looking_takes_nothing_away_however_often() {
+async fn browsing_removes_nothing_however_often() {
     let rig = Rig::new().await;
     let ids = park(&rig, 3).await;
     for _ in 0..25 {
@@ -189,7 +189,7 @@ async fn a_discard_removes_only_its_entry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reseal_keeps_the_entry_and_lets_the_old_key_go() {
+async fn a_reseal_keeps_the_entry_and_frees_the_old_key() {
     let rig = Rig::new().await;
     let id = park(&rig, 1).await.remove(0);
     let mut both = keys(2, "k2");
@@ -210,7 +210,7 @@ async fn a_reseal_keeps_the_entry_and_lets_the_old_key_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sealed_under_a_key_is_found_parked_and_delayed_and_goes_on_its_way() {
+async fn messages_sealed_under_a_key_are_found_parked_and_delayed_and_stay_deliverable() {
     let rig = Rig::new().await;
     park(&rig, 1).await;
     let slow = domain::retry::RetryPolicy {
@@ -263,7 +263,7 @@ async fn what_is_sealed_under_a_key_is_found_parked_and_delayed_and_goes_on_its_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_broker_itself_dead_letters_is_readable_too() {
+async fn messages_dead_lettered_by_the_broker_are_readable() {
     let rig = Rig::new().await;
     let id = rig.send().await;
     rig.until_ready(QUEUE.name(), 1).await;

@@ -9,7 +9,7 @@ use testkit::{ChaosProxy, eventually};
 use crate::rig::{QUEUE, Rig, SOON, broker};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_queue_takes_is_an_error_and_only_that() {
+async fn an_unroutable_message_is_an_error_and_fails_no_other() {
     let rig = Rig::new().await;
     // The executor's exchange routes only outcomes; every third message is one.
     let executor = broker(&rig.vhost.url(), Service::MintExecutor).publisher();
@@ -37,7 +37,7 @@ async fn what_no_queue_takes_is_an_error_and_only_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_windows_do_not_mix_up_their_returns() {
+async fn concurrent_windows_keep_their_returns_apart() {
     let rig = Rig::new().await;
     let executor = broker(&rig.vhost.url(), Service::MintExecutor).publisher();
     let burst = |queue: WorkQueue| {
@@ -156,7 +156,7 @@ async fn the_publisher_survives_a_cut_and_nothing_confirmed_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_is_unknown_after_ten_seconds() {
+async fn no_confirm_within_ten_seconds_is_unknown() {
     let rig = Rig::new().await;
     let proxy = ChaosProxy::before(&rig.vhost.url()).await.unwrap();
     let publisher = broker(&proxy.through(&rig.vhost.url()).unwrap(), Service::Ops).publisher();

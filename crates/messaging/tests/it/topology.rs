@@ -76,7 +76,7 @@ async fn a_service_can_check_the_topology_and_write_only_its_own_queues() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_gateway_cannot_use_the_operators_door() {
+async fn the_gateway_cannot_use_the_operators_exchange() {
     let mut rig = Rig::new().await;
     let p = Service::Gateway.permissions();
     let url = rig

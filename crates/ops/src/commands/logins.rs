@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_keeps_its_place_and_its_mode_and_no_error_quotes_it() {
+    fn the_url_file_keeps_its_path_and_mode_and_no_error_quotes_the_url() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("url");
         fs::write(&file, "postgres://a:canary@h:5/d?x=1\n").unwrap();

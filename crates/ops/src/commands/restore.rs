@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_knows_of_may_stay_and_nothing_else() {
+    fn only_known_differences_may_remain() {
         let known = |known: &[&str]| {
             let known: Vec<String> = known.iter().map(|k| (*k).to_owned()).collect();
             RestoreReport::new(vec![], (Some(1), 1, 0), lost(), &known)

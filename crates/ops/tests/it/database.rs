@@ -123,7 +123,7 @@ async fn halt_and_resume_are_audited_and_need_a_reason() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_key_is_born_narrowed_secret_and_audited_and_dies_with_its_file() -> Result<()> {
+async fn a_key_is_added_restricted_and_revoked_with_audit() -> Result<()> {
     let (database, cli) = fixture().await?;
     let dir = tempfile::tempdir()?;
     let cli = cli.with("FIATRAILS_KEYS_ROOT", dir.path().display().to_string());

@@ -22,7 +22,7 @@ const REPLAY: [&str; 7] = [
 ];
 
 #[tokio::test]
-async fn an_entry_tells_its_story_and_is_replayed_as_a_new_sealed_message() -> Result<()> {
+async fn an_entry_is_shown_in_full_and_replayed_as_a_new_sealed_message() -> Result<()> {
     let rig = Rig::start().await?;
     let message = rig.message("TX1")?;
     let id = message.message_id.to_string();
@@ -99,7 +99,7 @@ async fn an_entry_tells_its_story_and_is_replayed_as_a_new_sealed_message() -> R
 }
 
 #[tokio::test]
-async fn what_is_not_sealed_by_us_is_never_replayed_but_can_be_discarded() -> Result<()> {
+async fn an_entry_not_sealed_by_us_can_be_discarded_but_never_replayed() -> Result<()> {
     let rig = Rig::start().await?;
     let genuine = rig.message("TX1")?;
     let forged = String::from_utf8(rig.message("TX2")?.bytes)?.replace("declined", "operator");
@@ -146,7 +146,7 @@ async fn what_is_not_sealed_by_us_is_never_replayed_but_can_be_discarded() -> Re
 }
 
 #[tokio::test]
-async fn no_more_than_the_bound_are_replayed() -> Result<()> {
+async fn no_more_than_the_maximum_are_replayed() -> Result<()> {
     let rig = Rig::start().await?;
     rig.park_many(0, 5, "unavailable").await?;
     let args = [
@@ -336,7 +336,7 @@ async fn entries_are_found_by_reference_age_and_text_and_counted_and_exported() 
 }
 
 #[tokio::test]
-async fn resealing_lets_an_old_key_go_and_leaves_forged_entries_as_they_are() -> Result<()> {
+async fn resealing_frees_an_old_key_and_leaves_forged_entries_unchanged() -> Result<()> {
     let rig = Rig::start().await?;
     rig.park_many(0, 2, "unavailable").await?;
     rig.park(b"not an envelope", "malformed").await?;
@@ -379,7 +379,7 @@ async fn resealing_lets_an_old_key_go_and_leaves_forged_entries_as_they_are() ->
 
 /// Not a key of the operator's: such an entry is nobody's to replay here.
 #[tokio::test]
-async fn an_entry_under_a_key_that_is_not_here_waits() -> Result<()> {
+async fn an_entry_under_a_key_that_is_not_mounted_waits() -> Result<()> {
     let rig = Rig::start().await?;
     let foreign = PipelineKeys::new().with(QUEUE, "pk_elsewhere".parse()?, HmacSecret::from_bytes(&[9; 32])?);
     let message = rig.message("TX1")?;

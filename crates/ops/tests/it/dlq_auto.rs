@@ -30,7 +30,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn the_automatic_replay_keeps_to_classes_budget_and_rest() -> Result<()> {
+async fn the_automatic_replay_respects_classes_budget_and_cool_down() -> Result<()> {
     let rig = Rig::start().await?;
     rig.park_many(0, 5, "unavailable").await?;
     rig.park(&rig.message("OTHER")?.bytes, "contention").await?;
@@ -65,7 +65,7 @@ async fn the_automatic_replay_keeps_to_classes_budget_and_rest() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_automatic_replay_gives_a_message_up_and_stops_when_nothing_helps() -> Result<()> {
+async fn the_automatic_replay_gives_up_on_a_message_and_stops_when_replays_fail() -> Result<()> {
     let rig = Rig::start().await?;
     rig.park_many(0, 4, "unavailable").await?;
     let auto = |least: &str| -> Result<Value> {

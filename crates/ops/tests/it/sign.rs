@@ -97,7 +97,7 @@ fn a_curl_command_holds_everything_but_the_secret() -> Result<()> {
 }
 
 #[test]
-fn the_secret_may_lie_in_the_key_directory_or_in_a_file() -> Result<()> {
+fn the_secret_may_be_in_the_key_directory_or_in_a_file() -> Result<()> {
     let dir = tempfile::tempdir()?;
     std::fs::create_dir_all(dir.path().join("mpesa"))?;
     std::fs::write(dir.path().join("mpesa/mk_test_0001"), SECRET)?;

@@ -38,7 +38,7 @@ fn record(database: &Database, receipt: &str, tx_ref: &str, shillings: u32, time
 }
 
 #[tokio::test]
-async fn the_statement_tells_what_we_never_heard_of_what_differs_and_what_it_lacks() -> Result<()> {
+async fn the_statement_shows_unknown_different_and_missing_payments() -> Result<()> {
     let database = Servers::shared()?.database().await?;
     let cli = Cli::new().on(&database)?;
     for (receipt, tx_ref, shillings, time) in [

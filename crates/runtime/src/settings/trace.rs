@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_stay_here_unless_a_collector_is_named() {
+    fn spans_are_exported_only_if_a_collector_is_configured() {
         assert!(read(&[]).unwrap().is_none());
         let named = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318"),

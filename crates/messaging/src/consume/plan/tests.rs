@@ -109,7 +109,7 @@ fn retries_follow_the_published_schedule_on_their_own_step() {
 }
 
 #[test]
-fn the_sixth_failure_parks_with_the_whole_story() {
+fn the_sixth_failure_parks_with_a_full_report() {
     let failed = Disposition::retry("rpc", "line one\nline two").with_tx([7; 32]);
     let (copy, kind) = copy(settled(&at(6, 0), failed));
     assert_eq!(kind, CopyKind::Park("rpc"));
@@ -162,7 +162,7 @@ fn foreign_bytes_are_parked_as_they_came() {
 }
 
 #[test]
-fn an_orderly_return_stops_being_counted_after_two() {
+fn an_orderly_return_is_counted_at_most_twice() {
     assert!(matches!(
         settled(&at(3, 0), Disposition::Return),
         BrokerAction::Requeue
@@ -178,7 +178,7 @@ fn an_orderly_return_stops_being_counted_after_two() {
 }
 
 #[test]
-fn what_waits_for_something_of_its_own_goes_round_by_itself() {
+fn a_deferred_message_uses_its_own_delay_queue() {
     for count in [0, 50] {
         let (waits, kind) = copy(settled(&at(3, count), Disposition::Defer));
         assert_eq!(
@@ -191,7 +191,7 @@ fn what_waits_for_something_of_its_own_goes_round_by_itself() {
 }
 
 #[test]
-fn a_message_under_an_unknown_key_waits_a_day_and_burns_nothing() {
+fn a_message_under_an_unknown_key_waits_a_day_without_using_attempts() {
     let fresh = at(1, 0);
     let (waits, kind) = copy(step(&fresh, DeliveryResult::AwaitKey("k9".into())));
     assert_eq!(

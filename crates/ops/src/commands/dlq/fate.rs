@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_sealed_by_us_stays() {
+    fn an_entry_not_sealed_by_us_stays() {
         let facts = EntryFacts::Unreadable(OpenError::SealInvalid);
         for queue in WorkQueue::ALL {
             assert_eq!(word(&replay_fate(queue, &facts)), "keep");

@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn shillings_are_counted_once() {
+    fn each_payment_is_counted_once() {
         let mut totals = Totals::default();
         let mut count = |line: &ReconcileRow, on_chain: Option<&IntentHistory>| {
             compare(line, on_chain, 100, &mut totals);

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_breaker_opens_by_share_and_number_and_closes_after_a_rest() {
+    fn the_breaker_opens_by_share_and_count_and_closes_after_its_reset_time() {
         let open = |replayed, came_back, since| rules().is_open(&hour(replayed, came_back, since));
         assert!(open(6, 3, Some(0.0)));
         assert!(!open(7, 3, Some(0.0)), "fewer than half came back");

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_near_an_end_of_the_statement_is_not_called_missing() {
+    fn a_payment_near_either_end_of_the_statement_is_not_missing() {
         let edge = Duration::from_mins(15);
         let period = (at(0), at(7200));
         let reported = |seconds| {

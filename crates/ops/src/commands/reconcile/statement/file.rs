@@ -194,7 +194,7 @@ mod tests {
         ,,,Total,,1150.00,,,,,,,\r\n";
 
     #[test]
-    fn the_portals_export_is_read() {
+    fn the_export_of_the_mpesa_portal_is_parsed() {
         let rows: Vec<StatementRow> = rows(STATEMENT.as_bytes()).unwrap().map(Result::unwrap).collect();
         assert_eq!(rows.len(), 2, "{rows:?}");
         let paid = &rows[0];
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named_with_its_receipt() {
+    fn an_unreadable_row_is_reported_with_its_receipt() {
         let text = STATEMENT.replace("\"1,150.00\",,\"5", "\"1,150.001\",,\"5");
         let error = rows(text.as_bytes()).unwrap().next().unwrap().unwrap_err();
         let shown = format!("{error:#}");
