@@ -144,8 +144,8 @@ pub fn classify_outcome(current: ReportedLeg, outcome: &MintOutcome) -> Option<R
     };
     // Only a newer outcome may undo a pay-out.
     let paid_out = matches!(current.chain, ChainLeg::Executed(_) | ChainLeg::Refunded(_));
-    let undoes = paid_out && !matches!(leg, ChainLeg::Executed(_) | ChainLeg::Refunded(_));
-    let newest = current.sequence.map(|known| known + u64::from(undoes));
+    let reverts = paid_out && !matches!(leg, ChainLeg::Executed(_) | ChainLeg::Refunded(_));
+    let newest = current.sequence.map(|known| known + u64::from(reverts));
     if newest.is_some_and(|newest| outcome.sequence < newest) {
         return None;
     }

@@ -21,9 +21,9 @@ pub struct ReconcileSummary {
 }
 
 /// Runs one pass. Rows younger than `min_age` are not compared, because related rows may still be on their way.
-pub async fn pass(pool: &Pool, quiet: Duration) -> Result<ReconcileSummary, StorageError> {
+pub async fn pass(pool: &Pool, min_age: Duration) -> Result<ReconcileSummary, StorageError> {
     let mut client = pool.get().await?;
-    let differences = reconcile::differences(&client, quiet, MAX_DIFFERENCES).await?;
+    let differences = reconcile::differences(&client, min_age, MAX_DIFFERENCES).await?;
     let money = reconcile::payment_totals(&client).await?;
     let tx = client.begin().await?;
     reconcile::replace(&tx, &differences).await?;
@@ -33,9 +33,9 @@ pub async fn pass(pool: &Pool, quiet: Duration) -> Result<ReconcileSummary, Stor
 
 /// Runs a pass now and then every minute, until the stop.
 pub async fn run(state: Arc<AppState>, stop: Stop) {
-    let quiet = Duration::from_secs(state.windows.redrive_seconds) * 2;
+    let min_age = Duration::from_secs(state.windows.redrive_seconds) * 2;
     loop {
-        match pass(&state.pool, quiet).await {
+        match pass(&state.pool, min_age).await {
             Ok(summary) => {
                 let at = state.clock.now().unix_timestamp();
                 observe::reconciled(&summary.differences, &summary.money, at);

@@ -188,9 +188,9 @@ async fn apply_without_payment(
     let status = match verdict {
         ReportClass::Conflict => {
             let detail = known.map_or_else(String::new, |known| {
-                let said = if report.is_paid() { "paid" } else { "declined" };
+                let status = if report.is_paid() { "paid" } else { "declined" };
                 format!(
-                    "receipt {} is recorded for {} over {} KES; this report says {said} for {} over {} KES",
+                    "receipt {} is recorded for {} over {} KES; this report says {status} for {} over {} KES",
                     known.receipt, known.tx_ref, known.amount, report.tx_ref, report.amount
                 )
             });

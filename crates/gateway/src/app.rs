@@ -130,10 +130,10 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
         depths,
     });
     let connections = Arc::new(Connections::default());
-    let patience = KEEP_ALIVE + settings.bounds.header_timeout;
+    let max_idle = KEEP_ALIVE + settings.bounds.header_timeout;
     process
         .tasks
-        .spawn("connections", connections.clone().watch(patience, process.stop()));
+        .spawn("connections", connections.clone().watch(max_idle, process.stop()));
     let (addr, server) = bind(settings, gateway, connections)?;
     process.addresses.record("api", addr);
     let (handle, stop) = (server.handle(), process.stop());

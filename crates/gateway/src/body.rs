@@ -16,7 +16,7 @@ pub const MAX_BODY: usize = 16 * 1024;
 pub async fn read(
     request: &HttpRequest,
     payload: web::Payload,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Bytes, Problem> {
     let announced = request
         .headers()
@@ -28,7 +28,7 @@ pub async fn read(
     {
         return Err(too_large());
     }
-    match tokio::time::timeout(patience, collect(payload)).await {
+    match tokio::time::timeout(timeout, collect(payload)).await {
         Ok(read) => read,
         Err(_) => Err(Problem::new(Code::RequestTimeout, "Send the whole body at once.")),
     }

@@ -84,7 +84,7 @@ impl Connections {
     }
 
     /// Closes connections that are idle for longer than `max_idle`, until the stop.
-    pub async fn watch(self: Arc<Self>, patience: Duration, stop: Stop) {
+    pub async fn watch(self: Arc<Self>, max_idle: Duration, stop: Stop) {
         while stop.sleep(CHECK_INTERVAL).await {
             self.0
                 .lock()
@@ -93,7 +93,7 @@ impl Connections {
                     let Some(connection) = connection.upgrade() else {
                         return false;
                     };
-                    if connection.idle_for().is_some_and(|idle| idle > patience) {
+                    if connection.idle_for().is_some_and(|idle| idle > max_idle) {
                         // Fails if the peer has closed the connection meanwhile.
                         let _ = connection.socket.shutdown(Shutdown::Both);
                         return false;

@@ -170,9 +170,9 @@ mod tests {
             errors(&with("user", json!(zero))),
             [("/user".to_owned(), "invalid")]
         );
-        let flipped = "0x70997970c51812dc3A010C7d01b50e0d17dc79C8";
+        let bad_checksum = "0x70997970c51812dc3A010C7d01b50e0d17dc79C8";
         assert_eq!(
-            errors(&with("user", json!(flipped))),
+            errors(&with("user", json!(bad_checksum))),
             [("/user".to_owned(), "invalid")]
         );
         assert_eq!(

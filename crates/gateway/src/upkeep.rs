@@ -52,12 +52,12 @@ pub async fn follow_keys(keys: Arc<LiveKeys>, directory: KeyDirectory, pool: Poo
 /// Updates the expiry gauges. A key that was unmounted must no longer warn of its expiry.
 fn show_expiries(keys: &LiveKeys, shown: &mut BTreeSet<KeyId>) {
     let snapshot = keys.snapshot();
-    let gone = std::mem::take(shown);
+    let previous = std::mem::take(shown);
     for key in snapshot.keys() {
         observe::key_expires(&key.id, key.expires());
         shown.insert(key.id.clone());
     }
-    for key in gone.difference(shown) {
+    for key in previous.difference(shown) {
         observe::key_expires(key, None);
     }
 }
@@ -115,14 +115,14 @@ pub async fn purge(pool: Pool, window_seconds: f64, stop: Stop) {
 async fn purge_once(pool: &Pool, seconds: f64, stop: &Stop) -> Result<(), StorageError> {
     limits::purge(&pool.get().await?).await?;
     while !stop.is_requested() {
-        let gone = idempotency::purge(&pool.get().await?, seconds, PURGE_ROWS).await?;
-        if gone < PURGE_ROWS.unsigned_abs() {
+        let removed = idempotency::purge(&pool.get().await?, seconds, PURGE_ROWS).await?;
+        if removed < PURGE_ROWS.unsigned_abs() {
             break;
         }
     }
     while !stop.is_requested() {
-        let gone = redrive::purge(&pool.get().await?, PURGE_ROWS).await?;
-        if gone < PURGE_ROWS.unsigned_abs() {
+        let removed = redrive::purge(&pool.get().await?, PURGE_ROWS).await?;
+        if removed < PURGE_ROWS.unsigned_abs() {
             break;
         }
     }

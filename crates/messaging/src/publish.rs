@@ -338,7 +338,7 @@ impl PublishWindow {
 
     fn into_results(self, messages: &[Outgoing], ingress: &str) -> Vec<PublishResult> {
         // A confirm that is still missing may carry another message's return, so then no positive confirm is trustworthy.
-        let trusted = self.is_complete();
+        let is_complete = self.is_complete();
         let rows = self.tickets.iter().zip(self.confirms).zip(messages);
         rows.map(|((ticket, answer), message)| match answer {
             _ if self.returned.contains(ticket) => Err(PublishError::Unroutable {
@@ -348,7 +348,7 @@ impl PublishWindow {
                 },
                 routing_key: message.routing_key.clone(),
             }),
-            ConfirmResult::Acked if trusted => Ok(()),
+            ConfirmResult::Acked if is_complete => Ok(()),
             ConfirmResult::Acked => Err(PublishError::Unknown(
                 "the window was not answered in full".into(),
             )),

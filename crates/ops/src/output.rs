@@ -121,8 +121,8 @@ impl TextPage {
     }
 
     pub fn styled(&mut self, style: Style, text: impl AsRef<str>) {
-        let painted = paint(self.color, style, &strip_control(text.as_ref()));
-        let _ = writeln!(self.text, "{painted}");
+        let line = paint(self.color, style, &strip_control(text.as_ref()));
+        let _ = writeln!(self.text, "{line}");
     }
 
     /// Adds text unchanged, for example a body or a command to copy.
@@ -154,12 +154,12 @@ impl TextPage {
 
     /// Adds a table whose columns are as wide as their longest cell. The last column is not padded.
     pub fn table(&mut self, headers: &[&str], rows: &[Vec<String>]) {
-        let tamed: Vec<Vec<String>> = rows
+        let cleaned: Vec<Vec<String>> = rows
             .iter()
             .map(|row| row.iter().map(|cell| strip_control(cell)).collect())
             .collect();
         let width = |column: usize| {
-            let cells = tamed
+            let cells = cleaned
                 .iter()
                 .filter_map(|row| row.get(column))
                 .map(|cell| cell.chars().count());
@@ -169,7 +169,7 @@ impl TextPage {
         let header: Vec<String> = headers.iter().map(|h| h.to_uppercase()).collect();
         let header = join(&header, &widths);
         self.styled(Style::Dim, header);
-        for row in &tamed {
+        for row in &cleaned {
             let _ = writeln!(self.text, "{}", join(row, &widths));
         }
     }

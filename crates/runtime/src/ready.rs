@@ -31,11 +31,11 @@ impl ListenAddresses {
     /// Writes a temporary file and renames it, so that a reader never sees a partial file.
     pub fn write(&self, file: &Path) -> std::io::Result<()> {
         let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let beside = file.with_extension("part");
-        let mut part = std::fs::File::create(&beside)?;
+        let temporary = file.with_extension("part");
+        let mut part = std::fs::File::create(&temporary)?;
         serde_json::to_writer(&mut part, &addresses)?;
         part.flush()?;
-        std::fs::rename(beside, file)
+        std::fs::rename(temporary, file)
     }
 }
 

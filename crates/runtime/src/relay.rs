@@ -77,8 +77,8 @@ struct QueueBackoff {
 
 impl QueueBackoffs {
     fn paused_queues(&self, now: Instant) -> Vec<&'static str> {
-        let resting = self.0.iter().filter(|(_, rest)| rest.until > now);
-        resting.map(|(queue, _)| queue.name()).collect()
+        let paused = self.0.iter().filter(|(_, rest)| rest.until > now);
+        paused.map(|(queue, _)| queue.name()).collect()
     }
 
     fn record(&mut self, round: &RelayPass, now: Instant) {

@@ -229,8 +229,8 @@ fn an_overtaken_message_changes_nothing() {
 
 #[test]
 fn a_reorganisation_may_revert_a_mint() {
-    let undone = classify_outcome(leg(DONE, Some(8)), &outcome(Outcome::Executed, false, Some(9))).unwrap();
-    assert_eq!(undone.chain, ChainLeg::Executed(Finality::Mined));
+    let reverted = classify_outcome(leg(DONE, Some(8)), &outcome(Outcome::Executed, false, Some(9))).unwrap();
+    assert_eq!(reverted.chain, ChainLeg::Executed(Finality::Mined));
     let again = classify_outcome(leg(DONE, Some(8)), &outcome(Outcome::Escrowed, false, Some(9))).unwrap();
     assert_eq!(again.chain, ChainLeg::Escrowed);
 }

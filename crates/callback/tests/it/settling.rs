@@ -131,7 +131,7 @@ async fn after_an_owed_exception_nothing_is_minted_until_a_person_decides() {
     callback::sweep::run_all(&rig.state).await;
     assert_eq!(rig.commands().await, [execute("T1")]);
     rig.handle_outcome(&intent, Outcome::Executed, true, 16).await;
-    assert!(rig.exceptions("T1").is_empty(), "a person said so");
+    assert!(rig.exceptions("T1").is_empty(), "a person decided so");
 }
 
 #[tokio::test]

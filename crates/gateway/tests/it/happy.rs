@@ -202,13 +202,13 @@ async fn a_blocked_executor_beside_a_healthy_lease_holder_changes_nothing() {
     let url = rig.database.login("gateway").unwrap();
     let pool = storage::Pool::new(&storage::PoolConfig::new(url.into(), "test")).unwrap();
     let client = pool.get().await.unwrap();
-    let said = async || {
+    let reported_problem = async || {
         let heartbeat = storage::gateway::heartbeat::latest(&client, 15.0).await.unwrap();
         heartbeat.unwrap().blocked_reason
     };
-    assert_eq!(said().await, None, "the holder is well");
+    assert_eq!(reported_problem().await, None, "the holder has no problem");
     rig.sql("update executor_heartbeats set blocked_reason = 'no gas' where blocked_reason is null");
-    assert_eq!(said().await.as_deref(), Some("no gas"), "the holder counts");
+    assert_eq!(reported_problem().await.as_deref(), Some("no gas"), "the lease holder's problem is reported");
     rig.sql("update signers set lease_until = now()");
-    assert_eq!(said().await.as_deref(), Some("another chain"), "the youngest");
+    assert_eq!(reported_problem().await.as_deref(), Some("another chain"), "the latest heartbeat is used");
 }

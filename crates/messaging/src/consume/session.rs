@@ -154,18 +154,18 @@ impl<'a> ConsumerSession<'a> {
             waiting, mut decided, ..
         } = std::mem::take(batch);
         let (raws, deliveries): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        let verdicts = self
+        let results = self
             .run_handler(deliveries.into_iter().map(|d| *d).collect(), handler)
             .await;
-        let breathe = verdicts.iter().any(|v| {
+        let back_off = results.iter().any(|v| {
             matches!(
                 v,
                 DeliveryResult::Crashed | DeliveryResult::Settle(Disposition::Return)
             )
         });
-        decided.extend(raws.into_iter().zip(verdicts));
+        decided.extend(raws.into_iter().zip(results));
         settle(decided, self.parts, shutdown).await;
-        if breathe {
+        if back_off {
             sleep_or_shutdown(PAUSE_AFTER_CRASH, shutdown).await;
         }
     }

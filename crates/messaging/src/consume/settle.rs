@@ -69,9 +69,9 @@ async fn store_copies(
             }
         }
         waiting = left;
-        let hopeless =
+        let gives_up =
             shutdown.is_cancelled() || waiting.iter().any(|(raw, ..)| !raw.delivery.acker.usable());
-        if hopeless {
+        if gives_up {
             stored.extend(waiting.drain(..).map(|(raw, ..)| (raw, Acknowledgement::Requeue)));
         } else if !waiting.is_empty() {
             sleep_or_shutdown(backoff(failures).min(Duration::from_secs(5)), shutdown).await;

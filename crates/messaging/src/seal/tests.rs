@@ -113,7 +113,7 @@ fn the_example_is_the_known_answer_of_the_page() {
     let example =
         Envelope::parse(crate::test_docs::committed("schemas/examples/envelope.v1.json").as_bytes());
     let example = example.unwrap();
-    let mut said = format!(
+    let mut rendered = format!(
         "**Known answer.** Under the 32 bytes 00, 01, 02 and so on to 1f, the seal of \
          [the example](schemas/examples/envelope.v1.json) is `{}`. The fields, with their lengths in front, are these {} \
          bytes in hexadecimal:\n\n```\n",
@@ -121,10 +121,10 @@ fn the_example_is_the_known_answer_of_the_page() {
         example.sealed_string().len()
     );
     for line in hex::encode(example.sealed_string()).as_bytes().chunks(128) {
-        said.extend([std::str::from_utf8(line).unwrap(), "\n"]);
+        rendered.extend([std::str::from_utf8(line).unwrap(), "\n"]);
     }
-    said.push_str("```\n");
-    crate::test_docs::assert_part("SEALS.md", "seal", &said);
+    rendered.push_str("```\n");
+    crate::test_docs::assert_part("SEALS.md", "seal", &rendered);
 }
 
 #[test]

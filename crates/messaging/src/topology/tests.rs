@@ -10,13 +10,13 @@ fn the_document_is_the_table() {
 
 #[test]
 fn who_holds_which_pipeline_keys_is_the_table() {
-    let mut said = "| service | keys of |\n|---|---|\n".to_owned();
+    let mut rendered = "| service | keys of |\n|---|---|\n".to_owned();
     for service in Service::ALL {
         let queues: BTreeSet<_> = service.writes().iter().chain(service.reads()).collect();
         let names: Vec<_> = queues.iter().map(|q| format!("`{}`", q.operation())).collect();
-        writeln!(said, "| {} | {} |", service.name(), names.join(", ")).unwrap();
+        writeln!(rendered, "| {} | {} |", service.name(), names.join(", ")).unwrap();
     }
-    crate::test_docs::assert_part("SEALS.md", "pipeline keys", &said);
+    crate::test_docs::assert_part("SEALS.md", "pipeline keys", &rendered);
 }
 
 #[test]

@@ -123,9 +123,9 @@ async fn set(context: &CommandContext, out: &mut Output, args: &SetCompliance) -
         },
     )
     .await?;
-    let patience = Duration::from_secs(args.wait);
+    let timeout = Duration::from_secs(args.wait);
     let receipt = chain
-        .set_user_compliance(&officer, &manager, &args.user, wanted, patience)
+        .set_user_compliance(&officer, &manager, &args.user, wanted, timeout)
         .await?;
     detail["txHash"] = receipt.tx_hash.to_string().into();
     detail["block"] = receipt.block_number.into();

@@ -85,11 +85,11 @@ async fn set_halt(
 }
 
 async fn show(context: &CommandContext, out: &mut Output) -> Result<Completion> {
-    let turned = halts::read(&context.client().await?).await?;
+    let halts = halts::read(&context.client().await?).await?;
     let switches: Vec<HaltState> = HaltScope::ALL
         .into_iter()
         .map(|scope| {
-            let found = turned.iter().find(|halt| halt.scope == scope);
+            let found = halts.iter().find(|halt| halt.scope == scope);
             HaltState {
                 scope: scope.name(),
                 halted: found.is_some_and(|halt| halt.halted),

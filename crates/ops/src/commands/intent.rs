@@ -133,7 +133,7 @@ fn describe(page: &mut TextPage, dossier: &IntentDossier, status: PublicStatus) 
     }
     legs(page, dossier);
     evidence(page, dossier);
-    machinery(page, dossier);
+    processing(page, dossier);
     if !dossier.history.is_empty() {
         page.section("history");
         let row =
@@ -172,11 +172,11 @@ fn evidence(page: &mut TextPage, dossier: &IntentDossier) {
     if !dossier.reports.is_empty() {
         page.section("M-Pesa reports");
         let row = |r: &intents::ReportRecord| {
-            let said = if r.paid { "paid" } else { "declined" };
+            let result = if r.paid { "paid" } else { "declined" };
             let late = if r.late { "late" } else { "in time" };
             vec![
                 r.report_id.clone(),
-                said.into(),
+                result.into(),
                 format!("{} KES", r.amount_shillings),
                 r.receipt.clone().unwrap_or_default(),
                 late.into(),
@@ -184,7 +184,7 @@ fn evidence(page: &mut TextPage, dossier: &IntentDossier) {
                 r.received_at.clone(),
             ]
         };
-        let headers = ["report", "said", "amount", "receipt", "came", "outcome", "at"];
+        let headers = ["report", "result", "amount", "receipt", "received", "outcome", "at"];
         page.table(&headers, &dossier.reports.iter().map(row).collect::<Vec<_>>());
     }
     if !dossier.exceptions.is_empty() {
@@ -210,7 +210,7 @@ fn evidence(page: &mut TextPage, dossier: &IntentDossier) {
     }
 }
 
-fn machinery(page: &mut TextPage, dossier: &IntentDossier) {
+fn processing(page: &mut TextPage, dossier: &IntentDossier) {
     if !dossier.work.is_empty() {
         page.section("commands at the executor");
         let row = |w: &intents::WorkItemRecord| {

@@ -207,8 +207,8 @@ async fn retire(context: &CommandContext, out: &mut Output, args: &RetireLogin) 
     })
 }
 
-async fn wait_for(patience: Duration, probe: impl AsyncFn() -> Result<bool>) -> Result<bool> {
-    let end = Instant::now() + patience;
+async fn wait_for(timeout: Duration, probe: impl AsyncFn() -> Result<bool>) -> Result<bool> {
+    let end = Instant::now() + timeout;
     loop {
         if probe().await? {
             return Ok(true);

@@ -78,7 +78,7 @@ async fn late(context: &CommandContext, out: &mut Output, args: &ListLateReports
             return;
         }
         let row = |r: &ReportRow| {
-            let said = if r.paid { "paid" } else { "declined" };
+            let result = if r.paid { "paid" } else { "declined" };
             let by = r
                 .accepted
                 .as_ref()
@@ -87,7 +87,7 @@ async fn late(context: &CommandContext, out: &mut Output, args: &ListLateReports
             vec![
                 r.signed.report_id.to_string(),
                 r.tx_ref.clone(),
-                said.into(),
+                result.into(),
                 format!("{} KES", r.amount_shillings),
                 r.receipt.clone().unwrap_or_default(),
                 timestamp(r.received_at),
@@ -97,10 +97,10 @@ async fn late(context: &CommandContext, out: &mut Output, args: &ListLateReports
         let headers = [
             "report",
             "txRef",
-            "said",
+            "result",
             "amount",
             "receipt",
-            "came",
+            "received",
             "accepted by",
         ];
         page.table(&headers, &found.iter().map(row).collect::<Vec<_>>());

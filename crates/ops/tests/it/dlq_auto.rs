@@ -95,7 +95,7 @@ async fn the_automatic_replay_gives_up_on_a_message_and_stops_when_replays_fail(
     assert_eq!(audit, "too many replays came back");
     rig.database
         .sql("update dead_letter_actions set parked_again_at = parked_again_at - interval '16 minutes'")?;
-    assert_eq!(auto("5")?["replayed"], 2, "rested");
+    assert_eq!(auto("5")?["replayed"], 2, "after the reset time");
     Ok(())
 }
 

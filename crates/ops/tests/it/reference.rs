@@ -5,13 +5,13 @@ use anyhow::{Result, ensure};
 #[test]
 fn cli_reference() -> Result<()> {
     let path = testkit::dirs::workspace().join("docs/CLI.md");
-    let said = ops::reference();
+    let generated = ops::reference();
     if std::env::var_os("FIATRAILS_WRITE_DOCS").is_some() {
-        std::fs::write(&path, &said)?;
+        std::fs::write(&path, &generated)?;
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     ensure!(
-        committed == said,
+        committed == generated,
         "docs/CLI.md is out of date; renew it as its first lines say"
     );
     Ok(())

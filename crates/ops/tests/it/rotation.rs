@@ -246,8 +246,8 @@ async fn a_database_login_is_renewed_beside_the_old_one() -> Result<()> {
         "the old password is refused"
     );
     assert_eq!(testkit::postgres::psql(new_url.trim(), "select 1")?.trim(), "1");
-    let said = database.sql("select string_agg(action, ' ' order by id) from audit_log")?;
-    assert_eq!(said, "logins.rotate logins.retire");
+    let actions = database.sql("select string_agg(action, ' ' order by id) from audit_log")?;
+    assert_eq!(actions, "logins.rotate logins.retire");
     assert!(
         url_as(&new_url, new, "wrong").is_ok_and(|url| testkit::postgres::psql(&url, "select 1").is_err())
     );

@@ -234,8 +234,8 @@ async fn count_visible(
     Ok(sealed)
 }
 
-async fn wait_until_empty(dead: &DeadLetters, queue: WorkQueue, patience: Duration) -> Result<()> {
-    let end = Instant::now() + patience;
+async fn wait_until_empty(dead: &DeadLetters, queue: WorkQueue, timeout: Duration) -> Result<()> {
+    let end = Instant::now() + timeout;
     loop {
         let depths = topology::depths(&dead.broker).await?;
         let depth = depths.iter().find(|depth| depth.queue == queue.name());
@@ -245,7 +245,7 @@ async fn wait_until_empty(dead: &DeadLetters, queue: WorkQueue, patience: Durati
                 return Err(user_error(
                     format!(
                         "{ready} message(s) wait on {queue}, and it was not empty for {} s",
-                        patience.as_secs()
+                        timeout.as_secs()
                     ),
                     "see to its consumer first, or wait longer: --settle 5m",
                 ));

@@ -304,16 +304,16 @@ mod tests {
             not_final,
             intents: 0,
         };
-        let (quiet, busy) = (row(0), row(1));
+        let (idle, busy) = (row(0), row(1));
         let table = [
             (None, SignerAdminState::Active, None, true),
             (None, SignerAdminState::Draining, None, false),
             (None, SignerAdminState::Draining, Some(&busy), true),
-            (None, SignerAdminState::Retired, Some(&quiet), false),
+            (None, SignerAdminState::Retired, Some(&idle), false),
             (
                 Some(SignerAdminState::Active),
                 SignerAdminState::Retired,
-                Some(&quiet),
+                Some(&idle),
                 false,
             ),
             (
@@ -337,25 +337,25 @@ mod tests {
             (
                 Some(SignerAdminState::Draining),
                 SignerAdminState::Retired,
-                Some(&quiet),
+                Some(&idle),
                 true,
             ),
             (
                 Some(SignerAdminState::Retired),
                 SignerAdminState::Retired,
-                Some(&quiet),
+                Some(&idle),
                 true,
             ),
             (
                 Some(SignerAdminState::Retired),
                 SignerAdminState::Active,
-                Some(&quiet),
+                Some(&idle),
                 false,
             ),
             (
                 Some(SignerAdminState::Retired),
                 SignerAdminState::Draining,
-                Some(&quiet),
+                Some(&idle),
                 false,
             ),
         ];

@@ -149,20 +149,20 @@ mod tests {
 
     #[test]
     fn every_rule_can_hold_an_entry_back() {
-        let calm = hour(0, 0, None);
+        let no_replays = hour(0, 0, None);
         let table = [
-            (candidate("storage", 5, 0), calm, 0, ReplayDecision::Replay),
+            (candidate("storage", 5, 0), no_replays, 0, ReplayDecision::Replay),
             (
                 candidate("seal_invalid", 5, 0),
-                calm,
+                no_replays,
                 0,
                 ReplayDecision::OtherClass,
             ),
-            (candidate("storage", 4, 0), calm, 0, ReplayDecision::CoolingDown),
+            (candidate("storage", 4, 0), no_replays, 0, ReplayDecision::CoolingDown),
             // The rest doubles with each replay.
-            (candidate("storage", 9, 1), calm, 0, ReplayDecision::CoolingDown),
-            (candidate("storage", 10, 1), calm, 0, ReplayDecision::Replay),
-            (candidate("storage", 600, 2), calm, 0, ReplayDecision::ReplayLimit),
+            (candidate("storage", 9, 1), no_replays, 0, ReplayDecision::CoolingDown),
+            (candidate("storage", 10, 1), no_replays, 0, ReplayDecision::Replay),
+            (candidate("storage", 600, 2), no_replays, 0, ReplayDecision::ReplayLimit),
             (
                 candidate("storage", 5, 0),
                 hour(10, 0, None),
@@ -199,7 +199,7 @@ mod tests {
             age: None,
             ..candidate("storage", 0, 0)
         };
-        assert_eq!(rules().decide(undated, &calm, 0), ReplayDecision::CoolingDown);
+        assert_eq!(rules().decide(undated, &no_replays, 0), ReplayDecision::CoolingDown);
     }
 
     #[test]
@@ -209,6 +209,6 @@ mod tests {
         assert!(!open(7, 3, Some(0.0)), "fewer than half came back");
         assert!(!open(2, 2, Some(0.0)), "too few failures to decide");
         assert!(open(6, 3, Some(899.0)));
-        assert!(!open(6, 3, Some(900.0)), "rested");
+        assert!(!open(6, 3, Some(900.0)), "after the reset time");
     }
 }

@@ -49,12 +49,12 @@ pub fn compare_row(
     }
     if !row.is_paid_in() {
         // A withdrawal matters only if it reverses a payment of ours.
-        let undone = linked?;
+        let reversal = linked?;
         let detail = format!(
             "M-Pesa took {} back of {}, which we recorded for {}: {}",
             shillings(row.withdrawn_cents),
-            undone.receipt,
-            undone.tx_ref,
+            reversal.receipt,
+            reversal.tx_ref,
             row.details
         );
         return Some(StatementDifference::of(row, "reversed", detail));
