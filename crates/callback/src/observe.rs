@@ -42,10 +42,10 @@ const SWEEPS: &[&str] = &[
 meter::declare! {
     REPORTS: Counter<2> = Counter::new(
         "fiatrails_reports_classified_total",
-        "Payment reports judged; operator: an accepted late report, stored: one that is judged again.",
+        "Payment reports processed. operator: an accepted late report; stored: one that is processed again.",
         [label("source", &["mpesa", "operator", "stored"]), label("status", VERDICTS)]);
     OUTCOMES: Counter<2> = Counter::new(
-        "fiatrails_outcomes_received_total", "Chain outcomes taken in.",
+        "fiatrails_outcomes_received_total", "Chain outcomes received.",
         [label("outcome", meter::names!(Outcome)), label("effect", &["applied", "unchanged"])]);
     COMMANDS: Counter<2> = Counter::new(
         "fiatrails_commands_total", "Commands decided.",
@@ -59,9 +59,9 @@ meter::declare! {
     SWEEP_ERRORS: Counter<1> = Counter::new(
         "fiatrails_sweep_errors_total", "Sweeps that failed.", [label("sweep", SWEEPS)]);
     UNRECONCILED: Gauge<0> = Gauge::new(
-        "fiatrails_unreconciled_shillings", "Paid shillings that nothing accounts for; must be 0.", []);
+        "fiatrails_unreconciled_shillings", "Paid shillings without a mint, a refund or an exception; must be 0.", []);
     PAID: Gauge<1> = Gauge::new(
-        "fiatrails_paid_shillings", "Paid shillings, and what became of them.",
+        "fiatrails_paid_shillings", "Paid shillings, by their present state.",
         [label("fate", &["received", "minted", "owed", "held", "in_flight"])]);
     DIFFERENCES: Gauge<1> = Gauge::new(
         "fiatrails_reconcile_differences", "Differences the last pass found.", [label("kind", &DIFFERENCE_KINDS)]);
@@ -133,7 +133,7 @@ pub fn report(source: &'static str, status: &'static str) {
 pub fn outcome(outcome: Outcome, is_news: bool) {
     let effect = if is_news { "applied" } else { "unchanged" };
     OUTCOMES.increment([outcome.name(), effect]);
-    tracing::debug!(outcome = outcome.name(), effect, "outcome heard");
+    tracing::debug!(outcome = outcome.name(), effect, "outcome received");
 }
 
 pub fn open_exceptions(open: &[(String, u64)]) {

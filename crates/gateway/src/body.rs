@@ -13,11 +13,7 @@ use crate::error::{Code, Problem};
 pub const MAX_BODY: usize = 16 * 1024;
 
 /// Reads the whole raw body.
-pub async fn read(
-    request: &HttpRequest,
-    payload: web::Payload,
-    timeout: Duration,
-) -> Result<Bytes, Problem> {
+pub async fn read(request: &HttpRequest, payload: web::Payload, timeout: Duration) -> Result<Bytes, Problem> {
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)

@@ -55,10 +55,10 @@ meter::declare! {
     QUEUE_FULL: Counter<1> = Counter::new(
         "fiatrails_intake_full_total", "Requests turned away because too many wait for their batch.", [label("route", INTAKE_ROUTES)]);
     TAMPERED: Counter<1> = Counter::new(
-        "fiatrails_tampered_rows_total", "Rows that are not as we wrote them, each time one is met. idempotency_keys: stored answers.",
+        "fiatrails_tampered_rows_total", "Tampered rows, counted each time one is read. idempotency_keys: stored answers.",
         [label("table", &["idempotency_keys", "mint_intents", "mpesa_reports", "unreadable"])]);
     REDRIVEN: Counter<1> = Counter::new(
-        "fiatrails_redriven_total", "Messages sent again because nothing came of them.",
+        "fiatrails_redriven_total", "Messages sent again because they had no effect.",
         [label("queue", meter::names!(WorkQueue))]);
     LATE_REPORTS: Counter<0> = Counter::new(
         "fiatrails_late_reports_total", "Authentic reports with a stale timestamp, kept for a person to accept.", []);
@@ -117,7 +117,7 @@ pub fn tampered(table: &'static str, request_id: &str) {
 
 pub fn unreadable_row(error: &StorageError) {
     TAMPERED.increment(["unreadable"]);
-    tracing::error!(error = %runtime::chain(error), "a stored row does not read back");
+    tracing::error!(error = %runtime::chain(error), "a stored row cannot be decoded");
 }
 
 /// A batch of `size` requests was processed.
@@ -147,7 +147,7 @@ pub fn read_failed(error: &StorageError) {
 
 pub fn redriven(queue: &'static str, count: usize) {
     REDRIVEN.add([queue], u64::try_from(count).unwrap_or_default());
-    tracing::warn!(queue, count, "sent again: nothing came of it");
+    tracing::warn!(queue, count, "messages redriven because they had no effect");
 }
 
 pub fn key_used(key: &KeyId, at: OffsetDateTime) {

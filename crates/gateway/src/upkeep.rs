@@ -34,7 +34,7 @@ pub async fn follow_keys(keys: Arc<LiveKeys>, directory: KeyDirectory, pool: Poo
     loop {
         match read_rows(&pool).await {
             Ok(read) => rows = Some(read),
-            Err(error) => tracing::warn!(error = %runtime::chain(&error), "rows of keys cannot be read"),
+            Err(error) => tracing::warn!(error = %runtime::chain(&error), "key rows cannot be read"),
         }
         let secrets = mounted.borrow_and_update().clone();
         if let Some((narrowings, prefixes)) = &rows {

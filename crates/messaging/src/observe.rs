@@ -38,13 +38,13 @@ const CLASSES: &[&str] = &[
 
 meter::declare! {
     RETRIES: Counter<1> = Counter::new(
-        "fiatrails_retry_attempts_total", "Failed attempts after which a message was sent round again.",
+        "fiatrails_retry_attempts_total", "Failed attempts after which a message was scheduled for a retry.",
         [label("operation", meter::names!(WorkQueue, operation))]);
     PARKED: Counter<2> = Counter::new(
         "fiatrails_parked_total", "Messages put on their dead-letter queue by a consumer.",
         [label("queue", meter::names!(WorkQueue)), label("class", CLASSES)]);
     SEAL_FAILURES: Counter<1> = Counter::new(
-        "fiatrails_seal_failures_total", "Messages and stored commands whose seal is not ours: somebody forges or tampers.",
+        "fiatrails_seal_failures_total", "Messages and stored commands with an invalid seal: forged or tampered.",
         [label("queue", meter::names!(WorkQueue))]);
     MESSAGES: Counter<2> = Counter::new(
         "fiatrails_messages_total", "Deliveries settled.",

@@ -7,13 +7,13 @@ use crate::commands::dlq::Ruling;
 
 meter::declare! {
     DECISIONS: Counter<2> = Counter::new(
-        "fiatrails_dlq_auto_decisions_total", "Decisions of the automatic replay; an entry is decided upon in every pass.",
+        "fiatrails_dlq_auto_decisions_total", "Decisions of the automatic replay; each pass decides about each entry.",
         [label("queue", meter::names!(WorkQueue)), label("decision", meter::names!(Ruling))]);
     ACTS: Counter<2> = Counter::new(
-        "fiatrails_dlq_auto_actions_total", "What became of entries that the automatic replay chose; closed: done already.",
+        "fiatrails_dlq_auto_actions_total", "Results for the entries that the automatic replay selected. closed: already done.",
         [label("queue", meter::names!(WorkQueue)), label("action", &["replayed", "closed", "kept", "failed"])]);
     PASSES: Counter<1> = Counter::new(
-        "fiatrails_dlq_auto_passes_total", "Passes of the automatic replay over the dead queues.",
+        "fiatrails_dlq_auto_passes_total", "Passes of the automatic replay over the dead-letter queues.",
         [label("result", &["ok", "failed"])]);
     BUDGET_LEFT: Gauge<0> = Gauge::new(
         "fiatrails_dlq_auto_budget_left", "Replays left of the hour's budget.", []);

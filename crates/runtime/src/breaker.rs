@@ -261,7 +261,7 @@ mod tests {
             core.on_tick(now);
             assert!(
                 matches!(core.phase(), BreakerPhase::Open { .. }),
-                "nothing but time leads out"
+                "only the wait time ends this state"
             );
             now += wait;
             core.on_tick(now);

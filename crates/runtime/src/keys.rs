@@ -160,7 +160,7 @@ impl KeyDirectory {
     pub async fn watch(self, stop: Stop) {
         while stop.sleep(POLL).await {
             if let Err(error) = self.reload().await {
-                tracing::error!(error = %crate::chain(&error), "keys stay as they were");
+                tracing::error!(error = %crate::chain(&error), "keys cannot be reloaded; the previous ones stay in use");
             }
         }
     }
@@ -388,7 +388,7 @@ mod tests {
         assert_eq!(signing(), (kid("p1"), kid("s1")));
         assert!(
             keys.reload_at(seen + ACTIVATION_DELAY).await.unwrap(),
-            "coming of age is a change"
+            "activation is a change"
         );
         assert_eq!(signing(), (kid("p2"), kid("s2")));
         assert!(!keys.reload_at(seen + ACTIVATION_DELAY).await.unwrap());

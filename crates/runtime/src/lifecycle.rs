@@ -167,7 +167,10 @@ pub fn stop_on_signals(stop: &Stop, drain: Duration) -> Result<(), LifecycleErro
     let stop = stop.clone();
     tokio::spawn(async move {
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-        tracing::info!(drain_ms = drain.as_millis(), "signal: stopping softly");
+        tracing::info!(
+            drain_ms = drain.as_millis(),
+            "signal received: shutting down gracefully"
+        );
         stop.drain();
         let soft = async {
             tokio::time::sleep(drain).await;
@@ -175,7 +178,7 @@ pub fn stop_on_signals(stop: &Stop, drain: Duration) -> Result<(), LifecycleErro
             std::future::pending::<()>().await;
         };
         tokio::select! { () = soft => {}, _ = term.recv() => {}, _ = int.recv() => {} }
-        tracing::warn!("second signal: stopping at once");
+        tracing::warn!("second signal: stopping immediately");
         std::process::exit(130);
     });
     Ok(())

@@ -19,14 +19,14 @@ meter::declare! {
         "fiatrails_breaker_state", "0 closed, 1 half open, 2 open: work waits.",
         [dynamic_label("breaker", "the service's breakers", 64)]);
     BREAKER_OPENED: Counter<1> = Counter::new(
-        "fiatrails_breaker_opened_total", "Openings of a breaker.", [dynamic_label("breaker", "the service's breakers", 64)]);
+        "fiatrails_breaker_opened_total", "Times that a breaker opened.", [dynamic_label("breaker", "the service's breakers", 64)]);
     HALTED: Gauge<1> = Gauge::new(
         "fiatrails_halted", "1 while an operator has halted it.", [label("scope", meter::names!(HaltScope))]);
     KEYS: Gauge<1> = Gauge::new(
         "fiatrails_keys", "Secrets mounted.",
         [label("purpose", &["integrator", "mpesa", "stored-answer", "pipeline"])]);
     KEY_FILES_REFUSED: Counter<0> = Counter::new(
-        "fiatrails_key_files_refused_total", "Key files that could not be read, each time they were looked at.", []);
+        "fiatrails_key_files_refused_total", "Key files that could not be read, counted at each attempt.", []);
     PIPELINE_KEY_LAST_USE: Gauge<2> = Gauge::new(
         "fiatrails_pipeline_key_last_use_timestamp_seconds",
         "Unix time at which a pipeline key last sealed or opened a message here, since our start.",

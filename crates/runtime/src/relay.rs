@@ -213,7 +213,7 @@ impl Relay {
         self.count("ok", confirmed.len());
         self.count("failed", failed.len());
         for (queue, error) in &round.refused_queues {
-            tracing::warn!(outbox = self.outbox.name(), queue = queue.name(), error = %chain(error), "queue refuses");
+            tracing::warn!(outbox = self.outbox.name(), queue = queue.name(), error = %chain(error), "queue refuses messages");
         }
         match interrupted {
             None => Ok(round),

@@ -208,7 +208,15 @@ async fn a_blocked_executor_beside_a_healthy_lease_holder_changes_nothing() {
     };
     assert_eq!(reported_problem().await, None, "the holder has no problem");
     rig.sql("update executor_heartbeats set blocked_reason = 'no gas' where blocked_reason is null");
-    assert_eq!(reported_problem().await.as_deref(), Some("no gas"), "the lease holder's problem is reported");
+    assert_eq!(
+        reported_problem().await.as_deref(),
+        Some("no gas"),
+        "the lease holder's problem is reported"
+    );
     rig.sql("update signers set lease_until = now()");
-    assert_eq!(reported_problem().await.as_deref(), Some("another chain"), "the latest heartbeat is used");
+    assert_eq!(
+        reported_problem().await.as_deref(),
+        Some("another chain"),
+        "the latest heartbeat is used"
+    );
 }

@@ -201,7 +201,7 @@ impl<'a> ConsumerSession<'a> {
 
     fn record_crash(&self, ids: &[domain::ids::MessageId], why: &str) -> Vec<DeliveryResult> {
         observe::handler_crashed(self.queue);
-        tracing::error!(queue = %self.queue, message_ids = ?ids, why, "handler crashed; its batch comes again");
+        tracing::error!(queue = %self.queue, message_ids = ?ids, why, "handler crashed; its batch will be redelivered");
         ids.iter().map(|_| DeliveryResult::Crashed).collect()
     }
 

@@ -184,7 +184,9 @@ fn evidence(page: &mut TextPage, dossier: &IntentDossier) {
                 r.received_at.clone(),
             ]
         };
-        let headers = ["report", "result", "amount", "receipt", "received", "outcome", "at"];
+        let headers = [
+            "report", "result", "amount", "receipt", "received", "outcome", "at",
+        ];
         page.table(&headers, &dossier.reports.iter().map(row).collect::<Vec<_>>());
     }
     if !dossier.exceptions.is_empty() {

@@ -158,11 +158,26 @@ mod tests {
                 0,
                 ReplayDecision::OtherClass,
             ),
-            (candidate("storage", 4, 0), no_replays, 0, ReplayDecision::CoolingDown),
+            (
+                candidate("storage", 4, 0),
+                no_replays,
+                0,
+                ReplayDecision::CoolingDown,
+            ),
             // The rest doubles with each replay.
-            (candidate("storage", 9, 1), no_replays, 0, ReplayDecision::CoolingDown),
+            (
+                candidate("storage", 9, 1),
+                no_replays,
+                0,
+                ReplayDecision::CoolingDown,
+            ),
             (candidate("storage", 10, 1), no_replays, 0, ReplayDecision::Replay),
-            (candidate("storage", 600, 2), no_replays, 0, ReplayDecision::ReplayLimit),
+            (
+                candidate("storage", 600, 2),
+                no_replays,
+                0,
+                ReplayDecision::ReplayLimit,
+            ),
             (
                 candidate("storage", 5, 0),
                 hour(10, 0, None),
@@ -199,7 +214,10 @@ mod tests {
             age: None,
             ..candidate("storage", 0, 0)
         };
-        assert_eq!(rules().decide(undated, &no_replays, 0), ReplayDecision::CoolingDown);
+        assert_eq!(
+            rules().decide(undated, &no_replays, 0),
+            ReplayDecision::CoolingDown
+        );
     }
 
     #[test]
