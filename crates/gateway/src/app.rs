@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::SignatureVerifier;
 use crate::connections::Connections;
-use crate::heartbeat::ExecutorHeartbeat;
+use crate::heartbeat::HeartbeatWatch;
 use crate::intake::IntakeLimits;
 use crate::intake::intents::IntentIntake;
 use crate::intake::reports::ReportIntake;
@@ -93,7 +93,7 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
     let intents = spawn_intents(&mut process, settings, &intake_pool, &keys, &relay, &closed);
     let reports = spawn_reports(&mut process, settings, &intake_pool, &relay, &closed);
     let depths = spawn_upkeep(&mut process, settings, &keys, &relay);
-    let (executor, reading) = ExecutorHeartbeat::follow(process.pool.clone(), process.stop());
+    let (executor, reading) = HeartbeatWatch::follow(process.pool.clone(), process.stop());
     process.tasks.spawn("executor's heartbeat", reading);
     let heartbeat = executor.clone();
     process

@@ -20,9 +20,9 @@ struct HeartbeatReading {
 
 /// The latest heartbeat of the executor.
 #[derive(Clone, Debug)]
-pub struct ExecutorHeartbeat(watch::Receiver<Option<HeartbeatReading>>);
+pub struct HeartbeatWatch(watch::Receiver<Option<HeartbeatReading>>);
 
-impl ExecutorHeartbeat {
+impl HeartbeatWatch {
     /// Reads the heartbeat periodically, until the stop. If it cannot be read, the last one grows stale.
     pub fn follow(pool: Pool, stop: Stop) -> (Self, impl Future<Output = ()>) {
         let (sender, receiver) = watch::channel(None);

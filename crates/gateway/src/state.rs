@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::auth::SignatureVerifier;
 use crate::error::{Code, Problem};
-use crate::heartbeat::ExecutorHeartbeat;
+use crate::heartbeat::HeartbeatWatch;
 use crate::intake::intents::IntentIntake;
 use crate::intake::reports::ReportIntake;
 use crate::keys::{KeySnapshot, LiveKeys};
@@ -38,7 +38,7 @@ pub struct Gateway {
     pub limiter: Limiter,
     pub health: Health,
     pub stop: Stop,
-    pub executor: ExecutorHeartbeat,
+    pub executor: HeartbeatWatch,
     /// The queue depths at the broker, if known.
     pub depths: watch::Receiver<Option<Depths>>,
 }

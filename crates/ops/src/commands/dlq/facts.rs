@@ -12,7 +12,7 @@ use storage::DbClient;
 use storage::ops::dead_letters;
 use tokio::sync::OnceCell;
 
-use super::fate::{EntryFacts, EscrowRecord, LegState};
+use super::fate::{EntryFacts, LegState, OnChainStatus};
 use crate::context::CommandContext;
 
 /// The sources of the facts.
@@ -89,7 +89,7 @@ impl<'a> FactSources<'a> {
             })
             .collect();
         let legs = dead_letters::legs(client, &commands).await?;
-        let believed = dead_letters::accepted_sequences(client, &tx_refs).await?;
+        let last_applied = dead_letters::accepted_sequences(client, &tx_refs).await?;
         let outcomes = dead_letters::outcomes(client, &reports).await?;
         let mut records = self.records(&commands).await?.into_iter();
         let facts = subjects.into_iter().map(|subject| match subject {
@@ -103,7 +103,7 @@ impl<'a> FactSources<'a> {
             },
             Ok(Subject::Outcome { intent, sequence, .. }) => EntryFacts::Outcome {
                 sequence,
-                last_applied: believed.get(&intent).copied(),
+                last_applied: last_applied.get(&intent).copied(),
             },
             Ok(Subject::Report(id)) => EntryFacts::Report {
                 outcome: outcomes.get(&id).cloned(),
@@ -134,7 +134,7 @@ impl<'a> FactSources<'a> {
     }
 
     /// The escrow's records of the intents, in order; empty if the chain is not queried.
-    async fn records(&self, ids: &[IntentId]) -> Result<Vec<EscrowRecord>> {
+    async fn records(&self, ids: &[IntentId]) -> Result<Vec<OnChainStatus>> {
         if !self.ask_chain || ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -149,7 +149,7 @@ impl<'a> FactSources<'a> {
         Ok(latest
             .into_iter()
             .zip(settled)
-            .map(|(latest, settled)| EscrowRecord {
+            .map(|(latest, settled)| OnChainStatus {
                 latest: status(latest),
                 finalized: status(settled),
             })

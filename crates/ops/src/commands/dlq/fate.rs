@@ -11,7 +11,7 @@ pub enum EntryFacts {
     Command {
         leg: Option<LegState>,
         /// `None` if the chain is not queried.
-        record: Option<EscrowRecord>,
+        record: Option<OnChainStatus>,
     },
     Outcome {
         sequence: u64,
@@ -33,7 +33,7 @@ pub struct LegState {
 
 /// The escrow's record, at the head and at the last final block.
 #[derive(Clone, Copy, Debug)]
-pub struct EscrowRecord {
+pub struct OnChainStatus {
     pub latest: Option<IntentStatus>,
     pub finalized: Option<IntentStatus>,
 }
@@ -56,10 +56,10 @@ pub fn replay_fate(queue: WorkQueue, facts: &EntryFacts) -> ReplayFate {
         },
         EntryFacts::Outcome {
             sequence,
-            last_applied: believed,
-        } => match believed {
-            Some(believed) if believed >= sequence => ReplayFate::Close(format!(
-                "the decision has heard of this outcome ({sequence}, it is at {believed})"
+            last_applied,
+        } => match last_applied {
+            Some(last_applied) if last_applied >= sequence => ReplayFate::Close(format!(
+                "the decision already applied this outcome ({sequence}; the last applied is {last_applied})"
             )),
             _ => ReplayFate::Replay,
         },
@@ -71,7 +71,7 @@ pub fn replay_fate(queue: WorkQueue, facts: &EntryFacts) -> ReplayFate {
     }
 }
 
-fn by_chain(queue: WorkQueue, leg: Option<&LegState>, record: EscrowRecord) -> ReplayFate {
+fn by_chain(queue: WorkQueue, leg: Option<&LegState>, record: OnChainStatus) -> ReplayFate {
     if let Some(why) = record.finalized.and_then(|status| done(queue, status)) {
         return ReplayFate::Close(format!("{why}, and final"));
     }
@@ -130,7 +130,7 @@ mod tests {
                 name: leg.into(),
                 is_final: false,
             }),
-            record: Some(EscrowRecord {
+            record: Some(OnChainStatus {
                 latest,
                 finalized: settled,
             }),
@@ -207,18 +207,18 @@ mod tests {
 
     #[test]
     fn an_outcome_that_the_decision_applied_is_not_replayed() {
-        let outcome = |believed| EntryFacts::Outcome {
+        let outcome = |last_applied| EntryFacts::Outcome {
             sequence: 7,
-            last_applied: believed,
+            last_applied,
         };
-        for (believed, wanted) in [
+        for (last_applied, wanted) in [
             (None, "replay"),
             (Some(6), "replay"),
             (Some(7), "close"),
             (Some(9), "close"),
         ] {
             assert_eq!(
-                word(&replay_fate(WorkQueue::MintOutcome, &outcome(believed))),
+                word(&replay_fate(WorkQueue::MintOutcome, &outcome(last_applied))),
                 wanted
             );
         }
