@@ -93,12 +93,12 @@ impl App {
             max_batch: 64,
             linger: Duration::from_millis(2),
         };
-        let (state, breaker) = (self.state.clone(), breaker.clone());
+        let (state, batch_breaker) = (self.state.clone(), breaker.clone());
         let reports = Consumer::<MpesaResult>::new(self.process.consumer_parts(), config).run(
             move |batch| {
                 batch::handle_batch(
                     state.clone(),
-                    breaker.clone(),
+                    batch_breaker.clone(),
                     batch,
                     report::tx_ref,
                     report::handle,
@@ -108,12 +108,12 @@ impl App {
             stop.token(),
         );
         self.process.tasks.spawn("mpesa.result", reports);
-        let (state, breaker) = (self.state.clone(), breaker.clone());
+        let (state, batch_breaker) = (self.state.clone(), breaker.clone());
         let outcomes = Consumer::<MintOutcome>::new(self.process.consumer_parts(), config).run(
             move |batch| {
                 batch::handle_batch(
                     state.clone(),
-                    breaker.clone(),
+                    batch_breaker.clone(),
                     batch,
                     outcome::tx_ref,
                     outcome::handle,
