@@ -24,7 +24,7 @@ PROGRAMS = gateway mint-executor callback fiatrails stack chaos rehearse
 build_programs = cargo build --workspace
 
 .PHONY: check structure structure-tighten
-.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-contracts lint fmt bench compose-smoke tools build rehearse-restore rehearse-alerts dashboard-pictures flood chaos chaos-slice
+.PHONY: help demo up down test test-env test-env-down contracts mutants mutants-services mutants-pure mutants-contracts mutants-changed lint fmt bench compose-smoke tools build rehearse-restore rehearse-alerts dashboard-pictures flood chaos chaos-slice
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,11 +58,29 @@ contracts: ## Everything that checks the contracts, analysis and rehearsals incl
 	@scripts/install-tools contracts >&2
 	@scripts/contracts full
 
-mutants: mutants-contracts mutants-services ## Take out one guard at a time and expect red tests (an hour). WORD=seal for some
+# SHARD=k/n: the k-th of n parts, from 0/n on. What a run has shown is kept: it goes on where it was cut off.
+shard = $(if $(SHARD),--shard $(SHARD))
+# What is compared for `mutants-changed`.
+BASE ?= main
 
-mutants-services: tools ## The services' guards alone
-	@cargo build --quiet --package testkit --bin stack
-	@$(target_dir)/debug/stack services run -- scripts/mutants $(WORD)
+mutants: mutants-contracts mutants-services mutants-pure ## Take out one guard at a time and expect red tests (hours). SHARD=0/4
+
+mutants-services: tools ## The services' named guards alone. WORD=seal for some
+	@$(build_programs) --quiet --bin stack --bin mutants
+	@$(target_dir)/debug/stack services run -- $(target_dir)/debug/mutants $(WORD) $(shard)
+
+mutants-pure: ## What cargo-mutants finds in the pure rooms alone
+	@scripts/install-tools mutants >&2
+	@mkdir -p $(target_dir)/mutants
+	@cargo mutants --iterate --output $(target_dir)/mutants $(shard)
+
+mutants-changed: tools ## Guards and pure rooms that differ from BASE (main)
+	@scripts/install-tools mutants >&2
+	@$(build_programs) --quiet --bin stack --bin mutants
+	@$(target_dir)/debug/stack services run -- $(target_dir)/debug/mutants --changed $(BASE)
+	@mkdir -p $(target_dir)/mutants
+	@git diff $(BASE) >$(target_dir)/mutants/changed.diff
+	@cargo mutants --in-diff $(target_dir)/mutants/changed.diff --output $(target_dir)/mutants
 
 mutants-contracts: ## The contracts' guards alone. WORD=treasury for some, SHARD=1/6 for a part, RESUME=1 to go on
 	@contracts/install.sh >&2

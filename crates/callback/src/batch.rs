@@ -1,10 +1,11 @@
 //! Handles a batch of deliveries. Each message has its own transaction, so that none can fail another. Messages of one
 //! txRef keep their order, different txRefs run concurrently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
+use domain::ids::MessageId;
 use futures_util::StreamExt;
 use futures_util::stream;
 use messaging::wire::Body;
@@ -22,6 +23,11 @@ const MAX_TRIES: u32 = 3;
 
 /// The messages of one txRef, with their positions in the batch.
 type DeliveryGroup<B> = Vec<(usize, Arc<Delivery<B>>)>;
+
+/// The message was handled before: the inbox took in no id of it as new.
+pub fn is_redelivery(new: &HashSet<MessageId>) -> bool {
+    new.is_empty()
+}
 
 pub async fn handle_batch<B, K, H, F>(
     state: Arc<AppState>,

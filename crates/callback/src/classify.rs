@@ -63,11 +63,16 @@ pub enum PaymentMatch {
     Owed,
 }
 
+/// Another report has the receipt that this one names.
+const fn names_known_receipt(facts: &ReportFacts<'_>) -> bool {
+    facts.same_receipt.is_some()
+}
+
 /// Classifies a verified report (docs/STATES.md).
 pub fn classify_report(facts: &ReportFacts<'_>) -> ReportClass {
     let report = facts.report;
     if !report.is_paid() {
-        if facts.same_receipt.is_some() {
+        if names_known_receipt(facts) {
             return ReportClass::Conflict;
         }
         let news = facts

@@ -9,7 +9,7 @@ use domain::intent::{ChainLeg, PaymentLeg};
 use domain::money::Shillings;
 use domain::signature::SignatureHeader;
 use domain::tx_ref::TxRef;
-use storage::callback::decisions::{self, DecisionRow};
+use storage::callback::decisions::{self, DecisionRow, IntentRow};
 use storage::callback::exceptions::{self, ExceptionKind, NewException};
 use storage::callback::payments::{self, PaymentRow};
 use storage::callback::reports::{self, MpesaKeyTrust};
@@ -97,9 +97,7 @@ impl<'t> LockedDecision<'t> {
             .and_then(|row| row.as_ref()?.trace_parent.clone());
         let intent = match intent {
             Ok(None) => IntentCheck::Unknown,
-            Ok(Some(row)) if row.preimage.intent_id() == row.intent_id => {
-                IntentCheck::Verified(row.preimage, row.intent_id)
-            }
+            Ok(Some(row)) if is_consistent(&row) => IntentCheck::Verified(row.preimage, row.intent_id),
             Ok(Some(row)) => IntentCheck::Tampered(format!(
                 "the fields of {} hash to {}",
                 row.intent_id,
@@ -195,7 +193,7 @@ impl<'t> LockedDecision<'t> {
         if reported.refused && !self.decision.mint_refused {
             self.history.push("mint refused: not compliant".to_owned());
         }
-        if from.is_final() && !reported.chain.is_final() {
+        if is_taken_back(from, reported.chain) {
             let detail = format!("{} is taken back by a fork: {}", name(from), name(reported.chain));
             self.open_exception(ExceptionKind::FinalTakenBack, None, None, detail)
                 .await?;
@@ -354,4 +352,14 @@ pub async fn is_compromised(session: &impl DbSession, report: &SignedReport) -> 
         }
         Err(_) => Ok(false),
     }
+}
+
+/// The intent's id commits to the other fields of its row.
+fn is_consistent(row: &IntentRow) -> bool {
+    row.preimage.intent_id() == row.intent_id
+}
+
+/// A fork took back what was final.
+const fn is_taken_back(from: ChainLeg, to: ChainLeg) -> bool {
+    from.is_final() && !to.is_final()
 }

@@ -6,6 +6,7 @@ use messaging::wire::MintOutcome;
 use messaging::{Delivery, Disposition, WorkQueue};
 use storage::Inbox;
 
+use crate::batch::is_redelivery;
 use crate::classify::classify_outcome;
 use crate::locked_decision::{LockedDecision, Trigger};
 use crate::observe;
@@ -25,7 +26,7 @@ pub async fn handle(
     let new = Inbox::Callback
         .insert_new(&tx, WorkQueue::MintOutcome.name(), &[delivery.message_id])
         .await?;
-    if new.is_empty() {
+    if is_redelivery(&new) {
         return Ok(Disposition::Done);
     }
     let trigger = Trigger {

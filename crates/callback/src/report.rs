@@ -12,6 +12,7 @@ use storage::callback::reports;
 use storage::{DbTransaction, Inbox};
 use time::OffsetDateTime;
 
+use crate::batch::is_redelivery;
 use crate::classify::{PaymentMatch, RecordedReceipt, ReportClass, ReportFacts, classify_report};
 use crate::locked_decision::{LockedDecision, Trigger, is_compromised};
 use crate::observe;
@@ -24,6 +25,9 @@ pub fn tx_ref(delivery: &Delivery<MpesaResult>) -> String {
         |report| report.tx_ref.to_string(),
     )
 }
+
+/// What becomes of a report whose key is not mounted here: it leaves the queue to those behind it, and comes again.
+const UNTIL_KEY_IS_MOUNTED: Disposition = Disposition::Defer;
 
 pub async fn handle(
     state: Arc<AppState>,
@@ -53,7 +57,7 @@ pub async fn handle(
         Err(EvidenceError::UnknownKey(kid)) => {
             tracing::warn!(kid, "report signed with a key that is not mounted here");
             observe::report(source, "waits_for_key");
-            return Ok(Disposition::Defer);
+            return Ok(UNTIL_KEY_IS_MOUNTED);
         }
         Err(error) => {
             let detail = format!("report {}: {error}", signed.report_id);
@@ -73,7 +77,7 @@ pub async fn handle(
     let new = Inbox::Callback
         .insert_new(&tx, WorkQueue::MpesaResult.name(), &[delivery.message_id])
         .await?;
-    if new.is_empty() {
+    if is_redelivery(&new) {
         return Ok(Disposition::Done);
     }
     let trigger = Trigger {

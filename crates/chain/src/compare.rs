@@ -19,12 +19,26 @@ pub struct EndpointSample {
     pub on_our_chain: bool,
 }
 
+/// The endpoint follows another chain than one that follows ours.
+const fn is_on_other_chain(sample: &EndpointSample, any_on_our_chain: bool) -> bool {
+    any_on_our_chain && !sample.on_our_chain
+}
+
+const fn lags(sample: &EndpointSample, best: u64) -> bool {
+    sample.head + TOLERATED_LAG < best
+}
+
+/// An endpoint that did not answer ranks behind those that did.
+const fn ranks_last(any_on_our_chain: bool) -> bool {
+    any_on_our_chain
+}
+
 /// The status of each endpoint; `None` stands for one that did not answer, which ranks behind those that do. Pure.
 pub fn endpoint_statuses(samples: &[Option<EndpointSample>]) -> Vec<EndpointStatus> {
     let answered = || samples.iter().flatten();
     // When every endpoint disagrees, the chain itself has changed, which the follower handles as a reorganisation.
     let any_on_our_chain = answered().any(|sample| sample.on_our_chain);
-    let on_other_chain = |sample: &EndpointSample| any_on_our_chain && !sample.on_our_chain;
+    let on_other_chain = |sample: &EndpointSample| is_on_other_chain(sample, any_on_our_chain);
     let best = answered()
         .filter(|sample| !on_other_chain(sample))
         .map(|sample| sample.head)
@@ -32,9 +46,9 @@ pub fn endpoint_statuses(samples: &[Option<EndpointSample>]) -> Vec<EndpointStat
         .unwrap_or_default();
     let status = |sample: &Option<EndpointSample>| match sample {
         Some(sample) if on_other_chain(sample) => EndpointStatus::OtherChain,
-        Some(sample) if sample.head + TOLERATED_LAG < best => EndpointStatus::Behind,
+        Some(sample) if lags(sample, best) => EndpointStatus::Behind,
         // An endpoint on another chain never ranks before one that missed a single answer.
-        None if any_on_our_chain => EndpointStatus::Behind,
+        None if ranks_last(any_on_our_chain) => EndpointStatus::Behind,
         Some(_) | None => EndpointStatus::InSync,
     };
     samples.iter().map(status).collect()

@@ -125,6 +125,14 @@ pub struct LiveKeys {
     used_answer_keys: Mutex<BTreeSet<KeyId>>,
 }
 
+/// A key id that two integrators share is accepted from neither.
+fn forget_shared(keys: &mut HashMap<KeyId, Arc<IntegratorKey>>, shared: &HashSet<KeyId>) {
+    for id in shared {
+        tracing::error!(%id, "two integrators have a key with this id: neither is accepted");
+        keys.remove(id);
+    }
+}
+
 impl LiveKeys {
     pub fn snapshot(&self) -> Arc<KeySnapshot> {
         self.current
@@ -155,10 +163,7 @@ impl LiveKeys {
                 }
             }
         }
-        for id in shared {
-            tracing::error!(%id, "two integrators have a key with this id: neither is accepted");
-            integrators.remove(&id);
-        }
+        forget_shared(&mut integrators, &shared);
         let mpesa = |id: &KeyId| Some((id.clone(), Arc::new(live(id, mounted.mpesa.get(id)?))));
         let snapshot = KeySnapshot {
             integrators,

@@ -18,7 +18,7 @@ pub use entry::{DeadLetter, FailureReport};
 
 use crate::connection::{Broker, BrokerError};
 use crate::publish::{PublishError, Publisher};
-use crate::seal::{OpenError, Opener, SealError, Sealer};
+use crate::seal::{OpenError, OpenedMessage, Opener, SealError, Sealer};
 use crate::topology::{RETRY_STEPS, WorkQueue, delay_queue};
 
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ impl DeadLetters {
                 }
                 for held in page {
                     let opened = self.opener.open(queue, &held.entry.payload);
-                    count += u64::from(opened.is_ok_and(|opened| opened.kid() == kid));
+                    count += u64::from(opened.is_ok_and(|opened| is_sealed_under(&opened, kid)));
                 }
             }
             cursor.finish().await?;
@@ -111,6 +111,10 @@ impl DeadLetters {
         cursor.finish().await?;
         Ok(found)
     }
+}
+
+fn is_sealed_under(opened: &OpenedMessage, kid: &KeyId) -> bool {
+    opened.kid() == kid
 }
 
 /// The message id of a replay, derived from the original message alone. If a process dies between publishing a replay

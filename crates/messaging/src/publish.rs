@@ -30,6 +30,8 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 const WINDOW: usize = 256;
 /// Maximum number of windows in flight.
 const CHANNELS: usize = 4;
+/// The broker gives back what no queue takes.
+const MANDATORY: bool = true;
 
 /// A message to be published.
 #[derive(Clone, Debug)]
@@ -261,7 +263,7 @@ impl PublishWindow {
         let ingress = publisher.0.broker.service().ingress();
         let tickets: Vec<u64> = messages.iter().map(|_| publisher.ticket()).collect();
         let options = BasicPublishOptions {
-            mandatory: true,
+            mandatory: MANDATORY,
             ..Default::default()
         };
         let send = |message: &Outgoing, ticket| {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use domain::ids::{IntentId, MessageId};
 use domain::key_ring::KeyRing;
-use domain::signature::{HmacSecret, KeyId};
+use domain::signature::{HmacSecret, KeyId, Mac};
 use time::OffsetDateTime;
 
 use crate::envelope::{Envelope, EnvelopeError, Hints, MAX_MESSAGE_BYTES, VERSION, is_traceparent};
@@ -299,6 +299,11 @@ impl OpenedMessage {
     }
 }
 
+/// The envelope's seal is made with this secret.
+fn is_sealed_with(secret: &HmacSecret, envelope: &Envelope, mac: &Mac) -> bool {
+    secret.verify(&envelope.sealed_string(), mac)
+}
+
 /// Verifies and reads sealed messages.
 #[derive(Clone, Debug)]
 pub struct Opener {
@@ -321,7 +326,7 @@ impl Opener {
         let Some(secret) = keys.verifying(queue, &kid) else {
             return Err(OpenError::UnknownKid { queue, kid });
         };
-        if !secret.verify(&envelope.sealed_string(), &mac) {
+        if !is_sealed_with(secret, &envelope, &mac) {
             return Err(OpenError::SealInvalid);
         }
         self.keys.record_use(queue, &kid);

@@ -1,6 +1,8 @@
 //! Takes commands from their queues: stores inbox row, leg and work item in one transaction, then acknowledges.
 
-use domain::ids::Preimage;
+use std::collections::HashSet;
+
+use domain::ids::{MessageId, Preimage};
 use messaging::wire::{Body, MintExecute, MintRefund, MintSubmit};
 use messaging::{Delivery, Disposition};
 use storage::executor::items::{self, NewWorkItem, WorkCommand};
@@ -96,7 +98,7 @@ async fn store<B: CommandBody>(ctx: &Context, deliveries: &[&Delivery<B>]) -> Re
         .await?;
     let fresh: Vec<_> = deliveries
         .iter()
-        .filter(|delivery| new.contains(&delivery.message_id))
+        .filter(|delivery| is_new(&new, delivery.message_id))
         .collect();
     let intents: Vec<(&Preimage, Option<&str>)> = fresh
         .iter()
@@ -115,4 +117,9 @@ async fn store<B: CommandBody>(ctx: &Context, deliveries: &[&Delivery<B>]) -> Re
     tx.commit().await?;
     observe::commands_stored(B::COMMAND, rows.len());
     Ok(())
+}
+
+/// The inbox had not seen the command.
+fn is_new(new: &HashSet<MessageId>, command: MessageId) -> bool {
+    new.contains(&command)
 }

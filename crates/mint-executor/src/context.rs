@@ -99,6 +99,11 @@ impl Context {
         matches!(*self.problem.borrow(), Some(ExecutorProblem::OtherChain(_)))
     }
 
+    /// Nothing is built on a block that the chain may have left.
+    pub fn forget_head(&self) {
+        self.head.send_replace(None);
+    }
+
     /// The follower's lease as last renewed; every writing transaction checks it again.
     pub fn current_follower_lease(&self) -> Option<FollowerLease> {
         *self.follower_lease.borrow()
@@ -120,19 +125,23 @@ impl Context {
 
     /// The chain refused a command of `signer` for now; `amount` is what one item of it needed.
     pub fn trip_breaker(&self, signer: &[u8; 20], (command, why, amount): (WorkCommand, &'static str, u128)) {
-        match why {
-            FORBIDDEN | RATE_LIMITED => {
-                // Another executor learns of refusals of its signers from the rows (`confirm::head_watcher`).
-                let Some(key) = self.signer(signer) else { return };
-                if why == FORBIDDEN {
-                    key.account.trip("the signer lacks EXECUTOR_ROLE");
-                } else {
-                    key.trip_mint_allowance(why, amount);
-                }
-            }
-            _ => self.breakers.trip(command, why, amount),
+        if !concerns_one_signer(why) {
+            self.breakers.trip(command, why, amount);
+            return;
+        }
+        // Another executor learns of refusals of its signers from the rows (`confirm::head_watcher`).
+        let Some(key) = self.signer(signer) else { return };
+        if why == FORBIDDEN {
+            key.account.trip("the signer lacks EXECUTOR_ROLE");
+        } else {
+            key.trip_mint_allowance(why, amount);
         }
     }
+}
+
+/// The refusal is about the signer, not about the command.
+fn concerns_one_signer(why: &str) -> bool {
+    matches!(why, FORBIDDEN | RATE_LIMITED)
 }
 
 impl std::ops::Deref for Context {
@@ -168,4 +177,19 @@ pub enum WorkError {
     NoSigner,
     #[error("the head is unknown yet")]
     NoHead,
+}
+
+impl WorkError {
+    /// An endpoint gave no answer, or not a good one: asked again later, it may.
+    pub const fn is_of_an_endpoint(&self) -> bool {
+        matches!(self, Self::Chain(_))
+    }
+
+    /// The work waits until the market's fee is below the cap.
+    pub const fn fee_above_cap(&self) -> Option<&chain::fees::FeeAboveCap> {
+        match self {
+            Self::FeeAboveCap(above) => Some(above),
+            _ => None,
+        }
+    }
 }

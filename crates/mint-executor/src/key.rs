@@ -103,10 +103,14 @@ impl SignerHandle {
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = failed {
             mute.get_or_insert_with(Instant::now);
-            self.signatures.trip(&error.to_string());
+            self.cannot_sign(error);
         } else {
             *mute = None;
         }
+    }
+
+    fn cannot_sign(&self, error: &SignerError) {
+        self.signatures.trip(&error.to_string());
     }
 
     /// How long it has given no signature; `None` after a signature.

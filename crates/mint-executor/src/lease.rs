@@ -82,7 +82,7 @@ pub async fn renew_or_acquire(ctx: &Context, key: &SignerHandle, now: Instant) -
     let mute = key.unresponsive_for(now);
     if let Some(lease) = key.current_lease() {
         let client = ctx.pool.get().await?;
-        if mute.is_some_and(|mute| mute >= ctx.tuning.lease) {
+        if outlasts(mute, ctx.tuning.lease) {
             // Drop the lease before another executor can hold it; if the release fails, the lease ends by itself.
             key.drop_lease();
             observe::unresponsive_signer_released(&key.address());
@@ -95,7 +95,7 @@ pub async fn renew_or_acquire(ctx: &Context, key: &SignerHandle, now: Instant) -
         observe::lease_lost(&key.address());
         key.drop_lease();
     }
-    if mute.is_some() {
+    if is_unresponsive(mute) {
         return Ok(());
     }
     if let Some(lease) = acquire(ctx, key).await? {
@@ -104,6 +104,16 @@ pub async fn renew_or_acquire(ctx: &Context, key: &SignerHandle, now: Instant) -
         key.work_available.notify_one();
     }
     Ok(())
+}
+
+/// The key gave no signature for as long as a lease lasts.
+fn outlasts(unresponsive_for: Option<Duration>, lease: Duration) -> bool {
+    unresponsive_for.is_some_and(|unresponsive_for| unresponsive_for >= lease)
+}
+
+/// The last question to the key's signer brought no signature.
+const fn is_unresponsive(unresponsive_for: Option<Duration>) -> bool {
+    unresponsive_for.is_some()
 }
 
 /// The follower's progress since it acquired its lease.

@@ -105,7 +105,8 @@ impl CommandQueue {
         let worked = self.submit_batches(ctx).await;
         let what = FeeCapWait::Batch(self.command);
         match worked {
-            Err(WorkError::FeeAboveCap(too_dear)) => {
+            Err(error) => {
+                let too_dear = error.fee_above_cap().copied().ok_or(error)?;
                 if self.key.set_waits_for_fees(what, true) {
                     observe::waits_for_fees(self.command, &too_dear);
                 }
@@ -118,7 +119,6 @@ impl CommandQueue {
                 }
                 Ok(wait)
             }
-            failed => failed,
         }
     }
 
@@ -192,15 +192,18 @@ pub async fn broadcast(ctx: &Context, attempt: i64, (signer, signed): (&[u8; 20]
     }
 }
 
+/// The other signers go on.
+fn too_little_gas(ctx: &Context, signer: &[u8; 20]) {
+    if let Some(key) = ctx.signer(signer) {
+        key.account.trip("the signer has too little gas");
+    }
+}
+
 pub fn record_send(ctx: &Context, signer: &[u8; 20], hash: TxHash, outcome: &SendOutcome) {
     use chain::classify::Rejection;
     observe::sent(hash, outcome);
     match outcome {
-        SendOutcome::Rejected(Rejection::InsufficientFunds) => {
-            if let Some(key) = ctx.signer(signer) {
-                key.account.trip("the signer has too little gas");
-            }
-        }
+        SendOutcome::Rejected(Rejection::InsufficientFunds) => too_little_gas(ctx, signer),
         SendOutcome::Unknown(_) => ctx.breakers.rpc.failure("a send was not answered"),
         SendOutcome::Accepted | SendOutcome::AlreadyKnown | SendOutcome::Rejected(_) => {}
     }

@@ -5,7 +5,7 @@ use domain::address::Address;
 use domain::evidence::EvidenceError;
 use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintRefund, MintSubmit, RefundReason};
-use messaging::{OpenError, Opener, WorkQueue};
+use messaging::{OpenError, OpenedMessage, Opener, WorkQueue};
 use runtime::KeyDirectory;
 use storage::executor::items::{WorkCommand, WorkItemRow};
 
@@ -67,11 +67,21 @@ pub struct Verifier {
     pub escrow: Address,
 }
 
+/// The sealed message is the one that the row names.
+fn is_of_message(opened: &OpenedMessage, item: &WorkItemRow) -> bool {
+    opened.message_id() == item.message_id
+}
+
+/// The sealed intent is the one that the row names.
+fn is_of_intent(intent: &Preimage, item: &WorkItemRow) -> bool {
+    intent.intent_id() == item.intent_id
+}
+
 impl Verifier {
     /// Opens the stored envelope and checks everything that a call requires.
     pub fn verify(&self, item: &WorkItemRow) -> Result<VerifiedCommand, Ineligible> {
         let opened = self.opener.open(queue_of(item.command), &item.envelope)?;
-        if opened.message_id() != item.message_id {
+        if !is_of_message(&opened, item) {
             return Err(Ineligible::park(
                 "row_tampered",
                 "the row's message id is not the sealed one",
@@ -94,7 +104,7 @@ impl Verifier {
                 (body.intent, CommandDetails::Refund { reason: body.reason })
             }
         };
-        if intent.intent_id() != item.intent_id {
+        if !is_of_intent(&intent, item) {
             return Err(Ineligible::park(
                 "row_tampered",
                 "the row's intent id is not the sealed one",

@@ -2,9 +2,11 @@
 //! verifies at that moment.
 
 use domain::decision::{Decision as Step, DecisionFacts, LiveCommand, decide};
-use domain::evidence::EvidenceError;
+use domain::evidence::{EvidenceError, SignedReport};
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{ChainLeg, PaymentLeg};
+use domain::key_ring::KeyRing;
+use domain::payment::PaymentReport;
 use messaging::wire::{MintExecute, MintRefund, RefundReason};
 use messaging::{MessageMetadata, SealedMessage};
 use runtime::telemetry;
@@ -18,6 +20,15 @@ use tracing::Span;
 use super::{IntentCheck, LockedDecision, is_compromised};
 use crate::observe::Event;
 use crate::state::HandlerError;
+
+/// The stored report as a payment for this intent, authentic by itself: the row's word does not count.
+fn proven_payment(
+    report: &SignedReport,
+    intent: &Preimage,
+    keys: &KeyRing,
+) -> Result<PaymentReport, EvidenceError> {
+    report.pays_for(intent, keys)
+}
 
 impl LockedDecision<'_> {
     /// Decides and sends the live command again, if it is still the one that the sweep found.
@@ -135,7 +146,7 @@ impl LockedDecision<'_> {
                 .open_exception(ExceptionKind::CompromisedKey, Some(receipt), None, detail)
                 .await;
         }
-        match report.pays_for(&intent, &self.state.keys.current().mpesa) {
+        match proven_payment(&report, &intent, &self.state.keys.current().mpesa) {
             Ok(parsed) if parsed.receipt() == Some(&first.receipt) => {}
             // The key is not mounted, perhaps not yet. The facts are stored, and a sweep decides again.
             Err(EvidenceError::UnknownKey(key_id)) => {

@@ -28,6 +28,8 @@ const SECP256K1: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
 /// An uncompressed point, and the DER header of the octet string around it.
 const POINT_LENGTH: usize = 65;
 const DER_HEADER: [u8; 2] = [0x04, 0x41];
+/// A new key never leaves its token.
+const NOT_EXTRACTABLE: Attribute = Attribute::Extractable(false);
 /// Attributes that the token must report for a private key. The first two say what is possible now, the others what was
 /// ever possible: a copy of an imported or once readable key may exist anywhere.
 const REQUIRED_ATTRIBUTES: [(&str, Attribute); 5] = [
@@ -101,7 +103,7 @@ impl Token {
             Attribute::Token(true),
             Attribute::Private(true),
             Attribute::Sensitive(true),
-            Attribute::Extractable(false),
+            NOT_EXTRACTABLE,
             Attribute::Sign(true),
             Attribute::Label(label.into()),
             Attribute::Id(label.into()),
@@ -238,18 +240,29 @@ fn with_recovery_bit(pair: &[u8], digest: [u8; 32], address: &Address) -> Option
     let (r, s) = pair.split_at_checked(32)?;
     let (mut low, order) = ([0; 32], curve_order());
     let s = (s.len() == 32).then(|| U256::from_big_endian(s))?;
-    let s = if s > order / 2 { order.checked_sub(s)? } else { s };
+    let s = in_lower_half(s, order)?;
     s.to_big_endian(&mut low);
     let signature = |odd_y| RawSignature {
         r: r.try_into().unwrap_or_default(),
         s: low,
         odd_y,
     };
-    let is_ours = |signature: &RawSignature| {
-        let signer = signature.to_ethers().recover(H256(digest));
-        signer.ok().and_then(from_h160) == Some(*address)
-    };
+    let is_ours = |signature: &RawSignature| is_signed_by(signature, digest, address);
     [signature(false), signature(true)].into_iter().find(is_ours)
+}
+
+/// The chain accepts only one of the two values of s that verify.
+fn in_lower_half(s: U256, order: U256) -> Option<U256> {
+    if s > order / 2 {
+        order.checked_sub(s)
+    } else {
+        Some(s)
+    }
+}
+
+fn is_signed_by(signature: &RawSignature, digest: [u8; 32], address: &Address) -> bool {
+    let signer = signature.to_ethers().recover(H256(digest));
+    signer.ok().and_then(from_h160) == Some(*address)
 }
 
 /// Why a key with these attributes may exist outside the token. An attribute that the token does not report counts as

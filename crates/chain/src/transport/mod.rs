@@ -157,12 +157,16 @@ impl Transport {
             let endpoint = &self.state.endpoints[*index];
             (endpoint.status(), endpoint.down_for(now))
         });
-        let foreign = |index: &usize| self.state.endpoints[*index].status() == EndpointStatus::OtherChain;
+        let foreign = |index: &usize| self.is_on_other_chain(*index);
         let ours = order.iter().position(foreign).unwrap_or(order.len());
         if ours > 0 {
             order.truncate(ours);
         }
         order
+    }
+
+    fn is_on_other_chain(&self, index: usize) -> bool {
+        self.state.endpoints[index].status() == EndpointStatus::OtherChain
     }
 
     async fn call(&self, method: &str, params: &RawValue) -> Result<Box<RawValue>, TransportError> {
@@ -229,7 +233,7 @@ impl Transport {
                 Ok(Some(Ok(answer))) => return Ok(answer),
                 Ok(Some(Err(EndpointFailure::Broken))) => {}
                 // More tries are of no use, but one that is still open may be answered.
-                Ok(Some(Err(failure))) if began.elapsed() < limits.timeout => {
+                Ok(Some(Err(failure))) if may_still_answer(began, limits.timeout) => {
                     (last, tries) = (failure, MAX_TRIES);
                 }
                 Ok(Some(Err(failure))) => return Err(failure),
@@ -294,10 +298,22 @@ impl<'a> EndpointCall<'a> {
     }
 }
 
+impl EndpointCall<'_> {
+    /// The caller waited long enough for the silence to count against the endpoint.
+    fn was_too_slow(&self, now: Instant) -> bool {
+        !self.answered && now - self.since >= TOO_SLOW
+    }
+}
+
+/// Whether a try that is still open may bring the answer that a refusal did not.
+fn may_still_answer(began: Instant, timeout: Duration) -> bool {
+    began.elapsed() < timeout
+}
+
 impl Drop for EndpointCall<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
-        if !self.answered && now - self.since >= TOO_SLOW {
+        if self.was_too_slow(now) {
             self.endpoint.record_failure(now);
         }
     }

@@ -109,7 +109,7 @@ impl<'a> IntakeBatch<'a> {
 
     /// Refuses all new intents. Stored answers are still replayed.
     pub fn halt(&mut self) {
-        for (index, _) in self.pending() {
+        for index in self.undecided() {
             let detail = "New intents are not accepted at the moment.";
             let problem = Problem {
                 retry_after: Some(HALTED_RETRY_SECONDS),
@@ -264,6 +264,11 @@ impl<'a> IntakeBatch<'a> {
             EntryState::Pending(_) | EntryState::AlreadyClaimed => IntakeResult::Refused(Problem::internal()),
         };
         self.states.into_iter().map(result).collect()
+    }
+
+    /// Members that no stored answer decides.
+    fn undecided(&self) -> Vec<usize> {
+        self.pending().into_iter().map(|(index, _)| index).collect()
     }
 
     fn pending(&self) -> Vec<PendingEntry<'a>> {

@@ -147,11 +147,19 @@ async fn accept(
     Ok(answer)
 }
 
+/// It is unknown whether the report is stored: the sender must send it again.
+const fn is_in_doubt(result: StoreResult) -> bool {
+    matches!(result, StoreResult::Unknown)
+}
+
 fn answer(result: StoreResult, tx_ref: &TxRef) -> Result<CallbackAnswer, Problem> {
-    let status = match result {
-        StoreResult::Stored => "accepted",
-        StoreResult::AlreadyStored => "already_processed",
-        StoreResult::Unknown => return Err(Problem::unavailable()),
+    if is_in_doubt(result) {
+        return Err(Problem::unavailable());
+    }
+    let status = if result == StoreResult::Stored {
+        "accepted"
+    } else {
+        "already_processed"
     };
     Ok(CallbackAnswer {
         status,

@@ -55,7 +55,7 @@ impl Follower {
             let Some(header) = header else {
                 return Err(hole(&head, next).into());
             };
-            if tip.is_some_and(|tip| tip.hash != *header.parent.as_bytes()) {
+            if is_fork(tip.as_ref(), &header) {
                 self.go_back(ctx, lease).await?;
                 // Our head may belong to the abandoned fork, so the next poll reads it again.
                 return Ok(());
@@ -115,7 +115,7 @@ impl Follower {
     /// Rewinds to the last common block, and broadcasts the fork's transactions again at once.
     async fn go_back(&mut self, ctx: &Context, lease: &FollowerLease) -> Result<(), WorkError> {
         // No batch is built on an abandoned block, whose state a simulation may have relied on.
-        ctx.head.send_replace(None);
+        ctx.forget_head();
         self.tip = Some(reorg::follow(ctx, lease, self.final_block).await?);
         self.resender = Resender::default();
         Ok(())
@@ -151,6 +151,11 @@ impl Follower {
         }
         self.seen = Some(now);
     }
+}
+
+/// The block does not follow the last ingested one.
+fn is_fork(tip: Option<&BlockRow>, header: &BlockHeader) -> bool {
+    tip.is_some_and(|tip| tip.hash != *header.parent.as_bytes())
 }
 
 /// The address hides several nodes, or the node lost some of its blocks.

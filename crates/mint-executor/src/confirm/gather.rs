@@ -117,7 +117,7 @@ async fn quiet(
             facts
                 .next_nonces
                 .get(&attempt.signer)
-                .is_some_and(|next| attempt.nonce < *next)
+                .is_some_and(|next| is_used(attempt.nonce, *next))
         })
         .filter(|attempt| !facts.tell_of(attempt))
         .collect();
@@ -194,7 +194,7 @@ async fn ending(
             Ok(AttemptStatus::OnAnotherFork) => return Ok(None),
             Ok(AttemptStatus::NonceLost) => {}
             Ok(AttemptStatus::Unknown) => gone = false,
-            Err(WorkError::Chain(error)) => {
+            Err(error) if error.is_of_an_endpoint() => {
                 tracing::warn!(
                     tx_hash = %TxHash::from_bytes(attempt.tx_hash),
                     error = %runtime::chain(&error),
@@ -249,15 +249,27 @@ async fn reverted(
     receipt: &TransactionReceipt,
 ) -> Result<ItemResult, WorkError> {
     let signer = address(signer)?;
-    let may = match one.may_execute(&signer, BlockRef::Hash(receipt.block_hash)).await {
-        Err(ChainError::UnknownBlock) => one.may_execute(&signer, BlockRef::Latest).await,
-        found => found,
-    };
-    Ok(if may? {
+    Ok(if had_role(one, &signer, receipt).await? {
         ItemResult::Reverted
     } else {
         ItemResult::Unauthorized
     })
+}
+
+async fn had_role(
+    one: &ChainClient,
+    signer: &Address,
+    receipt: &TransactionReceipt,
+) -> Result<bool, ChainError> {
+    match one.may_execute(signer, BlockRef::Hash(receipt.block_hash)).await {
+        Err(ChainError::UnknownBlock) => one.may_execute(signer, BlockRef::Latest).await,
+        found => found,
+    }
+}
+
+/// The chain is past the nonce, whoever used it.
+const fn is_used(nonce: u64, next: u64) -> bool {
+    nonce < next
 }
 
 /// Whether a final block used the nonce and no transaction of ours with that nonce has a receipt.
@@ -273,7 +285,7 @@ async fn is_gone(
     };
     let signer = address(&attempt.signer)?;
     match one.nonce(&signer, BlockRef::Number(final_block)).await {
-        Ok(next) if next > nonce => {}
+        Ok(next) if is_used(nonce, next) => {}
         // A node without that state proves nothing.
         Ok(_) | Err(ChainError::UnknownBlock) => return Ok(false),
         Err(error) => return Err(error.into()),

@@ -45,7 +45,7 @@ pub async fn run(ctx: Context, stop: Stop) {
                 follower = Follower::default();
                 if ctx.signers.iter().any(|key| key.current_lease().is_some()) {
                     match watcher.look(&ctx).await {
-                        Ok(()) => ctx.breakers.rpc.success(),
+                        Ok(()) => node_answered(&ctx),
                         Err(error) => failed(&ctx, &error),
                     }
                 }
@@ -85,6 +85,11 @@ async fn find_again(ctx: &Context) {
         Ok(false) => {}
         Err(error) => observe::round_failed("confirm", &error),
     }
+}
+
+/// The node of an executor that does not follow is there again.
+fn node_answered(ctx: &Context) {
+    ctx.breakers.rpc.success();
 }
 
 fn failed(ctx: &Context, error: &WorkError) {

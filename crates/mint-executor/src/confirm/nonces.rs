@@ -71,7 +71,7 @@ impl NonceManager {
         key.set_confirmed_nonce(next);
         // A used nonce waits for no block and needs no higher fee. Whether our transaction lost it is decided once the
         // nonce is final.
-        let waiting = &open[open.partition_point(|attempt| attempt.nonce < next)..];
+        let waiting = &open[open.partition_point(|attempt| waits_for_no_block(attempt, next))..];
         let late = self.any_late(waiting, head);
         let most = ctx.tuning.max_in_flight;
         key.adjust_in_flight_limit(most, late);
@@ -188,6 +188,11 @@ fn stuck(
     since(last.id)
         .is_some_and(|first| head >= first.saturating_add(patience))
         .then_some(last)
+}
+
+/// The chain is past the attempt's nonce, whoever used it.
+const fn waits_for_no_block(attempt: &AttemptRow, next: u64) -> bool {
+    attempt.nonce < next
 }
 
 #[cfg(test)]

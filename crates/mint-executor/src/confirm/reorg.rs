@@ -70,11 +70,16 @@ async fn ancestor(
         match one.header(block.number).await? {
             Some(there) if *there.hash.as_bytes() == block.hash => return Ok(Some(*block)),
             // A missing block is not a different block: nodes behind one address may lag.
-            None if block.number <= head.number => return Err(hole(head, block.number).into()),
+            None if must_have(head, block) => return Err(hole(head, block.number).into()),
             Some(_) | None => {}
         }
     }
     Ok(None)
+}
+
+/// An endpoint with that head has a block of that height, ours or another.
+const fn must_have(head: &BlockHeader, block: &BlockRow) -> bool {
+    block.number <= head.number
 }
 
 /// Whether the endpoint merely lags behind our blocks, which proves no fork.

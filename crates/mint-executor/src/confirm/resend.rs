@@ -107,9 +107,14 @@ impl Resender {
     }
 }
 
+/// The stored bytes are what the attempt's signer signed, with its hash and its nonce.
+fn is_genuine(attempt: &AttemptRow) -> bool {
+    replace::genuine(attempt).is_some()
+}
+
 /// Sends only bytes that the attempt's signer signed with this hash and nonce; false for any others.
 pub async fn send(ctx: &Context, attempt: &AttemptRow) -> bool {
-    if replace::genuine(attempt).is_none() {
+    if !is_genuine(attempt) {
         return false;
     }
     let hash = TxHash::from_bytes(attempt.tx_hash);

@@ -46,7 +46,7 @@ pub async fn find_ready(
     let room = batch::max_items_at(command, &ctx.tuning, head);
     let page = room.as_ref().map_or(1, |room| *room);
     let items = items::ready(session, (command, &waiting_legs(command)), &lease.signer, page).await?;
-    if items.is_empty() {
+    if nothing_waits(&items) {
         return Ok(None);
     }
     // Fees matter only if there is an item.
@@ -112,6 +112,17 @@ pub struct BatchDraft {
     signed: Option<SignedCall>,
 }
 
+impl SignedCall {
+    fn is_for(&self, call: &BatchCall) -> bool {
+        self.call == *call
+    }
+}
+
+/// No item is there whose fee could be above the cap.
+const fn nothing_waits(items: &[WorkItemRow]) -> bool {
+    items.is_empty()
+}
+
 impl BatchDraft {
     /// Plans a batch and signs it; `None` when no item is ready.
     pub async fn make(
@@ -146,7 +157,7 @@ impl BatchDraft {
 
     /// The signature, if it is for exactly this call.
     pub fn of(self, call: &BatchCall) -> Option<SignedCall> {
-        self.signed.filter(|signed| signed.call == *call)
+        self.signed.filter(|signed| signed.is_for(call))
     }
 }
 

@@ -68,6 +68,11 @@ impl BatchConstraints {
         })
     }
 
+    /// An attempt with the intent may still be mined.
+    fn is_in_flight(&self, intent: &IntentId) -> bool {
+        self.in_flight.contains(intent)
+    }
+
     /// An intent stays with the signer of its first attempt until that signer's nonces are final.
     fn is_foreign(&self, leg: &ChainLegRow) -> bool {
         leg.signer
@@ -113,7 +118,7 @@ pub fn make(
                 plan.rest(item, "the intent belongs to another signer")
             }
             // The item is ready again after a fork, but a later attempt holds it too: that attempt decides.
-            Eligibility::Ready if standing.in_flight.contains(&item.intent_id) => {
+            Eligibility::Ready if standing.is_in_flight(&item.intent_id) => {
                 plan.rest(item, "an attempt with it may still be mined");
             }
             Eligibility::Ready if !taken.insert(item.intent_id) => plan.close(item, leg.leg),

@@ -1,5 +1,6 @@
 //! Applies the consequences of simulated refusals as if the chain had refused the items, without spending gas.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chain::query::BlockHeader;
@@ -67,7 +68,7 @@ pub async fn refuse(
                     effects.step((item, &lease.signer), (step, record))?
                 }
                 // An attempt that may still be mined, or mined again after a fork, decides first.
-                _ if not_final.contains(&item.intent_id) => effects.items.push(rest(item, ending.name())),
+                _ if may_still_be_mined(&not_final, item) => effects.items.push(rest(item, ending.name())),
                 NextStep::Reject => {
                     effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?;
                 }
@@ -91,4 +92,8 @@ fn rest(item: &WorkItemRow, why: &str) -> WorkItemChange {
         .delayed_by(REFUSED_WAIT);
     change.max_batch_size = item.max_batch_size;
     change
+}
+
+fn may_still_be_mined(not_final: &HashSet<IntentId>, item: &WorkItemRow) -> bool {
+    not_final.contains(&item.intent_id)
 }

@@ -71,7 +71,7 @@ pub async fn rehearse(
             observe::batch_simulated(command, heard.values());
             Simulation(Some(heard))
         }
-        Ok(Err(WorkError::Chain(error))) => {
+        Ok(Err(error)) if error.is_of_an_endpoint() => {
             observe::batch_not_simulated(command, &error);
             Simulation::skipped()
         }
@@ -109,6 +109,11 @@ struct SimulatedBatch<'a> {
     members: Vec<plan::BatchMember>,
 }
 
+/// The very block that the work is planned on: a node that lags does not answer for it.
+const fn state_of(head: &BlockHeader) -> BlockRef {
+    BlockRef::Hash(head.hash)
+}
+
 impl SimulatedBatch<'_> {
     async fn advice(
         &self,
@@ -116,7 +121,7 @@ impl SimulatedBatch<'_> {
         head: &BlockHeader,
     ) -> Result<HashMap<MessageId, SimulationResult>, WorkError> {
         let all: Vec<&plan::BatchMember> = self.members.iter().collect();
-        let endings = self.endings(&all, BlockRef::Hash(head.hash)).await?;
+        let endings = self.endings(&all, state_of(head)).await?;
         let batch = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let facts = |ending| ItemFacts {
             command: self.command,

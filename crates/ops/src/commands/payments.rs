@@ -197,6 +197,11 @@ async fn find(client: &DbClient, id: ReportId) -> Result<ReportRow> {
     })
 }
 
+/// Some of the messages have not left: the acceptance is not complete.
+const fn is_unsent(left: u64) -> bool {
+    left > 0
+}
+
 fn show(out: &mut Output, report: &ReportRow, what: &str, (sent, left): (usize, u64)) -> Result<Completion> {
     let mut value = document(report);
     value["messagesSent"] = sent.into();
@@ -212,7 +217,7 @@ fn show(out: &mut Output, report: &ReportRow, what: &str, (sent, left): (usize, 
             page.field("messages waiting", left.to_string());
         }
     })?;
-    if left > 0 {
+    if is_unsent(left) {
         crate::output::print_note(
             "a command that ended early still holds them: run this one again in half a minute",
         );

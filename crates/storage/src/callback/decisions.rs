@@ -1,5 +1,6 @@
 //! `decisions`: one row per txRef, the lock under which everything about it is decided; and its history.
 
+use const_format::concatcp;
 use domain::address::Address;
 use domain::decision::LiveCommand;
 use domain::ids::{IntentId, MessageId, Preimage};
@@ -13,6 +14,9 @@ use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
 use crate::session::{DbSession, execute, execute_one, query_one, query_opt};
+
+/// Nobody has saved the decision since it was read.
+const VERSION_UNCHANGED: &str = "version = $2";
 
 statements! {
     // A conflicting insert waits for the holder of the row and then locks it: one round trip either way.
@@ -29,13 +33,14 @@ statements! {
     INTENT =
         "select intent_id, chain_id, escrow, depositor, user_address, amount::text as amount, country_code, tx_ref, \
          created_at, trace_parent from mint_intents where tx_ref = $1";
-    SAVE =
+    SAVE = concatcp!(
         "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, outcome_sequence = $6, payment_leg = $7, \
          mint_refused = $8, live_command = $9, live_message_id = $10, \
          live_since = case when $10::uuid is null then null \
          when live_message_id is distinct from $10 then clock_timestamp() else live_since end, \
          refund_commanded = $11, redrive_count = $12, version = version + 1, updated_at = clock_timestamp() \
-         where tx_ref = $1 and version = $2";
+         where tx_ref = $1 and ", VERSION_UNCHANGED
+    );
     HISTORY =
         "insert into decision_history (tx_ref, occurred_at, event, cause, message_id) \
          select $1::text, clock_timestamp(), event, $3::text, $4::uuid from unnest($2::text[]) with ordinality as t(event, n) order by n";

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use const_format::concatcp;
 use domain::ids::MessageId;
 use domain::tx_ref::TxRef;
 use tokio_postgres::Row;
@@ -10,6 +11,10 @@ use tokio_postgres::Row;
 use crate::error::StorageError;
 use crate::row::RowReader;
 use crate::session::{DbSession, query, query_one};
+
+/// A person has resolved the mismatch of the decision `d`.
+const MISMATCH_RESOLVED: &str = "exists (select from exceptions e \
+     where e.tx_ref = d.tx_ref and e.kind = 'amount_mismatch' and e.resolved_at is not null)";
 
 statements! {
     // Intents whose payment window is over and that have no report. `$2` limits how far back it looks.
@@ -33,12 +38,11 @@ statements! {
          and not exists (select from callback_outbox o where o.subject = d.tx_ref) \
          order by random() limit $2";
     // Rows that call for a command which was not sent: a key was missing, or a person has ended a hold.
-    UNDECIDED =
+    UNDECIDED = concatcp!(
         "select d.tx_ref from decisions d \
          where d.live_command is null and d.intent_id is not null \
          and ((d.chain_leg = 'escrowed' and (d.mint_refused or d.payment_leg in ('confirmed', 'declined', 'expired'))) \
-         or (d.chain_leg = 'escrowed' and d.payment_leg = 'mismatched' and exists (select from exceptions e \
-         where e.tx_ref = d.tx_ref and e.kind = 'amount_mismatch' and e.resolved_at is not null)) \
+         or (d.chain_leg = 'escrowed' and d.payment_leg = 'mismatched' and ", MISMATCH_RESOLVED, ") \
          or (d.chain_leg in ('queued', 'submitting') and d.payment_leg in ('declined', 'expired') \
          and not exists (select from attempt_items t join attempts a on a.id = t.attempt_id \
          where t.intent_id = d.intent_id and a.command = 'submit')) \
@@ -47,7 +51,8 @@ statements! {
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment'))) \
          and d.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.is_hold and e.resolved_at is null) \
-         order by random() limit $2";
+         order by random() limit $2"
+    );
     // Payments without an intent that are too old to be matched.
     OLD_ORPHANS =
         "select d.tx_ref from payments p join decisions d on d.tx_ref = p.tx_ref \

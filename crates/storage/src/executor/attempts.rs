@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use const_format::concatcp;
 use domain::ids::{IntentId, MessageId};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -11,6 +12,9 @@ use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
 use crate::session::{DbSession, execute, query, query_one};
+
+/// The chain has not used the nonce, as far as the asker knows.
+const NONCE_UNUSED: &str = "nonce >= $2";
 
 statements! {
     INSERT =
@@ -26,8 +30,10 @@ statements! {
     OPEN_OF =
         "select id, signer, nonce, tx_hash, raw_transaction, command, block_number from attempts \
          where signer = $1 and state = 'signed' order by nonce, id";
-    OPEN_COUNT =
-        "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed' and nonce >= $2";
+    OPEN_COUNT = concatcp!(
+        "select count(distinct nonce) as open from attempts where signer = $1 and state = 'signed' and ",
+        NONCE_UNUSED
+    );
     OPEN_SUMMARY =
         "select s.address as signer, count(distinct t.nonce) as open, \
          coalesce(extract(epoch from clock_timestamp() - min(t.created_at)), 0)::float8 as oldest \

@@ -3,24 +3,27 @@
 
 use std::time::Duration;
 
+use const_format::concatcp;
 use uuid::Uuid;
 
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::session::{DbSession, execute, query_opt};
 
+/// The lease is still this holder's, under this token.
+const HOLDS_LEASE: &str = "lease_holder = $1 and fencing_token = $2 and lease_until >= clock_timestamp()";
+
 statements! {
     ACQUIRE =
         "update block_follower_lease set lease_holder = $1, lease_until = clock_timestamp() + $2::float8 * interval '1 second', \
          fencing_token = fencing_token + 1 \
          where lease_until is null or lease_until < clock_timestamp() or lease_holder = $1 returning fencing_token";
-    RENEW =
-        "update block_follower_lease set lease_until = clock_timestamp() + $3::float8 * interval '1 second' \
-         where lease_holder = $1 and fencing_token = $2 and lease_until >= clock_timestamp()";
+    RENEW = concatcp!(
+        "update block_follower_lease set lease_until = clock_timestamp() + $3::float8 * interval '1 second' where ",
+        HOLDS_LEASE
+    );
     RELEASE = "update block_follower_lease set lease_until = null where lease_holder = $1 and fencing_token = $2";
-    CHECK =
-        "select from block_follower_lease where lease_holder = $1 and fencing_token = $2 and lease_until >= clock_timestamp() \
-         for update";
+    CHECK = concatcp!("select from block_follower_lease where ", HOLDS_LEASE, " for update");
     // No transaction is signed while a block is ingested: both change the same items and legs.
     LOCK_SIGNERS = "select from signers order by address for update";
 }

@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use const_format::concatcp;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::ChainLeg;
 use uuid::Uuid;
 
+use super::ring::{IN_RING, MINED_OR_SIGNED};
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
@@ -36,6 +38,10 @@ impl WorkCommand {
     }
 }
 
+/// No key of the ring, and none whose nonces may still change, has the intent of the leg `l`.
+const LET_GO_OF: &str =
+    "l.signer not in (select address from ring) and l.signer not in (select signer from held)";
+
 statements! {
     INSERT =
         "insert into work_items (message_id, intent_id, command, state, envelope) \
@@ -44,20 +50,21 @@ statements! {
          on conflict (message_id) do nothing";
     // A share of the intents without a signer, or with one that released them (see `signers::released`), and the
     // intents of this key. Items of another key are left out, because they would fill the page each time.
-    READY =
+    READY = concatcp!(
         "with ring as materialized \
          (select s.address, row_number() over (order by s.address) - 1 as place, count(*) over () as size \
           from signers s left join signer_admin_states o on o.address = s.address \
-          where s.lease_until >= clock_timestamp() and coalesce(o.state, 'active') = 'active'), \
-         held as materialized (select distinct signer from attempts where state in ('signed', 'mined')) \
+          where ", IN_RING, "), \
+         held as materialized (select distinct signer from attempts where state in ", MINED_OR_SIGNED, ") \
          select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.max_batch_size, \
          extract(epoch from clock_timestamp())::float8 as db_now \
          from ring r, work_items w join chain_legs l on l.intent_id = w.intent_id \
          where r.address = $4 and w.command = $1 and w.state = 'ready' and w.not_before <= clock_timestamp() \
          and not (l.leg = any($2::text[])) \
          and (l.signer = $4 or (get_byte(l.intent_id, 0) * 256 + get_byte(l.intent_id, 1)) % r.size = r.place \
-              and (l.signer is null or l.signer not in (select address from ring) and l.signer not in (select signer from held))) \
-         order by w.created_at, w.message_id limit $3 for update of w skip locked";
+              and (l.signer is null or ", LET_GO_OF, ")) \
+         order by w.created_at, w.message_id limit $3 for update of w skip locked"
+    );
     LOCK =
         "select message_id, intent_id, command, state, envelope, max_batch_size, \
          extract(epoch from clock_timestamp())::float8 as db_now \

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use const_format::concatcp;
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{Cause, ChainLeg, IllegalTransition};
 use tokio_postgres::Row;
@@ -12,6 +13,9 @@ use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
 use crate::session::{DbSession, execute, query};
+
+/// The signer that a change `c` of the leg `l` brings takes the intent over.
+const NEWEST_SIGNER: &str = "coalesce(c.signer, l.signer)";
 
 statements! {
     ENSURE =
@@ -29,13 +33,14 @@ statements! {
     READ =
         "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, trace_parent, \
          extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where intent_id = any($1::bytea[]) order by intent_id";
-    SAVE =
-        "update chain_legs l set leg = c.leg, final = c.final, signer = coalesce(c.signer, l.signer), \
+    SAVE = concatcp!(
+        "update chain_legs l set leg = c.leg, final = c.final, signer = ", NEWEST_SIGNER, ", \
          tx_hash = c.tx_hash, block_number = c.block_number, reason = c.reason, version = l.version + 1, \
          updated_at = clock_timestamp() \
          from unnest($1::bytea[], $2::bigint[], $3::text[], $4::boolean[], $5::bytea[], $6::bytea[], $7::bigint[], \
          $8::text[]) as c(intent_id, version, leg, final, signer, tx_hash, block_number, reason) \
-         where l.intent_id = c.intent_id and l.version = c.version";
+         where l.intent_id = c.intent_id and l.version = c.version"
+    );
     HISTORY =
         "insert into chain_leg_history (intent_id, occurred_at, from_leg, to_leg, cause, tx_hash, message_id) \
          select t.intent_id, clock_timestamp(), t.from_leg, t.to_leg, t.cause, t.tx_hash, t.message_id \

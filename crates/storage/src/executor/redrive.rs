@@ -3,12 +3,17 @@
 
 use std::time::Duration;
 
+use const_format::concatcp;
 use domain::ids::IntentId;
 
 use crate::error::StorageError;
 use crate::executor::legs::{self, ChainLegRow, read_row};
 use crate::pool::DbTransaction;
 use crate::session::{DbSession, execute, query};
+
+/// The payment window of the leg `l` is over: its intent's age decides where the intent is known.
+const WINDOW_OVER: &str =
+    "coalesce(i.created_at, l.updated_at) < clock_timestamp() - $1::float8 * interval '1 second'";
 
 statements! {
     // Each re-drive of the same version doubles the wait, up to an hour. Those re-driven least recently come first, so
@@ -35,13 +40,14 @@ statements! {
          redrive_count = case when r.leg_version = excluded.leg_version then r.redrive_count + 1 else 1 end";
     // The time for a deposit is over, and no deposit command is open. Drawn at random, because some may have to wait
     // for a transaction that is not final.
-    STRANDED =
+    STRANDED = concatcp!(
         "select l.intent_id from chain_legs l left join mint_intents i on i.intent_id = l.intent_id \
          where l.leg in ('queued', 'submitting') \
-         and coalesce(i.created_at, l.updated_at) < clock_timestamp() - $1::float8 * interval '1 second' \
+         and ", WINDOW_OVER, " \
          and not exists (select from work_items w where w.intent_id = l.intent_id and w.command = 'submit' \
                          and w.state in ('ready', 'in_attempt')) \
-         order by random() limit $2";
+         order by random() limit $2"
+    );
 }
 
 /// Legs unchanged for `min_age` whose copy in `decisions` differs, with no message pending.

@@ -5,45 +5,50 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use const_format::concatcp;
 use uuid::Uuid;
 
 use super::legs::to_bigint;
+use super::ring::{IN_RING, MINED_OR_SIGNED};
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
 use crate::session::{DbSession, execute, query, query_opt};
 
+/// The lease is still this holder's, under this token.
+const HOLDS_LEASE: &str = "lease_holder = $2 and fencing_token = $3 and lease_until >= clock_timestamp()";
+/// No operator has retired the key.
+const NOT_RETIRED: &str =
+    "not exists (select from signer_admin_states o where o.address = $1 and o.state = 'retired')";
+/// The key has signed what is in no block yet.
+const HAS_UNMINED: &str = "exists (select from attempts t where t.signer = $1 and t.state = 'signed')";
 statements! {
     ENSURE = "insert into signers (address, next_nonce) values ($1, $2) on conflict (address) do nothing";
-    ACQUIRE =
+    ACQUIRE = concatcp!(
         "update signers set lease_holder = $2, lease_until = clock_timestamp() + $3::float8 * interval '1 second', \
          fencing_token = fencing_token + 1 \
          where address = $1 and (lease_until is null or lease_until < clock_timestamp() or lease_holder = $2) \
-         and (not exists (select from signer_admin_states o where o.address = $1 and o.state = 'retired') \
-              or exists (select from attempts t where t.signer = $1 and t.state = 'signed')) \
-         returning fencing_token";
+         and (", NOT_RETIRED, " or ", HAS_UNMINED, ") returning fencing_token"
+    );
     TAKEN =
         "select exists (select from signers where address = $1 and lease_holder <> $2 \
          and lease_until >= clock_timestamp()) taken";
-    RENEW =
+    RENEW = concatcp!(
         "update signers set lease_until = clock_timestamp() + $4::float8 * interval '1 second' \
-         where address = $1 and lease_holder = $2 and fencing_token = $3 and lease_until >= clock_timestamp()";
+         where address = $1 and ", HOLDS_LEASE
+    );
     RELEASE =
         "update signers set lease_until = null where address = $1 and lease_holder = $2 and fencing_token = $3";
-    CHECK =
-        "select next_nonce from signers where address = $1 and lease_holder = $2 and fencing_token = $3 \
-         and lease_until >= clock_timestamp() for update";
-    NEXT_NONCE =
-        "select next_nonce from signers where address = $1 and lease_holder = $2 and fencing_token = $3 \
-         and lease_until >= clock_timestamp()";
+    CHECK = concatcp!("select next_nonce from signers where address = $1 and ", HOLDS_LEASE, " for update");
+    NEXT_NONCE = concatcp!("select next_nonce from signers where address = $1 and ", HOLDS_LEASE);
     SET_NONCE = "update signers set next_nonce = greatest(next_nonce, $2) where address = $1";
     // Keys outside the ring whose transactions are all final, so that none can be mined, or mined again after a fork.
-    RELEASED =
+    RELEASED = concatcp!(
         "select a.address from unnest($1::bytea[]) as a(address) \
          where not exists (select from signers s left join signer_admin_states o on o.address = s.address \
-                           where s.address = a.address and s.lease_until >= clock_timestamp() \
-                           and coalesce(o.state, 'active') = 'active') \
-         and not exists (select from attempts t where t.signer = a.address and t.state in ('signed', 'mined'))";
+                           where s.address = a.address and ", IN_RING, ") \
+         and not exists (select from attempts t where t.signer = a.address and t.state in ", MINED_OR_SIGNED, ")"
+    );
 }
 
 /// The right to use one signing key, as long as the row says so.

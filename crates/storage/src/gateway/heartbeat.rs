@@ -1,17 +1,22 @@
 //! The latest heartbeat of the executors.
 
+use const_format::concatcp;
+
 use crate::error::StorageError;
 use crate::session::{DbSession, query_opt};
 
+/// Who speaks for all comes first: a healthy holder of a lease, else any holder.
+const HOLDERS_FIRST: &str = "l.holds and b.blocked_reason is null desc, l.holds desc";
+
 statements! {
     // Prefers a healthy lease holder, then any lease holder, then the most recent heartbeat.
-    LATEST = "\
+    LATEST = concatcp!("\
 select b.rpc_connected, b.rpc_latency_ms, b.blocked_reason, extract(epoch from clock_timestamp() - b.reported_at)::float8 as age
 from executor_heartbeats b, lateral (
     select b.reported_at > clock_timestamp() - $1::float8 * interval '1 second'
            and exists (select from signers s where s.lease_holder = b.instance
                        and s.lease_until > clock_timestamp()) as holds) as l
-order by l.holds and b.blocked_reason is null desc, l.holds desc, b.reported_at desc limit 1";
+order by ", HOLDERS_FIRST, ", b.reported_at desc limit 1");
 }
 
 /// One executor's report on itself. Several may run, and one that waits for the lease may refuse to work.

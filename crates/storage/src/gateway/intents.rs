@@ -1,5 +1,6 @@
 //! `mint_intents`: insert only.
 
+use const_format::concatcp;
 use domain::idempotency::IdempotencyKey;
 use domain::ids::{IntegratorId, IntentId, Preimage};
 use domain::money::BaseUnits;
@@ -9,10 +10,13 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use super::idempotency::column;
-use super::redrive::{RedriveWindow, advance_watermark};
+use super::redrive::{PAUSE_IS_OVER, RedriveWindow, advance_watermark};
 use crate::error::StorageError;
 use crate::row::RowReader;
 use crate::session::{DbSession, query, query_one, query_opt};
+
+/// However old the intent is: the watermark alone says from where on nothing is settled yet.
+const SINCE_WATERMARK: &str = "i.created_at >= $1";
 
 statements! {
     INSERT_BATCH = "\
@@ -49,10 +53,10 @@ select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_addr
 from mint_intents i left join renewed_intent_macs m using (intent_id) where intent_id = $1";
 
     // Intents never re-driven, from the watermark on, and intents whose last re-drive is old enough, whatever their age.
-    TO_REDRIVE = "\
+    TO_REDRIVE = concatcp!("\
 with due as (
     (select i.intent_id from mint_intents i
-     where i.created_at >= $1 and i.created_at < now() - make_interval(secs => $2::float8)
+     where ", SINCE_WATERMARK, " and i.created_at < now() - make_interval(secs => $2::float8)
        and not exists (select 1 from gateway_redrives d where d.subject = i.tx_ref)
        and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
        and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
@@ -60,8 +64,7 @@ with due as (
      order by i.created_at limit $3)
     union all
     (select i.intent_id from gateway_redrives d join mint_intents i on i.tx_ref = d.subject
-     where d.last_sent_at < now() - make_interval(secs => least(
-               $2::float8 * power(2, least(d.redrive_count, 30)), greatest($2::float8, 3600)))
+     where ", PAUSE_IS_OVER, "
        and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
        and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
        and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $4)
@@ -70,7 +73,7 @@ select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_addr
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
 from due join mint_intents i using (intent_id) left join renewed_intent_macs m using (intent_id)
-order by i.created_at";
+order by i.created_at");
 
     // One page of the watermark. Rows that were re-driven are found by `gateway_redrives`.
     UNSETTLED = "\

@@ -1,10 +1,20 @@
 //! `gateway_redrives`: when an intent or a report was last re-driven, so that the waits grow. A row stays until its
 //! subject was handled, so the watermark need not go back for it.
 
+use const_format::concatcp;
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
 use crate::session::{DbSession, execute, query_one};
+
+/// How often the pause of the mark `d` has doubled; bounded, so that the power stays a number.
+const DOUBLINGS: &str = "least(d.redrive_count, 30)";
+/// The pause after the last time of the mark `d` is over: twice as long each time, up to an hour.
+pub(super) const PAUSE_IS_OVER: &str = concatcp!(
+    "d.last_sent_at < now() - make_interval(secs => least($2::float8 * power(2, ",
+    DOUBLINGS,
+    "), greatest($2::float8, 3600)))"
+);
 
 statements! {
     MARK = "\

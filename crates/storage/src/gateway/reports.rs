@@ -1,5 +1,6 @@
 //! `mpesa_reports`: raw signed reports, append only. Equal content is stored once.
 
+use const_format::concatcp;
 use domain::evidence::SignedReport;
 use domain::ids::ReportId;
 use domain::payment::PaymentReport;
@@ -8,7 +9,7 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use super::idempotency::column;
-use super::redrive::{RedriveWindow, advance_watermark};
+use super::redrive::{PAUSE_IS_OVER, RedriveWindow, advance_watermark};
 use crate::error::StorageError;
 use crate::row::RowReader;
 use crate::session::{DbSession, query};
@@ -31,7 +32,7 @@ returning report_id";
 
     // Reports never re-driven, from the watermark on, and reports whose last re-drive is old enough, whatever their age.
     // A re-drive with a txRef as its subject is an intent's: a txRef is shorter than the id of a report.
-    TO_REDRIVE = "\
+    TO_REDRIVE = concatcp!("\
 with due as (
     (select r.report_id from mpesa_reports r
      where r.received_at >= $1 and r.received_at < now() - make_interval(secs => $2::float8)
@@ -42,14 +43,13 @@ with due as (
     union all
     (select r.report_id from gateway_redrives d
      join mpesa_reports r on r.report_id = case when length(d.subject) = 36 then d.subject::uuid end
-     where d.last_sent_at < now() - make_interval(secs => least(
-               $2::float8 * power(2, least(d.redrive_count, 30)), greatest($2::float8, 3600)))
+     where ", PAUSE_IS_OVER, "
        and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
        and not exists (select 1 from gateway_outbox o where o.subject = r.tx_ref and o.queue = $4)
      order by d.last_sent_at limit $3))
 select r.report_id, r.body, r.timestamp_header, r.signature_header, r.path, r.query, r.received_at, r.late
 from due join mpesa_reports r using (report_id)
-order by r.received_at";
+order by r.received_at");
 
     // One page of the watermark. Rows that were re-driven are found by `gateway_redrives`.
     UNSETTLED = "\

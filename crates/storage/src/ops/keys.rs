@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use const_format::concatcp;
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
@@ -37,6 +38,11 @@ pub struct TxRefPrefixRow {
     pub owner: String,
 }
 
+/// A stored envelope is sealed under the wanted key.
+const SEALED_UNDER_IT: &str = "position(mark in envelope) > 0";
+/// A stored answer is young enough to be asked for again.
+const STILL_ASKED_FOR: &str = "created_at > now() - make_interval(secs => $2::float8)";
+
 statements! {
     INSERT = "\
 insert into api_keys (key_id, purpose, owner, not_before, not_after) values ($1, $2, $3, $4, $5)
@@ -52,7 +58,7 @@ where api_keys.state <> excluded.state and api_keys.state <> 'compromised'";
     STATE = "\
 select state, extract(epoch from clock_timestamp() - updated_at)::float8 as seconds from api_keys where key_id = $1";
     // A sealed message names its key before its body, where every quote is escaped.
-    SEALED = "\
+    SEALED = concatcp!("\
 with wanted as (select convert_to('\"kid\":\"' || $2::text || '\"', 'UTF8') as mark),
 box as (select 'gateway_outbox' as place, envelope from gateway_outbox where queue = $1
     union all select 'callback_outbox', envelope from callback_outbox where queue = $1
@@ -60,10 +66,10 @@ box as (select 'gateway_outbox' as place, envelope from gateway_outbox where que
     union all select 'ops_outbox', envelope from ops_outbox where queue = $1
     union all select 'work_items', envelope from work_items
         where (state in ('ready', 'in_attempt') or dead_letter_pending) and $1 = 'mint.' || command || '.v1')
-select place, count(*) as sealed from box, wanted where position(mark in envelope) > 0 group by place";
-    PROTECTED = "\
+select place, count(*) as sealed from box, wanted where ", SEALED_UNDER_IT, " group by place");
+    PROTECTED = concatcp!("\
 select count(*) as answers from idempotency_keys
-where mac_key_id = $1 and created_at > now() - make_interval(secs => $2::float8)";
+where mac_key_id = $1 and ", STILL_ASKED_FOR);
     PIPELINE_KEY_USAGE = "\
 select queue, key_id, max(last_used_at) as last_used_at from (
     select * from gateway_pipeline_key_usage union all select * from callback_pipeline_key_usage

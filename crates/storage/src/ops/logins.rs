@@ -91,6 +91,11 @@ pub async fn disable(client: &DbClient, login: &str) -> Result<(), StorageError>
     Ok(client.batch_execute(&sql).await?)
 }
 
+/// `may` says whether the login may connect, where it exists: a disabled one stays so.
+fn is_disabled(may: Option<bool>) -> bool {
+    may == Some(false)
+}
+
 /// Creates missing logins and sets every password in one transaction. Disabled logins stay as they are; returns their
 /// names.
 pub async fn ensure(client: &mut DbClient, logins: &[Login]) -> Result<Vec<String>, StorageError> {
@@ -99,7 +104,7 @@ pub async fn ensure(client: &mut DbClient, logins: &[Login]) -> Result<Vec<Strin
     for login in logins {
         let known = query_opt(&tx, MAY_LOG_IN, &[&login.name]).await?;
         let may = known.map(|row| row.try_get::<_, bool>("may")).transpose()?;
-        if may == Some(false) {
+        if is_disabled(may) {
             disabled.push(login.name.clone());
             continue;
         }

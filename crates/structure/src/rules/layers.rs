@@ -46,6 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ops",
         ],
     ),
+    ("mutants", &[]),
     ("structure", &[]),
 ];
 
@@ -68,6 +69,7 @@ const TESTS_MAY_USE: &[(&str, &[&str])] = &[
             "ops",
         ],
     ),
+    ("mutants", &[]),
     ("structure", &[]),
 ];
 

@@ -38,6 +38,13 @@ pub struct OnChainStatus {
     pub finalized: Option<IntentStatus>,
 }
 
+impl OnChainStatus {
+    /// Only what is final closes an entry.
+    const fn final_status(self) -> Option<IntentStatus> {
+        self.finalized
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplayFate {
     Replay,
@@ -49,7 +56,7 @@ pub enum ReplayFate {
 
 pub fn replay_fate(queue: WorkQueue, facts: &EntryFacts) -> ReplayFate {
     match facts {
-        EntryFacts::Unreadable(error) => ReplayFate::Keep(error.to_string()),
+        EntryFacts::Unreadable(error) => unsealed(error),
         EntryFacts::Command { leg, record } => match record {
             Some(record) => by_chain(queue, leg.as_ref(), *record),
             None => by_leg(queue, leg.as_ref()),
@@ -71,8 +78,13 @@ pub fn replay_fate(queue: WorkQueue, facts: &EntryFacts) -> ReplayFate {
     }
 }
 
+/// What we did not seal ourselves is for a person.
+fn unsealed(error: &OpenError) -> ReplayFate {
+    ReplayFate::Keep(error.to_string())
+}
+
 fn by_chain(queue: WorkQueue, leg: Option<&LegState>, record: OnChainStatus) -> ReplayFate {
-    if let Some(why) = record.finalized.and_then(|status| done(queue, status)) {
+    if let Some(why) = record.final_status().and_then(|status| done(queue, status)) {
         return ReplayFate::Close(format!("{why}, and final"));
     }
     if let Some(why) = record.latest.and_then(|status| done(queue, status)) {

@@ -100,7 +100,7 @@ impl Totals {
         }
         let Some(paid) = line.paid_shillings else { return };
         // An owed payment is already counted as owed, held or not.
-        if line.owed_open || line.owed_settled {
+        if is_owed(line) {
             return;
         }
         let fate = if line.held {
@@ -183,6 +183,11 @@ pub fn compare(
         differs("payment_unaccounted", detail);
     }
     found
+}
+
+/// Held or not, what is owed is counted once, with the money.
+const fn is_owed(line: &ReconcileRow) -> bool {
+    line.owed_open || line.owed_settled
 }
 
 /// Compares the row's leg with the chain: they must agree, or the row must be ahead because of a later block.

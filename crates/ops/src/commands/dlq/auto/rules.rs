@@ -82,6 +82,10 @@ impl AutoReplayRules {
             .is_some_and(|seconds| seconds < self.breaker_reset.as_secs_f64())
     }
 
+    const fn is_at_replay_limit(&self, candidate: ReplayCandidate<'_>) -> bool {
+        candidate.replays >= self.per_message
+    }
+
     pub fn decide(
         &self,
         candidate: ReplayCandidate<'_>,
@@ -91,7 +95,7 @@ impl AutoReplayRules {
         if !self.classes.iter().any(|class| class == candidate.class) {
             return ReplayDecision::OtherClass;
         }
-        if candidate.replays >= self.per_message {
+        if self.is_at_replay_limit(candidate) {
             return ReplayDecision::ReplayLimit;
         }
         if candidate
