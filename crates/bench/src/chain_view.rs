@@ -1,4 +1,4 @@
-//! What the chain itself says, read by plain JSON-RPC: nobody's word is taken for a mint.
+//! Figures of the chain, read by plain JSON-RPC and independent of the product's code.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::settings::Settings;
 const TOTAL_SUPPLY: &str = "0x18160ddd";
 /// `pendingTotal()` of the escrow.
 pub const PENDING_TOTAL: &str = "0x36a1b5a0";
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// Whole shillings minted so far.
 pub async fn minted(settings: &Settings) -> Result<u64> {
     shillings(settings, &settings.country_token, TOTAL_SUPPLY).await
 }
 
-/// Whole shillings that wait in escrow.
+/// Whole shillings of pending deposits.
 pub async fn escrowed(settings: &Settings) -> Result<u64> {
     shillings(settings, &settings.escrow, PENDING_TOTAL).await
 }
@@ -35,42 +35,42 @@ async fn shillings(settings: &Settings, contract: &str, selector: &str) -> Resul
     u64::try_from(base_units / domain::money::BASE_UNITS_PER_SHILLING).context("more than 2^64 shillings")
 }
 
-/// How a figure on chain rose: how much in all, and how long from the first look to the last rise.
+/// The growth of a figure on chain, and the time from the first poll to the last increase.
 #[derive(Clone, Copy, Debug)]
-pub struct Rise {
+pub struct Growth {
     pub reached: u64,
     pub took: Duration,
 }
 
-/// Watches a figure until it has risen by `by`, or stopped rising for a minute.
-pub async fn watch<F, Fut>(label: &str, from: u64, by: u64, mut read: F) -> Result<Rise>
+/// Polls a figure until it has grown by `by`; fails if it does not grow for a minute.
+pub async fn watch<F, Fut>(label: &str, from: u64, by: u64, mut read: F) -> Result<Growth>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<u64>>,
 {
     let start = Instant::now();
-    let mut rise = Rise {
+    let mut growth = Growth {
         reached: 0,
         took: Duration::ZERO,
     };
     loop {
         let now = read().await?.saturating_sub(from);
-        if now > rise.reached {
-            rise = Rise {
+        if now > growth.reached {
+            growth = Growth {
                 reached: now,
                 took: start.elapsed(),
             };
         }
-        if rise.reached >= by {
-            return Ok(rise);
+        if growth.reached >= by {
+            return Ok(growth);
         }
-        if start.elapsed().saturating_sub(rise.took) > Duration::from_mins(1) {
+        if start.elapsed().saturating_sub(growth.took) > Duration::from_mins(1) {
             bail!(
                 "{label}: {} of {by} after {:?}, and nothing more for a minute",
-                rise.reached,
-                rise.took
+                growth.reached,
+                growth.took
             );
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }

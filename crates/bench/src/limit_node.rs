@@ -1,5 +1,5 @@
-//! What the node alone executes: the same mints, signed beforehand in full batches and handed over as fast as it takes
-//! them. Its own anvil with the stack's block time and gas limit.
+//! Measures what the node alone executes: the same mints, signed beforehand in full batches and sent as fast as it
+//! accepts them, on a separate anvil with the stack's block time and gas limit.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const BATCH: usize = 64;
 const GAS_BASE: u64 = 120_000;
 const GAS_PER_DEPOSIT: u64 = 140_000;
 const GAS_PER_MINT: u64 = 60_000;
-/// The escrow wants this much left before it begins an item.
+/// Gas that the escrow requires before it starts an item.
 const GAS_FLOOR: u64 = 310_000;
 const FEES: Fees = Fees {
     max_fee_per_gas: 1_000_000_000_000,
@@ -44,11 +44,14 @@ pub async fn measure(mints: usize, block_time: f64) -> Result<f64> {
     let (deposits, executes) = signed.split_at(batches);
 
     send(&node, deposits).await?;
-    let mut gone = 0;
+    let mut blocks_mined = 0;
     while pending(&node, &addresses).await? < intents.len() {
         node.mine(1).await?;
-        gone += 1;
-        ensure!(gone < 10_000, "the deposits of the bare node are not mined");
+        blocks_mined += 1;
+        ensure!(
+            blocks_mined < 10_000,
+            "the deposits of the bare node are not mined"
+        );
     }
     let start = Instant::now();
     send(&node, executes).await?;
@@ -117,7 +120,7 @@ async fn send(node: &Anvil, transactions: &[SignedTransaction]) -> Result<()> {
     Ok(())
 }
 
-/// Deposits of one shilling that wait in escrow.
+/// Number of pending deposits of one shilling.
 async fn pending(node: &Anvil, addresses: &Addresses) -> Result<usize> {
     let call = json!([{"to": addresses.escrow, "data": crate::chain_view::PENDING_TOTAL}, "latest"]);
     let answer = node.rpc("eth_call", call).await?;

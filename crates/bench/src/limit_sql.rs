@@ -1,13 +1,13 @@
-//! What PostgreSQL itself does with the rows of accepted intents, in batches, measured by pgbench in the same run.
+//! Measures with pgbench, in the same run, how fast PostgreSQL alone stores the rows of accepted intents in batches.
 
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-/// Rows of each table that one transaction inserts: the size of a full intake group.
-const GROUP: usize = 64;
-/// Two connections: what two intake workers use.
+/// Rows of each table per transaction: the size of a full intake group.
+const ROWS_PER_TRANSACTION: usize = 64;
+/// Two connections, as two intake workers use.
 const CLIENTS: &str = "2";
 
 const SCHEMA: &str = "
@@ -18,16 +18,18 @@ CREATE TABLE bench_limit.idempotency_keys (LIKE public.idempotency_keys INCLUDIN
 CREATE TABLE bench_limit.gateway_outbox (LIKE public.gateway_outbox INCLUDING ALL);
 CREATE TABLE bench_limit.mpesa_reports (LIKE public.mpesa_reports INCLUDING ALL);";
 
-/// Which of the gateway's two writes is imitated.
+/// The write of the gateway that is imitated.
 #[derive(Clone, Copy, Debug)]
-pub enum Write {
+pub enum GatewayWrite {
     Intents,
     Reports,
 }
 
-impl Write {
+impl GatewayWrite {
     fn script(self) -> String {
-        let rows = format!("FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, {GROUP})) AS g");
+        let rows = format!(
+            "FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, {ROWS_PER_TRANSACTION})) AS g"
+        );
         let body = match self {
             Self::Intents => format!(
                 "INSERT INTO bench_limit.idempotency_keys (integrator, idempotency_key, fingerprint, status, body, mac_key_id, mac)
@@ -53,7 +55,7 @@ impl Write {
 }
 
 /// Accepted requests per second that PostgreSQL alone could store durably.
-pub async fn measure(database_url: &str, write: Write, seconds: u32) -> Result<f64> {
+pub async fn measure(database_url: &str, write: GatewayWrite, seconds: u32) -> Result<f64> {
     let server = &Server::parse(database_url)?;
     psql(server, SCHEMA).await?;
     let dir = testkit::dirs::private("bench")?;
@@ -92,7 +94,7 @@ pub async fn measure(database_url: &str, write: Write, seconds: u32) -> Result<f
         })
         .with_context(|| format!("pgbench printed no tps: {text}"))?;
     psql(server, "DROP SCHEMA bench_limit CASCADE").await?;
-    Ok(groups * crate::load::ratio(GROUP, 1))
+    Ok(groups * crate::load::ratio(ROWS_PER_TRANSACTION, 1))
 }
 
 /// The parts of `postgres://user:password@host:port/database`: the password must not stand on a command line.

@@ -15,13 +15,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// One request, signed when it is due, since a signature's time must be fresh.
-pub trait Source: Send + Sync + 'static {
+pub trait RequestSource: Send + Sync + 'static {
     fn request(&self, index: usize) -> Result<Request<Full<Bytes>>>;
 }
 
 /// How hard to push.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct LoadProfile {
     /// Requests per second.
     pub rate: u32,
     /// Requests in all.
@@ -31,7 +31,7 @@ pub struct Pace {
 
 /// What came back.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct LoadResult {
     /// Latency of each accepted request from its due time.
     pub latencies: Vec<Duration>,
     pub accepted: usize,
@@ -43,18 +43,22 @@ pub struct Outcome {
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Sends every request at its due time over a fixed set of connections.
-pub async fn run(authority: &str, source: Arc<dyn Source>, pace: Pace) -> Result<Outcome> {
+pub async fn run(
+    authority: &str,
+    source: Arc<dyn RequestSource>,
+    profile: LoadProfile,
+) -> Result<LoadResult> {
     let next = Arc::new(AtomicUsize::new(0));
-    let mut connections = Vec::with_capacity(pace.connections);
-    for _ in 0..pace.connections {
+    let mut connections = Vec::with_capacity(profile.connections);
+    for _ in 0..profile.connections {
         connections.push(connect(authority).await?);
     }
     let start = Instant::now();
     let workers: Vec<_> = connections
         .into_iter()
-        .map(|connection| tokio::spawn(work(connection, source.clone(), next.clone(), start, pace)))
+        .map(|connection| tokio::spawn(work(connection, source.clone(), next.clone(), start, profile)))
         .collect();
-    let mut total = Outcome::default();
+    let mut total = LoadResult::default();
     for worker in workers {
         let part = worker.await.context("a load worker panicked")??;
         total.latencies.extend(part.latencies);
@@ -77,18 +81,18 @@ async fn connect(authority: &str) -> Result<SendRequest<Full<Bytes>>> {
 
 async fn work(
     mut connection: SendRequest<Full<Bytes>>,
-    source: Arc<dyn Source>,
+    source: Arc<dyn RequestSource>,
     next: Arc<AtomicUsize>,
     start: Instant,
-    pace: Pace,
-) -> Result<Outcome> {
-    let mut out = Outcome::default();
+    profile: LoadProfile,
+) -> Result<LoadResult> {
+    let mut out = LoadResult::default();
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
-        if index >= pace.count {
+        if index >= profile.count {
             return Ok(out);
         }
-        let nanos = u64::try_from(index)? * 1_000_000_000 / u64::from(pace.rate);
+        let nanos = u64::try_from(index)? * 1_000_000_000 / u64::from(profile.rate);
         let due = start + Duration::from_nanos(nanos);
         tokio::time::sleep_until(due).await;
         let request = source.request(index)?;
@@ -119,7 +123,7 @@ async fn exchange(
     Ok(status)
 }
 
-impl Outcome {
+impl LoadResult {
     pub fn per_second(&self) -> f64 {
         ratio(self.accepted, 1) / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
@@ -148,13 +152,13 @@ mod tests {
 
     #[test]
     fn percentiles_are_ranks() {
-        let out = Outcome {
+        let out = LoadResult {
             latencies: (1..=100).rev().map(Duration::from_millis).collect(),
-            ..Outcome::default()
+            ..LoadResult::default()
         };
         assert_eq!(out.percentile(50), Duration::from_millis(50));
         assert_eq!(out.percentile(99), Duration::from_millis(99));
         assert_eq!(out.percentile(100), Duration::from_millis(100));
-        assert_eq!(Outcome::default().percentile(99), Duration::ZERO);
+        assert_eq!(LoadResult::default().percentile(99), Duration::ZERO);
     }
 }

@@ -17,8 +17,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use runtime::Environment;
 
-use crate::limit_sql::Write;
-use crate::load::{Outcome, Pace};
+use crate::limit_sql::GatewayWrite;
+use crate::load::{LoadProfile, LoadResult};
 use crate::report::Report;
 use crate::requests::{Callbacks, Intents, Plan};
 use crate::settings::Settings;
@@ -70,22 +70,30 @@ async fn main() -> Result<()> {
 }
 
 async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
-    let pace = Pace {
+    let profile = LoadProfile {
         rate: arguments.rate,
         count: arguments.intents,
         connections: arguments.connections,
     };
     let plan = Plan::new(settings, arguments.intents)?;
-    step("making the run's users compliant");
+    print_step("making the run's users compliant");
     make_compliant(arguments, &plan)?;
 
-    step("pgbench: the rows of accepted intents, and of stored reports");
-    let intents_limit =
-        limit_sql::measure(&settings.database_url, Write::Intents, arguments.limit_seconds).await?;
-    let reports_limit =
-        limit_sql::measure(&settings.database_url, Write::Reports, arguments.limit_seconds).await?;
+    print_step("pgbench: the rows of accepted intents, and of stored reports");
+    let intents_limit = limit_sql::measure(
+        &settings.database_url,
+        GatewayWrite::Intents,
+        arguments.limit_seconds,
+    )
+    .await?;
+    let reports_limit = limit_sql::measure(
+        &settings.database_url,
+        GatewayWrite::Reports,
+        arguments.limit_seconds,
+    )
+    .await?;
 
-    step("the bare node: the same mints, signed beforehand");
+    print_step("the bare node: the same mints, signed beforehand");
     let mints_limit = limit_node::measure(arguments.limit_mints, arguments.block_time).await?;
 
     let expected = u64::try_from(arguments.intents)?;
@@ -95,19 +103,19 @@ async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
     );
     let calls = rpc_calls::total(settings).await?;
 
-    step(&format!("{} intents at {}/s", arguments.intents, arguments.rate));
+    print_step(&format!("{} intents at {}/s", arguments.intents, arguments.rate));
     let deposits = tokio::spawn({
         let settings = settings.clone();
         async move { chain_view::watch("deposits", pending, expected, || chain_view::escrowed(&settings)).await }
     });
     let intents = all_accepted(
         "intents",
-        load::run(&settings.gateway, Arc::new(Intents(plan.clone())), pace).await?,
+        load::run(&settings.gateway, Arc::new(Intents(plan.clone())), profile).await?,
     )?;
-    step("waiting until every deposit is in escrow");
+    print_step("waiting until every deposit is in escrow");
     let deposits = deposits.await??;
 
-    step(&format!(
+    print_step(&format!(
         "{} callbacks at {}/s",
         arguments.intents, arguments.rate
     ));
@@ -117,9 +125,9 @@ async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
     });
     let callbacks = all_accepted(
         "callbacks",
-        load::run(&settings.gateway, Arc::new(Callbacks(plan)), pace).await?,
+        load::run(&settings.gateway, Arc::new(Callbacks(plan)), profile).await?,
     )?;
-    step("waiting until everything is minted");
+    print_step("waiting until everything is minted");
     let mints = mints.await??;
     ensure!(
         mints.reached == expected,
@@ -128,8 +136,8 @@ async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
     );
     let calls = rpc_calls::total(settings).await?.saturating_sub(calls);
 
-    Ok(Report::new(&report::Measured {
-        pace,
+    Ok(Report::new(&report::Measurements {
+        profile,
         intents,
         callbacks,
         intents_limit,
@@ -167,16 +175,16 @@ fn make_compliant(arguments: &Arguments, plan: &Plan) -> Result<()> {
 }
 
 /// Refused or unanswered requests make every other figure meaningless.
-fn all_accepted(what: &str, outcome: Outcome) -> Result<Outcome> {
-    let refused = outcome.refused.len();
+fn all_accepted(what: &str, result: LoadResult) -> Result<LoadResult> {
+    let refused = result.refused.len();
     ensure!(
         refused == 0,
         "{refused} {what} were not accepted, first status {:?}",
-        outcome.refused.first()
+        result.refused.first()
     );
-    Ok(outcome)
+    Ok(result)
 }
 
-fn step(text: &str) {
+fn print_step(text: &str) {
     eprintln!("bench: {text}");
 }

@@ -1,24 +1,24 @@
-//! The figures, each beside its limit.
+//! Prints the figures, each beside its limit.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::chain_view::Rise;
-use crate::load::{Outcome, Pace, ratio};
+use crate::chain_view::Growth;
+use crate::load::{LoadProfile, LoadResult, ratio};
 
-pub struct Measured {
-    pub pace: Pace,
-    pub intents: Outcome,
-    pub callbacks: Outcome,
+pub struct Measurements {
+    pub profile: LoadProfile,
+    pub intents: LoadResult,
+    pub callbacks: LoadResult,
     /// Accepted requests per second that PostgreSQL alone could store.
     pub intents_limit: f64,
     pub reports_limit: f64,
     /// Mints per second of the bare node.
     pub mints_limit: f64,
-    pub deposits: Rise,
-    pub mints: Rise,
+    pub deposits: Growth,
+    pub mints: Growth,
     /// RPC calls over the whole run.
     pub calls: u64,
 }
@@ -30,7 +30,7 @@ pub struct Accepted {
     pub p50_ms: f64,
     pub p95_ms: f64,
     pub p99_ms: f64,
-    /// What PostgreSQL alone does with the same rows in groups of 64.
+    /// Rate of PostgreSQL alone with the same rows in groups of 64.
     pub limit_per_second: f64,
     pub of_limit: f64,
 }
@@ -44,7 +44,7 @@ pub struct Report {
     pub callbacks: Accepted,
     pub deposits_per_second: f64,
     pub mints_per_second: f64,
-    /// What the bare node does with the same mints, signed beforehand.
+    /// Rate of the bare node with the same mints, signed beforehand.
     pub node_mints_per_second: f64,
     pub mints_of_limit: f64,
     /// Deposit and mint together.
@@ -52,10 +52,10 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(m: &Measured) -> Self {
+    pub fn new(m: &Measurements) -> Self {
         Self {
-            offered_per_second: m.pace.rate,
-            requests: m.pace.count,
+            offered_per_second: m.profile.rate,
+            requests: m.profile.count,
             intents: Accepted::new(&m.intents, m.intents_limit),
             callbacks: Accepted::new(&m.callbacks, m.reports_limit),
             deposits_per_second: per_second(m.deposits),
@@ -68,21 +68,21 @@ impl Report {
 }
 
 impl Accepted {
-    fn new(outcome: &Outcome, limit: f64) -> Self {
-        let ms = |percent| outcome.percentile(percent).as_secs_f64() * 1e3;
+    fn new(result: &LoadResult, limit: f64) -> Self {
+        let ms = |percent| result.percentile(percent).as_secs_f64() * 1e3;
         Self {
-            per_second: outcome.per_second(),
+            per_second: result.per_second(),
             p50_ms: ms(50),
             p95_ms: ms(95),
             p99_ms: ms(99),
             limit_per_second: limit,
-            of_limit: outcome.per_second() / limit,
+            of_limit: result.per_second() / limit,
         }
     }
 }
 
-fn per_second(rise: Rise) -> f64 {
-    figure(rise.reached) / rise.took.max(Duration::from_millis(1)).as_secs_f64()
+fn per_second(growth: Growth) -> f64 {
+    figure(growth.reached) / growth.took.max(Duration::from_millis(1)).as_secs_f64()
 }
 
 fn figure(count: u64) -> f64 {

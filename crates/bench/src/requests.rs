@@ -8,14 +8,14 @@ use hyper::Request;
 use hyper::body::Bytes;
 use testkit::sign::{self, RequestParts};
 
-use crate::load::Source;
+use crate::load::RequestSource;
 use crate::settings::Settings;
 
 /// Mints of one shilling that a user may have in a day leave room for this many; the policy allows 10,000.
 pub const INTENTS_PER_USER: usize = 9_000;
 const ONE_SHILLING: &str = "1000000000000000000";
 
-/// One run's intents: reference and user follow from the index, so that the callbacks find them again.
+/// The intents of one run. Reference and user follow from the index, so that the callbacks match them.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub run: i64,
@@ -24,7 +24,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Users that nobody used before, so that neither daily limits nor balances of earlier runs count.
+    /// Uses new users, so that daily limits and balances of earlier runs do not matter.
     pub fn new(settings: &Settings, intents: usize) -> Result<Self> {
         let run = SystemSource.unix_seconds();
         let users = (0..intents.div_ceil(INTENTS_PER_USER))
@@ -57,7 +57,7 @@ impl Plan {
 /// `POST /mint-intents`, one shilling each.
 pub struct Intents(pub Plan);
 
-impl Source for Intents {
+impl RequestSource for Intents {
     fn request(&self, index: usize) -> Result<Request<Full<Bytes>>> {
         let Plan { run, settings, .. } = &self.0;
         let body = format!(
@@ -87,7 +87,7 @@ impl Source for Intents {
 /// `POST /callbacks/mpesa`, paid, for the intent of the same index.
 pub struct Callbacks(pub Plan);
 
-impl Source for Callbacks {
+impl RequestSource for Callbacks {
     fn request(&self, index: usize) -> Result<Request<Full<Bytes>>> {
         let Plan { run, settings, .. } = &self.0;
         let body = format!(

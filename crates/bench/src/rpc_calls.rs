@@ -1,4 +1,4 @@
-//! How many RPC calls the executor has made: the sum over its own counter's labels.
+//! The number of RPC calls of the executor: the sum over the labels of its counter.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! Where the running stack is: the variables of `.stack/env`.
+//! The addresses of the running stack, from the variables of `.stack/env`.
 
 use anyhow::{Context, Result};
 use runtime::Environment;

@@ -20,8 +20,8 @@ impl KeyRing {
 
     /// The key that signs.
     pub fn current(&self) -> Option<(&KeyId, &HmacSecret)> {
-        let grown = self.keys.iter().rev().find(|(id, _)| !self.pending.contains(id));
-        grown.or_else(|| self.keys.last_key_value())
+        let active = self.keys.iter().rev().find(|(id, _)| !self.pending.contains(id));
+        active.or_else(|| self.keys.last_key_value())
     }
 
     pub fn is_empty(&self) -> bool {

@@ -1,5 +1,6 @@
-//! The promises of the product are the tests beside this library; it holds what judges them (`ledger`) and what
-//! breaks the product meanwhile (`chaos`), and the night on call (`rehearsal`). Everything runs the real services over real PostgreSQL, RabbitMQ and anvil.
+//! The tests beside this library check the promises of the product. The library audits the books (`ledger`), injects
+//! faults (`chaos`) and rehearses outages on call (`rehearsal`). Everything runs the real services over real PostgreSQL,
+//! RabbitMQ and anvil.
 
 pub mod chaos;
 pub mod ledger;

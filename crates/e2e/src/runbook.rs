@@ -1,4 +1,4 @@
-//! The operator's manuals, run as they stand: the shell behind each `<!-- tested -->` mark, as somebody would paste it.
+//! Runs the shell blocks of the operator's pages unchanged: those behind a `<!-- tested -->` mark.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,23 +10,24 @@ use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Block<'p> {
-    /// The heading that it stands under.
+    /// The heading of its section.
     pub section: &'p str,
-    /// What the mark says, such as `tested` or `tested while it is away`.
+    /// The rest of the mark, such as `while it is away`.
     pub mark: &'p str,
     pub code: &'p str,
 }
 
 impl Block<'_> {
-    /// The test that its mark names, in which these commands are run on what they ask for.
-    pub fn elsewhere(&self) -> Option<&str> {
+    /// The test file that the mark names, in which these commands are run.
+    pub fn named_test(&self) -> Option<&str> {
         let rust = |word: &&str| Path::new(word).extension().is_some_and(|ending| ending == "rs");
         self.mark.split_whitespace().find(rust)
     }
 }
 
-/// Refuses shell that nobody runs: each block is marked, and a test that a mark names is there and has the commands.
-pub fn all_are_run(page: &str) -> Result<()> {
+/// Fails if a block of shell is not tested: each must be marked, and a test that a mark names must exist and have the
+/// commands.
+pub fn check_all_blocks_are_tested(page: &str) -> Result<()> {
     let found = blocks(page);
     for shell in page.split("```").skip(1).step_by(2) {
         let code = shell.strip_prefix("bash\n");
@@ -34,7 +35,7 @@ pub fn all_are_run(page: &str) -> Result<()> {
             code.map_or(!shell.contains("fiatrails "), |code| found
                 .iter()
                 .any(|block| block.code == code)),
-            "this block is not marked, so nobody has run it:\n{shell}"
+            "this block is not marked, so no test runs it:\n{shell}"
         );
     }
     let marked = found.len();
@@ -43,7 +44,7 @@ pub fn all_are_run(page: &str) -> Result<()> {
         "{marked} blocks are marked, and there are more"
     );
     for block in &found {
-        let Some(path) = block.elsewhere() else { continue };
+        let Some(path) = block.named_test() else { continue };
         let test = std::fs::read_to_string(dirs::workspace().join(path))
             .with_context(|| format!("{}: {path} is named", block.section))?;
         let runs_it = |line: &str| {
@@ -81,7 +82,7 @@ pub fn blocks(page: &str) -> Vec<Block<'_>> {
 }
 
 /// An alert's section of the runbook: `RpcDown` is `rpc-down`.
-pub fn kebab(name: &str) -> String {
+pub fn to_kebab_case(name: &str) -> String {
     let mut out = String::new();
     for (at, letter) in name.chars().enumerate() {
         if letter.is_ascii_uppercase() && at > 0 {
@@ -92,7 +93,7 @@ pub fn kebab(name: &str) -> String {
     out
 }
 
-/// Runs a block with the operator's settings and nothing else of ours. What it printed.
+/// Runs a block with the operator's settings only, and returns what it printed.
 pub fn run(app: &App, block: &Block<'_>) -> Result<String> {
     let fiatrails = dirs::binary("fiatrails")?;
     let path = format!(
@@ -120,15 +121,15 @@ pub fn run(app: &App, block: &Block<'_>) -> Result<String> {
         }
     }
     let out = bash.output()?;
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&out.stdout).into_owned();
     ensure!(
         out.status.success(),
-        "{}: {}\n{said}{}",
+        "{}: {}\n{printed}{}",
         block.section,
         block.code,
         String::from_utf8_lossy(&out.stderr)
     );
-    Ok(said)
+    Ok(printed)
 }
 
 /// The runbook's name for a service's admin port.
@@ -142,7 +143,7 @@ const fn admin_variable(service: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{all_are_run, blocks};
+    use super::{blocks, check_all_blocks_are_tested};
 
     #[test]
     fn only_marked_shell_is_found_and_knows_its_section() {
@@ -165,7 +166,7 @@ mod tests {
             marked(here, "fiatrails reconcile --statement day.csv"),
             marked("", "one") + "```\na form\n```\n",
         ] {
-            all_are_run(&good).unwrap();
+            check_all_blocks_are_tested(&good).unwrap();
         }
         for (page, why) in [
             (marked("", "one") + "```bash\ntwo\n```\n", "not marked"),
@@ -174,8 +175,8 @@ mod tests {
             (marked(": crates/e2e/src/gone.rs", "one"), "gone.rs is named"),
             (marked(here, "fiatrails dlq stats"), "does not run this"),
         ] {
-            let said = all_are_run(&page).unwrap_err().to_string();
-            assert!(said.contains(why), "{page}: {said}");
+            let printed = check_all_blocks_are_tested(&page).unwrap_err().to_string();
+            assert!(printed.contains(why), "{page}: {printed}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `deploy/make-secrets`: what is there stays as it is, and what was taken away does not come back.
+//! `deploy/make-secrets` keeps existing secrets and does not recreate removed ones.
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! docs/THREAT_MODEL.md names files and tests; all of them must be there.
+//! docs/THREAT_MODEL.md names files and tests; all of them must exist.
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::collections::BTreeSet;
@@ -22,12 +22,12 @@ fn rows() -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What stands in backquotes.
+/// The texts in backquotes.
 fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// Names of everything that proves: Rust and Solidity tests, and scripts that CI runs.
+/// Names of all proofs: Rust and Solidity tests, and scripts that CI runs.
 fn proofs() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     walk(&root().join("crates"), &mut |path| {

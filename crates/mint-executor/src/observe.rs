@@ -235,7 +235,7 @@ pub fn sent(hash: TxHash, outcome: &SendOutcome) {
     match outcome {
         SendOutcome::Accepted | SendOutcome::AlreadyKnown => tracing::debug!(tx_hash = %hash, "broadcast"),
         other => {
-            tracing::warn!(tx_hash = %hash, answer = ?other, "broadcast without a good answer; the chain decides")
+            tracing::warn!(tx_hash = %hash, answer = ?other, "broadcast without a good answer; the chain decides");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The core over a real database: every statement prepares, and the shared tables keep their promises.
+//! The shared modules over a real database: every statement prepares; inbox, outbox, halts and errors work as promised.
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::time::Duration;
@@ -42,7 +42,7 @@ async fn every_statement_prepares_on_a_migrated_database() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// A module that declares statements but is not listed would escape the test above.
+/// The test above misses a module that declares statements but is not listed.
 #[test]
 fn every_module_with_statements_is_listed() {
     fn walk(dir: &std::path::Path, found: &mut Vec<String>) {
@@ -221,7 +221,7 @@ async fn a_connection_lost_in_a_transaction_is_unavailable_and_at_its_commit_unk
     assert!(matches!(error, StorageError::CommitUnknown { .. }), "{error:?}");
     drop(client);
 
-    // The pool lets a broken connection go once its loss was noticed.
+    // The pool drops a broken connection once it notices the loss.
     let mut client = testkit::eventually(Duration::from_secs(10), "a new connection", async || {
         let mut client = pool.get().await?;
         let alive = client.begin().await.is_ok();

@@ -1,4 +1,4 @@
-//! Which role may do what to which table: every pair is really tried, and what was found is the committed table.
+//! The rights of each role on each table: the test tries every pair and compares the result with the committed table.
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,9 +9,9 @@ use testkit::{Database, Servers};
 const ROLES: [&str; 4] = ["gateway", "callback", "executor", "ops"];
 const VERBS: [&str; 5] = ["select", "insert", "update", "delete", "truncate"];
 
-/// Tries each statement as each role, column by column where rights can be by column, and undoes what was allowed.
-/// PostgreSQL checks rights before it looks at rows, so `where false` is a real try that touches none.
-/// `anyone` is a role of the server's own that nobody granted anything: it has what PUBLIC has.
+/// Runs each statement as each role, column by column where rights can be by column, and rolls back what was allowed.
+/// PostgreSQL checks rights before it reads rows, so `where false` tests the right without changing a row.
+/// `anyone` is a predefined role without any grant of ours: it has the rights of PUBLIC.
 const TRIES: &str = r"
 create function pg_temp.may(role text, statement text) returns boolean language plpgsql as $$
 begin
@@ -53,7 +53,7 @@ fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
         .filter(|row| row.len() > 1)
 }
 
-fn tried(database: &Database) -> Rights {
+fn rights_found(database: &Database) -> Rights {
     let mut rights = Rights::new();
     for row in rows(&database.sql(TRIES).unwrap()) {
         let key = (row[0].to_owned(), row[1].to_owned(), row[2].to_owned());
@@ -62,7 +62,7 @@ fn tried(database: &Database) -> Rights {
     rights
 }
 
-/// The columns of each table, for one of whom all are granted.
+/// The columns of each table.
 fn columns(database: &Database) -> BTreeMap<String, BTreeSet<String>> {
     let listed = database
         .sql("select table_name, column_name from information_schema.columns where table_schema = 'public'")
@@ -78,20 +78,20 @@ fn columns(database: &Database) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 fn cell(rights: &Rights, table: &str, role: &str, all: &BTreeSet<String>) -> String {
-    let mut said = Vec::new();
+    let mut rights_text = Vec::new();
     for verb in VERBS {
         let Some(granted) = rights.get(&(table.to_owned(), role.to_owned(), verb.to_owned())) else {
             continue;
         };
         let whole = granted.contains("") || granted.len() == all.len() || verb == "insert";
         let some: Vec<&str> = granted.iter().map(String::as_str).collect();
-        said.push(if whole {
+        rights_text.push(if whole {
             verb.to_owned()
         } else {
             format!("{verb} ({})", some.join(", "))
         });
     }
-    said.join(", ")
+    rights_text.join(", ")
 }
 
 fn describe(database: &Database, rights: &Rights) -> String {
@@ -113,9 +113,9 @@ fn describe(database: &Database, rights: &Rights) -> String {
 }
 
 #[tokio::test]
-async fn every_role_can_do_to_every_table_what_is_written_down_and_nothing_else() {
+async fn every_role_has_exactly_the_documented_rights() {
     let database = Servers::shared().unwrap().database().await.unwrap();
-    let rights = tried(&database);
+    let rights = rights_found(&database);
     let found = describe(&database, &rights);
     let path = testkit::dirs::workspace().join("migrations/GRANTS.md");
     if std::env::var_os("FIATRAILS_WRITE_DOCS").is_some() {
@@ -134,9 +134,9 @@ async fn every_role_can_do_to_every_table_what_is_written_down_and_nothing_else(
 async fn every_table_has_one_writer() {
     let database = Servers::shared().unwrap().database().await.unwrap();
     let mut writers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for ((table, role, verb), columns) in tried(&database) {
+    for ((table, role, verb), columns) in rights_found(&database) {
         assert_ne!(verb, "truncate", "{role} may empty {table}");
-        // The one exception: a person resolves, the callback service opens.
+        // The only exception: operators resolve what the callback service opens.
         let resolves = ["resolution", "resolved_at", "resolved_by"];
         if table == "exceptions" && role == "ops" && columns.iter().eq(resolves) {
             continue;
@@ -151,14 +151,14 @@ async fn every_table_has_one_writer() {
         .into_keys()
         .filter(|table| !writers.contains_key(table))
         .collect();
-    assert!(unwritten.is_empty(), "nobody may write {unwritten:?}");
+    assert!(unwritten.is_empty(), "no role may write {unwritten:?}");
 }
 
-/// Evidence and the trail of what was done are never rewritten, not even by their owner.
+/// Evidence and history are never rewritten, not even by their owner.
 #[tokio::test]
 async fn evidence_and_history_are_append_only() {
     let database = Servers::shared().unwrap().database().await.unwrap();
-    let rights = tried(&database);
+    let rights = rights_found(&database);
     for table in [
         "mint_intents",
         "mpesa_reports",
@@ -174,7 +174,7 @@ async fn evidence_and_history_are_append_only() {
     }
 }
 
-/// What no service may do whatever its tables: make or change structure, become somebody else, reach the server's files.
+/// What no service may do: change the schema, become another role, or access the server's files.
 const ELSEWHERE: &str = r"
 with fixed (statement) as (values
     ('create table planted ()'), ('create schema planted'), ('create role planted'), ('create extension pgcrypto'),
@@ -200,10 +200,10 @@ select role, replace(statement, chr(10), ' '), pg_temp.may(role, statement) from
 async fn no_role_can_change_structure_become_another_or_leave_the_database() {
     let database = Servers::shared().unwrap().database().await.unwrap();
     let (may, _) = TRIES.split_once("with roles").unwrap();
-    let tried = database.sql(&format!("{may}{ELSEWHERE}")).unwrap();
-    let tried: Vec<Vec<&str>> = rows(&tried).collect();
-    assert!(tried.len() > 400, "{} tries", tried.len());
-    let allowed: Vec<_> = tried.iter().filter(|row| row.last() != Some(&"f")).collect();
+    let attempts = database.sql(&format!("{may}{ELSEWHERE}")).unwrap();
+    let attempts: Vec<Vec<&str>> = rows(&attempts).collect();
+    assert!(attempts.len() > 400, "{} tries", attempts.len());
+    let allowed: Vec<_> = attempts.iter().filter(|row| row.last() != Some(&"f")).collect();
     assert!(allowed.is_empty(), "{allowed:?}");
     let members = database.sql(
         "select m.rolname, r.rolname from pg_auth_members g join pg_roles r on r.oid = g.roleid \

@@ -140,7 +140,7 @@ async fn reach(system: &System, point: &KillPoint, skip: u32) -> Result<Option<H
         StopAt::Before(link, bytes) => stop(link, bytes, Direction::ToServer, false, skip).wait().await?,
         StopAt::After(link, bytes) => stop(link, bytes, Direction::ToServer, true, skip).wait().await?,
         StopAt::BeforeClient(link, bytes) => {
-            stop(link, bytes, Direction::ToClient, false, skip).wait().await?
+            stop(link, bytes, Direction::ToClient, false, skip).wait().await?;
         }
         StopAt::Rpc(method, side) => {
             let mut held = system.rpc.hold(method, side, skip);

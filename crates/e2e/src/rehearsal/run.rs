@@ -118,7 +118,7 @@ async fn run_outages(
             .with_context(|| outage.name)?;
         let section = blocks
             .iter()
-            .filter(|block| block.section == runbook::kebab(outage.alert));
+            .filter(|block| block.section == runbook::to_kebab_case(outage.alert));
         let (during, after): (Vec<&Block<'_>>, Vec<_>) =
             section.partition(|block| block.mark == "while it is away");
         ensure!(

@@ -1,10 +1,10 @@
-//! The alerts of `deploy/prometheus` and where they lead.
+//! The alerts of `deploy/prometheus` and their sections of the runbook.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use e2e::runbook::kebab;
+use e2e::runbook::to_kebab_case;
 use serde_json::Value;
 use storage::callback::exceptions::ExceptionKind;
 use testkit::Prometheus;
@@ -27,8 +27,8 @@ fn check(program: &str, args: &[&str], files: &[std::path::PathBuf]) -> Result<(
         .args(files)
         .output()
         .context(program.to_owned())?;
-    let said = [output.stdout, output.stderr].concat();
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    let printed = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&printed));
     Ok(())
 }
 
@@ -85,10 +85,10 @@ async fn every_alert_is_tested_and_leads_to_its_section_of_the_runbook() -> Resu
         assert_eq!(tested.get(name), Some(&(true, true)), "{name} lacks a test");
         let severity = &alert["labels"]["severity"];
         assert!(severity == "page" || severity == "ticket", "{name}: {severity}");
-        let expected = format!("docs/RUNBOOK.md#{}", kebab(name));
+        let expected = format!("docs/RUNBOOK.md#{}", to_kebab_case(name));
         assert_eq!(alert["annotations"]["runbook_url"], expected.as_str(), "{name}");
         assert!(
-            sections.contains(kebab(name).as_str()),
+            sections.contains(to_kebab_case(name).as_str()),
             "the runbook lacks {name}"
         );
     }
@@ -128,7 +128,7 @@ async fn the_runbooks_index_lists_the_alerts_that_exist() -> Result<()> {
     let wanted: BTreeSet<_> = alerts
         .map(|rule| {
             let name = text(&rule["name"]);
-            let anchor = kebab(&name);
+            let anchor = to_kebab_case(&name);
             (name, text(&rule["labels"]["severity"]), anchor)
         })
         .collect();
@@ -156,7 +156,7 @@ async fn every_alert_asks_for_metrics_that_exist() -> Result<()> {
     Ok(())
 }
 
-/// Nobody is woken by a log line: what the code calls a page needs an alert of its own.
+/// Log lines page nobody, so every page in the code needs an alert.
 #[tokio::test]
 async fn every_exception_that_pages_has_an_alert_that_pages() -> Result<()> {
     let rules = Prometheus::start(&[]).await?.rules().await?;

@@ -12,9 +12,9 @@ use testkit::client::{fresh_address, fresh_key, fresh_tx_ref, intent_body, paid_
 use testkit::keys::random_hex;
 use testkit::{AutoReplay, Prometheus, eventually};
 
-use crate::{PATIENCE, declared};
+use crate::{TIMEOUT, declared};
 
-/// A panel's query, and where it stands.
+/// A panel's query, and the panel's name.
 #[derive(Debug)]
 struct Asked {
     place: String,
@@ -69,27 +69,27 @@ fn every_panel_asks_for_metrics_that_exist() -> Result<()> {
     Ok(())
 }
 
-/// Whoever is woken at night has never seen these: each says what it shows, in which unit, and which line is which.
+/// The on-call person may see a dashboard for the first time: each panel must have a description, a unit and legends.
 #[test]
 fn every_panel_explains_itself() -> Result<()> {
     for (name, dashboard) in dashboards()? {
         let panels = dashboard["panels"].as_array().context("no panels")?;
         for panel in panels.iter().filter(|panel| panel["type"] != "row") {
             let place = format!("{name}: {}", panel["title"]);
-            let said = |text: &Value| text.as_str().is_some_and(|text| !text.is_empty());
-            assert!(said(&panel["description"]), "{place} has no description");
+            let has_text = |text: &Value| text.as_str().is_some_and(|text| !text.is_empty());
+            assert!(has_text(&panel["description"]), "{place} has no description");
             let unit = &panel["fieldConfig"]["defaults"]["unit"];
-            assert!(said(unit), "{place} has no unit");
+            assert!(has_text(unit), "{place} has no unit");
             let targets = panel["targets"].as_array().context("no targets")?;
             for target in targets.iter().filter(|_| panel["type"] != "stat") {
-                assert!(said(&target["legendFormat"]), "{place} has no legend");
+                assert!(has_text(&target["legendFormat"]), "{place} has no legend");
             }
         }
     }
     Ok(())
 }
 
-/// Nobody sees what lies under another panel.
+/// A panel that overlaps another hides it.
 #[test]
 fn no_panel_lies_over_another_or_beyond_the_edge() -> Result<()> {
     for (name, dashboard) in dashboards()? {
@@ -108,7 +108,7 @@ fn no_panel_lies_over_another_or_beyond_the_edge() -> Result<()> {
     Ok(())
 }
 
-/// Intents and payments, some of them refused by us and some by the chain, for so long.
+/// Sends intents and payments for this long; the gateway refuses some of them and the chain others.
 async fn work(app: &App, time: Duration) -> Result<()> {
     let (client, user, stranger) = (app.client()?, fresh_address()?, fresh_address()?);
     app.make_compliant(&user).await?;
@@ -141,8 +141,8 @@ async fn no_panel_of_any_dashboard_is_empty() -> Result<()> {
     let prometheus = Prometheus::start(&targets).await?;
     work(&app, Duration::from_secs(20)).await?;
     let left = RefCell::new(queries()?);
-    // What becomes final, and gauges of slow sweeps, come a little later.
-    let filled = eventually(PATIENCE, "every panel shows something", || async {
+    // Finality and the gauges of slow sweeps take a little longer.
+    let filled = eventually(TIMEOUT, "every panel shows something", || async {
         let queries: Vec<String> = left.borrow().iter().map(|asked| asked.query.clone()).collect();
         for query in queries {
             let now = query.replace("$__rate_interval", "10s");

@@ -1,4 +1,4 @@
-//! Every metric that a process of ours can show, and `docs/METRICS.md`, which is written from it.
+//! Every metric that our processes can export, and `docs/METRICS.md`, which is generated from it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use meter::{Label, Metric, MetricDescription, MetricKind, Values};
 
 type Rooms = &'static [&'static [&'static dyn Metric]];
 
-/// Who shows which rooms' metrics.
+/// Which process exports the metrics of which crates.
 pub const SERVICES: [(&str, Rooms); 5] = [
     (
         "every service",
@@ -27,7 +27,7 @@ pub const SERVICES: [(&str, Rooms); 5] = [
     ("fiatrails dlq auto", &[ops::observe::METRICS]),
 ];
 
-/// The metrics that `service` may show, those of every service included.
+/// The metrics that `service` may export, including those of every service.
 pub fn of(service: &str) -> Vec<MetricDescription<'static>> {
     SERVICES
         .iter()
@@ -45,7 +45,7 @@ pub fn all() -> Vec<MetricDescription<'static>> {
         .collect()
 }
 
-/// Words of an expression that name metrics of ours.
+/// The names of our metrics in an expression.
 pub fn metrics_in(expression: &str) -> BTreeSet<&str> {
     expression
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
@@ -65,19 +65,19 @@ pub fn base(name: &str) -> &str {
 #[test]
 fn the_reference_of_metrics_is_current() -> Result<()> {
     let path = testkit::dirs::workspace().join("docs/METRICS.md");
-    let said = reference();
+    let generated = reference();
     if std::env::var_os("FIATRAILS_WRITE_DOCS").is_some() {
-        std::fs::write(&path, &said)?;
+        std::fs::write(&path, &generated)?;
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     ensure!(
-        committed == said,
+        committed == generated,
         "docs/METRICS.md is out of date; renew it as its first lines say"
     );
     Ok(())
 }
 
-/// Dashboards of others may count on these names and labels: none of them is ever renamed.
+/// Other people's dashboards depend on these names and labels: none of them may be renamed.
 #[test]
 fn the_promised_metrics_are_there_with_their_labels() {
     let promised: [(&str, MetricKind, &[&str]); 8] = [

@@ -1,4 +1,4 @@
-//! `docs/LOGGING.md` lists every field that a line of ours can carry, and no other.
+//! `docs/LOGGING.md` must list exactly the fields that our log lines can have.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,9 +9,9 @@ use proc_macro2::{TokenStream, TokenTree};
 
 use crate::logs::LOGGING;
 
-/// What the formatter itself writes.
+/// Fields that the formatter itself writes.
 const OF_ANY_LINE: [&str; 6] = ["timestamp", "level", "target", "message", "spans", "name"];
-/// Arguments of the macros that are no fields.
+/// Arguments of the macros that are not fields.
 const SETTINGS: [&str; 3] = ["target", "parent", "name"];
 const MACROS: [&str; 8] = [
     "trace",

@@ -9,7 +9,7 @@ use testkit::ChildService;
 use testkit::app::App;
 use testkit::client::fresh_address;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::log_fields::listed;
 
 pub const LOGGING: &str = include_str!("../../../../docs/LOGGING.md");
@@ -20,7 +20,7 @@ fn services(app: &App) -> Result<[&ChildService; 3]> {
     all().context("a service does not run")
 }
 
-/// Every line is JSON with what any line has, and nothing that the page does not list.
+/// Checks that every line is JSON with the common fields and with no field that the page does not list.
 fn lines_about(tx_ref: &str, log: &str) -> Result<Vec<Value>> {
     let listed = listed()?;
     let mut about = Vec::new();
@@ -41,7 +41,7 @@ fn lines_about(tx_ref: &str, log: &str) -> Result<Vec<Value>> {
     Ok(about)
 }
 
-/// Fields of the line and of its work that the page does not list.
+/// Fields of the line and of its spans that the page does not list.
 fn unlisted<'a>(line: &'a Value, listed: &BTreeSet<String>) -> Vec<&'a String> {
     let spans = line["spans"].as_array().into_iter().flatten();
     let names = spans
@@ -51,7 +51,7 @@ fn unlisted<'a>(line: &'a Value, listed: &BTreeSet<String>) -> Vec<&'a String> {
     names.filter(|name| !listed.contains(*name)).collect()
 }
 
-/// A field of the line, and of all the work it belongs to.
+/// A field of the line and of all its spans.
 fn fields<'a>(line: &'a Value, name: &'a str) -> impl Iterator<Item = &'a str> {
     let spans = line["spans"].as_array().into_iter().flatten();
     spans.chain([line]).filter_map(move |place| place[name].as_str())
@@ -63,10 +63,10 @@ async fn an_intent_is_found_in_every_log_by_any_of_its_names() -> Result<()> {
     let user = fresh_address()?;
     app.make_compliant(&user).await?;
     let id = app.create_intent(&user, 10, "LOGGED-1").await?;
-    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+    app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
     app.report_payment("LOGGED-1", 10, "RCPT0000060").await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
 
     let mut traces = Vec::new();
     for service in services(&app)? {
@@ -100,7 +100,7 @@ async fn an_intent_is_found_in_every_log_by_any_of_its_names() -> Result<()> {
     the_page_finds_them(&app, trace)
 }
 
-/// The page's own commands, with this intent's names in the place of the examples.
+/// The page's own commands, with this intent's names in place of the examples.
 fn the_page_finds_them(app: &App, trace: &str) -> Result<()> {
     let dir = testkit::dirs::private("logs")?;
     for service in services(app)? {

@@ -1,5 +1,5 @@
-//! What operators see: every metric is declared and bounded, every alert fires and has its section in the runbook, every
-//! panel shows something.
+//! Observability: every metric is declared and bounded, every alert fires and has a section in the runbook, every panel
+//! shows data.
 
 mod alerts;
 mod dashboards;
@@ -14,4 +14,4 @@ mod watchers;
 use std::time::Duration;
 
 /// Long enough for a busy machine; a test that needs this long has failed.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);

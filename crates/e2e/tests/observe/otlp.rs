@@ -1,4 +1,4 @@
-//! A collector: takes OTLP over HTTP as the real ones do, and keeps the spans.
+//! A trace collector: receives OTLP over HTTP like the real ones, and keeps the spans.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};

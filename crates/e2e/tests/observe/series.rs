@@ -1,4 +1,4 @@
-//! No request and no message, however odd, adds a series.
+//! No request and no message, however malformed, adds a time series.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ use testkit::client::{Client, fresh_address, fresh_key, fresh_tx_ref};
 use testkit::eventually;
 use testkit::keys::random_hex;
 
-use crate::{PATIENCE, declared};
+use crate::{TIMEOUT, declared};
 
 /// Odd messages on every queue.
 const MESSAGES: usize = 10;
-/// Of keys of all kinds; written by a sweep.
+/// Metrics of keys of all kinds, which a sweep updates.
 const LAST_USE: &str = "key_last_use_timestamp_seconds";
 
 /// Every series of a service, as `name{labels}`.
@@ -48,7 +48,7 @@ fn parts(series: &str) -> (&str, BTreeMap<&str, &str>) {
     )
 }
 
-/// Whatever `service` shows is declared, and has no label value that is not.
+/// Checks that every series of `service` is declared, with declared label values only.
 fn all_declared(service: &str, series: &BTreeSet<String>) {
     let known = declared::of(service);
     for one in series {
@@ -63,7 +63,7 @@ fn all_declared(service: &str, series: &BTreeSet<String>) {
                 panic!("{service} shows {one}, whose label {key} is not declared");
             };
             if let Values::Fixed(values) = label.values {
-                // Only a route may be none of ours.
+                // Only the label of the route may have another value.
                 let odd = *key == "route" && *value == OTHER;
                 assert!(odd || values.contains(value), "{service} shows {one}");
             }
@@ -89,7 +89,7 @@ fn all_declared(service: &str, series: &BTreeSet<String>) {
     );
 }
 
-/// Messages as nobody of ours writes them, on every queue, until each is parked. The words in them.
+/// Publishes malformed messages on every queue until each is parked; returns the words in them.
 async fn flood_queues(app: &App) -> Result<Vec<String>> {
     let mut words = Vec::new();
     for queue in WorkQueue::ALL {
@@ -112,7 +112,7 @@ async fn flood_queues(app: &App) -> Result<Vec<String>> {
         }
     }
     for queue in WorkQueue::ALL.map(WorkQueue::dead_letter_name) {
-        eventually(PATIENCE, &format!("{queue} has them all"), async || {
+        eventually(TIMEOUT, &format!("{queue} has them all"), async || {
             Ok((app.vhost.peek(queue, 100).await?.len() == MESSAGES).then_some(()))
         })
         .await?;
@@ -120,7 +120,7 @@ async fn flood_queues(app: &App) -> Result<Vec<String>> {
     Ok(words)
 }
 
-/// Requests of all kinds, so often. The words in them.
+/// Sends requests of all kinds this often; returns the words in them.
 async fn flood(client: &Client, rounds: usize) -> Result<Vec<String>> {
     let http = testkit::http::client()?;
     let mut words = Vec::new();
@@ -165,13 +165,13 @@ async fn odd_requests_and_messages_add_no_series_and_every_series_is_declared() 
     app.make_compliant(&user).await?;
     let id = app.create_intent(&user, 10, "SERIES-1").await?;
     app.report_payment("SERIES-1", 10, "RCPT0000050").await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
     let gateway = app.gateway.as_ref().context("the gateway runs")?.admin_url()?;
 
     flood(&client, 5).await?;
     // What is shown only now and then must be there before the count begins: the integrator's key, M-Pesa's, the one
     // that protects stored answers, and those that seal what goes to two queues.
-    let before = eventually(PATIENCE, "each key's last use is shown", async || {
+    let before = eventually(TIMEOUT, "each key's last use is shown", async || {
         let series = scrape(&gateway).await?;
         let used = series.iter().filter(|one| one.contains(LAST_USE)).count();
         Ok((used == 5).then_some(series))

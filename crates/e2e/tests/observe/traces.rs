@@ -7,10 +7,10 @@ use testkit::app::{App, Options};
 use testkit::client::fresh_address;
 use testkit::eventually;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::otlp::{Collector, Span};
 
-/// With spans sent to `collector` as soon as they end.
+/// Settings that send spans to `collector` as soon as they end.
 async fn traced(collector: &Collector) -> Result<App> {
     let mut options = Options::default();
     for (name, value) in [
@@ -48,16 +48,16 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
     let user = fresh_address()?;
     app.make_compliant(&user).await?;
     let id = app.create_intent(&user, 150, "TRACE-1").await?;
-    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+    app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
-    // The rows tell before the message is handled, and whatever comes last decides.
-    eventually(PATIENCE, "the decider knows of the deposit", || async {
+    // The rows change before the message is acknowledged, so wait for the last span.
+    eventually(TIMEOUT, "the decider knows of the deposit", || async {
         let heard = |span: &Span| label(span) == "callback callback.handle mint.outcome.v1";
         Ok(collector.spans().iter().any(heard).then_some(()))
     })
     .await?;
     app.report_payment("TRACE-1", 150, "RCPT0000070").await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
 
     let create = "gateway gateway.mint_intents.create ";
     let decide = "callback callback.decide execute";
@@ -85,7 +85,7 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
         .iter()
         .map(|(span, parent)| ((*span).to_owned(), (*parent).to_owned()))
         .collect();
-    let whole = eventually(PATIENCE, "the whole trace", || async {
+    let whole = eventually(TIMEOUT, "the whole trace", || async {
         let spans = collector.spans();
         let root = spans
             .iter()
@@ -111,7 +111,7 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
         std::slice::from_ref(&paid.trace)
     );
     the_page_shows_it(&spans);
-    // What a search starts from.
+    // The attributes that a search starts from.
     for span in spans
         .iter()
         .filter(|span| span.trace == root.trace && span.name != "relay.publish")
@@ -128,7 +128,7 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
     Ok(())
 }
 
-/// docs/LOGGING.md draws the trace: with these spans and no other.
+/// The trace drawn in docs/LOGGING.md must have exactly these spans.
 fn the_page_shows_it(spans: &[Span]) {
     let page = crate::logs::LOGGING;
     let (_, traces) = page.split_once("## Traces").unwrap_or_default();
@@ -145,7 +145,7 @@ fn the_page_shows_it(spans: &[Span]) {
     assert_eq!(drawn, seen);
 }
 
-/// The caller's own trace goes on in ours.
+/// Our trace must continue the caller's own.
 #[tokio::test]
 async fn a_request_continues_the_trace_that_it_names() -> Result<()> {
     let collector = Collector::start().await?;
@@ -160,7 +160,7 @@ async fn a_request_continues_the_trace_that_it_names() -> Result<()> {
             .header("traceparent", format!("00-{theirs}-b7ad6b7169203331-01"))
             .send()
             .await?;
-        eventually(PATIENCE, "a span of their trace", || async {
+        eventually(TIMEOUT, "a span of their trace", || async {
             let spans = collector.spans();
             let span = spans.iter().find(|span| span.trace == theirs);
             Ok(span.map(|span| assert_eq!(span.parent, "b7ad6b7169203331")))

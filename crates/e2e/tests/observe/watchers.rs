@@ -1,5 +1,5 @@
-//! What the profile `observability` mounts into programs that no test can start here: Grafana and the trace collector.
-//! Their files are held against each other, against compose.yaml and against what the programs' documentation asks for.
+//! The files that the profile `observability` mounts into programs which no test can start: Grafana and the trace
+//! collector. They are compared with each other, with compose.yaml and with the programs' documentation.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -44,7 +44,7 @@ fn texts(list: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// Where a service of compose.yaml mounts a file or folder of ours.
+/// The path at which a service of compose.yaml mounts a file or folder of the repository.
 fn mounted<'c>(compose: &'c Value, service: &str, source: &str) -> Option<&'c str> {
     let mounts = texts(&compose["services"][service]["volumes"]);
     mounts

@@ -7,7 +7,7 @@ use testkit::client::{fresh_address, fresh_key, intent_body, paid_body};
 
 use e2e::{SHILLING, ledger};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 const STORM: usize = 50;
 
@@ -57,11 +57,11 @@ async fn fifty_identical_callbacks_at_once_are_one_mint() -> Result<()> {
         }
     }
     assert_eq!(accepted, 1);
-    app.until_status(&id, "executed", PATIENCE).await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
     assert_eq!(app.token_balance(&user).await?, 25 * SHILLING);
     assert_eq!(ledger::mint_events(&app).await?, 1);
 
-    // Once more, after everything is settled.
+    // The callback arrives once more after everything has settled.
     let late = client.callback(&body).await?;
     assert_eq!(late.json()?["status"], "already_processed");
     ledger::balances(&app, before).await

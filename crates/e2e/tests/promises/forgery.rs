@@ -7,9 +7,9 @@ use testkit::wiring::{CALLBACK, EXECUTOR};
 
 use e2e::{SHILLING, ledger};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
-/// Puts a message on a queue as somebody who owns the broker would.
+/// Publishes a message as somebody with full control of the broker could.
 async fn publish(app: &App, queue: &str, payload: &str) -> Result<()> {
     let body = json!({
         "properties": {"delivery_mode": 2}, "routing_key": queue, "payload": payload, "payload_encoding": "string",
@@ -20,18 +20,14 @@ async fn publish(app: &App, queue: &str, payload: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the dead queue holds an entry of this class; the entry.
+/// Waits until the dead-letter queue has an entry of this class, and returns it.
 async fn parked(app: &App, queue: &str, class: &str) -> Result<Value> {
-    eventually(
-        PATIENCE,
-        &format!("a {class} entry on dead.{queue}"),
-        async || {
-            let entries = app.vhost.peek(&format!("dead.{queue}"), 50).await?;
-            Ok(entries
-                .into_iter()
-                .find(|entry| entry["properties"]["headers"]["x-fr-class"] == class))
-        },
-    )
+    eventually(TIMEOUT, &format!("a {class} entry on dead.{queue}"), async || {
+        let entries = app.vhost.peek(&format!("dead.{queue}"), 50).await?;
+        Ok(entries
+            .into_iter()
+            .find(|entry| entry["properties"]["headers"]["x-fr-class"] == class))
+    })
     .await
 }
 
@@ -46,11 +42,11 @@ async fn a_forged_message_in_the_broker_is_parked_and_mints_nothing() -> Result<
     app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
     let id = app.create_intent(&user, 10, "FORGED-1").await?;
-    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+    app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
 
-    // A genuine outcome shows what an envelope looks like; everything in it can be copied but the seal.
-    let genuine = eventually(PATIENCE, "an outcome to copy from", async || {
+    // Starts from a genuine outcome: an attacker can copy everything in its envelope except the seal.
+    let genuine = eventually(TIMEOUT, "an outcome to copy from", async || {
         Ok(app.vhost.peek("mint.outcome.v1", 1).await?.pop())
     })
     .await?;
@@ -86,14 +82,15 @@ async fn an_intent_added_by_sql_to_a_stored_batch_is_never_signed() -> Result<()
     let before = ledger::minted(&app).await?;
     let paid = app.create_intent(&user, 10, "STORED-1").await?;
     let unpaid = app.create_intent(&user, 900, "STORED-2").await?;
-    app.until(&unpaid, "escrowed", PATIENCE, |intent| {
+    app.until(&unpaid, "escrowed", TIMEOUT, |intent| {
         intent["stage"] == "escrowed"
     })
     .await?;
     app.report_payment("STORED-1", 10, "RCPT0000020").await?;
-    app.until_status(&paid, "executed", PATIENCE).await?;
+    app.until_status(&paid, "executed", TIMEOUT).await?;
 
-    // The owner of the database copies the paid intent's command for the unpaid one, and joins it to the batch.
+    // Somebody with full control of the database copies the paid intent's command for the unpaid one and adds it to the
+    // batch.
     let id = unpaid.trim_start_matches("0x");
     app.database.sql(&format!(
         "insert into work_items (message_id, intent_id, command, state, envelope)
@@ -103,7 +100,7 @@ async fn an_intent_added_by_sql_to_a_stored_batch_is_never_signed() -> Result<()
            select max(id), 99, '018f0000-0000-7000-8000-00000000dead', decode('{id}', 'hex')
            from attempts where command = 'execute'"
     ))?;
-    eventually(PATIENCE, "the added row is parked with a reason", async || {
+    eventually(TIMEOUT, "the added row is parked with a reason", async || {
         let row = app.database.sql(
             "select state, reason from work_items where message_id = '018f0000-0000-7000-8000-00000000dead'",
         )?;
@@ -133,7 +130,7 @@ async fn an_amount_changed_by_sql_mints_nothing() -> Result<()> {
     app.report_payment("CHANGED-1", 900, "RCPT0000021").await?;
 
     eventually(
-        PATIENCE,
+        TIMEOUT,
         "the payment is held or refused with a reason",
         async || {
             let open = app

@@ -5,7 +5,7 @@ use testkit::client::{fresh_address, fresh_key, intent_body, now};
 
 use e2e::{SHILLING, ledger};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 #[tokio::test]
 async fn a_paid_intent_is_minted_once_and_becomes_final() -> Result<()> {
@@ -15,10 +15,10 @@ async fn a_paid_intent_is_minted_once_and_becomes_final() -> Result<()> {
     let before = ledger::minted(&app).await?;
 
     let id = app.create_intent(&user, 150, "HAPPY-1").await?;
-    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+    app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
     app.report_payment("HAPPY-1", 150, "RCPT0000001").await?;
-    let done = app.until_status(&id, "executed", PATIENCE).await?;
+    let done = app.until_status(&id, "executed", TIMEOUT).await?;
 
     assert_eq!(done["final"], true, "{done}");
     assert_eq!(done["payment"]["receipt"], "RCPT0000001", "{done}");
@@ -42,7 +42,7 @@ async fn a_payment_that_comes_before_the_deposit_is_minted_all_the_same() -> Res
     app.make_compliant(&user).await?;
     app.report_payment("EARLY-1", 20, "RCPT0000002").await?;
     let id = app.create_intent(&user, 20, "EARLY-1").await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
     assert_eq!(app.token_balance(&user).await?, 20 * SHILLING);
     Ok(())
 }
@@ -54,9 +54,9 @@ async fn a_user_who_is_not_compliant_is_refunded_and_the_payer_is_owed() -> Resu
     let before = ledger::minted(&app).await?;
     let id = app.create_intent(&user, 30, "REFUSED-1").await?;
     app.report_payment("REFUSED-1", 30, "RCPT0000003").await?;
-    app.until_status(&id, "refunded", PATIENCE).await?;
+    app.until_status(&id, "refunded", TIMEOUT).await?;
     assert_eq!(app.token_balance(&user).await?, 0);
-    testkit::eventually(PATIENCE, "the payer is owed", async || {
+    testkit::eventually(TIMEOUT, "the payer is owed", async || {
         let owed = app
             .database
             .sql("select amount_shillings from exceptions where kind = 'owed_to_payer'")?;
@@ -72,14 +72,14 @@ async fn a_declined_payment_refunds_the_deposit() -> Result<()> {
     let user = fresh_address()?;
     app.make_compliant(&user).await?;
     let id = app.create_intent(&user, 40, "DECLINED-1").await?;
-    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+    app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
     let declined = json!({
         "txRef": "DECLINED-1", "amount": "40", "phone": "254708374149", "timestamp": now()?,
         "resultCode": 1032, "resultDesc": "Request cancelled by user",
     });
     assert_eq!(app.client()?.callback(&declined).await?.status, 200);
-    app.until_status(&id, "refunded", PATIENCE).await?;
+    app.until_status(&id, "refunded", TIMEOUT).await?;
     assert_eq!(app.token_balance(&user).await?, 0);
     Ok(())
 }
@@ -91,11 +91,11 @@ async fn a_payment_of_another_amount_is_held_for_a_person() -> Result<()> {
     app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
     let id = app.create_intent(&user, 50, "MISMATCH-1").await?;
-    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+    app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
     app.report_payment("MISMATCH-1", 49, "RCPT0000004").await?;
     let held = app
-        .until(&id, "held", PATIENCE, |intent| {
+        .until(&id, "held", TIMEOUT, |intent| {
             intent["payment"]["status"] == "mismatched"
         })
         .await?;
@@ -113,7 +113,7 @@ async fn another_integrator_cannot_see_or_squat_an_intent() -> Result<()> {
     let mut other = app.client()?;
     other.request_kid = "ik_other_0001".into();
     other.request_secret_hex = secret;
-    let seen = testkit::eventually(PATIENCE, "the new key is loaded", async || {
+    let seen = testkit::eventually(TIMEOUT, "the new key is loaded", async || {
         let reply = other.read(&id).await?;
         Ok((reply.status != 401).then_some(reply))
     })

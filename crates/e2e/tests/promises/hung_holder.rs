@@ -1,4 +1,4 @@
-//! A holder of a signing key that hangs inside a transaction: its locks end before its lease does.
+//! An executor that hangs inside a transaction: its locks are released before its lease expires.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use testkit::client::fresh_address;
 use testkit::wiring::EXECUTOR;
 use testkit::{ChaosProxy, ChildService, eventually};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
-/// As after a kill.
+/// The same limit as after a kill.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Sessions that have rows of signers locked and wait for their client.
+/// Counts sessions that hold locks on rows of `signers` and wait for their client.
 const HUNG: &str = "select count(*) from pg_locks l join pg_stat_activity a using (pid) \
     where a.datname = current_database() and a.state = 'idle in transaction' \
     and l.relation = 'signers'::regclass and l.mode = 'RowShareLock'";
@@ -46,7 +46,7 @@ impl LoadedExecutor {
         let user = fresh_address()?;
         app.make_compliant(&user).await?;
         let intent = app.create_intent(&user, 10, "HUNG-1").await?;
-        app.until(&intent, "escrowed", PATIENCE, |intent| {
+        app.until(&intent, "escrowed", TIMEOUT, |intent| {
             intent["stage"] == "escrowed"
         })
         .await?;
@@ -81,7 +81,7 @@ impl LoadedExecutor {
     }
 
     async fn taken_over_from(&self, first: &str, hung: Instant) -> Result<()> {
-        eventually(PATIENCE, "the standby holds the key", async || {
+        eventually(TIMEOUT, "the standby holds the key", async || {
             let holder = self.app.database.sql("select lease_holder from signers")?;
             Ok((holder != first).then_some(()))
         })
@@ -95,12 +95,12 @@ impl LoadedExecutor {
     /// The holder continues beside the executor that took over: nothing is minted twice.
     async fn wake(&mut self, before: u128) -> Result<()> {
         let app = &self.app;
-        app.until_status(&self.intent, "executed", PATIENCE).await?;
+        app.until_status(&self.intent, "executed", TIMEOUT).await?;
         self.holder.wake()?;
         self.wire.resume();
         let next = app.create_intent(&self.user, 10, "HUNG-2").await?;
         app.report_payment("HUNG-2", 10, "RCPTHUNG02").await?;
-        app.until_status(&next, "executed", PATIENCE).await?;
+        app.until_status(&next, "executed", TIMEOUT).await?;
         assert!(!self.holder.has_ended(), "it lives, and waits for its turn");
         assert_eq!(app.token_balance(&self.user).await?, 20 * SHILLING);
         let attempts = "select count(*) from attempts where command = 'execute'";
@@ -114,7 +114,7 @@ async fn a_holder_that_hangs_while_it_signs_is_replaced_within_ten_seconds() -> 
     let mut executor = LoadedExecutor::start().await?;
     let before = ledger::minted(&executor.app).await?;
     let first = executor.app.database.sql("select lease_holder from signers")?;
-    // No block is ingested from here on: what locks the signer's row is the signing.
+    // No block is ingested from here on, so only signing locks the signer's row.
     executor
         .app
         .chain
@@ -136,7 +136,7 @@ async fn a_holder_that_hangs_while_it_ingests_a_block_is_replaced_within_ten_sec
     let mut executor = LoadedExecutor::start().await?;
     let before = ledger::minted(&executor.app).await?;
     let first = executor.app.database.sql("select lease_holder from signers")?;
-    // No work is there to sign: what locks the signers' rows is the block.
+    // There is no work to sign, so only the ingestion of a block locks the signers' rows.
     let hung = executor.hang().await?;
     executor.app.report_payment("HUNG-1", 10, "RCPTHUNG01").await?;
     executor.taken_over_from(&first, hung).await?;

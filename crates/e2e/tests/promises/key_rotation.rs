@@ -1,4 +1,4 @@
-//! Every secret is exchanged while clients go on: no honest request is refused, and the old secret is refused afterwards.
+//! Rotates every kind of secret under load: no valid request is refused, and the old secret is refused afterwards.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use testkit::client::{fresh_address, fresh_key, intent_body, paid_body};
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
 use testkit::{ChildService, Client, eventually};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::load::loaded;
 
 const SETTLED_WITHIN: Duration = Duration::from_secs(150);
@@ -21,14 +21,14 @@ const QUEUES: [&str; 5] = [
     "mpesa.result",
 ];
 
-/// The secret that `keys add --print-secret` printed.
+/// Returns the secret that `keys add --print-secret` prints.
 async fn add(app: &App, args: &[&str]) -> Result<String> {
     let shown = app
         .wiring
         .fiatrails(&[&["keys", "add"], args, &["--print-secret", "--json"]].concat())
         .await?;
-    let told: Value = serde_json::from_str(&shown)?;
-    Ok(told["secretHex"]
+    let printed: Value = serde_json::from_str(&shown)?;
+    Ok(printed["secretHex"]
         .as_str()
         .context("no secret was printed")?
         .to_owned())
@@ -36,7 +36,7 @@ async fn add(app: &App, args: &[&str]) -> Result<String> {
 
 /// Polls until the gateway knows the client's keys: they answer something else than 401.
 async fn known(client: &Client, what: &str) -> Result<()> {
-    eventually(PATIENCE, what, async || {
+    eventually(TIMEOUT, what, async || {
         let read = client.read(&format!("0x{}", "00".repeat(32))).await?.status;
         let callback = client.callback(&json!({})).await?.status;
         ensure!(read == 404 && callback == 400, "{read} and {callback}");
@@ -77,8 +77,8 @@ async fn keys_of_integrators_and_of_mpesa_rotate_without_a_refused_request() -> 
         SETTLED_WITHIN,
         "the old M-Pesa secret is not needed any more",
         async || {
-            let told: Value = serde_json::from_str(&app.wiring.fiatrails(&retire).await?)?;
-            let removed = told["removed"].as_array().map_or(0, Vec::len);
+            let printed: Value = serde_json::from_str(&app.wiring.fiatrails(&retire).await?)?;
+            let removed = printed["removed"].as_array().map_or(0, Vec::len);
             Ok((removed > 0).then_some(()))
         },
     )
@@ -86,7 +86,7 @@ async fn keys_of_integrators_and_of_mpesa_rotate_without_a_refused_request() -> 
     load.more_turns(3).await?;
 
     let user = fresh_address()?;
-    eventually(PATIENCE, "the old keys are refused", async || {
+    eventually(TIMEOUT, "the old keys are refused", async || {
         let create = old.create(&fresh_key()?, &intent_body(&user, 1, "OLD-1")).await?;
         let callback = old.callback(&paid_body("OLD-1", 1, "OLDOLDOLD1")?).await?;
         let codes = (create.code(), callback.code());
@@ -94,7 +94,7 @@ async fn keys_of_integrators_and_of_mpesa_rotate_without_a_refused_request() -> 
         Ok(Some(()))
     })
     .await?;
-    // An answer is signed under the key that asked: the response key rotates with it, and `Client` checks every one.
+    // An answer is signed with the key of its request, so the response key rotates too; `Client` checks every answer.
     let listed: Value = serde_json::from_str(&app.wiring.fiatrails(&["keys", "list", "--json"]).await?)?;
     for (kid, state) in [("ik_dev_0001", "revoked"), ("mk_dev_0001", "retired")] {
         let line = find(&listed, kid, "")?;
@@ -121,7 +121,7 @@ fn find<'v>(listed: &'v Value, kid: &str, owner: &str) -> Result<&'v Value> {
 }
 
 async fn until_used(app: &App, kid: &str, owner: &str) -> Result<()> {
-    eventually(PATIENCE, &format!("{kid} {owner} was used"), async || {
+    eventually(TIMEOUT, &format!("{kid} {owner} was used"), async || {
         let listed: Value = serde_json::from_str(&app.wiring.fiatrails(&["keys", "list", "--json"]).await?)?;
         Ok(find(&listed, kid, owner)?["lastUsedAt"].is_string().then_some(()))
     })
@@ -133,7 +133,7 @@ async fn until_shown(service: Option<&ChildService>, series: &str) -> Result<()>
     let service = service.context("the service runs")?;
     let url = format!("{}/metrics", service.admin_url()?);
     let http = testkit::http::client()?;
-    eventually(PATIENCE, series, async || {
+    eventually(TIMEOUT, series, async || {
         let text = http.get(&url).send().await?.text().await?;
         Ok(text.contains(series).then_some(()))
     })
@@ -151,7 +151,7 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
     assert_eq!(kept.status, 201);
     let kept_id = kept.json()?["intentId"].as_str().context("an id")?.to_owned();
 
-    let genuine = eventually(PATIENCE, "a command sealed under the old key", async || {
+    let genuine = eventually(TIMEOUT, "a command sealed under the old key", async || {
         let envelope = app
             .database
             .sql("select convert_from(envelope, 'UTF8') from work_items where command = 'execute' limit 1")?;
@@ -196,7 +196,7 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
             async || app.wiring.fiatrails(&retire).await.map(Some),
         )
         .await?;
-        // Nothing is refunded here.
+        // No intent of this test is refunded.
         if queue != "mint.refund" {
             until_used(&app, "pk_zz_0002", queue).await?;
         }
@@ -213,12 +213,12 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
         .await?;
     }
     let again = client.create(&key, &body).await?;
-    let told = (
+    let printed = (
         again.status,
         again.header("Idempotent-Replayed").map(str::to_owned),
     );
     assert_eq!(
-        told,
+        printed,
         (201, Some("true".into())),
         "an answer under the old key is still served"
     );
@@ -229,13 +229,13 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
     app.wiring.fiatrails(&renew).await?;
     let early = app.wiring.fiatrails(&retire).await;
     ensure!(early.is_err(), "answers under the old key are still replayed");
-    // A day goes by.
+    // Simulates that a day has passed.
     app.database.sql(
         "update idempotency_keys set created_at = created_at - interval '2 days' where mac_key_id = 'sk_dev_0001'",
     )?;
     app.wiring.fiatrails(&retire).await?;
     load.more_turns(3).await?;
-    eventually(PATIENCE, "an answer under the old key is refused", async || {
+    eventually(TIMEOUT, "an answer under the old key is refused", async || {
         app.database
             .sql("update idempotency_keys set created_at = now() where mac_key_id = 'sk_dev_0001'")?;
         let code = client.create(&key, &body).await?.code();
@@ -248,7 +248,7 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
         "an intent of before is shown: its MAC was renewed"
     );
 
-    // What is sealed under the old key is not acted on: it goes round, waiting for a key that does not come back.
+    // A message sealed with the old key is not processed: it is retried until its key returns, which never happens here.
     let envelope: Value = serde_json::from_str(&genuine)?;
     assert_eq!(envelope["kid"], "pk_dev_0001");
     let publish = json!({
@@ -257,7 +257,7 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
     });
     let path = format!("exchanges/{}/fiatrails.work/publish", app.vhost.name());
     app.vhost.management().post(&path, &publish).await?;
-    eventually(PATIENCE, "it waits in a delay queue", async || {
+    eventually(TIMEOUT, "it waits in a delay queue", async || {
         for step in 1..=5 {
             let waiting = app.vhost.peek(&format!("delay.{step}.v1"), 50).await?;
             if waiting
@@ -273,7 +273,7 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
     load.nothing_was_lost(&app, before).await
 }
 
-/// Puts the service's database URL into a file and starts it anew from there.
+/// Writes the service's database URL to a file and restarts the service with it.
 async fn from_file(service: &mut Option<ChildService>, url: &str, dir: &std::path::Path) -> Result<String> {
     let service = service.as_mut().context("the service runs")?;
     let file = dir.join(service.name());
@@ -319,9 +319,9 @@ async fn database_logins_rotate_without_a_restart_and_without_a_refused_request(
             "rotation",
             "--json",
         ];
-        let told: Value = serde_json::from_str(&app.wiring.fiatrails(&rotate).await?)?;
-        assert_eq!(told["seen"], true, "{told}");
-        let old = told["old"].as_str().context("the old login")?;
+        let printed: Value = serde_json::from_str(&app.wiring.fiatrails(&rotate).await?)?;
+        assert_eq!(printed["seen"], true, "{printed}");
+        let old = printed["old"].as_str().context("the old login")?;
         app.wiring
             .fiatrails(&["logins", "retire", old, "--reason", "rotation", "--yes"])
             .await?;
@@ -337,7 +337,7 @@ async fn database_logins_rotate_without_a_restart_and_without_a_refused_request(
         "select string_agg(rolname, ',') from pg_roles where rolname ~ '^{}_[a-z]+_[0-9]+$'",
         app.database.name()
     ))?;
-    // Roles belong to the shared server; the services must let go of them first.
+    // Roles belong to the shared server, so the services must disconnect before the roles are dropped.
     (app.gateway, app.callback, app.executor) = (None, None, None);
     for role in made.split(',') {
         app.database.sql(&format!("drop role {role}"))?;

@@ -15,7 +15,7 @@ const USERS: usize = 4;
 const CLIENTS: usize = 4;
 const SETTLED_WITHIN: Duration = Duration::from_secs(150);
 
-/// What every client must do: the same request again until an answer comes.
+/// Repeats a request until it is answered, as every client must.
 async fn accept_and_pay(client: &Client, index: usize, user: &str, paid: &AtomicUsize) -> Result<()> {
     let tx_ref = format!("KILL-{index}");
     let (key, body) = (format!("kill-nine-key-{index:06}"), intent_body(user, 1, &tx_ref));
@@ -32,7 +32,7 @@ async fn accept_and_pay(client: &Client, index: usize, user: &str, paid: &Atomic
     Ok(())
 }
 
-/// Kills it once so many payments are in, while the others are on their way, and starts it again.
+/// Kills the service once this many payments are accepted, while others are in flight, and starts it again.
 async fn kill_at(service: &mut Option<ChildService>, paid: &AtomicUsize, at: usize) -> Result<()> {
     eventually(SETTLED_WITHIN, "the flow goes on", async || {
         Ok((paid.load(Ordering::SeqCst) >= at).then_some(()))
@@ -47,7 +47,7 @@ async fn kill_at(service: &mut Option<ChildService>, paid: &AtomicUsize, at: usi
 async fn killing_each_service_in_turn_loses_nothing_and_doubles_nothing() -> Result<()> {
     let mut app = App::start().await?;
     let client = app.client()?;
-    // The gateway comes back where its clients look for it.
+    // A restarted gateway must listen where its clients expect it.
     let address = client.base().trim_start_matches("http://").to_owned();
     app.gateway
         .as_mut()

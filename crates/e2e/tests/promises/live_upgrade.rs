@@ -1,4 +1,4 @@
-//! The contracts' code is replaced while clients go on: nothing needs to be stopped, and nothing in flight is lost.
+//! Upgrades the contracts under load: nothing has to be stopped, and nothing in flight is lost.
 
 use std::array;
 
@@ -7,30 +7,31 @@ use testkit::app::App;
 use testkit::eventually;
 use testkit::upgrade::{self, Code, Upgrade};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::load::{Load, loaded};
 
-/// How many intents got so far, by the rows: accepted, deposited, minted.
+/// Number of intents accepted, deposited and minted, from the rows.
 type Reached = [usize; 3];
 
 fn reached(app: &App) -> Result<Reached> {
-    let told = app.database.sql(
+    let row = app.database.sql(
         "select (select count(*) from mint_intents) || ' ' || count(*) || ' ' || count(*) filter (where leg = 'executed')
          from chain_legs where leg in ('escrowed', 'executing', 'executed')",
     )?;
-    let mut figures = told.split_whitespace().map(str::parse);
+    let mut figures = row.split_whitespace().map(str::parse);
     let figures: [_; 3] = array::from_fn(|_| figures.next());
     let [Some(accepted), Some(deposited), Some(minted)] = figures else {
-        anyhow::bail!("three figures, not {told}");
+        anyhow::bail!("three figures, not {row}");
     };
     Ok([accepted?, deposited?, minted?])
 }
 
-/// Waits until more were accepted, deposited and minted than at the last switch, and others are on their way; then switches.
+/// Waits until more intents were accepted, deposited and minted than at the last switch while others are in flight;
+/// then switches.
 async fn switch(app: &App, load: &Load, last: Reached, (proxy, code): (&str, &Code)) -> Result<Reached> {
     load.more_turns(2).await?;
     let now = eventually(
-        PATIENCE,
+        TIMEOUT,
         "every kind of work went on, and more is in flight",
         async || {
             let now = reached(app)?;
@@ -75,7 +76,7 @@ async fn contracts_are_upgraded_and_rolled_back_under_load_without_a_refused_req
         }
     }
     load.more_turns(2).await?;
-    let after = eventually(PATIENCE, "every kind of work goes on", async || {
+    let after = eventually(TIMEOUT, "every kind of work goes on", async || {
         let now = reached(&app)?;
         Ok(now.iter().zip(last).all(|(now, last)| *now > last).then_some(now))
     })

@@ -1,5 +1,5 @@
-//! Honest clients that never pause: each creates an intent, asks again, and pays. Every answer that is not the promised one
-//! is kept.
+//! Clients that send without a pause: each creates an intent, repeats the request, and pays. Every answer that breaks a
+//! promise is kept.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -13,11 +13,11 @@ use testkit::client::{fresh_address, fresh_key, intent_body, paid_body};
 use testkit::eventually;
 use tokio::task::JoinHandle;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 const CLIENTS: usize = 4;
 const SETTLED_WITHIN: Duration = Duration::from_secs(150);
-/// Between two turns of one client: load, not a flood, on a machine that also runs everything else.
+/// Pause between two rounds of one client, so that the machine can also run everything else.
 const PACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ struct Shared {
     prefix: &'static str,
     next: AtomicUsize,
     stop: AtomicBool,
-    /// Turns finished, by client.
+    /// Finished rounds, by client.
     turns: Vec<AtomicUsize>,
     refused: Mutex<Vec<String>>,
 }
@@ -38,7 +38,7 @@ pub struct Load {
     clients: Vec<JoinHandle<()>>,
 }
 
-/// Clients that have begun, and the supply before them.
+/// Number of clients started, and the supply before them.
 pub async fn loaded(app: &App, prefix: &'static str) -> Result<(Load, u128)> {
     let user = fresh_address()?;
     app.make_compliant(&user).await?;
@@ -65,13 +65,13 @@ impl Load {
         Self { shared, clients }
     }
 
-    /// From their next turn on the clients use other secrets; returns once every one of them does.
+    /// Makes the clients use other secrets from their next round on; returns once all of them do.
     pub async fn switch(&self, change: impl FnOnce(&mut Client)) -> Result<()> {
         change(&mut self.shared.client.write().unwrap_or_else(PoisonError::into_inner));
         self.more_turns(2).await
     }
 
-    /// Waits until every client has finished so many more turns.
+    /// Waits until every client has finished this many more rounds.
     pub async fn more_turns(&self, more: usize) -> Result<()> {
         let now = || -> Vec<usize> {
             self.shared
@@ -81,7 +81,7 @@ impl Load {
                 .collect()
         };
         let wanted: Vec<usize> = now().into_iter().map(|n| n + more).collect();
-        eventually(PATIENCE, "the clients go on", async || {
+        eventually(TIMEOUT, "the clients go on", async || {
             Ok(now()
                 .iter()
                 .zip(&wanted)
@@ -91,7 +91,7 @@ impl Load {
         .await
     }
 
-    /// Intents that were accepted and paid, and every answer that should have been another.
+    /// Intents that were accepted and paid, and every unexpected answer.
     pub async fn end(self) -> Result<(usize, Vec<String>)> {
         self.shared.stop.store(true, Ordering::SeqCst);
         for client in self.clients {
@@ -106,7 +106,7 @@ impl Load {
         Ok((self.shared.next.load(Ordering::SeqCst), refused))
     }
 
-    /// Ends; nobody was refused, and what was accepted and paid is minted.
+    /// Stops the load and checks that no request was refused and that every accepted and paid intent is minted.
     pub async fn nothing_was_lost(self, app: &App, supply_before: u128) -> Result<()> {
         let (accepted, refused) = self.end().await?;
         ensure!(

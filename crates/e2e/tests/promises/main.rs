@@ -23,4 +23,4 @@ mod signing_keys;
 use std::time::Duration;
 
 /// Long enough for a busy machine; a test that needs this long has failed.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);

@@ -1,4 +1,4 @@
-//! The drill of docs/RUNBOOK.md, run as it is written, on a dead queue with entries of every kind.
+//! Runs the drill of docs/RUNBOOK.md as written, on dead-letter queues with entries of every kind.
 
 use std::process::Command;
 
@@ -10,11 +10,11 @@ use testkit::{dirs, eventually};
 
 use e2e::{SHILLING, ledger};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
-/// The block behind the marker, as a newcomer would paste it.
+/// The block of commands behind the marker, unchanged.
 fn drill() -> Result<&'static str> {
     let mark = "<!-- tested: crates/e2e/tests/promises/on_call.rs";
     let (_, after) = RUNBOOK.split_once(mark).context("the marker is gone")?;
@@ -25,7 +25,7 @@ fn drill() -> Result<&'static str> {
 }
 
 async fn parked(app: &App, count: usize, class: &str) -> Result<()> {
-    eventually(PATIENCE, &format!("{count} entries of {class}"), async || {
+    eventually(TIMEOUT, &format!("{count} entries of {class}"), async || {
         let found = app.vhost.peek("dead.mpesa.result.v1", 100).await?;
         let of_class = found
             .iter()
@@ -41,7 +41,7 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
     for (name, value) in [
         ("RETRY_BASE_MS", "20"),
         ("RETRY_CAP_MS", "40"),
-        // Otherwise the gateway would send the reports again while the cause lasts.
+        // Otherwise the gateway would re-drive the reports while the cause lasts.
         ("WINDOWS_REDRIVE_SECONDS", "600"),
         ("WINDOWS_ORPHAN_MATCH_SECONDS", "3"),
     ] {
@@ -57,11 +57,11 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
     let minted = app.create_intent(&good, 10, "DRILL-GOOD").await?;
     let refunded = app.create_intent(&refused, 20, "DRILL-REFUSED").await?;
     for id in [&minted, &refunded] {
-        app.until(id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+        app.until(id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
             .await?;
     }
 
-    // The cause: a wrong grant. Reports are accepted, and none can be recorded.
+    // The cause is a wrong grant: reports are accepted, but cannot be recorded.
     app.database
         .sql("revoke insert on payments from fiatrails_callback")?;
     app.report_payment("DRILL-GOOD", 10, "DRILL00001").await?;
@@ -95,17 +95,17 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
         .envs(app.wiring.operator_env())
         .current_dir(dir.path())
         .output()?;
-    let (said, complained) = (
+    let (output, errors) = (
         String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr),
     );
-    assert!(out.status.success(), "{said}{complained}");
-    assert!(said.contains("nothing is parked"), "{said}");
+    assert!(out.status.success(), "{output}{errors}");
+    assert!(output.contains("nothing is parked"), "{output}");
 
-    let done = app.until_status(&minted, "executed", PATIENCE).await?;
+    let done = app.until_status(&minted, "executed", TIMEOUT).await?;
     assert_eq!(done["payment"]["receipt"], "DRILL00001", "{done}");
-    app.until_status(&refunded, "refunded", PATIENCE).await?;
-    eventually(PATIENCE, "every other shilling is a person's business", async || {
+    app.until_status(&refunded, "refunded", TIMEOUT).await?;
+    eventually(TIMEOUT, "every other shilling is a person's business", async || {
         let open = app.database.sql(
             "select string_agg(kind || ' ' || tx_ref || ' ' || amount_shillings, ', ' order by kind) from exceptions",
         )?;

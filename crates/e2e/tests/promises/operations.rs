@@ -1,18 +1,18 @@
-//! docs/RUNBOOK.md, as an operator would paste it: every block, in order, against a running stack.
+//! Runs every block of docs/RUNBOOK.md unchanged and in order against a running stack.
 
 use anyhow::{Result, ensure};
-use e2e::runbook::{self, Block, kebab};
+use e2e::runbook::{self, Block, to_kebab_case};
 use testkit::app::App;
 use testkit::client::fresh_address;
 use testkit::{dirs, eventually};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
 #[test]
 fn every_block_of_the_runbook_is_run_by_a_test() -> Result<()> {
-    runbook::all_are_run(RUNBOOK)
+    runbook::check_all_blocks_are_tested(RUNBOOK)
 }
 
 /// The sections that alerts lead to.
@@ -24,18 +24,18 @@ fn sections_of_alerts() -> Result<Vec<String>> {
             rules
                 .lines()
                 .filter_map(|line| line.trim().strip_prefix("- alert: "))
-                .map(kebab),
+                .map(to_kebab_case),
         );
     }
     Ok(names)
 }
 
-/// What is done by plan, and what an alert asks for. A block that names its own test is run there, on what it asks for.
+/// Splits the blocks into planned work and steps for an alert. A block that names its own test is run there.
 fn planned_and_alerted() -> Result<(Vec<Block<'static>>, Vec<Block<'static>>)> {
     let alerts = sections_of_alerts()?;
     Ok(runbook::blocks(RUNBOOK)
         .into_iter()
-        .filter(|block| block.elsewhere().is_none())
+        .filter(|block| block.named_test().is_none())
         .partition(|block| !alerts.iter().any(|alert| alert == block.section)))
 }
 
@@ -48,7 +48,7 @@ async fn every_block_that_is_done_by_plan_works_as_written() -> Result<()> {
     app.make_compliant(&user).await?;
     let id = app.create_intent(&user, 10, "MANUAL-1").await?;
     app.report_payment("MANUAL-1", 10, "RCPTMANUAL1").await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
 
     for block in &blocks {
         runbook::run(&app, block)?;
@@ -63,7 +63,7 @@ async fn every_block_that_is_done_by_plan_works_as_written() -> Result<()> {
     Ok(())
 }
 
-/// What somebody sees at three in the morning: every section's commands do what it says, with something to see.
+/// Every section's commands must do what it says, in a system where there is something to find.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_block_that_an_alert_asks_for_works_as_written() -> Result<()> {
     let (_, blocks) = planned_and_alerted()?;
@@ -73,13 +73,13 @@ async fn every_block_that_an_alert_asks_for_works_as_written() -> Result<()> {
     app.make_compliant(&user).await?;
     let id = app.create_intent(&user, 10, "NIGHT-1").await?;
     app.report_payment("NIGHT-1", 10, "RCPTNIGHT01").await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
-    // Nobody may mint for this one, so the payer is owed.
+    app.until_status(&id, "executed", TIMEOUT).await?;
+    // This user is not compliant, so the payer is owed.
     let refused = app.create_intent(&fresh_address()?, 10, "NIGHT-2").await?;
     app.report_payment("NIGHT-2", 10, "RCPTNIGHT02").await?;
-    app.until_status(&refused, "refunded", PATIENCE).await?;
+    app.until_status(&refused, "refunded", TIMEOUT).await?;
 
-    let owed = eventually(PATIENCE, "the payer is owed", async || {
+    let owed = eventually(TIMEOUT, "the payer is owed", async || {
         let open = app
             .database
             .sql("select count(*) from exceptions where kind = 'owed_to_payer'")?;
@@ -87,7 +87,7 @@ async fn every_block_that_an_alert_asks_for_works_as_written() -> Result<()> {
     });
     owed.await?;
     for block in &blocks {
-        let said = runbook::run(&app, block)?;
+        let output = runbook::run(&app, block)?;
         let seen = match block.section {
             "exceptions-wait" => "NIGHT-2",
             "key-expires-soon" => "ik_dev_next",
@@ -96,7 +96,7 @@ async fn every_block_that_an_alert_asks_for_works_as_written() -> Result<()> {
             "paid-to-mined-burns-fast" => "fiatrails_signer_nonce_gap",
             _ => "",
         };
-        ensure!(said.contains(seen), "{}: {said}", block.section);
+        ensure!(output.contains(seen), "{}: {output}", block.section);
     }
     assert_eq!(app.database.sql("select count(*) from halts where halted")?, "0");
     Ok(())

@@ -1,5 +1,5 @@
-//! An executor that sleeps past its lease with a signing transaction in hand. Its own clock says nothing: it looked at its
-//! lease before. What refuses it is the fencing token in the database, and only that.
+//! An executor that is paused past its lease inside a signing transaction. It had checked its lease before, so only the
+//! fencing token in the database can refuse it.
 
 use anyhow::{Context, Result};
 use e2e::{SHILLING, ledger};
@@ -10,9 +10,9 @@ use testkit::wiring::EXECUTOR;
 use testkit::{ChildService, eventually};
 use tokio::time::timeout;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
-/// Between an executor and what it is connected to.
+/// The proxies between an executor and its servers.
 struct Wires {
     database: ChaosProxy,
     broker: ChaosProxy,
@@ -39,7 +39,7 @@ impl Wires {
         ChildService::start(EXECUTOR, wiring.env(EXECUTOR)?).await
     }
 
-    /// While the node is asked about a mint, the lease was looked at; the next transaction that begins is to sign it.
+    /// When the node is asked about a mint, the lease has been checked; the next transaction signs the mint.
     async fn mint_in_hand(&self, pay: impl Future<Output = Result<()>>) -> Result<()> {
         let stop_at = |wire: &ChaosProxy, pattern: Vec<u8>| {
             wire.stall_at(BytePattern {
@@ -52,12 +52,12 @@ impl Wires {
         let selector = hex::encode(&chain::calls::execute_mints([])[..4]);
         let mut rehearsing = stop_at(&self.node, format!("0x{selector}").into_bytes());
         pay.await?;
-        timeout(PATIENCE, rehearsing.wait())
+        timeout(TIMEOUT, rehearsing.wait())
             .await
             .context("no node was asked about the mint")??;
-        // No answer comes, and without one it goes on.
+        // The answer is held back; the executor continues without it after its time-out.
         let mut signing = stop_at(&self.database, b"START TRANSACTION".to_vec());
-        timeout(PATIENCE, signing.wait())
+        timeout(TIMEOUT, signing.wait())
             .await
             .context("no transaction began")?
     }
@@ -79,14 +79,14 @@ fn signed_under(app: &App, token: u64) -> Result<u64> {
 }
 
 async fn until_passed_on(app: &App, held: u64) -> Result<u64> {
-    eventually(PATIENCE, "the key changes hands", async || {
+    eventually(TIMEOUT, "the key changes hands", async || {
         let now = token(app)?;
         Ok((now > held).then_some(now))
     })
     .await
 }
 
-/// A round of signing that found the lease to be another's.
+/// Log text of a signing round that found the lease with another executor.
 fn was_refused(log: &str) -> bool {
     log.lines()
         .any(|line| line.contains("the lease is not ours") && line.contains("submit"))
@@ -94,7 +94,7 @@ fn was_refused(log: &str) -> bool {
 
 async fn escrowed(app: &App, user: &str, tx_ref: &str) -> Result<String> {
     let id = app.create_intent(user, 10, tx_ref).await?;
-    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+    app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
     Ok(id)
 }
@@ -119,9 +119,9 @@ async fn an_executor_that_slept_past_its_lease_with_a_mint_in_hand_signs_nothing
         .mint_in_hand(app.report_payment("SLEPT-1", 10, "RCPTSLEPT1"))
         .await?;
     app.service(EXECUTOR)?.pause()?;
-    // The broker gives a sleeper up, and hands on what it held.
+    // The broker drops the paused consumer and redelivers its messages.
     wires.broker.cut();
-    // Mints rest until an operator lets them go on: the one in the sleeper's hand stays ready.
+    // Mints are halted, so the mint of the paused executor stays ready.
     let halt = ["halt", "execute", "--reason", "test of the lease"];
     app.wiring.fiatrails(&halt).await?;
     let mut second = app.start_service(EXECUTOR).await?;
@@ -136,7 +136,7 @@ async fn an_executor_that_slept_past_its_lease_with_a_mint_in_hand_signs_nothing
     wires.mend();
     app.service(EXECUTOR)?.wake()?;
     let first = app.executor.as_ref().context("the first executor runs")?;
-    eventually(PATIENCE, "its transaction is over", async || {
+    eventually(TIMEOUT, "its transaction is over", async || {
         let over = was_refused(&first.log()) || signed_under(&app, old)? > signed;
         Ok(over.then_some(()))
     })
@@ -152,13 +152,13 @@ async fn an_executor_that_slept_past_its_lease_with_a_mint_in_hand_signs_nothing
     app.wiring.fiatrails(&resume).await?;
     app.report_payment("SLEPT-2", 10, "RCPTSLEPT2").await?;
     for id in [&held, &other] {
-        app.until_status(id, "executed", PATIENCE).await?;
+        app.until_status(id, "executed", TIMEOUT).await?;
     }
     second.kill9()?;
     assert!(until_passed_on(&app, new).await? > new);
     let last = escrowed(&app, &user, "SLEPT-3").await?;
     app.report_payment("SLEPT-3", 10, "RCPTSLEPT3").await?;
-    app.until_status(&last, "executed", PATIENCE).await?;
+    app.until_status(&last, "executed", TIMEOUT).await?;
 
     assert_eq!(signed_under(&app, old)?, signed);
     for (what, sql) in [

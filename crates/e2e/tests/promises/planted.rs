@@ -1,5 +1,5 @@
-//! The ledger check must see what it is there to see: each violation is planted in the rows, the broker or the chain of
-//! a real run that ended well, found, and taken out again.
+//! The audit must find every violation: each is planted in the rows, the broker or the chain after a good run, found,
+//! and removed again.
 
 use anyhow::{Context, Result};
 use e2e::ledger::{self, AuditFacts, ExpectedResult, Sent, SentIntent, SentPayment, ViolationKind, audit};
@@ -8,9 +8,9 @@ use testkit::App;
 use testkit::client::fresh_address;
 use testkit::wiring::SERVICES;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
-/// What is planted, how, and how it is taken out again.
+/// The planted violations, each with the SQL that plants and the SQL that removes it.
 const PLANTED: [(ViolationKind, &str, &str); 12] = [
     (
         ViolationKind::PaymentLost,
@@ -103,7 +103,7 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
     let before = ledger::minted(&app).await?;
     let id = app.create_intent(&user, 5, "PLANT-1").await?;
     app.report_payment("PLANT-1", 5, "RCPT0000070").await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
     let mut sent = Sent::default();
     let tx_ref = "PLANT-1".to_owned();
     sent.payments.insert(
@@ -120,11 +120,11 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
         expected: ExpectedResult::Minted,
     };
     sent.intents.insert(id, intent);
-    testkit::eventually(PATIENCE, "a good end without a violation", async || {
+    testkit::eventually(TIMEOUT, "a good end without a violation", async || {
         Ok(findings(&app, &sent, before).await?.is_empty().then_some(()))
     })
     .await?;
-    // Nobody mends what is planted now.
+    // The services are stopped, so that none repairs what is planted.
     for service in SERVICES {
         app.service(service)?.kill9()?;
     }
@@ -142,7 +142,7 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
     });
     let path = format!("exchanges/{}/fiatrails.dead/publish", app.vhost.name());
     app.vhost.management().post(&path, &letter).await?;
-    testkit::eventually(PATIENCE, "the dead letter without a reason", async || {
+    testkit::eventually(TIMEOUT, "the dead letter without a reason", async || {
         Ok(findings(&app, &sent, before)
             .await?
             .contains(&ViolationKind::DeadLetter)
@@ -158,7 +158,7 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
             .contains(&ViolationKind::UnknownMint)
     );
 
-    // The chain forgets the mint, and the rows still tell of it.
+    // A reorganisation removes the mint, and the rows still show it.
     let mined: u64 = app
         .database
         .sql("select max(block_number) from chain_legs")?

@@ -30,7 +30,7 @@ fn count(app: &App, sql: &str) -> Result<u32> {
     Ok(app.database.sql(sql)?.trim().parse()?)
 }
 
-/// Everything in the outbox has gone to the broker, so a purge hits it.
+/// Waits until the outbox is empty, so that a purge hits its messages.
 async fn relayed(app: &App, outbox: &str) -> Result<()> {
     eventually(SETTLED_WITHIN, "the outbox is empty", async || {
         Ok((count(app, &format!("select count(*) from {outbox}"))? == 0).then_some(()))
@@ -55,11 +55,11 @@ async fn purging_every_work_queue_with_intents_in_flight_loses_nothing() -> Resu
     }))
     .await?;
 
-    // mint.submit and mpesa.result are gone before anybody read them.
+    // The messages of mint.submit and mpesa.result are purged before they are consumed.
     relayed(&app, "gateway_outbox").await?;
     purge_all(&app).await?;
 
-    // The deposits are made from re-driven messages; their outcomes are gone before anybody read them.
+    // The deposits come from re-driven messages; their outcomes are purged before they are consumed.
     app.executor = Some(app.start_service(EXECUTOR).await?);
     eventually(SETTLED_WITHIN, "every deposit is mined", async || {
         let escrowed = count(&app, "select count(*) from chain_legs where leg = 'escrowed'")?;
@@ -70,7 +70,7 @@ async fn purging_every_work_queue_with_intents_in_flight_loses_nothing() -> Resu
     app.executor.as_mut().context("the executor runs")?.stop()?;
     purge_all(&app).await?;
 
-    // The decisions are made once outcomes and reports come again; their commands are gone in turn.
+    // The decisions come from re-driven outcomes and reports; their commands are purged in turn.
     app.callback = Some(app.start_service(CALLBACK).await?);
     app.executor
         .as_mut()

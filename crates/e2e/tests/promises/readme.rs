@@ -6,7 +6,7 @@ use testkit::keys::{MPESA_KID, REQUEST_KID};
 
 const README: &str = include_str!("../../../../README.md");
 
-/// The block behind the marker, as a newcomer would paste it.
+/// The block of commands behind the marker, unchanged.
 fn hand_made_request() -> Result<&'static str> {
     let (_, after) = README
         .split_once("runs this block as written -->")

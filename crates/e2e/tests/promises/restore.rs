@@ -1,4 +1,4 @@
-//! A backup is worth what its restore is: the database is lost and put back older than the chain, the broker empty.
+//! Restores a backup: the database comes back older than the chain, and the broker empty.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,16 +13,16 @@ use testkit::{Database, Servers, dirs, eventually, evm, http};
 use e2e::runbook::{self, Block};
 use e2e::{SHILLING, ledger};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
-/// The runbook's way to put a backup back, as written.
+/// The runbook's steps of a restore, as written.
 fn as_the_runbook_says(app: &App, backup: &Path) -> Result<()> {
     let blocks = runbook::blocks(RUNBOOK);
     let mut named = blocks.iter().filter(|block| {
         block
-            .elsewhere()
+            .named_test()
             .is_some_and(|test| test.ends_with("promises/restore.rs"))
     });
     let block = named.next().context("the runbook does not say how to restore")?;
@@ -59,7 +59,7 @@ fn fiatrails(app: &App, args: &[&str]) -> Result<Output> {
         .output()?)
 }
 
-/// Exit code and answer of `fiatrails restore`.
+/// Exit code and JSON answer of `fiatrails restore`.
 fn restore(app: &App, args: &[&str]) -> Result<(Option<i32>, Value)> {
     let out = fiatrails(app, &[&["restore"], args, &["--json"]].concat())?;
     let answer = serde_json::from_slice(&out.stdout)
@@ -68,19 +68,19 @@ fn restore(app: &App, args: &[&str]) -> Result<(Option<i32>, Value)> {
 }
 
 /// Kind and txRef of each difference, in order.
-fn told(answer: &Value) -> Vec<(String, String)> {
+fn differences_of(answer: &Value) -> Vec<(String, String)> {
     let text = |d: &Value, field: &str| d[field].as_str().unwrap_or_default().to_owned();
     let differences = answer["differences"].as_array().map(Vec::as_slice);
-    let mut told: Vec<_> = differences
+    let mut listed: Vec<_> = differences
         .unwrap_or_default()
         .iter()
         .map(|d| (text(d, "kind"), text(d, "txRef")))
         .collect();
-    told.sort();
-    told
+    listed.sort();
+    listed
 }
 
-/// Tests copy a database that `fiatrails migrate` did not make. This one knows its migrations, as any of an operator does.
+/// Records the applied migrations, which the test's copied database lacks because `fiatrails migrate` did not make it.
 async fn knows_its_migrations(app: &App) -> Result<()> {
     let made = Database::create_empty(&Servers::shared()?.pg_url).await?;
     let out = Command::new(dirs::binary("fiatrails")?)
@@ -121,7 +121,7 @@ async fn mined(app: &App) -> Result<u64> {
 
 async fn escrowed(app: &App, user: &str, tx_ref: &str) -> Result<String> {
     let id = app.create_intent(user, 10, tx_ref).await?;
-    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+    app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
     Ok(id)
 }
@@ -133,7 +133,7 @@ fn kill_all(app: &mut App) -> Result<()> {
     Ok(())
 }
 
-/// The virtual host is there again, and nothing in it.
+/// Creates the virtual host again, empty.
 async fn lose_broker(app: &App) -> Result<()> {
     let (name, url) = (app.vhost.name(), app.vhost.url());
     let (_, rest) = url.split_once("://").context("no AMQP URL")?;
@@ -145,19 +145,19 @@ async fn lose_broker(app: &App) -> Result<()> {
     management.put(&format!("permissions/{name}/{admin}"), &all).await
 }
 
-/// Disk and broker are lost: what comes back is the backup's database, and queues without a message.
+/// Loses disk and broker, and restores the backup's database and empty queues.
 async fn lose_and_restore(app: &App, backup: &Path) -> Result<()> {
     app.database
         .sql("drop schema public cascade; create schema public; grant usage on schema public to public")?;
     lose_broker(app).await?;
-    eventually(PATIENCE, "everybody has left the database", async || {
+    eventually(TIMEOUT, "everybody has left the database", async || {
         script(app, "restore", backup).map(Some)
     })
     .await?;
-    // Whoever forgets the next step, or starts a service too early, has lost nothing yet.
+    // Forgetting the next step or starting a service too early must not lose anything.
     let halted = app.database.sql("select count(*) from halts where halted")?;
     ensure!(halted == "4", "{halted} of 4 scopes are halted");
-    // The broker's definitions came out of the backup: each queue is there before anybody declares it.
+    // The broker's definitions are part of the backup: each queue exists before a service declares it.
     for queue in WorkQueue::ALL {
         for queue in [queue.name(), queue.dead_letter_name()] {
             ensure!(
@@ -178,22 +178,20 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
     let before = ledger::minted(&app).await?;
     let whole = escrowed(&app, &user, "KEPT-1").await?;
     app.report_payment("KEPT-1", 10, "RCPTKEPT01").await?;
-    app.until_status(&whole, "executed", PATIENCE).await?;
+    app.until_status(&whole, "executed", TIMEOUT).await?;
     let half = escrowed(&app, &user, "HALF-1").await?;
     let dir = tempfile::tempdir()?;
     let backup = dir.path().join("backup");
     script(&app, "backup", &backup)?;
 
-    // What the backup does not hold: a payment and its mint, and a whole intent with its deposit.
+    // Made after the backup: a payment and its mint, and an intent with its deposit.
     app.report_payment("HALF-1", 10, "RCPTHALF01").await?;
-    app.until_status(&half, "executed", PATIENCE).await?;
+    app.until_status(&half, "executed", TIMEOUT).await?;
     let (key, body) = (fresh_key()?, intent_body(&user, 10, "LOST-1"));
     let lost = app.client()?.create(&key, &body).await?.json()?["intentId"].clone();
     let lost = lost.as_str().context("no intentId")?.to_owned();
-    app.until(&lost, "escrowed", PATIENCE, |intent| {
-        intent["stage"] == "escrowed"
-    })
-    .await?;
+    app.until(&lost, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
+        .await?;
     kill_all(&mut app)?;
     lose_and_restore(&app, &backup).await?;
     let used = mined(&app).await?;
@@ -216,10 +214,10 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
         ("pending_total", ""),
     ]
     .map(|(kind, tx_ref)| (kind.to_owned(), tx_ref.to_owned()));
-    eventually(PATIENCE, "legs and nonce come from the chain", async || {
+    eventually(TIMEOUT, "legs and nonce come from the chain", async || {
         let (code, answer) = restore(&app, &["check"])?;
         ensure!(
-            code == Some(1) && answer["caughtUp"] == true && told(&answer) == wanted,
+            code == Some(1) && answer["caughtUp"] == true && differences_of(&answer) == wanted,
             "{answer}"
         );
         Ok(Some(()))
@@ -227,12 +225,12 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
     .await?;
     assert!(next_nonce(&app)? >= used, "a used nonce would be signed again");
 
-    // M-Pesa sends its report again; the integrator will, once intake is open.
+    // M-Pesa repeats its report; the integrator repeats its request once intake is open.
     app.report_payment("HALF-1", 10, "RCPTHALF01").await?;
-    eventually(PATIENCE, "only the lost intent is left", async || {
+    eventually(TIMEOUT, "only the lost intent is left", async || {
         let (_, answer) = restore(&app, &["check"])?;
         ensure!(
-            told(&answer) == [wanted[0].clone(), wanted[3].clone()],
+            differences_of(&answer) == [wanted[0].clone(), wanted[3].clone()],
             "{answer}"
         );
         Ok(Some(()))
@@ -252,7 +250,7 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
     let (code, answer) = restore(&app, &known)?;
     assert_eq!(code, Some(0), "{answer}");
 
-    let again = eventually(PATIENCE, "intake is open", async || {
+    let again = eventually(TIMEOUT, "intake is open", async || {
         let reply = app.client()?.create(&key, &body).await?;
         Ok((reply.status != 503).then_some(reply))
     })
@@ -260,12 +258,12 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
     assert_eq!(again.status, 201, "{:?}", again.code());
     assert_eq!(again.json()?["intentId"], lost.as_str());
     app.report_payment("LOST-1", 10, "RCPTLOST01").await?;
-    app.until_status(&lost, "executed", PATIENCE).await?;
+    app.until_status(&lost, "executed", TIMEOUT).await?;
     assert_eq!(
         evm::balance_of(&app.chain.url(), &app.addresses.country_token, &user).await?,
         30 * SHILLING
     );
-    eventually(PATIENCE, "the books are clean", async || {
+    eventually(TIMEOUT, "the books are clean", async || {
         let out = fiatrails(&app, &["reconcile"])?;
         ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
         Ok(Some(()))

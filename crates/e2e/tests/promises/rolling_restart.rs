@@ -1,4 +1,4 @@
-//! Every service is restarted in turn while requests come in; no client notices.
+//! Restarts every service in turn under load; no request fails.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,12 +11,12 @@ use testkit::{Balancer, ChildService, eventually};
 
 use e2e::ledger;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 const CLIENTS: usize = 4;
-/// Between two requests of a client: what is measured is that none fails, not how many there are.
+/// Pause between two requests of a client: the test checks that none fails, not how many there are.
 const PACE: Duration = Duration::from_millis(100);
-/// Requests that must come in between two restarts.
+/// Number of requests that must be answered between two restarts.
 const BETWEEN: usize = 20;
 const SETTLED_WITHIN: Duration = Duration::from_secs(150);
 
@@ -26,7 +26,7 @@ struct Load {
     over: AtomicBool,
 }
 
-/// Every answer must be the right one at the first try.
+/// Every first answer must be the expected one.
 async fn keep_asking(client: &Client, who: usize, user: &str, load: &Load) -> Result<()> {
     let mut turn = 0;
     while !load.over.load(Ordering::SeqCst) {
@@ -57,13 +57,13 @@ async fn keep_asking(client: &Client, who: usize, user: &str, load: &Load) -> Re
 
 async fn some_more(load: &Load) -> Result<()> {
     let wanted = load.done.load(Ordering::SeqCst) + BETWEEN;
-    eventually(PATIENCE, "requests come in", async || {
+    eventually(TIMEOUT, "requests come in", async || {
         Ok((load.done.load(Ordering::SeqCst) >= wanted).then_some(()))
     })
     .await
 }
 
-/// As an orchestrator does it: SIGTERM, wait for the end, start, wait for ready.
+/// Restarts as an orchestrator does: SIGTERM, wait for the exit, start, wait until ready.
 async fn roll(service: &mut ChildService) -> Result<()> {
     let ended = tokio::task::block_in_place(|| service.stop())?;
     ensure!(ended.success(), "{} ended with {ended}", service.name());
@@ -73,7 +73,7 @@ async fn roll(service: &mut ChildService) -> Result<()> {
 async fn roll_all(app: &mut App, second: &mut ChildService, balancer: &Balancer, load: &Load) -> Result<()> {
     let first = app.gateway.as_mut().context("the gateway runs")?;
     for gateway in [first, second] {
-        eventually(PATIENCE, "both gateways are ready", async || {
+        eventually(TIMEOUT, "both gateways are ready", async || {
             Ok((balancer.ready() == 2).then_some(()))
         })
         .await?;
@@ -101,7 +101,7 @@ async fn restarting_every_service_in_turn_under_load_fails_no_request() -> Resul
     let user = fresh_address()?;
     app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
-    eventually(PATIENCE, "both gateways are ready", async || {
+    eventually(TIMEOUT, "both gateways are ready", async || {
         Ok((balancer.ready() == 2).then_some(()))
     })
     .await?;

@@ -3,7 +3,7 @@ use testkit::anvil::EXECUTOR_PRIVATE_KEY;
 use testkit::app::App;
 use testkit::client::{fresh_address, paid_body};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 /// Every secret that any of the services was given.
 fn canaries(app: &App) -> Result<Vec<String>> {
@@ -33,8 +33,8 @@ async fn no_log_or_metric_of_any_service_holds_a_secret() -> Result<()> {
     app.make_compliant(&user).await?;
     let id = app.create_intent(&user, 10, "SECRET-1").await?;
     app.report_payment("SECRET-1", 10, "RCPT0000030").await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
-    // Errors are where secrets leak.
+    app.until_status(&id, "executed", TIMEOUT).await?;
+    // Errors are the most likely place for a leak.
     let mut wrong = app.client()?;
     wrong.mpesa_secret_hex = "00".repeat(32);
     assert_eq!(

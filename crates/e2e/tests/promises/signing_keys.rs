@@ -1,4 +1,4 @@
-//! Keys that sign: in an HSM, rotated under load, taken over by a standby.
+//! Signing keys: in an HSM, rotated under load, taken over by a standby.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use testkit::evm::{self, OFFICER};
 use testkit::wiring::EXECUTOR;
 use testkit::{ChildService, SoftHsm, eventually, http, softhsm};
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::load::Load;
 
 const REASON: [&str; 2] = ["--reason", "test of the rotation"];
@@ -24,7 +24,7 @@ async fn fiatrails(app: &App, args: &[&str]) -> Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// A key in the token, funded, with the role that `fiatrails` asked an admin to grant it.
+/// A funded key in the token, with the executor role that `fiatrails` asked an admin to grant.
 async fn new_key_in(app: &mut App, hsm: &SoftHsm, label: &str) -> Result<String> {
     app.wiring.extra.extend(hsm.env());
     let made = fiatrails(app, &["signer", "create", "--label", label]).await?;
@@ -36,7 +36,7 @@ async fn new_key_in(app: &mut App, hsm: &SoftHsm, label: &str) -> Result<String>
     Ok(address)
 }
 
-/// What an admin does when a command is refused with the call that it needs.
+/// Sends the call that a refused command asked an admin for.
 async fn as_admin(app: &App, command: &[&str]) -> Result<()> {
     let refused = fiatrails(app, command).await;
     let refused = format!("{:#}", refused.err().context("refused without the admin's call")?);
@@ -51,7 +51,7 @@ async fn as_admin(app: &App, command: &[&str]) -> Result<()> {
     .await
 }
 
-/// An executor that holds that key of the token and no other.
+/// An executor with only that key of the token.
 async fn executor_with(app: &App, label: &str) -> Result<ChildService> {
     ChildService::start(EXECUTOR, env_with(app, label)?).await
 }
@@ -70,7 +70,7 @@ fn signer_of(app: &App, tx_ref: &str) -> Result<String> {
 
 async fn executed(app: &App, ids: &[String]) -> Result<()> {
     for id in ids {
-        app.until_status(id, "executed", PATIENCE).await?;
+        app.until_status(id, "executed", TIMEOUT).await?;
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ async fn a_key_in_an_hsm_mints_and_never_leaves_it() -> Result<()> {
     app.make_compliant(&user).await?;
     let id = app.create_intent(&user, 150, "HSM-1").await?;
     app.report_payment("HSM-1", 150, "RCPTHSM001").await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
     assert_eq!(app.token_balance(&user).await?, 150 * SHILLING);
     assert_eq!(signer_of(&app, "HSM-1")?, address.to_lowercase());
 
@@ -98,7 +98,7 @@ async fn a_key_in_an_hsm_mints_and_never_leaves_it() -> Result<()> {
         private.contains("executor-hsm") && private.contains("always sensitive, never extractable, local"),
         "{private}"
     );
-    // The tool says so on its error output, and succeeds with nothing.
+    // The tool reports it on standard error and exits with success.
     let export = hsm.look(&["--read-object", "--type", "privkey", "--label", "executor-hsm"]);
     assert_eq!(export.unwrap_or_default(), "", "it could be read");
     assert!(!executor.log().contains(softhsm::PIN), "the PIN is in the log");
@@ -115,7 +115,7 @@ async fn a_key_that_was_imported_into_the_token_signs_nothing() -> Result<()> {
     };
     let mut app = App::start_with(options).await?;
     app.wiring.extra.extend(hsm.env());
-    let (status, log) = ChildService::run_to_end(EXECUTOR, env_with(&app, "from-outside")?, PATIENCE)?;
+    let (status, log) = ChildService::run_to_end(EXECUTOR, env_with(&app, "from-outside")?, TIMEOUT)?;
     ensure!(!status.success(), "it was taken: {log}");
     ensure!(
         log.contains("from-outside")
@@ -138,7 +138,7 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
         ids.push(app.create_intent(&user, 10, &format!("TURN-{n}")).await?);
     }
     for id in &ids {
-        app.until(id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+        app.until(id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
             .await?;
     }
     let old = signer_of(&app, "TURN-0")?;
@@ -158,7 +158,7 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
         fiatrails(&app, &["signer", "retire", &old]).await.is_err(),
         "it is not drained"
     );
-    eventually(PATIENCE, "the new key is held", async || {
+    eventually(TIMEOUT, "the new key is held", async || {
         let held = "select count(*) from signers where lease_until > now()";
         Ok((app.database.sql(held)? == "2").then_some(()))
     })
@@ -170,11 +170,11 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
     load.more_turns(2).await?;
     let mut first = app.executor.take().context("the first executor runs")?;
     first.kill9()?;
-    // Whoever still has the old key gets nowhere with it.
+    // The old key must be useless to whoever still has it.
     let by_old = format!("select count(*) from attempts where '0x' || encode(signer, 'hex') = '{old}'");
     let signed = app.database.sql(&by_old)?;
     let again = app.start_service(EXECUTOR).await?;
-    eventually(PATIENCE, "the old key is refused", async || {
+    eventually(TIMEOUT, "the old key is refused", async || {
         Ok(again.log().contains("a signing key cannot work").then_some(()))
     })
     .await?;
@@ -194,7 +194,7 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
         assert_eq!(signer_of(&app, tx_ref)?, new.to_lowercase(), "{tx_ref}");
     }
     let minted = 130 + u128::try_from(accepted)?;
-    eventually(PATIENCE, "the load is minted", async || {
+    eventually(TIMEOUT, "the load is minted", async || {
         Ok((app.token_balance(&user).await? == minted * SHILLING).then_some(()))
     })
     .await?;
@@ -209,15 +209,15 @@ async fn a_standby_takes_a_key_over_within_ten_seconds_and_finishes_the_mint() -
     app.make_compliant(&user).await?;
     let before = ledger::minted(&app).await?;
     let id = app.create_intent(&user, 10, "STANDBY-1").await?;
-    app.until(&id, "escrowed", PATIENCE, |intent| intent["stage"] == "escrowed")
+    app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
     let _standby = app.start_service(EXECUTOR).await?;
     let first = app.database.sql("select lease_holder from signers")?;
-    // No block is mined from here on: what the holder signs dies with it, signed and not mined.
+    // No block is mined from here on, so the holder's last transaction stays signed and not mined when it is killed.
     app.chain.rpc("evm_setIntervalMining", json!([0])).await?;
     app.report_payment("STANDBY-1", 10, "RCPTSTAND1").await?;
     let signed = "select count(*) from attempts where command = 'execute' and state = 'signed'";
-    eventually(PATIENCE, "the mint is signed", async || {
+    eventually(TIMEOUT, "the mint is signed", async || {
         Ok((app.database.sql(signed)? == "1").then_some(()))
     })
     .await?;
@@ -227,7 +227,7 @@ async fn a_standby_takes_a_key_over_within_ten_seconds_and_finishes_the_mint() -
         .context("the first executor runs")?
         .kill9()?;
     let killed = Instant::now();
-    eventually(PATIENCE, "the standby holds the key", async || {
+    eventually(TIMEOUT, "the standby holds the key", async || {
         let holder = app.database.sql("select lease_holder from signers")?;
         Ok((holder != first).then_some(()))
     })
@@ -236,7 +236,7 @@ async fn a_standby_takes_a_key_over_within_ten_seconds_and_finishes_the_mint() -
     println!("taken over after {took:?}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     app.chain.rpc("evm_setIntervalMining", json!([1])).await?;
-    app.until_status(&id, "executed", PATIENCE).await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
     assert_eq!(app.token_balance(&user).await?, 10 * SHILLING);
     let attempts = "select count(*) from attempts where command = 'execute'";
     assert_eq!(

@@ -115,7 +115,7 @@ pub fn make(
             Eligibility::AlreadyDone => plan.close(item, leg.leg),
             Eligibility::Cancel => plan.undo.push((Some(item.message_id), item.intent_id)),
             Eligibility::Ready if standing.is_foreign(leg) => {
-                plan.rest(item, "the intent belongs to another signer")
+                plan.rest(item, "the intent belongs to another signer");
             }
             // The item is ready again after a fork, but a later attempt holds it too: that attempt decides.
             Eligibility::Ready if standing.is_in_flight(&item.intent_id) => {

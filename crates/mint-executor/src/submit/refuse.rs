@@ -65,7 +65,7 @@ pub async fn refuse(
             SimulatedRefusal::RetryLater(ending) => effects.items.push(rest(item, ending.name())),
             SimulatedRefusal::Settle { ending, record, step } => match step {
                 NextStep::Retry(_) | NextStep::ShrinkBatch(_) => {
-                    effects.step((item, &lease.signer), (step, record))?
+                    effects.step((item, &lease.signer), (step, record))?;
                 }
                 // An attempt that may still be mined, or mined again after a fork, decides first.
                 _ if may_still_be_mined(&not_final, item) => effects.items.push(rest(item, ending.name())),

@@ -18,7 +18,7 @@ statements! {
          where $8::boolean or not exists (select from exceptions \
          where kind = $1 and tx_ref = $2 and coalesce(receipt, '') = coalesce($4, '')) \
          on conflict (kind, tx_ref, coalesce(receipt, '')) where resolved_at is null do nothing";
-    RESOLVE_LATE =
+    RESOLVE_LATE_REPORT =
         "update exceptions set resolved_at = now(), resolved_by = $3, resolution = 'accepted' \
          where kind = 'late_report' and tx_ref = $1 and coalesce(receipt, '') = coalesce($2, '') \
          and resolved_at is null";
@@ -26,7 +26,7 @@ statements! {
         "select exists (select from exceptions \
          where kind = 'owed_to_payer' and tx_ref = $1 and receipt = $2) as found";
     // A person who resolved `owed_before` has said that it may be minted.
-    OWED_UNASKED =
+    OWED_WITHOUT_APPROVAL =
         "select exists (select from exceptions \
          where kind = 'owed_to_payer' and tx_ref = $1 and receipt = $2) and not exists (select from exceptions \
          where kind = 'owed_before' and tx_ref = $1 and receipt = $2 and resolved_at is not null) as found";
@@ -198,7 +198,7 @@ pub async fn owed_without_approval(
     tx_ref: &TxRef,
     receipt: &MpesaReceipt,
 ) -> Result<bool, StorageError> {
-    let row = query_one(tx, OWED_UNASKED, &[&tx_ref.as_str(), &receipt.as_str()]).await?;
+    let row = query_one(tx, OWED_WITHOUT_APPROVAL, &[&tx_ref.as_str(), &receipt.as_str()]).await?;
     Ok(row.try_get("found")?)
 }
 
@@ -215,7 +215,7 @@ pub async fn resolve_late_report(
     receipt: Option<&str>,
     by: &str,
 ) -> Result<(), StorageError> {
-    execute(tx, RESOLVE_LATE, &[&tx_ref, &receipt, &by]).await?;
+    execute(tx, RESOLVE_LATE_REPORT, &[&tx_ref, &receipt, &by]).await?;
     Ok(())
 }
 

@@ -53,7 +53,7 @@ statements! {
          (select 'amount_differs', i.tx_ref, 'the chain says ' || e.amount || ', the intent row ' || i.amount \
           from escrow_events e join mint_intents i on i.intent_id = e.intent_id \
           where e.kind in ('submitted', 'executed') and e.amount <> i.amount limit $2)";
-    MONEY =
+    PAYMENT_TOTALS =
         "select coalesce(sum(p.amount_shillings), 0)::text as received, \
          coalesce(sum(p.amount_shillings) filter (where fate = 'minted'), 0)::text as minted, \
          coalesce(sum(p.amount_shillings) filter (where fate = 'owed'), 0)::text as owed, \
@@ -134,7 +134,7 @@ pub async fn differences(
 }
 
 pub async fn payment_totals(session: &impl DbSession) -> Result<PaymentTotals, StorageError> {
-    let row = query_one(session, MONEY, &[]).await?;
+    let row = query_one(session, PAYMENT_TOTALS, &[]).await?;
     let reader = RowReader::new(&row, "payments", "sums");
     Ok(PaymentTotals {
         received: reader.sum("received")?,

@@ -16,11 +16,11 @@ statements! {
     SET_OUTCOME =
         "insert into report_outcomes (report_id, tx_ref, outcome) values ($1, $2, $3) \
          on conflict (report_id) do update set outcome = excluded.outcome, processed_at = clock_timestamp()";
-    STORED =
+    FIND_SIGNED =
         "select report_id, body, timestamp_header, signature_header, path, query, received_at \
          from mpesa_reports where report_id = $1";
-    ANY = "select exists (select from mpesa_reports where tx_ref = $1) as found";
-    KEY_STATE = "select state from api_keys where key_id = $1 and purpose = 'mpesa'";
+    HAS_ANY = "select exists (select from mpesa_reports where tx_ref = $1) as found";
+    MPESA_KEY_STATE = "select state from api_keys where key_id = $1 and purpose = 'mpesa'";
 }
 
 /// Whether the operators trust an M-Pesa key. A key without a row is trusted.
@@ -48,7 +48,7 @@ pub async fn set_outcome(
 
 /// The signed bytes as they are stored now.
 pub async fn find_signed(tx: &DbTransaction<'_>, id: ReportId) -> Result<Option<SignedReport>, StorageError> {
-    let Some(row) = query_opt(tx, STORED, &[&id.0]).await? else {
+    let Some(row) = query_opt(tx, FIND_SIGNED, &[&id.0]).await? else {
         return Ok(None);
     };
     let reader = RowReader::new(&row, "mpesa_reports", id);
@@ -66,14 +66,16 @@ pub async fn find_signed(tx: &DbTransaction<'_>, id: ReportId) -> Result<Option<
 
 /// Whether any report of the txRef is stored, processed or not, late or not.
 pub async fn has_any(tx: &DbTransaction<'_>, tx_ref: &TxRef) -> Result<bool, StorageError> {
-    Ok(query_one(tx, ANY, &[&tx_ref.as_str()]).await?.try_get("found")?)
+    Ok(query_one(tx, HAS_ANY, &[&tx_ref.as_str()])
+        .await?
+        .try_get("found")?)
 }
 
 pub async fn mpesa_key_trust(
     session: &impl DbSession,
     key_id: &KeyId,
 ) -> Result<MpesaKeyTrust, StorageError> {
-    let Some(row) = query_opt(session, KEY_STATE, &[&key_id.as_str()]).await? else {
+    let Some(row) = query_opt(session, MPESA_KEY_STATE, &[&key_id.as_str()]).await? else {
         return Ok(MpesaKeyTrust::Trusted);
     };
     // A retired key still verifies the reports that were signed while it was active.

@@ -47,13 +47,13 @@ statements! {
     ITEMS =
         "select attempt_id, message_id, intent_id, outcome from attempt_items \
          where attempt_id = any($1::bigint[]) order by attempt_id, position";
-    OUTCOMES =
+    SET_OUTCOMES =
         "update attempt_items i set outcome = c.outcome \
          from unnest($1::bigint[], $2::uuid[], $3::text[]) as c(attempt_id, message_id, outcome) \
          where i.attempt_id = c.attempt_id and i.message_id = c.message_id";
-    MINED =
+    MARK_MINED =
         "update attempts set state = 'mined', block_number = $2, block_hash = $3 where id = any($1::bigint[])";
-    SUPERSEDED = "update attempts set state = 'superseded' where id = any($1::bigint[])";
+    MARK_SUPERSEDED = "update attempts set state = 'superseded' where id = any($1::bigint[])";
     // A nonce is used once: the other transactions signed for it are superseded, until a reorganisation.
     SUPERSEDE_SAME_NONCE =
         "update attempts set state = 'superseded' where state = 'signed' and id <> all($1::bigint[]) \
@@ -61,13 +61,13 @@ statements! {
     REOPEN_SAME_NONCE =
         "update attempts set state = 'signed' where state = 'superseded' \
          and (signer, nonce) in (select signer, nonce from attempts where id = any($1::bigint[]))";
-    OF_NONCE = "select tx_hash from attempts where signer = $1 and nonce = $2 order by id";
+    HASHES_OF_NONCE = "select tx_hash from attempts where signer = $1 and nonce = $2 order by id";
     // Free to sign again in place of a pending attempt, or where there is no attempt; never beside a mined one.
     NONCE_IS_FREE =
         "select not exists (select from attempts where signer = $1 and nonce = $2 \
                             and (state in ('mined', 'final') or state = 'signed' and $3::bigint is null)) \
          and ($3 is null or exists (select from attempts where id = $3 and state = 'signed')) as free";
-    FINAL =
+    MARK_FINAL =
         "with settled as (update attempts set state = 'final' where state = 'mined' and block_number <= $1 \
                           returning signer, nonce) \
          update attempts a set state = 'superseded' from settled s \
@@ -76,7 +76,7 @@ statements! {
         "update attempts set state = 'signed', block_number = null, block_hash = null \
          where state in ('mined', 'final') and block_number > $1 returning id";
     CLEAR_OUTCOMES = "update attempt_items set outcome = null where attempt_id = any($1::bigint[])";
-    BROADCAST = "update attempts set last_broadcast_at = clock_timestamp() where id = any($1::bigint[])";
+    MARK_BROADCAST = "update attempts set last_broadcast_at = clock_timestamp() where id = any($1::bigint[])";
     IN_FLIGHT =
         "select distinct i.intent_id from attempt_items i join attempts a on a.id = i.attempt_id \
          where i.intent_id = any($1::bytea[]) and a.state = 'signed'";
@@ -259,7 +259,7 @@ pub async fn set_outcomes(
     let ids: Vec<i64> = outcomes.iter().map(|(id, ..)| *id).collect();
     let messages: Vec<Uuid> = outcomes.iter().map(|(_, message, _)| message.0).collect();
     let names: Vec<&str> = outcomes.iter().map(|(.., name)| *name).collect();
-    execute(tx, OUTCOMES, &[&ids, &messages, &names]).await?;
+    execute(tx, SET_OUTCOMES, &[&ids, &messages, &names]).await?;
     Ok(())
 }
 
@@ -273,7 +273,7 @@ pub async fn mark_mined(
     if !ids.is_empty() {
         execute(
             tx,
-            MINED,
+            MARK_MINED,
             &[&ids, &to_bigint(block_number)?, &block_hash.as_slice()],
         )
         .await?;
@@ -285,14 +285,14 @@ pub async fn mark_mined(
 /// Another transaction of the same nonce is final: these can never be mined.
 pub async fn mark_superseded(tx: &DbTransaction<'_>, ids: &[i64]) -> Result<(), StorageError> {
     if !ids.is_empty() {
-        execute(tx, SUPERSEDED, &[&ids]).await?;
+        execute(tx, MARK_SUPERSEDED, &[&ids]).await?;
     }
     Ok(())
 }
 
 /// Marks mined attempts up to `final_block` as final; other attempts of the same nonces can never be mined.
 pub async fn mark_final(tx: &DbTransaction<'_>, final_block: u64) -> Result<(), StorageError> {
-    execute(tx, FINAL, &[&to_bigint(final_block)?]).await?;
+    execute(tx, MARK_FINAL, &[&to_bigint(final_block)?]).await?;
     Ok(())
 }
 
@@ -319,11 +319,15 @@ pub async fn hashes_of_nonce(
     signer: &[u8; 20],
     nonce: u64,
 ) -> Result<Vec<[u8; 32]>, StorageError> {
-    query(session, OF_NONCE, &[&signer.as_slice(), &to_bigint(nonce)?])
-        .await?
-        .iter()
-        .map(|row| RowReader::new(row, "attempts", nonce).bytes("tx_hash"))
-        .collect()
+    query(
+        session,
+        HASHES_OF_NONCE,
+        &[&signer.as_slice(), &to_bigint(nonce)?],
+    )
+    .await?
+    .iter()
+    .map(|row| RowReader::new(row, "attempts", nonce).bytes("tx_hash"))
+    .collect()
 }
 
 /// Returns attempts mined after `ancestor` to the state before they were mined, and reopens the attempts they had
@@ -361,7 +365,7 @@ pub async fn in_flight(
 
 pub async fn mark_broadcast(session: &impl DbSession, ids: &[i64]) -> Result<(), StorageError> {
     if !ids.is_empty() {
-        execute(session, BROADCAST, &[&ids]).await?;
+        execute(session, MARK_BROADCAST, &[&ids]).await?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ statements! {
     HASH = "select hash from blocks where number = $1";
     INSERT =
         "insert into blocks (number, hash, parent_hash, block_time) values ($1, $2, $3, to_timestamp($4::float8))";
-    DROP_AFTER = "delete from blocks where number > $1";
+    DELETE_AFTER = "delete from blocks where number > $1";
     PRUNE = "delete from blocks where number < $1";
     INSERT_EVENTS =
         "insert into escrow_events (block_number, log_index, block_hash, tx_hash, kind, intent_id, user_address, \
@@ -28,7 +28,7 @@ statements! {
         "select distinct on (intent_id) intent_id, kind from escrow_events \
          where intent_id = any($1::bytea[]) and block_number <= $2 and kind in ('submitted', 'executed', 'refunded') \
          order by intent_id, block_number desc, log_index desc";
-    DROP_EVENTS_AFTER = "delete from escrow_events where block_number > $1";
+    DELETE_EVENTS_AFTER = "delete from escrow_events where block_number > $1";
 }
 
 /// An ingested block.
@@ -144,8 +144,8 @@ pub async fn intents_after(session: &impl DbSession, ancestor: u64) -> Result<Ve
 /// Deletes blocks and events after the ancestor, which a reorganisation replaced.
 pub async fn delete_after(tx: &DbTransaction<'_>, ancestor: u64) -> Result<(), StorageError> {
     let ancestor = to_bigint(ancestor)?;
-    execute(tx, DROP_AFTER, &[&ancestor]).await?;
-    execute(tx, DROP_EVENTS_AFTER, &[&ancestor]).await?;
+    execute(tx, DELETE_AFTER, &[&ancestor]).await?;
+    execute(tx, DELETE_EVENTS_AFTER, &[&ancestor]).await?;
     Ok(())
 }
 

@@ -7,16 +7,16 @@ use crate::error::StorageError;
 use crate::session::{DbSession, execute, query_one};
 
 statements! {
-    BEAT =
+    RECORD =
         "insert into executor_heartbeats (instance, reported_at, rpc_connected, rpc_latency_ms, head, blocked_reason) \
          values ($1, clock_timestamp(), $2, $3, $4, $5) on conflict (instance) do update set \
          reported_at = excluded.reported_at, rpc_connected = excluded.rpc_connected, rpc_latency_ms = excluded.rpc_latency_ms, \
          head = excluded.head, blocked_reason = excluded.blocked_reason";
-    SWEEP = "delete from executor_heartbeats where reported_at < clock_timestamp() - interval '10 minutes'";
-    SEES_FURTHER =
+    DELETE_OLD = "delete from executor_heartbeats where reported_at < clock_timestamp() - interval '10 minutes'";
+    KNOWS_BLOCK_AFTER =
         "select exists (select from executor_heartbeats where instance <> $1 and rpc_connected and blocked_reason is null \
                         and head > $2 and reported_at > clock_timestamp() - interval '10 seconds') as found";
-    LEAVE = "delete from executor_heartbeats where instance = $1";
+    REMOVE = "delete from executor_heartbeats where instance = $1";
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,25 +31,25 @@ pub struct ExecutorHeartbeat {
 pub async fn record(
     session: &impl DbSession,
     instance: Uuid,
-    beat: &ExecutorHeartbeat,
+    report: &ExecutorHeartbeat,
 ) -> Result<(), StorageError> {
-    let latency = beat
+    let latency = report
         .rpc_latency_ms
         .map(|ms| i32::try_from(ms).unwrap_or(i32::MAX));
-    let head = beat.head.map(to_bigint).transpose()?;
+    let head = report.head.map(to_bigint).transpose()?;
     execute(
         session,
-        BEAT,
+        RECORD,
         &[
             &instance,
-            &beat.rpc_connected,
+            &report.rpc_connected,
             &latency,
             &head,
-            &beat.blocked_reason,
+            &report.blocked_reason,
         ],
     )
     .await?;
-    execute(session, SWEEP, &[]).await?;
+    execute(session, DELETE_OLD, &[]).await?;
     Ok(())
 }
 
@@ -59,12 +59,12 @@ pub async fn another_knows_block_after(
     instance: Uuid,
     block: u64,
 ) -> Result<bool, StorageError> {
-    let row = query_one(session, SEES_FURTHER, &[&instance, &to_bigint(block)?]).await?;
+    let row = query_one(session, KNOWS_BLOCK_AFTER, &[&instance, &to_bigint(block)?]).await?;
     Ok(row.try_get("found")?)
 }
 
 /// Deletes the row of an executor that stops.
 pub async fn remove(session: &impl DbSession, instance: Uuid) -> Result<(), StorageError> {
-    execute(session, LEAVE, &[&instance]).await?;
+    execute(session, REMOVE, &[&instance]).await?;
     Ok(())
 }

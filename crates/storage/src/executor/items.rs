@@ -69,21 +69,21 @@ statements! {
         "select message_id, intent_id, command, state, envelope, max_batch_size, \
          extract(epoch from clock_timestamp())::float8 as db_now \
          from work_items where message_id = any($1::uuid[]) order by message_id for update";
-    UNSENT =
+    PENDING_DEAD_LETTERS =
         "select message_id, intent_id, command, state, envelope, max_batch_size, error_class, reason, \
          extract(epoch from clock_timestamp())::float8 as db_now, \
          (select count(*) from attempt_items i where i.message_id = w.message_id) as attempts, \
          (select a.tx_hash from attempt_items i join attempts a on a.id = i.attempt_id \
           where i.message_id = w.message_id order by a.id desc limit 1) as last_tx \
          from work_items w where dead_letter_pending order by updated_at limit $1";
-    SENT = "update work_items set dead_letter_pending = false where message_id = any($1::uuid[])";
+    DEAD_LETTERS_SENT = "update work_items set dead_letter_pending = false where message_id = any($1::uuid[])";
     UPDATE =
         "update work_items w set state = c.state, reason = c.reason, max_batch_size = c.max_batch_size, error_class = c.error_class, \
          not_before = clock_timestamp() + c.wait * interval '1 second', dead_letter_pending = (c.state = 'parked'), \
          updated_at = clock_timestamp() \
          from unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::float8[], $6::text[]) \
          as c(message_id, state, reason, max_batch_size, wait, error_class) where w.message_id = c.message_id";
-    UNDER_WAY =
+    IN_ATTEMPT =
         "select distinct intent_id from work_items where intent_id = any($1::bytea[]) and state = 'in_attempt'";
     OPEN = "select command, count(*) as items from work_items where state in ('ready', 'in_attempt') group by command";
 }
@@ -236,7 +236,7 @@ pub async fn in_attempt(
     session: &impl DbSession,
     ids: &[IntentId],
 ) -> Result<HashSet<IntentId>, StorageError> {
-    let rows = query(session, UNDER_WAY, &[&super::legs::bytes(ids)]).await?;
+    let rows = query(session, IN_ATTEMPT, &[&super::legs::bytes(ids)]).await?;
     super::legs::intent_ids(&rows, "work_items")
 }
 
@@ -261,7 +261,7 @@ pub async fn pending_dead_letters(
     session: &impl DbSession,
     limit: u32,
 ) -> Result<Vec<PendingDeadLetterRow>, StorageError> {
-    let rows = query(session, UNSENT, &[&i64::from(limit)]).await?;
+    let rows = query(session, PENDING_DEAD_LETTERS, &[&i64::from(limit)]).await?;
     rows.iter()
         .map(|row| {
             let item = read_row(row)?;
@@ -284,7 +284,7 @@ pub async fn pending_dead_letters(
 
 pub async fn mark_dead_letters_sent(session: &impl DbSession, ids: &[MessageId]) -> Result<(), StorageError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    execute(session, SENT, &[&ids]).await?;
+    execute(session, DEAD_LETTERS_SENT, &[&ids]).await?;
     Ok(())
 }
 

@@ -26,7 +26,7 @@ statements! {
     LOCK =
         "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, trace_parent, \
          extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where intent_id = any($1::bytea[]) order by intent_id for update";
-    LOCK_SETTLING =
+    LOCK_AWAITING_FINALITY =
         "select intent_id, tx_ref, preimage, leg, final, signer, tx_hash, block_number, reason, version, trace_parent, \
          extract(epoch from clock_timestamp() - updated_at)::float8 as quiet from chain_legs where leg in ('executed', 'refunded') and not final and block_number <= $1 \
          order by intent_id limit $2 for update";
@@ -181,7 +181,12 @@ pub async fn lock_awaiting_finality(
     final_block: u64,
     limit: u32,
 ) -> Result<Vec<ChainLegRow>, StorageError> {
-    let rows = query(tx, LOCK_SETTLING, &[&to_bigint(final_block)?, &i64::from(limit)]).await?;
+    let rows = query(
+        tx,
+        LOCK_AWAITING_FINALITY,
+        &[&to_bigint(final_block)?, &i64::from(limit)],
+    )
+    .await?;
     rows.iter().map(read_row).collect()
 }
 

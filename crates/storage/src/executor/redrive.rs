@@ -18,7 +18,7 @@ const WINDOW_OVER: &str =
 statements! {
     // Each re-drive of the same version doubles the wait, up to an hour. Those re-driven least recently come first, so
     // that a page of legs without a reaction hides no other.
-    UNHEARD =
+    UNACKNOWLEDGED =
         "select l.intent_id, l.tx_ref, l.preimage, l.leg, l.final, l.signer, l.tx_hash, l.block_number, l.reason, \
          l.version, l.trace_parent, extract(epoch from clock_timestamp() - l.updated_at)::float8 as quiet \
          from chain_legs l left join decisions d on d.tx_ref = l.tx_ref \
@@ -33,7 +33,7 @@ statements! {
               - least($1::float8 * power(2, least(r.redrive_count, 12)), greatest($1::float8, 3600)) * interval '1 second') \
          and not exists (select from executor_outbox o where o.subject = '0x' || encode(l.intent_id, 'hex')) \
          order by r.last_sent_at nulls first, l.updated_at limit $2";
-    TOLD =
+    RECORD_REDRIVE =
         "insert into outcome_redrives as r (intent_id, leg_version, redrive_count, last_sent_at) \
          select l.intent_id, l.version, 1, clock_timestamp() from chain_legs l where l.intent_id = any($1::bytea[]) \
          on conflict (intent_id) do update set leg_version = excluded.leg_version, last_sent_at = excluded.last_sent_at, \
@@ -56,13 +56,18 @@ pub async fn unacknowledged(
     min_age: Duration,
     limit: u32,
 ) -> Result<Vec<ChainLegRow>, StorageError> {
-    let rows = query(session, UNHEARD, &[&min_age.as_secs_f64(), &i64::from(limit)]).await?;
+    let rows = query(
+        session,
+        UNACKNOWLEDGED,
+        &[&min_age.as_secs_f64(), &i64::from(limit)],
+    )
+    .await?;
     rows.iter().map(read_row).collect()
 }
 
 /// Records that the outcomes of these intents are sent once more.
 pub async fn record_redrive(tx: &DbTransaction<'_>, ids: &[IntentId]) -> Result<(), StorageError> {
-    execute(tx, TOLD, &[&legs::bytes(ids)]).await?;
+    execute(tx, RECORD_REDRIVE, &[&legs::bytes(ids)]).await?;
     Ok(())
 }
 

@@ -30,7 +30,7 @@ statements! {
          where address = $1 and (lease_until is null or lease_until < clock_timestamp() or lease_holder = $2) \
          and (", NOT_RETIRED, " or ", HAS_UNMINED, ") returning fencing_token"
     );
-    TAKEN =
+    IS_TAKEN =
         "select exists (select from signers where address = $1 and lease_holder <> $2 \
          and lease_until >= clock_timestamp()) taken";
     RENEW = concatcp!(
@@ -66,7 +66,8 @@ pub async fn ensure(session: &impl DbSession, signer: &[u8; 20], nonce: u64) -> 
     Ok(())
 }
 
-/// Takes the lease if nobody else holds it; a retired key's only to see to what it signed: the ring is without it.
+/// Acquires the lease if no other executor holds it. A retired key is leased only to finish its open transactions; it is
+/// not part of the ring.
 pub async fn acquire(
     session: &impl DbSession,
     signer: &[u8; 20],
@@ -89,13 +90,13 @@ pub async fn acquire(
     .transpose()
 }
 
-/// Whether somebody else holds the lease now.
+/// Whether another executor holds the lease now.
 pub async fn is_taken(
     session: &impl DbSession,
     signer: &[u8; 20],
     holder: Uuid,
 ) -> Result<bool, StorageError> {
-    let row = query_opt(session, TAKEN, &[&signer.as_slice(), &holder]).await?;
+    let row = query_opt(session, IS_TAKEN, &[&signer.as_slice(), &holder]).await?;
     row.map_or(Ok(false), |row| Ok(row.try_get("taken")?))
 }
 

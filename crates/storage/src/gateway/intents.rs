@@ -32,7 +32,7 @@ from unnest($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6:
 on conflict do nothing
 returning tx_ref";
 
-    HOLDERS = "\
+    FIND_BY_TX_REFS = "\
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
@@ -76,7 +76,7 @@ from due join mint_intents i using (intent_id) left join renewed_intent_macs m u
 order by i.created_at");
 
     // One page of the watermark. Rows that were re-driven are found by `gateway_redrives`.
-    UNSETTLED = "\
+    OLDEST_UNSETTLED = "\
 select coalesce(min(p.created_at) filter (where p.waits),
                 case when count(*) = $3 then max(p.created_at) end,
                 now() - make_interval(secs => $2::float8)) as reached,
@@ -142,7 +142,7 @@ pub async fn find_by_tx_refs(
     session: &impl DbSession,
     tx_refs: &[&TxRef],
 ) -> Result<Vec<MintIntent>, StorageError> {
-    let rows = query(session, HOLDERS, &[&column(tx_refs, |r| r.as_str())]).await?;
+    let rows = query(session, FIND_BY_TX_REFS, &[&column(tx_refs, |r| r.as_str())]).await?;
     rows.iter().map(read).collect()
 }
 
@@ -201,7 +201,7 @@ pub async fn oldest_unsettled(
     session: &impl DbSession,
     window: &RedriveWindow,
 ) -> Result<OffsetDateTime, StorageError> {
-    advance_watermark(session, UNSETTLED, window).await
+    advance_watermark(session, OLDEST_UNSETTLED, window).await
 }
 
 pub(super) fn read(row: &Row) -> Result<MintIntent, StorageError> {

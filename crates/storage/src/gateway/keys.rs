@@ -11,7 +11,7 @@ use crate::row::RowReader;
 use crate::session::{DbSession, execute, query};
 
 statements! {
-    NARROWED = "select key_id, purpose, owner, not_before, not_after, state from api_keys";
+    RESTRICTIONS = "select key_id, purpose, owner, not_before, not_after, state from api_keys";
 
     PREFIXES = "select prefix, owner from tx_ref_prefixes";
 
@@ -39,7 +39,7 @@ pub struct TxRefPrefix {
 }
 
 pub async fn key_restrictions(session: &impl DbSession) -> Result<Vec<KeyRestriction>, StorageError> {
-    let rows = query(session, NARROWED, &[]).await?;
+    let rows = query(session, RESTRICTIONS, &[]).await?;
     rows.iter()
         .map(|row| {
             let reader = RowReader::new(row, "api_keys", row.try_get::<_, &str>("key_id")?);

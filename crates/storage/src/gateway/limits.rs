@@ -16,7 +16,7 @@ from unnest($1::bytea[], $2::text[]) as c (user_address, amount)
 on conflict (user_address, day) do update set total = t.total + excluded.total
 returning user_address, total::text as total";
 
-    REFUND_BATCH = "\
+    UNCHARGE_BATCH = "\
 update user_daily_totals t set total = t.total - c.amount::numeric
 from unnest($1::bytea[], $2::text[]) as c (user_address, amount)
 where t.user_address = c.user_address and t.day = (now() at time zone 'utc')::date";
@@ -52,7 +52,7 @@ pub async fn charge_batch(session: &impl DbSession, charges: &[Charge]) -> Resul
 pub async fn uncharge_batch(session: &impl DbSession, charges: &[Charge]) -> Result<u64, StorageError> {
     execute(
         session,
-        REFUND_BATCH,
+        UNCHARGE_BATCH,
         &[
             &column(charges, |c| c.0.as_bytes().as_slice()),
             &column(charges, |c| c.1.to_string()),

@@ -17,7 +17,7 @@ pub(super) const PAUSE_IS_OVER: &str = concatcp!(
 );
 
 statements! {
-    MARK = "\
+    RECORD = "\
 insert into gateway_redrives as d (subject, redrive_count, last_sent_at)
 select subject, 1, now() from unnest($1::text[]) as s (subject)
 on conflict (subject) do update set redrive_count = d.redrive_count + 1, last_sent_at = now()";
@@ -32,7 +32,7 @@ delete from gateway_redrives where subject in (
 }
 
 /// Maximum number of rows per statement, so that each stays short however many rows are new.
-const PAGE: i64 = 20_000;
+const PAGE_SIZE: i64 = 20_000;
 
 /// Which rows may be re-driven.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub(super) async fn advance_watermark(
 ) -> Result<OffsetDateTime, StorageError> {
     let mut since = window.since;
     loop {
-        let row = query_one(session, page, &[&since, &window.after_seconds, &PAGE]).await?;
+        let row = query_one(session, page, &[&since, &window.after_seconds, &PAGE_SIZE]).await?;
         let reached = row.try_get("reached")?;
         if !row.try_get::<_, bool>("more")? || reached == since {
             return Ok(reached);
@@ -64,7 +64,7 @@ pub(super) async fn advance_watermark(
 
 /// Records a re-drive of each subject. Give them in order, each once.
 pub async fn record(session: &impl DbSession, subjects: &[String]) -> Result<u64, StorageError> {
-    execute(session, MARK, &[&subjects]).await
+    execute(session, RECORD, &[&subjects]).await
 }
 
 /// Deletes at most `limit` rows whose subject was handled.

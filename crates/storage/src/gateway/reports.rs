@@ -52,7 +52,7 @@ from due join mpesa_reports r using (report_id)
 order by r.received_at");
 
     // One page of the watermark. Rows that were re-driven are found by `gateway_redrives`.
-    UNSETTLED = "\
+    OLDEST_UNSETTLED = "\
 select coalesce(min(p.received_at) filter (where p.waits),
                 case when count(*) = $3 then max(p.received_at) end,
                 now() - make_interval(secs => $2::float8)) as reached,
@@ -134,7 +134,7 @@ pub async fn oldest_unsettled(
     session: &impl DbSession,
     window: &RedriveWindow,
 ) -> Result<OffsetDateTime, StorageError> {
-    advance_watermark(session, UNSETTLED, window).await
+    advance_watermark(session, OLDEST_UNSETTLED, window).await
 }
 
 fn read(row: &Row) -> Result<StoredReport, StorageError> {

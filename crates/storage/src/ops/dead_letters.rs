@@ -75,14 +75,14 @@ pub struct ActionFilter<'a> {
 }
 
 statements! {
-    BEGIN = "\
+    START = "\
 insert into dead_letter_actions
     (run_id, actor, reason, is_automatic, action, queue, entry_id, message_id, new_message_id, intent_id, tx_ref,
      error_class, note)
 select $1::uuid, $2::text, $3::text, $4::boolean, t.* from unnest(
     $5::text[], $6::text[], $7::text[], $8::uuid[], $9::uuid[], $10::bytea[], $11::text[], $12::text[], $13::text[]) as t
 returning id";
-    END = "\
+    FINISH = "\
 update dead_letter_actions a set state = case when e.error is null then 'done' else 'failed' end, error = e.error,
        finished_at = clock_timestamp()
 from unnest($1::bigint[], $2::text[]) as e (id, error) where a.id = e.id";
@@ -94,7 +94,7 @@ where ($1::uuid is null or run_id = $1)
   and ($2::text is null or entry_id = $2 or new_message_id::text = $2)
   and ($3::text is null or tx_ref = $3)
 order by id desc limit $4";
-    CAME_BACK = "\
+    RECORD_PARKED_AGAIN = "\
 update dead_letter_actions set parked_again_at = clock_timestamp()
 where new_message_id = any($1::uuid[]) and parked_again_at is null and action = 'replay'";
     // How often a message and the messages it replaced were replayed.
@@ -141,7 +141,7 @@ pub async fn start(
     let notes: Vec<Option<&str>> = acts.iter().map(|act| act.resolution_note.as_deref()).collect();
     let rows = query(
         session,
-        BEGIN,
+        START,
         &[
             &run.id,
             &run.actor,
@@ -166,7 +166,7 @@ pub async fn finish(session: &impl DbSession, ended: &[ActionResult]) -> Result<
     if !ended.is_empty() {
         let ids: Vec<i64> = ended.iter().map(|one| one.id).collect();
         let errors: Vec<Option<&str>> = ended.iter().map(|one| one.error.as_deref()).collect();
-        execute(session, END, &[&ids, &errors]).await?;
+        execute(session, FINISH, &[&ids, &errors]).await?;
     }
     Ok(())
 }
@@ -188,7 +188,7 @@ pub async fn record_parked_again(
     messages: &[MessageId],
 ) -> Result<HashMap<MessageId, u64>, StorageError> {
     let ids: Vec<Uuid> = messages.iter().map(|id| id.0).collect();
-    execute(session, CAME_BACK, &[&ids]).await?;
+    execute(session, RECORD_PARKED_AGAIN, &[&ids]).await?;
     let rows = query(session, REPLAYS, &[&ids]).await?;
     rows.iter()
         .map(|row| {

@@ -58,7 +58,7 @@ left join decisions d on d.tx_ref = i.tx_ref
 left join payments p on p.tx_ref = i.tx_ref and p.is_first
 where i.intent_id > $1 order by i.intent_id limit $2";
 
-    MONEY = "\
+    RECEIVED_TOTALS = "\
 select (select coalesce(sum(amount_shillings), 0)::text from payments) as received,
        (select coalesce(sum(amount_shillings), 0)::text from exceptions
         where kind = 'owed_to_payer' and resolved_at is null) as owed_open,
@@ -87,7 +87,7 @@ pub async fn page(
 }
 
 pub async fn received_totals(session: &impl DbSession) -> Result<ReceivedTotals, StorageError> {
-    let row = query_one(session, MONEY, &[]).await?;
+    let row = query_one(session, RECEIVED_TOTALS, &[]).await?;
     let reader = RowReader::new(&row, "payments", "sums");
     Ok(ReceivedTotals {
         received: reader.sum("received")?,

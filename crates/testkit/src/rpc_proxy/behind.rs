@@ -63,14 +63,14 @@ impl Relay {
                 refusal(&id, "header not found")
             });
         };
-        let (status, said) = self.forward(call.to_string().into()).await?;
-        let Ok(Value::Object(mut said)) = serde_json::from_slice(&said) else {
-            return Ok(answer(status, said));
+        let (status, answer_bytes) = self.forward(call.to_string().into()).await?;
+        let Ok(Value::Object(mut response)) = serde_json::from_slice(&answer_bytes) else {
+            return Ok(answer(status, answer_bytes));
         };
-        if let Some(told) = said.get_mut("result") {
-            *told = truncate_result(head, told.take());
+        if let Some(result) = response.get_mut("result") {
+            *result = truncate_result(head, result.take());
         }
-        Ok(answer(status, Value::Object(said).to_string().into()))
+        Ok(answer(status, Value::Object(response).to_string().into()))
     }
 }
 

@@ -222,13 +222,13 @@ mod tests {
                 ..FaultRates::default()
             },
         );
-        let told = order.into_iter().filter_map(|fault| match fault {
+        let given = order.into_iter().filter_map(|fault| match fault {
             RpcFault::FalseErrorAfter(false_error) | RpcFault::FalseErrorInstead(false_error) => {
                 Some(false_error)
             }
             _ => None,
         });
-        let first: std::collections::BTreeSet<_> = told.take(false_errors::ALL.len()).collect();
+        let first: std::collections::BTreeSet<_> = given.take(false_errors::ALL.len()).collect();
         assert_eq!(first.len(), false_errors::ALL.len(), "{made:?}");
     }
 

@@ -221,12 +221,12 @@ impl Relay {
             RpcFault::Delay(by) => tokio::time::sleep(by).await,
             RpcFault::LoseAnswer(_) | RpcFault::FalseErrorAfter(_) | RpcFault::None => {}
         }
-        let (status, said) = self.forward(body).await?;
+        let (status, answer_bytes) = self.forward(body).await?;
         self.spring(method, Side::Answer).await?;
         match fault {
             RpcFault::LoseAnswer(loss) => Err(lose(loss).await),
             RpcFault::FalseErrorAfter(text) => Ok(refusal(&call["id"], text)),
-            _ => Ok(answer(status, said)),
+            _ => Ok(answer(status, answer_bytes)),
         }
     }
 

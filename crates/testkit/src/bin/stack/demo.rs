@@ -21,7 +21,7 @@ use crate::stack::{self, ChainOptions, Stack};
 const SHILLING: u128 = 1_000_000_000_000_000_000;
 const AMINA_PAYS: u32 = 150;
 const BRIAN_PAYS: u32 = 80;
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub async fn on_own_stack(dir: &Path) -> Result<()> {
     let show = Show::new();
@@ -220,7 +220,7 @@ impl Demo<'_> {
     async fn repeat_callback(&self, payment: &Payment) -> Result<()> {
         self.pay(payment, "already_processed").await?;
         let seen = evm::block_number(&self.rpc_url).await?;
-        eventually(PATIENCE, "two more blocks", async || {
+        eventually(TIMEOUT, "two more blocks", async || {
             Ok((evm::block_number(&self.rpc_url).await? >= seen + 2).then_some(()))
         })
         .await?;
@@ -302,7 +302,7 @@ impl Demo<'_> {
     async fn until(&self, payment: &Payment, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let last = std::cell::RefCell::new(Value::Null);
         let waited = eventually(
-            PATIENCE,
+            TIMEOUT,
             &format!("{}'s payment is {what}", payment.name),
             async || {
                 let intent = self.client.read(&payment.intent_id).await?.json()?;
