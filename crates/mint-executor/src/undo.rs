@@ -12,7 +12,7 @@ use storage::executor::signers::SignerLease;
 use storage::executor::{attempts, items, legs, signers};
 
 use crate::context::{Context, WorkError};
-use crate::decide::{EscrowRecord, leg_for_record};
+use crate::decide::{IntentRecord, leg_for_record};
 use crate::outcome;
 
 /// Delay of an item whose attempts are not final.
@@ -40,8 +40,8 @@ pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -
             continue;
         };
         let record = match records.get(index).and_then(Option::as_ref) {
-            Some(found) => EscrowRecord::Present(found.status),
-            None => EscrowRecord::Absent,
+            Some(found) => IntentRecord::Present(found.status),
+            None => IntentRecord::Absent,
         };
         // An intent with an attempt that may still be mined, or mined again after a fork, is not cancelled.
         if not_final.contains(id) {
@@ -74,7 +74,7 @@ pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -
 /// True when the item is done; a refund of an intent that turns out to be escrowed stays.
 fn settle(
     leg: &mut ChainLegRow,
-    record: EscrowRecord,
+    record: IntentRecord,
     message_id: Option<MessageId>,
     block: u64,
 ) -> Result<bool, WorkError> {
@@ -83,7 +83,7 @@ fn settle(
         tx_hash: None,
         message_id,
     };
-    if let EscrowRecord::Present(_) = record {
+    if let IntentRecord::Present(_) = record {
         let there = leg_for_record(record).unwrap_or(leg.leg);
         leg.block_number = Some(block);
         leg.advance(there, Cause::ChainFact, because("found on chain"))?;

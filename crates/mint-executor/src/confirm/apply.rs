@@ -20,7 +20,7 @@ use super::follow::row_of;
 use super::gather::BlockFacts;
 use super::replace;
 use crate::context::{Context, WorkError};
-use crate::decide::{EscrowRecord, ItemFacts, ItemResult, NextStep, next_step, record_for_leg};
+use crate::decide::{IntentRecord, ItemFacts, ItemResult, NextStep, next_step, record_for_leg};
 use crate::observe::{SettledItem, Stage};
 use crate::{observe, outcome, story};
 
@@ -182,7 +182,7 @@ fn end(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Re
     let record = record(facts, effects, &item.intent_id);
     let ending = told.and_then(|told| ItemResult::from_name(told.outcome.as_deref()?));
     // Without the record nothing permanent is applied.
-    let (Some(ending), true) = (ending, record != EscrowRecord::NotRead) else {
+    let (Some(ending), true) = (ending, record != IntentRecord::NotRead) else {
         return Ok(());
     };
     // Larger batches were halved when their block was ingested.
@@ -204,12 +204,12 @@ fn end(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Re
     Ok(())
 }
 
-fn record(facts: &BlockFacts, effects: &BlockEffects, id: &IntentId) -> EscrowRecord {
+fn record(facts: &BlockFacts, effects: &BlockEffects, id: &IntentId) -> IntentRecord {
     match &facts.records {
-        Some(read) => read.get(id).copied().unwrap_or(EscrowRecord::NotRead),
+        Some(read) => read.get(id).copied().unwrap_or(IntentRecord::NotRead),
         None => effects
             .leg(id)
-            .map_or(EscrowRecord::NotRead, |leg| record_for_leg(leg.leg)),
+            .map_or(IntentRecord::NotRead, |leg| record_for_leg(leg.leg)),
     }
 }
 
@@ -233,7 +233,7 @@ fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> ItemResult {
 async fn members(tx: &DbTransaction<'_>, facts: &BlockFacts) -> Result<Vec<AttemptMember>, WorkError> {
     let hashes: HashSet<[u8; 32]> = facts.logs.iter().map(|log| *log.tx_hash.as_bytes()).collect();
     let hashes: Vec<[u8; 32]> = hashes.into_iter().collect();
-    let quiet: HashMap<i64, ItemResult> = facts.quiet.iter().copied().collect();
+    let quiet: HashMap<i64, ItemResult> = facts.unexplained_attempts.iter().copied().collect();
     let mut settled = Vec::new();
     if !hashes.is_empty() {
         settled = attempts::lock_by_hash(tx, &hashes).await?;

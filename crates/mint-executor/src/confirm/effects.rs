@@ -10,7 +10,7 @@ use messaging::wire::Outcome;
 use storage::executor::items::{WorkCommand, WorkItemChange, WorkItemRow, WorkItemState};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 
-use crate::decide::{Blocker, EscrowRecord, NextStep, leg_for_record};
+use crate::decide::{Blocker, IntentRecord, NextStep, leg_for_record};
 use crate::outcome::NOT_COMPLIANT;
 
 /// Delay of an item whose deposit is missing.
@@ -103,7 +103,7 @@ impl BlockEffects {
     pub fn step(
         &mut self,
         (of, signer): (&WorkItemRow, &[u8; 20]),
-        (step, record): (NextStep, EscrowRecord),
+        (step, record): (NextStep, IntentRecord),
     ) -> Result<(), IllegalTransition> {
         let (message_id, id) = (of.message_id, &of.intent_id);
         self.read(of, record)?;
@@ -154,13 +154,13 @@ impl BlockEffects {
     }
 
     /// The chain holds the item's effect, whichever transaction caused it.
-    pub fn done(&mut self, item: &WorkItemRow, record: EscrowRecord) -> Result<(), IllegalTransition> {
+    pub fn done(&mut self, item: &WorkItemRow, record: IntentRecord) -> Result<(), IllegalTransition> {
         self.items
             .push(WorkItemChange::to(item.message_id, WorkItemState::Done));
         self.read(item, record)
     }
 
-    fn read(&mut self, item: &WorkItemRow, record: EscrowRecord) -> Result<(), IllegalTransition> {
+    fn read(&mut self, item: &WorkItemRow, record: IntentRecord) -> Result<(), IllegalTransition> {
         let Some(there) = leg_for_record(record) else {
             return Ok(());
         };
@@ -183,11 +183,11 @@ impl BlockEffects {
         &mut self,
         message_id: MessageId,
         id: &IntentId,
-        (why, record): (&str, EscrowRecord),
+        (why, record): (&str, IntentRecord),
     ) -> Result<(), IllegalTransition> {
         self.items
             .push(WorkItemChange::to(message_id, WorkItemState::Done).with_reason(why));
-        if let EscrowRecord::Present(_) = record {
+        if let IntentRecord::Present(_) = record {
             let there = leg_for_record(record).unwrap_or(ChainLeg::Escrowed);
             let because = TransitionReason {
                 name: "read on chain",

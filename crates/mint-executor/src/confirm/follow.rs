@@ -27,7 +27,7 @@ pub struct Follower {
 
 impl Follower {
     /// Ingests every block up to the head.
-    pub async fn look(&mut self, ctx: &Context, lease: &FollowerLease) -> Result<(), WorkError> {
+    pub async fn poll(&mut self, ctx: &Context, lease: &FollowerLease) -> Result<(), WorkError> {
         let asked = Instant::now();
         let head = ctx.chain.latest_header().await?;
         ctx.node_answer.send_replace(Some(NodeAnswer {
@@ -60,7 +60,7 @@ impl Follower {
                 // Our head may belong to the abandoned fork, so the next poll reads it again.
                 return Ok(());
             }
-            self.take_in(ctx, lease, &header, next == head.number).await?;
+            self.ingest(ctx, lease, &header, next == head.number).await?;
             tip = self.tip;
             next += 1;
         }
@@ -121,7 +121,7 @@ impl Follower {
         Ok(())
     }
 
-    async fn take_in(
+    async fn ingest(
         &mut self,
         ctx: &Context,
         lease: &FollowerLease,

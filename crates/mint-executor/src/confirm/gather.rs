@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
-use crate::decide::{EscrowRecord, ItemResult};
+use crate::decide::{IntentRecord, ItemResult};
 use crate::finality::final_block;
 
 /// A block waits at most this long for one endpoint's answers about a transaction without a log.
@@ -32,12 +32,12 @@ pub struct BlockFacts {
     /// The count of mined transactions of each signer that was asked about.
     pub next_nonces: HashMap<[u8; 20], u64>,
     /// Attempts whose nonce is used although this block has no log of theirs, with their results.
-    pub quiet: Vec<(i64, ItemResult)>,
+    pub unexplained_attempts: Vec<(i64, ItemResult)>,
     /// Items that are permanently refused, or need a person, now that their block is final.
     pub ended: Vec<AttemptItemRow>,
     /// The escrow's records at this block, for the intents in question. `None` when the node dropped that state; then
     /// the legs, to which every log up to this block was applied, replace it.
-    pub records: Option<HashMap<IntentId, EscrowRecord>>,
+    pub records: Option<HashMap<IntentId, IntentRecord>>,
 }
 
 impl BlockFacts {
@@ -72,7 +72,7 @@ pub async fn gather(
         logs,
         final_block,
         next_nonces: HashMap::new(),
-        quiet: Vec::new(),
+        unexplained_attempts: Vec::new(),
         ended,
         records: Some(HashMap::new()),
     };
@@ -87,7 +87,7 @@ pub async fn gather(
                 .await?;
             facts.next_nonces.insert(signer, next);
         }
-        facts.quiet = quiet(ctx, &facts, &open).await?;
+        facts.unexplained_attempts = quiet(ctx, &facts, &open).await?;
     }
     facts.records = match records(ctx, &facts).await {
         // Whatever the node's message: below the head the legs are as good, and the head can be asked.
@@ -125,7 +125,7 @@ async fn quiet(
         return Ok(Vec::new());
     }
     // Absence counts only from nodes that have this block, and only if all of them agree.
-    let level = level(ctx, &facts.header).await?;
+    let level = endpoints_at(ctx, &facts.header).await?;
     let mut quiet = Vec::new();
     for some in passed.chunks(AT_ONCE) {
         let endings = some
@@ -139,14 +139,14 @@ async fn quiet(
 }
 
 /// The endpoints that have exactly this block.
-async fn level(ctx: &Context, header: &BlockHeader) -> Result<Vec<ChainClient>, WorkError> {
+async fn endpoints_at(ctx: &Context, header: &BlockHeader) -> Result<Vec<ChainClient>, WorkError> {
     let mut level = Vec::new();
     let mut silent = None;
     let each = ctx
         .chain
         .each_endpoint()
         .into_iter()
-        .map(|one| async { (in_time(async { Ok(one.header(header.number).await?) }).await, one) });
+        .map(|one| async { (with_deadline(async { Ok(one.header(header.number).await?) }).await, one) });
     for (there, one) in join_all(each).await {
         match there {
             Ok(Some(there)) if there.hash == header.hash => level.push(one),
@@ -161,7 +161,7 @@ async fn level(ctx: &Context, header: &BlockHeader) -> Result<Vec<ChainClient>, 
 }
 
 /// Limits the time for the answers of one endpoint.
-async fn in_time<T>(said: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
+async fn with_deadline<T>(said: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
     timeout(ANSWERS_WITHIN, said).await.unwrap_or_else(|_| {
         let why = format!("no answer within {ANSWERS_WITHIN:?}");
         Err(ChainError::Unavailable(why).into())
@@ -187,7 +187,7 @@ async fn ending(
     attempt: &AttemptRow,
 ) -> Result<Option<ItemResult>, WorkError> {
     let mut gone = !level.is_empty();
-    let words = level.iter().map(|one| in_time(word(ctx, one, facts, attempt)));
+    let words = level.iter().map(|one| with_deadline(attempt_status(ctx, one, facts, attempt)));
     for word in join_all(words).await {
         match word {
             Ok(AttemptStatus::Ended(ending)) => return Ok(Some(ending)),
@@ -208,7 +208,7 @@ async fn ending(
     Ok(gone.then_some(ItemResult::NonceLost))
 }
 
-async fn word(
+async fn attempt_status(
     ctx: &Context,
     one: &ChainClient,
     facts: &BlockFacts,
@@ -300,7 +300,7 @@ async fn is_gone(
 }
 
 /// Reads, with one request, the records of all intents whose state the logs leave open.
-async fn records(ctx: &Context, facts: &BlockFacts) -> Result<HashMap<IntentId, EscrowRecord>, WorkError> {
+async fn records(ctx: &Context, facts: &BlockFacts) -> Result<HashMap<IntentId, IntentRecord>, WorkError> {
     let mut ids: Vec<IntentId> = facts
         .logs
         .iter()
@@ -308,8 +308,8 @@ async fn records(ctx: &Context, facts: &BlockFacts) -> Result<HashMap<IntentId, 
         .filter_map(|log| log.event.intent_id())
         .collect();
     ids.extend(facts.ended.iter().map(|item| item.intent_id));
-    if !facts.quiet.is_empty() {
-        let attempt_ids: Vec<i64> = facts.quiet.iter().map(|(id, _)| *id).collect();
+    if !facts.unexplained_attempts.is_empty() {
+        let attempt_ids: Vec<i64> = facts.unexplained_attempts.iter().map(|(id, _)| *id).collect();
         let items = attempts::items(&ctx.pool.get().await?, &attempt_ids).await?;
         ids.extend(items.iter().map(|item| item.intent_id));
     }
@@ -319,8 +319,8 @@ async fn records(ctx: &Context, facts: &BlockFacts) -> Result<HashMap<IntentId, 
         return Ok(HashMap::new());
     }
     let record = |found: Option<chain::query::IntentOnChain>| {
-        found.map_or(EscrowRecord::Absent, |record| {
-            EscrowRecord::Present(record.status)
+        found.map_or(IntentRecord::Absent, |record| {
+            IntentRecord::Present(record.status)
         })
     };
     let found = ctx.chain.intents(&ids, BlockRef::Hash(facts.header.hash)).await?;

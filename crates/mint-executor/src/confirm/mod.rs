@@ -53,7 +53,7 @@ pub async fn run(ctx: Context, stop: Stop) {
             }
             Some(held) => {
                 watcher = HeadWatcher::default();
-                match follower.look(&ctx, &held).await {
+                match follower.poll(&ctx, &held).await {
                     Ok(()) => {
                         ctx.breakers.rpc.success();
                         follower.wait(ctx.tuning.poll)

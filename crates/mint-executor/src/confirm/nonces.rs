@@ -147,7 +147,7 @@ impl NonceManager {
             self.uncapped(key);
             return Ok(());
         };
-        match replace::dearer(ctx, (key, lease), head, stuck).await {
+        match replace::bump_fee(ctx, (key, lease), head, stuck).await {
             Ok(Some(attempt)) => {
                 self.waits.note(attempt.id, head.number);
                 send(ctx, &attempt).await;

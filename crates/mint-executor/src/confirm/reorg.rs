@@ -16,7 +16,7 @@ use storage::executor::{attempts, blocks, items, legs};
 
 use super::follow::hole;
 use crate::context::{Context, WorkError};
-use crate::decide::{EscrowRecord, leg_for_record};
+use crate::decide::{IntentRecord, leg_for_record};
 use crate::observe;
 
 /// Whether the head differs from the block that we ingested at its height.
@@ -98,7 +98,7 @@ async fn records(
     one: &ChainClient,
     ancestor: &BlockRow,
     ids: Vec<IntentId>,
-) -> Result<HashMap<IntentId, EscrowRecord>, WorkError> {
+) -> Result<HashMap<IntentId, IntentRecord>, WorkError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -109,8 +109,8 @@ async fn records(
         Ok(found) => found
             .into_iter()
             .map(|found| {
-                found.map_or(EscrowRecord::Absent, |record| {
-                    EscrowRecord::Present(record.status)
+                found.map_or(IntentRecord::Absent, |record| {
+                    IntentRecord::Present(record.status)
                 })
             })
             .collect(),
@@ -126,12 +126,12 @@ async fn records(
 }
 
 /// The record that the last event of an intent implies.
-fn after_event(kind: Option<&str>) -> EscrowRecord {
+fn after_event(kind: Option<&str>) -> IntentRecord {
     match kind {
-        Some("executed") => EscrowRecord::Present(IntentStatus::Executed),
-        Some("refunded") => EscrowRecord::Present(IntentStatus::Refunded),
-        Some(_) => EscrowRecord::Present(IntentStatus::Pending),
-        None => EscrowRecord::Absent,
+        Some("executed") => IntentRecord::Present(IntentStatus::Executed),
+        Some("refunded") => IntentRecord::Present(IntentStatus::Refunded),
+        Some(_) => IntentRecord::Present(IntentStatus::Pending),
+        None => IntentRecord::Absent,
     }
 }
 
@@ -144,7 +144,7 @@ async fn go_back(
     ctx: &Context,
     lease: &FollowerLease,
     ancestor: &BlockRow,
-    records: &HashMap<IntentId, EscrowRecord>,
+    records: &HashMap<IntentId, IntentRecord>,
 ) -> Result<(), WorkError> {
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
@@ -178,7 +178,7 @@ async fn go_back(
 fn fall_back(
     leg: &mut ChainLegRow,
     ancestor: &BlockRow,
-    records: &HashMap<IntentId, EscrowRecord>,
+    records: &HashMap<IntentId, IntentRecord>,
     named: &[AttemptItemRow],
     rows: &[WorkItemRow],
 ) -> Result<(), WorkError> {

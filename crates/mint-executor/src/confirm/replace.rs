@@ -39,7 +39,7 @@ pub fn genuine(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
 
 /// Signs the call of `stuck` again with higher fees and nothing else changed; `None` when its bytes are not ours, or it
 /// no longer waits.
-pub async fn dearer(
+pub async fn bump_fee(
     ctx: &Context,
     (key, lease): (&SignerHandle, &SignerLease),
     head: &BlockHeader,

@@ -15,12 +15,12 @@ use storage::executor::items::WorkCommand;
 use storage::executor::signers::SignerLease;
 use tokio::time::timeout;
 
-use self::judge::{FinalBlockResult, lasts};
+use self::judge::{FinalBlockResult, is_permanent};
 pub use self::judge::{SimulatedRefusal, SimulationResult};
 use super::draft::{calldata, find_ready};
 use super::plan::{self, BatchPlan};
 use crate::context::{Context, WorkError};
-use crate::decide::{EscrowRecord, ItemFacts, ItemResult};
+use crate::decide::{IntentRecord, ItemFacts, ItemResult};
 use crate::finality::final_block;
 use crate::key::SignerHandle;
 use crate::{batch, observe};
@@ -126,13 +126,13 @@ impl SimulatedBatch<'_> {
         let facts = |ending| ItemFacts {
             command: self.command,
             result: ending,
-            record: EscrowRecord::NotRead,
+            record: IntentRecord::NotRead,
             batch_size: batch,
         };
         let grave: Vec<&plan::BatchMember> = all
             .iter()
             .zip(&endings)
-            .filter(|(_, ending)| lasts(facts(**ending)))
+            .filter(|(_, ending)| is_permanent(facts(**ending)))
             .map(|(member, _)| *member)
             .collect();
         let at_final = self.at_final(ctx, head, &grave).await?;
@@ -201,7 +201,7 @@ impl SimulatedBatch<'_> {
         };
         let told = grave.iter().zip(endings).zip(records);
         let told = told.map(|(((id, _), ending), found)| {
-            let record = found.map_or(EscrowRecord::Absent, |found| EscrowRecord::Present(found.status));
+            let record = found.map_or(IntentRecord::Absent, |found| IntentRecord::Present(found.status));
             (*id, FinalBlockResult { ending, record })
         });
         Ok(told.collect())

@@ -402,7 +402,7 @@ async fn a_nonce_mined_meanwhile_is_not_signed_again() -> Result<()> {
     assert_eq!(filled, None);
     // The nonce manager has read the open attempt, and the follower is faster.
     rig.mine(&world, 1).await?;
-    let dearer = replace::dearer(&rig.ctx, (rig.key(), &lease), &head, &waiting).await?;
+    let dearer = replace::bump_fee(&rig.ctx, (rig.key(), &lease), &head, &waiting).await?;
     assert_eq!(dearer, None);
     let filled = replace::fill_gap(&rig.ctx, (rig.key(), &lease), &head, waiting.nonce).await?;
     assert_eq!(filled, None);

@@ -182,7 +182,7 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
     let refused = submit::submit_batch(&first.ctx, first.key(), &old, WorkCommand::Submit).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
     world.node.mine(1).await?;
-    let refused = first.follower.look(&first.ctx, &followed).await;
+    let refused = first.follower.poll(&first.ctx, &followed).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
     second.look().await?;
     second.send(WorkCommand::Submit, 1).await?;

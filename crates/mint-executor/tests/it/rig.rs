@@ -337,7 +337,7 @@ impl Rig {
         }
         drop(client);
         let before = hash_of(&self.ctx);
-        self.follower.look(&self.ctx, &following).await?;
+        self.follower.poll(&self.ctx, &following).await?;
         let Some(head) = *self.ctx.head.borrow() else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! What a simulation may decide. It decides temporary results (a breaker, a smaller batch) alone, and permanent results
 //! only together with a final block; everything else is sent to the chain. Pure.
 
-use crate::decide::{Blocker, EscrowRecord, ItemFacts, ItemResult, NextStep, next_step};
+use crate::decide::{Blocker, IntentRecord, ItemFacts, ItemResult, NextStep, next_step};
 
 /// What the simulation means for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum SimulatedRefusal {
     /// The consequence is the same as if the chain had refused it, without the gas.
     Settle {
         ending: ItemResult,
-        record: EscrowRecord,
+        record: IntentRecord,
         step: NextStep,
     },
     /// Only the head refuses it, which a fork may take back: it is simulated again soon.
@@ -28,11 +28,11 @@ pub enum SimulatedRefusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FinalBlockResult {
     pub ending: ItemResult,
-    pub record: EscrowRecord,
+    pub record: IntentRecord,
 }
 
 /// Whether the result would settle an item or send it to a person; the head alone may not decide that.
-pub fn lasts(head: ItemFacts) -> bool {
+pub fn is_permanent(head: ItemFacts) -> bool {
     // A revert, or a lack of gas, may be the node's own fault; a single item is sent, so that the chain decides.
     matches!(head.result, ItemResult::Reported(outcome) if outcome != chain::ItemOutcome::OutOfGas)
         && head.result != ItemResult::Reported(chain::ItemOutcome::Done)
@@ -51,10 +51,10 @@ pub fn advice(head: ItemFacts, at_final: Option<FinalBlockResult>) -> Simulation
             step,
         })
     };
-    if !lasts(head) {
+    if !is_permanent(head) {
         return match next_step(head) {
             step @ (NextStep::Retry(Blocker::Breaker(_)) | NextStep::ShrinkBatch(_)) => {
-                settle(EscrowRecord::NotRead, step)
+                settle(IntentRecord::NotRead, step)
             }
             _ => SimulationResult::Send,
         };
@@ -86,7 +86,7 @@ mod tests {
         ItemFacts {
             command,
             result: ending,
-            record: EscrowRecord::NotRead,
+            record: IntentRecord::NotRead,
             batch_size: batch,
         }
     }
@@ -105,7 +105,7 @@ mod tests {
                         None,
                         Some(FinalBlockResult {
                             ending: ItemResult::Reported(O::Done),
-                            record: EscrowRecord::Absent,
+                            record: IntentRecord::Absent,
                         }),
                     ] {
                         if let SimulationResult::Withhold(SimulatedRefusal::Settle { step, .. }) =
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn each_simulated_result_has_one_consequence() {
-        let pending = EscrowRecord::Present(IntentStatus::Pending);
+        let pending = IntentRecord::Present(IntentStatus::Pending);
         let settled = |ending, record, step| {
             SimulationResult::Withhold(SimulatedRefusal::Settle { ending, record, step })
         };
@@ -136,7 +136,7 @@ mod tests {
         let told = ItemResult::Reported;
         let breaker = |ending: ItemResult| {
             let step = NextStep::Retry(Blocker::Breaker(ending.name()));
-            settled(ending, EscrowRecord::NotRead, step)
+            settled(ending, IntentRecord::NotRead, step)
         };
         let table = [
             (Submit, told(O::Done), None, SimulationResult::Send),
@@ -158,7 +158,7 @@ mod tests {
                 Submit,
                 told(O::OutOfGas),
                 None,
-                settled(told(O::OutOfGas), EscrowRecord::NotRead, NextStep::ShrinkBatch(4)),
+                settled(told(O::OutOfGas), IntentRecord::NotRead, NextStep::ShrinkBatch(4)),
             ),
             (
                 Submit,
@@ -166,7 +166,7 @@ mod tests {
                 None,
                 settled(
                     ItemResult::Reverted,
-                    EscrowRecord::NotRead,
+                    IntentRecord::NotRead,
                     NextStep::ShrinkBatch(4),
                 ),
             ),
@@ -175,13 +175,13 @@ mod tests {
             (
                 Submit,
                 told(O::InvalidAmount),
-                final_says(told(O::InvalidAmount), EscrowRecord::Absent),
-                settled(told(O::InvalidAmount), EscrowRecord::Absent, NextStep::Reject),
+                final_says(told(O::InvalidAmount), IntentRecord::Absent),
+                settled(told(O::InvalidAmount), IntentRecord::Absent, NextStep::Reject),
             ),
             (
                 Submit,
                 told(O::DailyLimitExceeded),
-                final_says(told(O::Done), EscrowRecord::Absent),
+                final_says(told(O::Done), IntentRecord::Absent),
                 waits(told(O::DailyLimitExceeded)),
             ),
             (
@@ -193,7 +193,7 @@ mod tests {
             (
                 Execute,
                 told(O::NotCompliant),
-                final_says(told(O::NotFound), EscrowRecord::Absent),
+                final_says(told(O::NotFound), IntentRecord::Absent),
                 waits(told(O::NotCompliant)),
             ),
             (
