@@ -14,13 +14,13 @@ use storage::{Inbox, Outbox};
 use tokio::sync::watch;
 
 use crate::breakers::Breakers;
-use crate::collect::{self, CommandBody};
 use crate::confirm::{self, nonces};
+use crate::consume::{self, CommandBody};
 use crate::context::{Context, ContextParts, ExecutorProblem};
-use crate::key::SignerHandle;
 use crate::settings::{ExecutorSettings, IDLE_IN_TRANSACTION};
+use crate::signer_handle::SignerHandle;
 use crate::verify::Verifier;
-use crate::{check, endpoints, heartbeat, lease, observe, park, redrive, submit};
+use crate::{deployment_check, endpoints, heartbeat, lease, observe, park, redrive, submit};
 
 const INBOX_DAYS: u32 = 14;
 
@@ -142,7 +142,7 @@ impl App {
                 ctx.breakers.database.gate(),
                 gate::any(able.collect()),
             ]);
-            let handler = move |deliveries| collect::collect::<B>(ctx.clone(), deliveries);
+            let handler = move |deliveries| consume::consume::<B>(ctx.clone(), deliveries);
             consumer.run(handler, open, token).await;
         });
     }
@@ -182,7 +182,7 @@ fn held(key: &SignerHandle) -> watch::Receiver<bool> {
 
 /// Checks the deployment before it takes any lease, so that nothing is ever signed for a wrong deployment.
 async fn lead(ctx: Context, treasury: Address, stop: runtime::Stop) {
-    if !check::wait_until_correct(&ctx, treasury, &stop).await {
+    if !deployment_check::wait_until_correct(&ctx, treasury, &stop).await {
         return;
     }
     let mut leases = tokio::task::JoinSet::new();

@@ -14,7 +14,7 @@ use storage::halts::HaltScope;
 use tokio::sync::watch;
 
 use crate::context::Context;
-use crate::key::{self, SignerHandle};
+use crate::signer_handle::{self, SignerHandle};
 
 /// The first probe comes early: most pauses in development are short, and a probe costs a few view calls.
 pub const POLICY: BreakerPolicy = BreakerPolicy {
@@ -190,14 +190,14 @@ async fn probe_signer(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
     let status = ctx.chain.signer_status(&key.address()).await;
     let status = status.map_err(|error| error.to_string())?;
     key.work_available.notify_one();
-    key::can_sign(&status, ctx.tuning.min_signer_balance)
+    signer_handle::can_sign(&status, ctx.tuning.min_signer_balance)
 }
 
 async fn probe_mint_allowance(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
     let status = ctx.chain.signer_status(&key.address()).await;
     let status = status.map_err(|error| error.to_string())?;
     key.work_available.notify_one();
-    key::can_mint(&status, key.missing_allowance())
+    signer_handle::can_mint(&status, key.missing_allowance())
 }
 
 /// Whether a command can succeed now, whichever signer sends it. Pure.

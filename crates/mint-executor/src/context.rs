@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::breakers::Breakers;
-use crate::key::SignerHandle;
 use crate::settings::Tuning;
+use crate::signer_handle::SignerHandle;
 use crate::verify::Verifier;
 
 /// Refusals that concern one signer; all others concern the command.

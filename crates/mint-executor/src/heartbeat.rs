@@ -10,8 +10,8 @@ use storage::executor::items;
 use tokio::time::Instant;
 
 use crate::context::{Context, ExecutorProblem, NodeAnswer};
-use crate::key::{self, SignerHandle};
 use crate::observe;
+use crate::signer_handle::{self, SignerHandle};
 
 /// Balances are read once in this many heartbeats.
 const BALANCES_EVERY: u32 = 15;
@@ -116,7 +116,7 @@ async fn record_gauges(ctx: &Context) {
 
 fn check_signer(ctx: &Context, key: &SignerHandle, status: &SignerStatus) {
     observe::signer_balance(&key.address(), status.balance, ctx.tuning.min_signer_balance);
-    if let Err(why) = key::can_sign(status, ctx.tuning.min_signer_balance) {
+    if let Err(why) = signer_handle::can_sign(status, ctx.tuning.min_signer_balance) {
         key.account.trip(&why);
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::context::{Context, WorkError};
-use crate::key::SignerHandle;
 use crate::observe;
+use crate::signer_handle::SignerHandle;
 
 /// A follower yields after it ingested nothing for this many lease periods while another executor saw later blocks.
 const STALLED_AFTER_LEASES: u32 = 3;

@@ -22,7 +22,7 @@ use tracing::Span;
 
 use crate::context::WorkError;
 use crate::decide::ItemResult;
-use crate::story::ItemTiming;
+use crate::item_timing::ItemTiming;
 use crate::submit::{SimulatedRefusal, SimulationResult};
 use crate::verify::queue_of;
 

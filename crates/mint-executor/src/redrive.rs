@@ -9,8 +9,8 @@ use runtime::Stop;
 use storage::executor::legs::ChainLegRow;
 use storage::executor::redrive;
 
+use crate::cancel::{self, CancelRequest};
 use crate::context::{Context, WorkError};
-use crate::undo::{self, CancelRequest};
 use crate::{observe, outcome};
 
 const BATCH: u32 = 200;
@@ -69,5 +69,5 @@ pub async fn end_stranded(ctx: &Context) -> Result<(), WorkError> {
         return Ok(());
     }
     let wanted: Vec<CancelRequest> = stranded.into_iter().map(|id| (None, id)).collect();
-    undo::run(ctx, &lease, &wanted).await
+    cancel::cancel_intents(ctx, &lease, &wanted).await
 }

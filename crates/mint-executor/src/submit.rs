@@ -5,8 +5,8 @@
 mod build;
 mod draft;
 mod plan;
-mod refuse;
-mod rehearsal;
+mod refused;
+mod simulation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::build::build;
-pub use self::rehearsal::{SimulatedRefusal, Simulation, SimulationResult, rehearse};
+pub use self::simulation::{SimulatedRefusal, Simulation, SimulationResult, simulate};
 
 use crate::context::{Context, WorkError};
-use crate::key::{FeeCapWait, SignerHandle};
-use crate::{observe, undo};
+use crate::signer_handle::{FeeCapWait, SignerHandle};
+use crate::{cancel, observe};
 
 const TICK: Duration = Duration::from_millis(250);
 /// Consecutive batches without an attempt after which the other commands have their turn.
@@ -50,7 +50,7 @@ pub enum BatchResult {
 
 /// Builds and sends the batches of one signer until the stop.
 pub async fn run(ctx: Context, key: Arc<SignerHandle>, halts: Arc<Halts>, stop: Stop) {
-    let mut lanes = WorkCommand::ALL.map(|command| CommandQueue::new(&ctx, &key, command, &halts));
+    let mut queues = WorkCommand::ALL.map(|command| CommandQueue::new(&ctx, &key, command, &halts));
     let mut due = None;
     while !stop.is_requested() {
         let tick = due
@@ -62,8 +62,8 @@ pub async fn run(ctx: Context, key: Arc<SignerHandle>, halts: Arc<Halts>, stop: 
             () = key.work_available.notified() => tokio::time::sleep(ctx.tuning.linger).await,
         }
         due = None;
-        for lane in &mut lanes {
-            due = match lane.submit_ready(&ctx).await {
+        for queue in &mut queues {
+            due = match queue.submit_ready(&ctx).await {
                 Ok(wait) => earliest(due, wait),
                 Err(error) => {
                     observe::round_failed("submit", &error);
@@ -164,17 +164,17 @@ pub async fn submit_batch(
     command: WorkCommand,
 ) -> Result<BatchResult, WorkError> {
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
-    let Some(rehearsal) = rehearse(ctx, (key, lease), command, &head).await? else {
+    let Some(simulation) = simulate(ctx, (key, lease), command, &head).await? else {
         return Ok(BatchResult::Nothing);
     };
-    let (built, rest) = build(ctx, (key, lease), command, (&head, &rehearsal)).await?;
+    let (built, rest) = build(ctx, (key, lease), command, (&head, &simulation)).await?;
     if let BatchResult::Attempt { id, signed, .. } = &built {
         broadcast(ctx, *id, (&lease.signer, signed)).await;
     }
     if rest.is_empty() {
         return Ok(built);
     }
-    undo::run(ctx, lease, &rest).await?;
+    cancel::cancel_intents(ctx, lease, &rest).await?;
     Ok(if built == BatchResult::Nothing {
         BatchResult::Settled
     } else {

@@ -16,16 +16,16 @@ use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::{blocks, items, legs, signers};
 
 use super::effects::{BlockEffects, BreakerTrip, NEEDS_A_PERSON};
-use super::follow::row_of;
+use super::follow::block_row;
 use super::gather::BlockFacts;
 use super::replace;
 use crate::context::{Context, WorkError};
 use crate::decide::{IntentRecord, ItemFacts, ItemResult, NextStep, next_step, record_for_leg};
 use crate::observe::{SettledItem, Stage};
-use crate::{observe, outcome, story};
+use crate::{item_timing, observe, outcome};
 
 /// The most legs made final in one transaction; the others follow with the next block.
-const SETTLE_AT_ONCE: u32 = 5000;
+const MAX_FINALIZED_LEGS: u32 = 5000;
 
 pub async fn apply(ctx: &Context, lease: &FollowerLease, facts: BlockFacts) -> Result<(), WorkError> {
     let mut client = ctx.pool.get().await?;
@@ -34,23 +34,26 @@ pub async fn apply(ctx: &Context, lease: &FollowerLease, facts: BlockFacts) -> R
         return Err(WorkError::NoLease);
     }
     let events = facts.logs.iter().filter_map(event_row).collect::<Vec<_>>();
-    blocks::insert(&tx, &row_of(&facts.header), facts.header.timestamp, &events).await?;
+    blocks::insert(&tx, &block_row(&facts.header), facts.header.timestamp, &events).await?;
     let finalized = finalize(ctx, &tx, &facts).await?;
-    let members = members(&tx, &facts).await?;
+    let members = attempt_members(&tx, &facts).await?;
     let ended: Vec<MessageId> = facts.ended.iter().map(|item| item.message_id).collect();
     let ended = items::lock(&tx, &ended).await?;
     let mut effects = BlockEffects::new(facts.header.number, lock_legs(&tx, &facts, &members).await?);
     for log in &facts.logs {
-        effects.log(log)?;
+        effects.apply_log(log)?;
     }
     for member in &members {
-        member.settle(&facts, &mut effects)?;
+        member.apply(&facts, &mut effects)?;
     }
     for item in &ended {
-        end(item, &facts, &mut effects)?;
+        apply_final(item, &facts, &mut effects)?;
     }
-    let endings: Vec<SettledItem> = members.iter().map(|member| member.settled(ctx, &facts)).collect();
-    let trips = write(ctx, &tx, effects).await?;
+    let endings: Vec<SettledItem> = members
+        .iter()
+        .map(|member| member.settled_item(ctx, &facts))
+        .collect();
+    let trips = write_effects(ctx, &tx, effects).await?;
     for (signer, next) in &facts.next_nonces {
         signers::raise_nonce(&tx, signer, *next).await?;
     }
@@ -72,7 +75,7 @@ pub async fn apply(ctx: &Context, lease: &FollowerLease, facts: BlockFacts) -> R
 }
 
 /// Writes all effects in the transaction that locked the rows; the caller trips the returned breakers after the commit.
-pub async fn write(
+pub async fn write_effects(
     ctx: &Context,
     tx: &DbTransaction<'_>,
     effects: BlockEffects,
@@ -80,7 +83,7 @@ pub async fn write(
     items::update(tx, &effects.items).await?;
     attempts::set_outcomes(tx, &effects.endings).await?;
     let told: Vec<(&ChainLegRow, Outcome)> = effects
-        .told
+        .outcomes
         .iter()
         .filter_map(|(id, outcome)| Some((effects.leg(id)?, *outcome)))
         .collect();
@@ -100,7 +103,7 @@ async fn finalize(
         return Ok(Vec::new());
     };
     attempts::mark_final(tx, block).await?;
-    let mut settled = legs::lock_awaiting_finality(tx, block, SETTLE_AT_ONCE).await?;
+    let mut settled = legs::lock_awaiting_finality(tx, block, MAX_FINALIZED_LEGS).await?;
     let mut told = Vec::with_capacity(settled.len());
     let mut took = Vec::new();
     for leg in &mut settled {
@@ -140,27 +143,27 @@ struct AttemptMember {
 }
 
 impl AttemptMember {
-    fn ending(&self, facts: &BlockFacts) -> ItemResult {
+    fn result(&self, facts: &BlockFacts) -> ItemResult {
         self.ending
-            .unwrap_or_else(|| told(&facts.logs, &self.tx_hash, &self.item.intent_id))
+            .unwrap_or_else(|| result_from_logs(&facts.logs, &self.tx_hash, &self.item.intent_id))
     }
 
-    fn settled(&self, ctx: &Context, facts: &BlockFacts) -> SettledItem {
+    fn settled_item(&self, ctx: &Context, facts: &BlockFacts) -> SettledItem {
         SettledItem {
             command: self.item.command,
-            result: self.ending(facts),
+            result: self.result(facts),
             intent_id: self.item.intent_id,
             message_id: self.item.message_id,
             tx_hash: TxHash::from_bytes(self.tx_hash),
             block: facts.header.number,
-            timing: story::read_timing(&ctx.verifier.opener, &self.item, ctx.clock.now()),
+            timing: item_timing::read_timing(&ctx.verifier.opener, &self.item, ctx.clock.now()),
         }
     }
 
-    fn settle(&self, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
+    fn apply(&self, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
         let id = self.item.intent_id;
-        let ending = self.ending(facts);
-        let record = record(facts, effects, &id);
+        let ending = self.result(facts);
+        let record = record_of(facts, effects, &id);
         let asked = ItemFacts {
             command: self.item.command,
             result: ending,
@@ -171,15 +174,15 @@ impl AttemptMember {
         effects
             .endings
             .push((self.attempt_id, self.item.message_id, ending.name()));
-        effects.step((&self.item, &self.signer), (step, record))?;
+        effects.apply_step((&self.item, &self.signer), (step, record))?;
         Ok(())
     }
 }
 
 /// Applies the permanent result of an item whose block is final now.
-fn end(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
+fn apply_final(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
     let told = facts.ended.iter().find(|told| told.message_id == item.message_id);
-    let record = record(facts, effects, &item.intent_id);
+    let record = record_of(facts, effects, &item.intent_id);
     let ending = told.and_then(|told| ItemResult::from_name(told.outcome.as_deref()?));
     // Without the record nothing permanent is applied.
     let (Some(ending), true) = (ending, record != IntentRecord::NotRead) else {
@@ -198,13 +201,13 @@ fn end(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Re
             observe::item_parked(item, class, NEEDS_A_PERSON);
             effects.park(item, class);
         }
-        NextStep::Done => effects.done(item, record)?,
+        NextStep::Done => effects.mark_done(item, record)?,
         NextStep::Refused | NextStep::Retry(_) | NextStep::ShrinkBatch(_) => {}
     }
     Ok(())
 }
 
-fn record(facts: &BlockFacts, effects: &BlockEffects, id: &IntentId) -> IntentRecord {
+fn record_of(facts: &BlockFacts, effects: &BlockEffects, id: &IntentId) -> IntentRecord {
     match &facts.records {
         Some(read) => read.get(id).copied().unwrap_or(IntentRecord::NotRead),
         None => effects
@@ -214,7 +217,7 @@ fn record(facts: &BlockFacts, effects: &BlockEffects, id: &IntentId) -> IntentRe
 }
 
 /// The result of one item according to the logs of its transaction.
-fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> ItemResult {
+fn result_from_logs(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> ItemResult {
     let mut own = logs
         .iter()
         .filter(|log| log.tx_hash.as_bytes() == tx_hash && log.event.intent_id() == Some(*id));
@@ -230,7 +233,10 @@ fn told(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> ItemResult {
 
 /// The items of every attempt whose result this block holds. The signed bytes name them; a row that names another item
 /// was forged and changes nothing.
-async fn members(tx: &DbTransaction<'_>, facts: &BlockFacts) -> Result<Vec<AttemptMember>, WorkError> {
+async fn attempt_members(
+    tx: &DbTransaction<'_>,
+    facts: &BlockFacts,
+) -> Result<Vec<AttemptMember>, WorkError> {
     let hashes: HashSet<[u8; 32]> = facts.logs.iter().map(|log| *log.tx_hash.as_bytes()).collect();
     let hashes: Vec<[u8; 32]> = hashes.into_iter().collect();
     let quiet: HashMap<i64, ItemResult> = facts.unexplained_attempts.iter().copied().collect();
@@ -282,7 +288,7 @@ fn is_member(item: &AttemptItemRow, row: &WorkItemRow, signed: &HashSet<IntentId
 }
 
 pub fn signed_members(attempt: &AttemptRow) -> HashSet<IntentId> {
-    let called = replace::read(attempt).and_then(|read| calls::decode_call(&read.transaction.data));
+    let called = replace::recover_signed(attempt).and_then(|read| calls::decode_call(&read.transaction.data));
     called
         .map(|(_, ids)| ids.into_iter().collect())
         .unwrap_or_default()

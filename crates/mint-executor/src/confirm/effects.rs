@@ -25,7 +25,7 @@ pub struct BlockEffects {
     block: u64,
     legs: HashMap<IntentId, ChainLegRow>,
     pub items: Vec<WorkItemChange>,
-    pub told: Vec<(IntentId, Outcome)>,
+    pub outcomes: Vec<(IntentId, Outcome)>,
     pub endings: Vec<(i64, MessageId, &'static str)>,
     pub trips: Vec<BreakerTrip>,
 }
@@ -36,7 +36,7 @@ impl BlockEffects {
             block,
             legs: legs.into_iter().map(|leg| (leg.intent_id, leg)).collect(),
             items: Vec::new(),
-            told: Vec::new(),
+            outcomes: Vec::new(),
             endings: Vec::new(),
             trips: Vec::new(),
         }
@@ -51,7 +51,7 @@ impl BlockEffects {
     }
 
     /// Advances the leg of the log's intent, whoever sent the transaction.
-    pub fn log(&mut self, log: &EscrowLog) -> Result<(), IllegalTransition> {
+    pub fn apply_log(&mut self, log: &EscrowLog) -> Result<(), IllegalTransition> {
         let there = match &log.event {
             EscrowEvent::Submitted { .. } => ChainLeg::Escrowed,
             EscrowEvent::Executed { .. } => ChainLeg::Executed(Finality::Mined),
@@ -68,11 +68,11 @@ impl BlockEffects {
             tx_hash: Some(*log.tx_hash.as_bytes()),
             message_id: None,
         };
-        self.fact(&id, there, because)
+        self.advance_leg(&id, there, because)
     }
 
     /// Advances a leg to what the chain shows.
-    fn fact(
+    fn advance_leg(
         &mut self,
         id: &IntentId,
         there: ChainLeg,
@@ -93,20 +93,20 @@ impl BlockEffects {
             leg.block_number = (there != ChainLeg::Submitting).then_some(self.block);
             leg.reason = None;
             if there == ChainLeg::Escrowed && was_absent {
-                self.told.push((*id, Outcome::Escrowed));
+                self.outcomes.push((*id, Outcome::Escrowed));
             }
         }
         Ok(())
     }
 
     /// Applies the next step of one item, after the logs of its block.
-    pub fn step(
+    pub fn apply_step(
         &mut self,
         (of, signer): (&WorkItemRow, &[u8; 20]),
         (step, record): (NextStep, IntentRecord),
     ) -> Result<(), IllegalTransition> {
         let (message_id, id) = (of.message_id, &of.intent_id);
-        self.read(of, record)?;
+        self.apply_record(of, record)?;
         let item = |state| WorkItemChange::to(message_id, state);
         match step {
             NextStep::Done => self.items.push(item(WorkItemState::Done)),
@@ -121,7 +121,7 @@ impl BlockEffects {
                     };
                     leg.record_reason(NOT_COMPLIANT, because);
                 }
-                self.told.push((*id, Outcome::Refused));
+                self.outcomes.push((*id, Outcome::Refused));
             }
             NextStep::Retry(Blocker::MissingDeposit) => {
                 self.items.push(
@@ -154,13 +154,13 @@ impl BlockEffects {
     }
 
     /// The chain holds the item's effect, whichever transaction caused it.
-    pub fn done(&mut self, item: &WorkItemRow, record: IntentRecord) -> Result<(), IllegalTransition> {
+    pub fn mark_done(&mut self, item: &WorkItemRow, record: IntentRecord) -> Result<(), IllegalTransition> {
         self.items
             .push(WorkItemChange::to(item.message_id, WorkItemState::Done));
-        self.read(item, record)
+        self.apply_record(item, record)
     }
 
-    fn read(&mut self, item: &WorkItemRow, record: IntentRecord) -> Result<(), IllegalTransition> {
+    fn apply_record(&mut self, item: &WorkItemRow, record: IntentRecord) -> Result<(), IllegalTransition> {
         let Some(there) = leg_for_record(record) else {
             return Ok(());
         };
@@ -169,7 +169,7 @@ impl BlockEffects {
             tx_hash: None,
             message_id: Some(item.message_id),
         };
-        self.fact(&item.intent_id, there, because)
+        self.advance_leg(&item.intent_id, there, because)
     }
 
     /// Parks an item whose block is final, or for which nothing was ever sent.
@@ -194,7 +194,7 @@ impl BlockEffects {
                 tx_hash: None,
                 message_id: Some(message_id),
             };
-            return self.fact(id, there, because);
+            return self.advance_leg(id, there, because);
         }
         let Some(leg) = self.legs.get_mut(id) else {
             return Ok(());
@@ -210,7 +210,7 @@ impl BlockEffects {
                     message_id: Some(message_id),
                 },
             )?;
-            self.told.push((*id, Outcome::Rejected));
+            self.outcomes.push((*id, Outcome::Rejected));
         }
         Ok(())
     }

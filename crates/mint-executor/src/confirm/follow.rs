@@ -8,7 +8,7 @@ use storage::executor::blocks::{self, BlockRow};
 use storage::executor::follower::FollowerLease;
 use tokio::time::Instant;
 
-use super::pace::PollSchedule;
+use super::poll_pace::PollSchedule;
 use super::resend::Resender;
 use super::{apply, gather, reorg};
 use crate::context::{Context, NodeAnswer, WorkError};
@@ -18,7 +18,7 @@ use crate::observe;
 #[derive(Debug, Default)]
 pub struct Follower {
     tip: Option<BlockRow>,
-    pace: PollSchedule,
+    schedule: PollSchedule,
     resender: Resender,
     seen: Option<Instant>,
     /// The final block as of the last block ingested here.
@@ -39,7 +39,7 @@ impl Follower {
         if tip.is_some_and(|tip| tip.number >= head.number) {
             return self.same_height(ctx, lease, tip, &head).await;
         }
-        self.learn();
+        self.record_block();
         if tip.is_none_or(|tip| tip.number + 1 < head.number) {
             // No batch is built while the follower catches up.
             ctx.head.send_replace(None);
@@ -53,10 +53,10 @@ impl Follower {
                 ctx.chain.header(next).await?
             };
             let Some(header) = header else {
-                return Err(hole(&head, next).into());
+                return Err(missing_block(&head, next).into());
             };
             if is_fork(tip.as_ref(), &header) {
-                self.go_back(ctx, lease).await?;
+                self.rewind(ctx, lease).await?;
                 // Our head may belong to the abandoned fork, so the next poll reads it again.
                 return Ok(());
             }
@@ -70,11 +70,11 @@ impl Follower {
     /// How long to wait before the next poll.
     pub fn wait(&self, sparse: Duration) -> Duration {
         let since = self.seen.map(|seen| seen.elapsed()).unwrap_or_default();
-        self.pace.wait(since, sparse)
+        self.schedule.wait(since, sparse)
     }
 
     /// After a failure half-way the rows are right and this copy may not be.
-    pub fn forget(&mut self) {
+    pub fn reset(&mut self) {
         self.tip = None;
     }
 
@@ -98,10 +98,10 @@ impl Follower {
             tip.hash != *head.hash.as_bytes()
         } else {
             // The endpoint lags, or follows a shorter fork: our block of that height decides.
-            reorg::differs(ctx, head).await?
+            reorg::head_differs(ctx, head).await?
         };
         if forked {
-            self.go_back(ctx, lease).await?;
+            self.rewind(ctx, lease).await?;
             return Ok(());
         }
         // No batch is built on an older block, whose state lacks what our rows contain.
@@ -113,7 +113,7 @@ impl Follower {
     }
 
     /// Rewinds to the last common block, and broadcasts the fork's transactions again at once.
-    async fn go_back(&mut self, ctx: &Context, lease: &FollowerLease) -> Result<(), WorkError> {
+    async fn rewind(&mut self, ctx: &Context, lease: &FollowerLease) -> Result<(), WorkError> {
         // No batch is built on an abandoned block, whose state a simulation may have relied on.
         ctx.forget_head();
         self.tip = Some(reorg::follow(ctx, lease, self.final_block).await?);
@@ -131,7 +131,7 @@ impl Follower {
         let facts = gather::gather(ctx, header, (&self.resender, at_head)).await?;
         self.final_block = facts.final_block;
         apply::apply(ctx, lease, facts).await?;
-        self.tip = Some(row_of(header));
+        self.tip = Some(block_row(header));
         if at_head {
             ctx.head.send_replace(Some(*header));
         }
@@ -144,10 +144,10 @@ impl Follower {
         Ok(())
     }
 
-    fn learn(&mut self) {
+    fn record_block(&mut self) {
         let now = Instant::now();
         if let Some(seen) = self.seen {
-            self.pace.learn(now - seen);
+            self.schedule.record_interval(now - seen);
         }
         self.seen = Some(now);
     }
@@ -159,14 +159,14 @@ fn is_fork(tip: Option<&BlockRow>, header: &BlockHeader) -> bool {
 }
 
 /// The address hides several nodes, or the node lost some of its blocks.
-pub(super) fn hole(head: &BlockHeader, number: u64) -> ChainError {
+pub(super) fn missing_block(head: &BlockHeader, number: u64) -> ChainError {
     ChainError::Unavailable(format!(
         "the node's head is block {}, and it knows no block {number}",
         head.number
     ))
 }
 
-pub fn row_of(header: &BlockHeader) -> BlockRow {
+pub fn block_row(header: &BlockHeader) -> BlockRow {
     BlockRow {
         number: header.number,
         hash: *header.hash.as_bytes(),

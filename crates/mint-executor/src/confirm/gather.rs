@@ -18,9 +18,9 @@ use crate::decide::{IntentRecord, ItemResult};
 use crate::finality::final_block;
 
 /// A block waits at most this long for one endpoint's answers about a transaction without a log.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Transactions that are looked up concurrently.
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT_LOOKUPS: usize = 32;
 
 /// The facts about one block, read before the database transaction that applies them.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct BlockFacts {
 
 impl BlockFacts {
     /// Whether the block has a log of this attempt.
-    fn tell_of(&self, attempt: &AttemptRow) -> bool {
+    fn has_log_of(&self, attempt: &AttemptRow) -> bool {
         self.logs
             .iter()
             .any(|log| *log.tx_hash.as_bytes() == attempt.tx_hash)
@@ -77,7 +77,7 @@ pub async fn gather(
         records: Some(HashMap::new()),
     };
     let overdue =
-        |attempt: &AttemptRow| !facts.tell_of(attempt) && resender.is_overdue(attempt.id, header.number);
+        |attempt: &AttemptRow| !facts.has_log_of(attempt) && resender.is_overdue(attempt.id, header.number);
     if at_head {
         let late: HashSet<[u8; 20]> = open.iter().filter(|a| overdue(a)).map(|a| a.signer).collect();
         for signer in late {
@@ -119,7 +119,7 @@ async fn quiet(
                 .get(&attempt.signer)
                 .is_some_and(|next| is_used(attempt.nonce, *next))
         })
-        .filter(|attempt| !facts.tell_of(attempt))
+        .filter(|attempt| !facts.has_log_of(attempt))
         .collect();
     if passed.is_empty() {
         return Ok(Vec::new());
@@ -127,10 +127,10 @@ async fn quiet(
     // Absence counts only from nodes that have this block, and only if all of them agree.
     let level = endpoints_at(ctx, &facts.header).await?;
     let mut quiet = Vec::new();
-    for some in passed.chunks(AT_ONCE) {
+    for some in passed.chunks(MAX_CONCURRENT_LOOKUPS) {
         let endings = some
             .iter()
-            .map(|attempt| async { (attempt.id, ending(ctx, &level, facts, attempt).await) });
+            .map(|attempt| async { (attempt.id, attempt_result(ctx, &level, facts, attempt).await) });
         for (id, ending) in join_all(endings).await {
             quiet.extend(ending?.map(|ending| (id, ending)));
         }
@@ -142,11 +142,12 @@ async fn quiet(
 async fn endpoints_at(ctx: &Context, header: &BlockHeader) -> Result<Vec<ChainClient>, WorkError> {
     let mut level = Vec::new();
     let mut silent = None;
-    let each = ctx
-        .chain
-        .each_endpoint()
-        .into_iter()
-        .map(|one| async { (with_deadline(async { Ok(one.header(header.number).await?) }).await, one) });
+    let each = ctx.chain.each_endpoint().into_iter().map(|one| async {
+        (
+            with_deadline(async { Ok(one.header(header.number).await?) }).await,
+            one,
+        )
+    });
     for (there, one) in join_all(each).await {
         match there {
             Ok(Some(there)) if there.hash == header.hash => level.push(one),
@@ -162,8 +163,8 @@ async fn endpoints_at(ctx: &Context, header: &BlockHeader) -> Result<Vec<ChainCl
 
 /// Limits the time for the answers of one endpoint.
 async fn with_deadline<T>(said: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
-    timeout(ANSWERS_WITHIN, said).await.unwrap_or_else(|_| {
-        let why = format!("no answer within {ANSWERS_WITHIN:?}");
+    timeout(ANSWER_TIMEOUT, said).await.unwrap_or_else(|_| {
+        let why = format!("no answer within {ANSWER_TIMEOUT:?}");
         Err(ChainError::Unavailable(why).into())
     })
 }
@@ -180,14 +181,16 @@ enum AttemptStatus {
 
 /// One endpoint's receipt proves that the attempt was mined; that it was not, all of them must confirm. An endpoint that
 /// cannot answer (it may be building its index) leaves the attempt open and delays nothing else of this block.
-async fn ending(
+async fn attempt_result(
     ctx: &Context,
     level: &[ChainClient],
     facts: &BlockFacts,
     attempt: &AttemptRow,
 ) -> Result<Option<ItemResult>, WorkError> {
     let mut gone = !level.is_empty();
-    let words = level.iter().map(|one| with_deadline(attempt_status(ctx, one, facts, attempt)));
+    let words = level
+        .iter()
+        .map(|one| with_deadline(attempt_status(ctx, one, facts, attempt)));
     for word in join_all(words).await {
         match word {
             Ok(AttemptStatus::Ended(ending)) => return Ok(Some(ending)),
@@ -220,8 +223,8 @@ async fn attempt_status(
             AttemptStatus::OnAnotherFork
         }
         Some(receipt) if receipt.succeeded => AttemptStatus::Ended(ItemResult::NoEvent),
-        Some(receipt) => AttemptStatus::Ended(reverted(one, &attempt.signer, &receipt).await?),
-        None if is_gone(ctx, one, facts, attempt).await? => AttemptStatus::NonceLost,
+        Some(receipt) => AttemptStatus::Ended(revert_result(one, &attempt.signer, &receipt).await?),
+        None if is_nonce_lost(ctx, one, facts, attempt).await? => AttemptStatus::NonceLost,
         None => AttemptStatus::Unknown,
     })
 }
@@ -243,7 +246,7 @@ async fn is_of_this_chain(
 
 /// A transaction that reverted because the signer's role was revoked proves nothing about its items. The role is read at
 /// that block, or at the head where the node dropped the state.
-async fn reverted(
+async fn revert_result(
     one: &ChainClient,
     signer: &[u8; 20],
     receipt: &TransactionReceipt,
@@ -273,7 +276,7 @@ const fn is_used(nonce: u64, next: u64) -> bool {
 }
 
 /// Whether a final block used the nonce and no transaction of ours with that nonce has a receipt.
-async fn is_gone(
+async fn is_nonce_lost(
     ctx: &Context,
     one: &ChainClient,
     facts: &BlockFacts,

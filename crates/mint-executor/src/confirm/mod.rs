@@ -4,28 +4,28 @@ mod apply;
 pub(crate) mod effects;
 mod follow;
 mod gather;
+pub mod head_watcher;
 pub mod nonces;
-mod pace;
+mod poll_schedule;
 pub mod reorg;
 pub mod replace;
 mod resend;
-pub mod watch;
 
 use std::time::Duration;
 
 use runtime::Stop;
 
-pub(crate) use apply::write;
+pub(crate) use apply::write_effects;
 pub use follow::Follower;
-use watch::HeadWatcher;
+use head_watcher::HeadWatcher;
 
 use crate::context::{Context, ExecutorProblem, WorkError};
 use crate::observe;
 
-const NOT_OURS: Duration = Duration::from_millis(100);
+const STANDBY_POLL: Duration = Duration::from_millis(100);
 const AFTER_FAILURE: Duration = Duration::from_millis(300);
 /// How often a chain without our blocks is checked for them again.
-const FOUND_AGAIN: Duration = Duration::from_secs(3);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Until the stop, follows the chain while this process holds the follower's lease, and otherwise watches what the
 /// follower ingested.
@@ -34,8 +34,8 @@ pub async fn run(ctx: Context, stop: Stop) {
     let mut watcher = HeadWatcher::default();
     loop {
         if ctx.is_on_other_chain() {
-            find_again(&ctx).await;
-            if !stop.sleep(FOUND_AGAIN).await {
+            recheck_chain(&ctx).await;
+            if !stop.sleep(RECHECK_INTERVAL).await {
                 return;
             }
             continue;
@@ -44,12 +44,12 @@ pub async fn run(ctx: Context, stop: Stop) {
             None => {
                 follower = Follower::default();
                 if ctx.signers.iter().any(|key| key.current_lease().is_some()) {
-                    match watcher.look(&ctx).await {
+                    match watcher.poll(&ctx).await {
                         Ok(()) => node_answered(&ctx),
                         Err(error) => failed(&ctx, &error),
                     }
                 }
-                ctx.tuning.poll.max(NOT_OURS)
+                ctx.tuning.poll.max(STANDBY_POLL)
             }
             Some(held) => {
                 watcher = HeadWatcher::default();
@@ -63,7 +63,7 @@ pub async fn run(ctx: Context, stop: Stop) {
                             ctx.drop_follower_lease_if(&held);
                         }
                         failed(&ctx, &error);
-                        follower.forget();
+                        follower.reset();
                         AFTER_FAILURE
                     }
                 }
@@ -76,8 +76,8 @@ pub async fn run(ctx: Context, stop: Stop) {
 }
 
 /// An endpoint on another chain may have been recognised or repaired since; then work resumes.
-async fn find_again(ctx: &Context) {
-    match reorg::is_ours(ctx).await {
+async fn recheck_chain(ctx: &Context) {
+    match reorg::has_our_blocks(ctx).await {
         Ok(true) => {
             tracing::warn!("the chain has our blocks again: work resumes");
             ctx.problem.send_replace(None);

@@ -13,11 +13,11 @@ use storage::executor::signers::SignerLease;
 use super::replace;
 use super::resend::{WaitingSince, send};
 use crate::context::{Context, WorkError};
-use crate::key::{FeeCapWait, SignerHandle};
 use crate::observe;
+use crate::signer_handle::{FeeCapWait, SignerHandle};
 
 /// The most missing nonces filled per head.
-const GAPS_AT_ONCE: u64 = 16;
+const MAX_GAPS_PER_HEAD: u64 = 16;
 
 /// Manages the nonces of a signer until the stop, while its lease is held.
 pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
@@ -27,7 +27,7 @@ pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
         let head = *heads.borrow_and_update();
         match (head, key.current_lease()) {
             (Some(head), Some(lease)) => {
-                if let Err(error) = keeper.look(&ctx, (&key, &lease), &head).await {
+                if let Err(error) = keeper.on_head(&ctx, (&key, &lease), &head).await {
                     observe::round_failed("nonces", &error);
                     if matches!(error, WorkError::NoLease) {
                         key.drop_lease_if(&lease);
@@ -36,7 +36,7 @@ pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
             }
             (_, None) => {
                 key.set_confirmed_nonce(0);
-                keeper.uncapped(&key);
+                keeper.clear_fee_cap(&key);
                 keeper = NonceManager::default();
             }
             (None, Some(_)) => {}
@@ -52,11 +52,11 @@ pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
 pub struct NonceManager {
     waits: WaitingSince,
     /// The nonce whose fee is at the cap; it is logged once.
-    capped: Option<u64>,
+    capped_nonce: Option<u64>,
 }
 
 impl NonceManager {
-    pub async fn look(
+    pub async fn on_head(
         &mut self,
         ctx: &Context,
         (key, lease): (&SignerHandle, &SignerLease),
@@ -77,7 +77,7 @@ impl NonceManager {
         key.adjust_in_flight_limit(most, late);
         observe::in_flight_limit(&key.address(), key.in_flight_limit(most), most);
         let (Some(lowest), true) = (waiting.first(), late) else {
-            self.uncapped(key);
+            self.clear_fee_cap(key);
             return Ok(());
         };
         if !self
@@ -117,7 +117,7 @@ impl NonceManager {
         head: &BlockHeader,
         missing: std::ops::Range<u64>,
     ) -> Result<bool, WorkError> {
-        let bounded = missing.start..missing.end.min(missing.start.saturating_add(GAPS_AT_ONCE));
+        let bounded = missing.start..missing.end.min(missing.start.saturating_add(MAX_GAPS_PER_HEAD));
         for nonce in bounded {
             let attempt = match replace::fill_gap(ctx, (key, lease), head, nonce).await {
                 Err(WorkError::FeeAboveCap(too_dear)) => {
@@ -144,7 +144,7 @@ impl NonceManager {
     ) -> Result<(), WorkError> {
         let since = |id| self.waits.since(id);
         let Some(stuck) = stuck(open, since, head.number, ctx.tuning.replace_after) else {
-            self.uncapped(key);
+            self.clear_fee_cap(key);
             return Ok(());
         };
         match replace::bump_fee(ctx, (key, lease), head, stuck).await {
@@ -165,14 +165,14 @@ impl NonceManager {
     /// Logs once per nonce, however many blocks pass.
     fn cap(&mut self, key: &SignerHandle, nonce: u64, too_dear: &FeeAboveCap) {
         key.set_waits_for_fees(FeeCapWait::LowestNonce, true);
-        if self.capped.replace(nonce) != Some(nonce) {
+        if self.capped_nonce.replace(nonce) != Some(nonce) {
             observe::stuck_at_cap(nonce, too_dear);
         }
     }
 
-    fn uncapped(&mut self, key: &SignerHandle) {
+    fn clear_fee_cap(&mut self, key: &SignerHandle) {
         key.set_waits_for_fees(FeeCapWait::LowestNonce, false);
-        self.capped = None;
+        self.capped_nonce = None;
     }
 }
 

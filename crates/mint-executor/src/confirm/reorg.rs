@@ -14,14 +14,14 @@ use storage::executor::items::{WorkCommand, WorkItemChange, WorkItemRow, WorkIte
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::{attempts, blocks, items, legs};
 
-use super::follow::hole;
+use super::follow::missing_block;
 use crate::context::{Context, WorkError};
 use crate::decide::{IntentRecord, leg_for_record};
 use crate::observe;
 
 /// Whether the head differs from the block that we ingested at its height.
-pub async fn differs(ctx: &Context, head: &BlockHeader) -> Result<bool, WorkError> {
-    let known = known(ctx).await?;
+pub async fn head_differs(ctx: &Context, head: &BlockHeader) -> Result<bool, WorkError> {
+    let known = known_blocks(ctx).await?;
     Ok(known
         .iter()
         .any(|block| block.number == head.number && block.hash != *head.hash.as_bytes()))
@@ -34,19 +34,19 @@ pub async fn follow(
     final_block: Option<u64>,
 ) -> Result<BlockRow, WorkError> {
     let one = ctx.chain.pinned();
-    let known = known(ctx).await?;
+    let known = known_blocks(ctx).await?;
     let head = one.latest_header().await?;
     if lags(&known, &head) {
         let why = format!("the endpoint is at block {}, behind what we know", head.number);
         return Err(ChainError::Unavailable(why).into());
     }
     let oldest = known.last().map_or(0, |block| block.number);
-    let ancestor = ancestor(&one, &known, &head).await?;
+    let ancestor = common_ancestor(&one, &known, &head).await?;
     let ancestor = ancestor.ok_or(WorkError::ReorgTooDeep(oldest))?;
     let from = known.first().map_or(ancestor.number, |block| block.number);
     let touched = blocks::intents_after(&ctx.pool.get().await?, ancestor.number).await?;
     let records = records(ctx, &one, &ancestor, touched).await?;
-    go_back(ctx, lease, &ancestor, &records).await?;
+    rewind_rows(ctx, lease, &ancestor, &records).await?;
     let final_block = final_block.or_else(|| from.checked_sub(ctx.policy.chain.confirmations));
     let past_final = final_block.is_some_and(|block| ancestor.number < block);
     observe::reorg(from, ancestor.number, past_final);
@@ -54,14 +54,14 @@ pub async fn follow(
 }
 
 /// Whether the chain of our endpoint has any block that we ingested.
-pub async fn is_ours(ctx: &Context) -> Result<bool, WorkError> {
+pub async fn has_our_blocks(ctx: &Context) -> Result<bool, WorkError> {
     let one = ctx.chain.pinned();
-    let (known, head) = (known(ctx).await?, one.latest_header().await?);
-    Ok(ancestor(&one, &known, &head).await?.is_some())
+    let (known, head) = (known_blocks(ctx).await?, one.latest_header().await?);
+    Ok(common_ancestor(&one, &known, &head).await?.is_some())
 }
 
 /// The last block that the endpoint and our rows have in common.
-async fn ancestor(
+async fn common_ancestor(
     one: &ChainClient,
     known: &[BlockRow],
     head: &BlockHeader,
@@ -70,7 +70,7 @@ async fn ancestor(
         match one.header(block.number).await? {
             Some(there) if *there.hash.as_bytes() == block.hash => return Ok(Some(*block)),
             // A missing block is not a different block: nodes behind one address may lag.
-            None if must_have(head, block) => return Err(hole(head, block.number).into()),
+            None if must_have(head, block) => return Err(missing_block(head, block.number).into()),
             Some(_) | None => {}
         }
     }
@@ -118,7 +118,7 @@ async fn records(
         Err(_) => {
             let last = blocks::last_events(&ctx.pool.get().await?, &ids, ancestor.number).await?;
             ids.iter()
-                .map(|id| after_event(last.get(id).map(String::as_str)))
+                .map(|id| record_after_event(last.get(id).map(String::as_str)))
                 .collect::<Vec<_>>()
         }
     };
@@ -126,7 +126,7 @@ async fn records(
 }
 
 /// The record that the last event of an intent implies.
-fn after_event(kind: Option<&str>) -> IntentRecord {
+fn record_after_event(kind: Option<&str>) -> IntentRecord {
     match kind {
         Some("executed") => IntentRecord::Present(IntentStatus::Executed),
         Some("refunded") => IntentRecord::Present(IntentStatus::Refunded),
@@ -135,12 +135,12 @@ fn after_event(kind: Option<&str>) -> IntentRecord {
     }
 }
 
-async fn known(ctx: &Context) -> Result<Vec<BlockRow>, WorkError> {
+async fn known_blocks(ctx: &Context) -> Result<Vec<BlockRow>, WorkError> {
     // Older blocks are pruned, so this reads all of them.
     Ok(blocks::recent(&ctx.pool.get().await?, u32::MAX).await?)
 }
 
-async fn go_back(
+async fn rewind_rows(
     ctx: &Context,
     lease: &FollowerLease,
     ancestor: &BlockRow,
@@ -167,7 +167,7 @@ async fn go_back(
     ids.dedup();
     let mut legs = legs::lock(&tx, &ids).await?;
     for leg in &mut legs {
-        fall_back(leg, ancestor, records, &named, &rows)?;
+        rewind_leg(leg, ancestor, records, &named, &rows)?;
     }
     legs::save(&tx, &legs).await?;
     tx.commit().await?;
@@ -175,7 +175,7 @@ async fn go_back(
 }
 
 /// Returns the leg to what the escrow held at the ancestor, then advances it to what is signed and in flight.
-fn fall_back(
+fn rewind_leg(
     leg: &mut ChainLegRow,
     ancestor: &BlockRow,
     records: &HashMap<IntentId, IntentRecord>,

@@ -10,13 +10,13 @@ use storage::executor::signers::{self, SignerLease};
 
 use super::apply::signed_members;
 use crate::context::{Context, WorkError};
-use crate::key::SignerHandle;
 use crate::observe;
+use crate::signer_handle::SignerHandle;
 
-const CANCEL: &str = "cancel";
+const GAP_FILLER: &str = "cancel";
 
 /// Decodes the stored bytes, if the attempt's signer signed them with this hash and nonce.
-pub fn read(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
+pub fn recover_signed(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
     recover(&attempt.raw_transaction).ok().filter(|read| {
         *read.signer.as_bytes() == attempt.signer
             && *read.hash.as_bytes() == attempt.tx_hash
@@ -25,8 +25,8 @@ pub fn read(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
 }
 
 /// The same, and raises an alarm otherwise.
-pub fn genuine(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
-    let read = read(attempt);
+pub fn verify_stored(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
+    let read = recover_signed(attempt);
     if read.is_none() {
         tracing::error!(
             attempt = attempt.id,
@@ -45,7 +45,7 @@ pub async fn bump_fee(
     head: &BlockHeader,
     stuck: &AttemptRow,
 ) -> Result<Option<AttemptRow>, WorkError> {
-    let Some(read) = genuine(stuck) else {
+    let Some(read) = verify_stored(stuck) else {
         return Ok(None);
     };
     let fees = ctx.tuning.fees().replacement_fees(
@@ -73,7 +73,7 @@ pub async fn fill_gap(
 ) -> Result<Option<AttemptRow>, WorkError> {
     let fees = ctx.tuning.fees().market_fees(head.base_fee, TRANSFER_GAS)?;
     let transaction = EvmTransaction::empty_transfer(ctx.policy.chain.chain_id, nonce, key.address(), fees);
-    let row = store(ctx, (key, lease), &transaction, (CANCEL, None)).await?;
+    let row = store(ctx, (key, lease), &transaction, (GAP_FILLER, None)).await?;
     if let Some(row) = &row {
         observe::gap_filled(nonce, &TxHash::from_bytes(row.tx_hash));
     }
@@ -97,7 +97,7 @@ async fn store(
         return Ok(None);
     }
     let items = match replaces {
-        Some(replaced) => members(replaced, &tx).await?,
+        Some(replaced) => confirmed_members(replaced, &tx).await?,
         None => Vec::new(),
     };
     let new = NewAttempt {
@@ -122,7 +122,7 @@ async fn store(
 }
 
 /// The items of the replaced attempt that its signed bytes contain.
-async fn members(
+async fn confirmed_members(
     replaced: &AttemptRow,
     tx: &storage::DbTransaction<'_>,
 ) -> Result<Vec<(MessageId, IntentId)>, WorkError> {

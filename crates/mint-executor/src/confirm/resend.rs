@@ -14,9 +14,9 @@ use crate::context::{Context, WorkError};
 use crate::submit::record_send;
 
 /// A transaction sent just before a block may miss it, so it counts as late after the next one.
-const PATIENCE: u64 = 2;
+const LATE_AFTER_BLOCKS: u64 = 2;
 /// The follower waits at most this long for answers: a node that accepts nothing must not delay the next block.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The head at which each open attempt was first seen waiting.
 #[derive(Debug, Default)]
@@ -40,7 +40,8 @@ impl WaitingSince {
 
     /// Whether it should have been mined by now.
     pub fn is_late(&self, attempt: i64, head: u64) -> bool {
-        self.since(attempt).is_some_and(|since| head >= since + PATIENCE)
+        self.since(attempt)
+            .is_some_and(|since| head >= since + LATE_AFTER_BLOCKS)
     }
 }
 
@@ -48,16 +49,16 @@ impl WaitingSince {
 #[derive(Debug, Default)]
 pub struct Resender {
     waits: WaitingSince,
-    began: bool,
+    started: bool,
     /// Each task returns the id of its attempt if the bytes were sent.
     sending: JoinSet<Option<i64>>,
-    under_way: HashMap<i64, AbortHandle>,
+    sends: HashMap<i64, AbortHandle>,
 }
 
 impl Resender {
     /// After a start: any stored attempt may never have been sent.
     pub async fn first(&mut self, ctx: &Context, head: &BlockHeader) -> Result<(), WorkError> {
-        if self.began {
+        if self.started {
             Ok(())
         } else {
             self.run(ctx, head).await
@@ -66,7 +67,7 @@ impl Resender {
 
     /// Whether the attempt should have been mined by now, or nothing is known of it yet.
     pub fn is_overdue(&self, attempt: i64, block: u64) -> bool {
-        !self.began || self.waits.is_late(attempt, block)
+        !self.started || self.waits.is_late(attempt, block)
     }
 
     /// Runs once per head; an attempt is not sent again while its last send is unanswered.
@@ -77,30 +78,30 @@ impl Resender {
         self.waits.keep(&open);
         for attempt in &open {
             // The submitter has just sent a new attempt, unless this process has just started.
-            let due = !self.began || self.waits.is_late(attempt.id, head.number);
+            let due = !self.started || self.waits.is_late(attempt.id, head.number);
             self.waits.note(attempt.id, head.number);
             if due {
                 self.begin(ctx, attempt);
             }
         }
-        self.began = true;
+        self.started = true;
         // Unanswered sends continue in their tasks until their calls time out.
         let mut sent = Vec::new();
-        let _ = tokio::time::timeout(ANSWERS_WITHIN, self.answered(&mut sent)).await;
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, self.collect_sent(&mut sent)).await;
         attempts::mark_broadcast(&ctx.pool.get().await?, &sent).await?;
         Ok(())
     }
 
     fn begin(&mut self, ctx: &Context, attempt: &AttemptRow) {
-        self.under_way.retain(|_, sending| !sending.is_finished());
+        self.sends.retain(|_, sending| !sending.is_finished());
         let (ctx, of) = (ctx.clone(), attempt.clone());
-        self.under_way.entry(attempt.id).or_insert_with(|| {
+        self.sends.entry(attempt.id).or_insert_with(|| {
             self.sending
                 .spawn(async move { send(&ctx, &of).await.then_some(of.id) })
         });
     }
 
-    async fn answered(&mut self, sent: &mut Vec<i64>) {
+    async fn collect_sent(&mut self, sent: &mut Vec<i64>) {
         while let Some(ended) = self.sending.join_next().await {
             sent.extend(ended.ok().flatten());
         }
@@ -109,7 +110,7 @@ impl Resender {
 
 /// The stored bytes are what the attempt's signer signed, with its hash and its nonce.
 fn is_genuine(attempt: &AttemptRow) -> bool {
-    replace::genuine(attempt).is_some()
+    replace::verify_stored(attempt).is_some()
 }
 
 /// Sends only bytes that the attempt's signer signed with this hash and nonce; false for any others.

@@ -8,7 +8,7 @@ use storage::executor::items::WorkCommand;
 use storage::executor::legs::ChainLegRow;
 use tracing::Span;
 
-use crate::collect::CommandBody;
+use crate::consume::CommandBody;
 use crate::verify::VerifiedCommand;
 
 /// Covers a command from its queue to our rows.

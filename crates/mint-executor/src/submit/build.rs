@@ -12,12 +12,12 @@ use storage::executor::{attempts, items, legs, signers};
 use super::BatchResult;
 use super::draft::{BatchCall, BatchDraft, SignedCall};
 use super::plan::{self, BatchConstraints, BatchPlan};
-use super::refuse::{RefusedItems, refuse};
-use super::rehearsal::Simulation;
+use super::refused::{RefusedItems, settle_refused};
+use super::simulation::Simulation;
+use crate::cancel::CancelRequest;
 use crate::context::{Context, WorkError};
 use crate::decide::waiting_legs;
-use crate::key::SignerHandle;
-use crate::undo::CancelRequest;
+use crate::signer_handle::SignerHandle;
 use crate::{batch, observe};
 
 /// The most drafts of a batch whose items keep changing, before other commands have their turn.
@@ -28,12 +28,12 @@ pub async fn build(
     ctx: &Context,
     (key, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
-    (head, rehearsal): (&BlockHeader, &Simulation),
+    (head, simulation): (&BlockHeader, &Simulation),
 ) -> Result<(BatchResult, Vec<CancelRequest>), WorkError> {
     for _ in 0..MAX_DRAFTS {
-        let draft = BatchDraft::make(ctx, (key, lease), command, (head, rehearsal)).await?;
+        let draft = BatchDraft::make(ctx, (key, lease), command, (head, simulation)).await?;
         let Some(draft) = draft else { break };
-        let built = commit(ctx, (key, lease), command, (head, rehearsal), draft).await?;
+        let built = commit(ctx, (key, lease), command, (head, simulation), draft).await?;
         if let Some(built) = built {
             return Ok(built);
         }
@@ -47,7 +47,7 @@ async fn commit(
     ctx: &Context,
     (key, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
-    (head, rehearsal): (&BlockHeader, &Simulation),
+    (head, simulation): (&BlockHeader, &Simulation),
     draft: BatchDraft,
 ) -> Result<Option<(BatchResult, Vec<CancelRequest>)>, WorkError> {
     let room = batch::max_items_at(command, &ctx.tuning, head)?;
@@ -66,17 +66,17 @@ async fn commit(
     }
     let ids: Vec<IntentId> = found.iter().map(|item| item.intent_id).collect();
     let mut legs = legs::lock(&tx, &ids).await?;
-    let standing = BatchConstraints::read(&tx, lease, &legs).await?;
-    let plan = plan::make(ctx, (command, &found), (&mut legs, &standing), rehearsal)?;
+    let constraints = BatchConstraints::read(&tx, lease, &legs).await?;
+    let plan = plan::plan_batch(ctx, (command, &found), (&mut legs, &constraints), simulation)?;
     let signed = match BatchCall::build(ctx, (command, head), nonce, &plan.members)? {
         None => None,
-        Some(call) => match draft.of(&call) {
+        Some(call) => match draft.signature_for(&call) {
             None => return Ok(None),
             signed => signed,
         },
     };
     items::update(&tx, &plan.changes).await?;
-    let refused = refuse(ctx, &tx, (lease, head), &mut legs, &plan.refused).await?;
+    let refused = settle_refused(ctx, &tx, (lease, head), &mut legs, &plan.refused).await?;
     let mut built = if plan.changes.is_empty() && plan.refused.is_empty() {
         BatchResult::Nothing
     } else {
@@ -98,7 +98,7 @@ async fn commit(
         observe::attempt_stored(command, &spans, nonce, &signed.hash);
     }
     report_committed(ctx, &plan, refused);
-    Ok(Some((built, plan.undo)))
+    Ok(Some((built, plan.cancel)))
 }
 
 /// Stores the attempt with its members, under its nonce.

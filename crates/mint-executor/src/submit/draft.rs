@@ -17,10 +17,10 @@ use storage::executor::{attempts, items, legs, signers};
 use tracing::Span;
 
 use super::plan::{self, BatchConstraints, BatchMember};
-use super::rehearsal::Simulation;
+use super::simulation::Simulation;
 use crate::context::{Context, WorkError};
 use crate::decide::waiting_legs;
-use crate::key::SignerHandle;
+use crate::signer_handle::SignerHandle;
 use crate::verify::{CommandDetails, VerifiedCommand};
 use crate::{batch, observe};
 
@@ -53,11 +53,11 @@ pub async fn find_ready(
     room?;
     let ids: Vec<IntentId> = items.iter().map(|item| item.intent_id).collect();
     let legs = legs::read(session, &ids).await?;
-    let standing = BatchConstraints::read(session, lease, &legs).await?;
+    let constraints = BatchConstraints::read(session, lease, &legs).await?;
     Ok(Some(ReadyItems {
         items,
         legs,
-        constraints: standing,
+        constraints,
     }))
 }
 
@@ -129,7 +129,7 @@ impl BatchDraft {
         ctx: &Context,
         (key, lease): (&SignerHandle, &SignerLease),
         command: WorkCommand,
-        (head, rehearsal): (&BlockHeader, &Simulation),
+        (head, simulation): (&BlockHeader, &Simulation),
     ) -> Result<Option<Self>, WorkError> {
         let client = ctx.pool.get().await?;
         let nonce = signers::next_nonce(&client, lease)
@@ -140,7 +140,7 @@ impl BatchDraft {
         };
         drop(client);
         let legs = (&mut *found.legs, &found.constraints);
-        let plan = plan::make(ctx, (command, &found.items), legs, rehearsal)?;
+        let plan = plan::plan_batch(ctx, (command, &found.items), legs, simulation)?;
         let items = found.items.iter().map(|item| item.message_id).collect();
         let Some(call) = BatchCall::build(ctx, (command, head), nonce, &plan.members)? else {
             return Ok(Some(Self { items, signed: None }));
@@ -156,7 +156,7 @@ impl BatchDraft {
     }
 
     /// The signature, if it is for exactly this call.
-    pub fn of(self, call: &BatchCall) -> Option<SignedCall> {
+    pub fn signature_for(self, call: &BatchCall) -> Option<SignedCall> {
         self.signed.filter(|signed| signed.is_for(call))
     }
 }

@@ -11,14 +11,14 @@ use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::signers::{self, SignerLease};
 use storage::{DbSession, StorageError};
 
-use super::rehearsal::{SimulatedRefusal, Simulation, SimulationResult};
+use super::simulation::{SimulatedRefusal, Simulation, SimulationResult};
+use crate::cancel::CancelRequest;
 use crate::context::Context;
 use crate::decide::{Eligibility, eligibility};
-use crate::undo::CancelRequest;
 use crate::verify::{CommandDetails, Ineligible, VerifiedCommand};
 
 /// Delay of an item whose key is not mounted here, or whose intent still belongs to another signer.
-const KEY_WAIT: Duration = Duration::from_secs(5);
+const POSTPONE_FOR: Duration = Duration::from_secs(5);
 
 /// An item in a batch.
 pub type BatchMember = (MessageId, VerifiedCommand);
@@ -29,7 +29,7 @@ pub struct BatchPlan {
     pub members: Vec<BatchMember>,
     pub changes: Vec<WorkItemChange>,
     /// Items whose intent is cancelled if the chain has no record of it.
-    pub undo: Vec<CancelRequest>,
+    pub cancel: Vec<CancelRequest>,
     /// Eligible items that the simulation withholds.
     pub refused: Vec<(WorkItemRow, SimulatedRefusal)>,
     /// Parked items with class and text, logged after the commit.
@@ -74,18 +74,18 @@ impl BatchConstraints {
     }
 
     /// An intent stays with the signer of its first attempt until that signer's nonces are final.
-    fn is_foreign(&self, leg: &ChainLegRow) -> bool {
+    fn belongs_to_another_signer(&self, leg: &ChainLegRow) -> bool {
         leg.signer
             .is_some_and(|signer| signer != self.own && !self.released.contains(&signer))
     }
 }
 
 /// Verifies each item, and advances the legs of the members: the eligible items that the simulation does not withhold.
-pub fn make(
+pub fn plan_batch(
     ctx: &Context,
     (command, items): (WorkCommand, &[WorkItemRow]),
-    (legs, standing): (&mut [ChainLegRow], &BatchConstraints),
-    rehearsal: &Simulation,
+    (legs, constraints): (&mut [ChainLegRow], &BatchConstraints),
+    simulation: &Simulation,
 ) -> Result<BatchPlan, IllegalTransition> {
     let mut plan = BatchPlan::default();
     let mut taken = HashSet::new();
@@ -98,35 +98,35 @@ pub fn make(
         };
         let verified = match ctx.verifier.verify(item) {
             Ok(verified) => verified,
-            Err(unfit) => {
-                plan.unfit(item, unfit);
+            Err(ineligible) => {
+                plan.set_aside(item, ineligible);
                 continue;
             }
         };
-        let fit = eligibility(command, leg.leg, is_over(ctx, item, &verified));
+        let fit = eligibility(command, leg.leg, is_payment_window_over(ctx, item, &verified));
         match fit {
             // Another message's deposit of the same intent is not mined yet: its result decides.
             Eligibility::Ready | Eligibility::Cancel
-                if command == WorkCommand::Submit && standing.busy.contains(&item.intent_id) =>
+                if command == WorkCommand::Submit && constraints.busy.contains(&item.intent_id) =>
             {
-                plan.rest(item, "a deposit is under way");
+                plan.postpone(item, "a deposit is under way");
             }
             Eligibility::NotYet => {}
-            Eligibility::AlreadyDone => plan.close(item, leg.leg),
-            Eligibility::Cancel => plan.undo.push((Some(item.message_id), item.intent_id)),
-            Eligibility::Ready if standing.is_foreign(leg) => {
-                plan.rest(item, "the intent belongs to another signer");
+            Eligibility::AlreadyDone => plan.mark_done(item, leg.leg),
+            Eligibility::Cancel => plan.cancel.push((Some(item.message_id), item.intent_id)),
+            Eligibility::Ready if constraints.belongs_to_another_signer(leg) => {
+                plan.postpone(item, "the intent belongs to another signer");
             }
             // The item is ready again after a fork, but a later attempt holds it too: that attempt decides.
-            Eligibility::Ready if standing.is_in_flight(&item.intent_id) => {
-                plan.rest(item, "an attempt with it may still be mined");
+            Eligibility::Ready if constraints.is_in_flight(&item.intent_id) => {
+                plan.postpone(item, "an attempt with it may still be mined");
             }
-            Eligibility::Ready if !taken.insert(item.intent_id) => plan.close(item, leg.leg),
-            Eligibility::Ready if !plan.takes(item, &verified, limit) => {}
-            Eligibility::Ready => match rehearsal.of(item.message_id) {
+            Eligibility::Ready if !taken.insert(item.intent_id) => plan.mark_done(item, leg.leg),
+            Eligibility::Ready if !plan.accepts(item, &verified, limit) => {}
+            Eligibility::Ready => match simulation.result_for(item.message_id) {
                 Some(SimulationResult::Send) => {
-                    start(standing.own, command, leg, item.message_id)?;
-                    plan.go(item, verified);
+                    move_leg(constraints.own, command, leg, item.message_id)?;
+                    plan.include(item, verified);
                 }
                 Some(SimulationResult::Withhold(refusal)) => plan.refused.push((item.clone(), refusal)),
                 // It arrived after the simulation; the next batch includes it.
@@ -138,7 +138,7 @@ pub fn make(
 }
 
 /// Whether the payment window is over by the database's clock, so that nothing may be deposited.
-fn is_over(ctx: &Context, item: &WorkItemRow, verified: &VerifiedCommand) -> bool {
+fn is_payment_window_over(ctx: &Context, item: &WorkItemRow, verified: &VerifiedCommand) -> bool {
     let CommandDetails::Submit { accepted_at } = verified.details else {
         return false;
     };
@@ -150,7 +150,7 @@ fn is_over(ctx: &Context, item: &WorkItemRow, verified: &VerifiedCommand) -> boo
     }
 }
 
-fn start(
+fn move_leg(
     signer: [u8; 20],
     command: WorkCommand,
     leg: &mut ChainLegRow,
@@ -175,7 +175,7 @@ fn start(
 impl BatchPlan {
     /// Whether the batch accepts the item: items with a batch limit share a batch only with items of the same limit, and a
     /// refund batch has one reason.
-    fn takes(&self, item: &WorkItemRow, verified: &VerifiedCommand, limit: Option<u32>) -> bool {
+    fn accepts(&self, item: &WorkItemRow, verified: &VerifiedCommand, limit: Option<u32>) -> bool {
         let room = limit.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
         let alike = self
             .members
@@ -189,23 +189,23 @@ impl BatchPlan {
         item.max_batch_size == limit && self.members.len() < room && alike
     }
 
-    fn go(&mut self, item: &WorkItemRow, verified: VerifiedCommand) {
+    fn include(&mut self, item: &WorkItemRow, verified: VerifiedCommand) {
         let mut change = WorkItemChange::to(item.message_id, WorkItemState::InAttempt);
         change.max_batch_size = item.max_batch_size;
         self.changes.push(change);
         self.members.push((item.message_id, verified));
     }
 
-    fn close(&mut self, item: &WorkItemRow, leg: ChainLeg) {
+    fn mark_done(&mut self, item: &WorkItemRow, leg: ChainLeg) {
         let change = WorkItemChange::to(item.message_id, WorkItemState::Done);
         self.changes
             .push(change.with_reason(format!("nothing left to do: {leg}")));
     }
 
-    fn rest(&mut self, item: &WorkItemRow, why: &str) {
+    fn postpone(&mut self, item: &WorkItemRow, why: &str) {
         let mut change = WorkItemChange::to(item.message_id, WorkItemState::Ready)
             .with_reason(why)
-            .delayed_by(KEY_WAIT);
+            .delayed_by(POSTPONE_FOR);
         change.max_batch_size = item.max_batch_size;
         self.changes.push(change);
     }
@@ -216,9 +216,9 @@ impl BatchPlan {
             .push(WorkItemChange::park(item.message_id, class, text));
     }
 
-    fn unfit(&mut self, item: &WorkItemRow, unfit: Ineligible) {
-        match unfit {
-            Ineligible::Wait(why) => self.rest(item, &why),
+    fn set_aside(&mut self, item: &WorkItemRow, ineligible: Ineligible) {
+        match ineligible {
+            Ineligible::Wait(why) => self.postpone(item, &why),
             Ineligible::Park { class, text } => self.park(item, class, &text),
         }
     }

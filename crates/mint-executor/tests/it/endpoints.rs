@@ -16,15 +16,15 @@ use testkit::Anvil;
 use testkit::anvil::Mining;
 
 use crate::faulty::{EVERYTHING, Fault, faulty};
-use crate::rig::{Rig, World};
+use crate::rig::{TestEnvironment, TestExecutor};
 
 #[tokio::test]
 async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     // The same chain, on which nothing is mined.
     let (frozen, _) = Anvil::deployed(Mining::Manual).await?;
-    let mut rig = world.executor_over(&[frozen.url(), world.node.url()])?;
-    rig.lead().await?;
+    let mut rig = world.executor_with_nodes(&[frozen.url(), world.node.url()])?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     let sent = rig.send(WorkCommand::Submit, 1).await?;
@@ -59,11 +59,11 @@ async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
 
 #[tokio::test]
 async fn a_proxy_without_backends_is_skipped_for_the_endpoint_that_answers() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let gone = Fault::Error(-32603, "no available upstream");
     let front = faulty(world.node.url(), EVERYTHING, gone).await?;
-    let mut rig = world.executor_over(&[front, world.node.url()])?;
-    rig.lead().await?;
+    let mut rig = world.executor_with_nodes(&[front, world.node.url()])?;
+    rig.acquire_leases().await?;
     assert!(rig.ctx.head.borrow().is_some(), "before anybody compared them");
     assert_eq!(
         endpoints::compare(&rig.ctx).await?,
@@ -79,18 +79,18 @@ async fn a_proxy_without_backends_is_skipped_for_the_endpoint_that_answers() -> 
 
 #[tokio::test]
 async fn a_node_without_receipts_causes_no_second_submission() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let no_receipt = Fault::Answer(Ok(Value::Null));
     let blind = faulty(world.node.url(), "eth_getTransactionReceipt", no_receipt).await?;
-    let mut rig = world.executor_over(&[blind, world.node.url()])?;
-    rig.lead().await?;
+    let mut rig = world.executor_with_nodes(&[blind, world.node.url()])?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     // It reverted as a whole and has no log, so only its receipt shows the result.
     let (signer, seeing) = (rig.key().address(), world.executor()?.ctx.chain.clone());
-    world.turn_role(&seeing, &signer, false).await?;
+    world.set_role(&seeing, &signer, false).await?;
     rig.look().await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 9).await?;
     assert_eq!(
         world.db.sql("select outcome from attempt_items")?,
@@ -103,12 +103,12 @@ async fn a_node_without_receipts_causes_no_second_submission() -> Result<()> {
 
 #[tokio::test]
 async fn a_block_missing_from_a_node_is_an_error_that_names_it() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let missing = testkit::evm::block_number(&world.node.url()).await? + 1;
     let hole = Fault::Hole(format!("{missing:#x}"));
     let holed = faulty(world.node.url(), "eth_getBlockByNumber", hole).await?;
-    let mut rig = world.executor_through(&holed)?;
-    rig.lead().await?;
+    let mut rig = world.executor_at(&holed)?;
+    rig.acquire_leases().await?;
     world.node.mine(2).await?;
     let error = rig.look().await.err().map(|error| error.to_string());
     assert!(
@@ -122,14 +122,14 @@ async fn a_block_missing_from_a_node_is_an_error_that_names_it() -> Result<()> {
 
 #[tokio::test]
 async fn a_node_that_cannot_give_a_receipt_delays_no_block() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let indexing = Fault::Answer(Err("transaction indexing is in progress"));
     let busy = faulty(world.node.url(), "eth_getTransactionReceipt", indexing).await?;
-    let mut rig = world.executor_over(&[world.node.url(), busy])?;
-    rig.lead().await?;
+    let mut rig = world.executor_with_nodes(&[world.node.url(), busy])?;
+    rig.acquire_leases().await?;
     let (lost, other) = (world.intent(1)?, world.intent(2)?);
     rig.submit(&lost).await?;
-    rig.transaction_of_a_stranger(&world).await?;
+    rig.use_next_nonce(&world).await?;
     rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.submit(&other).await?;
@@ -145,25 +145,25 @@ async fn a_node_that_cannot_give_a_receipt_delays_no_block() -> Result<()> {
 }
 
 /// Sends a deposit that reverts as a whole: it has a receipt, and no log.
-async fn deposit_without_the_role(world: &World, rig: &mut Rig) -> Result<Preimage> {
-    rig.lead().await?;
+async fn deposit_without_the_role(world: &TestEnvironment, rig: &mut TestExecutor) -> Result<Preimage> {
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     let good = world.executor()?;
     world
-        .turn_role(&good.ctx.chain, &rig.key().address(), false)
+        .set_role(&good.ctx.chain, &rig.key().address(), false)
         .await?;
     rig.look().await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     Ok(intent)
 }
 
 #[tokio::test]
 async fn a_node_that_cannot_read_a_role_delays_no_block() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let slow = Fault::Answer(Err("execution aborted (timeout = 5s)"));
     let slow = faulty(world.node.url(), "eth_call", slow).await?;
-    let mut rig = world.executor_through(&slow)?;
+    let mut rig = world.executor_at(&slow)?;
     let intent = deposit_without_the_role(&world, &mut rig).await?;
     rig.mine(&world, 4).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
@@ -177,9 +177,9 @@ async fn a_node_that_cannot_read_a_role_delays_no_block() -> Result<()> {
 
 #[tokio::test]
 async fn a_node_silent_about_receipts_delays_neither_blocks_nor_other_answers() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let silent = faulty(world.node.url(), "eth_getTransactionReceipt", Fault::Silence).await?;
-    let mut rig = world.executor_patient(&[silent, world.node.url()], Duration::from_mins(1))?;
+    let mut rig = world.executor_with_timeout(&[silent, world.node.url()], Duration::from_mins(1))?;
     deposit_without_the_role(&world, &mut rig).await?;
     tokio::time::timeout(Duration::from_secs(30), rig.mine(&world, 4)).await??;
     assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
@@ -188,18 +188,18 @@ async fn a_node_silent_about_receipts_delays_neither_blocks_nor_other_answers() 
 
 #[tokio::test]
 async fn a_node_that_lost_its_state_stops_nothing_while_another_has_it() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let lost = Fault::Answer(Err("missing trie node 0a (path ) state is not available"));
     let lost = faulty(world.node.url(), "eth_call", lost).await?;
-    let mut rig = world.executor_over(&[lost, world.node.url()])?;
-    rig.lead().await?;
+    let mut rig = world.executor_with_nodes(&[lost, world.node.url()])?;
+    rig.acquire_leases().await?;
     // The amount is below the contract's minimum: a block refuses it, and its record is read once that block is final.
     let refused = Preimage {
         amount: domain::money::BaseUnits::new(1),
         ..world.intent(1)?
     };
     rig.submit(&refused).await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 9).await?;
     assert_eq!(rig.leg(&refused).await?, ChainLeg::Rejected);
     let other = world.intent(2)?;
@@ -212,20 +212,20 @@ async fn a_node_that_lost_its_state_stops_nothing_while_another_has_it() -> Resu
 
 #[tokio::test]
 async fn a_node_that_accepts_no_transaction_delays_no_block() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    first.lead().await?;
+    first.acquire_leases().await?;
     for n in 1..=4 {
         first.submit(&world.intent(n)?).await?;
         first.send(WorkCommand::Submit, 1).await?;
     }
     drop(first);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     world.db.sql("update attempts set last_broadcast_at = null")?;
     let deaf = faulty(world.node.url(), "eth_sendRawTransaction", Fault::Silence).await?;
-    let mut rig = world.executor_patient(&[deaf], Duration::from_secs(20))?;
+    let mut rig = world.executor_with_timeout(&[deaf], Duration::from_secs(20))?;
     // It sends each again, because no row says whether they were sent.
-    tokio::time::timeout(Duration::from_secs(15), rig.lead()).await??;
+    tokio::time::timeout(Duration::from_secs(15), rig.acquire_leases()).await??;
     assert_eq!(
         world.count("select count(last_broadcast_at) from attempts")?,
         0,
@@ -240,18 +240,18 @@ async fn a_node_that_accepts_no_transaction_delays_no_block() -> Result<()> {
 
 #[tokio::test]
 async fn a_block_unknown_to_a_node_is_not_a_fork() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    first.lead().await?;
+    first.acquire_leases().await?;
     first.mine(&world, 4).await?;
     drop(first);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     let head = testkit::evm::block_number(&world.node.url()).await?;
     world.node.rpc("anvil_reorg", serde_json::json!([1, []])).await?;
     let hole = Fault::Hole(format!("{:#x}", head - 1));
     let holed = faulty(world.node.url(), "eth_getBlockByNumber", hole).await?;
-    let mut rig = world.executor_through(&holed)?;
-    let error = rig.lead().await.err().map(|error| error.to_string());
+    let mut rig = world.executor_at(&holed)?;
+    let error = rig.acquire_leases().await.err().map(|error| error.to_string());
     assert!(
         error
             .as_ref()
@@ -268,30 +268,34 @@ async fn a_block_unknown_to_a_node_is_not_a_fork() -> Result<()> {
 
 #[tokio::test]
 async fn another_chain_stops_everything_until_it_is_ours_again() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     world.node.mine(80).await?;
     let mut ours = world.executor()?;
-    ours.lead().await?;
+    ours.acquire_leases().await?;
     let (other, _) = Anvil::deployed(Mining::Manual).await?;
     other.rpc("evm_increaseTime", serde_json::json!([1000])).await?;
     other.mine(90).await?;
-    assert!(reorg::is_ours(&ours.ctx).await?);
-    world.let_the_leases_end()?;
+    assert!(reorg::has_our_blocks(&ours.ctx).await?);
+    world.expire_leases()?;
 
-    let mut strange = world.executor_through(&other.url())?;
-    let error = strange.lead().await.err().map(|error| error.to_string());
+    let mut strange = world.executor_at(&other.url())?;
+    let error = strange
+        .acquire_leases()
+        .await
+        .err()
+        .map(|error| error.to_string());
     assert!(
         error
             .as_ref()
             .is_some_and(|error| error.contains("goes deeper than block")),
         "{error:?}"
     );
-    assert!(!reorg::is_ours(&strange.ctx).await?);
+    assert!(!reorg::has_our_blocks(&strange.ctx).await?);
 
-    let told = Some(ExecutorProblem::OtherChain("told".into()));
+    let published_outcomes = Some(ExecutorProblem::OtherChain("told".into()));
     let stop = Stop::new();
-    for (rig, left) in [(&ours, None), (&strange, told.clone())] {
-        rig.ctx.problem.send_replace(told.clone());
+    for (rig, left) in [(&ours, None), (&strange, published_outcomes.clone())] {
+        rig.ctx.problem.send_replace(published_outcomes.clone());
         let asked = rig.ctx.chain.latest_header().await?.number;
         assert!(asked > 0);
         let confirming = tokio::spawn(confirm::run(rig.ctx.clone(), stop.clone()));
@@ -308,12 +312,12 @@ async fn another_chain_stops_everything_until_it_is_ours_again() -> Result<()> {
 
 #[tokio::test]
 async fn a_standby_sends_its_node_no_request_until_the_lease_is_free() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    first.lead().await?;
-    let standby = world.executor_through("http://127.0.0.1:1")?;
+    first.acquire_leases().await?;
+    let standby = world.executor_at("http://127.0.0.1:1")?;
     assert_eq!(lease::acquire(&standby.ctx, standby.key()).await?, None);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     assert!(lease::acquire(&standby.ctx, standby.key()).await.is_err());
     Ok(())
 }

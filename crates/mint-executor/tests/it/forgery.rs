@@ -6,10 +6,10 @@ use messaging::wire::{MintExecute, MintSubmit};
 use mint_executor::submit::{BatchResult, Simulation};
 use storage::executor::items::WorkCommand;
 
-use crate::rig::{Rig, World, paid_body};
+use crate::rig::{TestEnvironment, TestExecutor, paid_body};
 
-async fn escrowed(world: &World, rig: &mut Rig, n: u64) -> Result<domain::ids::Preimage> {
-    let intent = world.good_intent(n, &rig.ctx.chain).await?;
+async fn escrowed(world: &TestEnvironment, rig: &mut TestExecutor, n: u64) -> Result<domain::ids::Preimage> {
+    let intent = world.compliant_intent(n, &rig.ctx.chain).await?;
     rig.submit(&intent).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(world, 1).await?;
@@ -17,7 +17,7 @@ async fn escrowed(world: &World, rig: &mut Rig, n: u64) -> Result<domain::ids::P
     Ok(intent)
 }
 
-fn parked_classes(world: &World) -> Result<String> {
+fn parked_classes(world: &TestEnvironment) -> Result<String> {
     world
         .db
         .sql("select string_agg(class, ' ' order by created_at) from work_items where state = 'parked'")
@@ -25,9 +25,9 @@ fn parked_classes(world: &World) -> Result<String> {
 
 #[tokio::test]
 async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let honest = world.intent(1)?;
     rig.submit(&honest).await?;
     // The amount inside the stored envelope.
@@ -56,14 +56,14 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
 
 #[tokio::test]
 async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let mut intent = world.intent(1)?;
     intent.depositor = intent.user;
     rig.submit(&intent).await?;
     // A simulation would settle it at once if the final block already has the escrow.
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(
         parked_classes(&world)?,
@@ -78,9 +78,9 @@ async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
 
 #[tokio::test]
 async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = escrowed(&world, &mut rig, 1).await?;
     let other = world.intent(2)?;
     let mut changed = rig.report(&paid_body(&intent, "150"))?;
@@ -92,7 +92,7 @@ async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<(
         rig.report(&paid_body(&intent, "150").replace(":0}", ":1032}"))?,
     ];
     for report in reports {
-        rig.give(MintExecute {
+        rig.consume_body(MintExecute {
             intent: intent.clone(),
             report,
         })
@@ -111,9 +111,9 @@ async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<(
 
 #[tokio::test]
 async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let paid = escrowed(&world, &mut rig, 1).await?;
     let unpaid = escrowed(&world, &mut rig, 2).await?;
     rig.execute(&paid).await?;
@@ -156,7 +156,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
 
 #[tokio::test]
 async fn an_intent_of_another_deployment_is_parked_on_arrival() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let rig = world.executor()?;
     let intent = domain::ids::Preimage {
         chain_id: 1,
@@ -167,7 +167,7 @@ async fn an_intent_of_another_deployment_is_parked_on_arrival() -> Result<()> {
         integrator: "dev".parse()?,
         accepted_at: 4_000_000_000,
     };
-    let answers = mint_executor::collect::collect(rig.ctx.clone(), vec![rig.delivery(body)?]).await;
+    let answers = mint_executor::consume::consume(rig.ctx.clone(), vec![rig.delivery(body)?]).await;
     let messaging::Disposition::Park(failure) = &answers[0] else {
         panic!("{answers:?}")
     };

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use domain::ids::Preimage;
 use domain::intent::{Cause, ChainLeg, Finality};
-use mint_executor::confirm::{replace, watch::HeadWatcher};
-use mint_executor::key::SignerHandle;
+use mint_executor::confirm::{head_watcher::HeadWatcher, replace};
 use mint_executor::lease::{FollowerTenure, renew_or_acquire_follower};
+use mint_executor::signer_handle::SignerHandle;
 use mint_executor::submit::{BatchResult, Simulation};
 use storage::executor::attempts;
 use storage::executor::heartbeat::{self, ExecutorHeartbeat};
@@ -16,14 +16,14 @@ use storage::executor::legs::{self, TransitionReason};
 use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
 use tokio::time::Instant;
 
-use crate::rig::{PAUSE, Rig, World};
+use crate::rig::{PAUSE, TestEnvironment, TestExecutor};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const SECOND_KEY: &str = DEV_PRIVATE_KEYS[3];
 
 /// Writes an operator's order for a key.
-fn order(world: &World, rig: &Rig, key: usize, state: &str) -> Result<()> {
+fn order(world: &TestEnvironment, rig: &TestExecutor, key: usize, state: &str) -> Result<()> {
     let address = hex::encode(rig.ctx.signers[key].address_bytes());
     world.db.sql(&format!(
         "insert into signer_admin_states values ('\\x{address}', '{state}', 'test', 'test') \
@@ -39,32 +39,32 @@ fn items(built: &BatchResult) -> usize {
     }
 }
 
-fn end_lease(world: &World, key: &SignerHandle) -> Result<()> {
+fn end_lease(world: &TestEnvironment, key: &SignerHandle) -> Result<()> {
     let address = hex::encode(key.address_bytes());
     let end = format!("update signers set lease_until = now() where address = '\\x{address}'");
     world.db.sql(&end).map(drop)
 }
 
-async fn two_keys(world: &World) -> Result<Rig> {
-    let mut rig = world.executor_with(&[EXECUTOR_PRIVATE_KEY, SECOND_KEY])?;
+async fn two_keys(world: &TestEnvironment) -> Result<TestExecutor> {
+    let mut rig = world.executor_with_keys(&[EXECUTOR_PRIVATE_KEY, SECOND_KEY])?;
     world
-        .turn_role(&rig.ctx.chain, &rig.ctx.signers[1].address(), true)
+        .set_role(&rig.ctx.chain, &rig.ctx.signers[1].address(), true)
         .await?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     Ok(rig)
 }
 
 /// The first key holds its lease, its successor has the role, and an intent may be minted.
-async fn before_a_rotation(world: &World) -> Result<(Rig, Preimage)> {
+async fn before_a_rotation(world: &TestEnvironment) -> Result<(TestExecutor, Preimage)> {
     let mut old = world.executor()?;
-    let next = world.executor_with(&[SECOND_KEY])?.key().address();
-    world.turn_role(&old.ctx.chain, &next, true).await?;
-    let intent = world.good_intent(1, &old.ctx.chain).await?;
-    old.lead().await?;
+    let next = world.executor_with_keys(&[SECOND_KEY])?.key().address();
+    world.set_role(&old.ctx.chain, &next, true).await?;
+    let intent = world.compliant_intent(1, &old.ctx.chain).await?;
+    old.acquire_leases().await?;
     Ok((old, intent))
 }
 
-async fn submit_all(rig: &Rig, world: &World, count: u64) -> Result<Vec<Preimage>> {
+async fn submit_all(rig: &TestExecutor, world: &TestEnvironment, count: u64) -> Result<Vec<Preimage>> {
     let mut intents = Vec::new();
     for n in 0..count {
         let intent = world.intent(n)?;
@@ -76,14 +76,14 @@ async fn submit_all(rig: &Rig, world: &World, count: u64) -> Result<Vec<Preimage
 
 #[tokio::test]
 async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
-    let first = world.good_intent(0, &rig.ctx.chain).await?;
+    let first = world.compliant_intent(0, &rig.ctx.chain).await?;
     rig.look().await?;
     let intents = submit_all(&rig, &world, 40).await?;
     let mut shares = [0, 0];
     for (index, key) in rig.ctx.signers.iter().enumerate() {
-        shares[index] = items(&rig.round_of(key, WorkCommand::Submit).await?);
+        shares[index] = items(&rig.submit_batch_of(key, WorkCommand::Submit).await?);
     }
     assert_eq!(shares[0] + shares[1], 40, "{shares:?}");
     assert!(shares.iter().all(|share| *share > 5), "{shares:?}");
@@ -97,10 +97,10 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
     let own = usize::from(signer == Some(rig.ctx.signers[1].address_bytes()));
     let (own, other) = (&rig.ctx.signers[own], &rig.ctx.signers[1 - own]);
     assert_eq!(
-        rig.round_of(other, WorkCommand::Execute).await?,
+        rig.submit_batch_of(other, WorkCommand::Execute).await?,
         BatchResult::Nothing
     );
-    assert_eq!(items(&rig.round_of(own, WorkCommand::Execute).await?), 1);
+    assert_eq!(items(&rig.submit_batch_of(own, WorkCommand::Execute).await?), 1);
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&first).await?, ChainLeg::Executed(Finality::Mined));
     Ok(())
@@ -108,15 +108,15 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
 
 #[tokio::test]
 async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
     let bad = rig.ctx.signers[1].clone();
-    world.turn_role(&rig.ctx.chain, &bad.address(), false).await?;
+    world.set_role(&rig.ctx.chain, &bad.address(), false).await?;
     rig.look().await?;
     let intents = submit_all(&rig, &world, 20).await?;
     let mut sent = 0;
     for key in &rig.ctx.signers {
-        sent += items(&rig.round_of(key, WorkCommand::Submit).await?);
+        sent += items(&rig.submit_batch_of(key, WorkCommand::Submit).await?);
     }
     rig.mine(&world, 4).await?;
     assert!(bad.account.is_open() && !rig.key().account.is_open());
@@ -135,14 +135,14 @@ async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
 
 #[tokio::test]
 async fn a_key_without_gas_holds_back_its_own_share_until_it_is_funded() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
     let poor = rig.ctx.signers[1].clone();
     world.fund(&poor.address(), 0).await?;
     rig.look().await?;
     let intents = submit_all(&rig, &world, 20).await?;
     for key in &rig.ctx.signers {
-        rig.round_of(key, WorkCommand::Submit).await?;
+        rig.submit_batch_of(key, WorkCommand::Submit).await?;
     }
     assert!(poor.account.is_open() && !rig.key().account.is_open());
     rig.mine(&world, 1).await?;
@@ -178,7 +178,7 @@ async fn a_key_without_gas_holds_back_its_own_share_until_it_is_funded() -> Resu
 
 #[tokio::test]
 async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_are_final() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let (mut old, intent) = before_a_rotation(&world).await?;
     old.deposit(&world, &intent).await?;
     assert_eq!(old.leg(&intent).await?, ChainLeg::Escrowed);
@@ -190,7 +190,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
         "a drained key signs nothing new"
     );
 
-    let new = world.executor_with(&[SECOND_KEY])?;
+    let new = world.executor_with_keys(&[SECOND_KEY])?;
     new.take(new.key()).await?;
     let head = *old.ctx.head.borrow();
     new.ctx.head.send_replace(head);
@@ -217,8 +217,8 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
 
 /// Runs a batch of one signer that has read an item and waits for its leg, while the other signer takes the leg.
 async fn round_outrun_by(
-    rig: &Rig,
-    world: &World,
+    rig: &TestExecutor,
+    world: &TestEnvironment,
     (own, other): (&SignerHandle, &SignerHandle),
     n: u64,
 ) -> Result<BatchResult> {
@@ -244,14 +244,14 @@ async fn round_outrun_by(
         legs::save(&taking, &taken).await?;
         anyhow::Ok(taking.commit().await?)
     };
-    let (built, taken) = tokio::join!(rig.round_of(own, WorkCommand::Submit), take);
+    let (built, taken) = tokio::join!(rig.submit_batch_of(own, WorkCommand::Submit), take);
     taken?;
     built
 }
 
 #[tokio::test]
 async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
     let mut ring = rig.ctx.signers.clone();
     ring.sort_by_key(|key| key.address_bytes());
@@ -264,10 +264,10 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
         BatchResult::Settled
     );
     assert_eq!(world.count("select count(*) from attempts")?, 0);
-    world.let_items_wake()?;
-    assert_eq!(items(&rig.round_of(own, WorkCommand::Submit).await?), 0);
+    world.end_item_delays()?;
+    assert_eq!(items(&rig.submit_batch_of(own, WorkCommand::Submit).await?), 0);
     assert_eq!(
-        items(&rig.round_of(other, WorkCommand::Submit).await?),
+        items(&rig.submit_batch_of(other, WorkCommand::Submit).await?),
         1,
         "its own"
     );
@@ -284,12 +284,12 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
 
 #[tokio::test]
 async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
     let (gone, left) = (rig.ctx.signers[0].clone(), rig.ctx.signers[1].clone());
     let intents = submit_all(&rig, &world, 40).await?;
-    let share = items(&rig.round_of(&gone, WorkCommand::Submit).await?);
-    rig.round_of(&left, WorkCommand::Submit).await?;
+    let share = items(&rig.submit_batch_of(&gone, WorkCommand::Submit).await?);
+    rig.submit_batch_of(&left, WorkCommand::Submit).await?;
     rig.mine(&world, 1).await?;
     // Items of the signer whose lease ends come first. Its deposits are not final, so it keeps its intents.
     for key in [&gone, &left] {
@@ -305,7 +305,7 @@ async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
             head.gas_limit = 1_000_000;
         }
     });
-    let sent = items(&rig.unrehearsed(&left, WorkCommand::Execute).await?);
+    let sent = items(&rig.submit_unsimulated(&left, WorkCommand::Execute).await?);
     assert!((1..share).contains(&sent), "{sent} of its own, past {share}");
     let touched = "select count(*) from work_items where command = 'execute' and reason is not null";
     assert_eq!(world.count(touched)?, 0, "what waits is not even looked at");
@@ -314,7 +314,7 @@ async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
 
 #[tokio::test]
 async fn a_removed_key_strands_no_intent() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let (old, intent) = before_a_rotation(&world).await?;
     old.submit(&intent).await?;
     // The old process signed and stored this, and never sent it.
@@ -328,15 +328,15 @@ async fn a_removed_key_strands_no_intent() -> Result<()> {
     )
     .await?;
     drop(old);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
 
-    let mut new = world.executor_with(&[SECOND_KEY])?;
+    let mut new = world.executor_with_keys(&[SECOND_KEY])?;
     let open = attempts::open_summary(&new.ctx.pool.get().await?).await?;
     assert_eq!(
         open.iter().map(|of| (of.signer, of.nonces)).collect::<Vec<_>>(),
         [(lease.signer, 1)]
     );
-    new.lead().await?;
+    new.acquire_leases().await?;
     new.mine(&world, 1).await?;
     assert_eq!(
         new.leg(&intent).await?,
@@ -354,11 +354,11 @@ async fn a_removed_key_strands_no_intent() -> Result<()> {
 
 #[tokio::test]
 async fn no_executor_acquires_a_retired_key() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     order(&world, &rig, 0, "retired")?;
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     let again = world.executor()?;
     assert_eq!(
         mint_executor::lease::acquire(&again.ctx, again.key()).await?,
@@ -369,15 +369,15 @@ async fn no_executor_acquires_a_retired_key() -> Result<()> {
 
 #[tokio::test]
 async fn a_retired_key_completes_what_it_signed_and_signs_nothing_new() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intents = submit_all(&rig, &world, 1).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     order(&world, &rig, 0, "retired")?;
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     let mut again = world.executor()?;
-    again.lead().await?;
+    again.acquire_leases().await?;
     submit_all(&again, &world, 2).await?;
     assert_eq!(again.round(WorkCommand::Submit).await?, BatchResult::Nothing);
     again.mine(&world, 1).await?;
@@ -387,10 +387,10 @@ async fn a_retired_key_completes_what_it_signed_and_signs_nothing_new() -> Resul
 
 #[tokio::test]
 async fn a_nonce_mined_meanwhile_is_not_signed_again() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    let intent = world.good_intent(1, &rig.ctx.chain).await?;
-    rig.lead().await?;
+    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+    rig.acquire_leases().await?;
     rig.submit(&intent).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     let head = rig.ctx.chain.latest_header().await?;
@@ -415,10 +415,10 @@ async fn a_nonce_mined_meanwhile_is_not_signed_again() -> Result<()> {
 
 #[tokio::test]
 async fn an_open_attempt_beside_a_final_one_of_its_nonce_is_superseded() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    let intent = world.good_intent(1, &rig.ctx.chain).await?;
-    rig.lead().await?;
+    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+    rig.acquire_leases().await?;
     rig.deposit(&world, &intent).await?;
     world.db.sql(
         "insert into attempts (signer, nonce, tx_hash, raw_transaction, command, state, replaces_attempt_id, fencing_token) \
@@ -436,12 +436,12 @@ async fn an_open_attempt_beside_a_final_one_of_its_nonce_is_superseded() -> Resu
 
 #[tokio::test]
 async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut follower = world.executor()?;
-    follower.lead().await?;
-    let other = world.executor_with(&[SECOND_KEY])?;
+    follower.acquire_leases().await?;
+    let other = world.executor_with_keys(&[SECOND_KEY])?;
     world
-        .turn_role(&other.ctx.chain, &other.key().address(), true)
+        .set_role(&other.ctx.chain, &other.key().address(), true)
         .await?;
     follower.look().await?;
     other.take(other.key()).await?;
@@ -449,10 +449,10 @@ async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -
     submit_all(&follower, &world, 20).await?;
     world.as_admin(&other.ctx.chain, &PAUSE).await?;
     follower.look().await?;
-    watcher.look(&other.ctx).await?;
-    assert!(items(&other.unrehearsed(other.key(), WorkCommand::Submit).await?) > 0);
+    watcher.poll(&other.ctx).await?;
+    assert!(items(&other.submit_unsimulated(other.key(), WorkCommand::Submit).await?) > 0);
     follower.mine(&world, 1).await?;
-    watcher.look(&other.ctx).await?;
+    watcher.poll(&other.ctx).await?;
     assert!(other.ctx.breakers.submit.is_open(), "the escrow is paused");
     assert!(!other.ctx.breakers.execute.is_open() && !other.key().account.is_open());
     Ok(())
@@ -460,7 +460,7 @@ async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -
 
 #[tokio::test]
 async fn a_follower_with_a_stalled_node_yields_to_another_executor() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let (one, other) = (world.executor()?, world.executor()?);
     let (hold, now) = (one.ctx.tuning.lease, Instant::now());
     let mut turn = FollowerTenure::new(now);
@@ -488,11 +488,11 @@ async fn a_follower_with_a_stalled_node_yields_to_another_executor() -> Result<(
 
 #[tokio::test]
 async fn occasional_lost_sends_open_no_breaker_while_the_node_answers() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    first.lead().await?;
+    first.acquire_leases().await?;
     // It holds a signer's lease, and another executor follows the chain.
-    let second = world.executor_with(&[SECOND_KEY])?;
+    let second = world.executor_with_keys(&[SECOND_KEY])?;
     second.take(second.key()).await?;
     let stop = runtime::Stop::new();
     let watching = tokio::spawn(mint_executor::confirm::run(second.ctx.clone(), stop.clone()));

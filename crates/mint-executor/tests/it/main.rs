@@ -4,12 +4,12 @@
 mod endpoints;
 mod faulty;
 mod forgery;
-mod happy;
+mod happy_path;
 mod keys;
 mod outcomes;
 mod poison;
 mod process;
 mod recovery;
-mod rehearsal;
 mod rig;
 mod signing;
+mod simulation;

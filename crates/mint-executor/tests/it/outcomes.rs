@@ -9,18 +9,18 @@ use messaging::wire::Outcome;
 use mint_executor::submit::BatchResult;
 use storage::executor::items::WorkCommand;
 
-use crate::rig::{PAUSE, UNPAUSE, World};
+use crate::rig::{PAUSE, TestEnvironment, UNPAUSE};
 
 #[tokio::test]
 async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     let id = intent.intent_id();
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
-    rig.send_unrehearsed(WorkCommand::Execute, 1).await?;
+    rig.send_unsimulated(WorkCommand::Execute, 1).await?;
     rig.mine(&world, 1).await?;
     let row = rig.leg_row(&id).await?;
     assert_eq!(
@@ -28,7 +28,7 @@ async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> R
         (ChainLeg::Escrowed, Some("not_compliant"))
     );
     assert_eq!(
-        rig.told().await?,
+        rig.published_outcomes().await?,
         [(id, Outcome::Escrowed, false), (id, Outcome::Refused, false)]
     );
 
@@ -38,21 +38,21 @@ async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> R
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Refunded(Finality::Mined));
     rig.mine(&world, 6).await?;
-    assert_eq!(rig.told().await?, [(id, Outcome::Refunded, true)]);
+    assert_eq!(rig.published_outcomes().await?, [(id, Outcome::Refunded, true)]);
     assert_eq!(world.minted(&rig.ctx.chain, &intent.user).await?, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
     rig.look().await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert!(rig.ctx.breakers.submit.is_open());
     assert!(
@@ -65,7 +65,7 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
         )?,
         "ready64"
     );
-    assert!(rig.told().await?.is_empty());
+    assert!(rig.published_outcomes().await?.is_empty());
 
     world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
     rig.look().await?;
@@ -77,15 +77,15 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
 
 #[tokio::test]
 async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     let signer = rig.key().address();
-    world.turn_role(&rig.ctx.chain, &signer, false).await?;
+    world.set_role(&rig.ctx.chain, &signer, false).await?;
     rig.look().await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     // It reverts as a whole and has no log, so its receipt is read once it is overdue.
     rig.mine(&world, 4).await?;
     assert!(rig.key().account.is_open());
@@ -98,7 +98,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     );
     assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
 
-    world.turn_role(&rig.ctx.chain, &signer, true).await?;
+    world.set_role(&rig.ctx.chain, &signer, true).await?;
     rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
@@ -108,15 +108,18 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_refund_before_any_attempt_drops_the_intent() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.refund(&intent).await?;
     assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::Settled);
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
-    assert_eq!(rig.told().await?, [(intent.intent_id(), Outcome::Dropped, true)]);
+    assert_eq!(
+        rig.published_outcomes().await?,
+        [(intent.intent_id(), Outcome::Dropped, true)]
+    );
     assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     assert_eq!(
@@ -128,9 +131,9 @@ async fn a_refund_before_any_attempt_drops_the_intent() -> Result<()> {
 
 #[tokio::test]
 async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit_accepted(&intent, SystemSource.unix_seconds() - 3601)
         .await?;
@@ -142,9 +145,9 @@ async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
 
 #[tokio::test]
 async fn a_refund_during_a_deposit_waits_in_its_row_and_then_refunds() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.send(WorkCommand::Submit, 1).await?;
@@ -159,16 +162,16 @@ async fn a_refund_during_a_deposit_waits_in_its_row_and_then_refunds() -> Result
 
 #[tokio::test]
 async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     // The amount is below the contract's minimum.
     let intent = domain::ids::Preimage {
         amount: domain::money::BaseUnits::new(1),
         ..world.intent(1)?
     };
     rig.submit(&intent).await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 6).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
     rig.mine(&world, 1).await?;
@@ -177,22 +180,25 @@ async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Res
         (row.leg, row.reason.as_deref()),
         (ChainLeg::Rejected, Some("invalid_amount"))
     );
-    assert_eq!(rig.told().await?, [(intent.intent_id(), Outcome::Rejected, true)]);
+    assert_eq!(
+        rig.published_outcomes().await?,
+        [(intent.intent_id(), Outcome::Rejected, true)]
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn an_unacknowledged_outcome_is_published_again() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.deposit(&world, &intent).await?;
-    assert_eq!(rig.told().await?.len(), 1);
+    assert_eq!(rig.published_outcomes().await?.len(), 1);
     // The queue was purged, so callback has no copy.
     mint_executor::redrive::redrive_outcomes(&rig.ctx, Duration::ZERO).await?;
     assert_eq!(
-        rig.told().await?,
+        rig.published_outcomes().await?,
         [(intent.intent_id(), Outcome::Escrowed, false)]
     );
     world.db.sql(&format!(
@@ -200,18 +206,18 @@ async fn an_unacknowledged_outcome_is_published_again() -> Result<()> {
         intent.tx_ref
     ))?;
     mint_executor::redrive::redrive_outcomes(&rig.ctx, Duration::ZERO).await?;
-    assert!(rig.told().await?.is_empty(), "the decider knows");
+    assert!(rig.published_outcomes().await?.is_empty(), "the decider knows");
     Ok(())
 }
 
 #[tokio::test]
 async fn an_unacknowledged_outcome_is_published_with_growing_pauses() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.deposit(&world, &intent).await?;
-    rig.told().await?;
+    rig.published_outcomes().await?;
     let quiet = Duration::from_mins(2);
     let passed = |seconds: u32| {
         world.db.sql(&format!(
@@ -225,7 +231,7 @@ async fn an_unacknowledged_outcome_is_published_with_growing_pauses() -> Result<
         passed(60)?;
         waited += 60;
         mint_executor::redrive::redrive_outcomes(&rig.ctx, quiet).await?;
-        if !rig.told().await?.is_empty() {
+        if !rig.published_outcomes().await?.is_empty() {
             waits.push(waited);
             waited = 0;
         }
@@ -240,14 +246,14 @@ async fn an_unacknowledged_outcome_is_published_with_growing_pauses() -> Result<
 
 #[tokio::test]
 async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     // One was sent and refused, the other never sent; an operator discards what was parked.
     let mut refused = world.intent(1)?;
     refused.depositor = refused.user;
     rig.submit(&refused).await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     let unsent = world.intent(2)?;
     rig.submit(&unsent).await?;
     world
@@ -256,7 +262,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
     rig.refund(&refused).await?;
     rig.mine(&world, 1).await?;
     mint_executor::redrive::end_stranded(&rig.ctx).await?;
-    assert!(rig.told().await?.is_empty(), "the window is open");
+    assert!(rig.published_outcomes().await?.is_empty(), "the window is open");
 
     world
         .db
@@ -276,7 +282,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
         (ChainLeg::Rejected, Some("payment_window_over"))
     );
     assert_eq!(
-        rig.told().await?,
+        rig.published_outcomes().await?,
         [
             (unsent.intent_id(), Outcome::Dropped, true),
             (refused.intent_id(), Outcome::Rejected, true)
@@ -293,9 +299,9 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
 
 #[tokio::test]
 async fn a_deposit_found_on_chain_is_not_ended_with_its_window() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.send(WorkCommand::Submit, 1).await?;
@@ -311,9 +317,9 @@ async fn a_deposit_found_on_chain_is_not_ended_with_its_window() -> Result<()> {
 
 #[tokio::test]
 async fn a_deposit_accepted_before_the_treasury_moved_is_still_made() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     // setTreasury(address); the former treasury stays spendable until an admin removes it.

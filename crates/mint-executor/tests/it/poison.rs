@@ -7,7 +7,7 @@ use mint_executor::submit::BatchResult;
 use serde_json::{Value, json};
 use storage::executor::items::WorkCommand;
 
-use crate::rig::World;
+use crate::rig::TestEnvironment;
 
 const ASIDE: &str = "0x00000000000000000000000000000000000a51de";
 
@@ -39,7 +39,7 @@ fn poisoned_code(poison: &Address) -> String {
 }
 
 /// Installs that code in front of the escrow; returns the escrow's own code.
-async fn poisoned(world: &World, poison: &Address) -> Result<Value> {
+async fn poisoned(world: &TestEnvironment, poison: &Address) -> Result<Value> {
     let (node, escrow) = (&world.node, &world.at.escrow);
     let code = node.rpc("eth_getCode", json!([escrow, "latest"])).await?;
     node.rpc("anvil_setCode", json!([ASIDE, code])).await?;
@@ -50,9 +50,9 @@ async fn poisoned(world: &World, poison: &Address) -> Result<Value> {
 
 #[tokio::test]
 async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intents = (1..=5).map(|n| world.intent(n)).collect::<Result<Vec<_>>>()?;
     let (poison, good) = (&intents[3], [0, 1, 2, 4].map(|n| &intents[n]));
     poisoned(&world, &poison.user).await?;
@@ -60,7 +60,9 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
         rig.submit(intent).await?;
     }
     let mut sizes = Vec::new();
-    while let BatchResult::Attempt { items, .. } = rig.unrehearsed(rig.key(), WorkCommand::Submit).await? {
+    while let BatchResult::Attempt { items, .. } =
+        rig.submit_unsimulated(rig.key(), WorkCommand::Submit).await?
+    {
         sizes.push(items);
         // The receipt of a transaction without a log is read once it has missed a block.
         rig.mine(&world, 3).await?;
@@ -86,14 +88,14 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
 
 #[tokio::test]
 async fn an_item_that_succeeds_after_a_fork_was_never_a_dead_letter() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     rig.mine(&world, 3).await?;
     let intent = world.intent(1)?;
     let code = poisoned(&world, &intent.user).await?;
     rig.submit(&intent).await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 4).await?;
     let outcome = "select coalesce(max(outcome), 'none') from attempt_items";
     assert_eq!(world.db.sql(outcome)?, "reverted");

@@ -14,15 +14,15 @@ use testkit::{Anvil, Servers, Vhost, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::rig::{Rig, World, paid_body};
+use crate::rig::{TestEnvironment, TestExecutor, paid_body};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// A running executor with the publishers and readers of its queues.
 struct Running {
-    world: World,
+    world: TestEnvironment,
     /// Signs and seals; the process beside it has the same keys and database.
-    rig: Rig,
+    rig: TestExecutor,
     ctx: Context,
     vhost: Vhost,
     gateway: Publisher,
@@ -35,7 +35,7 @@ struct Running {
 impl Running {
     async fn start() -> Result<Self> {
         let (node, at) = Anvil::deployed(Mining::Every(1.0)).await?;
-        let world = World::new().await?;
+        let world = TestEnvironment::new().await?;
         let vhost = Servers::shared()?.vhost().await?;
         let as_service = |service| {
             Broker::new(BrokerConfig {
@@ -118,12 +118,14 @@ impl Running {
     }
 
     /// An outcome message lies on its queue.
-    async fn until_told(&self, outcome: &str) -> Result<()> {
+    async fn until_published(&self, outcome: &str) -> Result<()> {
         let wanted = format!(r#"\"outcome\":\"{outcome}\""#);
         eventually(LIMIT, outcome, async || {
             let messages = self.vhost.peek("mint.outcome.v1", 10).await?;
-            let mut told = messages.iter().filter_map(|message| message["payload"].as_str());
-            Ok(told.any(|payload| payload.contains(&wanted)).then_some(()))
+            let mut published_outcomes = messages.iter().filter_map(|message| message["payload"].as_str());
+            Ok(published_outcomes
+                .any(|payload| payload.contains(&wanted))
+                .then_some(()))
         })
         .await
     }
@@ -170,12 +172,12 @@ async fn the_process_takes_commands_from_the_broker_and_publishes_outcomes() -> 
     run.allow(&intent).await?;
     let one = std::slice::from_ref(&intent);
     run.submit(one).await?;
-    run.until_told("escrowed").await?;
+    run.until_published("escrowed").await?;
     let paid = Instant::now();
     run.execute(one, "150").await?;
     run.until_legs("executed", 1).await?;
     println!("paid to mined and seen: {:?}", paid.elapsed());
-    run.until_told("executed").await?;
+    run.until_published("executed").await?;
     assert_eq!(
         run.world.minted(&run.ctx.chain, &intent.user).await?,
         intent.amount.get()

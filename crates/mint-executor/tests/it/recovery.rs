@@ -5,7 +5,7 @@ use domain::clock::{Clock, SystemSource};
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
-use mint_executor::key::FeeCapWait;
+use mint_executor::signer_handle::FeeCapWait;
 use mint_executor::submit::{self, BatchResult, CommandQueue, Simulation};
 use runtime::halts::Halts;
 use serde_json::json;
@@ -14,13 +14,13 @@ use storage::executor::items::WorkCommand;
 use testkit::ChaosProxy;
 
 use crate::faulty::{Fault, faulty};
-use crate::rig::{PAUSE, Rig, World};
+use crate::rig::{PAUSE, TestEnvironment, TestExecutor};
 
 #[tokio::test]
 async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_restart() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    first.lead().await?;
+    first.acquire_leases().await?;
     let intent = world.intent(1)?;
     first.submit(&intent).await?;
     let head = first.ctx.chain.latest_header().await?;
@@ -40,10 +40,10 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
         .await?;
     assert!(known.is_null(), "nothing leaves before the commit: {known}");
     drop(first);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
 
     let mut second = world.executor()?;
-    second.lead().await?;
+    second.acquire_leases().await?;
     assert_eq!(
         second.round(WorkCommand::Submit).await?,
         BatchResult::Nothing,
@@ -63,10 +63,10 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
 
 #[tokio::test]
 async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let proxy = ChaosProxy::before(&world.node.url()).await?;
-    let mut rig = world.executor_through(&proxy.through(&world.node.url())?)?;
-    rig.lead().await?;
+    let mut rig = world.executor_at(&proxy.through(&world.node.url())?)?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     let head = rig.ctx.chain.latest_header().await?;
@@ -103,10 +103,10 @@ async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
 #[tokio::test]
 async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
     for depth in [1, 3] {
-        let world = World::new().await?;
+        let world = TestEnvironment::new().await?;
         let mut rig = world.executor()?;
-        let intent = world.good_intent(1, &rig.ctx.chain).await?;
-        rig.lead().await?;
+        let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+        rig.acquire_leases().await?;
         rig.mine(&world, 3).await?;
         rig.submit(&intent).await?;
         rig.send(WorkCommand::Submit, 1).await?;
@@ -115,7 +115,7 @@ async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
         rig.send(WorkCommand::Execute, 1).await?;
         rig.mine(&world, 1).await?;
         assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
-        rig.told().await?;
+        rig.published_outcomes().await?;
 
         world.node.rpc("anvil_reorg", json!([depth, []])).await?;
         assert_eq!(
@@ -148,13 +148,16 @@ async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
             2,
             "the same bytes, nothing new"
         );
-        let told = rig.told().await?;
+        let published_outcomes = rig.published_outcomes().await?;
         assert_eq!(
-            told.last().map(|(_, outcome, last)| (*outcome, *last)),
+            published_outcomes
+                .last()
+                .map(|(_, outcome, last)| (*outcome, *last)),
             Some((Outcome::Executed, true))
         );
         assert!(
-            told.iter()
+            published_outcomes
+                .iter()
                 .filter(|(_, outcome, _)| *outcome == Outcome::Executed)
                 .count()
                 == 1
@@ -165,9 +168,9 @@ async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
 
 #[tokio::test]
 async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let (mut first, second) = (world.executor()?, world.executor()?);
-    first.lead().await?;
+    first.acquire_leases().await?;
     assert_eq!(
         mint_executor::lease::acquire(&second.ctx, second.key()).await?,
         None
@@ -175,9 +178,9 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
     let (old, followed) = (first.lease()?, first.following()?);
     first.submit(&world.intent(1)?).await?;
 
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     let mut second = second;
-    let new = second.lead().await?;
+    let new = second.acquire_leases().await?;
     assert!(new.fencing_token > old.fencing_token);
     let refused = submit::submit_batch(&first.ctx, first.key(), &old, WorkCommand::Submit).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
@@ -192,12 +195,12 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
 
 #[tokio::test]
 async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    rig.transaction_of_a_stranger(&world).await?;
+    rig.use_next_nonce(&world).await?;
     rig.look().await?;
     let lost = rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 3).await?;
@@ -224,12 +227,12 @@ async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Re
 #[tokio::test]
 async fn a_nonce_used_by_a_stranger_holds_up_no_new_work_until_it_is_final() -> Result<()> {
     const CONFIRMATIONS: u64 = 24;
-    let world = World::new().await?;
-    let mut rig = world.executor_slow_to_believe(CONFIRMATIONS)?;
-    rig.lead().await?;
+    let world = TestEnvironment::new().await?;
+    let mut rig = world.executor_with_confirmations(CONFIRMATIONS)?;
+    rig.acquire_leases().await?;
     let (stolen, new) = (world.intent(1)?, world.intent(2)?);
     rig.submit(&stolen).await?;
-    rig.transaction_of_a_stranger(&world).await?;
+    rig.use_next_nonce(&world).await?;
     rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 10).await?;
@@ -261,25 +264,25 @@ async fn a_nonce_used_by_a_stranger_holds_up_no_new_work_until_it_is_final() -> 
 
 #[tokio::test]
 async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> {
-    let world = World::new().await?;
-    let mut rig = world.executor_slow_to_believe(24)?;
-    rig.lead().await?;
+    let world = TestEnvironment::new().await?;
+    let mut rig = world.executor_with_confirmations(24)?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    rig.transaction_of_a_stranger(&world).await?;
+    rig.use_next_nonce(&world).await?;
     rig.look().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 3).await?;
-    let open = async |rig: &Rig| -> Result<u64> {
+    let open = async |rig: &TestExecutor| -> Result<u64> {
         let client = rig.ctx.pool.get().await?;
         let key = rig.key();
         Ok(attempts::open_count(&client, &key.address_bytes(), key.confirmed_nonce()).await?)
     };
     assert_eq!(open(&rig).await?, 0, "its nonce has a block");
-    let dear = u64::try_from(rig.ctx.tuning.max_fee_per_gas)? * 2;
+    let high_fee = u64::try_from(rig.ctx.tuning.max_fee_per_gas)? * 2;
     world.node.rpc("anvil_reorg", json!([4, []])).await?;
     for _ in 0..3 {
-        block_with_base_fee(&world, dear).await?;
+        block_with_base_fee(&world, high_fee).await?;
         rig.look().await?;
     }
     assert_eq!(open(&rig).await?, 1, "it has none any more");
@@ -297,14 +300,14 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
 /// other.
 #[tokio::test]
 async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    let intent = world.good_intent(1, &first.ctx.chain).await?;
-    first.lead().await?;
+    let intent = world.compliant_intent(1, &first.ctx.chain).await?;
+    first.acquire_leases().await?;
     first.deposit(&world, &intent).await?;
     first.execute(&intent).await?;
     // On this fork a foreign transaction has the nonce; on the other one our mint has it and succeeded.
-    first.transaction_of_a_stranger(&world).await?;
+    first.use_next_nonce(&world).await?;
     first.look().await?;
     let before = first.ctx.chain.latest_header().await?.number;
     let mint = first.send(WorkCommand::Execute, 1).await?;
@@ -315,25 +318,25 @@ async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
     receipt["blockHash"] = json!(format!("0x{}", "9f".repeat(32)));
     receipt["blockNumber"] = json!(format!("{:#x}", before + 3));
     drop(first);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
 
     // The receipt's block is above the first heads, then at the head, then below it.
     let fault = Fault::Answer(Ok(receipt));
     let turning = faulty(world.node.url(), "eth_getTransactionReceipt", fault).await?;
-    let mut second = world.executor_through(&turning)?;
-    second.lead().await?;
+    let mut second = world.executor_at(&turning)?;
+    second.acquire_leases().await?;
     second.mine(&world, 4).await?;
     let states = "select string_agg(state, ' ' order by created_at) from work_items";
     assert_eq!(world.db.sql(states)?, "done in_attempt", "nobody's to look at");
     assert_eq!(second.leg(&intent).await?, ChainLeg::Executing);
     drop(second);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
 
     let raw = "select '0x' || encode(raw, 'hex') from attempts where command = 'execute'";
     let fork = json!([5, [[world.db.sql(raw)?, 0]]]);
     world.node.rpc("anvil_reorg", fork).await?;
     let mut third = world.executor()?;
-    third.lead().await?;
+    third.acquire_leases().await?;
     third.mine(&world, 8).await?;
     assert_eq!(third.leg(&intent).await?, ChainLeg::Executed(Finality::Final));
     assert_eq!(
@@ -347,20 +350,20 @@ async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
 
 #[tokio::test]
 async fn a_batch_signed_while_old_blocks_are_ingested_delays_nothing() -> Result<()> {
-    let mut world = World::new().await?;
+    let mut world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    first.lead().await?;
+    first.acquire_leases().await?;
     let intent = world.intent(1)?;
     first.submit(&intent).await?;
     first.mine(&world, 2).await?;
     world.node.mine(3).await?;
     first.send(WorkCommand::Submit, 1).await?;
     drop(first);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     world.drop_old_state().await?;
 
     let mut second = world.executor()?;
-    second.lead().await?;
+    second.acquire_leases().await?;
     second.mine(&world, 1).await?;
     assert_eq!(second.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
@@ -368,28 +371,28 @@ async fn a_batch_signed_while_old_blocks_are_ingested_delays_nothing() -> Result
 
 #[tokio::test]
 async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the_logs() -> Result<()> {
-    let mut world = World::new().await?;
+    let mut world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    first.lead().await?;
+    first.acquire_leases().await?;
     let intent = world.intent(1)?;
     first.deposit(&world, &intent).await?;
     first.execute(&intent).await?;
-    first.send_unrehearsed(WorkCommand::Execute, 1).await?;
-    first.told().await?;
+    first.send_unsimulated(WorkCommand::Execute, 1).await?;
+    first.published_outcomes().await?;
     world.node.mine(3).await?;
     drop(first);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     world.drop_old_state().await?;
 
     let mut second = world.executor()?;
-    second.lead().await?;
+    second.acquire_leases().await?;
     let row = second.leg_row(&intent.intent_id()).await?;
     assert_eq!(
         (row.leg, row.reason.as_deref()),
         (ChainLeg::Escrowed, Some("not_compliant"))
     );
     assert_eq!(
-        second.told().await?,
+        second.published_outcomes().await?,
         [(intent.intent_id(), Outcome::Refused, false)]
     );
     assert_eq!(second.round(WorkCommand::Execute).await?, BatchResult::Nothing);
@@ -397,7 +400,7 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
 }
 
 /// Mines a block with that base fee.
-async fn block_with_base_fee(world: &World, base_fee: u64) -> Result<()> {
+async fn block_with_base_fee(world: &TestEnvironment, base_fee: u64) -> Result<()> {
     let fee = json!([format!("0x{base_fee:x}")]);
     world.node.rpc("anvil_setNextBlockBaseFeePerGas", fee).await?;
     world.node.mine(1).await
@@ -405,10 +408,10 @@ async fn block_with_base_fee(world: &World, base_fee: u64) -> Result<()> {
 
 #[tokio::test]
 async fn an_underpriced_transaction_is_replaced_at_a_higher_fee_and_mints_once() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    let intent = world.good_intent(1, &rig.ctx.chain).await?;
-    rig.lead().await?;
+    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+    rig.acquire_leases().await?;
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
     let cheap = rig.send(WorkCommand::Execute, 1).await?;
@@ -445,9 +448,9 @@ async fn an_underpriced_transaction_is_replaced_at_a_higher_fee_and_mints_once()
 
 #[tokio::test]
 async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.send(WorkCommand::Submit, 1).await?;
@@ -456,8 +459,8 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
         block_with_base_fee(&world, cap * 2).await?;
         rig.look().await?;
     }
-    let dearest = rig.dearest_fee().await?;
-    assert!(dearest <= rig.ctx.tuning.max_fee_per_gas, "{dearest}");
+    let highest = rig.highest_fee().await?;
+    assert!(highest <= rig.ctx.tuning.max_fee_per_gas, "{highest}");
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,
@@ -474,11 +477,11 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
 #[tokio::test]
 async fn no_batch_costs_more_than_a_node_accepts_at_any_base_fee() -> Result<()> {
     const DEPOSITS: u64 = 64;
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let fault = Fault::Ceiling(chain::fees::DEFAULT_TX_FEE_CAP);
     let strict = faulty(world.node.url(), "eth_sendRawTransaction", fault).await?;
-    let mut rig = world.executor_through(&strict)?;
-    rig.lead().await?;
+    let mut rig = world.executor_at(&strict)?;
+    rig.acquire_leases().await?;
     let mut intents = Vec::new();
     for n in 0..DEPOSITS {
         intents.push(world.intent(n)?);
@@ -507,9 +510,9 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
         let line = lines.find(|line| line.starts_with("fiatrails_fee_cap_reached"));
         line.is_some_and(|line| line.ends_with(" 1"))
     };
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let halts = Halts::default();
     halts.refresh(&rig.ctx.pool).await?;
     let mut lane = CommandQueue::new(&rig.ctx, &rig.ctx.signers[0], WorkCommand::Submit, &halts);
@@ -547,13 +550,13 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
 
 #[tokio::test]
 async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     rig.mine(&world, 2).await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    rig.transaction_of_a_stranger(&world).await?;
+    rig.use_next_nonce(&world).await?;
     // Ingest the foreign transaction's nonce and continue after it.
     rig.look().await?;
     world.db.sql("update signers set next_nonce = next_nonce + 1")?;
@@ -579,33 +582,33 @@ async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()>
 
 #[tokio::test]
 async fn a_refused_deposit_fails_though_the_state_of_its_final_block_is_gone() -> Result<()> {
-    let mut world = World::new().await?;
+    let mut world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    first.lead().await?;
+    first.acquire_leases().await?;
     // The amount is below the contract's minimum.
     let intent = domain::ids::Preimage {
         amount: domain::money::BaseUnits::new(1),
         ..world.intent(1)?
     };
     first.submit(&intent).await?;
-    first.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    first.send_unsimulated(WorkCommand::Submit, 1).await?;
     first.mine(&world, 1).await?;
     world.node.mine(12).await?;
     drop(first);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     world.drop_old_state().await?;
 
     let mut second = world.executor()?;
-    second.lead().await?;
+    second.acquire_leases().await?;
     assert_eq!(second.leg(&intent).await?, ChainLeg::Rejected);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_tip_abandoned_long_ago_is_rewound_from_stored_events() -> Result<()> {
-    let mut world = World::new().await?;
+    let mut world = TestEnvironment::new().await?;
     let mut first = world.executor()?;
-    first.lead().await?;
+    first.acquire_leases().await?;
     first.mine(&world, 2).await?;
     let intent = world.intent(1)?;
     first.deposit(&world, &intent).await?;
@@ -613,11 +616,11 @@ async fn a_tip_abandoned_long_ago_is_rewound_from_stored_events() -> Result<()> 
     world.node.rpc("anvil_reorg", json!([1, []])).await?;
     world.node.mine(3).await?;
     drop(first);
-    world.let_the_leases_end()?;
+    world.expire_leases()?;
     world.drop_old_state().await?;
 
     let mut second = world.executor()?;
-    second.lead().await?;
+    second.acquire_leases().await?;
     second.look().await?;
     assert_eq!(second.leg(&intent).await?, ChainLeg::Submitting);
     second.mine(&world, 4).await?;
@@ -628,15 +631,15 @@ async fn a_tip_abandoned_long_ago_is_rewound_from_stored_events() -> Result<()> 
 
 #[tokio::test]
 async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the_window() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
     rig.look().await?;
     let almost_over = SystemSource.unix_seconds() - 3597;
     rig.submit_accepted(&intent, almost_over).await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     let over = || async { Ok((SystemSource.unix_seconds() > almost_over + 3601).then_some(())) };
     testkit::eventually(std::time::Duration::from_secs(10), "the window is over", over).await?;
@@ -662,10 +665,10 @@ async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the
 
 #[tokio::test]
 async fn what_the_chain_itself_calls_final_is_final() -> Result<()> {
-    let world = World::new().await?;
-    let mut rig = world.executor_by_tag()?;
-    let intent = world.good_intent(1, &rig.ctx.chain).await?;
-    rig.lead().await?;
+    let world = TestEnvironment::new().await?;
+    let mut rig = world.executor_with_finalized_tag()?;
+    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+    rig.acquire_leases().await?;
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
     rig.send(WorkCommand::Execute, 1).await?;
@@ -673,19 +676,19 @@ async fn what_the_chain_itself_calls_final_is_final() -> Result<()> {
     let mined = rig.leg_row(&intent.intent_id()).await?.block_number;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
     for _ in 0..6 {
-        let told = rig
+        let published_outcomes = rig
             .ctx
             .chain
             .finalized_header()
             .await?
             .map(|header| header.number);
-        if told >= mined {
+        if published_outcomes >= mined {
             break;
         }
         assert_eq!(
             rig.leg(&intent).await?,
             ChainLeg::Executed(Finality::Mined),
-            "{told:?}"
+            "{published_outcomes:?}"
         );
         rig.mine(&world, 1).await?;
     }
@@ -697,15 +700,15 @@ async fn what_the_chain_itself_calls_final_is_final() -> Result<()> {
 
 #[tokio::test]
 async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let (first, second) = (world.intent(1)?, world.intent(2)?);
     rig.submit(&first).await?;
     rig.send(WorkCommand::Submit, 1).await?;
-    let dear = u64::try_from(rig.ctx.tuning.max_fee_per_gas)? * 2;
+    let high_fee = u64::try_from(rig.ctx.tuning.max_fee_per_gas)? * 2;
     for _ in 0..9 {
-        block_with_base_fee(&world, dear).await?;
+        block_with_base_fee(&world, high_fee).await?;
         rig.look().await?;
     }
     rig.submit(&second).await?;

@@ -20,13 +20,13 @@ use messaging::{
     Broker, BrokerConfig, Delivery, Disposition, MessageMetadata, Opener, Sealer, Service, WorkQueue,
 };
 use mint_executor::breakers::Breakers;
-use mint_executor::collect::{self, CommandBody};
 use mint_executor::confirm::Follower;
 use mint_executor::confirm::nonces::NonceManager;
+use mint_executor::consume::{self, CommandBody};
 use mint_executor::context::{Context, ContextParts};
-use mint_executor::key::SignerHandle;
 use mint_executor::lease;
 use mint_executor::settings::Tuning;
+use mint_executor::signer_handle::SignerHandle;
 use mint_executor::submit::{self, BatchResult, Simulation};
 use mint_executor::verify::Verifier;
 use runtime::{Environment, KeyDirectory};
@@ -43,7 +43,7 @@ use tokio::sync::watch;
 pub const PAUSE: [u8; 4] = [0x84, 0x56, 0xcb, 0x59];
 pub const UNPAUSE: [u8; 4] = [0x3f, 0x4b, 0xa8, 0x3a];
 
-pub struct World {
+pub struct TestEnvironment {
     pub db: Database,
     pub node: Anvil,
     pub at: Addresses,
@@ -53,7 +53,7 @@ pub struct World {
     pub admin: LocalKey,
 }
 
-impl World {
+impl TestEnvironment {
     pub async fn new() -> Result<Self> {
         let servers = Servers::shared()?;
         let (node, at) = Anvil::deployed(Mining::Manual).await?;
@@ -79,60 +79,70 @@ impl World {
     }
 
     /// Another executor over the same rows, as after a restart.
-    pub fn executor(&self) -> Result<Rig> {
-        self.executor_through(&self.node.url())
+    pub fn executor(&self) -> Result<TestExecutor> {
+        self.executor_at(&self.node.url())
     }
 
-    pub fn executor_through(&self, rpc: &str) -> Result<Rig> {
-        self.executor_of(&[rpc.to_owned()], &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
+    pub fn executor_at(&self, rpc: &str) -> Result<TestExecutor> {
+        self.executor_from_urls(&[rpc.to_owned()], &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
     }
 
     /// An executor with several nodes, in order of preference.
-    pub fn executor_over(&self, rpcs: &[String]) -> Result<Rig> {
-        self.executor_of(rpcs, &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
+    pub fn executor_with_nodes(&self, rpcs: &[String]) -> Result<TestExecutor> {
+        self.executor_from_urls(rpcs, &[EXECUTOR_PRIVATE_KEY], Self::policy()?)
     }
 
     /// An executor that uses the chain's `finalized` tag.
-    pub fn executor_by_tag(&self) -> Result<Rig> {
-        self.executor_where("FIATRAILS_POLICY_CHAIN_FINALITY", "finalizedTag")
+    pub fn executor_with_finalized_tag(&self) -> Result<TestExecutor> {
+        self.executor_with_policy("FIATRAILS_POLICY_CHAIN_FINALITY", "finalizedTag")
     }
 
     /// An executor for which a block is final after that many confirmations.
-    pub fn executor_slow_to_believe(&self, confirmations: u64) -> Result<Rig> {
-        self.executor_where("FIATRAILS_POLICY_CHAIN_CONFIRMATIONS", &confirmations.to_string())
+    pub fn executor_with_confirmations(&self, confirmations: u64) -> Result<TestExecutor> {
+        self.executor_with_policy("FIATRAILS_POLICY_CHAIN_CONFIRMATIONS", &confirmations.to_string())
     }
 
-    fn executor_where(&self, field: &str, value: &str) -> Result<Rig> {
+    fn executor_with_policy(&self, field: &str, value: &str) -> Result<TestExecutor> {
         let other = (field.to_owned(), value.to_owned());
         let policy = Policy::load(include_str!("../../../../deploy/policy.json"), [other])?;
-        self.executor_of(&[self.node.url()], &[EXECUTOR_PRIVATE_KEY], policy)
+        self.executor_from_urls(&[self.node.url()], &[EXECUTOR_PRIVATE_KEY], policy)
     }
 
     /// An executor with these keys.
-    pub fn executor_with(&self, keys: &[&str]) -> Result<Rig> {
-        self.executor_of(&[self.node.url()], keys, Self::policy()?)
+    pub fn executor_with_keys(&self, keys: &[&str]) -> Result<TestExecutor> {
+        self.executor_from_urls(&[self.node.url()], keys, Self::policy()?)
     }
 
     /// An executor with that timeout for each answer of its nodes.
-    pub fn executor_patient(&self, rpcs: &[String], timeout: Duration) -> Result<Rig> {
+    pub fn executor_with_timeout(&self, rpcs: &[String], timeout: Duration) -> Result<TestExecutor> {
         let urls = rpcs.iter().map(|url| url.as_str().into()).collect();
         let rpc = RpcConfig::new(urls, timeout);
-        self.executor_by(&rpc, local(&[EXECUTOR_PRIVATE_KEY])?, Self::policy()?)
+        self.executor_from(&rpc, local(&[EXECUTOR_PRIVATE_KEY])?, Self::policy()?)
     }
 
     /// An executor whose only signer is this one.
-    pub fn executor_signing(&self, signer: Arc<dyn Signer>) -> Result<Rig> {
+    pub fn executor_with_signer(&self, signer: Arc<dyn Signer>) -> Result<TestExecutor> {
         let rpc = RpcConfig::new(vec![self.node.url().into()], Duration::from_millis(1500));
-        self.executor_by(&rpc, vec![signer], Self::policy()?)
+        self.executor_from(&rpc, vec![signer], Self::policy()?)
     }
 
-    fn executor_of(&self, rpcs: &[String], private_keys: &[&str], policy: Policy) -> Result<Rig> {
+    fn executor_from_urls(
+        &self,
+        rpcs: &[String],
+        private_keys: &[&str],
+        policy: Policy,
+    ) -> Result<TestExecutor> {
         let urls = rpcs.iter().map(|url| url.as_str().into()).collect();
         let rpc = RpcConfig::new(urls, Duration::from_millis(1500));
-        self.executor_by(&rpc, local(private_keys)?, policy)
+        self.executor_from(&rpc, local(private_keys)?, policy)
     }
 
-    fn executor_by(&self, rpc: &RpcConfig, signers: Vec<Arc<dyn Signer>>, policy: Policy) -> Result<Rig> {
+    fn executor_from(
+        &self,
+        rpc: &RpcConfig,
+        signers: Vec<Arc<dyn Signer>>,
+        policy: Policy,
+    ) -> Result<TestExecutor> {
         let escrow: Address = self.at.escrow.parse()?;
         let keys = KeyDirectory::open(&DevKeys::generate(self.keys.path())?.dir("mint-executor"))?;
         let broker = Broker::new(BrokerConfig {
@@ -171,7 +181,7 @@ impl World {
             node_answer: watch::Sender::new(None),
             problem: watch::Sender::new(None),
         });
-        Ok(Rig {
+        Ok(TestExecutor {
             keepers: ctx.signers.iter().map(|_| NonceManager::default()).collect(),
             ctx,
             follower: Follower::default(),
@@ -193,7 +203,7 @@ impl World {
     }
 
     /// An intent whose user is compliant.
-    pub async fn good_intent(&self, n: u64, chain: &ChainClient) -> Result<Preimage> {
+    pub async fn compliant_intent(&self, n: u64, chain: &ChainClient) -> Result<Preimage> {
         let intent = self.intent(n)?;
         let manager = self.at.compliance_manager.parse()?;
         self.automine(true).await?;
@@ -245,7 +255,7 @@ impl World {
     }
 
     /// Expires all leases, as if their holder had hung for longer than that.
-    pub fn let_the_leases_end(&self) -> Result<()> {
+    pub fn expire_leases(&self) -> Result<()> {
         self.db.sql("update signers set lease_until = now()")?;
         self.db
             .sql("update block_follower_lease set lease_until = now()")
@@ -253,12 +263,12 @@ impl World {
     }
 
     /// Ends the delay of every item.
-    pub fn let_items_wake(&self) -> Result<()> {
+    pub fn end_item_delays(&self) -> Result<()> {
         self.db.sql("update work_items set not_before = now()").map(drop)
     }
 
     /// Grants or revokes EXECUTOR_ROLE.
-    pub async fn turn_role(&self, chain: &ChainClient, signer: &Address, on: bool) -> Result<()> {
+    pub async fn set_role(&self, chain: &ChainClient, signer: &Address, on: bool) -> Result<()> {
         let call = if on {
             chain::roles::grant_executor(signer)
         } else {
@@ -277,15 +287,15 @@ impl World {
     }
 }
 
-pub struct Rig {
+pub struct TestExecutor {
     pub ctx: Context,
     pub follower: Follower,
     keepers: Vec<NonceManager>,
 }
 
-impl Rig {
+impl TestExecutor {
     /// Acquires all leases and ingests the chain so far.
-    pub async fn lead(&mut self) -> Result<SignerLease> {
+    pub async fn acquire_leases(&mut self) -> Result<SignerLease> {
         for key in self.ctx.signers.clone() {
             self.take(&key).await?;
         }
@@ -346,14 +356,14 @@ impl Rig {
         }
         for (key, keeper) in self.ctx.signers.iter().zip(&mut self.keepers) {
             if let Some(lease) = key.current_lease() {
-                keeper.look(&self.ctx, (key, &lease), &head).await?;
+                keeper.on_head(&self.ctx, (key, &lease), &head).await?;
             }
         }
         Ok(())
     }
 
     /// Mines blocks and ingests each.
-    pub async fn mine(&mut self, world: &World, blocks: u64) -> Result<()> {
+    pub async fn mine(&mut self, world: &TestEnvironment, blocks: u64) -> Result<()> {
         for _ in 0..blocks {
             world.node.mine(1).await?;
             self.look().await?;
@@ -362,10 +372,10 @@ impl Rig {
     }
 
     pub async fn round(&self, command: WorkCommand) -> Result<BatchResult> {
-        self.round_of(self.key(), command).await
+        self.submit_batch_of(self.key(), command).await
     }
 
-    pub async fn round_of(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
+    pub async fn submit_batch_of(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
         let lease = key.current_lease().context("the lease is held")?;
         Ok(submit::submit_batch(&self.ctx, key, &lease, command).await?)
     }
@@ -376,18 +386,18 @@ impl Rig {
     }
 
     /// Deposits the intent, alone in its batch and its block.
-    pub async fn deposit(&mut self, world: &World, intent: &Preimage) -> Result<()> {
+    pub async fn deposit(&mut self, world: &TestEnvironment, intent: &Preimage) -> Result<()> {
         self.submit(intent).await?;
         self.send(WorkCommand::Submit, 1).await?;
         self.mine(world, 1).await
     }
 
     /// Sends a batch without a simulation, so that the chain decides about each item.
-    pub async fn unrehearsed(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
+    pub async fn submit_unsimulated(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
         let head = (*self.ctx.head.borrow()).context("a head")?;
         let lease = key.current_lease().context("the lease is held")?;
-        let unasked = Simulation::skipped();
-        let (built, _) = submit::build(&self.ctx, (key, &lease), command, (&head, &unasked)).await?;
+        let skipped = Simulation::skipped();
+        let (built, _) = submit::build(&self.ctx, (key, &lease), command, (&head, &skipped)).await?;
         if let BatchResult::Attempt { id, signed, .. } = &built {
             submit::broadcast(&self.ctx, *id, (&lease.signer, signed)).await;
         }
@@ -395,8 +405,8 @@ impl Rig {
     }
 
     /// Sends one batch of exactly `expected` items without a simulation.
-    pub async fn send_unrehearsed(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
-        sent(self.unrehearsed(self.key(), command).await?, expected)
+    pub async fn send_unsimulated(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
+        sent(self.submit_unsimulated(self.key(), command).await?, expected)
     }
 
     /// A delivery of that body, as the consumer passes it to the handler.
@@ -421,10 +431,10 @@ impl Rig {
         })
     }
 
-    pub async fn give<B: CommandBody + Clone>(&self, body: B) -> Result<MessageId> {
+    pub async fn consume_body<B: CommandBody + Clone>(&self, body: B) -> Result<MessageId> {
         let delivery = self.delivery(body)?;
         let id = delivery.message_id;
-        let answers = collect::collect(self.ctx.clone(), vec![delivery]).await;
+        let answers = consume::consume(self.ctx.clone(), vec![delivery]).await;
         ensure!(answers == [Disposition::Done], "{answers:?}");
         Ok(id)
     }
@@ -435,7 +445,7 @@ impl Rig {
 
     pub async fn submit_accepted(&self, intent: &Preimage, accepted_at: i64) -> Result<MessageId> {
         let intent = intent.clone();
-        self.give(MintSubmit {
+        self.consume_body(MintSubmit {
             intent,
             integrator: "dev".parse()?,
             accepted_at,
@@ -445,7 +455,7 @@ impl Rig {
 
     pub async fn execute(&self, intent: &Preimage) -> Result<MessageId> {
         let report = self.report(&paid_body(intent, "150"))?;
-        self.give(MintExecute {
+        self.consume_body(MintExecute {
             intent: intent.clone(),
             report,
         })
@@ -453,7 +463,7 @@ impl Rig {
     }
 
     pub async fn refund(&self, intent: &Preimage) -> Result<MessageId> {
-        self.give(MintRefund {
+        self.consume_body(MintRefund {
             intent: intent.clone(),
             reason: RefundReason::Declined,
         })
@@ -486,7 +496,7 @@ impl Rig {
     }
 
     /// Mines a transaction of our key that the executor did not sign, so that its next nonce is used.
-    pub async fn transaction_of_a_stranger(&self, world: &World) -> Result<()> {
+    pub async fn use_next_nonce(&self, world: &TestEnvironment) -> Result<()> {
         world.automine(true).await?;
         let own = self.key().address();
         self.ctx
@@ -502,7 +512,7 @@ impl Rig {
     }
 
     /// The highest fee of all open attempts, wei per gas.
-    pub async fn dearest_fee(&self) -> Result<u128> {
+    pub async fn highest_fee(&self) -> Result<u128> {
         let client = self.ctx.pool.get().await?;
         let open = storage::executor::attempts::open(&client).await?;
         let fees = open.iter().map(|attempt| {
@@ -527,7 +537,7 @@ impl Rig {
     }
 
     /// The outcomes published since the last call, in order.
-    pub async fn told(&self) -> Result<Vec<(IntentId, Outcome, bool)>> {
+    pub async fn published_outcomes(&self) -> Result<Vec<(IntentId, Outcome, bool)>> {
         let client = self.ctx.pool.get().await?;
         let rows = Outbox::Executor
             .claim(&client, 1000, Duration::from_secs(1), &[])

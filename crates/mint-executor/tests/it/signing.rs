@@ -20,19 +20,19 @@ use testkit::anvil::EXECUTOR_PRIVATE_KEY;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::rig::{Rig, World};
+use crate::rig::{TestEnvironment, TestExecutor};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Signs only once it is allowed to, and counts its requests.
 #[derive(Debug)]
-struct Slow {
+struct SlowSigner {
     key: LocalKey,
     asked: Semaphore,
     may: Semaphore,
 }
 
-impl Slow {
+impl SlowSigner {
     fn new() -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             key: EXECUTOR_PRIVATE_KEY.parse()?,
@@ -51,7 +51,7 @@ impl Slow {
 }
 
 #[async_trait]
-impl Signer for Slow {
+impl Signer for SlowSigner {
     fn address(&self) -> Address {
         self.key.address()
     }
@@ -65,10 +65,10 @@ impl Signer for Slow {
     }
 }
 
-async fn with_two_deposits(world: &World) -> Result<(Rig, Arc<Slow>)> {
-    let slow = Slow::new()?;
-    let mut rig = world.executor_signing(slow.clone())?;
-    rig.lead().await?;
+async fn with_two_deposits(world: &TestEnvironment) -> Result<(TestExecutor, Arc<SlowSigner>)> {
+    let slow = SlowSigner::new()?;
+    let mut rig = world.executor_with_signer(slow.clone())?;
+    rig.acquire_leases().await?;
     for n in [1, 2] {
         rig.submit(&world.intent(n)?).await?;
     }
@@ -77,7 +77,7 @@ async fn with_two_deposits(world: &World) -> Result<(Rig, Arc<Slow>)> {
 
 #[tokio::test]
 async fn a_signer_that_takes_its_time_holds_no_row() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let (mut rig, slow) = with_two_deposits(&world).await?;
     let others = || {
         for sql in [
@@ -115,7 +115,7 @@ async fn a_batch_changed_during_signing_is_not_sent_under_that_signature() -> Re
         ("update signers set next_nonce = next_nonce + 1", (2, 1)),
     ];
     for (change, (members, step)) in changes {
-        let world = World::new().await?;
+        let world = TestEnvironment::new().await?;
         let (rig, slow) = with_two_deposits(&world).await?;
         let first = world.count("select next_nonce from signers")?;
         let changing = slow.meanwhile(|| world.db.sql(change).map(drop));
@@ -149,11 +149,11 @@ async fn a_batch_changed_during_signing_is_not_sent_under_that_signature() -> Re
 
 #[tokio::test]
 async fn a_signature_under_an_ended_lease_is_discarded() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let (rig, slow) = with_two_deposits(&world).await?;
     let lease = rig.lease()?;
     let round = submit::submit_batch(&rig.ctx, rig.key(), &lease, WorkCommand::Submit);
-    let (built, ended) = tokio::join!(round, slow.meanwhile(|| world.let_the_leases_end()));
+    let (built, ended) = tokio::join!(round, slow.meanwhile(|| world.expire_leases()));
     ended?;
     assert!(matches!(built, Err(WorkError::NoLease)), "{built:?}");
     assert_eq!(world.count("select count(*) from attempts")?, 0);
@@ -164,13 +164,13 @@ async fn a_signature_under_an_ended_lease_is_discarded() -> Result<()> {
 
 /// A token that can be made unavailable.
 #[derive(Debug)]
-struct Token {
+struct FailingSigner {
     key: LocalKey,
     gone: AtomicBool,
 }
 
 #[async_trait]
-impl Signer for Token {
+impl Signer for FailingSigner {
     fn address(&self) -> Address {
         self.key.address()
     }
@@ -185,13 +185,13 @@ impl Signer for Token {
 
 #[tokio::test]
 async fn a_key_without_its_token_is_reported_and_moves_to_another_executor() -> Result<()> {
-    let world = World::new().await?;
-    let token = Arc::new(Token {
+    let world = TestEnvironment::new().await?;
+    let token = Arc::new(FailingSigner {
         key: EXECUTOR_PRIVATE_KEY.parse()?,
         gone: AtomicBool::new(true),
     });
-    let mut rig = world.executor_signing(token.clone())?;
-    rig.lead().await?;
+    let mut rig = world.executor_with_signer(token.clone())?;
+    rig.acquire_leases().await?;
     rig.submit(&world.intent(1)?).await?;
     let round = rig.round(WorkCommand::Submit).await;
     let error = round.err().context("nothing can be signed")?;

@@ -6,15 +6,15 @@ use messaging::wire::Outcome;
 use mint_executor::submit::BatchResult;
 use storage::executor::items::WorkCommand;
 
-use crate::rig::World;
+use crate::rig::TestEnvironment;
 
 #[tokio::test]
 async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    let intent = world.good_intent(1, &rig.ctx.chain).await?;
+    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
     let id = intent.intent_id();
-    rig.lead().await?;
+    rig.acquire_leases().await?;
 
     rig.submit(&intent).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
@@ -22,7 +22,7 @@ async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
-    assert_eq!(rig.told().await?, [(id, Outcome::Escrowed, false)]);
+    assert_eq!(rig.published_outcomes().await?, [(id, Outcome::Escrowed, false)]);
 
     rig.execute(&intent).await?;
     let hash = rig.send(WorkCommand::Execute, 1).await?;
@@ -33,13 +33,16 @@ async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
         (row.leg, row.tx_hash),
         (ChainLeg::Executed(Finality::Mined), Some(*hash.as_bytes()))
     );
-    assert!(rig.told().await?.is_empty(), "a mint is told when final");
+    assert!(
+        rig.published_outcomes().await?.is_empty(),
+        "a mint is told when final"
+    );
 
     rig.mine(&world, 5).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Final));
-    assert_eq!(rig.told().await?, [(id, Outcome::Executed, true)]);
+    assert_eq!(rig.published_outcomes().await?, [(id, Outcome::Executed, true)]);
     assert_eq!(
         world.minted(&rig.ctx.chain, &intent.user).await?,
         intent.amount.get()
@@ -61,9 +64,9 @@ async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
 
 #[tokio::test]
 async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let mut intents = Vec::new();
     for n in 0..70 {
         let intent = world.intent(n)?;
@@ -87,14 +90,14 @@ async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<
 /// The primary key of the rows stops a repetition too, but only while the row exists.
 #[tokio::test]
 async fn a_redelivered_message_is_ignored_even_after_its_item_was_deleted() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let rig = world.executor()?;
     let delivery = rig.delivery(messaging::wire::MintSubmit {
         intent: world.intent(1)?,
         integrator: "dev".parse()?,
         accepted_at: 4_000_000_000,
     })?;
-    let take = async || mint_executor::collect::collect(rig.ctx.clone(), vec![delivery.clone()]).await;
+    let take = async || mint_executor::consume::consume(rig.ctx.clone(), vec![delivery.clone()]).await;
     take().await;
     assert_eq!(world.count("select count(*) from work_items")?, 1);
     world.db.sql("delete from work_items")?;
@@ -105,10 +108,10 @@ async fn a_redelivered_message_is_ignored_even_after_its_item_was_deleted() -> R
 
 #[tokio::test]
 async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    let intent = world.good_intent(1, &rig.ctx.chain).await?;
-    rig.lead().await?;
+    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+    rig.acquire_leases().await?;
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
     rig.send(WorkCommand::Execute, 1).await?;
@@ -117,7 +120,7 @@ async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> 
         .db
         .sql("update work_items set state = 'ready' where state = 'in_attempt'; update chain_legs set leg = 'escrowed'")?;
     assert_eq!(
-        rig.unrehearsed(rig.key(), WorkCommand::Execute).await?,
+        rig.submit_unsimulated(rig.key(), WorkCommand::Execute).await?,
         BatchResult::Settled
     );
     assert_eq!(world.count("select count(*) from attempts")?, 2);
@@ -126,9 +129,9 @@ async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> 
 
 #[tokio::test]
 async fn a_redelivered_message_changes_nothing() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     let body = messaging::wire::MintSubmit {
         intent: intent.clone(),
@@ -137,11 +140,11 @@ async fn a_redelivered_message_changes_nothing() -> Result<()> {
     };
     let delivery = rig.delivery(body.clone())?;
     for _ in 0..2 {
-        mint_executor::collect::collect(rig.ctx.clone(), vec![delivery.clone(), delivery.clone()]).await;
+        mint_executor::consume::consume(rig.ctx.clone(), vec![delivery.clone(), delivery.clone()]).await;
     }
     assert_eq!(world.count("select count(*) from work_items")?, 1);
     // The same intent under another message id, as a redrive sends it.
-    rig.give(body).await?;
+    rig.consume_body(body).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Nothing);

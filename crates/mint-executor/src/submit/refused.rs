@@ -11,9 +11,9 @@ use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
 use storage::executor::legs::ChainLegRow;
 use storage::executor::signers::SignerLease;
 
-use super::rehearsal::SimulatedRefusal;
+use super::simulation::SimulatedRefusal;
 use crate::confirm::effects::{BlockEffects, BreakerTrip, NEEDS_A_PERSON};
-use crate::confirm::write;
+use crate::confirm::write_effects;
 use crate::context::{Context, WorkError};
 use crate::decide::{ItemResult, NextStep};
 use crate::observe;
@@ -45,7 +45,7 @@ impl RefusedItems {
 
 /// Runs in the transaction that locked the items and their legs. Takes the legs of refused items out of `legs` and saves
 /// them.
-pub async fn refuse(
+pub async fn settle_refused(
     ctx: &Context,
     tx: &DbTransaction<'_>,
     (lease, head): (&SignerLease, &BlockHeader),
@@ -62,18 +62,18 @@ pub async fn refuse(
     let mut settled = Vec::new();
     for (item, refusal) in refused {
         match *refusal {
-            SimulatedRefusal::RetryLater(ending) => effects.items.push(rest(item, ending.name())),
+            SimulatedRefusal::RetryLater(ending) => effects.items.push(postponed(item, ending.name())),
             SimulatedRefusal::Settle { ending, record, step } => match step {
                 NextStep::Retry(_) | NextStep::ShrinkBatch(_) => {
-                    effects.step((item, &lease.signer), (step, record))?;
+                    effects.apply_step((item, &lease.signer), (step, record))?;
                 }
                 // An attempt that may still be mined, or mined again after a fork, decides first.
-                _ if may_still_be_mined(&not_final, item) => effects.items.push(rest(item, ending.name())),
+                _ if may_still_be_mined(&not_final, item) => effects.items.push(postponed(item, ending.name())),
                 NextStep::Reject => {
                     effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?;
                 }
                 step => {
-                    effects.step((item, &lease.signer), (step, record))?;
+                    effects.apply_step((item, &lease.signer), (step, record))?;
                     if let NextStep::Park(class) = step {
                         effects.park(item, class);
                     }
@@ -82,11 +82,11 @@ pub async fn refuse(
             },
         }
     }
-    let trips = write(ctx, tx, effects).await?;
+    let trips = write_effects(ctx, tx, effects).await?;
     Ok(RefusedItems { settled, trips })
 }
 
-fn rest(item: &WorkItemRow, why: &str) -> WorkItemChange {
+fn postponed(item: &WorkItemRow, why: &str) -> WorkItemChange {
     let mut change = WorkItemChange::to(item.message_id, WorkItemState::Ready)
         .with_reason(why)
         .delayed_by(REFUSED_WAIT);

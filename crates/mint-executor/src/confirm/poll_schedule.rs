@@ -13,34 +13,34 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub struct PollSchedule {
     interval: Duration,
     /// Average deviation from the interval.
-    stray: Duration,
+    deviation: Duration,
 }
 
 impl Default for PollSchedule {
     fn default() -> Self {
         Self {
             interval: SHORTEST,
-            stray: SHORTEST,
+            deviation: SHORTEST,
         }
     }
 }
 
 impl PollSchedule {
     /// Records the time between two blocks.
-    pub fn learn(&mut self, gap: Duration) {
+    pub fn record_interval(&mut self, gap: Duration) {
         let gap = gap.clamp(SHORTEST, LONGEST);
         let off = self.interval.abs_diff(gap);
         self.interval = (self.interval * 3 + gap) / 4;
-        self.stray = (self.stray * 3 + off) / 4;
+        self.deviation = (self.deviation * 3 + off) / 4;
     }
 
     /// The wait before the next poll, `since` the last block. It exceeds `sparse` only on a chain with regular blocks.
     pub fn wait(&self, since: Duration, sparse: Duration) -> Duration {
         let dense = DENSE.min(sparse);
-        let margin = self.stray * 2 + self.interval / 20;
+        let margin = self.deviation * 2 + self.interval / 20;
         let due = self.interval.saturating_sub(margin);
         if since < due {
-            let by_the_clock = self.stray < self.interval / 10;
+            let by_the_clock = self.deviation < self.interval / 10;
             let longest = if by_the_clock { due } else { sparse };
             return due.saturating_sub(since).clamp(dense, longest.max(dense));
         }
@@ -59,17 +59,17 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    fn taught(gaps: impl IntoIterator<Item = u64>) -> PollSchedule {
-        let mut pace = PollSchedule::default();
-        gaps.into_iter().for_each(|gap| pace.learn(ms(gap)));
-        pace
+    fn schedule_after(gaps: impl IntoIterator<Item = u64>) -> PollSchedule {
+        let mut schedule = PollSchedule::default();
+        gaps.into_iter().for_each(|gap| schedule.record_interval(ms(gap)));
+        schedule
     }
 
     /// The number of polls until a block `at` ms after the last is seen, and the delay.
-    fn looks(pace: &PollSchedule, at: u64) -> (u32, Duration) {
+    fn polls_until(schedule: &PollSchedule, at: u64) -> (u32, Duration) {
         let (mut since, mut count) = (Duration::ZERO, 0);
         while since < ms(at) {
-            since += pace.wait(since, SPARSE);
+            since += schedule.wait(since, SPARSE);
             count += 1;
         }
         (count, since.saturating_sub(ms(at)))
@@ -77,20 +77,24 @@ mod tests {
 
     #[test]
     fn regular_blocks_cost_few_polls_and_are_seen_at_once() {
-        let (count, late) = looks(&taught([1000; 40]), 1000);
+        let (count, late) = polls_until(&schedule_after([1000; 40]), 1000);
         assert!(count <= 4 && late <= DENSE, "{count} looks, {late:?} late");
     }
 
     #[test]
     fn irregular_blocks_are_seen_within_the_longest_poll_interval() {
-        let pace = taught([200, 1900, 400, 3000, 100, 1500, 700, 2500]);
+        let schedule = schedule_after([200, 1900, 400, 3000, 100, 1500, 700, 2500]);
         for at in [50, 300, 900, 1700, 5000] {
-            assert!(looks(&pace, at).1 <= SPARSE, "{at}: {:?}", looks(&pace, at));
+            assert!(
+                polls_until(&schedule, at).1 <= SPARSE,
+                "{at}: {:?}",
+                polls_until(&schedule, at)
+            );
         }
     }
 
     #[test]
     fn a_stalled_chain_is_polled_rarely() {
-        assert_eq!(taught([1000; 40]).wait(ms(9000), SPARSE), SPARSE);
+        assert_eq!(schedule_after([1000; 40]).wait(ms(9000), SPARSE), SPARSE);
     }
 }

@@ -16,13 +16,17 @@ use crate::decide::{IntentRecord, leg_for_record};
 use crate::outcome;
 
 /// Delay of an item whose attempts are not final.
-const RACE_WAIT: Duration = Duration::from_secs(1);
+const NOT_FINAL_WAIT: Duration = Duration::from_secs(1);
 
 /// An intent to cancel, with the item that asks for it, if there is one.
 pub type CancelRequest = (Option<MessageId>, IntentId);
 
 /// Reads the records on chain, then updates items and legs in one transaction.
-pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -> Result<(), WorkError> {
+pub async fn cancel_intents(
+    ctx: &Context,
+    lease: &SignerLease,
+    wanted: &[CancelRequest],
+) -> Result<(), WorkError> {
     let ids: Vec<IntentId> = wanted.iter().map(|(_, id)| *id).collect();
     // Read at the ingested block: an endpoint without that block cannot prove that a record is absent.
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
@@ -48,11 +52,11 @@ pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -
             changes.extend(message.map(|message| {
                 let wait =
                     WorkItemChange::to(message, WorkItemState::Ready).with_reason("a deposit is not final");
-                wait.delayed_by(RACE_WAIT)
+                wait.delayed_by(NOT_FINAL_WAIT)
             }));
             continue;
         }
-        if settle(leg, record, *message, head.number)? {
+        if cancel_leg(leg, record, *message, head.number)? {
             changes.extend(
                 message.map(|message| WorkItemChange::to(message, WorkItemState::Done).with_reason("undone")),
             );
@@ -72,7 +76,7 @@ pub async fn run(ctx: &Context, lease: &SignerLease, wanted: &[CancelRequest]) -
 }
 
 /// True when the item is done; a refund of an intent that turns out to be escrowed stays.
-fn settle(
+fn cancel_leg(
     leg: &mut ChainLegRow,
     record: IntentRecord,
     message_id: Option<MessageId>,

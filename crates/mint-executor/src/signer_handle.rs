@@ -17,7 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::breakers::POLICY;
-use crate::{observe, window};
+use crate::{in_flight_limit, observe};
 
 /// Work of a signer that waits because its fee would exceed the cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,7 +160,7 @@ impl SignerHandle {
 
     /// Adjusts the limit to a new head.
     pub fn adjust_in_flight_limit(&self, most: u64, late: bool) {
-        let next = window::next(self.in_flight_limit.load(Ordering::Relaxed), most, late);
+        let next = in_flight_limit::next_limit(self.in_flight_limit.load(Ordering::Relaxed), most, late);
         self.in_flight_limit.store(next, Ordering::Relaxed);
     }
 

@@ -12,12 +12,12 @@ use crate::decide::BREAKER_RESULTS;
 #[derive(Debug, Default)]
 pub struct HeadWatcher {
     /// The last block whose refusals of our signers are read.
-    heard: Option<u64>,
+    refusals_read_to: Option<u64>,
 }
 
 impl HeadWatcher {
     /// Publishes the follower's last block to the signers, or that the follower catches up.
-    pub async fn look(&mut self, ctx: &Context) -> Result<(), WorkError> {
+    pub async fn poll(&mut self, ctx: &Context) -> Result<(), WorkError> {
         let asked = Instant::now();
         let newest = ctx.chain.latest_header().await?;
         ctx.node_answer.send_replace(Some(NodeAnswer {
@@ -27,7 +27,7 @@ impl HeadWatcher {
         }));
         let tip = blocks::recent(&ctx.pool.get().await?, 1).await?.pop();
         if let Some(tip) = tip {
-            self.hear(ctx, tip.number).await?;
+            self.read_refusals(ctx, tip.number).await?;
         }
         let head = match tip {
             Some(tip) if tip.number == newest.number => Some(newest),
@@ -48,9 +48,9 @@ impl HeadWatcher {
 
     /// Trips our breakers for what the chain refused our signers. The follower updates the items, but its breakers are in its
     /// own process, so items that are ready again would be signed again with each block.
-    async fn hear(&mut self, ctx: &Context, tip: u64) -> Result<(), WorkError> {
+    async fn read_refusals(&mut self, ctx: &Context, tip: u64) -> Result<(), WorkError> {
         // The first read covers the last block only: a cause that persists refuses again.
-        let after = self.heard.unwrap_or(tip.saturating_sub(1));
+        let after = self.refusals_read_to.unwrap_or(tip.saturating_sub(1));
         if after != tip {
             let own: Vec<[u8; 20]> = ctx.signers.iter().map(|key| key.address_bytes()).collect();
             let client = ctx.pool.get().await?;
@@ -64,7 +64,7 @@ impl HeadWatcher {
                 ctx.trip_breaker(&refusal.signer, (command, why, amount));
             }
         }
-        self.heard = Some(tip);
+        self.refusals_read_to = Some(tip);
         Ok(())
     }
 }

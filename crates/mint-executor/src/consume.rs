@@ -46,7 +46,7 @@ impl CommandBody for MintRefund {
 }
 
 /// Stores one batch of deliveries; returns a disposition for each.
-pub async fn collect<B: CommandBody>(ctx: Context, deliveries: Vec<Delivery<B>>) -> Vec<Disposition> {
+pub async fn consume<B: CommandBody>(ctx: Context, deliveries: Vec<Delivery<B>>) -> Vec<Disposition> {
     let foreign: Vec<Option<Disposition>> =
         deliveries.iter().map(|delivery| refuse(&ctx, delivery)).collect();
     let ours: Vec<&Delivery<B>> = deliveries

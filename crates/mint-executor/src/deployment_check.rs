@@ -67,7 +67,7 @@ async fn find_problems(ctx: &Context, treasury: Address) -> Result<Vec<String>, 
     // A signer without the role or without gas blocks its own share only.
     for key in &ctx.signers {
         let status = ctx.chain.signer_status(&key.address()).await?;
-        if let Err(why) = crate::key::can_sign(&status, ctx.tuning.min_signer_balance) {
+        if let Err(why) = crate::signer_handle::can_sign(&status, ctx.tuning.min_signer_balance) {
             tracing::error!(signer = %key.address(), why, "a signing key cannot work");
             key.account.trip(&why);
         }

@@ -43,7 +43,7 @@ pub fn is_permanent(head: ItemFacts) -> bool {
 }
 
 /// `head` holds the result of the simulated call, without a record.
-pub fn advice(head: ItemFacts, at_final: Option<FinalBlockResult>) -> SimulationResult {
+pub fn simulation_result(head: ItemFacts, at_final: Option<FinalBlockResult>) -> SimulationResult {
     let settle = |record, step| {
         SimulationResult::Withhold(SimulatedRefusal::Settle {
             ending: head.result,
@@ -109,7 +109,7 @@ mod tests {
                         }),
                     ] {
                         if let SimulationResult::Withhold(SimulatedRefusal::Settle { step, .. }) =
-                            advice(head, at_final)
+                            simulation_result(head, at_final)
                         {
                             assert!(
                                 matches!(
@@ -212,7 +212,7 @@ mod tests {
             (Execute, told(O::NotFound), None, SimulationResult::Send),
         ];
         for (command, ending, at_final, expected) in table {
-            let found = advice(facts(command, ending, 8), at_final);
+            let found = simulation_result(facts(command, ending, 8), at_final);
             assert_eq!(found, expected, "{command:?} {ending:?} {at_final:?}");
         }
     }
@@ -220,7 +220,10 @@ mod tests {
     #[test]
     fn a_single_item_that_would_revert_is_sent_anyway() {
         for ending in [ItemResult::Reverted, ItemResult::Reported(O::OutOfGas)] {
-            assert_eq!(advice(facts(Submit, ending, 1), None), SimulationResult::Send);
+            assert_eq!(
+                simulation_result(facts(Submit, ending, 1), None),
+                SimulationResult::Send
+            );
         }
     }
 }

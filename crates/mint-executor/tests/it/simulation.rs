@@ -13,13 +13,13 @@ use testkit::Anvil;
 use testkit::anvil::Mining;
 
 use crate::faulty::{Fault, faulty};
-use crate::rig::{PAUSE, Rig, UNPAUSE, World};
+use crate::rig::{PAUSE, TestEnvironment, TestExecutor, UNPAUSE};
 
 #[tokio::test]
 async fn a_deposit_that_would_fail_costs_no_gas_and_the_rest_of_its_batch_is_sent() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     rig.mine(&world, 7).await?;
     let (good, other) = (world.intent(1)?, world.intent(2)?);
     // The amount is below the contract's minimum.
@@ -37,7 +37,10 @@ async fn a_deposit_that_would_fail_costs_no_gas_and_the_rest_of_its_batch_is_sen
         (ChainLeg::Rejected, Some("invalid_amount")),
         "a final block would refuse it too, and nothing was sent"
     );
-    assert_eq!(rig.told().await?, [(poison.intent_id(), Outcome::Rejected, true)]);
+    assert_eq!(
+        rig.published_outcomes().await?,
+        [(poison.intent_id(), Outcome::Rejected, true)]
+    );
     rig.mine(&world, 1).await?;
     for intent in [&good, &other] {
         assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed);
@@ -49,10 +52,10 @@ async fn a_deposit_that_would_fail_costs_no_gas_and_the_rest_of_its_batch_is_sen
 
 #[tokio::test]
 async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    let good = world.good_intent(2, &rig.ctx.chain).await?;
-    rig.lead().await?;
+    let good = world.compliant_intent(2, &rig.ctx.chain).await?;
+    rig.acquire_leases().await?;
     rig.mine(&world, 7).await?;
     let bad = world.intent(1)?;
     for intent in [&bad, &good] {
@@ -60,16 +63,23 @@ async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction
     }
     rig.send(WorkCommand::Submit, 2).await?;
     rig.mine(&world, 1).await?;
-    rig.told().await?;
+    rig.published_outcomes().await?;
     for intent in [&bad, &good] {
         rig.execute(intent).await?;
     }
     rig.send(WorkCommand::Execute, 1).await?;
-    assert_eq!(rig.told().await?, [], "the head alone refuses nobody");
+    assert_eq!(
+        rig.published_outcomes().await?,
+        [],
+        "the head alone refuses nobody"
+    );
     rig.mine(&world, 6).await?;
-    world.let_items_wake()?;
+    world.end_item_delays()?;
     assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
-    assert_eq!(rig.told().await?, [(bad.intent_id(), Outcome::Refused, false)]);
+    assert_eq!(
+        rig.published_outcomes().await?,
+        [(bad.intent_id(), Outcome::Refused, false)]
+    );
     let row = rig.leg_row(&bad.intent_id()).await?;
     assert_eq!(
         (row.leg, row.reason.as_deref()),
@@ -86,9 +96,9 @@ async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction
 
 #[tokio::test]
 async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
@@ -107,9 +117,9 @@ async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
 
 #[tokio::test]
 async fn a_deposit_already_on_chain_is_not_sent_again() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.deposit(&world, &intent).await?;
     rig.mine(&world, 6).await?;
@@ -131,9 +141,9 @@ async fn a_deposit_already_on_chain_is_not_sent_again() -> Result<()> {
 
 #[tokio::test]
 async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     rig.mine(&world, 7).await?;
     // Twenty of the largest mints of one user reach the contract's daily limit.
     let largest = |n: u64| -> Result<Preimage> {
@@ -157,7 +167,7 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
         "a fork may still make room"
     );
     rig.mine(&world, 6).await?;
-    world.let_items_wake()?;
+    world.end_item_delays()?;
     assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     let row = rig.leg_row(&over.intent_id()).await?;
     assert_eq!(
@@ -169,8 +179,8 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
 }
 
 /// An intent below the contract's minimum, on a chain whose final blocks have the escrow.
-async fn poisoned(world: &World, rig: &mut Rig) -> Result<Preimage> {
-    rig.lead().await?;
+async fn poisoned(world: &TestEnvironment, rig: &mut TestExecutor) -> Result<Preimage> {
+    rig.acquire_leases().await?;
     rig.mine(world, 7).await?;
     let poison = Preimage {
         amount: BaseUnits::new(1),
@@ -184,11 +194,11 @@ async fn poisoned(world: &World, rig: &mut Rig) -> Result<Preimage> {
 async fn a_simulation_without_an_answer_fails_nothing_and_delays_nothing() -> Result<()> {
     let (refused, silent) = (Fault::Answer(Err("the method is not available")), Fault::Silence);
     for fault in [refused, silent] {
-        let world = World::new().await?;
+        let world = TestEnvironment::new().await?;
         let mut rig = world.executor()?;
         let poison = poisoned(&world, &mut rig).await?;
         let deaf = faulty(world.node.url(), "eth_call", fault).await?;
-        let through = world.executor_patient(std::slice::from_ref(&deaf), Duration::from_mins(1))?;
+        let through = world.executor_with_timeout(std::slice::from_ref(&deaf), Duration::from_mins(1))?;
         through.key().lease.send_replace(rig.key().current_lease());
         through.ctx.head.send_replace(*rig.ctx.head.borrow());
         let began = Instant::now();
@@ -199,22 +209,22 @@ async fn a_simulation_without_an_answer_fails_nothing_and_delays_nothing() -> Re
             ChainLeg::Submitting,
             "the chain is to say it"
         );
-        assert_eq!(rig.told().await?, []);
+        assert_eq!(rig.published_outcomes().await?, []);
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_lagging_node_decides_nothing() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
-    rig.lead().await?;
+    rig.acquire_leases().await?;
     rig.mine(&world, 1).await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     // The same chain some blocks ago, while it was paused.
     let (lagging, _) = Anvil::deployed(Mining::Automine).await?;
-    let through = world.executor_through(&lagging.url())?;
+    let through = world.executor_at(&lagging.url())?;
     let (chain, limit) = (&through.ctx.chain, Duration::from_secs(5));
     chain
         .transact(&world.admin, &chain.escrow(), PAUSE.to_vec(), limit)
@@ -228,15 +238,15 @@ async fn a_lagging_node_decides_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn an_attempt_that_may_still_be_mined_outranks_a_simulation() -> Result<()> {
-    let world = World::new().await?;
+    let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
     let poison = poisoned(&world, &mut rig).await?;
-    rig.send_unrehearsed(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     // As after a fork that removed its refusal: the item is ready again, and its transaction may still be mined.
     world.db.sql("update work_items set state = 'ready'")?;
     assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert_eq!(rig.leg(&poison).await?, ChainLeg::Submitting);
-    assert_eq!(rig.told().await?, []);
+    assert_eq!(rig.published_outcomes().await?, []);
     assert_eq!(world.count("select count(*) from attempts")?, 1);
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! so that few of them wait through an hour of high fees, and rises slowly again. Pure.
 
 /// The limit after a new head, between one and `most`. `late` means that a transaction should have been mined by now.
-pub fn next(window: u64, most: u64, late: bool) -> u64 {
+pub fn next_limit(window: u64, most: u64, late: bool) -> u64 {
     let most = most.max(1);
     let window = window.clamp(1, most);
     if late {
@@ -34,7 +34,7 @@ mod tests {
         ];
         for (window, most, late, expected) in table {
             assert_eq!(
-                next(window, most, late),
+                next_limit(window, most, late),
                 expected,
                 "{window} of {most}, late: {late}"
             );
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_limit_falls_to_one_in_five_late_blocks_and_recovers_in_twenty() {
-        let after = |window, late, heads| (0..heads).fold(window, |window, _| next(window, 32, late));
+        let after = |window, late, heads| (0..heads).fold(window, |window, _| next_limit(window, 32, late));
         assert_eq!(after(32, true, 5), 1);
         assert_eq!(after(1, false, 20), 32);
     }

@@ -2,7 +2,7 @@
 //! so that an item the chain would refuse costs no gas. The simulation is optional: without an answer the batch is sent
 //! as it is.
 
-mod judge;
+mod classify;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use storage::executor::items::WorkCommand;
 use storage::executor::signers::SignerLease;
 use tokio::time::timeout;
 
-use self::judge::{FinalBlockResult, is_permanent};
-pub use self::judge::{SimulatedRefusal, SimulationResult};
+use self::classify::{FinalBlockResult, is_permanent};
+pub use self::classify::{SimulatedRefusal, SimulationResult};
 use super::draft::{calldata, find_ready};
 use super::plan::{self, BatchPlan};
 use crate::context::{Context, WorkError};
 use crate::decide::{IntentRecord, ItemFacts, ItemResult};
 use crate::finality::final_block;
-use crate::key::SignerHandle;
+use crate::signer_handle::SignerHandle;
 use crate::{batch, observe};
 
 /// Work waits at most this long for a simulation.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The simulated results of the items of a batch; `None` if the simulation was skipped.
 #[derive(Debug)]
@@ -39,22 +39,22 @@ impl Simulation {
     }
 
     /// `None` for an item that was not simulated.
-    pub fn of(&self, item: MessageId) -> Option<SimulationResult> {
+    pub fn result_for(&self, item: MessageId) -> Option<SimulationResult> {
         match &self.0 {
             None => Some(SimulationResult::Send),
-            Some(heard) => heard.get(&item).copied(),
+            Some(results) => results.get(&item).copied(),
         }
     }
 }
 
 /// Plans the next batch without locks and simulates it; `None` when no item is ready.
-pub async fn rehearse(
+pub async fn simulate(
     ctx: &Context,
     (key, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
     head: &BlockHeader,
 ) -> Result<Option<Simulation>, WorkError> {
-    let Some(plan) = first_look(ctx, (key, lease), command, head).await? else {
+    let Some(plan) = plan_ready(ctx, (key, lease), command, head).await? else {
         return Ok(None);
     };
     if plan.members.is_empty() {
@@ -66,10 +66,10 @@ pub async fn rehearse(
         command,
         members: plan.members,
     };
-    let rehearsal = match timeout(PATIENCE, asked.advice(ctx, head)).await {
-        Ok(Ok(heard)) => {
-            observe::batch_simulated(command, heard.values());
-            Simulation(Some(heard))
+    let simulation = match timeout(TIMEOUT, asked.results(ctx, head)).await {
+        Ok(Ok(results)) => {
+            observe::batch_simulated(command, results.values());
+            Simulation(Some(results))
         }
         Ok(Err(error)) if error.is_of_an_endpoint() => {
             observe::batch_not_simulated(command, &error);
@@ -81,11 +81,11 @@ pub async fn rehearse(
             Simulation::skipped()
         }
     };
-    Ok(Some(rehearsal))
+    Ok(Some(simulation))
 }
 
 /// Plans without locks; `build` sees later changes under locks.
-async fn first_look(
+async fn plan_ready(
     ctx: &Context,
     (key, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
@@ -97,8 +97,13 @@ async fn first_look(
         return Ok(None);
     };
     let legs = (&mut *found.legs, &found.constraints);
-    let unasked = Simulation::skipped();
-    Ok(Some(plan::make(ctx, (command, &found.items), legs, &unasked)?))
+    let skipped = Simulation::skipped();
+    Ok(Some(plan::plan_batch(
+        ctx,
+        (command, &found.items),
+        legs,
+        &skipped,
+    )?))
 }
 
 /// A batch to simulate. Every request names its block by hash, so answers of different endpoints fit together.
@@ -115,13 +120,13 @@ const fn state_of(head: &BlockHeader) -> BlockRef {
 }
 
 impl SimulatedBatch<'_> {
-    async fn advice(
+    async fn results(
         &self,
         ctx: &Context,
         head: &BlockHeader,
     ) -> Result<HashMap<MessageId, SimulationResult>, WorkError> {
         let all: Vec<&plan::BatchMember> = self.members.iter().collect();
-        let endings = self.endings(&all, state_of(head)).await?;
+        let endings = self.item_results(&all, state_of(head)).await?;
         let batch = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let facts = |ending| ItemFacts {
             command: self.command,
@@ -129,21 +134,21 @@ impl SimulatedBatch<'_> {
             record: IntentRecord::NotRead,
             batch_size: batch,
         };
-        let grave: Vec<&plan::BatchMember> = all
+        let permanent: Vec<&plan::BatchMember> = all
             .iter()
             .zip(&endings)
             .filter(|(_, ending)| is_permanent(facts(**ending)))
             .map(|(member, _)| *member)
             .collect();
-        let at_final = self.at_final(ctx, head, &grave).await?;
+        let at_final = self.at_final(ctx, head, &permanent).await?;
         let advice = all.iter().zip(endings).map(|((id, _), ending)| {
-            let said = judge::advice(facts(ending), at_final.get(id).copied());
+            let said = classify::simulation_result(facts(ending), at_final.get(id).copied());
             (*id, said)
         });
         Ok(advice.collect())
     }
 
-    async fn endings(
+    async fn item_results(
         &self,
         members: &[&plan::BatchMember],
         at: BlockRef,
@@ -175,9 +180,9 @@ impl SimulatedBatch<'_> {
         &self,
         ctx: &Context,
         head: &BlockHeader,
-        grave: &[&plan::BatchMember],
+        permanent: &[&plan::BatchMember],
     ) -> Result<HashMap<MessageId, FinalBlockResult>, WorkError> {
-        if grave.is_empty() {
+        if permanent.is_empty() {
             return Ok(HashMap::new());
         }
         let Some(number) = final_block(ctx, head).await? else {
@@ -188,18 +193,18 @@ impl SimulatedBatch<'_> {
             return Ok(HashMap::new());
         };
         let at = BlockRef::Hash(BlockHash::from_bytes(hash));
-        let ids: Vec<IntentId> = grave
+        let ids: Vec<IntentId> = permanent
             .iter()
             .map(|(_, member)| member.intent.intent_id())
             .collect();
         let asked = async {
-            let endings = self.endings(grave, at).await?;
+            let endings = self.item_results(permanent, at).await?;
             Ok::<_, ChainError>((endings, self.chain.intents(&ids, at).await?))
         };
         let Ok((endings, records)) = asked.await else {
             return Ok(HashMap::new());
         };
-        let told = grave.iter().zip(endings).zip(records);
+        let told = permanent.iter().zip(endings).zip(records);
         let told = told.map(|(((id, _), ending), found)| {
             let record = found.map_or(IntentRecord::Absent, |found| IntentRecord::Present(found.status));
             (*id, FinalBlockResult { ending, record })
