@@ -41,20 +41,20 @@ pub fn build(mut settings: ExecutorSettings) -> anyhow::Result<App> {
     let relay = process.relay(Outbox::Executor, 1);
     let policy = process.settings.limits.policy.clone();
     let chain = ChainClient::new(&rpc, escrow)?;
-    let keys: Vec<Arc<SignerHandle>> = signers
+    let signers: Vec<Arc<SignerHandle>> = signers
         .into_iter()
         .map(|signer| Arc::new(SignerHandle::new(signer)))
         .collect();
-    for key in &keys {
-        observe::fee_capped(&key.address(), false);
+    for signer in &signers {
+        observe::fee_capped(&signer.address(), false);
     }
-    tracing::info!(?keys, %escrow, database = %process.pool.endpoint(), "built");
+    tracing::info!(keys = ?signers, %escrow, database = %process.pool.endpoint(), "built");
     let ids = process.ids();
     let ctx = Context::new(ContextParts {
         instance: ids.uuid(),
         pool: process.pool.clone(),
         chain,
-        signers: keys,
+        signers,
         tuning: settings.tuning,
         verifier: Verifier {
             opener: process.opener(),
@@ -101,13 +101,13 @@ impl App {
         let (ctx, tasks) = (self.ctx.clone(), &mut self.process.tasks);
         let stop = tasks.stop();
         ctx.breakers.spawn_probes(&ctx, tasks);
-        for key in &ctx.signers {
+        for signer in &ctx.signers {
             let halts = self.process.halts.clone();
             tasks.spawn(
                 "submit",
-                submit::run(ctx.clone(), key.clone(), halts, stop.clone()),
+                submit::run(ctx.clone(), signer.clone(), halts, stop.clone()),
             );
-            tasks.spawn("nonces", nonces::run(ctx.clone(), key.clone(), stop.clone()));
+            tasks.spawn("nonces", nonces::run(ctx.clone(), signer.clone(), stop.clone()));
         }
         tasks.spawn("endpoints", endpoints::run(ctx.clone(), stop.clone()));
         tasks.spawn("confirm", confirm::run(ctx.clone(), stop.clone()));
@@ -133,9 +133,9 @@ impl App {
         let token = self.process.stop().token();
         let halts = self.process.halts.clone();
         self.process.tasks.spawn(name, async move {
-            let able = ctx.signers.iter().map(|key| {
-                let own = key.breakers(B::COMMAND).into_iter().map(Breaker::gate);
-                gate::all(own.chain([held(key)]).collect())
+            let able = ctx.signers.iter().map(|signer| {
+                let own = signer.breakers(B::COMMAND).into_iter().map(Breaker::gate);
+                gate::all(own.chain([held(signer)]).collect())
             });
             let open = gate::all(vec![
                 ctx.breakers.command_gate(B::COMMAND, &halts),
@@ -168,9 +168,9 @@ impl App {
 }
 
 /// True while the lease is held.
-fn held(key: &SignerHandle) -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(key.current_lease().is_some());
-    let mut lease = key.lease.subscribe();
+fn held(signer: &SignerHandle) -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(signer.current_lease().is_some());
+    let mut lease = signer.lease.subscribe();
     tokio::spawn(async move {
         while lease.changed().await.is_ok() {
             let held = lease.borrow_and_update().is_some();
@@ -186,8 +186,8 @@ async fn lead(ctx: Context, treasury: Address, stop: runtime::Stop) {
         return;
     }
     let mut leases = tokio::task::JoinSet::new();
-    for key in &ctx.signers {
-        leases.spawn(lease::run_signer_lease(ctx.clone(), key.clone(), stop.clone()));
+    for signer in &ctx.signers {
+        leases.spawn(lease::run_signer_lease(ctx.clone(), signer.clone(), stop.clone()));
     }
     leases.spawn(lease::run_follower_lease(ctx.clone(), stop.clone()));
     leases.join_all().await;

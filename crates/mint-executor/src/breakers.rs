@@ -105,11 +105,11 @@ impl Breakers {
     /// The same for one signer, whose own breakers count too.
     pub fn signer_gate(
         &self,
-        key: &SignerHandle,
+        signer: &SignerHandle,
         command: WorkCommand,
         halts: &Halts,
     ) -> watch::Receiver<bool> {
-        let own = key.breakers(command).into_iter().map(Breaker::gate);
+        let own = signer.breakers(command).into_iter().map(Breaker::gate);
         gate::all(own.chain([self.command_gate(command, halts)]).collect())
     }
 
@@ -127,30 +127,30 @@ impl Breakers {
             };
             tasks.spawn(name, self.of_command(command).clone().run(Some(probe), stop));
         }
-        for key in &ctx.signers {
-            let (own, stop) = ((ctx.clone(), key.clone()), tasks.stop());
+        for signer in &ctx.signers {
+            let (own, stop) = ((ctx.clone(), signer.clone()), tasks.stop());
             let probe = move || {
-                let (ctx, key) = own.clone();
-                async move { probe_signer(&ctx, &key).await }
+                let (ctx, signer) = own.clone();
+                async move { probe_signer(&ctx, &signer).await }
             };
-            tasks.spawn("signer breaker", key.account.clone().run(Some(probe), stop));
-            let (own, stop) = (key.clone(), tasks.stop());
+            tasks.spawn("signer breaker", signer.account.clone().run(Some(probe), stop));
+            let (own, stop) = (signer.clone(), tasks.stop());
             let probe = move || {
-                let key = own.clone();
-                async move { key.probe().await }
+                let signer = own.clone();
+                async move { signer.probe().await }
             };
             tasks.spawn(
                 "signatures breaker",
-                key.signatures.clone().run(Some(probe), stop),
+                signer.signatures.clone().run(Some(probe), stop),
             );
-            let (own, stop) = ((ctx.clone(), key.clone()), tasks.stop());
+            let (own, stop) = ((ctx.clone(), signer.clone()), tasks.stop());
             let probe = move || {
-                let (ctx, key) = own.clone();
-                async move { probe_mint_allowance(&ctx, &key).await }
+                let (ctx, signer) = own.clone();
+                async move { probe_mint_allowance(&ctx, &signer).await }
             };
             tasks.spawn(
                 "mint limit breaker",
-                key.mint_allowance.clone().run(Some(probe), stop),
+                signer.mint_allowance.clone().run(Some(probe), stop),
             );
         }
         tasks.spawn(
@@ -186,18 +186,18 @@ async fn probe_command(ctx: &Context, command: WorkCommand) -> Result<(), String
     can_succeed(command, &condition, needed)
 }
 
-async fn probe_signer(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
-    let status = ctx.chain.signer_status(&key.address()).await;
+async fn probe_signer(ctx: &Context, signer: &SignerHandle) -> Result<(), String> {
+    let status = ctx.chain.signer_status(&signer.address()).await;
     let status = status.map_err(|error| error.to_string())?;
-    key.work_available.notify_one();
+    signer.work_available.notify_one();
     signer_handle::can_sign(&status, ctx.tuning.min_signer_balance)
 }
 
-async fn probe_mint_allowance(ctx: &Context, key: &SignerHandle) -> Result<(), String> {
-    let status = ctx.chain.signer_status(&key.address()).await;
+async fn probe_mint_allowance(ctx: &Context, signer: &SignerHandle) -> Result<(), String> {
+    let status = ctx.chain.signer_status(&signer.address()).await;
     let status = status.map_err(|error| error.to_string())?;
-    key.work_available.notify_one();
-    signer_handle::can_mint(&status, key.missing_allowance())
+    signer.work_available.notify_one();
+    signer_handle::can_mint(&status, signer.missing_allowance())
 }
 
 /// Whether a command can succeed now, whichever signer sends it. Pure.

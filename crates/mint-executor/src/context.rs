@@ -84,14 +84,16 @@ impl Context {
 
     /// A signer of this process.
     pub fn signer(&self, address: &[u8; 20]) -> Option<&Arc<SignerHandle>> {
-        self.signers.iter().find(|key| key.address_bytes() == *address)
+        self.signers
+            .iter()
+            .find(|signer| signer.address_bytes() == *address)
     }
 
     /// Wakes every signer, because an item may be ready.
     pub fn wake(&self) {
         self.signers
             .iter()
-            .for_each(|key| key.work_available.notify_one());
+            .for_each(|signer| signer.work_available.notify_one());
     }
 
     /// True after a reorganisation below the oldest block that we keep.
@@ -130,11 +132,11 @@ impl Context {
             return;
         }
         // Another executor learns of refusals of its signers from the rows (`confirm::head_watcher`).
-        let Some(key) = self.signer(signer) else { return };
+        let Some(signer) = self.signer(signer) else { return };
         if why == FORBIDDEN {
-            key.account.trip("the signer lacks EXECUTOR_ROLE");
+            signer.account.trip("the signer lacks EXECUTOR_ROLE");
         } else {
-            key.trip_mint_allowance(why, amount);
+            signer.trip_mint_allowance(why, amount);
         }
     }
 }

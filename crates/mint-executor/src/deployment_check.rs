@@ -65,11 +65,11 @@ async fn find_problems(ctx: &Context, treasury: Address) -> Result<Vec<String>, 
     let problems = differences(&ctx.policy, treasury, &found);
     ctx.breakers.set_deployment(found);
     // A signer without the role or without gas blocks its own share only.
-    for key in &ctx.signers {
-        let status = ctx.chain.signer_status(&key.address()).await?;
+    for signer in &ctx.signers {
+        let status = ctx.chain.signer_status(&signer.address()).await?;
         if let Err(why) = crate::signer_handle::can_sign(&status, ctx.tuning.min_signer_balance) {
-            tracing::error!(signer = %key.address(), why, "a signing key cannot work");
-            key.account.trip(&why);
+            tracing::error!(signer = %signer.address(), why, "a signing key cannot work");
+            signer.account.trip(&why);
         }
     }
     Ok(problems)

@@ -89,9 +89,9 @@ async fn record_gauges(ctx: &Context) {
             Err(error) => tracing::debug!(error = %runtime::chain(&error), "the condition cannot be read"),
         }
     }
-    for key in &ctx.signers {
-        match ctx.chain.signer_status(&key.address()).await {
-            Ok(status) => check_signer(ctx, key, &status),
+    for signer in &ctx.signers {
+        match ctx.chain.signer_status(&signer.address()).await {
+            Ok(status) => check_signer(ctx, signer, &status),
             Err(error) => {
                 tracing::debug!(error = %runtime::chain(&error), "a signer's standing cannot be read");
             }
@@ -101,8 +101,8 @@ async fn record_gauges(ctx: &Context) {
         let client = ctx.pool.get().await?;
         let open = attempts::open_summary(&client).await?;
         // A signer without a row has nothing open, and its series exists from the start.
-        let fresh = ctx.signers.iter().map(|key| key.address_bytes());
-        let fresh = fresh.filter(|key| open.iter().all(|one| one.signer != *key));
+        let fresh = ctx.signers.iter().map(|signer| signer.address_bytes());
+        let fresh = fresh.filter(|signer| open.iter().all(|one| one.signer != *signer));
         for one in open.iter().copied().chain(fresh.map(OpenAttempts::none)) {
             observe::in_flight(&one);
         }
@@ -114,10 +114,10 @@ async fn record_gauges(ctx: &Context) {
     }
 }
 
-fn check_signer(ctx: &Context, key: &SignerHandle, status: &SignerStatus) {
-    observe::signer_balance(&key.address(), status.balance, ctx.tuning.min_signer_balance);
+fn check_signer(ctx: &Context, signer: &SignerHandle, status: &SignerStatus) {
+    observe::signer_balance(&signer.address(), status.balance, ctx.tuning.min_signer_balance);
     if let Err(why) = signer_handle::can_sign(status, ctx.tuning.min_signer_balance) {
-        key.account.trip(&why);
+        signer.account.trip(&why);
     }
 }
 

@@ -17,12 +17,14 @@ use crate::signer_handle::SignerHandle;
 const STALLED_AFTER_LEASES: u32 = 3;
 
 /// Acquires, renews and finally releases the lease of a signer, which works only while the lease is held.
-pub async fn run_signer_lease(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
-    observe::lease_missing(&key.address());
-    let keep = || renew_or_acquire(&ctx, &key, Instant::now());
-    keep_lease(&ctx, &stop, keep, || key.drop_lease()).await;
-    let Some(lease) = key.current_lease() else { return };
-    key.drop_lease();
+pub async fn run_signer_lease(ctx: Context, signer: Arc<SignerHandle>, stop: Stop) {
+    observe::lease_missing(&signer.address());
+    let keep = || renew_or_acquire(&ctx, &signer, Instant::now());
+    keep_lease(&ctx, &stop, keep, || signer.drop_lease()).await;
+    let Some(lease) = signer.current_lease() else {
+        return;
+    };
+    signer.drop_lease();
     let released = async { signers::release(&ctx.pool.get().await?, &lease).await };
     if let Err(error) = released.await {
         tracing::warn!(error = %runtime::chain(&error), "the lease was not given back; it ends by itself");
@@ -78,30 +80,30 @@ where
 
 /// A token that is gone or hangs here may sign for another executor. So a signer without a signature for a whole lease
 /// period loses its lease, and acquires it again only after it signed (its breaker probes for that).
-pub async fn renew_or_acquire(ctx: &Context, key: &SignerHandle, now: Instant) -> Result<(), WorkError> {
-    let mute = key.unresponsive_for(now);
-    if let Some(lease) = key.current_lease() {
+pub async fn renew_or_acquire(ctx: &Context, signer: &SignerHandle, now: Instant) -> Result<(), WorkError> {
+    let mute = signer.unresponsive_for(now);
+    if let Some(lease) = signer.current_lease() {
         let client = ctx.pool.get().await?;
         if outlasts(mute, ctx.tuning.lease) {
             // Drop the lease before another executor can hold it; if the release fails, the lease ends by itself.
-            key.drop_lease();
-            observe::unresponsive_signer_released(&key.address());
+            signer.drop_lease();
+            observe::unresponsive_signer_released(&signer.address());
             signers::release(&client, &lease).await?;
             return Ok(());
         }
         if signers::renew(&client, &lease, ctx.tuning.lease).await? {
             return Ok(());
         }
-        observe::lease_lost(&key.address());
-        key.drop_lease();
+        observe::lease_lost(&signer.address());
+        signer.drop_lease();
     }
     if is_unresponsive(mute) {
         return Ok(());
     }
-    if let Some(lease) = acquire(ctx, key).await? {
-        observe::lease_won(&key.address(), &lease);
-        key.lease.send_replace(Some(lease));
-        key.work_available.notify_one();
+    if let Some(lease) = acquire(ctx, signer).await? {
+        observe::lease_won(&signer.address(), &lease);
+        signer.lease.send_replace(Some(lease));
+        signer.work_available.notify_one();
     }
     Ok(())
 }
@@ -187,19 +189,22 @@ pub async fn renew_or_acquire_follower(
 
 /// Acquires the lease if it is free. The next nonce becomes the greater of the row's and the chain's count: the row may
 /// be missing, or come from a backup that is older than mined transactions.
-pub async fn acquire(ctx: &Context, key: &SignerHandle) -> Result<Option<SignerLease>, WorkError> {
-    let signer = key.address_bytes();
+pub async fn acquire(ctx: &Context, signer: &SignerHandle) -> Result<Option<SignerLease>, WorkError> {
+    let address = signer.address_bytes();
     // A standby sends its node no request until the lease is free.
-    if signers::is_taken(&ctx.pool.get().await?, &signer, ctx.instance).await? {
+    if signers::is_taken(&ctx.pool.get().await?, &address, ctx.instance).await? {
         return Ok(None);
     }
-    let counted = ctx.chain.nonce(&key.address(), chain::BlockRef::Latest).await?;
+    let counted = ctx
+        .chain
+        .nonce(&signer.address(), chain::BlockRef::Latest)
+        .await?;
     let mut client = ctx.pool.get().await?;
-    signers::ensure(&client, &signer, counted).await?;
+    signers::ensure(&client, &address, counted).await?;
     let tx = client.begin().await?;
-    let won = signers::acquire(&tx, &signer, ctx.instance, ctx.tuning.lease).await?;
+    let won = signers::acquire(&tx, &address, ctx.instance, ctx.tuning.lease).await?;
     if won.is_some() {
-        signers::raise_nonce(&tx, &signer, counted).await?;
+        signers::raise_nonce(&tx, &address, counted).await?;
     }
     tx.commit().await?;
     Ok(won)

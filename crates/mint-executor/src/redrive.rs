@@ -58,7 +58,7 @@ pub async fn redrive_outcomes(ctx: &Context, quiet: Duration) -> Result<(), Work
 /// window nothing may be deposited. Without a record on chain they become dropped or rejected, and a payer is owed the
 /// money.
 pub async fn end_stranded(ctx: &Context) -> Result<(), WorkError> {
-    let Some(lease) = ctx.signers.iter().find_map(|key| key.current_lease()) else {
+    let Some(lease) = ctx.signers.iter().find_map(|signer| signer.current_lease()) else {
         return Ok(());
     };
     let window = Duration::from_secs(ctx.policy.windows.payment_seconds);

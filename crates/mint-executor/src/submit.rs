@@ -49,8 +49,8 @@ pub enum BatchResult {
 }
 
 /// Builds and sends the batches of one signer until the stop.
-pub async fn run(ctx: Context, key: Arc<SignerHandle>, halts: Arc<Halts>, stop: Stop) {
-    let mut queues = WorkCommand::ALL.map(|command| CommandQueue::new(&ctx, &key, command, &halts));
+pub async fn run(ctx: Context, signer: Arc<SignerHandle>, halts: Arc<Halts>, stop: Stop) {
+    let mut queues = WorkCommand::ALL.map(|command| CommandQueue::new(&ctx, &signer, command, &halts));
     let mut due = None;
     while !stop.is_requested() {
         let tick = due
@@ -59,7 +59,7 @@ pub async fn run(ctx: Context, key: Arc<SignerHandle>, halts: Arc<Halts>, stop: 
         tokio::select! {
             () = stop.requested() => break,
             () = tokio::time::sleep_until(tick) => {}
-            () = key.work_available.notified() => tokio::time::sleep(ctx.tuning.linger).await,
+            () = signer.work_available.notified() => tokio::time::sleep(ctx.tuning.linger).await,
         }
         due = None;
         for queue in &mut queues {
@@ -84,18 +84,18 @@ fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 /// The batches of one command by one signer.
 #[derive(Debug)]
 pub struct CommandQueue {
-    key: Arc<SignerHandle>,
+    signer: Arc<SignerHandle>,
     command: WorkCommand,
     gate: watch::Receiver<bool>,
     last_batch_at: Option<Instant>,
 }
 
 impl CommandQueue {
-    pub fn new(ctx: &Context, key: &Arc<SignerHandle>, command: WorkCommand, halts: &Halts) -> Self {
+    pub fn new(ctx: &Context, signer: &Arc<SignerHandle>, command: WorkCommand, halts: &Halts) -> Self {
         Self {
-            key: key.clone(),
+            signer: signer.clone(),
             command,
-            gate: ctx.breakers.signer_gate(key, command, halts),
+            gate: ctx.breakers.signer_gate(signer, command, halts),
             last_batch_at: None,
         }
     }
@@ -107,14 +107,14 @@ impl CommandQueue {
         match worked {
             Err(error) => {
                 let too_dear = error.fee_above_cap().copied().ok_or(error)?;
-                if self.key.set_waits_for_fees(what, true) {
+                if self.signer.set_waits_for_fees(what, true) {
                     observe::waits_for_fees(self.command, &too_dear);
                 }
                 Ok(None)
             }
             // Whatever else it waits for, it does not wait for lower fees.
             Ok(wait) => {
-                if self.key.set_waits_for_fees(what, false) {
+                if self.signer.set_waits_for_fees(what, false) {
                     observe::no_longer_waits_for_fees(self.command);
                 }
                 Ok(wait)
@@ -134,10 +134,10 @@ impl CommandQueue {
             {
                 return Ok(Some(next));
             }
-            let Some(lease) = self.key.current_lease() else {
+            let Some(lease) = self.signer.current_lease() else {
                 return Ok(None);
             };
-            match submit_batch(ctx, &self.key, &lease, self.command).await {
+            match submit_batch(ctx, &self.signer, &lease, self.command).await {
                 Ok(BatchResult::Attempt { full, .. }) => self.last_batch_at = (!full).then(Instant::now),
                 // Let the other commands have their turn; this one continues after them.
                 Ok(BatchResult::Settled) if settled == MAX_ROUNDS_WITHOUT_ATTEMPT => {
@@ -147,7 +147,7 @@ impl CommandQueue {
                 Ok(BatchResult::Nothing) => return Ok(None),
                 Err(error) => {
                     if matches!(error, WorkError::NoLease) {
-                        self.key.drop_lease_if(&lease);
+                        self.signer.drop_lease_if(&lease);
                     }
                     return Err(error);
                 }
@@ -159,15 +159,15 @@ impl CommandQueue {
 /// Simulates, builds, commits and broadcasts one batch of a command.
 pub async fn submit_batch(
     ctx: &Context,
-    key: &SignerHandle,
+    signer: &SignerHandle,
     lease: &SignerLease,
     command: WorkCommand,
 ) -> Result<BatchResult, WorkError> {
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
-    let Some(simulation) = simulate(ctx, (key, lease), command, &head).await? else {
+    let Some(simulation) = simulate(ctx, (signer, lease), command, &head).await? else {
         return Ok(BatchResult::Nothing);
     };
-    let (built, rest) = build(ctx, (key, lease), command, (&head, &simulation)).await?;
+    let (built, rest) = build(ctx, (signer, lease), command, (&head, &simulation)).await?;
     if let BatchResult::Attempt { id, signed, .. } = &built {
         broadcast(ctx, *id, (&lease.signer, signed)).await;
     }
@@ -194,8 +194,8 @@ pub async fn broadcast(ctx: &Context, attempt: i64, (signer, signed): (&[u8; 20]
 
 /// The other signers go on.
 fn too_little_gas(ctx: &Context, signer: &[u8; 20]) {
-    if let Some(key) = ctx.signer(signer) {
-        key.account.trip("the signer has too little gas");
+    if let Some(signer) = ctx.signer(signer) {
+        signer.account.trip("the signer has too little gas");
     }
 }
 

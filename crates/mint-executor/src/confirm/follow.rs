@@ -8,7 +8,7 @@ use storage::executor::blocks::{self, BlockRow};
 use storage::executor::follower::FollowerLease;
 use tokio::time::Instant;
 
-use super::poll_pace::PollSchedule;
+use super::poll_schedule::PollSchedule;
 use super::resend::Resender;
 use super::{apply, gather, reorg};
 use crate::context::{Context, NodeAnswer, WorkError};
@@ -20,7 +20,7 @@ pub struct Follower {
     tip: Option<BlockRow>,
     schedule: PollSchedule,
     resender: Resender,
-    seen: Option<Instant>,
+    last_block_at: Option<Instant>,
     /// The final block as of the last block ingested here.
     final_block: Option<u64>,
 }
@@ -69,7 +69,7 @@ impl Follower {
 
     /// How long to wait before the next poll.
     pub fn wait(&self, sparse: Duration) -> Duration {
-        let since = self.seen.map(|seen| seen.elapsed()).unwrap_or_default();
+        let since = self.last_block_at.map(|at| at.elapsed()).unwrap_or_default();
         self.schedule.wait(since, sparse)
     }
 
@@ -146,10 +146,10 @@ impl Follower {
 
     fn record_block(&mut self) {
         let now = Instant::now();
-        if let Some(seen) = self.seen {
-            self.schedule.record_interval(now - seen);
+        if let Some(last) = self.last_block_at {
+            self.schedule.record_interval(now - last);
         }
-        self.seen = Some(now);
+        self.last_block_at = Some(now);
     }
 }
 

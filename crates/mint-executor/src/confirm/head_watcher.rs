@@ -52,7 +52,7 @@ impl HeadWatcher {
         // The first read covers the last block only: a cause that persists refuses again.
         let after = self.refusals_read_to.unwrap_or(tip.saturating_sub(1));
         if after != tip {
-            let own: Vec<[u8; 20]> = ctx.signers.iter().map(|key| key.address_bytes()).collect();
+            let own: Vec<[u8; 20]> = ctx.signers.iter().map(|signer| signer.address_bytes()).collect();
             let client = ctx.pool.get().await?;
             for refusal in attempts::refusals(&client, &own, (after, &BREAKER_RESULTS)).await? {
                 let why = BREAKER_RESULTS.into_iter().find(|name| *name == refusal.outcome);

@@ -43,7 +43,7 @@ pub async fn run(ctx: Context, stop: Stop) {
         let wait = match ctx.current_follower_lease() {
             None => {
                 follower = Follower::default();
-                if ctx.signers.iter().any(|key| key.current_lease().is_some()) {
+                if ctx.signers.iter().any(|signer| signer.current_lease().is_some()) {
                     match watcher.poll(&ctx).await {
                         Ok(()) => node_answered(&ctx),
                         Err(error) => failed(&ctx, &error),

@@ -20,24 +20,24 @@ use crate::signer_handle::{FeeCapWait, SignerHandle};
 const MAX_GAPS_PER_HEAD: u64 = 16;
 
 /// Manages the nonces of a signer until the stop, while its lease is held.
-pub async fn run(ctx: Context, key: Arc<SignerHandle>, stop: Stop) {
+pub async fn run(ctx: Context, signer: Arc<SignerHandle>, stop: Stop) {
     let mut heads = ctx.head.subscribe();
-    let mut keeper = NonceManager::default();
+    let mut nonce_manager = NonceManager::default();
     loop {
         let head = *heads.borrow_and_update();
-        match (head, key.current_lease()) {
+        match (head, signer.current_lease()) {
             (Some(head), Some(lease)) => {
-                if let Err(error) = keeper.on_head(&ctx, (&key, &lease), &head).await {
+                if let Err(error) = nonce_manager.on_head(&ctx, (&signer, &lease), &head).await {
                     observe::round_failed("nonces", &error);
                     if matches!(error, WorkError::NoLease) {
-                        key.drop_lease_if(&lease);
+                        signer.drop_lease_if(&lease);
                     }
                 }
             }
             (_, None) => {
-                key.set_confirmed_nonce(0);
-                keeper.clear_fee_cap(&key);
-                keeper = NonceManager::default();
+                signer.set_confirmed_nonce(0);
+                nonce_manager.clear_fee_cap(&signer);
+                nonce_manager = NonceManager::default();
             }
             (None, Some(_)) => {}
         }
@@ -59,7 +59,7 @@ impl NonceManager {
     pub async fn on_head(
         &mut self,
         ctx: &Context,
-        (key, lease): (&SignerHandle, &SignerLease),
+        (signer, lease): (&SignerHandle, &SignerLease),
         head: &BlockHeader,
     ) -> Result<(), WorkError> {
         let open = attempts::open_of(&ctx.pool.get().await?, &lease.signer).await?;
@@ -67,40 +67,43 @@ impl NonceManager {
         for attempt in &open {
             self.waits.note(attempt.id, head.number);
         }
-        let next = self.used(ctx, key, head, &open).await?;
-        key.set_confirmed_nonce(next);
+        let next = self.used(ctx, signer, head, &open).await?;
+        signer.set_confirmed_nonce(next);
         // A used nonce waits for no block and needs no higher fee. Whether our transaction lost it is decided once the
         // nonce is final.
         let waiting = &open[open.partition_point(|attempt| waits_for_no_block(attempt, next))..];
         let late = self.any_late(waiting, head);
         let most = ctx.tuning.max_in_flight;
-        key.adjust_in_flight_limit(most, late);
-        observe::in_flight_limit(&key.address(), key.in_flight_limit(most), most);
+        signer.adjust_in_flight_limit(most, late);
+        observe::in_flight_limit(&signer.address(), signer.in_flight_limit(most), most);
         let (Some(lowest), true) = (waiting.first(), late) else {
-            self.clear_fee_cap(key);
+            self.clear_fee_cap(signer);
             return Ok(());
         };
         if !self
-            .fill_gaps(ctx, (key, lease), head, next..lowest.nonce)
+            .fill_gaps(ctx, (signer, lease), head, next..lowest.nonce)
             .await?
         {
             return Ok(());
         }
-        self.raise(ctx, (key, lease), head, waiting).await
+        self.raise(ctx, (signer, lease), head, waiting).await
     }
 
     /// The signer's count of mined transactions, read only when an attempt seems to have waited too long.
     async fn used(
         &self,
         ctx: &Context,
-        key: &SignerHandle,
+        signer: &SignerHandle,
         head: &BlockHeader,
         open: &[AttemptRow],
     ) -> Result<u64, WorkError> {
         if !self.any_late(open, head) {
             return Ok(0);
         }
-        Ok(ctx.chain.nonce(&key.address(), BlockRef::Hash(head.hash)).await?)
+        Ok(ctx
+            .chain
+            .nonce(&signer.address(), BlockRef::Hash(head.hash))
+            .await?)
     }
 
     fn any_late(&self, open: &[AttemptRow], head: &BlockHeader) -> bool {
@@ -113,15 +116,15 @@ impl NonceManager {
     async fn fill_gaps(
         &mut self,
         ctx: &Context,
-        (key, lease): (&SignerHandle, &SignerLease),
+        (signer, lease): (&SignerHandle, &SignerLease),
         head: &BlockHeader,
         missing: std::ops::Range<u64>,
     ) -> Result<bool, WorkError> {
         let bounded = missing.start..missing.end.min(missing.start.saturating_add(MAX_GAPS_PER_HEAD));
         for nonce in bounded {
-            let attempt = match replace::fill_gap(ctx, (key, lease), head, nonce).await {
+            let attempt = match replace::fill_gap(ctx, (signer, lease), head, nonce).await {
                 Err(WorkError::FeeAboveCap(too_dear)) => {
-                    self.cap(key, nonce, &too_dear);
+                    self.cap(signer, nonce, &too_dear);
                     return Ok(false);
                 }
                 // The follower has not processed the fork yet, or just did.
@@ -138,16 +141,16 @@ impl NonceManager {
     async fn raise(
         &mut self,
         ctx: &Context,
-        (key, lease): (&SignerHandle, &SignerLease),
+        (signer, lease): (&SignerHandle, &SignerLease),
         head: &BlockHeader,
         open: &[AttemptRow],
     ) -> Result<(), WorkError> {
         let since = |id| self.waits.since(id);
         let Some(stuck) = stuck(open, since, head.number, ctx.tuning.replace_after) else {
-            self.clear_fee_cap(key);
+            self.clear_fee_cap(signer);
             return Ok(());
         };
-        match replace::bump_fee(ctx, (key, lease), head, stuck).await {
+        match replace::bump_fee(ctx, (signer, lease), head, stuck).await {
             Ok(Some(attempt)) => {
                 self.waits.note(attempt.id, head.number);
                 send(ctx, &attempt).await;
@@ -155,7 +158,7 @@ impl NonceManager {
             }
             Ok(None) => Ok(()),
             Err(WorkError::FeeAboveCap(too_dear)) => {
-                self.cap(key, stuck.nonce, &too_dear);
+                self.cap(signer, stuck.nonce, &too_dear);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -163,15 +166,15 @@ impl NonceManager {
     }
 
     /// Logs once per nonce, however many blocks pass.
-    fn cap(&mut self, key: &SignerHandle, nonce: u64, too_dear: &FeeAboveCap) {
-        key.set_waits_for_fees(FeeCapWait::LowestNonce, true);
+    fn cap(&mut self, signer: &SignerHandle, nonce: u64, too_dear: &FeeAboveCap) {
+        signer.set_waits_for_fees(FeeCapWait::LowestNonce, true);
         if self.capped_nonce.replace(nonce) != Some(nonce) {
             observe::stuck_at_cap(nonce, too_dear);
         }
     }
 
-    fn clear_fee_cap(&mut self, key: &SignerHandle) {
-        key.set_waits_for_fees(FeeCapWait::LowestNonce, false);
+    fn clear_fee_cap(&mut self, signer: &SignerHandle) {
+        signer.set_waits_for_fees(FeeCapWait::LowestNonce, false);
         self.capped_nonce = None;
     }
 }

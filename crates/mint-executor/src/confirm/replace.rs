@@ -41,7 +41,7 @@ pub fn verify_stored(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
 /// no longer waits.
 pub async fn bump_fee(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &SignerLease),
+    (signer, lease): (&SignerHandle, &SignerLease),
     head: &BlockHeader,
     stuck: &AttemptRow,
 ) -> Result<Option<AttemptRow>, WorkError> {
@@ -57,7 +57,7 @@ pub async fn bump_fee(
         fees,
         ..read.transaction
     };
-    let row = store(ctx, (key, lease), &transaction, (&stuck.command, Some(stuck))).await?;
+    let row = store(ctx, (signer, lease), &transaction, (&stuck.command, Some(stuck))).await?;
     if let Some(row) = &row {
         observe::replaced(row.nonce, &TxHash::from_bytes(row.tx_hash), fees.max_fee_per_gas);
     }
@@ -67,13 +67,14 @@ pub async fn bump_fee(
 /// Fills a missing nonce with an empty transfer to ourselves; `None` when the nonce is not missing after all.
 pub async fn fill_gap(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &SignerLease),
+    (signer, lease): (&SignerHandle, &SignerLease),
     head: &BlockHeader,
     nonce: u64,
 ) -> Result<Option<AttemptRow>, WorkError> {
     let fees = ctx.tuning.fees().market_fees(head.base_fee, TRANSFER_GAS)?;
-    let transaction = EvmTransaction::empty_transfer(ctx.policy.chain.chain_id, nonce, key.address(), fees);
-    let row = store(ctx, (key, lease), &transaction, (GAP_FILLER, None)).await?;
+    let transaction =
+        EvmTransaction::empty_transfer(ctx.policy.chain.chain_id, nonce, signer.address(), fees);
+    let row = store(ctx, (signer, lease), &transaction, (GAP_FILLER, None)).await?;
     if let Some(row) = &row {
         observe::gap_filled(nonce, &TxHash::from_bytes(row.tx_hash));
     }
@@ -83,12 +84,12 @@ pub async fn fill_gap(
 /// `None` when a block ingested meanwhile used the nonce.
 async fn store(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &SignerLease),
+    (signer, lease): (&SignerHandle, &SignerLease),
     transaction: &EvmTransaction,
     (command, replaces): (&str, Option<&AttemptRow>),
 ) -> Result<Option<AttemptRow>, WorkError> {
     // Sign before locking: nothing waits for the signer with a row locked, and unstored bytes are never sent.
-    let signed = key.sign(transaction).await?;
+    let signed = signer.sign(transaction).await?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;

@@ -26,14 +26,14 @@ const MAX_DRAFTS: u32 = 3;
 /// Does everything up to the commit. No bytes have been sent when it returns.
 pub async fn build(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &SignerLease),
+    (signer, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
     (head, simulation): (&BlockHeader, &Simulation),
 ) -> Result<(BatchResult, Vec<CancelRequest>), WorkError> {
     for _ in 0..MAX_DRAFTS {
-        let draft = BatchDraft::make(ctx, (key, lease), command, (head, simulation)).await?;
+        let draft = BatchDraft::make(ctx, (signer, lease), command, (head, simulation)).await?;
         let Some(draft) = draft else { break };
-        let built = commit(ctx, (key, lease), command, (head, simulation), draft).await?;
+        let built = commit(ctx, (signer, lease), command, (head, simulation), draft).await?;
         if let Some(built) = built {
             return Ok(built);
         }
@@ -45,7 +45,7 @@ pub async fn build(
 /// Plans the batch again under locks and commits it; `None` when the call differs from the draft's.
 async fn commit(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &SignerLease),
+    (signer, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
     (head, simulation): (&BlockHeader, &Simulation),
     draft: BatchDraft,
@@ -54,8 +54,8 @@ async fn commit(
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     let nonce = signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;
-    let open = attempts::open_count(&tx, &lease.signer, key.confirmed_nonce()).await?;
-    if open >= key.in_flight_limit(ctx.tuning.max_in_flight) {
+    let open = attempts::open_count(&tx, &lease.signer, signer.confirmed_nonce()).await?;
+    if open >= signer.in_flight_limit(ctx.tuning.max_in_flight) {
         return Ok(Some((BatchResult::Nothing, Vec::new())));
     }
     let mut found = items::ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;

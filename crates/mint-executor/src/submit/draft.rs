@@ -36,11 +36,11 @@ pub struct ReadyItems {
 pub async fn find_ready(
     ctx: &Context,
     session: &impl DbSession,
-    (key, lease): (&SignerHandle, &SignerLease),
+    (signer, lease): (&SignerHandle, &SignerLease),
     (command, head): (WorkCommand, &BlockHeader),
 ) -> Result<Option<ReadyItems>, WorkError> {
-    let open = attempts::open_count(session, &lease.signer, key.confirmed_nonce()).await?;
-    if open >= key.in_flight_limit(ctx.tuning.max_in_flight) {
+    let open = attempts::open_count(session, &lease.signer, signer.confirmed_nonce()).await?;
+    if open >= signer.in_flight_limit(ctx.tuning.max_in_flight) {
         return Ok(None);
     }
     let room = batch::max_items_at(command, &ctx.tuning, head);
@@ -127,7 +127,7 @@ impl BatchDraft {
     /// Plans a batch and signs it; `None` when no item is ready.
     pub async fn make(
         ctx: &Context,
-        (key, lease): (&SignerHandle, &SignerLease),
+        (signer, lease): (&SignerHandle, &SignerLease),
         command: WorkCommand,
         (head, simulation): (&BlockHeader, &Simulation),
     ) -> Result<Option<Self>, WorkError> {
@@ -135,7 +135,7 @@ impl BatchDraft {
         let nonce = signers::next_nonce(&client, lease)
             .await?
             .ok_or(WorkError::NoLease)?;
-        let Some(mut found) = find_ready(ctx, &client, (key, lease), (command, head)).await? else {
+        let Some(mut found) = find_ready(ctx, &client, (signer, lease), (command, head)).await? else {
             return Ok(None);
         };
         drop(client);
@@ -150,7 +150,7 @@ impl BatchDraft {
             .iter()
             .map(|(id, member)| observe::sign_span(command, *id, member))
             .collect();
-        let bytes = key.sign(&call.transaction).await?;
+        let bytes = signer.sign(&call.transaction).await?;
         let signed = Some(SignedCall { call, bytes, spans });
         Ok(Some(Self { items, signed }))
     }

@@ -68,7 +68,9 @@ pub async fn settle_refused(
                     effects.apply_step((item, &lease.signer), (step, record))?;
                 }
                 // An attempt that may still be mined, or mined again after a fork, decides first.
-                _ if may_still_be_mined(&not_final, item) => effects.items.push(postponed(item, ending.name())),
+                _ if may_still_be_mined(&not_final, item) => {
+                    effects.items.push(postponed(item, ending.name()));
+                }
                 NextStep::Reject => {
                     effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?;
                 }

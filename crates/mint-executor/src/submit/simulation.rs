@@ -50,11 +50,11 @@ impl Simulation {
 /// Plans the next batch without locks and simulates it; `None` when no item is ready.
 pub async fn simulate(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &SignerLease),
+    (signer, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
     head: &BlockHeader,
 ) -> Result<Option<Simulation>, WorkError> {
-    let Some(plan) = plan_ready(ctx, (key, lease), command, head).await? else {
+    let Some(plan) = plan_ready(ctx, (signer, lease), command, head).await? else {
         return Ok(None);
     };
     if plan.members.is_empty() {
@@ -62,7 +62,7 @@ pub async fn simulate(
     }
     let asked = SimulatedBatch {
         chain: &ctx.chain,
-        key,
+        signer,
         command,
         members: plan.members,
     };
@@ -87,13 +87,13 @@ pub async fn simulate(
 /// Plans without locks; `build` sees later changes under locks.
 async fn plan_ready(
     ctx: &Context,
-    (key, lease): (&SignerHandle, &SignerLease),
+    (signer, lease): (&SignerHandle, &SignerLease),
     command: WorkCommand,
     head: &BlockHeader,
 ) -> Result<Option<BatchPlan>, WorkError> {
     let client = ctx.pool.get().await?;
     // Without ready items no request is sent.
-    let Some(mut found) = find_ready(ctx, &client, (key, lease), (command, head)).await? else {
+    let Some(mut found) = find_ready(ctx, &client, (signer, lease), (command, head)).await? else {
         return Ok(None);
     };
     let legs = (&mut *found.legs, &found.constraints);
@@ -109,7 +109,7 @@ async fn plan_ready(
 /// A batch to simulate. Every request names its block by hash, so answers of different endpoints fit together.
 struct SimulatedBatch<'a> {
     chain: &'a ChainClient,
-    key: &'a SignerHandle,
+    signer: &'a SignerHandle,
     command: WorkCommand,
     members: Vec<plan::BatchMember>,
 }
@@ -157,7 +157,7 @@ impl SimulatedBatch<'_> {
             return Ok(Vec::new());
         };
         let call = (data, batch::gas_limit(self.command, members.len()));
-        let signer = self.key.address();
+        let signer = self.signer.address();
         match self.chain.simulate_batch(&signer, call, members.len(), at).await {
             Ok(outcomes) => Ok(outcomes.into_iter().map(ItemResult::Reported).collect()),
             // The signer lacks its role, or an item makes the whole call revert.

@@ -29,13 +29,13 @@ async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
     rig.submit(&intent).await?;
     let sent = rig.send(WorkCommand::Submit, 1).await?;
     world.node.mine(4).await?;
-    rig.look().await?;
+    rig.poll().await?;
     let before = *rig.ctx.head.borrow();
     assert_eq!(
         endpoints::compare(&rig.ctx).await?,
         [EndpointStatus::Behind, EndpointStatus::InSync]
     );
-    rig.look().await?;
+    rig.poll().await?;
     let after = *rig.ctx.head.borrow();
     assert!(
         after.map(|head| head.number) > before.map(|head| head.number),
@@ -48,7 +48,7 @@ async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
 
     frozen.mine(5).await?;
     world.node.mine(1).await?;
-    rig.look().await?;
+    rig.poll().await?;
     // It advanced on its own, so it follows another chain now.
     assert_eq!(
         endpoints::compare(&rig.ctx).await?,
@@ -87,9 +87,9 @@ async fn a_node_without_receipts_causes_no_second_submission() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     // It reverted as a whole and has no log, so only its receipt shows the result.
-    let (signer, seeing) = (rig.key().address(), world.executor()?.ctx.chain.clone());
+    let (signer, seeing) = (rig.signer().address(), world.executor()?.ctx.chain.clone());
     world.set_role(&seeing, &signer, false).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 9).await?;
     assert_eq!(
@@ -110,7 +110,7 @@ async fn a_block_missing_from_a_node_is_an_error_that_names_it() -> Result<()> {
     let mut rig = world.executor_at(&holed)?;
     rig.acquire_leases().await?;
     world.node.mine(2).await?;
-    let error = rig.look().await.err().map(|error| error.to_string());
+    let error = rig.poll().await.err().map(|error| error.to_string());
     assert!(
         error
             .as_ref()
@@ -130,7 +130,7 @@ async fn a_node_that_cannot_give_a_receipt_delays_no_block() -> Result<()> {
     let (lost, other) = (world.intent(1)?, world.intent(2)?);
     rig.submit(&lost).await?;
     rig.use_next_nonce(&world).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.submit(&other).await?;
     rig.send(WorkCommand::Submit, 1).await?;
@@ -151,9 +151,9 @@ async fn deposit_without_the_role(world: &TestEnvironment, rig: &mut TestExecuto
     rig.submit(&intent).await?;
     let good = world.executor()?;
     world
-        .set_role(&good.ctx.chain, &rig.key().address(), false)
+        .set_role(&good.ctx.chain, &rig.signer().address(), false)
         .await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     Ok(intent)
 }
@@ -316,8 +316,8 @@ async fn a_standby_sends_its_node_no_request_until_the_lease_is_free() -> Result
     let mut first = world.executor()?;
     first.acquire_leases().await?;
     let standby = world.executor_at("http://127.0.0.1:1")?;
-    assert_eq!(lease::acquire(&standby.ctx, standby.key()).await?, None);
+    assert_eq!(lease::acquire(&standby.ctx, standby.signer()).await?, None);
     world.expire_leases()?;
-    assert!(lease::acquire(&standby.ctx, standby.key()).await.is_err());
+    assert!(lease::acquire(&standby.ctx, standby.signer()).await.is_err());
     Ok(())
 }

@@ -119,7 +119,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
     rig.execute(&paid).await?;
     let (built, _) = mint_executor::submit::build(
         &rig.ctx,
-        (rig.key(), &rig.lease()?),
+        (rig.signer(), &rig.lease()?),
         WorkCommand::Execute,
         (&rig.ctx.chain.latest_header().await?, &Simulation::skipped()),
     )
@@ -134,7 +134,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
          select {id}, 1, message_id, intent_id from work_items where envelope = 'x'",
         &unpaid.intent_id().to_string()[2..]
     ))?;
-    mint_executor::submit::broadcast(&rig.ctx, id, (&rig.key().address_bytes(), &signed)).await;
+    mint_executor::submit::broadcast(&rig.ctx, id, (&rig.signer().address_bytes(), &signed)).await;
     rig.mine(&world, 8).await?;
     assert_eq!(world.minted(&rig.ctx.chain, &paid.user).await?, paid.amount.get());
     assert_eq!(world.minted(&rig.ctx.chain, &unpaid.user).await?, 0);

@@ -57,7 +57,7 @@ async fn two_keys(world: &TestEnvironment) -> Result<TestExecutor> {
 /// The first key holds its lease, its successor has the role, and an intent may be minted.
 async fn before_a_rotation(world: &TestEnvironment) -> Result<(TestExecutor, Preimage)> {
     let mut old = world.executor()?;
-    let next = world.executor_with_keys(&[SECOND_KEY])?.key().address();
+    let next = world.executor_with_keys(&[SECOND_KEY])?.signer().address();
     world.set_role(&old.ctx.chain, &next, true).await?;
     let intent = world.compliant_intent(1, &old.ctx.chain).await?;
     old.acquire_leases().await?;
@@ -79,7 +79,7 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
     let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
     let first = world.compliant_intent(0, &rig.ctx.chain).await?;
-    rig.look().await?;
+    rig.poll().await?;
     let intents = submit_all(&rig, &world, 40).await?;
     let mut shares = [0, 0];
     for (index, key) in rig.ctx.signers.iter().enumerate() {
@@ -112,14 +112,14 @@ async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
     let mut rig = two_keys(&world).await?;
     let bad = rig.ctx.signers[1].clone();
     world.set_role(&rig.ctx.chain, &bad.address(), false).await?;
-    rig.look().await?;
+    rig.poll().await?;
     let intents = submit_all(&rig, &world, 20).await?;
     let mut sent = 0;
     for key in &rig.ctx.signers {
         sent += items(&rig.submit_batch_of(key, WorkCommand::Submit).await?);
     }
     rig.mine(&world, 4).await?;
-    assert!(bad.account.is_open() && !rig.key().account.is_open());
+    assert!(bad.account.is_open() && !rig.signer().account.is_open());
     let mut escrowed = 0;
     for intent in &intents {
         escrowed += usize::from(rig.leg(intent).await? == ChainLeg::Escrowed);
@@ -139,12 +139,12 @@ async fn a_key_without_gas_holds_back_its_own_share_until_it_is_funded() -> Resu
     let mut rig = two_keys(&world).await?;
     let poor = rig.ctx.signers[1].clone();
     world.fund(&poor.address(), 0).await?;
-    rig.look().await?;
+    rig.poll().await?;
     let intents = submit_all(&rig, &world, 20).await?;
     for key in &rig.ctx.signers {
         rig.submit_batch_of(key, WorkCommand::Submit).await?;
     }
-    assert!(poor.account.is_open() && !rig.key().account.is_open());
+    assert!(poor.account.is_open() && !rig.signer().account.is_open());
     rig.mine(&world, 1).await?;
     let mut waiting = Vec::new();
     for intent in &intents {
@@ -191,7 +191,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     );
 
     let new = world.executor_with_keys(&[SECOND_KEY])?;
-    new.take(new.key()).await?;
+    new.take(new.signer()).await?;
     let head = *old.ctx.head.borrow();
     new.ctx.head.send_replace(head);
     assert_eq!(
@@ -207,7 +207,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     old.mine(&world, 1).await?;
     assert_eq!(old.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
     let row = old.leg_row(&intent.intent_id()).await?;
-    assert_eq!(row.signer, Some(new.key().address_bytes()), "it moved");
+    assert_eq!(row.signer, Some(new.signer().address_bytes()), "it moved");
     assert_eq!(
         world.minted(&old.ctx.chain, &intent.user).await?,
         intent.amount.get()
@@ -322,7 +322,7 @@ async fn a_removed_key_strands_no_intent() -> Result<()> {
     let lease = old.lease()?;
     mint_executor::submit::build(
         &old.ctx,
-        (old.key(), &lease),
+        (old.signer(), &lease),
         WorkCommand::Submit,
         (&head, &Simulation::skipped()),
     )
@@ -361,7 +361,7 @@ async fn no_executor_acquires_a_retired_key() -> Result<()> {
     world.expire_leases()?;
     let again = world.executor()?;
     assert_eq!(
-        mint_executor::lease::acquire(&again.ctx, again.key()).await?,
+        mint_executor::lease::acquire(&again.ctx, again.signer()).await?,
         None
     );
     Ok(())
@@ -398,13 +398,13 @@ async fn a_nonce_mined_meanwhile_is_not_signed_again() -> Result<()> {
     let waiting = attempts::open(&client).await?.pop().context("an attempt")?;
     drop(client);
     // An open attempt is not a gap.
-    let filled = replace::fill_gap(&rig.ctx, (rig.key(), &lease), &head, waiting.nonce).await?;
+    let filled = replace::fill_gap(&rig.ctx, (rig.signer(), &lease), &head, waiting.nonce).await?;
     assert_eq!(filled, None);
     // The nonce manager has read the open attempt, and the follower is faster.
     rig.mine(&world, 1).await?;
-    let dearer = replace::bump_fee(&rig.ctx, (rig.key(), &lease), &head, &waiting).await?;
+    let dearer = replace::bump_fee(&rig.ctx, (rig.signer(), &lease), &head, &waiting).await?;
     assert_eq!(dearer, None);
-    let filled = replace::fill_gap(&rig.ctx, (rig.key(), &lease), &head, waiting.nonce).await?;
+    let filled = replace::fill_gap(&rig.ctx, (rig.signer(), &lease), &head, waiting.nonce).await?;
     assert_eq!(filled, None);
     assert_eq!(
         world.db.sql("select string_agg(state, ' ') from attempts")?,
@@ -441,20 +441,26 @@ async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -
     follower.acquire_leases().await?;
     let other = world.executor_with_keys(&[SECOND_KEY])?;
     world
-        .set_role(&other.ctx.chain, &other.key().address(), true)
+        .set_role(&other.ctx.chain, &other.signer().address(), true)
         .await?;
-    follower.look().await?;
-    other.take(other.key()).await?;
+    follower.poll().await?;
+    other.take(other.signer()).await?;
     let mut watcher = HeadWatcher::default();
     submit_all(&follower, &world, 20).await?;
     world.as_admin(&other.ctx.chain, &PAUSE).await?;
-    follower.look().await?;
+    follower.poll().await?;
     watcher.poll(&other.ctx).await?;
-    assert!(items(&other.submit_unsimulated(other.key(), WorkCommand::Submit).await?) > 0);
+    assert!(
+        items(
+            &other
+                .submit_unsimulated(other.signer(), WorkCommand::Submit)
+                .await?
+        ) > 0
+    );
     follower.mine(&world, 1).await?;
     watcher.poll(&other.ctx).await?;
     assert!(other.ctx.breakers.submit.is_open(), "the escrow is paused");
-    assert!(!other.ctx.breakers.execute.is_open() && !other.key().account.is_open());
+    assert!(!other.ctx.breakers.execute.is_open() && !other.signer().account.is_open());
     Ok(())
 }
 
@@ -493,7 +499,7 @@ async fn occasional_lost_sends_open_no_breaker_while_the_node_answers() -> Resul
     first.acquire_leases().await?;
     // It holds a signer's lease, and another executor follows the chain.
     let second = world.executor_with_keys(&[SECOND_KEY])?;
-    second.take(second.key()).await?;
+    second.take(second.signer()).await?;
     let stop = runtime::Stop::new();
     let watching = tokio::spawn(mint_executor::confirm::run(second.ctx.clone(), stop.clone()));
     let mut seen = second.ctx.node_answer.subscribe();

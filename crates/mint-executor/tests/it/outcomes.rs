@@ -51,7 +51,7 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert!(rig.ctx.breakers.submit.is_open());
@@ -68,7 +68,7 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
     assert!(rig.published_outcomes().await?.is_empty());
 
     world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
@@ -82,13 +82,13 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    let signer = rig.key().address();
+    let signer = rig.signer().address();
     world.set_role(&rig.ctx.chain, &signer, false).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     // It reverts as a whole and has no log, so its receipt is read once it is overdue.
     rig.mine(&world, 4).await?;
-    assert!(rig.key().account.is_open());
+    assert!(rig.signer().account.is_open());
     assert!(!rig.ctx.breakers.submit.is_open(), "only that key's share waits");
     assert_eq!(
         world.db.sql(
@@ -99,7 +99,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
 
     world.set_role(&rig.ctx.chain, &signer, true).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
@@ -323,10 +323,10 @@ async fn a_deposit_accepted_before_the_treasury_moved_is_still_made() -> Result<
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     // setTreasury(address); the former treasury stays spendable until an admin removes it.
-    let other = hex::encode(rig.key().address_bytes());
+    let other = hex::encode(rig.signer().address_bytes());
     let call = hex::decode(format!("f0f44260{other:0>64}"))?;
     world.as_admin(&rig.ctx.chain, &call).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);

@@ -61,7 +61,7 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
     }
     let mut sizes = Vec::new();
     while let BatchResult::Attempt { items, .. } =
-        rig.submit_unsimulated(rig.key(), WorkCommand::Submit).await?
+        rig.submit_unsimulated(rig.signer(), WorkCommand::Submit).await?
     {
         sizes.push(items);
         // The receipt of a transaction without a log is read once it has missed a block.
@@ -107,7 +107,7 @@ async fn an_item_that_succeeds_after_a_fork_was_never_a_dead_letter() -> Result<
         .node
         .rpc("anvil_setCode", json!([world.at.escrow, code]))
         .await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.mine(&world, 8).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     assert_eq!(world.count(parked)?, 0);

@@ -26,7 +26,7 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
     let head = first.ctx.chain.latest_header().await?;
     let (built, _) = submit::build(
         &first.ctx,
-        (first.key(), &first.lease()?),
+        (first.signer(), &first.lease()?),
         WorkCommand::Submit,
         (&head, &Simulation::skipped()),
     )
@@ -50,7 +50,7 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
         "nothing is signed twice"
     );
     world.node.mine(1).await?;
-    second.look().await?;
+    second.poll().await?;
     let receipt = second.ctx.chain.receipt(signed.hash).await?;
     assert!(
         receipt.is_some_and(|receipt| receipt.succeeded),
@@ -72,7 +72,7 @@ async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
     let head = rig.ctx.chain.latest_header().await?;
     let (built, _) = submit::build(
         &rig.ctx,
-        (rig.key(), &rig.lease()?),
+        (rig.signer(), &rig.lease()?),
         WorkCommand::Submit,
         (&head, &Simulation::skipped()),
     )
@@ -81,7 +81,7 @@ async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
         panic!("{built:?}")
     };
     proxy.cut();
-    submit::broadcast(&rig.ctx, id, (&rig.key().address_bytes(), &signed)).await;
+    submit::broadcast(&rig.ctx, id, (&rig.signer().address_bytes(), &signed)).await;
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,
@@ -123,7 +123,7 @@ async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
             0,
             "the fork has no mint"
         );
-        rig.look().await?;
+        rig.poll().await?;
         let back = rig.leg(&intent).await?;
         assert!(
             matches!(back, ChainLeg::Submitting | ChainLeg::Executing),
@@ -172,7 +172,7 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
     let (mut first, second) = (world.executor()?, world.executor()?);
     first.acquire_leases().await?;
     assert_eq!(
-        mint_executor::lease::acquire(&second.ctx, second.key()).await?,
+        mint_executor::lease::acquire(&second.ctx, second.signer()).await?,
         None
     );
     let (old, followed) = (first.lease()?, first.following()?);
@@ -182,12 +182,12 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
     let mut second = second;
     let new = second.acquire_leases().await?;
     assert!(new.fencing_token > old.fencing_token);
-    let refused = submit::submit_batch(&first.ctx, first.key(), &old, WorkCommand::Submit).await;
+    let refused = submit::submit_batch(&first.ctx, first.signer(), &old, WorkCommand::Submit).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
     world.node.mine(1).await?;
     let refused = first.follower.poll(&first.ctx, &followed).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
-    second.look().await?;
+    second.poll().await?;
     second.send(WorkCommand::Submit, 1).await?;
     assert_eq!(world.count("select count(*) from attempts")?, 1);
     Ok(())
@@ -201,7 +201,7 @@ async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Re
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.use_next_nonce(&world).await?;
-    rig.look().await?;
+    rig.poll().await?;
     let lost = rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 3).await?;
     assert_eq!(
@@ -233,18 +233,18 @@ async fn a_nonce_used_by_a_stranger_holds_up_no_new_work_until_it_is_final() -> 
     let (stolen, new) = (world.intent(1)?, world.intent(2)?);
     rig.submit(&stolen).await?;
     rig.use_next_nonce(&world).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 10).await?;
     let most = rig.ctx.tuning.max_in_flight;
     assert_eq!(
-        rig.key().in_flight_limit(most),
+        rig.signer().in_flight_limit(most),
         most,
         "no block can be late with it"
     );
 
     // This holds even for a signer with an in-flight limit of one.
-    rig.key().adjust_in_flight_limit(1, false);
+    rig.signer().adjust_in_flight_limit(1, false);
     rig.submit(&new).await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
@@ -270,12 +270,12 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.use_next_nonce(&world).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 3).await?;
     let open = async |rig: &TestExecutor| -> Result<u64> {
         let client = rig.ctx.pool.get().await?;
-        let key = rig.key();
+        let key = rig.signer();
         Ok(attempts::open_count(&client, &key.address_bytes(), key.confirmed_nonce()).await?)
     };
     assert_eq!(open(&rig).await?, 0, "its nonce has a block");
@@ -283,14 +283,14 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
     world.node.rpc("anvil_reorg", json!([4, []])).await?;
     for _ in 0..3 {
         block_with_base_fee(&world, high_fee).await?;
-        rig.look().await?;
+        rig.poll().await?;
     }
     assert_eq!(open(&rig).await?, 1, "it has none any more");
     let most = rig.ctx.tuning.max_in_flight;
-    assert!(rig.key().in_flight_limit(most) < most);
+    assert!(rig.signer().in_flight_limit(most) < most);
     for _ in 0..4 {
         block_with_base_fee(&world, 1_000_000_000).await?;
-        rig.look().await?;
+        rig.poll().await?;
     }
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
@@ -308,7 +308,7 @@ async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
     first.execute(&intent).await?;
     // On this fork a foreign transaction has the nonce; on the other one our mint has it and succeeded.
     first.use_next_nonce(&world).await?;
-    first.look().await?;
+    first.poll().await?;
     let before = first.ctx.chain.latest_header().await?.number;
     let mint = first.send(WorkCommand::Execute, 1).await?;
     let deposit = "select '0x' || encode(tx_hash, 'hex') from attempts where command = 'submit'";
@@ -417,7 +417,7 @@ async fn an_underpriced_transaction_is_replaced_at_a_higher_fee_and_mints_once()
     let cheap = rig.send(WorkCommand::Execute, 1).await?;
     for _ in 0..rig.ctx.tuning.replace_after + 3 {
         block_with_base_fee(&world, 40_000_000_000).await?;
-        rig.look().await?;
+        rig.poll().await?;
     }
     assert_eq!(
         world.count("select count(*) from attempts where command = 'execute'")?,
@@ -457,7 +457,7 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
     let cap = u64::try_from(rig.ctx.tuning.max_fee_per_gas)?;
     for _ in 0..3 * rig.ctx.tuning.replace_after {
         block_with_base_fee(&world, cap * 2).await?;
-        rig.look().await?;
+        rig.poll().await?;
     }
     let highest = rig.highest_fee().await?;
     assert!(highest <= rig.ctx.tuning.max_fee_per_gas, "{highest}");
@@ -468,7 +468,7 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
     );
     for _ in 0..4 {
         block_with_base_fee(&world, 1_000_000_000).await?;
-        rig.look().await?;
+        rig.poll().await?;
     }
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
@@ -488,7 +488,7 @@ async fn no_batch_costs_more_than_a_node_accepts_at_any_base_fee() -> Result<()>
         rig.submit(&intents[intents.len() - 1]).await?;
     }
     block_with_base_fee(&world, 60_000_000_000).await?;
-    rig.look().await?;
+    rig.poll().await?;
     let mut sent = 0;
     while let BatchResult::Attempt { items, .. } = rig.round(WorkCommand::Submit).await? {
         sent += items;
@@ -518,7 +518,7 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
     let mut lane = CommandQueue::new(&rig.ctx, &rig.ctx.signers[0], WorkCommand::Submit, &halts);
     let cap = u64::try_from(rig.ctx.tuning.max_fee_per_gas)?;
     block_with_base_fee(&world, cap * 2).await?;
-    rig.look().await?;
+    rig.poll().await?;
     lane.submit_ready(&rig.ctx).await?;
     assert!(!capped(), "there is no work");
     let intent = world.intent(1)?;
@@ -526,22 +526,22 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
     lane.submit_ready(&rig.ctx).await?;
     assert!(capped());
     assert!(
-        !rig.key()
+        !rig.signer()
             .set_waits_for_fees(FeeCapWait::Batch(WorkCommand::Submit), true),
         "told once"
     );
     // The next holder of the lease sets the metric.
     let lease = rig.lease()?;
-    rig.key().drop_lease();
+    rig.signer().drop_lease();
     lane.submit_ready(&rig.ctx).await?;
     assert!(!capped(), "another's key");
-    rig.key().lease.send_replace(Some(lease));
+    rig.signer().lease.send_replace(Some(lease));
     lane.submit_ready(&rig.ctx).await?;
     assert!(capped());
     assert_eq!(world.count("select count(*) from attempts")?, 0);
 
     block_with_base_fee(&world, 1_000_000_000).await?;
-    rig.look().await?;
+    rig.poll().await?;
     lane.submit_ready(&rig.ctx).await?;
     assert!(!capped());
     assert_eq!(world.count("select count(*) from attempts")?, 1);
@@ -558,16 +558,16 @@ async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()>
     rig.submit(&intent).await?;
     rig.use_next_nonce(&world).await?;
     // Ingest the foreign transaction's nonce and continue after it.
-    rig.look().await?;
+    rig.poll().await?;
     world.db.sql("update signers set next_nonce = next_nonce + 1")?;
     world.node.rpc("anvil_reorg", json!([1, []])).await?;
-    rig.look().await?;
+    rig.poll().await?;
     assert_eq!(
         rig.ctx.head.borrow().map(|head| head.number),
         None,
         "nothing is built on an abandoned block"
     );
-    rig.look().await?;
+    rig.poll().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 7).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
@@ -621,7 +621,7 @@ async fn a_tip_abandoned_long_ago_is_rewound_from_stored_events() -> Result<()> 
 
     let mut second = world.executor()?;
     second.acquire_leases().await?;
-    second.look().await?;
+    second.poll().await?;
     assert_eq!(second.leg(&intent).await?, ChainLeg::Submitting);
     second.mine(&world, 4).await?;
     assert_eq!(second.leg(&intent).await?, ChainLeg::Escrowed);
@@ -636,7 +636,7 @@ async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
-    rig.look().await?;
+    rig.poll().await?;
     let almost_over = SystemSource.unix_seconds() - 3597;
     rig.submit_accepted(&intent, almost_over).await?;
     rig.send_unsimulated(WorkCommand::Submit, 1).await?;
@@ -709,11 +709,11 @@ async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
     let high_fee = u64::try_from(rig.ctx.tuning.max_fee_per_gas)? * 2;
     for _ in 0..9 {
         block_with_base_fee(&world, high_fee).await?;
-        rig.look().await?;
+        rig.poll().await?;
     }
     rig.submit(&second).await?;
     block_with_base_fee(&world, 1_000_000_000).await?;
-    rig.look().await?;
+    rig.poll().await?;
     assert_eq!(
         rig.round(WorkCommand::Submit).await?,
         BatchResult::Nothing,
@@ -721,7 +721,7 @@ async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
     );
     for _ in 0..3 {
         block_with_base_fee(&world, 1_000_000_000).await?;
-        rig.look().await?;
+        rig.poll().await?;
     }
     assert_eq!(rig.leg(&first).await?, ChainLeg::Escrowed);
     rig.send(WorkCommand::Submit, 1).await?;

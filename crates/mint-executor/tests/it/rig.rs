@@ -182,7 +182,7 @@ impl TestEnvironment {
             problem: watch::Sender::new(None),
         });
         Ok(TestExecutor {
-            keepers: ctx.signers.iter().map(|_| NonceManager::default()).collect(),
+            nonce_managers: ctx.signers.iter().map(|_| NonceManager::default()).collect(),
             ctx,
             follower: Follower::default(),
         })
@@ -290,7 +290,7 @@ impl TestEnvironment {
 pub struct TestExecutor {
     pub ctx: Context,
     pub follower: Follower,
-    keepers: Vec<NonceManager>,
+    nonce_managers: Vec<NonceManager>,
 }
 
 impl TestExecutor {
@@ -300,7 +300,7 @@ impl TestExecutor {
             self.take(&key).await?;
         }
         self.follow().await?;
-        self.look().await?;
+        self.poll().await?;
         self.lease()
     }
 
@@ -323,12 +323,12 @@ impl TestExecutor {
     }
 
     /// The first signer.
-    pub fn key(&self) -> &SignerHandle {
+    pub fn signer(&self) -> &SignerHandle {
         &self.ctx.signers[0]
     }
 
     pub fn lease(&self) -> Result<SignerLease> {
-        self.key().current_lease().context("the lease is held")
+        self.signer().current_lease().context("the lease is held")
     }
 
     pub fn following(&self) -> Result<FollowerLease> {
@@ -336,7 +336,7 @@ impl TestExecutor {
     }
 
     /// Runs what the confirm and nonce tasks do once per poll, and renews the leases as the process does.
-    pub async fn look(&mut self) -> Result<()> {
+    pub async fn poll(&mut self) -> Result<()> {
         let following = self.following()?;
         let client = self.ctx.pool.get().await?;
         follower::renew(&client, &following, self.ctx.tuning.lease).await?;
@@ -354,9 +354,9 @@ impl TestExecutor {
         if before == Some(head.hash) {
             return Ok(());
         }
-        for (key, keeper) in self.ctx.signers.iter().zip(&mut self.keepers) {
+        for (key, nonce_manager) in self.ctx.signers.iter().zip(&mut self.nonce_managers) {
             if let Some(lease) = key.current_lease() {
-                keeper.on_head(&self.ctx, (key, &lease), &head).await?;
+                nonce_manager.on_head(&self.ctx, (key, &lease), &head).await?;
             }
         }
         Ok(())
@@ -366,13 +366,13 @@ impl TestExecutor {
     pub async fn mine(&mut self, world: &TestEnvironment, blocks: u64) -> Result<()> {
         for _ in 0..blocks {
             world.node.mine(1).await?;
-            self.look().await?;
+            self.poll().await?;
         }
         Ok(())
     }
 
     pub async fn round(&self, command: WorkCommand) -> Result<BatchResult> {
-        self.submit_batch_of(self.key(), command).await
+        self.submit_batch_of(self.signer(), command).await
     }
 
     pub async fn submit_batch_of(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
@@ -406,7 +406,7 @@ impl TestExecutor {
 
     /// Sends one batch of exactly `expected` items without a simulation.
     pub async fn send_unsimulated(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
-        sent(self.submit_unsimulated(self.key(), command).await?, expected)
+        sent(self.submit_unsimulated(self.signer(), command).await?, expected)
     }
 
     /// A delivery of that body, as the consumer passes it to the handler.
@@ -498,7 +498,7 @@ impl TestExecutor {
     /// Mines a transaction of our key that the executor did not sign, so that its next nonce is used.
     pub async fn use_next_nonce(&self, world: &TestEnvironment) -> Result<()> {
         world.automine(true).await?;
-        let own = self.key().address();
+        let own = self.signer().address();
         self.ctx
             .chain
             .transact(

@@ -152,7 +152,7 @@ async fn a_signature_under_an_ended_lease_is_discarded() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let (rig, slow) = with_two_deposits(&world).await?;
     let lease = rig.lease()?;
-    let round = submit::submit_batch(&rig.ctx, rig.key(), &lease, WorkCommand::Submit);
+    let round = submit::submit_batch(&rig.ctx, rig.signer(), &lease, WorkCommand::Submit);
     let (built, ended) = tokio::join!(round, slow.meanwhile(|| world.expire_leases()));
     ended?;
     assert!(matches!(built, Err(WorkError::NoLease)), "{built:?}");
@@ -197,11 +197,11 @@ async fn a_key_without_its_token_is_reported_and_moves_to_another_executor() -> 
     let error = round.err().context("nothing can be signed")?;
     assert!(error.to_string().contains("it is gone"), "{error}");
     assert!(
-        rig.key().signatures.is_open(),
+        rig.signer().signatures.is_open(),
         "its share waits, and that is shown"
     );
 
-    let (ctx, key, hold) = (&rig.ctx, rig.key(), rig.ctx.tuning.lease);
+    let (ctx, key, hold) = (&rig.ctx, rig.signer(), rig.ctx.tuning.lease);
     key.probe().await.err().context("it is gone still")?;
     let now = Instant::now();
     lease::renew_or_acquire(ctx, key, now).await?;
@@ -214,7 +214,7 @@ async fn a_key_without_its_token_is_reported_and_moves_to_another_executor() -> 
     lease::renew_or_acquire(ctx, key, now + hold * 2).await?;
     assert!(key.current_lease().is_none(), "it does not sign");
     let other = world.executor()?;
-    other.take(other.key()).await?;
+    other.take(other.signer()).await?;
 
     let client = other.ctx.pool.get().await?;
     storage::executor::signers::release(&client, &other.lease()?).await?;
@@ -232,7 +232,7 @@ async fn a_key_without_its_token_is_reported_and_moves_to_another_executor() -> 
     .await?;
     lease::renew_or_acquire(&rig.ctx, &key, now + hold * 2).await?;
     assert!(key.current_lease().is_some(), "it signs, and the key is ours");
-    rig.look().await?;
+    rig.poll().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     stop.drain();
     breaker.abort();

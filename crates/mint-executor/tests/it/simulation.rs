@@ -102,13 +102,13 @@ async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
-    rig.look().await?;
+    rig.poll().await?;
     assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
     assert!(rig.ctx.breakers.submit.is_open() && !rig.ctx.breakers.execute.is_open());
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
-    rig.look().await?;
+    rig.poll().await?;
     rig.send(WorkCommand::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
@@ -199,7 +199,7 @@ async fn a_simulation_without_an_answer_fails_nothing_and_delays_nothing() -> Re
         let poison = poisoned(&world, &mut rig).await?;
         let deaf = faulty(world.node.url(), "eth_call", fault).await?;
         let through = world.executor_with_timeout(std::slice::from_ref(&deaf), Duration::from_mins(1))?;
-        through.key().lease.send_replace(rig.key().current_lease());
+        through.signer().lease.send_replace(rig.signer().current_lease());
         through.ctx.head.send_replace(*rig.ctx.head.borrow());
         let began = Instant::now();
         through.send(WorkCommand::Submit, 1).await?;
@@ -229,7 +229,7 @@ async fn a_lagging_node_decides_nothing() -> Result<()> {
     chain
         .transact(&world.admin, &chain.escrow(), PAUSE.to_vec(), limit)
         .await?;
-    through.key().lease.send_replace(rig.key().current_lease());
+    through.signer().lease.send_replace(rig.signer().current_lease());
     through.ctx.head.send_replace(*rig.ctx.head.borrow());
     through.send(WorkCommand::Submit, 1).await?;
     assert!(!through.ctx.breakers.submit.is_open());
