@@ -4,6 +4,7 @@
 mod customer_plan;
 mod customers;
 mod fault;
+mod fault_counts;
 mod kill_points;
 mod load;
 mod memory;
