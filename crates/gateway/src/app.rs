@@ -95,21 +95,7 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
     let depths = spawn_upkeep(&mut process, settings, &keys, &relay);
     let (executor, reading) = HeartbeatWatch::follow(process.pool.clone(), process.stop());
     process.tasks.spawn("executor's heartbeat", reading);
-    let heartbeat = executor.clone();
-    process
-        .health
-        .add("executor", move || std::future::ready(heartbeat.check()));
-    let known = keys.clone();
-    process.health.add("keys", move || {
-        let complete = known.snapshot().is_complete();
-        async move {
-            if complete {
-                Ok(())
-            } else {
-                Err("rows of keys were not read yet".to_owned())
-            }
-        }
-    });
+    add_health_checks(&process, executor.clone(), keys.clone());
     let gateway = web::Data::new(Gateway {
         policy: settings.shared.limits.policy.clone(),
         escrow: settings.contracts.escrow,
@@ -145,6 +131,23 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
     });
     process.tasks.spawn_fallible("api", server);
     Ok(App { process })
+}
+
+/// The gateway is ready only while an executor reports and once the rows of keys were read.
+fn add_health_checks(process: &Process, executor: HeartbeatWatch, keys: Arc<LiveKeys>) {
+    process
+        .health
+        .add("executor", move || std::future::ready(executor.check()));
+    process.health.add("keys", move || {
+        let complete = keys.snapshot().is_complete();
+        async move {
+            if complete {
+                Ok(())
+            } else {
+                Err("rows of keys were not read yet".to_owned())
+            }
+        }
+    });
 }
 
 /// The pool of the intake, with short lock and statement time-outs.

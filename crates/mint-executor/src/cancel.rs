@@ -12,7 +12,7 @@ use storage::executor::signers::SignerLease;
 use storage::executor::{attempts, items, legs, signers};
 
 use crate::context::{Context, WorkError};
-use crate::decide::{IntentRecord, leg_for_record};
+use crate::decide::{OnChainRecord, leg_for_record};
 use crate::outcome;
 
 /// Delay of an item whose attempts are not final.
@@ -44,8 +44,8 @@ pub async fn cancel_intents(
             continue;
         };
         let record = match records.get(index).and_then(Option::as_ref) {
-            Some(found) => IntentRecord::Present(found.status),
-            None => IntentRecord::Absent,
+            Some(found) => OnChainRecord::Present(found.status),
+            None => OnChainRecord::Absent,
         };
         // An intent with an attempt that may still be mined, or mined again after a fork, is not cancelled.
         if not_final.contains(id) {
@@ -78,7 +78,7 @@ pub async fn cancel_intents(
 /// True when the item is done; a refund of an intent that turns out to be escrowed stays.
 fn cancel_leg(
     leg: &mut ChainLegRow,
-    record: IntentRecord,
+    record: OnChainRecord,
     message_id: Option<MessageId>,
     block: u64,
 ) -> Result<bool, WorkError> {
@@ -87,7 +87,7 @@ fn cancel_leg(
         tx_hash: None,
         message_id,
     };
-    if let IntentRecord::Present(_) = record {
+    if let OnChainRecord::Present(_) = record {
         let there = leg_for_record(record).unwrap_or(leg.leg);
         leg.block_number = Some(block);
         leg.advance(there, Cause::ChainFact, because("found on chain"))?;

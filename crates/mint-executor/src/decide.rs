@@ -44,7 +44,7 @@ impl ItemResult {
 
 /// The escrow's record of an intent at the block in question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IntentRecord {
+pub enum OnChainRecord {
     /// The record was not read, because the log itself implies it.
     NotRead,
     Absent,
@@ -83,7 +83,7 @@ pub enum NextStep {
 pub struct ItemFacts {
     pub command: WorkCommand,
     pub result: ItemResult,
-    pub record: IntentRecord,
+    pub record: OnChainRecord,
     /// Number of items in its batch.
     pub batch_size: u32,
 }
@@ -92,12 +92,12 @@ pub struct ItemFacts {
 pub fn next_step(facts: ItemFacts) -> NextStep {
     use ItemOutcome as O;
     match (facts.command, facts.record) {
-        (WorkCommand::Submit, IntentRecord::Present(_))
+        (WorkCommand::Submit, OnChainRecord::Present(_))
         | (
             WorkCommand::Execute | WorkCommand::Refund,
-            IntentRecord::Present(IntentStatus::Executed | IntentStatus::Refunded),
+            OnChainRecord::Present(IntentStatus::Executed | IntentStatus::Refunded),
         ) => return NextStep::Done,
-        (WorkCommand::Execute | WorkCommand::Refund, IntentRecord::Absent) => {
+        (WorkCommand::Execute | WorkCommand::Refund, OnChainRecord::Absent) => {
             return NextStep::Retry(Blocker::MissingDeposit);
         }
         _ => {}
@@ -161,29 +161,29 @@ pub const BREAKER_RESULTS: [&str; 6] = [
 ];
 
 /// The leg that an escrow record implies.
-pub const fn leg_for_record(record: IntentRecord) -> Option<ChainLeg> {
+pub const fn leg_for_record(record: OnChainRecord) -> Option<ChainLeg> {
     match record {
-        IntentRecord::NotRead => None,
-        IntentRecord::Absent => Some(ChainLeg::Submitting),
-        IntentRecord::Present(IntentStatus::Pending) => Some(ChainLeg::Escrowed),
-        IntentRecord::Present(IntentStatus::Executed) => Some(ChainLeg::Executed(Finality::Mined)),
-        IntentRecord::Present(IntentStatus::Refunded) => Some(ChainLeg::Refunded(Finality::Mined)),
+        OnChainRecord::NotRead => None,
+        OnChainRecord::Absent => Some(ChainLeg::Submitting),
+        OnChainRecord::Present(IntentStatus::Pending) => Some(ChainLeg::Escrowed),
+        OnChainRecord::Present(IntentStatus::Executed) => Some(ChainLeg::Executed(Finality::Mined)),
+        OnChainRecord::Present(IntentStatus::Refunded) => Some(ChainLeg::Refunded(Finality::Mined)),
         // The contract reserves this status and never writes it.
-        IntentRecord::Present(IntentStatus::Failed) => Some(ChainLeg::Rejected),
+        OnChainRecord::Present(IntentStatus::Failed) => Some(ChainLeg::Rejected),
     }
 }
 
 /// The escrow record that a leg implies once every log up to a block is applied: the inverse of [`leg_for_record`].
-pub const fn record_for_leg(leg: ChainLeg) -> IntentRecord {
+pub const fn record_for_leg(leg: ChainLeg) -> OnChainRecord {
     match leg {
         ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped => {
-            IntentRecord::Absent
+            OnChainRecord::Absent
         }
         ChainLeg::Escrowed | ChainLeg::Executing | ChainLeg::Refunding => {
-            IntentRecord::Present(IntentStatus::Pending)
+            OnChainRecord::Present(IntentStatus::Pending)
         }
-        ChainLeg::Executed(_) => IntentRecord::Present(IntentStatus::Executed),
-        ChainLeg::Refunded(_) => IntentRecord::Present(IntentStatus::Refunded),
+        ChainLeg::Executed(_) => OnChainRecord::Present(IntentStatus::Executed),
+        ChainLeg::Refunded(_) => OnChainRecord::Present(IntentStatus::Refunded),
     }
 }
 
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use WorkCommand::{Execute, Refund, Submit};
 
-    fn step_after(command: WorkCommand, outcome: ItemOutcome, record: IntentRecord, batch: u32) -> NextStep {
+    fn step_after(command: WorkCommand, outcome: ItemOutcome, record: OnChainRecord, batch: u32) -> NextStep {
         next_step(ItemFacts {
             command,
             result: ItemResult::Reported(outcome),
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn each_outcome_has_one_consequence() {
         use ItemOutcome as O;
-        let pending = IntentRecord::Present(IntentStatus::Pending);
+        let pending = OnChainRecord::Present(IntentStatus::Pending);
         let breaker = |name| NextStep::Retry(Blocker::Breaker(name));
         // Columns: submit (record absent), execute and refund (record pending).
         let table = [
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(table.map(|(outcome, _)| outcome), ItemOutcome::ALL);
         for (outcome, [submit, execute, refund]) in table {
             assert_eq!(
-                step_after(Submit, outcome, IntentRecord::Absent, 16),
+                step_after(Submit, outcome, OnChainRecord::Absent, 16),
                 submit,
                 "submit {outcome:?}"
             );
@@ -346,7 +346,7 @@ mod tests {
                 IntentStatus::Refunded,
             ] {
                 assert_eq!(
-                    step_after(Submit, outcome, IntentRecord::Present(status), 1),
+                    step_after(Submit, outcome, OnChainRecord::Present(status), 1),
                     NextStep::Done,
                     "{outcome:?}"
                 );
@@ -354,13 +354,13 @@ mod tests {
             for command in [Execute, Refund] {
                 for status in [IntentStatus::Executed, IntentStatus::Refunded] {
                     assert_eq!(
-                        step_after(command, outcome, IntentRecord::Present(status), 1),
+                        step_after(command, outcome, OnChainRecord::Present(status), 1),
                         NextStep::Done,
                         "{outcome:?}"
                     );
                 }
                 assert_eq!(
-                    step_after(command, outcome, IntentRecord::Absent, 1),
+                    step_after(command, outcome, OnChainRecord::Absent, 1),
                     NextStep::Retry(Blocker::MissingDeposit),
                     "{outcome:?}"
                 );
@@ -373,14 +373,14 @@ mod tests {
         let mut batch = 64;
         let mut sizes = Vec::new();
         while let NextStep::ShrinkBatch(next) =
-            step_after(Submit, ItemOutcome::OutOfGas, IntentRecord::Absent, batch)
+            step_after(Submit, ItemOutcome::OutOfGas, OnChainRecord::Absent, batch)
         {
             sizes.push(next);
             batch = next;
         }
         assert_eq!(sizes, [32, 16, 8, 4, 2, 1]);
         assert_eq!(
-            step_after(Submit, ItemOutcome::OutOfGas, IntentRecord::Absent, 1),
+            step_after(Submit, ItemOutcome::OutOfGas, OnChainRecord::Absent, 1),
             NextStep::Park("out_of_gas")
         );
     }
@@ -393,19 +393,19 @@ mod tests {
             record,
             batch_size: 4,
         };
-        let pending = IntentRecord::Present(IntentStatus::Pending);
+        let pending = OnChainRecord::Present(IntentStatus::Pending);
         assert_eq!(
             next_step(facts(ItemResult::NonceLost, pending)),
             NextStep::Retry(Blocker::NonceLost)
         );
         assert_eq!(
-            next_step(facts(ItemResult::NonceLost, IntentRecord::Absent)),
+            next_step(facts(ItemResult::NonceLost, OnChainRecord::Absent)),
             NextStep::Retry(Blocker::MissingDeposit)
         );
         assert_eq!(
             next_step(facts(
                 ItemResult::NonceLost,
-                IntentRecord::Present(IntentStatus::Executed)
+                OnChainRecord::Present(IntentStatus::Executed)
             )),
             NextStep::Done
         );
@@ -422,9 +422,9 @@ mod tests {
     #[test]
     fn legs_and_escrow_records_map_to_each_other() {
         use IntentStatus::{Executed, Pending, Refunded};
-        for record in [IntentRecord::Absent]
+        for record in [OnChainRecord::Absent]
             .into_iter()
-            .chain([Pending, Executed, Refunded].map(IntentRecord::Present))
+            .chain([Pending, Executed, Refunded].map(OnChainRecord::Present))
         {
             assert_eq!(leg_for_record(record).map(record_for_leg), Some(record));
         }
@@ -488,7 +488,7 @@ mod tests {
             let step = next_step(ItemFacts {
                 command: WorkCommand::Submit,
                 result: ending,
-                record: IntentRecord::Absent,
+                record: OnChainRecord::Absent,
                 batch_size: 2,
             });
             let holds = step == NextStep::Retry(Blocker::Breaker(ending.name()));

@@ -69,6 +69,11 @@ fn command() -> clap::Command {
     Cli::command().term_width(100)
 }
 
+/// Every variable that some command reads, for `docs/SETTINGS.md`.
+pub fn variables() -> Vec<runtime::settings::Variable> {
+    settings::all(&command())
+}
+
 /// Checks that the words after the program's name are a valid command line. A test checks all commands in the manuals.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command};
 use domain::address::Address;
 use domain::signature::KeyId;
 use runtime::settings::{
@@ -203,7 +203,7 @@ pub struct SignSettings {
 }
 
 /// Every variable that some command reads, for `docs/SETTINGS.md`.
-pub fn all() -> Vec<Variable> {
+pub fn all(command_line: &Command) -> Vec<Variable> {
     let groups = [
         declared::<DatabaseSettings>(),
         declared::<DatabasePasswords>(),
@@ -217,7 +217,7 @@ pub fn all() -> Vec<Variable> {
         declared::<ComplianceSettings>(),
         declared::<TokenSettings>(),
         declared::<LogSettings>(),
-        of_flags(&crate::cli::Cli::command()),
+        of_flags(command_line),
     ];
     let mut all: Vec<Variable> = Vec::new();
     for variable in groups.into_iter().flatten() {

@@ -1,5 +1,4 @@
 //! The old binary runs on the new schema: what follows the first migration only adds, unless its name says `contract`.
-#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::path::Path;
 

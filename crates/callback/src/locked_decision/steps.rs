@@ -153,24 +153,12 @@ impl LockedDecision<'_> {
                 self.events.push(Event::WaitsForKey { key_id });
                 return Ok(());
             }
-            Ok(_) => {
+            not_proven => {
+                let detail = not_proven
+                    .err()
+                    .map_or("another receipt".to_owned(), |error| error.to_string());
                 return self
-                    .open_exception(
-                        ExceptionKind::ReportTampered,
-                        Some(receipt),
-                        None,
-                        "another receipt".into(),
-                    )
-                    .await;
-            }
-            Err(error) => {
-                return self
-                    .open_exception(
-                        ExceptionKind::ReportTampered,
-                        Some(receipt),
-                        None,
-                        error.to_string(),
-                    )
+                    .open_exception(ExceptionKind::ReportTampered, Some(receipt), None, detail)
                     .await;
             }
         }

@@ -191,7 +191,7 @@ fn attempted(rig: &Rig, id: domain::ids::IntentId) {
             "insert into signers (address, next_nonce) values (decode(repeat('11', 20), 'hex'), 1); \
              insert into work_items (message_id, intent_id, command, state, envelope) \
              values (gen_random_uuid(), '{id}', 'submit', 'in_attempt', ''); \
-             insert into attempts (signer, nonce, tx_hash, raw, command, state, fencing_token) \
+             insert into attempts (signer, nonce, tx_hash, raw_transaction, command, state, fencing_token) \
              select address, 0, decode(repeat('22', 32), 'hex'), '', 'submit', 'signed', 1 from signers; \
              insert into attempt_items (attempt_id, position, message_id, intent_id) \
              select a.id, 0, w.message_id, w.intent_id from attempts a, work_items w"

@@ -328,16 +328,17 @@ impl JsonRpcClient for Transport {
         T: Debug + Serialize + Send + Sync,
         R: DeserializeOwned + Send,
     {
-        let params = serde_json::value::to_raw_value(&Params(params)).map_err(TransportError::Decode)?;
+        let params =
+            serde_json::value::to_raw_value(&JsonRpcParams(params)).map_err(TransportError::Decode)?;
         let result = self.call(method, &params).await?;
         serde_json::from_str(result.get()).map_err(TransportError::Decode)
     }
 }
 
 /// ethers passes `()` for "no parameters"; JSON-RPC expects a list.
-struct Params<T>(T);
+struct JsonRpcParams<T>(T);
 
-impl<T: Serialize> Serialize for Params<T> {
+impl<T: Serialize> Serialize for JsonRpcParams<T> {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         if std::mem::size_of::<T>() == 0 {
             return s.collect_seq(std::iter::empty::<()>());

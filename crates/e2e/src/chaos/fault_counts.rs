@@ -2,8 +2,12 @@
 
 use testkit::rpc_proxy::{FaultCounts, FaultRates, false_errors};
 
-use super::run::run_violation;
-use crate::ledger::Violation;
+use crate::ledger::{Violation, ViolationKind};
+
+/// What was wrong with the run itself, not with the product.
+pub(super) fn run_violation(subject: &str, text: &str) -> Violation {
+    Violation::new(ViolationKind::Run, subject, text)
+}
 
 /// A run without faults proves nothing. One in ten may be missed: a kill point that nothing reached, or a pool without
 /// transactions to drop.

@@ -10,7 +10,7 @@ use tokio::sync::watch as channel;
 
 use super::customers::{self, Customers};
 use super::fault::FaultContext;
-use super::fault_counts::{missing_rpc_faults, rpc_faults, too_few_faults};
+use super::fault_counts::{missing_rpc_faults, rpc_faults, run_violation, too_few_faults};
 use super::progress::ProgressWatch;
 use super::results::ScenarioResult;
 use super::scenarios::Scenario;
@@ -148,10 +148,6 @@ struct RunLog {
     drained: Duration,
 }
 
-pub(super) fn run_violation(subject: &str, text: &str) -> Violation {
-    Violation::new(ViolationKind::Run, subject, text)
-}
-
 /// Who arrives, how many at a time, and with what least time between two.
 struct Arrivals<'a> {
     customers: &'a Customers,
@@ -192,15 +188,14 @@ async fn run_customers_and_faults(
             while arrived.load(Ordering::SeqCst) < planned.after {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            progress_watch.set_activity(format!(
+            let text = format!(
                 "fault {} of {}: {}",
                 index + 1,
                 schedule.faults.len(),
                 planned.fault
-            ));
-            for service in SERVICES {
-                progress_watch.track_process(service, context.system.app.service(service)?.pid());
-            }
+            );
+            progress_watch.set_activity(text);
+            track_services(progress_watch, context.system)?;
             let skipped = context
                 .inject(planned.fault)
                 .await
@@ -212,9 +207,7 @@ async fn run_customers_and_faults(
             context.system.restart_ended().await?;
             done.send_replace(index + 1);
         }
-        for service in SERVICES {
-            progress_watch.track_process(service, context.system.app.service(service)?.pid());
-        }
+        track_services(progress_watch, context.system)?;
         progress_watch.set_activity("all faults are done");
         Ok(Instant::now())
     };
@@ -228,6 +221,14 @@ async fn run_customers_and_faults(
     run_log
         .violations
         .extend(too_few_faults(run_log.not_done.len(), schedule.faults.len()));
+    Ok(())
+}
+
+/// A service that was started again is another process.
+fn track_services(progress_watch: &ProgressWatch, system: &mut System) -> Result<()> {
+    for service in SERVICES {
+        progress_watch.track_process(service, system.app.service(service)?.pid());
+    }
     Ok(())
 }
 

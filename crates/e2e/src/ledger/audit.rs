@@ -110,7 +110,7 @@ impl<'a> Audit<'a> {
         }
         let reported = facts.sent.payments.values();
         let owed = facts.exceptions.iter().filter(|row| row.kind == "owed_to_payer");
-        let open = |exception: &&Exception| exception.open && exception.holds;
+        let open = |exception: &&Exception| exception.open && exception.is_hold;
         Self {
             chain,
             legs: facts

@@ -82,7 +82,7 @@ pub struct Exception {
     pub kind: String,
     pub tx_ref: String,
     pub receipt: Option<String>,
-    pub holds: bool,
+    pub is_hold: bool,
     pub open: bool,
 }
 

@@ -71,8 +71,8 @@ const PLANTED: [(ViolationKind, &str, &str); 12] = [
     ),
     (
         ViolationKind::SecondNonce,
-        "insert into attempts (signer, nonce, tx_hash, raw, command, state, fencing_token)
-           select signer, nonce + 1000, sha256(raw), raw, command, 'superseded', fencing_token
+        "insert into attempts (signer, nonce, tx_hash, raw_transaction, command, state, fencing_token)
+           select signer, nonce + 1000, sha256(raw_transaction), raw_transaction, command, 'superseded', fencing_token
            from attempts where id = (select min(id) from attempts);
          insert into attempt_items (attempt_id, position, message_id, intent_id)
            select (select max(id) from attempts), position, message_id, intent_id

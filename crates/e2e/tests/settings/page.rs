@@ -56,7 +56,7 @@ fn rows() -> Vec<Row> {
         ("gateway", variables(&GatewaySettings::command())),
         ("mint-executor", variables(&ExecutorSettings::command())),
         ("callback", variables(&CallbackSettings::command())),
-        ("fiatrails", ops::settings::all()),
+        ("fiatrails", ops::variables()),
     ];
     let mut rows: Vec<Row> = Vec::new();
     for (program, declared) in programs {

@@ -31,7 +31,7 @@ pub fn variables() -> Result<Vec<(String, String)>> {
             continue;
         };
         let shown = file.strip_prefix(workspace())?.display().to_string();
-        let names = if shown.ends_with(".rs") {
+        let names = if file.extension().is_some_and(|extension| extension == "rs") {
             in_rust(&text)
         } else {
             in_scripts(&text)

@@ -20,7 +20,7 @@ use super::follow::block_row;
 use super::gather::BlockFacts;
 use super::replace;
 use crate::context::{Context, WorkError};
-use crate::decide::{IntentRecord, ItemFacts, ItemResult, NextStep, next_step, record_for_leg};
+use crate::decide::{ItemFacts, ItemResult, NextStep, OnChainRecord, next_step, record_for_leg};
 use crate::observe::{SettledItem, Stage};
 use crate::{item_timing, observe, outcome};
 
@@ -185,7 +185,7 @@ fn apply_final(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffect
     let record = record_of(facts, effects, &item.intent_id);
     let ending = told.and_then(|told| ItemResult::from_name(told.outcome.as_deref()?));
     // Without the record nothing permanent is applied.
-    let (Some(ending), true) = (ending, record != IntentRecord::NotRead) else {
+    let (Some(ending), true) = (ending, record != OnChainRecord::NotRead) else {
         return Ok(());
     };
     // Larger batches were halved when their block was ingested.
@@ -207,12 +207,12 @@ fn apply_final(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffect
     Ok(())
 }
 
-fn record_of(facts: &BlockFacts, effects: &BlockEffects, id: &IntentId) -> IntentRecord {
+fn record_of(facts: &BlockFacts, effects: &BlockEffects, id: &IntentId) -> OnChainRecord {
     match &facts.records {
-        Some(read) => read.get(id).copied().unwrap_or(IntentRecord::NotRead),
+        Some(read) => read.get(id).copied().unwrap_or(OnChainRecord::NotRead),
         None => effects
             .leg(id)
-            .map_or(IntentRecord::NotRead, |leg| record_for_leg(leg.leg)),
+            .map_or(OnChainRecord::NotRead, |leg| record_for_leg(leg.leg)),
     }
 }
 

@@ -10,7 +10,7 @@ use messaging::wire::Outcome;
 use storage::executor::items::{WorkCommand, WorkItemChange, WorkItemRow, WorkItemState};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 
-use crate::decide::{Blocker, IntentRecord, NextStep, leg_for_record};
+use crate::decide::{Blocker, NextStep, OnChainRecord, leg_for_record};
 use crate::outcome::NOT_COMPLIANT;
 
 /// Delay of an item whose deposit is missing.
@@ -103,7 +103,7 @@ impl BlockEffects {
     pub fn apply_step(
         &mut self,
         (of, signer): (&WorkItemRow, &[u8; 20]),
-        (step, record): (NextStep, IntentRecord),
+        (step, record): (NextStep, OnChainRecord),
     ) -> Result<(), IllegalTransition> {
         let (message_id, id) = (of.message_id, &of.intent_id);
         self.apply_record(of, record)?;
@@ -154,13 +154,13 @@ impl BlockEffects {
     }
 
     /// The chain holds the item's effect, whichever transaction caused it.
-    pub fn mark_done(&mut self, item: &WorkItemRow, record: IntentRecord) -> Result<(), IllegalTransition> {
+    pub fn mark_done(&mut self, item: &WorkItemRow, record: OnChainRecord) -> Result<(), IllegalTransition> {
         self.items
             .push(WorkItemChange::to(item.message_id, WorkItemState::Done));
         self.apply_record(item, record)
     }
 
-    fn apply_record(&mut self, item: &WorkItemRow, record: IntentRecord) -> Result<(), IllegalTransition> {
+    fn apply_record(&mut self, item: &WorkItemRow, record: OnChainRecord) -> Result<(), IllegalTransition> {
         let Some(there) = leg_for_record(record) else {
             return Ok(());
         };
@@ -183,11 +183,11 @@ impl BlockEffects {
         &mut self,
         message_id: MessageId,
         id: &IntentId,
-        (why, record): (&str, IntentRecord),
+        (why, record): (&str, OnChainRecord),
     ) -> Result<(), IllegalTransition> {
         self.items
             .push(WorkItemChange::to(message_id, WorkItemState::Done).with_reason(why));
-        if let IntentRecord::Present(_) = record {
+        if let OnChainRecord::Present(_) = record {
             let there = leg_for_record(record).unwrap_or(ChainLeg::Escrowed);
             let because = TransitionReason {
                 name: "read on chain",

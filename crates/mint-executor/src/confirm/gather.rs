@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
-use crate::decide::{IntentRecord, ItemResult};
+use crate::decide::{ItemResult, OnChainRecord};
 use crate::finality::final_block;
 
 /// A block waits at most this long for one endpoint's answers about a transaction without a log.
@@ -37,7 +37,7 @@ pub struct BlockFacts {
     pub ended: Vec<AttemptItemRow>,
     /// The escrow's records at this block, for the intents in question. `None` when the node dropped that state; then
     /// the legs, to which every log up to this block was applied, replace it.
-    pub records: Option<HashMap<IntentId, IntentRecord>>,
+    pub records: Option<HashMap<IntentId, OnChainRecord>>,
 }
 
 impl BlockFacts {
@@ -303,7 +303,7 @@ async fn is_nonce_lost(
 }
 
 /// Reads, with one request, the records of all intents whose state the logs leave open.
-async fn records(ctx: &Context, facts: &BlockFacts) -> Result<HashMap<IntentId, IntentRecord>, WorkError> {
+async fn records(ctx: &Context, facts: &BlockFacts) -> Result<HashMap<IntentId, OnChainRecord>, WorkError> {
     let mut ids: Vec<IntentId> = facts
         .logs
         .iter()
@@ -322,8 +322,8 @@ async fn records(ctx: &Context, facts: &BlockFacts) -> Result<HashMap<IntentId, 
         return Ok(HashMap::new());
     }
     let record = |found: Option<chain::query::IntentOnChain>| {
-        found.map_or(IntentRecord::Absent, |record| {
-            IntentRecord::Present(record.status)
+        found.map_or(OnChainRecord::Absent, |record| {
+            OnChainRecord::Present(record.status)
         })
     };
     let found = ctx.chain.intents(&ids, BlockRef::Hash(facts.header.hash)).await?;

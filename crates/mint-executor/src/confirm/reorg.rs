@@ -16,7 +16,7 @@ use storage::executor::{attempts, blocks, items, legs};
 
 use super::follow::missing_block;
 use crate::context::{Context, WorkError};
-use crate::decide::{IntentRecord, leg_for_record};
+use crate::decide::{OnChainRecord, leg_for_record};
 use crate::observe;
 
 /// Whether the head differs from the block that we ingested at its height.
@@ -98,7 +98,7 @@ async fn records(
     one: &ChainClient,
     ancestor: &BlockRow,
     ids: Vec<IntentId>,
-) -> Result<HashMap<IntentId, IntentRecord>, WorkError> {
+) -> Result<HashMap<IntentId, OnChainRecord>, WorkError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -109,8 +109,8 @@ async fn records(
         Ok(found) => found
             .into_iter()
             .map(|found| {
-                found.map_or(IntentRecord::Absent, |record| {
-                    IntentRecord::Present(record.status)
+                found.map_or(OnChainRecord::Absent, |record| {
+                    OnChainRecord::Present(record.status)
                 })
             })
             .collect(),
@@ -126,12 +126,12 @@ async fn records(
 }
 
 /// The record that the last event of an intent implies.
-fn record_after_event(kind: Option<&str>) -> IntentRecord {
+fn record_after_event(kind: Option<&str>) -> OnChainRecord {
     match kind {
-        Some("executed") => IntentRecord::Present(IntentStatus::Executed),
-        Some("refunded") => IntentRecord::Present(IntentStatus::Refunded),
-        Some(_) => IntentRecord::Present(IntentStatus::Pending),
-        None => IntentRecord::Absent,
+        Some("executed") => OnChainRecord::Present(IntentStatus::Executed),
+        Some("refunded") => OnChainRecord::Present(IntentStatus::Refunded),
+        Some(_) => OnChainRecord::Present(IntentStatus::Pending),
+        None => OnChainRecord::Absent,
     }
 }
 
@@ -144,7 +144,7 @@ async fn rewind_rows(
     ctx: &Context,
     lease: &FollowerLease,
     ancestor: &BlockRow,
-    records: &HashMap<IntentId, IntentRecord>,
+    records: &HashMap<IntentId, OnChainRecord>,
 ) -> Result<(), WorkError> {
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
@@ -178,7 +178,7 @@ async fn rewind_rows(
 fn rewind_leg(
     leg: &mut ChainLegRow,
     ancestor: &BlockRow,
-    records: &HashMap<IntentId, IntentRecord>,
+    records: &HashMap<IntentId, OnChainRecord>,
     named: &[AttemptItemRow],
     rows: &[WorkItemRow],
 ) -> Result<(), WorkError> {

@@ -20,7 +20,7 @@ pub use self::classify::{SimulatedRefusal, SimulationResult};
 use super::draft::{calldata, find_ready};
 use super::plan::{self, BatchPlan};
 use crate::context::{Context, WorkError};
-use crate::decide::{IntentRecord, ItemFacts, ItemResult};
+use crate::decide::{ItemFacts, ItemResult, OnChainRecord};
 use crate::finality::final_block;
 use crate::signer_handle::SignerHandle;
 use crate::{batch, observe};
@@ -131,7 +131,7 @@ impl SimulatedBatch<'_> {
         let facts = |ending| ItemFacts {
             command: self.command,
             result: ending,
-            record: IntentRecord::NotRead,
+            record: OnChainRecord::NotRead,
             batch_size: batch,
         };
         let permanent: Vec<&plan::BatchMember> = all
@@ -206,7 +206,9 @@ impl SimulatedBatch<'_> {
         };
         let told = permanent.iter().zip(endings).zip(records);
         let told = told.map(|(((id, _), ending), found)| {
-            let record = found.map_or(IntentRecord::Absent, |found| IntentRecord::Present(found.status));
+            let record = found.map_or(OnChainRecord::Absent, |found| {
+                OnChainRecord::Present(found.status)
+            });
             (*id, FinalBlockResult { ending, record })
         });
         Ok(told.collect())

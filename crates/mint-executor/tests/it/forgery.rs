@@ -20,7 +20,7 @@ async fn escrowed(world: &TestEnvironment, rig: &mut TestExecutor, n: u64) -> Re
 fn parked_classes(world: &TestEnvironment) -> Result<String> {
     world
         .db
-        .sql("select string_agg(class, ' ' order by created_at) from work_items where state = 'parked'")
+        .sql("select string_agg(error_class, ' ' order by created_at) from work_items where state = 'parked'")
 }
 
 #[tokio::test]

@@ -422,7 +422,7 @@ async fn an_open_attempt_beside_a_final_one_of_its_nonce_is_superseded() -> Resu
     rig.deposit(&world, &intent).await?;
     world.db.sql(
         "insert into attempts (signer, nonce, tx_hash, raw_transaction, command, state, replaces_attempt_id, fencing_token) \
-         select signer, nonce, sha256(tx_hash), raw, command, 'signed', id, fencing_token from attempts",
+         select signer, nonce, sha256(tx_hash), raw_transaction, command, 'signed', id, fencing_token from attempts",
     )?;
     rig.mine(&world, 6).await?;
     assert_eq!(

@@ -78,7 +78,7 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
     }
     let id = poison.intent_id();
     let parked = format!(
-        "select state || ' ' || class from work_items where intent_id = '\\x{}'",
+        "select state || ' ' || error_class from work_items where intent_id = '\\x{}'",
         &id.to_string()[2..]
     );
     assert_eq!(world.db.sql(&parked)?, "parked reverted");

@@ -332,7 +332,7 @@ async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
     drop(second);
     world.expire_leases()?;
 
-    let raw = "select '0x' || encode(raw, 'hex') from attempts where command = 'execute'";
+    let raw = "select '0x' || encode(raw_transaction, 'hex') from attempts where command = 'execute'";
     let fork = json!([5, [[world.db.sql(raw)?, 0]]]);
     world.node.rpc("anvil_reorg", fork).await?;
     let mut third = world.executor()?;

@@ -2,6 +2,7 @@
 
 mod add;
 mod intents;
+mod replacement;
 mod retire;
 mod revoke;
 

@@ -277,6 +277,18 @@ fn callback(context: &CommandContext, out: &mut Output, args: &SignCallback) -> 
     show(context, out, &args.how, &message)
 }
 
+/// The time to sign: the one given, or now.
+fn timestamp(context: &CommandContext, how: &SignOptions) -> Result<String> {
+    match &how.timestamp {
+        None => Ok(context.clock.unix_seconds().to_string()),
+        Some(text) if parse_timestamp(text).is_some() => Ok(text.clone()),
+        Some(_) => Err(user_error(
+            "--timestamp is not unix seconds",
+            "write whole seconds, e.g. 1767225600",
+        )),
+    }
+}
+
 fn show(
     context: &CommandContext,
     out: &mut Output,
@@ -284,16 +296,7 @@ fn show(
     message: &UnsignedRequest<'_>,
 ) -> Result<Completion> {
     let (key_id, secret) = secret::find(context, how.kid.as_ref(), message.kind)?;
-    let timestamp = match &how.timestamp {
-        None => context.clock.unix_seconds().to_string(),
-        Some(text) if parse_timestamp(text).is_some() => text.clone(),
-        Some(_) => {
-            return Err(user_error(
-                "--timestamp is not unix seconds",
-                "write whole seconds, e.g. 1767225600",
-            ));
-        }
-    };
+    let timestamp = timestamp(context, how)?;
     let header = SignedRequest {
         scheme: message.kind.scheme,
         key_id: &key_id,

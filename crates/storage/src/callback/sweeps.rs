@@ -63,7 +63,7 @@ statements! {
     // Parked work of an intent that is not settled and has no other open work. It is listed again some time after a
     // person resolved it, if the intent is still not settled.
     PARKED =
-        "select l.tx_ref, w.command, concat_ws(': ', w.class, w.reason) as reason \
+        "select l.tx_ref, w.command, concat_ws(': ', w.error_class, w.reason) as reason \
          from work_items w join chain_legs l on l.intent_id = w.intent_id \
          where ($3::text is null or l.tx_ref = $3) and w.state = 'parked' and l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
          and not exists (select from exceptions e where e.tx_ref = l.tx_ref and e.kind = 'command_parked' \

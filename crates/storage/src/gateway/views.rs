@@ -129,7 +129,7 @@ async fn history(
     let rows = query(session, HISTORY, &[&id.as_bytes().as_slice(), &tx_ref]).await?;
     rows.iter()
         .map(|row| {
-            let reader = RowReader::new(row, "leg_history", id);
+            let reader = RowReader::new(row, "chain_leg_history", id);
             Ok(HistoryEntry {
                 at: reader.get("at")?,
                 fact: reader.get("fact")?,

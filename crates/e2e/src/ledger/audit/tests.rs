@@ -20,12 +20,12 @@ fn event(kind: EscrowEventKind, n: u8, shillings: u128) -> EscrowEvent {
     }
 }
 
-fn exception(kind: &str, n: u8, holds: bool) -> Exception {
+fn exception(kind: &str, n: u8, is_hold: bool) -> Exception {
     Exception {
         kind: kind.into(),
         tx_ref: format!("TX{n}"),
         receipt: Some(format!("R{n}")),
-        holds,
+        is_hold,
         open: true,
     }
 }
@@ -163,10 +163,10 @@ fn plant(kind: ViolationKind, facts: &mut AuditFacts) {
             };
         }
         ViolationKind::FalseFailure => {
-            facts.sent.intents.get_mut(&id(2)).unwrap().expected = ExpectedResult::Minted
+            facts.sent.intents.get_mut(&id(2)).unwrap().expected = ExpectedResult::Minted;
         }
         ViolationKind::FalseSuccess => {
-            facts.sent.intents.get_mut(&id(1)).unwrap().expected = ExpectedResult::Refunded
+            facts.sent.intents.get_mut(&id(1)).unwrap().expected = ExpectedResult::Refunded;
         }
         ViolationKind::LegDiffers => leg(facts, 3).leg = "executed".into(),
         ViolationKind::OutcomeLost => facts.decisions[0].chain_leg = "escrowed".into(),

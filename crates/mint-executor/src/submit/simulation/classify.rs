@@ -1,7 +1,7 @@
 //! What a simulation may decide. It decides temporary results (a breaker, a smaller batch) alone, and permanent results
 //! only together with a final block; everything else is sent to the chain. Pure.
 
-use crate::decide::{Blocker, IntentRecord, ItemFacts, ItemResult, NextStep, next_step};
+use crate::decide::{Blocker, ItemFacts, ItemResult, NextStep, OnChainRecord, next_step};
 
 /// What the simulation means for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum SimulatedRefusal {
     /// The consequence is the same as if the chain had refused it, without the gas.
     Settle {
         ending: ItemResult,
-        record: IntentRecord,
+        record: OnChainRecord,
         step: NextStep,
     },
     /// Only the head refuses it, which a fork may take back: it is simulated again soon.
@@ -28,7 +28,7 @@ pub enum SimulatedRefusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FinalBlockResult {
     pub ending: ItemResult,
-    pub record: IntentRecord,
+    pub record: OnChainRecord,
 }
 
 /// Whether the result would settle an item or send it to a person; the head alone may not decide that.
@@ -54,7 +54,7 @@ pub fn simulation_result(head: ItemFacts, at_final: Option<FinalBlockResult>) ->
     if !is_permanent(head) {
         return match next_step(head) {
             step @ (NextStep::Retry(Blocker::Breaker(_)) | NextStep::ShrinkBatch(_)) => {
-                settle(IntentRecord::NotRead, step)
+                settle(OnChainRecord::NotRead, step)
             }
             _ => SimulationResult::Send,
         };
@@ -86,7 +86,7 @@ mod tests {
         ItemFacts {
             command,
             result: ending,
-            record: IntentRecord::NotRead,
+            record: OnChainRecord::NotRead,
             batch_size: batch,
         }
     }
@@ -105,7 +105,7 @@ mod tests {
                         None,
                         Some(FinalBlockResult {
                             ending: ItemResult::Reported(O::Done),
-                            record: IntentRecord::Absent,
+                            record: OnChainRecord::Absent,
                         }),
                     ] {
                         if let SimulationResult::Withhold(SimulatedRefusal::Settle { step, .. }) =
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn each_simulated_result_has_one_consequence() {
-        let pending = IntentRecord::Present(IntentStatus::Pending);
+        let pending = OnChainRecord::Present(IntentStatus::Pending);
         let settled = |ending, record, step| {
             SimulationResult::Withhold(SimulatedRefusal::Settle { ending, record, step })
         };
@@ -136,7 +136,7 @@ mod tests {
         let told = ItemResult::Reported;
         let breaker = |ending: ItemResult| {
             let step = NextStep::Retry(Blocker::Breaker(ending.name()));
-            settled(ending, IntentRecord::NotRead, step)
+            settled(ending, OnChainRecord::NotRead, step)
         };
         let table = [
             (Submit, told(O::Done), None, SimulationResult::Send),
@@ -158,7 +158,11 @@ mod tests {
                 Submit,
                 told(O::OutOfGas),
                 None,
-                settled(told(O::OutOfGas), IntentRecord::NotRead, NextStep::ShrinkBatch(4)),
+                settled(
+                    told(O::OutOfGas),
+                    OnChainRecord::NotRead,
+                    NextStep::ShrinkBatch(4),
+                ),
             ),
             (
                 Submit,
@@ -166,7 +170,7 @@ mod tests {
                 None,
                 settled(
                     ItemResult::Reverted,
-                    IntentRecord::NotRead,
+                    OnChainRecord::NotRead,
                     NextStep::ShrinkBatch(4),
                 ),
             ),
@@ -175,13 +179,13 @@ mod tests {
             (
                 Submit,
                 told(O::InvalidAmount),
-                final_says(told(O::InvalidAmount), IntentRecord::Absent),
-                settled(told(O::InvalidAmount), IntentRecord::Absent, NextStep::Reject),
+                final_says(told(O::InvalidAmount), OnChainRecord::Absent),
+                settled(told(O::InvalidAmount), OnChainRecord::Absent, NextStep::Reject),
             ),
             (
                 Submit,
                 told(O::DailyLimitExceeded),
-                final_says(told(O::Done), IntentRecord::Absent),
+                final_says(told(O::Done), OnChainRecord::Absent),
                 waits(told(O::DailyLimitExceeded)),
             ),
             (
@@ -193,7 +197,7 @@ mod tests {
             (
                 Execute,
                 told(O::NotCompliant),
-                final_says(told(O::NotFound), IntentRecord::Absent),
+                final_says(told(O::NotFound), OnChainRecord::Absent),
                 waits(told(O::NotCompliant)),
             ),
             (

@@ -10,7 +10,7 @@ use storage::DbClient;
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::intent_macs::{self, IntentMacRow};
 
-use super::retire::{stored_answer, successor};
+use super::replacement::{stored_answer, successor};
 use crate::Completion;
 use crate::confirm::confirm;
 use crate::context::CommandContext;

@@ -13,6 +13,7 @@ use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys;
 use tokio::time::{Instant, sleep};
 
+use super::replacement::{present, stored_answer, successor};
 use crate::Completion;
 use crate::commands::dlq;
 use crate::confirm::confirm;
@@ -22,8 +23,6 @@ use crate::output::{Output, Style};
 use crate::text::age_argument;
 use crate::user_error::user_error;
 
-/// How long after a key is written every service seals with it: the activation delay and a few polls.
-const ACTIVATION_WAIT: Duration = Duration::from_secs(15);
 /// How often to check whether the work queue is empty.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -79,7 +78,8 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &RetireKey) -
         None => sealed_by_answer_key(context, &client, &files, &location).await?,
     };
     let left: SealedCounts = sealed.into_iter().filter(|(_, count)| *count > 0).collect();
-    let removed = if left.is_empty() {
+    let is_free = left.is_empty();
+    let removed = if is_free {
         let detail = json!({ "purpose": location.purpose, "owner": location.owner, "successor": successor });
         let act = AuditEntry {
             actor: who,
@@ -96,13 +96,11 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &RetireKey) -
     let removed: Vec<String> = removed.iter().map(|path| path.display().to_string()).collect();
     let value = json!({ "keyId": args.kid, "retired": left.is_empty(), "sealed": left, "removed": removed });
     out.show(&value, |page| {
-        if left.is_empty() {
+        if is_free {
             page.styled(Style::Good, format!("key {} is retired", args.kid));
         } else {
-            page.styled(
-                Style::Warn,
-                format!("key {} stays: sealed under it are", args.kid),
-            );
+            let text = format!("key {} stays: sealed under it are", args.kid);
+            page.styled(Style::Warn, text);
         }
         for (location, count) in &left {
             page.field(location, count.to_string());
@@ -111,12 +109,12 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &RetireKey) -
             page.field("removed", path);
         }
     })?;
-    if left.is_empty() && !files.reaches_services() {
+    if is_free && !files.reaches_services() {
         crate::output::print_note(
             "note: FIATRAILS_KEYS_ROOT is not set; remove the secret from the services' directories too",
         );
     }
-    Ok(if left.is_empty() {
+    Ok(if is_free {
         Completion::Success
     } else {
         Completion::Negative
@@ -128,51 +126,6 @@ fn locate(files: &KeyFiles, args: &RetireKey) -> Result<KeyLocation> {
         return stored_answer(files, &args.kid);
     };
     present(files, "pipeline", Some(queue.operation()), &args.kid)
-}
-
-/// Finds a stored-answer key.
-pub fn stored_answer(files: &KeyFiles, kid: &KeyId) -> Result<KeyLocation> {
-    present(files, "stored-answer", None, kid)
-}
-
-fn present(files: &KeyFiles, purpose: &str, owner: Option<&str>, kid: &KeyId) -> Result<KeyLocation> {
-    let location = KeyLocation {
-        purpose: purpose.to_owned(),
-        owner: owner.map(str::to_owned),
-        key_id: kid.clone(),
-    };
-    if files.list()?.contains(&location) {
-        return Ok(location);
-    }
-    Err(user_error(
-        format!("no {purpose} key {kid} is in the operator's directory"),
-        "`fiatrails keys list` shows every key; a pipeline key needs --queue, others end by `keys revoke`",
-    ))
-}
-
-/// The key that replaces it, written long enough ago that every service seals with it.
-pub fn successor(files: &KeyFiles, location: &KeyLocation) -> Result<KeyLocation> {
-    let newest = files
-        .list()?
-        .into_iter()
-        .filter(|other| other.purpose == location.purpose && other.owner == location.owner)
-        .max_by(|a, b| a.key_id.cmp(&b.key_id))
-        .filter(|newest| newest.key_id > location.key_id);
-    let newest = newest.ok_or_else(|| {
-        user_error(
-            format!("key {} is the one that seals", location.key_id),
-            "`fiatrails keys add` its successor first",
-        )
-    })?;
-    let age = files.age(&newest)?;
-    if age < ACTIVATION_WAIT {
-        let wait = ACTIVATION_WAIT.saturating_sub(age).as_secs() + 1;
-        return Err(user_error(
-            format!("its successor {} is not old enough", newest.key_id),
-            format!("try again in {wait} s: until then a service may seal with the old key"),
-        ));
-    }
-    Ok(newest)
 }
 
 /// Counts the answers that may still be replayed, and the intents that could not be shown without the key.
