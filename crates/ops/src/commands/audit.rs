@@ -14,12 +14,12 @@ use crate::text::timestamp;
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails audit\n  \
-    fiatrails audit --act keys\n  \
+    fiatrails audit --action keys\n  \
     fiatrails audit --target TX0000000001 --json")]
 pub struct Audit {
     /// Show only this action, or all actions with this prefix (keys matches keys.add and keys.revoke)
     #[arg(long)]
-    act: Option<String>,
+    action: Option<String>,
     /// Show only actions on this target
     #[arg(long)]
     target: Option<String>,
@@ -30,7 +30,13 @@ pub struct Audit {
 
 pub async fn run(context: &CommandContext, out: &mut Output, args: &Audit) -> Result<Completion> {
     let client = context.client().await?;
-    let rows = audit::list(&client, args.act.as_deref(), args.target.as_deref(), args.limit).await?;
+    let rows = audit::list(
+        &client,
+        args.action.as_deref(),
+        args.target.as_deref(),
+        args.limit,
+    )
+    .await?;
     let value: Vec<_> = rows
         .iter()
         .map(|row| {

@@ -45,12 +45,11 @@ pub struct ShowCompliance {
     COMPLIANCE_MANAGER_ADDRESS      or ESCROW_ADDRESS, whose compliance source is taken\n  \
     DATABASE_URL                    for the audit log\n\n\
     Examples:\n  \
-    fiatrails compliance set --user 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --risk 10 \\\n    \
-    --attestation 0x6b79630000000000000000000000000000000000000000000000000000000001\n  \
-    fiatrails compliance set --user 0x7099...79C8 --risk 95 --unverified --reason 'sanctions hit, case 7'")]
+    fiatrails compliance set 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --risk 10 \\\n    \
+    --attestation 0x6b79630000000000000000000000000000000000000000000000000000000001 --reason 'documents seen'\n  \
+    fiatrails compliance set 0x7099...79C8 --risk 95 --unverified --reason 'sanctions hit, case 7'")]
 pub struct SetCompliance {
     /// The user
-    #[arg(long, value_name = "ADDRESS")]
     user: Address,
     /// Risk score, 0 to 100
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -62,7 +61,7 @@ pub struct SetCompliance {
     #[arg(long)]
     unverified: bool,
     /// Reason, for the audit log
-    #[arg(long, default_value = "compliance review")]
+    #[arg(long)]
     reason: String,
     /// Maximum seconds to wait for the receipt
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]

@@ -34,12 +34,13 @@ async fn compliance_is_set_on_chain_and_audited() -> Result<()> {
     let set = cli.json(&[
         "compliance",
         "set",
-        "--user",
         USER,
         "--risk",
         "10",
         "--attestation",
         HASH,
+        "--reason",
+        "first review",
     ])?;
     assert_eq!(
         (&set["compliant"], &set["attestation"]),
@@ -50,7 +51,6 @@ async fn compliance_is_set_on_chain_and_audited() -> Result<()> {
     let risky = cli.json(&[
         "compliance",
         "set",
-        "--user",
         USER,
         "--risk",
         "95",
@@ -75,7 +75,7 @@ async fn compliance_is_set_on_chain_and_audited() -> Result<()> {
 #[tokio::test]
 async fn compliance_refuses_a_wrong_chain_a_wrong_key_and_a_wrong_score() -> Result<()> {
     let (cli, _database, _node, _) = fixture().await?;
-    let set = ["compliance", "set", "--user", USER, "--risk", "10"];
+    let set = ["compliance", "set", USER, "--risk", "10", "--reason", "review"];
     let elsewhere = cli.clone().with("CHAIN_ID", "1").run(&set)?;
     assert!(
         elsewhere.code == 2 && elsewhere.stderr.contains("CHAIN_ID"),
@@ -89,7 +89,7 @@ async fn compliance_refuses_a_wrong_chain_a_wrong_key_and_a_wrong_score() -> Res
         stranger.code == 2 && !stranger.stderr.contains(&anvil::EXECUTOR_PRIVATE_KEY[2..]),
         "{stranger:?}"
     );
-    let score = cli.run(&["compliance", "set", "--user", USER, "--risk", "101"])?;
+    let score = cli.run(&["compliance", "set", USER, "--risk", "101", "--reason", "x"])?;
     assert!(score.code == 2 && score.stderr.contains("--risk"), "{score:?}");
     let checksum = cli.run(&["compliance", "show", "0x70997970c51812dc3A010C7d01b50e0d17dc79C8"])?;
     assert!(

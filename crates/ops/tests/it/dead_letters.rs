@@ -154,7 +154,7 @@ async fn no_more_than_the_maximum_are_replayed() -> Result<()> {
         "replay",
         "--class",
         "unavailable",
-        "--max",
+        "--limit",
         "3",
         "--reason",
         "drill",

@@ -56,7 +56,7 @@ async fn a_flood_of_100_000_entries_leaves_listing_and_replay_usable() -> Result
 
     let replay = |max: &str| {
         let args = [
-            "--max", max, "--rate", "0", "--reason", "drill", "--yes", "--json",
+            "--limit", max, "--rate", "0", "--reason", "drill", "--yes", "--json",
         ];
         let which = ["dlq", "replay", "--class", "unavailable"];
         rig.cli.measure(&[&which[..], &args].concat())

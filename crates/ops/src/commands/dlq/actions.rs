@@ -33,8 +33,8 @@ use crate::user_error::user_error;
     RPC_URLS (or RPC_URL), ESCROW_ADDRESS, TREASURY_ADDRESS, FIATRAILS_POLICY_FILE   to ask the chain\n\n\
     Examples:\n  \
     fiatrails dlq replay 018f0000-0000-7000-8000-000000000001 --reason 'RPC was down'\n  \
-    fiatrails dlq replay --queue mint.submit --class unavailable --max 500 --reason 'RPC was down' --dry-run\n  \
-    fiatrails dlq replay --class storage --older-than 10m --max 5000 --rate 20 --reason 'INC-42' --yes")]
+    fiatrails dlq replay --queue mint.submit --class unavailable --limit 500 --reason 'RPC was down' --dry-run\n  \
+    fiatrails dlq replay --class storage --older-than 10m --limit 5000 --rate 20 --reason 'INC-42' --yes")]
 pub struct ReplayDeadLetters {
     #[command(flatten)]
     chosen: ActionOptions,
@@ -50,7 +50,7 @@ pub struct ReplayDeadLetters {
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
     fiatrails dlq discard sha256:0123456789abcdef --reason 'forged, INC-42'\n  \
-    fiatrails dlq discard --queue mpesa.result --class malformed --max 1000 --reason 'INC-42' --yes")]
+    fiatrails dlq discard --queue mpesa.result --class malformed --limit 1000 --reason 'INC-42' --yes")]
 pub struct DiscardDeadLetters {
     #[command(flatten)]
     chosen: ActionOptions,
@@ -61,7 +61,7 @@ pub struct DiscardDeadLetters {
 /// The old seal is verified first; an entry whose seal does not verify is left unchanged.
 #[derive(Args)]
 #[command(after_long_help = "Examples:\n  \
-    fiatrails dlq reseal --queue mint.submit --max 10000 --reason 'rotation of pk_2026_01' --yes")]
+    fiatrails dlq reseal --queue mint.submit --limit 10000 --reason 'rotation of pk_2026_01' --yes")]
 pub struct ResealDeadLetters {
     #[command(flatten)]
     chosen: ActionOptions,
@@ -75,7 +75,7 @@ struct ActionOptions {
     which: DeadLetterSelection,
     /// Maximum number of entries
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    max: u64,
+    limit: u64,
     /// Show what would be done, without doing it
     #[arg(long)]
     dry_run: bool,
@@ -90,7 +90,7 @@ struct ActionOptions {
 impl ActionOptions {
     /// The maximum number of entries. An id selects one entry, even if there are several copies of it.
     fn max(&self) -> u64 {
-        if self.id.is_some() { 1 } else { self.max }
+        if self.id.is_some() { 1 } else { self.limit }
     }
 
     fn target(&self) -> String {
