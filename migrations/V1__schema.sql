@@ -256,7 +256,7 @@ CREATE TABLE chain_legs (
     preimage     text NOT NULL,
     leg          text NOT NULL,
     final        boolean NOT NULL DEFAULT false,
-    -- Recorded at the first attempt, never recomputed.
+    -- Recorded at the first attempt; another signer takes over only when this one's nonces are final.
     signer       bytea CHECK (signer IS NULL OR length(signer) = 20),
     tx_hash      bytea CHECK (tx_hash IS NULL OR length(tx_hash) = 32),
     block_number bigint,

@@ -141,11 +141,11 @@ pub fn classify_outcome(current: ReportedLeg, outcome: &MintOutcome) -> Option<R
         Finality::Mined
     };
     let (leg, cause) = match outcome.outcome {
-        Outcome::Escrowed | Outcome::Refused => (ChainLeg::Escrowed, Cause::ChainFact),
-        Outcome::Executed => (ChainLeg::Executed(finality), Cause::ChainFact),
-        Outcome::Refunded => (ChainLeg::Refunded(finality), Cause::ChainFact),
-        Outcome::Rejected => (ChainLeg::Rejected, Cause::ChainFact),
-        Outcome::Dropped => (ChainLeg::Dropped, Cause::Wish),
+        Outcome::Escrowed | Outcome::Refused => (ChainLeg::Escrowed, Cause::Observed),
+        Outcome::Executed => (ChainLeg::Executed(finality), Cause::Observed),
+        Outcome::Refunded => (ChainLeg::Refunded(finality), Cause::Observed),
+        Outcome::Rejected => (ChainLeg::Rejected, Cause::Observed),
+        Outcome::Dropped => (ChainLeg::Dropped, Cause::Commanded),
     };
     // Only a newer outcome may undo a pay-out.
     let paid_out = matches!(current.chain, ChainLeg::Executed(_) | ChainLeg::Refunded(_));

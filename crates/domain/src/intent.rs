@@ -40,10 +40,10 @@ pub enum Finality {
 /// What moves a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// We want it to: only the commanded arrows of docs/STATES.md are legal.
-    Wish,
-    /// Storage on chain says so: facts outrank wishes, also backwards after a reorganisation.
-    ChainFact,
+    /// A command asks for it: only the commanded arrows of docs/STATES.md are legal.
+    Commanded,
+    /// Storage on chain says so: observations outrank commands, also backwards after a reorganisation.
+    Observed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -134,8 +134,8 @@ impl ChainLeg {
     /// The only function that changes a leg.
     pub fn advance(self, to: Self, cause: Cause) -> Result<Self, IllegalTransition> {
         let legal = match cause {
-            Cause::Wish => self.wish_allows(to),
-            Cause::ChainFact => to.is_chain_state(),
+            Cause::Commanded => self.command_allows(to),
+            Cause::Observed => to.is_chain_state(),
         };
         if legal {
             Ok(to)
@@ -144,7 +144,7 @@ impl ChainLeg {
         }
     }
 
-    fn wish_allows(self, to: Self) -> bool {
+    fn command_allows(self, to: Self) -> bool {
         matches!(
             (self, to),
             (Self::Queued, Self::Submitting | Self::Dropped | Self::Rejected)
@@ -278,7 +278,7 @@ mod tests {
         let legal: Vec<_> = ChainLeg::ALL
             .into_iter()
             .flat_map(|from| ChainLeg::ALL.map(|to| (from, to)))
-            .filter(|(from, to)| from.advance(*to, Cause::Wish).is_ok())
+            .filter(|(from, to)| from.advance(*to, Cause::Commanded).is_ok())
             .map(|(from, to)| format!("{from}->{to}"))
             .collect();
         assert_eq!(
@@ -303,7 +303,7 @@ mod tests {
                 ChainLeg::Refunded(Finality::Final),
                 ChainLeg::Dropped,
             ] {
-                assert!(from.advance(to, Cause::Wish).is_err());
+                assert!(from.advance(to, Cause::Commanded).is_err());
             }
         }
     }
@@ -312,21 +312,21 @@ mod tests {
     fn facts_may_contradict_but_never_invent_a_wish() {
         assert!(
             ChainLeg::Dropped
-                .advance(ChainLeg::Escrowed, Cause::ChainFact)
+                .advance(ChainLeg::Escrowed, Cause::Observed)
                 .is_ok()
         );
         assert!(
             ChainLeg::Escrowed
-                .advance(ChainLeg::Submitting, Cause::ChainFact)
+                .advance(ChainLeg::Submitting, Cause::Observed)
                 .is_ok()
         );
-        for wish in [
+        for commanded in [
             ChainLeg::Queued,
             ChainLeg::Executing,
             ChainLeg::Refunding,
             ChainLeg::Dropped,
         ] {
-            assert!(ChainLeg::Escrowed.advance(wish, Cause::ChainFact).is_err());
+            assert!(ChainLeg::Escrowed.advance(commanded, Cause::Observed).is_err());
         }
     }
 

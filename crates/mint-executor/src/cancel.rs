@@ -90,7 +90,7 @@ fn cancel_leg(
     if let OnChainRecord::Present(_) = record {
         let there = leg_for_record(record).unwrap_or(leg.leg);
         leg.block_number = Some(block);
-        leg.advance(there, Cause::ChainFact, because("found on chain"))?;
+        leg.advance(there, Cause::Observed, because("found on chain"))?;
         return Ok(false);
     }
     match leg.leg {
@@ -98,7 +98,7 @@ fn cancel_leg(
             leg.reason = Some("not_sent".to_owned());
             leg.advance(
                 ChainLeg::Dropped,
-                Cause::Wish,
+                Cause::Commanded,
                 because("undone before any attempt"),
             )?;
         }
@@ -107,7 +107,7 @@ fn cancel_leg(
             leg.reason = Some("payment_window_over".to_owned());
             leg.advance(
                 ChainLeg::Rejected,
-                Cause::Wish,
+                Cause::Commanded,
                 because("the payment window is over"),
             )?;
         }

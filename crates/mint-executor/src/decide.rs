@@ -45,7 +45,7 @@ impl ItemResult {
 /// The escrow's record of an intent at the block in question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnChainRecord {
-    /// The record was not read, because the log itself implies it.
+    /// The record was not read: the log implies it, or the node no longer has the state.
     NotRead,
     Absent,
     Present(IntentStatus),

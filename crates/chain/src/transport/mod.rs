@@ -145,8 +145,8 @@ impl Transport {
             .collect()
     }
 
-    /// Healthy endpoints that are in sync, in their configured order, then the others, soonest to recover first. Endpoints on
-    /// another chain are asked only where there is no other.
+    /// Endpoints in sync first, then those behind; within each group the available ones in their configured order, then
+    /// those that recover soonest. An endpoint on another chain is asked only if all are.
     fn endpoint_order(&self) -> Vec<usize> {
         if let Some(only) = self.pinned {
             return vec![only];
@@ -200,7 +200,7 @@ impl Transport {
                     TransportError::Unavailable(failure)
                 }
             };
-            tracing::debug!(endpoint = endpoint.name(), method, %failure, "RPC endpoint gave no answer");
+            tracing::debug!(endpoint = endpoint.name(), method, %failure, "RPC endpoint did not serve the request");
             // A request may be too much for every node; one node's error explains that better than another's silence.
             if !matches!(last, Some(TransportError::Node(_))) {
                 last = Some(failure);

@@ -42,13 +42,13 @@ fn the_chain_leg_is_drawn_from_its_transitions() {
     let mut arrows = "    [*] --> queued\n".to_owned();
     for from in ChainLeg::ALL {
         for to in ChainLeg::ALL {
-            if from.advance(to, Cause::Wish).is_ok() {
+            if from.advance(to, Cause::Commanded).is_ok() {
                 writeln!(arrows, "    {} --> {}: commanded", node(from), node(to)).unwrap();
             }
         }
     }
     for (from, to) in USUALLY_OBSERVED {
-        assert_eq!(from.advance(to, Cause::ChainFact), Ok(to));
+        assert_eq!(from.advance(to, Cause::Observed), Ok(to));
         let label = if to.is_final() {
             "observed final"
         } else if matches!(to, ChainLeg::Submitting | ChainLeg::Escrowed) && from != ChainLeg::Submitting {
@@ -66,12 +66,12 @@ fn the_chain_leg_is_drawn_from_its_transitions() {
         .filter(|to| {
             ChainLeg::ALL
                 .iter()
-                .all(|from| from.advance(*to, Cause::ChainFact).is_ok())
+                .all(|from| from.advance(*to, Cause::Observed).is_ok())
         })
         .map(|to| format!("`{}`", node(to)))
         .collect();
     let said = format!(
-        "{}\nThe arrows of what is observed are the usual ones. Whatever the leg, the chain may show it as any of: {}.\n",
+        "{}\nOnly the usual observations are drawn. Whatever the leg, the chain may show it as any of: {}.\n",
         diagram(&arrows),
         observable.join(", ")
     );

@@ -266,7 +266,7 @@ impl<'a> IntakeBatch<'a> {
         self.states.into_iter().map(result).collect()
     }
 
-    /// Members that no stored answer decides.
+    /// Indexes of the pending submissions, which no stored answer decides.
     fn undecided(&self) -> Vec<usize> {
         self.pending().into_iter().map(|(index, _)| index).collect()
     }

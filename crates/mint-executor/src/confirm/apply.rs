@@ -24,7 +24,7 @@ use crate::decide::{ItemFacts, ItemResult, NextStep, OnChainRecord, next_step, r
 use crate::observe::{SettledItem, Stage};
 use crate::{item_timing, observe, outcome};
 
-/// The most legs made final in one transaction; the others follow with the next block.
+/// Maximum number of legs made final in one transaction; the others follow with the next block.
 const MAX_FINALIZED_LEGS: u32 = 5000;
 
 pub async fn apply(ctx: &Context, lease: &FollowerLease, facts: BlockFacts) -> Result<(), WorkError> {
@@ -116,7 +116,7 @@ async fn finalize(
         };
         leg.advance(
             to,
-            Cause::ChainFact,
+            Cause::Observed,
             TransitionReason {
                 name: "final",
                 tx_hash: None,

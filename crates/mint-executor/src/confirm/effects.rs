@@ -89,7 +89,7 @@ impl BlockEffects {
             leg.leg,
             ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped
         );
-        if leg.advance(there, Cause::ChainFact, because)? {
+        if leg.advance(there, Cause::Observed, because)? {
             leg.block_number = (there != ChainLeg::Submitting).then_some(self.block);
             leg.reason = None;
             if there == ChainLeg::Escrowed && was_absent {
@@ -203,7 +203,7 @@ impl BlockEffects {
             leg.reason = Some(why.to_owned());
             leg.advance(
                 ChainLeg::Rejected,
-                Cause::Wish,
+                Cause::Commanded,
                 TransitionReason {
                     name: "refused for good",
                     tx_hash: None,

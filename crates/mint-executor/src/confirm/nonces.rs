@@ -16,7 +16,7 @@ use crate::context::{Context, WorkError};
 use crate::observe;
 use crate::signer_handle::{FeeCapWait, SignerHandle};
 
-/// The most missing nonces filled per head.
+/// Maximum number of missing nonces filled per head.
 const MAX_GAPS_PER_HEAD: u64 = 16;
 
 /// Manages the nonces of a signer until the stop, while its lease is held.
@@ -193,7 +193,7 @@ fn stuck(
         .then_some(last)
 }
 
-/// The chain is past the attempt's nonce, whoever used it.
+/// No block can take the attempt any more: the chain is past its nonce, whoever used it.
 const fn waits_for_no_block(attempt: &AttemptRow, next: u64) -> bool {
     attempt.nonce < next
 }

@@ -193,7 +193,7 @@ fn rewind_leg(
     {
         leg.reason = None;
         leg.block_number = (there != ChainLeg::Submitting).then_some(ancestor.number);
-        leg.advance(there, Cause::ChainFact, because("reorganised"))?;
+        leg.advance(there, Cause::Observed, because("reorganised"))?;
     }
     let commands: Vec<WorkCommand> = named
         .iter()
@@ -202,13 +202,13 @@ fn rewind_leg(
         .map(|row| row.command)
         .collect();
     for command in commands {
-        let wish = match command {
+        let commanded = match command {
             WorkCommand::Execute => ChainLeg::Executing,
             WorkCommand::Refund => ChainLeg::Refunding,
             WorkCommand::Submit => continue,
         };
         if leg.leg == ChainLeg::Escrowed {
-            leg.advance(wish, Cause::Wish, because("in flight again"))?;
+            leg.advance(commanded, Cause::Commanded, because("in flight again"))?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
-//! Broadcasts the stored bytes again, for every attempt of every signer that missed a block: a send without a good answer
-//! is unknown, never failed. This needs no key, so transactions of a lost or retired key complete too.
+//! Broadcasts the stored bytes again, for every attempt of every signer that is not mined two blocks after it was first
+//! seen: a send without a good answer is unknown, never failed. This needs no key, so transactions of a lost or retired
+//! key complete too.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -20,7 +20,7 @@ use crate::decide::waiting_legs;
 use crate::signer_handle::SignerHandle;
 use crate::{batch, observe};
 
-/// The most drafts of a batch whose items keep changing, before other commands have their turn.
+/// Maximum number of drafts of a batch whose items keep changing, before other commands have their turn.
 const MAX_DRAFTS: u32 = 3;
 
 /// Does everything up to the commit. No bytes have been sent when it returns.

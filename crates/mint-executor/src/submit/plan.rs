@@ -17,7 +17,8 @@ use crate::context::Context;
 use crate::decide::{Eligibility, eligibility};
 use crate::verify::{CommandDetails, Ineligible, VerifiedCommand};
 
-/// Delay of an item whose key is not mounted here, or whose intent still belongs to another signer.
+/// Delay of an item that cannot be sent yet: its key is not mounted, another signer owns the intent, or another attempt
+/// may still be mined.
 const POSTPONE_FOR: Duration = Duration::from_secs(5);
 
 /// An item in a batch.
@@ -168,7 +169,7 @@ fn move_leg(
         tx_hash: None,
         message_id: Some(message_id),
     };
-    leg.advance(to, Cause::Wish, because)?;
+    leg.advance(to, Cause::Commanded, because)?;
     Ok(())
 }
 

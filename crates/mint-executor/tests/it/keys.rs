@@ -240,7 +240,7 @@ async fn round_outrun_by(
             tx_hash: None,
             message_id: None,
         };
-        taken[0].advance(ChainLeg::Submitting, Cause::Wish, because)?;
+        taken[0].advance(ChainLeg::Submitting, Cause::Commanded, because)?;
         legs::save(&taking, &taken).await?;
         anyhow::Ok(taking.commit().await?)
     };

@@ -14,7 +14,7 @@ use crate::pool::DbTransaction;
 use crate::row::RowReader;
 use crate::session::{DbSession, execute, query};
 
-/// The signer that a change `c` of the leg `l` brings takes the intent over.
+/// The signer after the change `c` of the leg `l`: the new one, if the change names one.
 const NEWEST_SIGNER: &str = "coalesce(c.signer, l.signer)";
 
 statements! {

@@ -1,5 +1,6 @@
 //! Finds legs that would never change again: the callback service's copy differs and no message is pending, or no
-//! command is left that would move them. So a purged queue and a discarded command lose nothing.
+//! command is left that would move them. Thanks to this a purged queue or a discarded command loses
+//! nothing.
 
 use std::time::Duration;
 

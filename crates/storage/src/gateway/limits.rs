@@ -1,4 +1,4 @@
-//! `user_daily_totals`: what each user was granted this UTC day. The row is the lock that makes the limit exact.
+//! `user_daily_totals`: what each user has asked for this UTC day, as far as it was accepted. The row is the lock that makes the limit exact.
 
 use domain::address::Address;
 use domain::money::BaseUnits;

@@ -62,10 +62,10 @@ pub struct EntryResult {
     pub queue: &'static str,
     pub class: String,
     pub tx_ref: Option<String>,
-    /// `replay`, `close`, `discard`, `reseal`, or `keep` if the entry stays in its queue.
+    /// `replay`, `close`, `discard` or `reseal`; `keep` if the entry stays in its queue, `failed` if the action failed.
     pub act: &'static str,
     pub new_id: Option<MessageId>,
-    /// Why the entry is closed or kept.
+    /// Why the entry is closed or kept, or why the action failed.
     pub note: Option<String>,
 }
 
