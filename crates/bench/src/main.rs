@@ -151,18 +151,8 @@ async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
 
 fn make_compliant(arguments: &Arguments, plan: &Plan) -> Result<()> {
     for user in &plan.users {
-        let attestation = format!("0x{}", "11".repeat(32));
         let out = Command::new(&arguments.fiatrails)
-            .args([
-                "compliance",
-                "set",
-                "--user",
-                &user.to_string(),
-                "--risk",
-                "10",
-                "--attestation",
-                &attestation,
-            ])
+            .args(testkit::operator::set_compliance(&user.to_string(), 10, true))
             .output()
             .with_context(|| format!("{} does not start (FIATRAILS_BIN)", arguments.fiatrails))?;
         ensure!(

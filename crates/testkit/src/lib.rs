@@ -20,6 +20,7 @@ pub mod evm;
 pub mod http;
 pub mod keys;
 pub mod node_errors;
+pub mod operator;
 pub mod ports;
 pub mod postgres;
 pub mod process;

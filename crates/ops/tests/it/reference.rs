@@ -111,6 +111,15 @@ fn every_command_that_the_manuals_name_is_understood() -> Result<()> {
 }
 
 #[test]
+fn every_command_line_of_our_own_programs_is_understood() {
+    let user = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+    for verified in [true, false] {
+        let line = testkit::operator::set_compliance(user, 10, verified);
+        assert!(ops::understands(&line).is_ok(), "{line:?}");
+    }
+}
+
+#[test]
 fn every_command_that_does_something_shows_examples() {
     let reference = ops::reference();
     let lacking: Vec<&str> = reference

@@ -163,21 +163,9 @@ impl Demo<'_> {
         let Some(operator) = self.operator else {
             return evm::set_compliance(&self.rpc_url, &self.addresses, user, risk, verified).await;
         };
-        let (risk, attestation) = (risk.to_string(), format!("0x{}", "a7".repeat(32)));
-        let mut args = vec![
-            "compliance",
-            "set",
-            "--user",
-            user,
-            "--risk",
-            &risk,
-            "--attestation",
-            &attestation,
-        ];
-        if !verified {
-            args.push("--unverified");
-        }
-        operator.fiatrails(&args).await.map(drop)
+        let line = testkit::operator::set_compliance(user, risk, verified);
+        let words: Vec<&str> = line.iter().map(String::as_str).collect();
+        operator.fiatrails(&words).await.map(drop)
     }
 
     async fn pay_and_mint(&self, user: &str) -> Result<Payment> {
