@@ -9,7 +9,7 @@ use messaging::{Consumer, ConsumerConfig, Service};
 use runtime::breaker::{Breaker, BreakerPolicy};
 use runtime::lifecycle::LifecycleError;
 use runtime::process::{Process, StartError};
-use runtime::{Settings, Stop, chain};
+use runtime::{Settings, Stop};
 use storage::Outbox;
 
 use crate::state::AppState;
@@ -77,11 +77,11 @@ impl App {
         let probe = move || {
             let pool = pool.clone();
             async move {
-                let client = pool.get().await.map_err(|error| chain(&error))?;
+                let client = pool.get().await.map_err(|error| domain::error_chain(&error))?;
                 storage::clock::now(&client)
                     .await
                     .map(drop)
-                    .map_err(|error| chain(&error))
+                    .map_err(|error| domain::error_chain(&error))
             }
         };
         let stop = self.process.stop();

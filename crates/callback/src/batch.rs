@@ -11,7 +11,7 @@ use futures_util::stream;
 use messaging::wire::Body;
 use messaging::{Delivery, Disposition};
 use runtime::breaker::Breaker;
-use runtime::{chain, telemetry};
+use runtime::telemetry;
 use tracing::Instrument;
 
 use crate::state::{AppState, HandlerError};
@@ -106,7 +106,7 @@ where
                 }
                 Err(error) if error.is_contention() && tries < MAX_TRIES => tries += 1,
                 Err(error) => {
-                    tracing::warn!(error = %chain(&error), attempt = delivery.attempt, "message not handled");
+                    tracing::warn!(error = %domain::error_chain(&error), attempt = delivery.attempt, "message not handled");
                     if error.is_outage() {
                         breaker.failure("the database is away");
                     }

@@ -153,7 +153,7 @@ pub fn orphans(count: u64, oldest_seconds: f64) {
 
 pub fn sweep_failed(sweep: &'static str, error: &dyn std::error::Error) {
     SWEEP_ERRORS.increment([sweep]);
-    tracing::warn!(sweep, error = %runtime::chain(error), "sweep failed");
+    tracing::warn!(sweep, error = %domain::error_chain(error), "sweep failed");
 }
 
 /// `at` is the time of the pass, in unix seconds.

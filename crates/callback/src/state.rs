@@ -9,7 +9,7 @@ use domain::payment::PaymentReport;
 use domain::policy::WindowPolicy;
 use messaging::{Disposition, MessageMetadata, SealError, Sealer};
 use runtime::relay::RelayNotifier;
-use runtime::{KeyDirectory, chain, telemetry};
+use runtime::{KeyDirectory, telemetry};
 use storage::{ConflictKind, Pool, StorageError};
 use tracing::Span;
 
@@ -54,7 +54,7 @@ impl HandlerError {
     }
 
     pub fn disposition(&self) -> Disposition {
-        let text = chain(self);
+        let text = domain::error_chain(self);
         match self {
             // The transaction did not run or its commit is unknown; the inbox knows when the message comes again.
             _ if self.is_outage() => Disposition::Return,

@@ -7,6 +7,7 @@ pub mod address;
 pub mod clock;
 pub mod country;
 pub mod decision;
+mod error_chain;
 pub mod evidence;
 pub mod idempotency;
 pub mod ids;
@@ -21,3 +22,5 @@ pub mod retry;
 pub mod signature;
 mod text_type;
 pub mod tx_ref;
+
+pub use error_chain::error_chain;

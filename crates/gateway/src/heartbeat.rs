@@ -34,7 +34,7 @@ impl HeartbeatWatch {
                         sender.send_replace(Some(HeartbeatReading { heartbeat, at }));
                     }
                     Ok(None) => {}
-                    Err(error) => tracing::debug!(error = %runtime::chain(&error), "heartbeat unknown"),
+                    Err(error) => tracing::debug!(error = %domain::error_chain(&error), "heartbeat unknown"),
                 }
                 if !stop.sleep(POLL).await {
                     return;

@@ -117,7 +117,7 @@ pub fn tampered(table: &'static str, request_id: &str) {
 
 pub fn unreadable_row(error: &StorageError) {
     TAMPERED.increment(["unreadable"]);
-    tracing::error!(error = %runtime::chain(error), "a stored row cannot be decoded");
+    tracing::error!(error = %domain::error_chain(error), "a stored row cannot be decoded");
 }
 
 /// A batch of `size` requests was processed.
@@ -129,12 +129,12 @@ pub fn batch_committed(route: &'static str, size: usize, took: Duration) {
 
 pub fn batch_split(route: &'static str, error: &StorageError) {
     SPLITS.increment([route, error.kind()]);
-    tracing::info!(route, error = %runtime::chain(error), "the requests of a batch run one by one");
+    tracing::info!(route, error = %domain::error_chain(error), "the requests of a batch run one by one");
 }
 
 pub fn batch_failed(route: &'static str, error: &StorageError) {
     BATCH_FAILURES.increment([route, error.kind()]);
-    tracing::warn!(route, error = %runtime::chain(error), "a batch failed");
+    tracing::warn!(route, error = %domain::error_chain(error), "a batch failed");
 }
 
 pub fn queue_full(route: &'static str) {
@@ -142,7 +142,7 @@ pub fn queue_full(route: &'static str) {
 }
 
 pub fn read_failed(error: &StorageError) {
-    tracing::warn!(error = %runtime::chain(error), kind = error.kind(), "an intent cannot be read");
+    tracing::warn!(error = %domain::error_chain(error), kind = error.kind(), "an intent cannot be read");
 }
 
 pub fn redriven(queue: &'static str, count: usize) {

@@ -91,7 +91,7 @@ impl Redrive {
         };
         while stop.sleep(pause).await {
             if let Err(error) = self.pass(&mut progress).await {
-                tracing::warn!(error = %runtime::chain(&error), "re-drive interrupted");
+                tracing::warn!(error = %domain::error_chain(&error), "re-drive interrupted");
             }
         }
     }

@@ -34,7 +34,7 @@ pub async fn follow_keys(keys: Arc<LiveKeys>, directory: KeyDirectory, pool: Poo
     loop {
         match read_rows(&pool).await {
             Ok(read) => rows = Some(read),
-            Err(error) => tracing::warn!(error = %runtime::chain(&error), "key rows cannot be read"),
+            Err(error) => tracing::warn!(error = %domain::error_chain(&error), "key rows cannot be read"),
         }
         let secrets = mounted.borrow_and_update().clone();
         if let Some((narrowings, prefixes)) = &rows {
@@ -98,7 +98,7 @@ pub async fn record_uses(keys: Arc<LiveKeys>, clock: Arc<dyn Clock>, pool: Pool,
                 written = now;
                 answered.clear();
             }
-            Err(error) => tracing::warn!(error = %runtime::chain(&error), "last uses cannot be written"),
+            Err(error) => tracing::warn!(error = %domain::error_chain(&error), "last uses cannot be written"),
         }
     }
 }
@@ -107,7 +107,7 @@ pub async fn record_uses(keys: Arc<LiveKeys>, clock: Arc<dyn Clock>, pool: Pool,
 pub async fn purge(pool: Pool, window_seconds: f64, stop: Stop) {
     while stop.sleep(PURGE_POLL).await {
         if let Err(error) = purge_once(&pool, window_seconds + PURGE_SLACK_SECONDS, &stop).await {
-            tracing::warn!(error = %runtime::chain(&error), "old rows cannot be deleted for now");
+            tracing::warn!(error = %domain::error_chain(&error), "old rows cannot be deleted for now");
         }
     }
 }
@@ -141,7 +141,7 @@ pub async fn follow_depths(broker: Broker, depths: watch::Sender<Option<Depths>>
     loop {
         let found = topology::depths(&broker).await;
         if let Err(error) = &found {
-            tracing::debug!(error = %runtime::chain(error), "queue depths unknown");
+            tracing::debug!(error = %domain::error_chain(error), "queue depths unknown");
         }
         depths.send_replace(found.ok().map(|all| {
             let sum = |kind| {

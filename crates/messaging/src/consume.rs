@@ -177,7 +177,7 @@ impl<B: Body> Consumer<B> {
             };
             if let Err(error) = ended {
                 let wait = reconnect_delay(&error, failures);
-                tracing::warn!(queue = %B::QUEUE, error = %chain(&error), wait_ms = wait.as_millis(), "consuming interrupted");
+                tracing::warn!(queue = %B::QUEUE, error = %domain::error_chain(&error), wait_ms = wait.as_millis(), "consuming interrupted");
                 failures = failures.saturating_add(1);
                 sleep_or_shutdown(wait, &shutdown).await;
             }
@@ -210,16 +210,4 @@ fn reconnect_delay(error: &BrokerError, failures: u32) -> Duration {
         BrokerError::Down { retry_in, .. } => *retry_in,
         _ => backoff(failures),
     }
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -197,7 +197,7 @@ async fn purge(ctx: Context, stop: runtime::Stop) {
     while stop.sleep(Duration::from_hours(1)).await {
         let purged = async { Inbox::Executor.purge(&ctx.pool.get().await?, INBOX_DAYS).await };
         if let Err(error) = purged.await {
-            tracing::warn!(error = %runtime::chain(&error), "the inbox was not purged");
+            tracing::warn!(error = %domain::error_chain(&error), "the inbox was not purged");
         }
     }
 }

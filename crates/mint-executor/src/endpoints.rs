@@ -18,7 +18,7 @@ pub async fn run(ctx: Context, stop: Stop) {
     let every = Duration::from_millis(ctx.policy.chain.block_time_ms).clamp(SHORTEST, LONGEST);
     while stop.sleep(every).await {
         if let Err(error) = compare(&ctx).await {
-            tracing::debug!(error = %runtime::chain(&error), "the endpoints were not compared");
+            tracing::debug!(error = %domain::error_chain(&error), "the endpoints were not compared");
         }
     }
 }

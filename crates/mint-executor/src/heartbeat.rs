@@ -26,7 +26,7 @@ pub async fn run(ctx: Context, stop: Stop) {
         observe::beat(&beat);
         let written = async { heartbeat::record(&ctx.pool.get().await?, ctx.instance, &beat).await };
         if let Err(error) = written.await {
-            tracing::warn!(error = %runtime::chain(&error), "the heartbeat was not written");
+            tracing::warn!(error = %domain::error_chain(&error), "the heartbeat was not written");
         }
         if beats.is_multiple_of(BALANCES_EVERY) {
             record_gauges(&ctx).await;
@@ -38,7 +38,7 @@ pub async fn run(ctx: Context, stop: Stop) {
     }
     let left = async { heartbeat::remove(&ctx.pool.get().await?, ctx.instance).await };
     if let Err(error) = left.await {
-        tracing::debug!(error = %runtime::chain(&error), "the heartbeat row stays until it is swept");
+        tracing::debug!(error = %domain::error_chain(&error), "the heartbeat row stays until it is swept");
     }
 }
 
@@ -86,14 +86,16 @@ async fn record_gauges(ctx: &Context) {
     if let Some(deployment) = ctx.breakers.deployment() {
         match ctx.chain.escrow_status(&deployment).await {
             Ok(condition) => observe::escrow_status(&condition),
-            Err(error) => tracing::debug!(error = %runtime::chain(&error), "the condition cannot be read"),
+            Err(error) => {
+                tracing::debug!(error = %domain::error_chain(&error), "the condition cannot be read")
+            }
         }
     }
     for signer in &ctx.signers {
         match ctx.chain.signer_status(&signer.address()).await {
             Ok(status) => check_signer(ctx, signer, &status),
             Err(error) => {
-                tracing::debug!(error = %runtime::chain(&error), "a signer's standing cannot be read");
+                tracing::debug!(error = %domain::error_chain(&error), "a signer's standing cannot be read");
             }
         }
     }
@@ -110,7 +112,7 @@ async fn record_gauges(ctx: &Context) {
     };
     match counted.await {
         Ok(items) => observe::backlog(&items),
-        Err(error) => tracing::debug!(error = %runtime::chain(&error), "the backlog cannot be counted"),
+        Err(error) => tracing::debug!(error = %domain::error_chain(&error), "the backlog cannot be counted"),
     }
 }
 

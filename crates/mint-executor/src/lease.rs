@@ -27,7 +27,7 @@ pub async fn run_signer_lease(ctx: Context, signer: Arc<SignerHandle>, stop: Sto
     signer.drop_lease();
     let released = async { signers::release(&ctx.pool.get().await?, &lease).await };
     if let Err(error) = released.await {
-        tracing::warn!(error = %runtime::chain(&error), "the lease was not given back; it ends by itself");
+        tracing::warn!(error = %domain::error_chain(&error), "the lease was not given back; it ends by itself");
     }
 }
 
@@ -42,7 +42,7 @@ pub async fn run_follower_lease(ctx: Context, stop: Stop) {
     ctx.drop_follower_lease();
     let released = async { follower::release(&ctx.pool.get().await?, &lease).await };
     if let Err(error) = released.await {
-        tracing::warn!(error = %runtime::chain(&error), "the lease was not given back; it ends by itself");
+        tracing::warn!(error = %domain::error_chain(&error), "the lease was not given back; it ends by itself");
     }
 }
 
@@ -64,7 +64,7 @@ where
                 ctx.tuning.lease / 4
             }
             Err(error) => {
-                tracing::warn!(error = %runtime::chain(&error), "a lease cannot be kept");
+                tracing::warn!(error = %domain::error_chain(&error), "a lease cannot be kept");
                 // An unrenewed lease may belong to another executor by now; until then every write checks it.
                 if sure.elapsed() > ctx.tuning.lease {
                     lose();

@@ -158,7 +158,7 @@ pub fn commands_stored(command: WorkCommand, count: usize) {
 }
 
 pub fn commands_not_stored(command: WorkCommand, error: &StorageError) {
-    tracing::warn!(command = command.name(), error = %runtime::chain(error), "commands not stored; they stay queued");
+    tracing::warn!(command = command.name(), error = %domain::error_chain(error), "commands not stored; they stay queued");
 }
 
 /// `spans` are those of the batch's members.
@@ -198,7 +198,7 @@ pub fn batch_simulated<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a
 
 pub fn batch_not_simulated(command: WorkCommand, error: &(dyn std::error::Error + 'static)) {
     SIMULATIONS.increment([command.name(), "unknown"]);
-    tracing::warn!(command = command.name(), error = %runtime::chain(error), "not simulated; the batch is sent as it is");
+    tracing::warn!(command = command.name(), error = %domain::error_chain(error), "not simulated; the batch is sent as it is");
 }
 
 pub fn replaced(nonce: u64, hash: &TxHash, max_fee: u128) {
@@ -371,9 +371,9 @@ pub fn round_failed(what: &'static str, error: &WorkError) {
     match error {
         WorkError::NoLease | WorkError::NoHead => tracing::debug!(what, %error, "not now"),
         WorkError::Chain(chain) if chain.is_transient() => {
-            tracing::warn!(what, error = %runtime::chain(error), "the chain does not answer");
+            tracing::warn!(what, error = %domain::error_chain(error), "the chain does not answer");
         }
-        _ => tracing::error!(what, error = %runtime::chain(error), "a round of work failed"),
+        _ => tracing::error!(what, error = %domain::error_chain(error), "a round of work failed"),
     }
 }
 

@@ -20,7 +20,7 @@ pub async fn run(ctx: Context, stop: Stop) {
             continue;
         }
         if let Err(error) = publish_dead_letters(&ctx).await {
-            tracing::warn!(error = %runtime::chain(&error), "dead letters wait in their rows");
+            tracing::warn!(error = %domain::error_chain(&error), "dead letters wait in their rows");
         }
     }
 }

@@ -188,7 +188,7 @@ pub async fn broadcast(ctx: &Context, attempt: i64, (signer, signed): (&[u8; 20]
     record_send(ctx, signer, signed.hash, &outcome);
     let noted = async { attempts::mark_broadcast(&ctx.pool.get().await?, &[attempt]).await };
     if let Err(error) = noted.await {
-        tracing::debug!(error = %runtime::chain(&error), "the time of a broadcast was not recorded");
+        tracing::debug!(error = %domain::error_chain(&error), "the time of a broadcast was not recorded");
     }
 }
 

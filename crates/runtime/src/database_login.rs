@@ -31,7 +31,7 @@ pub async fn follow(file: PathBuf, mut config: PoolConfig, pool: Pool, stop: Sto
             }
             Err(error) => {
                 observe::DATABASE_LOGINS.increment(["refused"]);
-                tracing::error!(error = %crate::chain(&error), "the new database login does not work; the old one stays");
+                tracing::error!(error = %domain::error_chain(&error), "the new database login does not work; the old one stays");
             }
         }
     }

@@ -8,7 +8,7 @@ use storage::{Pool, StorageError};
 use tokio::sync::watch;
 
 use crate::lifecycle::Stop;
-use crate::{chain, observe};
+use crate::observe;
 
 const POLL: Duration = Duration::from_secs(1);
 
@@ -57,7 +57,7 @@ impl Halts {
     pub async fn watch(&self, pool: Pool, stop: Stop) {
         loop {
             if let Err(error) = self.refresh(&pool).await {
-                tracing::warn!(error = %chain(&error), "halts cannot be read");
+                tracing::warn!(error = %domain::error_chain(&error), "halts cannot be read");
             }
             if !stop.sleep(POLL).await {
                 return;

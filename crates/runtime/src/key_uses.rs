@@ -40,7 +40,7 @@ pub async fn record(service: Service, keys: SharedPipelineKeys, pool: Pool, stop
         let written = async { table.record(&pool.get().await?, &uses).await };
         match written.await {
             Ok(()) => waiting.clear(),
-            Err(error) => tracing::warn!(error = %crate::chain(&error), "key uses cannot be written"),
+            Err(error) => tracing::warn!(error = %domain::error_chain(&error), "key uses cannot be written"),
         }
     }
 }

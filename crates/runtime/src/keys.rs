@@ -160,7 +160,7 @@ impl KeyDirectory {
     pub async fn watch(self, stop: Stop) {
         while stop.sleep(POLL).await {
             if let Err(error) = self.reload().await {
-                tracing::error!(error = %crate::chain(&error), "keys cannot be reloaded; the previous ones stay in use");
+                tracing::error!(error = %domain::error_chain(&error), "keys cannot be reloaded; the previous ones stay in use");
             }
         }
     }

@@ -34,19 +34,3 @@ pub use settings::{Environment, SettingError, Settings};
 /// keeps it in one arena per thread and grows as long as traffic lasts (ADR 0015).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// An error with all its causes, in one line: how failures are logged.
-pub fn chain(error: &(dyn std::error::Error + '_)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        // Some libraries repeat the cause in their own text.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
-}

@@ -10,8 +10,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::chain;
-
 /// Maximum time for running work to finish after the soft stop.
 pub const GRACE_PERIOD: Duration = Duration::from_secs(20);
 
@@ -131,7 +129,7 @@ impl Tasks {
             },
         };
         if let Err(error) = &first {
-            tracing::error!(error = %chain(error), "stopping");
+            tracing::error!(error = %domain::error_chain(error), "stopping");
         }
         self.stop.soft();
         let rest = tokio::time::timeout(self.grace, async {

@@ -16,7 +16,7 @@ use crate::ready::ListenAddresses;
 use crate::relay::{Relay, RelayNotifier};
 use crate::settings::{SettingError, Settings};
 use crate::telemetry::TelemetryError;
-use crate::{admin, chain, database_login, key_uses, metrics as recorder, observe, telemetry};
+use crate::{admin, database_login, key_uses, metrics as recorder, observe, telemetry};
 
 /// Maximum offset from the database's clock at which the process is still ready (docs/PROTOCOL.md).
 const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
@@ -195,7 +195,7 @@ impl Process {
         let broker = self.broker.clone();
         let check = move || {
             let broker = broker.clone();
-            async move { broker.check().await.map_err(|error| chain(&error)) }
+            async move { broker.check().await.map_err(|error| domain::error_chain(&error)) }
         };
         if service == Service::Gateway {
             // What the gateway accepts is durable in its outbox and is sent when the broker is back.
@@ -227,7 +227,7 @@ async fn check_clock(pool: &Pool) -> Result<(), String> {
             (middle - theirs).as_seconds_f64()
         })
     };
-    let offset = asked.await.map_err(|error| chain(&error))?;
+    let offset = asked.await.map_err(|error| domain::error_chain(&error))?;
     observe::CLOCK_OFFSET.set([], offset);
     if offset.abs() > MAX_CLOCK_OFFSET_SECONDS {
         return Err(format!("our clock is {offset:.1} s off the database's"));

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use crate::lifecycle::Stop;
-use crate::{chain, observe, telemetry};
+use crate::{observe, telemetry};
 
 const BATCH: u32 = 256;
 /// How long a claim lasts; after that, another relay may claim the rows. Longer than publishing a batch can take.
@@ -127,7 +127,7 @@ impl Relay {
                     if round.full { Duration::ZERO } else { POLL }
                 }
                 Err(error) => {
-                    tracing::warn!(outbox = self.outbox.name(), error = %chain(&error), "relaying interrupted");
+                    tracing::warn!(outbox = self.outbox.name(), error = %domain::error_chain(&error), "relaying interrupted");
                     let wait = backoff(failures);
                     failures = failures.saturating_add(1);
                     wait
@@ -144,7 +144,7 @@ impl Relay {
             }
         }
         if let Err(error) = self.relay_once(&[]).await {
-            tracing::warn!(outbox = self.outbox.name(), error = %chain(&error), "the rest waits in the outbox");
+            tracing::warn!(outbox = self.outbox.name(), error = %domain::error_chain(&error), "the rest waits in the outbox");
         }
     }
 
@@ -158,7 +158,9 @@ impl Relay {
                     observe::OUTBOX_AGE.set([name], backlog.oldest_seconds);
                     observe::OUTBOX_ROWS.set([name], rows);
                 }
-                Err(error) => tracing::debug!(outbox = name, error = %chain(&error), "backlog unknown"),
+                Err(error) => {
+                    tracing::debug!(outbox = name, error = %domain::error_chain(&error), "backlog unknown")
+                }
             }
             if !stop.sleep(Duration::from_secs(2)).await {
                 return;
@@ -213,7 +215,7 @@ impl Relay {
         self.count("ok", confirmed.len());
         self.count("failed", failed.len());
         for (queue, error) in &round.refused_queues {
-            tracing::warn!(outbox = self.outbox.name(), queue = queue.name(), error = %chain(error), "queue refuses messages");
+            tracing::warn!(outbox = self.outbox.name(), queue = queue.name(), error = %domain::error_chain(error), "queue refuses messages");
         }
         match interrupted {
             None => Ok(round),

@@ -61,7 +61,7 @@ impl UnpaidLimit {
         while stop.sleep(CHECK_INTERVAL).await {
             for (integrator, current) in self.due(Instant::now()) {
                 if let Err(error) = self.recount(&pool, &integrator, current.count).await {
-                    tracing::warn!(%integrator, error = %runtime::chain(&error), "unpaid intents not counted");
+                    tracing::warn!(%integrator, error = %domain::error_chain(&error), "unpaid intents not counted");
                 }
             }
         }

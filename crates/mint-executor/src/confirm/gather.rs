@@ -200,7 +200,7 @@ async fn attempt_result(
             Err(error) if error.is_of_an_endpoint() => {
                 tracing::warn!(
                     tx_hash = %TxHash::from_bytes(attempt.tx_hash),
-                    error = %runtime::chain(&error),
+                    error = %domain::error_chain(&error),
                     "an endpoint does not know the status of a transaction: it is asked again with the next block"
                 );
                 gone = false;
