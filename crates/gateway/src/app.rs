@@ -1,13 +1,14 @@
 //! Builds the gateway from its settings.
 
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::{App as HttpApp, HttpServer, web};
 use domain::signature::HmacSecret;
 use messaging::Service;
+use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use runtime::lifecycle::LifecycleError;
 use runtime::process::StartError;

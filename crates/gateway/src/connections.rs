@@ -7,10 +7,11 @@ use std::any::Any;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_web::dev::Extensions;
+use parking_lot::Mutex;
 use runtime::Stop;
 use tokio::time::Instant;
 
@@ -44,7 +45,7 @@ impl Connection {
     }
 
     fn idle_for(&self) -> Option<Duration> {
-        let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *self.idle_since.lock();
         (self.active_requests.load(Ordering::Relaxed) == 0).then(|| since.elapsed())
     }
 }
@@ -62,7 +63,7 @@ impl RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.idle_since.lock() = Instant::now();
         self.0.active_requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -75,10 +76,7 @@ impl Connections {
     /// Tracks a new connection. For the server's `on_connect`.
     pub fn track(&self, io: &dyn Any, data: &mut Extensions) {
         if let Some(connection) = Connection::of(io).map(Arc::new) {
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(Arc::downgrade(&connection));
+            self.0.lock().push(Arc::downgrade(&connection));
             data.insert(connection);
         }
     }
@@ -86,20 +84,17 @@ impl Connections {
     /// Closes connections that are idle for longer than `max_idle`, until the stop.
     pub async fn watch(self: Arc<Self>, max_idle: Duration, stop: Stop) {
         while stop.sleep(CHECK_INTERVAL).await {
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .retain(|connection| {
-                    let Some(connection) = connection.upgrade() else {
-                        return false;
-                    };
-                    if connection.idle_for().is_some_and(|idle| idle > max_idle) {
-                        // Fails if the peer has closed the connection meanwhile.
-                        let _ = connection.socket.shutdown(Shutdown::Both);
-                        return false;
-                    }
-                    true
-                });
+            self.0.lock().retain(|connection| {
+                let Some(connection) = connection.upgrade() else {
+                    return false;
+                };
+                if connection.idle_for().is_some_and(|idle| idle > max_idle) {
+                    // Fails if the peer has closed the connection meanwhile.
+                    let _ = connection.socket.shutdown(Shutdown::Both);
+                    return false;
+                }
+                true
+            });
         }
     }
 }

@@ -4,13 +4,14 @@
 //! that a request sees one consistent state.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use domain::ids::IntegratorId;
 use domain::key_ring::KeyRing;
 use domain::signature::{HmacSecret, KeyId};
 use domain::tx_ref::TxRef;
+use parking_lot::{Mutex, RwLock};
 use runtime::MountedKeys as Mounted;
 use storage::gateway::keys::{KeyRestriction, TxRefPrefix};
 use time::OffsetDateTime;
@@ -135,10 +136,7 @@ fn forget_shared(keys: &mut HashMap<KeyId, Arc<IntegratorKey>>, shared: &HashSet
 
 impl LiveKeys {
     pub fn snapshot(&self) -> Arc<KeySnapshot> {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.current.read().clone()
     }
 
     /// Replaces the snapshot: mounted secrets, restricted by rows.
@@ -172,37 +170,29 @@ impl LiveKeys {
             prefixes: Prefixes::new(prefixes),
             complete: true,
         };
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+        *self.current.write() = Arc::new(snapshot);
     }
 
     /// Records that a stored-answer key computed or verified a MAC.
     pub fn record_answer_key_use(&self, id: &KeyId) {
-        let mut answered = self
-            .used_answer_keys
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut answered = self.used_answer_keys.lock();
         if !answered.contains(id) {
             answered.insert(id.clone());
         }
     }
 
     pub fn take_used_answer_keys(&self) -> BTreeSet<KeyId> {
-        std::mem::take(
-            &mut *self
-                .used_answer_keys
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        std::mem::take(&mut *self.used_answer_keys.lock())
     }
 
     fn last_use(&self, id: &KeyId) -> Arc<AtomicI64> {
-        let mut uses = self.uses.write().unwrap_or_else(PoisonError::into_inner);
+        let mut uses = self.uses.write();
         uses.entry(id.clone()).or_default().clone()
     }
 
     /// The keys used at or after `since` (unix seconds), ordered by id.
     pub fn used_since(&self, since: i64) -> Vec<(KeyId, OffsetDateTime)> {
-        let uses = self.uses.read().unwrap_or_else(PoisonError::into_inner);
+        let uses = self.uses.read();
         let mut found: Vec<_> = uses
             .iter()
             .filter_map(|(id, at)| {

@@ -5,13 +5,14 @@
 //! Only genuine rows are sent: an intent's MAC and id and a report's M-Pesa MAC are verified first.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::clock::{Clock, IdSource};
 use domain::evidence::EvidenceError;
 use messaging::wire::{Body, MintSubmit};
 use messaging::{MessageMetadata, SealError, Sealer, WorkQueue};
+use parking_lot::Mutex;
 use runtime::relay::RelayNotifier;
 use runtime::{KeyDirectory, Stop};
 use storage::gateway::intents::{self, MintIntent};
@@ -232,12 +233,7 @@ impl Redrive {
     }
 
     fn report_tampered(&self, table: &'static str, id: &str) {
-        if self
-            .reported
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id.to_owned())
-        {
+        if self.reported.lock().insert(id.to_owned()) {
             observe::tampered(table, id);
         }
     }

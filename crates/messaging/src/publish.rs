@@ -5,8 +5,8 @@
 //! next, not to its own, so we match returns by a ticket of ours and discard a channel whose window did not complete.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::ids::MessageId;
@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -205,18 +206,14 @@ impl Publisher {
         };
         let window = PublishWindow::send(self, &channel, messages, deadline).await;
         if window.is_complete() {
-            self.0
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(channel);
+            self.0.idle.lock().push(channel);
         }
         window.into_results(messages, self.0.broker.service().ingress())
     }
 
     async fn channel(&self) -> Result<Channel, BrokerError> {
         loop {
-            let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let idle = self.0.idle.lock().pop();
             match idle {
                 Some(channel) if channel.status().connected() => return Ok(channel),
                 Some(_) => {}

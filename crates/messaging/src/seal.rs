@@ -4,11 +4,12 @@
 //! compared the MAC in constant time (by `ring`) under a key of exactly that queue.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use domain::ids::{IntentId, MessageId};
 use domain::key_ring::KeyRing;
 use domain::signature::{HmacSecret, KeyId, Mac};
+use parking_lot::{Mutex, RwLock};
 use time::OffsetDateTime;
 
 use crate::envelope::{Envelope, EnvelopeError, Hints, MAX_MESSAGE_BYTES, VERSION, is_traceparent};
@@ -72,23 +73,23 @@ impl SharedPipelineKeys {
 
     /// Replaces the keys for all later sealing and verifying.
     pub fn replace(&self, keys: PipelineKeys) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        *self.keys.write() = Arc::new(keys);
     }
 
     pub fn current(&self) -> Arc<PipelineKeys> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys.read().clone()
     }
 
     /// The keys that sealed or verified a message since the last call.
     pub fn take_used(&self) -> Vec<(WorkQueue, KeyId)> {
-        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let used = std::mem::take(&mut *self.used.lock());
         let flat =
             |(queue, kids): (WorkQueue, BTreeSet<KeyId>)| kids.into_iter().map(move |kid| (queue, kid));
         used.into_iter().flat_map(flat).collect()
     }
 
     fn record_use(&self, queue: WorkQueue, kid: &KeyId) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         let kids = used.entry(queue).or_default();
         if !kids.contains(kid) {
             kids.insert(kid.clone());

@@ -1,7 +1,8 @@
 //! A label and the values it may have.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Replaces every value that a label does not list.
 pub const OTHER: &str = "other";
@@ -62,7 +63,7 @@ impl Label {
                 metrics::Label::from_static_parts(self.name, listed.unwrap_or(&OTHER))
             }
             Values::Dynamic { limit, seen, .. } => {
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut seen = seen.lock();
                 if seen.contains(value) {
                     return metrics::Label::new(self.name, value.to_owned());
                 }

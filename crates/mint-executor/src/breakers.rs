@@ -2,10 +2,11 @@
 //! three per signer (`signer_handle`). Meanwhile messages wait in their queue and items in their rows, and no attempt is
 //! used up.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chain::inspect::{Deployment, EscrowStatus};
+use parking_lot::Mutex;
 use runtime::breaker::{Breaker, BreakerPolicy};
 use runtime::halts::Halts;
 use runtime::{Stop, Tasks, gate};
@@ -77,20 +78,17 @@ impl Breakers {
 
     /// The chain refused a command for now; `amount` is what one of its items needed.
     pub fn trip(&self, command: WorkCommand, why: &str, amount: u128) {
-        self.shortfall.lock().unwrap_or_else(PoisonError::into_inner)[index(command)] = amount;
+        self.shortfall.lock()[index(command)] = amount;
         self.of_command(command).trip(why);
     }
 
     /// Stores the deployment that the startup check found, for the probes.
     pub fn set_deployment(&self, deployment: Deployment) {
-        *self.deployment.lock().unwrap_or_else(PoisonError::into_inner) = Some(deployment);
+        *self.deployment.lock() = Some(deployment);
     }
 
     pub fn deployment(&self) -> Option<Deployment> {
-        self.deployment
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.deployment.lock().clone()
     }
 
     /// Open while the command's breaker, the node's breaker and the operator's halt let the command through.
@@ -177,11 +175,7 @@ async fn probe_command(ctx: &Context, command: WorkCommand) -> Result<(), String
         .escrow_status(&deployment)
         .await
         .map_err(|error| error.to_string())?;
-    let needed = ctx
-        .breakers
-        .shortfall
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)[index(command)];
+    let needed = ctx.breakers.shortfall.lock()[index(command)];
     ctx.wake();
     can_succeed(command, &condition, needed)
 }

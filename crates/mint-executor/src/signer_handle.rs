@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chain::inspect::SignerStatus;
 use chain::transaction::{EvmTransaction, SignedTransaction};
 use chain::{Signer, SignerError};
 use domain::address::Address;
+use parking_lot::Mutex;
 use runtime::breaker::Breaker;
 use storage::executor::items::WorkCommand;
 use storage::executor::signers::SignerLease;
@@ -97,10 +98,7 @@ impl SignerHandle {
     }
 
     fn record_signing(&self, failed: Option<&SignerError>) {
-        let mut mute = self
-            .unresponsive_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut mute = self.unresponsive_since.lock();
         if let Some(error) = failed {
             mute.get_or_insert_with(Instant::now);
             self.cannot_sign(error);
@@ -115,10 +113,7 @@ impl SignerHandle {
 
     /// How long it has given no signature; `None` after a signature.
     pub fn unresponsive_for(&self, now: Instant) -> Option<Duration> {
-        let mute = self
-            .unresponsive_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mute = self.unresponsive_since.lock();
         mute.map(|since| now.saturating_duration_since(since))
     }
 
@@ -140,18 +135,12 @@ impl SignerHandle {
 
     /// The chain refused a mint of that amount for this hour.
     pub fn trip_mint_allowance(&self, why: &str, amount: u128) {
-        *self
-            .missing_allowance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = amount;
+        *self.missing_allowance.lock() = amount;
         self.mint_allowance.trip(why);
     }
 
     pub fn missing_allowance(&self) -> u128 {
-        *self
-            .missing_allowance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *self.missing_allowance.lock()
     }
 
     pub fn in_flight_limit(&self, most: u64) -> u64 {
@@ -176,7 +165,7 @@ impl SignerHandle {
 
     /// Records whether that work waits for lower fees and sets the metric; true when it changed.
     pub fn set_waits_for_fees(&self, what: FeeCapWait, is: bool) -> bool {
-        let mut all = self.waits_for_fees.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.waits_for_fees.lock();
         let news = if is { all.insert(what) } else { all.remove(&what) };
         if news {
             observe::fee_capped(&self.address(), !all.is_empty());

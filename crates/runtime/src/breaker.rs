@@ -2,9 +2,10 @@
 //!
 //! [`BreakerState`] is the pure state machine; [`Breaker`] shares it and exposes it as a gate (true = work may run).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -191,7 +192,7 @@ impl Breaker {
 
     fn update(&self, change: impl FnOnce(&mut BreakerState), why: &str) {
         let (before, after) = {
-            let mut core = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut core = self.0.state.lock();
             let before = core.phase();
             change(&mut core);
             (before, core.phase())

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -76,10 +77,7 @@ impl Health {
         A: Future<Output = Result<(), String>> + Send + 'static,
     {
         let check: HealthCheck = Arc::new(move || Box::pin(check()));
-        self.checks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((name, weight, check));
+        self.checks.lock().push((name, weight, check));
     }
 
     pub async fn report(&self) -> HealthReport {
@@ -95,7 +93,7 @@ impl Health {
     }
 
     async fn run(&self) -> HealthReport {
-        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let checks = self.checks.lock().clone();
         let answers = join_all(checks.into_iter().map(|(name, weight, check)| async move {
             let answer = match tokio::time::timeout(CHECK_TIMEOUT, check()).await {
                 Ok(Ok(())) => "ok".to_owned(),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// The bound addresses by role. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -13,24 +15,17 @@ pub struct ListenAddresses(Arc<Mutex<BTreeMap<&'static str, SocketAddr>>>);
 impl ListenAddresses {
     /// `role`: `api` or `admin`.
     pub fn record(&self, role: &'static str, addr: SocketAddr) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(role, addr);
+        self.0.lock().insert(role, addr);
         tracing::info!(role, %addr, "listening");
     }
 
     pub fn addr(&self, role: &str) -> Option<SocketAddr> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(role)
-            .copied()
+        self.0.lock().get(role).copied()
     }
 
     /// Writes a temporary file and renames it, so that a reader never sees a partial file.
     pub fn write(&self, file: &Path) -> std::io::Result<()> {
-        let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let addresses = self.0.lock().clone();
         let temporary = file.with_extension("part");
         let mut part = std::fs::File::create(&temporary)?;
         serde_json::to_writer(&mut part, &addresses)?;

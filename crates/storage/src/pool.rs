@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, PoolError, RecyclingMethod, Runtime};
+use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout};
 use tokio_postgres::NoTls;
@@ -88,7 +89,7 @@ impl Pool {
     pub async fn replace(&self, config: &PoolConfig) -> Result<(), StorageError> {
         let next = Current::new(config)?;
         drop(next.inner.get().await.map_err(unavailable)?);
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.0.write();
         let before = std::mem::replace(&mut *current, next);
         drop(current);
         before.inner.close();
@@ -96,7 +97,7 @@ impl Pool {
     }
 
     fn current(&self) -> Current {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().clone()
     }
 
     /// A connection, waiting for at most the connect time-out.

@@ -3,13 +3,14 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use anyhow::{Context, Result};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -80,8 +81,8 @@ impl Drop for Balancer {
     }
 }
 
-fn lock(backends: &Backends) -> std::sync::MutexGuard<'_, Vec<Backend>> {
-    backends.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(backends: &Backends) -> MutexGuard<'_, Vec<Backend>> {
+    backends.lock()
 }
 
 fn add(backends: &Backends, url: &str) {

@@ -1,12 +1,10 @@
 //! A TCP relay in front of a server. A test can cut, stall and resume it, and it can stop by itself at the moment when
 //! certain bytes pass.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
@@ -183,12 +181,12 @@ impl Drop for ChaosProxy {
 }
 
 impl Shared {
-    fn trap(&self) -> std::sync::MutexGuard<'_, Option<Trap>> {
-        self.trap.lock().unwrap_or_else(PoisonError::into_inner)
+    fn trap(&self) -> MutexGuard<'_, Option<Trap>> {
+        self.trap.lock()
     }
 
-    fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock()
     }
 
     /// Whether the relay stalls before these bytes go on (`Some(false)`), after them (`Some(true)`), or not. The first

@@ -4,10 +4,10 @@ use std::{
     fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
-    sync::Mutex,
 };
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 
 use crate::{
     dirs,
@@ -79,9 +79,7 @@ impl Database {
     fn make_login(&self, service: &str, password: &str) -> Result<String> {
         let login = format!("{}_{service}", self.name);
         self.sql(&login_role_sql(&login, password, service))?;
-        if let Ok(mut logins) = self.logins.lock() {
-            logins.push(login.clone());
-        }
+        self.logins.lock().push(login.clone());
         Ok(login)
     }
 
@@ -98,12 +96,7 @@ impl Drop for Database {
             &self.server_url,
             &format!("drop database if exists {} with (force)", self.name),
         ));
-        for login in self
-            .logins
-            .lock()
-            .map(|logins| logins.clone())
-            .unwrap_or_default()
-        {
+        for login in self.logins.get_mut().drain(..) {
             drop(psql(&self.server_url, &format!("drop role if exists {login}")));
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use cryptoki::slot::Slot;
 use domain::address::Address;
 use ethers::types::{H256, U256};
 use ethers::utils::keccak256;
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -157,7 +158,7 @@ impl Token {
 
     /// The cached session may have ended with the token's connection; then a new session repeats the action.
     fn with_session<R>(&self, act: impl Fn(&Session) -> Result<R, Error>) -> Result<R, SignerError> {
-        let mut held = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.session.lock();
         if let Some(session) = held.take()
             && let Ok(done) = act(&session)
         {
@@ -356,7 +357,7 @@ mod tests {
         assert!(matches!(hung, Err(SignerError::Unavailable(_))), "{hung:?}");
         let second = Arc::new(Mutex::new(false));
         let begun = second.clone();
-        let waited = run_blocking(&in_use, within, move || *begun.lock().unwrap() = true).await;
+        let waited = run_blocking(&in_use, within, move || *begun.lock() = true).await;
         assert!(matches!(waited, Err(SignerError::Unavailable(_))), "{waited:?}");
         drop(let_go);
         let minute = Duration::from_mins(1);
@@ -365,7 +366,7 @@ mod tests {
             Ok(7),
             "it answers again"
         );
-        assert!(!*second.lock().unwrap(), "a second thread waited for the token");
+        assert!(!*second.lock(), "a second thread waited for the token");
     }
 
     #[tokio::test]

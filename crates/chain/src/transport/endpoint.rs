@@ -1,9 +1,9 @@
 //! One HTTP endpoint: requests with limited time and size, and the endpoint's health.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ethers::providers::JsonRpcError;
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -87,7 +87,7 @@ impl RpcEndpoint {
     }
 
     pub fn down_for(&self, now: Instant) -> Duration {
-        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = self.health.lock();
         health
             .down_until
             .map(|until| until.saturating_duration_since(now))
@@ -95,24 +95,24 @@ impl RpcEndpoint {
     }
 
     pub fn status(&self) -> EndpointStatus {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).status
+        self.health.lock().status
     }
 
     /// True when the status changed.
     pub fn set_status(&self, status: EndpointStatus) -> bool {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.health.lock();
         std::mem::replace(&mut health.status, status) != status
     }
 
     /// The endpoint answered; the content of the answer does not matter here.
     pub fn record_success(&self) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.health.lock();
         health.failures = 0;
         health.down_until = None;
     }
 
     pub fn record_failure(&self, now: Instant) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.health.lock();
         let pause = FIRST_PAUSE
             .saturating_mul(1 << health.failures.min(6))
             .min(MAX_PAUSE);

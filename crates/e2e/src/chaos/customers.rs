@@ -1,12 +1,13 @@
 //! Integrators and M-Pesa at work: each repeats its request until it is answered, and logs what was acknowledged.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use futures_util::{TryStreamExt, stream};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde_json::Value;
 use testkit::client::Reply;
 use testkit::{Client, eventually, evm};
@@ -105,12 +106,12 @@ impl Customers {
 
     /// A client that signs with the current keys.
     pub fn client(&self) -> Client {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.client.read().clone()
     }
 
     /// Changes the keys of every customer from now on.
     pub fn change_keys(&self, change: impl FnOnce(&mut Client)) {
-        change(&mut self.client.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.client.write());
     }
 
     /// Number of requests of integrators and reports of M-Pesa that were answered.
@@ -120,7 +121,7 @@ impl Customers {
     }
 
     pub fn request_log(&self) -> MutexGuard<'_, RequestLog> {
-        self.request_log.lock().unwrap_or_else(PoisonError::into_inner)
+        self.request_log.lock()
     }
 
     /// Runs these customers, `at_once` of them at a time; each starts when `admit` returns.

@@ -1,9 +1,10 @@
 //! Watches a running scenario from outside: how far it is, how long nothing moved, how much memory the services use.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use testkit::postgres::psql;
 
 use super::customers::Customers;
@@ -57,7 +58,7 @@ impl ProgressWatch {
     }
 
     fn state(&self) -> MutexGuard<'_, ProgressState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Polls until dropped.

@@ -1,7 +1,7 @@
 //! A trace collector: receives OTLP over HTTP like the real ones, and keeps the spans.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Result;
 use http_body_util::{BodyExt as _, Full};
@@ -11,6 +11,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::net::TcpListener;
 
@@ -73,7 +74,7 @@ impl Collector {
     }
 
     pub fn spans(&self) -> Vec<Span> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.spans.lock().clone()
     }
 
     async fn take(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -103,7 +104,7 @@ impl Collector {
         let Ok(request) = ExportTraceServiceRequest::decode(body) else {
             return false;
         };
-        let mut kept = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.spans.lock();
         for resource in request.resource_spans {
             let attributes = resource.resource.map(|r| r.attributes).unwrap_or_default();
             let service = text(&attributes, "service.name").unwrap_or_default().to_owned();

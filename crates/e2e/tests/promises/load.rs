@@ -1,12 +1,13 @@
 //! Clients that send without a pause: each creates an intent, repeats the request, and pays. Every answer that breaks a
 //! promise is kept.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::ledger;
+use parking_lot::{Mutex, RwLock};
 use testkit::Client;
 use testkit::app::App;
 use testkit::client::{fresh_address, fresh_key, intent_body, paid_body};
@@ -67,7 +68,7 @@ impl Load {
 
     /// Makes the clients use other secrets from their next round on; returns once all of them do.
     pub async fn switch(&self, change: impl FnOnce(&mut Client)) -> Result<()> {
-        change(&mut self.shared.client.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.shared.client.write());
         self.more_turns(2).await
     }
 
@@ -97,12 +98,7 @@ impl Load {
         for client in self.clients {
             client.await.context("a client of the load panicked")?;
         }
-        let refused = self
-            .shared
-            .refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let refused = self.shared.refused.lock().clone();
         Ok((self.shared.next.load(Ordering::SeqCst), refused))
     }
 
@@ -132,15 +128,11 @@ async fn turns(shared: Arc<Shared>, who: usize) {
     let mut pace = tokio::time::interval(PACE);
     while !shared.stop.load(Ordering::SeqCst) {
         pace.tick().await;
-        let client = shared
-            .client
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let client = shared.client.read().clone();
         let number = shared.next.fetch_add(1, Ordering::SeqCst);
         let tx_ref = format!("{}{number}", shared.prefix);
         if let Err(error) = turn(&client, &shared, number, &tx_ref).await {
-            let mut refused = shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut refused = shared.refused.lock();
             refused.push(format!("{tx_ref}: {error:#}"));
         }
         shared.turns[who].fetch_add(1, Ordering::SeqCst);

@@ -2,10 +2,11 @@
 //! of for a database lock.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use domain::idempotency::{Fingerprint, IdempotencyKey};
 use domain::ids::IntegratorId;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::intents::IntakeResult;
@@ -42,7 +43,7 @@ pub struct KeyGuard {
 
 impl InFlightKeys {
     pub fn acquire(self: &Arc<Self>, scope: KeyScope) -> KeyAccess {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.0.lock();
         if let Some(waiting) = keys.get_mut(&scope) {
             let (sender, receiver) = oneshot::channel();
             waiting.push(sender);
@@ -56,7 +57,7 @@ impl InFlightKeys {
     }
 
     fn release(&self, scope: &KeyScope) -> Vec<oneshot::Sender<KeyResult>> {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.0.lock();
         keys.remove(scope).unwrap_or_default()
     }
 }

@@ -3,10 +3,10 @@
 //! intake transaction, because it may take longer than a batch may.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::ids::IntegratorId;
+use parking_lot::{Mutex, MutexGuard};
 use runtime::Stop;
 use storage::gateway::intents::count_unpaid;
 use storage::{Pool, StorageError};
@@ -95,7 +95,7 @@ impl UnpaidLimit {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IntegratorId, UnpaidCount>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 }
 

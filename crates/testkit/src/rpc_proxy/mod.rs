@@ -5,11 +5,7 @@ mod behind;
 pub mod false_errors;
 mod faults;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt as _, Full};
@@ -19,6 +15,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -202,7 +199,7 @@ impl Drop for RpcProxy {
 
 impl Relay {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     async fn pass(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Lost> {
