@@ -3,7 +3,7 @@
 use domain::decision::LiveCommand;
 use domain::tx_ref::TxRef;
 use messaging::wire::Outcome;
-use meter::{Counter, Gauge, Histogram, label};
+use meter::{Counter, Gauge, Histogram, label, number};
 use storage::callback::exceptions::ExceptionKind;
 use storage::callback::reconcile::{DIFFERENCE_KINDS, DifferenceRow, PaymentTotals};
 use tracing::Span;
@@ -142,12 +142,12 @@ pub fn open_exceptions(open: &[(String, u64)]) {
             .iter()
             .find(|(name, _)| name == kind.name())
             .map_or(0, |(_, count)| *count);
-        EXCEPTIONS_OPEN.set([kind.name()], gauge_value(count));
+        EXCEPTIONS_OPEN.set([kind.name()], number(count));
     }
 }
 
 pub fn orphans(count: u64, oldest_seconds: f64) {
-    ORPHANS.set([], gauge_value(count));
+    ORPHANS.set([], number(count));
     ORPHAN_AGE.set([], oldest_seconds);
 }
 
@@ -160,7 +160,7 @@ pub fn sweep_failed(sweep: &'static str, error: &dyn std::error::Error) {
 pub fn reconciled(found: &[DifferenceRow], money: &PaymentTotals, at: i64) {
     for kind in DIFFERENCE_KINDS {
         let count = found.iter().filter(|d| d.kind == kind).count();
-        DIFFERENCES.set([kind], gauge_value(u64::try_from(count).unwrap_or(u64::MAX)));
+        DIFFERENCES.set([kind], number(count));
     }
     for (fate, value) in [
         ("received", money.received),
@@ -169,10 +169,10 @@ pub fn reconciled(found: &[DifferenceRow], money: &PaymentTotals, at: i64) {
         ("held", money.held),
         ("in_flight", money.in_flight),
     ] {
-        PAID.set([fate], gauge_value(value));
+        PAID.set([fate], number(value));
     }
-    UNRECONCILED.set([], gauge_value(money.unreconciled));
-    RECONCILED_AT.set([], gauge_value(u64::try_from(at).unwrap_or_default()));
+    UNRECONCILED.set([], number(money.unreconciled));
+    RECONCILED_AT.set([], number(at));
     if money.unreconciled > 0 || !found.is_empty() {
         let first = found.first();
         tracing::warn!(
@@ -182,12 +182,4 @@ pub fn reconciled(found: &[DifferenceRow], money: &PaymentTotals, at: i64) {
             "reconciled with differences"
         );
     }
-}
-
-/// Converts to a gauge's type. Beyond 2^32 the last digits do not matter.
-fn gauge_value(value: u64) -> f64 {
-    u32::try_from(value).map_or_else(
-        |_| f64::from(u32::try_from(value >> 32).unwrap_or(u32::MAX)) * 4_294_967_296.0,
-        f64::from,
-    )
 }

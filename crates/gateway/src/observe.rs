@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::signature::KeyId;
 use messaging::WorkQueue;
-use meter::{Counter, Gauge, Histogram, dynamic_label, label};
+use meter::{Counter, Gauge, Histogram, dynamic_label, label, number};
 use storage::StorageError;
 use time::OffsetDateTime;
 
@@ -122,8 +122,7 @@ pub fn unreadable_row(error: &StorageError) {
 
 /// A batch of `size` requests was processed.
 pub fn batch_committed(route: &'static str, size: usize, took: Duration) {
-    let size = f64::from(u32::try_from(size).unwrap_or(u32::MAX));
-    BATCH_SIZE.record([route], size);
+    BATCH_SIZE.record([route], number(size));
     BATCH_SECONDS.record([route], took.as_secs_f64());
 }
 
@@ -160,16 +159,11 @@ pub fn key_expires(key: &KeyId, at: Option<OffsetDateTime>) {
 }
 
 pub fn certificate_expires(unix_seconds: i64) {
-    CERTIFICATE_EXPIRY.set([], seconds(unix_seconds));
+    CERTIFICATE_EXPIRY.set([], number(unix_seconds));
 }
 
 fn unix(at: OffsetDateTime) -> f64 {
-    seconds(at.unix_timestamp())
-}
-
-/// Works until 2106, when seconds need more than 32 bits.
-fn seconds(unix: i64) -> f64 {
-    f64::from(u32::try_from(unix.max(0)).unwrap_or(u32::MAX))
+    number(at.unix_timestamp())
 }
 
 const fn joined<const A: usize, const B: usize, const N: usize>(

@@ -5,9 +5,11 @@
 
 mod label;
 mod metric;
+mod number;
 
 pub use label::{Label, OTHER, Values, dynamic_label, label};
 pub use metric::{Counter, Gauge, Histogram, Metric, MetricDescription, MetricKind};
+pub use number::number;
 
 /// Declares the metrics of one crate and lists them in its `METRICS`.
 #[macro_export]

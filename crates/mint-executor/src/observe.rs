@@ -11,7 +11,7 @@ use chain::{ItemOutcome, SendOutcome, TxHash};
 use domain::address::Address;
 use domain::ids::{IntentId, MessageId};
 use messaging::wire::Outcome;
-use meter::{Counter, Gauge, Histogram, Label, dynamic_label, label};
+use meter::{Counter, Gauge, Histogram, Label, dynamic_label, label, number};
 use runtime::telemetry;
 use storage::StorageError;
 use storage::executor::attempts::OpenAttempts;
@@ -31,9 +31,9 @@ pub use spans::{consume_span, outcome_span, sign_span};
 const COMMANDS: &[&str] = meter::names!(WorkCommand);
 const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
 const ITEM_RESULTS: &[&str] =
-    &outcomes_and::<4, { OUTCOMES.len() + 4 }>(["reverted", "forbidden", "silent", "gone"]);
+    &after_outcomes::<4, { OUTCOMES.len() + 4 }>(["reverted", "forbidden", "silent", "gone"]);
 /// Why an item is parked: the chain's answer, or a fault of its sealed command.
-const PARK_CLASSES: &[&str] = &outcomes_and::<12, { OUTCOMES.len() + 12 }>([
+const PARK_CLASSES: &[&str] = &after_outcomes::<12, { OUTCOMES.len() + 12 }>([
     "silent",
     "reverted",
     "no_leg",
@@ -168,7 +168,7 @@ pub fn attempt_stored(command: WorkCommand, spans: &[Span], nonce: u64, hash: &T
         span.record("tx_hash", tracing::field::display(hash));
     }
     ATTEMPTS.increment([command.name()]);
-    BATCH_SIZE.record([command.name()], to_f64(to_u64(items)));
+    BATCH_SIZE.record([command.name()], number(items));
     tracing::info!(command = command.name(), items, nonce, tx_hash = %hash, "attempt stored");
 }
 
@@ -314,8 +314,8 @@ pub fn outcome_published(outcome: Outcome) {
 
 /// `seen_after` is the time from the block's timestamp to now, by our clock.
 pub fn block_ingested(header: &BlockHeader, seen_after: f64) {
-    HEAD.set([], to_f64(header.number));
-    HEAD_TIME.set([], to_f64(header.timestamp));
+    HEAD.set([], number(header.number));
+    HEAD_TIME.set([], number(header.timestamp));
     BLOCK_SEEN.record([], seen_after.max(0.0));
 }
 
@@ -384,13 +384,13 @@ pub fn beat(beat: &ExecutorHeartbeat) {
 pub fn escrow_status(now: &EscrowStatus) {
     const UNIT: u128 = 1_000_000_000_000_000_000;
     let whole = now.treasury_balance.min(now.treasury_allowance) / UNIT;
-    TREASURY.set([], to_f64(u64::try_from(whole).unwrap_or(u64::MAX)));
+    TREASURY.set([], number(whole));
 }
 
 /// The signer sends nothing below `minimum`.
 pub fn signer_balance(signer: &Address, balance: u128, minimum: u128) {
-    SIGNER_BALANCE.set([&signer.to_string()], wei_to_f64(balance));
-    SIGNER_MINIMUM.set([], wei_to_f64(minimum));
+    SIGNER_BALANCE.set([&signer.to_string()], number(balance));
+    SIGNER_MINIMUM.set([], number(minimum));
 }
 
 /// Sets the gauges of any signer, ours or not, so that one without a holder is visible.
@@ -399,14 +399,14 @@ pub fn in_flight(open: &OpenAttempts) {
         return;
     };
     let signer = signer.to_string();
-    NONCE_GAP.set([&signer], to_f64(open.nonces));
+    NONCE_GAP.set([&signer], number(open.nonces));
     OLDEST_ATTEMPT.set([&signer], open.oldest_seconds);
 }
 
 /// Sets the gauges of a signer of ours. `limit` is the setting, the upper bound.
 pub fn in_flight_limit(signer: &Address, transactions: u64, limit: u64) {
-    IN_FLIGHT_LIMIT.set([&signer.to_string()], to_f64(transactions));
-    MAX_IN_FLIGHT.set([], to_f64(limit));
+    IN_FLIGHT_LIMIT.set([&signer.to_string()], number(transactions));
+    MAX_IN_FLIGHT.set([], number(limit));
 }
 
 pub fn backlog(items: &[(String, u64)]) {
@@ -415,7 +415,7 @@ pub fn backlog(items: &[(String, u64)]) {
             .iter()
             .find(|(name, _)| name == command.name())
             .map_or(0, |(_, count)| *count);
-        OPEN_ITEMS.set([command.name()], to_f64(open));
+        OPEN_ITEMS.set([command.name()], number(open));
     }
 }
 
@@ -428,21 +428,8 @@ fn to_u64(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-/// Exact up to 32 bits, and close enough for a gauge above that.
-fn to_f64(value: u64) -> f64 {
-    let (high, low) = (value >> 32, value & u64::from(u32::MAX));
-    let part = |half: u64| f64::from(u32::try_from(half).unwrap_or(u32::MAX));
-    part(high) * 4_294_967_296.0 + part(low)
-}
-
-/// Drops the last nine digits, which no gauge of a balance needs.
-fn wei_to_f64(amount: u128) -> f64 {
-    const GIGA: u128 = 1_000_000_000;
-    to_f64(u64::try_from(amount / GIGA).unwrap_or(u64::MAX)) * 1e9
-}
-
 /// All outcomes of the escrow, followed by `more`.
-const fn outcomes_and<const M: usize, const N: usize>(more: [&'static str; M]) -> [&'static str; N] {
+const fn after_outcomes<const M: usize, const N: usize>(more: [&'static str; M]) -> [&'static str; N] {
     let mut all = [""; N];
     let mut i = 0;
     while i < N {

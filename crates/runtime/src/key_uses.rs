@@ -25,7 +25,7 @@ pub async fn record(service: Service, keys: SharedPipelineKeys, pool: Pool, stop
     };
     let mut waiting: BTreeSet<(WorkQueue, KeyId)> = BTreeSet::new();
     while stop.sleep(EVERY).await {
-        let now = f64::from(u32::try_from(SystemSource.unix_seconds()).unwrap_or(u32::MAX));
+        let now = meter::number(SystemSource.unix_seconds());
         for (queue, kid) in keys.take_used() {
             observe::PIPELINE_KEY_LAST_USE.set([queue.name(), kid.as_str()], now);
             waiting.insert((queue, kid));

@@ -179,7 +179,7 @@ impl KeyDirectory {
             ("pipeline", pipeline),
         ] {
             let count: usize = count;
-            observe::KEYS.set([purpose], f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+            observe::KEYS.set([purpose], meter::number(count));
         }
     }
 }

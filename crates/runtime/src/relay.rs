@@ -154,9 +154,8 @@ impl Relay {
         loop {
             match self.backlog().await {
                 Ok(backlog) => {
-                    let rows = f64::from(u32::try_from(backlog.rows).unwrap_or(u32::MAX));
                     observe::OUTBOX_AGE.set([name], backlog.oldest_seconds);
-                    observe::OUTBOX_ROWS.set([name], rows);
+                    observe::OUTBOX_ROWS.set([name], meter::number(backlog.rows));
                 }
                 Err(error) => {
                     tracing::debug!(outbox = name, error = %domain::error_chain(&error), "backlog unknown")

@@ -112,7 +112,7 @@ impl Pool {
         }
         observe::POOL_WAIT.record([], started.elapsed().as_secs_f64());
         let status = inner.status();
-        observe::POOL_IN_USE.set([], usize_to_f64(status.size.saturating_sub(status.available)));
+        observe::POOL_IN_USE.set([], meter::number(status.size.saturating_sub(status.available)));
         result.map(DbClient).map_err(|error| {
             observe::POOL_FAILURES.increment([]);
             unavailable(error)
@@ -153,10 +153,6 @@ impl fmt::Debug for Pool {
             .field("endpoint", &self.endpoint())
             .finish_non_exhaustive()
     }
-}
-
-fn usize_to_f64(n: usize) -> f64 {
-    f64::from(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 fn unavailable(error: PoolError) -> StorageError {
