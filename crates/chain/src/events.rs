@@ -6,13 +6,17 @@ use domain::money::BaseUnits;
 use ethers::abi::RawLog;
 use ethers::contract::EthLogDecode;
 use ethers::types::Log;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::bindings::MintEscrowEvents;
 use crate::convert::{from_h160, to_u64, to_u128, tx_hash};
 use crate::hash::TxHash;
 
 /// A batch command of the escrow contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray, IntoStaticStr, EnumString,
+)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum EscrowCommand {
     Submit,
     Execute,
@@ -20,19 +24,15 @@ pub enum EscrowCommand {
 }
 
 impl EscrowCommand {
-    pub const ALL: [Self; 3] = [Self::Submit, Self::Execute, Self::Refund];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     /// In SQL, metrics and logs.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Submit => "submit",
-            Self::Execute => "execute",
-            Self::Refund => "refund",
-        }
+        self.into_str()
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|command| command.name() == name)
+        name.parse().ok()
     }
 
     fn from_code(code: u8) -> Option<Self> {
@@ -41,7 +41,8 @@ impl EscrowCommand {
 }
 
 /// The escrow's result for one item of a batch, in the order of the contract's enum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum ItemOutcome {
     Done,
     NotCompliant,
@@ -68,29 +69,7 @@ pub enum ItemOutcome {
 }
 
 impl ItemOutcome {
-    pub const ALL: [Self; 21] = [
-        Self::Done,
-        Self::NotCompliant,
-        Self::CompliancePaused,
-        Self::EscrowPaused,
-        Self::TokenPaused,
-        Self::RateLimited,
-        Self::TransferFailed,
-        Self::NotFound,
-        Self::OutOfGas,
-        Self::IdMismatch,
-        Self::AlreadyExists,
-        Self::AlreadyExecuted,
-        Self::AlreadyRefunded,
-        Self::TxRefAlreadyUsed,
-        Self::InvalidAmount,
-        Self::InvalidCountryCode,
-        Self::InvalidUser,
-        Self::DailyLimitExceeded,
-        Self::DepositorNotAllowed,
-        Self::Expired,
-        Self::Unknown,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     pub(crate) fn from_code(code: u8) -> Self {
         Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Unknown)
@@ -98,34 +77,13 @@ impl ItemOutcome {
 
     /// In SQL, metrics, reasons and logs.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::NotCompliant => "not_compliant",
-            Self::CompliancePaused => "compliance_paused",
-            Self::EscrowPaused => "escrow_paused",
-            Self::TokenPaused => "token_paused",
-            Self::RateLimited => "rate_limited",
-            Self::TransferFailed => "transfer_failed",
-            Self::NotFound => "not_found",
-            Self::OutOfGas => "out_of_gas",
-            Self::IdMismatch => "id_mismatch",
-            Self::AlreadyExists => "already_exists",
-            Self::AlreadyExecuted => "already_executed",
-            Self::AlreadyRefunded => "already_refunded",
-            Self::TxRefAlreadyUsed => "tx_ref_already_used",
-            Self::InvalidAmount => "invalid_amount",
-            Self::InvalidCountryCode => "invalid_country_code",
-            Self::InvalidUser => "invalid_user",
-            Self::DailyLimitExceeded => "daily_limit_exceeded",
-            Self::DepositorNotAllowed => "depositor_not_allowed",
-            Self::Expired => "expired",
-            Self::Unknown => "unknown",
-        }
+        self.into_str()
     }
 }
 
 /// One log of the escrow; logs that concern no intent are `Other`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum EscrowEvent {
     /// A deposit is locked.
     Submitted {
@@ -168,14 +126,7 @@ pub enum EscrowEvent {
 impl EscrowEvent {
     /// In SQL.
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Submitted { .. } => "submitted",
-            Self::Executed { .. } => "executed",
-            Self::Refunded { .. } => "refunded",
-            Self::Skipped { .. } => "skipped",
-            Self::Credited { .. } => "credited",
-            Self::Other { .. } => "other",
-        }
+        self.into_str()
     }
 
     pub const fn intent_id(&self) -> Option<IntentId> {

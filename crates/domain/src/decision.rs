@@ -1,12 +1,14 @@
 //! The decision table: from both legs to one decision (docs/STATES.md). Pure; the callback service acts on it.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 
 use crate::intent::{ChainLeg, Finality, PaymentLeg};
 
 /// The live command of a decision row: at most one at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, EnumString)]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum LiveCommand {
     Execute,
     /// Refund what is escrowed, or drop what was never sent.
@@ -15,16 +17,11 @@ pub enum LiveCommand {
 
 impl LiveCommand {
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Execute => "execute",
-            Self::Refund => "refund",
-        }
+        self.into_str()
     }
 
     pub fn from_stored(name: &str) -> Option<Self> {
-        [Self::Execute, Self::Refund]
-            .into_iter()
-            .find(|command| command.name() == name)
+        name.parse().ok()
     }
 }
 

@@ -1,13 +1,12 @@
 //! The states of an intent: two legs that advance independently, and the public status (docs/STATES.md).
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// The state of an intent's deposit on chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, Display)]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum ChainLeg {
     /// Accepted; no deposit transaction has been signed.
     Queued,
@@ -70,17 +69,7 @@ impl ChainLeg {
 
     /// The leg's name in SQL, messages and answers, without finality.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Submitting => "submitting",
-            Self::Escrowed => "escrowed",
-            Self::Executing => "executing",
-            Self::Executed(_) => "executed",
-            Self::Refunding => "refunding",
-            Self::Refunded(_) => "refunded",
-            Self::Rejected => "rejected",
-            Self::Dropped => "dropped",
-        }
+        self.into_str()
     }
 
     /// No command of ours changes the leg any more.
@@ -163,15 +152,23 @@ impl ChainLeg {
     }
 }
 
-impl fmt::Display for ChainLeg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// The state of an intent's payment, from M-Pesa's reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    VariantArray,
+    IntoStaticStr,
+    Display,
+    EnumString,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case", parse_err_ty = UnknownPaymentLeg, parse_err_fn = UnknownPaymentLeg::new)]
 pub enum PaymentLeg {
     Awaiting,
     Confirmed,
@@ -183,22 +180,10 @@ pub enum PaymentLeg {
 }
 
 impl PaymentLeg {
-    pub const ALL: [Self; 5] = [
-        Self::Awaiting,
-        Self::Confirmed,
-        Self::Declined,
-        Self::Mismatched,
-        Self::Expired,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] = crate::variants();
 
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Awaiting => "awaiting",
-            Self::Confirmed => "confirmed",
-            Self::Declined => "declined",
-            Self::Mismatched => "mismatched",
-            Self::Expired => "expired",
-        }
+        self.into_str()
     }
 
     /// Whether the transition is legal; `declined -> confirmed` also requires that no refund was commanded.
@@ -211,30 +196,20 @@ impl PaymentLeg {
     }
 }
 
-impl FromStr for PaymentLeg {
-    type Err = UnknownPaymentLeg;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|leg| leg.name() == text)
-            .ok_or(UnknownPaymentLeg)
-    }
-}
-
-impl fmt::Display for PaymentLeg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a state we ever wrote")]
 pub struct UnknownPaymentLeg;
 
+impl UnknownPaymentLeg {
+    const fn new(_: &str) -> Self {
+        Self
+    }
+}
+
 /// The public status, in the order in which it may advance; it never goes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum PublicStatus {
     Pending,
     Failed,
@@ -260,12 +235,7 @@ impl PublicStatus {
     }
 
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Executed => "executed",
-            Self::Refunded => "refunded",
-            Self::Failed => "failed",
-        }
+        self.into_str()
     }
 }
 

@@ -22,5 +22,7 @@ pub mod retry;
 pub mod signature;
 mod text_type;
 pub mod tx_ref;
+mod variants;
 
 pub use error_chain::error_chain;
+pub use variants::variants;

@@ -7,9 +7,11 @@ use actix_web::http::StatusCode;
 use domain::payment::FieldError;
 use serde::Serialize;
 use storage::StorageError;
+use strum::{IntoStaticStr, VariantArray};
 
 /// The documented codes. Codes may be added but not renamed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "kebab-case")]
 pub enum Code {
     InvalidJson,
     ValidationFailed,
@@ -43,7 +45,6 @@ pub enum Code {
 
 /// The properties of one code.
 pub struct CodeProperties {
-    pub code: &'static str,
     pub status: u16,
     pub title: &'static str,
     /// Whether the same request, unchanged, may succeed later.
@@ -52,9 +53,8 @@ pub struct CodeProperties {
     pub retry_after: Option<u32>,
 }
 
-const fn permanent(code: &'static str, status: u16, title: &'static str) -> CodeProperties {
+const fn permanent(status: u16, title: &'static str) -> CodeProperties {
     CodeProperties {
-        code,
         status,
         title,
         retryable: false,
@@ -62,14 +62,8 @@ const fn permanent(code: &'static str, status: u16, title: &'static str) -> Code
     }
 }
 
-const fn retryable(
-    code: &'static str,
-    status: u16,
-    title: &'static str,
-    seconds: Option<u32>,
-) -> CodeProperties {
+const fn retryable(status: u16, title: &'static str, seconds: Option<u32>) -> CodeProperties {
     CodeProperties {
-        code,
         status,
         title,
         retryable: true,
@@ -78,105 +72,45 @@ const fn retryable(
 }
 
 impl Code {
-    pub const ALL: [Self; 28] = [
-        Self::InvalidJson,
-        Self::ValidationFailed,
-        Self::IdempotencyKeyMissing,
-        Self::IdempotencyKeyInvalid,
-        Self::SignatureMissing,
-        Self::SignatureMalformed,
-        Self::SignatureInvalid,
-        Self::TimestampInvalid,
-        Self::TimestampStale,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::RequestInProgress,
-        Self::TxRefExists,
-        Self::BodyTooLarge,
-        Self::UnsupportedMediaType,
-        Self::IdempotencyKeyReused,
-        Self::TxRefNotYours,
-        Self::AmountBelowMinimum,
-        Self::AmountAboveMaximum,
-        Self::AmountNotWhole,
-        Self::DailyLimitExceeded,
-        Self::CountryNotSupported,
-        Self::RateLimited,
-        Self::TooManyUnpaid,
-        Self::Internal,
-        Self::StoredResponseTampered,
-        Self::Unavailable,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     /// The properties of this code.
     pub const fn properties(self) -> CodeProperties {
         match self {
-            Self::InvalidJson => permanent("invalid-json", 400, "The body is not JSON"),
-            Self::ValidationFailed => permanent("validation-failed", 400, "Some fields are wrong"),
-            Self::IdempotencyKeyMissing => {
-                permanent("idempotency-key-missing", 400, "X-Idempotency-Key is missing")
-            }
-            Self::IdempotencyKeyInvalid => {
-                permanent("idempotency-key-invalid", 400, "X-Idempotency-Key is malformed")
-            }
-            Self::SignatureMissing => permanent("signature-missing", 401, "The signature header is missing"),
-            Self::SignatureMalformed => {
-                permanent("signature-malformed", 401, "The signature header is malformed")
-            }
-            Self::SignatureInvalid => permanent("signature-invalid", 401, "The signature is not valid"),
-            Self::TimestampInvalid => permanent("timestamp-invalid", 401, "X-Request-Timestamp is malformed"),
-            Self::TimestampStale => permanent("timestamp-stale", 401, "X-Request-Timestamp is not fresh"),
-            Self::NotFound => permanent("not-found", 404, "There is nothing here"),
-            Self::MethodNotAllowed => permanent("method-not-allowed", 405, "This method is not allowed here"),
-            Self::RequestTimeout => retryable("request-timeout", 408, "The request came too slowly", None),
-            Self::RequestInProgress => retryable(
-                "request-in-progress",
-                409,
-                "The same request is being worked on",
-                Some(1),
-            ),
-            Self::TxRefExists => permanent("tx-ref-exists", 409, "This txRef has an intent already"),
-            Self::BodyTooLarge => permanent("body-too-large", 413, "The body is too large"),
-            Self::UnsupportedMediaType => permanent("unsupported-media-type", 415, "The body must be JSON"),
-            Self::IdempotencyKeyReused => permanent(
-                "idempotency-key-reused",
-                422,
-                "This idempotency key belongs to another request",
-            ),
-            Self::TxRefNotYours => permanent("tx-ref-not-yours", 422, "This txRef belongs to someone else"),
-            Self::AmountBelowMinimum => permanent("amount-below-minimum", 422, "The amount is too small"),
-            Self::AmountAboveMaximum => permanent("amount-above-maximum", 422, "The amount is too large"),
-            Self::AmountNotWhole => permanent(
-                "amount-not-whole",
-                422,
-                "The amount is not a whole number of shillings",
-            ),
-            Self::DailyLimitExceeded => permanent(
-                "daily-limit-exceeded",
-                422,
-                "The user's limit of today is exceeded",
-            ),
-            Self::CountryNotSupported => {
-                permanent("country-not-supported", 422, "This country is not supported")
-            }
-            Self::RateLimited => retryable("rate-limited", 429, "Too many requests", Some(1)),
-            Self::TooManyUnpaid => {
-                retryable("too-many-unpaid", 429, "Too many intents await payment", Some(60))
-            }
-            Self::Internal => retryable("internal", 500, "Something went wrong on our side", None),
-            Self::StoredResponseTampered => permanent(
-                "stored-response-tampered",
-                500,
-                "What we stored cannot be trusted",
-            ),
-            Self::Unavailable => retryable("unavailable", 503, "Temporarily unavailable", Some(1)),
+            Self::InvalidJson => permanent(400, "The body is not JSON"),
+            Self::ValidationFailed => permanent(400, "Some fields are wrong"),
+            Self::IdempotencyKeyMissing => permanent(400, "X-Idempotency-Key is missing"),
+            Self::IdempotencyKeyInvalid => permanent(400, "X-Idempotency-Key is malformed"),
+            Self::SignatureMissing => permanent(401, "The signature header is missing"),
+            Self::SignatureMalformed => permanent(401, "The signature header is malformed"),
+            Self::SignatureInvalid => permanent(401, "The signature is not valid"),
+            Self::TimestampInvalid => permanent(401, "X-Request-Timestamp is malformed"),
+            Self::TimestampStale => permanent(401, "X-Request-Timestamp is not fresh"),
+            Self::NotFound => permanent(404, "There is nothing here"),
+            Self::MethodNotAllowed => permanent(405, "This method is not allowed here"),
+            Self::RequestTimeout => retryable(408, "The request came too slowly", None),
+            Self::RequestInProgress => retryable(409, "The same request is being worked on", Some(1)),
+            Self::TxRefExists => permanent(409, "This txRef has an intent already"),
+            Self::BodyTooLarge => permanent(413, "The body is too large"),
+            Self::UnsupportedMediaType => permanent(415, "The body must be JSON"),
+            Self::IdempotencyKeyReused => permanent(422, "This idempotency key belongs to another request"),
+            Self::TxRefNotYours => permanent(422, "This txRef belongs to someone else"),
+            Self::AmountBelowMinimum => permanent(422, "The amount is too small"),
+            Self::AmountAboveMaximum => permanent(422, "The amount is too large"),
+            Self::AmountNotWhole => permanent(422, "The amount is not a whole number of shillings"),
+            Self::DailyLimitExceeded => permanent(422, "The user's limit of today is exceeded"),
+            Self::CountryNotSupported => permanent(422, "This country is not supported"),
+            Self::RateLimited => retryable(429, "Too many requests", Some(1)),
+            Self::TooManyUnpaid => retryable(429, "Too many intents await payment", Some(60)),
+            Self::Internal => retryable(500, "Something went wrong on our side", None),
+            Self::StoredResponseTampered => permanent(500, "What we stored cannot be trusted"),
+            Self::Unavailable => retryable(503, "Temporarily unavailable", Some(1)),
         }
     }
 
     /// The name in answers and metrics.
     pub const fn name(self) -> &'static str {
-        self.properties().code
+        self.into_str()
     }
 
     pub fn status(self) -> StatusCode {
@@ -229,11 +163,11 @@ impl Problem {
     pub fn body(&self, request_id: &str) -> Vec<u8> {
         let facts = self.code.properties();
         let body = ProblemBody {
-            kind: &format!("urn:fiatrails:problem:{}", facts.code),
+            kind: &format!("urn:fiatrails:problem:{}", self.code.name()),
             title: facts.title,
             status: facts.status,
             detail: &self.detail,
-            code: facts.code,
+            code: self.code.name(),
             request_id,
             retryable: facts.retryable,
             errors: &self.errors,
@@ -301,7 +235,7 @@ mod tests {
     fn the_table_is_the_documented_one() {
         let mut lines: Vec<_> = Code::ALL
             .into_iter()
-            .map(|code| format!("{} {}", code.properties().status, code.properties().code))
+            .map(|code| format!("{} {}", code.properties().status, code.name()))
             .collect();
         lines.dedup();
         assert_eq!(lines.len(), 28);
@@ -329,7 +263,8 @@ mod tests {
                 .map_or_else(String::new, |seconds| format!("{seconds} "));
             format!(
                 "| {} | `{}` | {retryable} | {seconds}| ",
-                facts.status, facts.code
+                facts.status,
+                code.name()
             )
         };
         let expected: Vec<_> = Code::ALL.into_iter().map(row).collect();
@@ -351,7 +286,7 @@ mod tests {
         for code in Code::ALL {
             let facts = code.properties();
             if matches!(facts.status, 429 | 503) {
-                assert!(facts.retry_after.is_some() && facts.retryable, "{}", facts.code);
+                assert!(facts.retry_after.is_some() && facts.retryable, "{}", code.name());
             }
         }
     }

@@ -78,12 +78,12 @@ pub fn answered(route: &'static str, status: u16, took: Duration) {
 }
 
 pub fn refused(route: &'static str, problem: &Problem, request_id: &str) {
-    let facts = problem.code.properties();
-    REFUSALS.increment([route, facts.code]);
-    if facts.status >= 500 {
-        tracing::warn!(route, code = facts.code, request_id, "refused");
+    let code = problem.code.name();
+    REFUSALS.increment([route, code]);
+    if problem.code.properties().status >= 500 {
+        tracing::warn!(route, code, request_id, "refused");
     } else {
-        tracing::debug!(route, code = facts.code, request_id, "refused");
+        tracing::debug!(route, code, request_id, "refused");
     }
 }
 

@@ -18,6 +18,7 @@ use storage::executor::attempts::OpenAttempts;
 use storage::executor::heartbeat::ExecutorHeartbeat;
 use storage::executor::items::{WorkCommand, WorkItemRow};
 use storage::executor::signers::SignerLease;
+use strum::{IntoStaticStr, VariantArray};
 use tracing::Span;
 
 use crate::context::WorkError;
@@ -67,7 +68,8 @@ const fn signer() -> Label {
 }
 
 /// A part of an intent's processing whose duration is a service level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Stage {
     AcceptToEscrowed,
     PaidToMined,
@@ -75,14 +77,10 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Self; 3] = [Self::AcceptToEscrowed, Self::PaidToMined, Self::MinedToFinal];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::AcceptToEscrowed => "accept_to_escrowed",
-            Self::PaidToMined => "paid_to_mined",
-            Self::MinedToFinal => "mined_to_final",
-        }
+        self.into_str()
     }
 }
 

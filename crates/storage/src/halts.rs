@@ -1,7 +1,6 @@
 //! Switches that stop one kind of work until a person resumes it; every change is audited.
 
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
@@ -9,7 +8,10 @@ use crate::row::RowReader;
 use crate::session::{DbSession, execute, query, query_one};
 
 /// The kind of work that can be stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray, IntoStaticStr, Display, EnumString,
+)]
+#[strum(const_into_str, serialize_all = "snake_case", parse_err_ty = UnknownScope, parse_err_fn = UnknownScope::new)]
 pub enum HaltScope {
     Intake,
     Submit,
@@ -21,33 +23,17 @@ pub enum HaltScope {
 #[error("the scopes are intake, submit, execute, refund")]
 pub struct UnknownScope;
 
+impl UnknownScope {
+    const fn new(_: &str) -> Self {
+        Self
+    }
+}
+
 impl HaltScope {
-    pub const ALL: [Self; 4] = [Self::Intake, Self::Submit, Self::Execute, Self::Refund];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Intake => "intake",
-            Self::Submit => "submit",
-            Self::Execute => "execute",
-            Self::Refund => "refund",
-        }
-    }
-}
-
-impl FromStr for HaltScope {
-    type Err = UnknownScope;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.name() == text)
-            .ok_or(UnknownScope)
-    }
-}
-
-impl fmt::Display for HaltScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into_str()
     }
 }
 

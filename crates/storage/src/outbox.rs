@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::ids::MessageId;
+use strum::IntoStaticStr;
 use uuid::Uuid;
 
 use crate::error::StorageError;
@@ -11,7 +12,8 @@ use crate::row::RowReader;
 use crate::session::{DbSession, execute, query, query_one};
 
 /// The service whose outbox it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Outbox {
     Gateway,
     Callback,
@@ -98,12 +100,7 @@ pub struct Backlog {
 
 impl Outbox {
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Callback => "callback",
-            Self::Executor => "executor",
-            Self::Ops => "ops",
-        }
+        self.into_str()
     }
 
     const fn sql(self) -> &'static OutboxSql {

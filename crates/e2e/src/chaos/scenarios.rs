@@ -272,7 +272,7 @@ fn kills(random: &mut fastrand::Rng, count: usize) -> Vec<Fault> {
 fn connection_faults(random: &mut fastrand::Rng) -> Vec<Fault> {
     let mut all = Vec::new();
     for service in SERVICES {
-        for link in Link::ALL {
+        for &link in Link::ALL {
             let time = Duration::from_millis(random.u64(300..4000));
             all.push(if random.bool() {
                 Fault::Stall(service, link, time)

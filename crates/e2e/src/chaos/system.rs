@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use strum::VariantArray;
 use testkit::anvil::DEV_PRIVATE_KEYS;
 use testkit::app::Options;
 use testkit::rpc_proxy::{FaultRates, Reachability};
@@ -15,14 +16,14 @@ use testkit::{
 pub const KEYS: &[&str] = DEV_PRIVATE_KEYS.split_at(1).1.split_at(3).0;
 
 /// Which of a service's connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, VariantArray)]
 pub enum Link {
     Database,
     Broker,
 }
 
 impl Link {
-    pub const ALL: [Self; 2] = [Self::Database, Self::Broker];
+    pub const ALL: &[Self] = Self::VARIANTS;
 }
 
 /// Servers that a scenario may kill.
@@ -186,7 +187,7 @@ impl System {
 
     /// Cuts the service's open connections; new ones pass.
     pub fn reset_connections(&self, service: &'static str) {
-        for link in Link::ALL {
+        for &link in Link::ALL {
             self.link(service, link).cut();
             self.link(service, link).resume();
         }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::Serialize;
+use strum::VariantArray;
 
 /// Everything the audit can find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum ViolationKind {
     /// An intent has more than one mint on chain.
@@ -58,32 +59,7 @@ pub enum ViolationKind {
 }
 
 impl ViolationKind {
-    pub const ALL: [Self; 24] = [
-        Self::MintedTwice,
-        Self::PaidOutTwice,
-        Self::DepositedTwice,
-        Self::WrongMint,
-        Self::UnpaidMint,
-        Self::UnknownMint,
-        Self::IntentLost,
-        Self::PaymentLost,
-        Self::Abandoned,
-        Self::FalseFailure,
-        Self::FalseSuccess,
-        Self::LegDiffers,
-        Self::OutcomeLost,
-        Self::ReportLost,
-        Self::LeftOver,
-        Self::MoneyMissing,
-        Self::BackingDiffers,
-        Self::NonceGap,
-        Self::SentUnstored,
-        Self::StaleLease,
-        Self::DeadLetter,
-        Self::SecondNonce,
-        Self::AttemptWasted,
-        Self::Run,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     pub const fn is_duplicate(self) -> bool {
         matches!(

@@ -84,7 +84,7 @@ pub async fn create(
         .await;
     observe::mint_intent(match &result {
         Ok((_, status)) => status,
-        Err(problem) => problem.code.properties().code,
+        Err(problem) => problem.code.name(),
     });
     exchange.finish(&gateway, result.map(|(reply, _)| reply))
 }

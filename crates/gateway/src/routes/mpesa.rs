@@ -78,7 +78,7 @@ pub async fn report(
         .await;
     observe::callback(match &result {
         Ok(answer) => answer.status,
-        Err(problem) => problem.code.properties().code,
+        Err(problem) => problem.code.name(),
     });
     let reply = result.and_then(|answer| {
         let body = serde_json::to_vec(&answer).map_err(|_| Problem::internal())?;

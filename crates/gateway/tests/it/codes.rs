@@ -30,7 +30,7 @@ fn check_form(reply: &Reply) {
     }
     let facts = Code::ALL
         .into_iter()
-        .find(|c| c.properties().code == body["code"])
+        .find(|c| c.name() == body["code"])
         .unwrap()
         .properties();
     assert_eq!(facts.status, reply.status, "{body}");

@@ -1,38 +1,33 @@
 //! The names of the work queues and the services: which service writes and which reads each queue.
 
-use std::fmt;
 use std::str::FromStr;
+
+use strum::{Display, IntoStaticStr, VariantArray};
 
 use super::WORK_EXCHANGE;
 
 /// A queue that carries commands, outcomes or reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray, IntoStaticStr, Display)]
+#[strum(const_into_str)]
 pub enum WorkQueue {
+    #[strum(serialize = "mint.submit.v1")]
     MintSubmit,
+    #[strum(serialize = "mint.execute.v1")]
     MintExecute,
+    #[strum(serialize = "mint.refund.v1")]
     MintRefund,
+    #[strum(serialize = "mint.outcome.v1")]
     MintOutcome,
+    #[strum(serialize = "mpesa.result.v1")]
     MpesaResult,
 }
 
 impl WorkQueue {
-    pub const ALL: [Self; 5] = [
-        Self::MintSubmit,
-        Self::MintExecute,
-        Self::MintRefund,
-        Self::MintOutcome,
-        Self::MpesaResult,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     /// The versioned name of the queue; also its routing key, and part of the seal.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::MintSubmit => "mint.submit.v1",
-            Self::MintExecute => "mint.execute.v1",
-            Self::MintRefund => "mint.refund.v1",
-            Self::MintOutcome => "mint.outcome.v1",
-            Self::MpesaResult => "mpesa.result.v1",
-        }
+        self.into_str()
     }
 
     /// The name without version, used in the key path `pipeline/<operation>/<kid>` and as the `operation` label.
@@ -57,12 +52,6 @@ impl WorkQueue {
     }
 }
 
-impl fmt::Display for WorkQueue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no work queue is called {0:?}")]
 pub struct UnknownQueue(pub String);
@@ -81,9 +70,11 @@ impl FromStr for WorkQueue {
 
 /// A client of the broker. Each service has its own user and its own ingress exchange, which is bound only to the queues
 /// that it may write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Service {
     Gateway,
+    #[strum(serialize = "mint-executor")]
     MintExecutor,
     Callback,
     /// The operator's command line: declares, inspects, replays.
@@ -91,15 +82,10 @@ pub enum Service {
 }
 
 impl Service {
-    pub const ALL: [Self; 4] = [Self::Gateway, Self::MintExecutor, Self::Callback, Self::Ops];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::MintExecutor => "mint-executor",
-            Self::Callback => "callback",
-            Self::Ops => "ops",
-        }
+        self.into_str()
     }
 
     /// The queues to which this service publishes new messages.

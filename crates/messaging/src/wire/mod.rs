@@ -10,6 +10,7 @@ mod serde_hex;
 use domain::ids::{IntegratorId, IntentId, Preimage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 pub use domain::evidence::SignedReport;
 pub use outcome::{MintOutcome, Outcome};
@@ -51,8 +52,9 @@ pub struct MintRefund {
     pub reason: RefundReason,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum RefundReason {
     Declined,
     Expired,
@@ -63,12 +65,7 @@ pub enum RefundReason {
 impl RefundReason {
     /// The text in the message; also the reason that is written on chain.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Declined => "declined",
-            Self::Expired => "expired",
-            Self::NotCompliant => "not_compliant",
-            Self::Operator => "operator",
-        }
+        self.into_str()
     }
 }
 

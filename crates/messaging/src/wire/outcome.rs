@@ -2,6 +2,7 @@
 
 use domain::ids::Preimage;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// An observed outcome. `escrowed` and `refused` are sent when mined, the others when final (docs/STATES.md).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +26,9 @@ pub struct MintOutcome {
     pub reason: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, VariantArray, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum Outcome {
     Escrowed,
     Executed,
@@ -40,24 +42,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 6] = [
-        Self::Escrowed,
-        Self::Executed,
-        Self::Refunded,
-        Self::Refused,
-        Self::Rejected,
-        Self::Dropped,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     /// The name in metrics, logs and messages.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Escrowed => "escrowed",
-            Self::Executed => "executed",
-            Self::Refunded => "refunded",
-            Self::Refused => "refused",
-            Self::Rejected => "rejected",
-            Self::Dropped => "dropped",
-        }
+        self.into_str()
     }
 }

@@ -4,6 +4,7 @@ use domain::ids::IntentId;
 use domain::money::Shillings;
 use domain::payment::MpesaReceipt;
 use domain::tx_ref::TxRef;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
@@ -37,7 +38,8 @@ statements! {
 }
 
 /// What went wrong: the value of the column, of the metric label and in the alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum ExceptionKind {
     /// Paid, but another amount than the intent commits to.
     AmountMismatch,
@@ -70,40 +72,10 @@ pub enum ExceptionKind {
 }
 
 impl ExceptionKind {
-    pub const ALL: [Self; 14] = [
-        Self::AmountMismatch,
-        Self::DuplicatePayment,
-        Self::OwedToPayer,
-        Self::CallbackConflict,
-        Self::OrphanPayment,
-        Self::LateReport,
-        Self::ReportTampered,
-        Self::IntentTampered,
-        Self::CompromisedKey,
-        Self::MintWithoutPayment,
-        Self::CommandParked,
-        Self::OwedBefore,
-        Self::MintedAfterOwed,
-        Self::FinalTakenBack,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::AmountMismatch => "amount_mismatch",
-            Self::DuplicatePayment => "duplicate_payment",
-            Self::OwedToPayer => "owed_to_payer",
-            Self::CallbackConflict => "callback_conflict",
-            Self::OrphanPayment => "orphan_payment",
-            Self::LateReport => "late_report",
-            Self::ReportTampered => "report_tampered",
-            Self::IntentTampered => "intent_tampered",
-            Self::CompromisedKey => "compromised_key",
-            Self::MintWithoutPayment => "mint_without_payment",
-            Self::CommandParked => "command_parked",
-            Self::OwedBefore => "owed_before",
-            Self::MintedAfterOwed => "minted_after_owed",
-            Self::FinalTakenBack => "final_taken_back",
-        }
+        self.into_str()
     }
 
     /// Whether it stops every command of the txRef until resolved.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use const_format::concatcp;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::ChainLeg;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 use super::ring::{IN_RING, MINED_OR_SIGNED};
@@ -15,7 +16,10 @@ use crate::row::RowReader;
 use crate::session::{DbSession, execute, query};
 
 /// The command of a work item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray, IntoStaticStr, EnumString,
+)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum WorkCommand {
     Submit,
     Execute,
@@ -23,18 +27,14 @@ pub enum WorkCommand {
 }
 
 impl WorkCommand {
-    pub const ALL: [Self; 3] = [Self::Submit, Self::Execute, Self::Refund];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Submit => "submit",
-            Self::Execute => "execute",
-            Self::Refund => "refund",
-        }
+        self.into_str()
     }
 
     pub fn from_stored(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|command| command.name() == name)
+        name.parse().ok()
     }
 }
 

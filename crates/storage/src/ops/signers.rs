@@ -1,7 +1,8 @@
 //! Signing keys as an operator sees them, and the state that operators set for each: `signer_admin_states`.
 
-use std::fmt;
 use std::str::FromStr;
+
+use strum::{Display, IntoStaticStr};
 
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
@@ -9,7 +10,8 @@ use crate::row::RowReader;
 use crate::session::{DbSession, execute, query, query_opt};
 
 /// The state of a key that an operator has set. A key without one is active.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Display)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum SignerAdminState {
     Active,
     /// Signs nothing new; its intents go to other keys once its nonces are final.
@@ -20,17 +22,7 @@ pub enum SignerAdminState {
 
 impl SignerAdminState {
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Draining => "draining",
-            Self::Retired => "retired",
-        }
-    }
-}
-
-impl fmt::Display for SignerAdminState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into_str()
     }
 }
 

@@ -210,7 +210,7 @@ fn a_repeated_message_wasted_an_attempt_only_if_only_dependencies_failed() {
 
 #[test]
 fn every_planted_violation_is_found() {
-    for kind in ViolationKind::ALL {
+    for &kind in ViolationKind::ALL {
         let mut facts = good();
         plant(kind, &mut facts);
         let found: Vec<_> = audit(&facts).violations.iter().map(|found| found.kind).collect();

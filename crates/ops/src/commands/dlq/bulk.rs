@@ -14,6 +14,7 @@ use messaging::dead_letters::{
 use serde::Serialize;
 use storage::DbClient;
 use storage::ops::dead_letters::{self as ledger, ActionResult, NewDeadLetterAction, OperatorRun};
+use strum::IntoStaticStr;
 use tokio::time::Instant;
 
 use super::facts::FactSources;
@@ -26,7 +27,8 @@ const MAX_SAMPLE: usize = 100;
 /// How long one queue's cursor may stay open. RabbitMQ closes a channel that holds a message for half an hour.
 const MAX_HOLD: Duration = Duration::from_mins(25);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum EntryAction {
     Replay,
     Discard,
@@ -35,11 +37,7 @@ pub enum EntryAction {
 
 impl EntryAction {
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Replay => "replay",
-            Self::Discard => "discard",
-            Self::Reseal => "reseal",
-        }
+        self.into_str()
     }
 }
 

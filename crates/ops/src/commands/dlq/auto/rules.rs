@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use storage::ops::dead_letters::AutomaticReplayStats;
+use strum::{IntoStaticStr, VariantArray};
 
 /// The period over which the budget and the breaker count.
 pub const HOUR: Duration = Duration::from_hours(1);
@@ -34,11 +35,13 @@ pub struct ReplayCandidate<'a> {
     pub replays: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, VariantArray, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
 pub enum ReplayDecision {
     Replay,
     OtherClass,
     /// The message reached its replay limit and needs a person.
+    #[strum(serialize = "replay_limit_reached")]
     ReplayLimit,
     CoolingDown,
     NoBudget,
@@ -46,25 +49,11 @@ pub enum ReplayDecision {
 }
 
 impl ReplayDecision {
-    pub const ALL: [Self; 6] = [
-        Self::Replay,
-        Self::OtherClass,
-        Self::ReplayLimit,
-        Self::CoolingDown,
-        Self::NoBudget,
-        Self::BreakerOpen,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
 
     /// The metric label.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Replay => "replay",
-            Self::OtherClass => "other_class",
-            Self::ReplayLimit => "replay_limit_reached",
-            Self::CoolingDown => "cooling_down",
-            Self::NoBudget => "no_budget",
-            Self::BreakerOpen => "breaker_open",
-        }
+        self.into_str()
     }
 }
 
