@@ -4,6 +4,7 @@
 //! tests cover it.
 
 pub mod address;
+pub mod backoff;
 pub mod clock;
 pub mod country;
 pub mod decision;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ring::hmac;
 use serde::Deserialize;
 
+use crate::backoff::Backoff;
 use crate::ids::MessageId;
 
 /// Exponential back-off with deterministic jitter.
@@ -38,11 +39,9 @@ impl RetryPolicy {
         }
     }
 
-    /// `floor(base * 3/4 + base/2 * u / 2^64)` ms with `base = min(cap, first * 2^(n-1))` and `u` the first
-    /// 8 bytes (big-endian) of HMAC-SHA256(seed, `<message id>|<n>`): spread over +-25 %, yet replayable.
+    /// `floor(base * 3/4 + base/2 * u / 2^64)` ms with `base` the usual delay and `u` the first 8 bytes (big-endian) of HMAC-SHA256(seed, `<message id>|<n>`): spread over +-25 %, yet replayable.
     pub fn delay(&self, message_id: MessageId, n: u32) -> Duration {
-        let factor = 1_u64.checked_shl(n.saturating_sub(1)).unwrap_or(u64::MAX);
-        let base = u128::from(self.base_ms.saturating_mul(factor).min(self.cap_ms));
+        let base = self.usual_delay(n).as_millis();
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.seed.as_bytes());
         let tag = hmac::sign(&key, format!("{message_id}|{n}").as_bytes());
         let mut first = [0; 8];
@@ -51,6 +50,15 @@ impl RetryPolicy {
         // Over the common denominator 4 * 2^64, so that only one floor is taken.
         let ms = ((base * 3) << 64).saturating_add(base * 2 * u) >> 66;
         Duration::from_millis(u64::try_from(ms).unwrap_or(self.cap_ms))
+    }
+
+    /// The delay after failure `n` without jitter.
+    pub fn usual_delay(&self, n: u32) -> Duration {
+        let backoff = Backoff {
+            first: Duration::from_millis(self.base_ms),
+            longest: Duration::from_millis(self.cap_ms),
+        };
+        backoff.wait(n.saturating_sub(1))
     }
 
     /// The numbers of the failures that are followed by a retry.

@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{Broker, BrokerError, backoff};
+use crate::connection::{BACKOFF, Broker, BrokerError};
 use crate::publish::Publisher;
 use crate::seal::Opener;
 use crate::wire::Body;
@@ -208,6 +208,6 @@ async fn sleep_or_shutdown(wait: Duration, shutdown: &CancellationToken) {
 fn reconnect_delay(error: &BrokerError, failures: u32) -> Duration {
     match error {
         BrokerError::Down { retry_in, .. } => *retry_in,
-        _ => backoff(failures),
+        _ => BACKOFF.wait(failures),
     }
 }

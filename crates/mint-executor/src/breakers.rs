@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chain::inspect::{Deployment, EscrowStatus};
+use domain::backoff::Backoff;
 use parking_lot::Mutex;
 use runtime::breaker::{Breaker, BreakerPolicy};
 use runtime::halts::Halts;
@@ -20,8 +21,10 @@ use crate::signer_handle::{self, SignerHandle};
 /// The first probe comes early: most pauses in development are short, and a probe costs a few view calls.
 pub const POLICY: BreakerPolicy = BreakerPolicy {
     failures: 3,
-    first_wait: Duration::from_millis(500),
-    longest_wait: Duration::from_secs(10),
+    open_for: Backoff {
+        first: Duration::from_millis(500),
+        longest: Duration::from_secs(10),
+    },
 };
 
 #[derive(Clone, Debug)]

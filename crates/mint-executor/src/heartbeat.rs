@@ -87,7 +87,7 @@ async fn record_gauges(ctx: &Context) {
         match ctx.chain.escrow_status(&deployment).await {
             Ok(condition) => observe::escrow_status(&condition),
             Err(error) => {
-                tracing::debug!(error = %domain::error_chain(&error), "the condition cannot be read")
+                tracing::debug!(error = %domain::error_chain(&error), "the condition cannot be read");
             }
         }
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::backoff::Backoff;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -16,17 +17,18 @@ use crate::observe;
 pub struct BreakerPolicy {
     /// Number of consecutive failures that open the breaker.
     pub failures: u32,
-    /// Time to wait before the first probe; doubled after each failed probe.
-    pub first_wait: Duration,
-    pub longest_wait: Duration,
+    /// How long it stays open before the first probe, and after each failed one.
+    pub open_for: Backoff,
 }
 
 impl Default for BreakerPolicy {
     fn default() -> Self {
         Self {
             failures: 3,
-            first_wait: Duration::from_millis(500),
-            longest_wait: Duration::from_secs(15),
+            open_for: Backoff {
+                first: Duration::from_millis(500),
+                longest: Duration::from_secs(15),
+            },
         }
     }
 }
@@ -36,9 +38,9 @@ pub enum BreakerPhase {
     /// Work runs; counts consecutive failures.
     Closed { failures: u32 },
     /// No work runs until this time.
-    Open { until: Instant, wait: Duration },
+    Open { until: Instant, failed_probes: u32 },
     /// The next result closes or opens the breaker.
-    HalfOpen { wait: Duration },
+    HalfOpen { failed_probes: u32 },
 }
 
 /// The state machine of a breaker; time is a parameter.
@@ -74,8 +76,8 @@ impl BreakerState {
                     failures: failures + 1,
                 };
             }
-            BreakerPhase::Closed { .. } => self.open(now, self.policy.first_wait),
-            BreakerPhase::HalfOpen { wait } => self.open(now, wait.saturating_mul(2)),
+            BreakerPhase::Closed { .. } => self.open(now, 0),
+            BreakerPhase::HalfOpen { failed_probes } => self.open(now, failed_probes.saturating_add(1)),
             BreakerPhase::Open { .. } => {}
         }
     }
@@ -83,26 +85,25 @@ impl BreakerState {
     /// Opens immediately, regardless of the count, after an unmistakable failure.
     pub fn trip(&mut self, now: Instant) {
         match self.phase {
-            BreakerPhase::Closed { .. } => self.open(now, self.policy.first_wait),
-            BreakerPhase::HalfOpen { wait } => self.open(now, wait.saturating_mul(2)),
+            BreakerPhase::Closed { .. } => self.open(now, 0),
+            BreakerPhase::HalfOpen { failed_probes } => self.open(now, failed_probes.saturating_add(1)),
             BreakerPhase::Open { .. } => {}
         }
     }
 
     /// Turns half open once the wait is over.
     pub fn on_tick(&mut self, now: Instant) {
-        if let BreakerPhase::Open { until, wait } = self.phase
+        if let BreakerPhase::Open { until, failed_probes } = self.phase
             && now >= until
         {
-            self.phase = BreakerPhase::HalfOpen { wait };
+            self.phase = BreakerPhase::HalfOpen { failed_probes };
         }
     }
 
-    fn open(&mut self, now: Instant, wait: Duration) {
-        let wait = wait.min(self.policy.longest_wait);
+    fn open(&mut self, now: Instant, failed_probes: u32) {
         self.phase = BreakerPhase::Open {
-            until: now + wait,
-            wait,
+            until: now + self.policy.open_for.wait(failed_probes),
+            failed_probes,
         };
     }
 }
@@ -202,9 +203,10 @@ impl Breaker {
         }
         let name = &self.0.name;
         match after {
-            BreakerPhase::Open { wait, .. } => {
+            BreakerPhase::Open { until, .. } => {
                 observe::BREAKER_OPENED.increment([name]);
-                tracing::warn!(breaker = name, why, wait_ms = wait.as_millis(), "breaker opened");
+                let wait_ms = until.saturating_duration_since(Instant::now()).as_millis();
+                tracing::warn!(breaker = name, why, wait_ms, "breaker opened");
                 self.0.gate.send_replace(false);
             }
             BreakerPhase::Closed { failures: 0 } if !matches!(before, BreakerPhase::Closed { .. }) => {
@@ -234,8 +236,10 @@ mod tests {
     fn policy() -> BreakerPolicy {
         BreakerPolicy {
             failures: 2,
-            first_wait: Duration::from_secs(1),
-            longest_wait: Duration::from_secs(3),
+            open_for: Backoff {
+                first: Duration::from_secs(1),
+                longest: Duration::from_secs(3),
+            },
         }
     }
 
@@ -249,13 +253,13 @@ mod tests {
         assert_eq!(core.phase(), BreakerPhase::Closed { failures: 1 });
         core.on_failure(t0);
         let mut now = t0;
-        for seconds in [1, 2, 3, 3] {
+        for (failed_probes, seconds) in [(0, 1), (1, 2), (2, 3), (3, 3)] {
             let wait = Duration::from_secs(seconds);
             assert_eq!(
                 core.phase(),
                 BreakerPhase::Open {
                     until: now + wait,
-                    wait
+                    failed_probes
                 }
             );
             core.on_success();
@@ -266,7 +270,7 @@ mod tests {
             );
             now += wait;
             core.on_tick(now);
-            assert_eq!(core.phase(), BreakerPhase::HalfOpen { wait });
+            assert_eq!(core.phase(), BreakerPhase::HalfOpen { failed_probes });
             core.on_failure(now);
         }
         now += Duration::from_secs(3);
@@ -278,8 +282,10 @@ mod tests {
     fn quick() -> BreakerPolicy {
         BreakerPolicy {
             failures: 2,
-            first_wait: Duration::from_millis(10),
-            longest_wait: Duration::from_millis(40),
+            open_for: Backoff {
+                first: Duration::from_millis(10),
+                longest: Duration::from_millis(40),
+            },
         }
     }
 

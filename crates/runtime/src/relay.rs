@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::backoff::Backoff;
 use messaging::{Outgoing, PublishError, Publisher, WorkQueue};
 use storage::outbox::ClaimedRow;
 use storage::{Outbox, Pool, StorageError};
@@ -19,8 +20,11 @@ const BATCH: u32 = 256;
 /// How long a claim lasts; after that, another relay may claim the rows. Longer than publishing a batch can take.
 const CLAIM_DURATION: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(500);
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// After a failure, of a queue or of everything.
+const WAITS: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(5),
+};
 
 /// Wakes the relay after a commit that pushed rows. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -90,15 +94,10 @@ impl QueueBackoffs {
                 .0
                 .get(queue)
                 .map_or(0, |rest| rest.failures.saturating_add(1));
-            let until = now + backoff(failures);
+            let until = now + WAITS.wait(failures);
             self.0.insert(*queue, QueueBackoff { failures, until });
         }
     }
-}
-
-/// The wait after so many failures; doubles with each failure.
-fn backoff(failures: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(1 << failures.min(8)).min(LONGEST_WAIT)
 }
 
 impl Relay {
@@ -128,7 +127,7 @@ impl Relay {
                 }
                 Err(error) => {
                     tracing::warn!(outbox = self.outbox.name(), error = %domain::error_chain(&error), "relaying interrupted");
-                    let wait = backoff(failures);
+                    let wait = WAITS.wait(failures);
                     failures = failures.saturating_add(1);
                     wait
                 }
@@ -158,7 +157,7 @@ impl Relay {
                     observe::OUTBOX_ROWS.set([name], meter::number(backlog.rows));
                 }
                 Err(error) => {
-                    tracing::debug!(outbox = name, error = %domain::error_chain(&error), "backlog unknown")
+                    tracing::debug!(outbox = name, error = %domain::error_chain(&error), "backlog unknown");
                 }
             }
             if !stop.sleep(Duration::from_secs(2)).await {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use domain::backoff::Backoff;
 use ethers::providers::JsonRpcError;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
@@ -11,9 +12,11 @@ use serde_json::value::RawValue;
 use super::JsonRpcAnswer;
 use super::error::{EndpointFailure, TransportError};
 
-/// First pause after a failure; doubles up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// Between two requests to an endpoint that fails.
+const PAUSES: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(15),
+};
 /// JSON-RPC's conventional code for exceeded rate limits.
 const LIMIT_EXCEEDED: i64 = -32005;
 
@@ -113,9 +116,7 @@ impl RpcEndpoint {
 
     pub fn record_failure(&self, now: Instant) {
         let mut health = self.health.lock();
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << health.failures.min(6))
-            .min(MAX_PAUSE);
+        let pause = PAUSES.wait(health.failures);
         health.failures = health.failures.saturating_add(1);
         health.down_until = now.checked_add(pause);
     }
@@ -218,11 +219,11 @@ mod tests {
         let now = Instant::now();
         assert_eq!(endpoint.down_for(now), Duration::ZERO);
         endpoint.record_failure(now);
-        assert_eq!(endpoint.down_for(now), FIRST_PAUSE);
+        assert_eq!(endpoint.down_for(now), PAUSES.first);
         for _ in 0..20 {
             endpoint.record_failure(now);
         }
-        assert_eq!(endpoint.down_for(now), MAX_PAUSE);
+        assert_eq!(endpoint.down_for(now), PAUSES.longest);
         endpoint.record_success();
         assert_eq!(endpoint.down_for(now), Duration::ZERO);
         assert!(!endpoint.name().contains("key"));

@@ -190,9 +190,9 @@ fn delayed_copy(
 /// The delay queue whose usual waits are closest to `wait`. A queue expires only its first message, so one long wait
 /// would delay all shorter ones behind it.
 fn nearest_delay_step(wait: Duration, retry: &RetryPolicy) -> u32 {
-    let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    let base = |n: u32| retry.base_ms.saturating_mul(1 << (n - 1)).min(retry.cap_ms);
-    (1..=RETRY_STEPS).find(|n| base(*n) >= ms).unwrap_or(RETRY_STEPS)
+    (1..=RETRY_STEPS)
+        .find(|n| retry.usual_delay(*n) >= wait)
+        .unwrap_or(RETRY_STEPS)
 }
 
 #[cfg(test)]

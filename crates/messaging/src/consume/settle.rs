@@ -1,7 +1,5 @@
 //! The only place that acknowledges deliveries.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use tokio_util::sync::CancellationToken;
@@ -9,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{BrokerAction, CopyKind, DeliveryResult, SettlementContext, plan};
 use super::triage::RawDelivery;
 use super::{ConsumerParts, sleep_or_shutdown};
-use crate::connection::backoff;
+use crate::connection::BACKOFF;
 use crate::observe;
 
 /// How a delivery is acknowledged, once its copy, if it needed one, is stored.
@@ -74,7 +72,7 @@ async fn store_copies(
         if gives_up {
             stored.extend(waiting.drain(..).map(|(raw, ..)| (raw, Acknowledgement::Requeue)));
         } else if !waiting.is_empty() {
-            sleep_or_shutdown(backoff(failures).min(Duration::from_secs(5)), shutdown).await;
+            sleep_or_shutdown(BACKOFF.wait(failures), shutdown).await;
             failures += 1;
         }
     }

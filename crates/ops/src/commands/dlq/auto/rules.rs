@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use domain::backoff::Backoff;
 use storage::ops::dead_letters::AutomaticReplayStats;
 use strum::{IntoStaticStr, VariantArray};
 
 /// The period over which the budget and the breaker count.
 pub const HOUR: Duration = Duration::from_hours(1);
+/// From then on the cool-down no longer doubles.
+const MAX_DOUBLINGS: u32 = 16;
 
 #[derive(Clone, Debug)]
 pub struct AutoReplayRules {
@@ -103,8 +106,11 @@ impl AutoReplayRules {
     }
 
     fn cool_down_after(&self, replays: u64) -> Duration {
-        let doublings = u32::try_from(replays.min(16)).unwrap_or(16);
-        self.cool_down.saturating_mul(1 << doublings)
+        let cool_down = Backoff {
+            first: self.cool_down,
+            longest: self.cool_down.saturating_mul(1 << MAX_DOUBLINGS),
+        };
+        cool_down.wait(u32::try_from(replays).unwrap_or(u32::MAX))
     }
 }
 
