@@ -9,7 +9,7 @@ meter::declare! {
     DECISIONS: Counter<2> = Counter::new(
         "fiatrails_dlq_auto_decisions_total", "Decisions of the automatic replay; each pass decides about each entry.",
         [label("queue", meter::names!(WorkQueue)), label("decision", meter::names!(Ruling))]);
-    ACTS: Counter<2> = Counter::new(
+    ACTIONS: Counter<2> = Counter::new(
         "fiatrails_dlq_auto_actions_total", "Results for the entries that the automatic replay selected. closed: already done.",
         [label("queue", meter::names!(WorkQueue)), label("action", &["replayed", "closed", "kept", "failed"])]);
     PASSES: Counter<1> = Counter::new(

@@ -165,7 +165,7 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
     .await?;
     as_admin(&app, &rotate).await?;
     let done = fiatrails(&app, &rotate).await?;
-    assert_eq!(done["order"], "retired", "{done}");
+    assert_eq!(done["state"], "retired", "{done}");
     fiatrails(&app, &rotate).await.context("again changes nothing")?;
     load.more_turns(2).await?;
     let mut first = app.executor.take().context("the first executor runs")?;

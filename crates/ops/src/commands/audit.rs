@@ -40,7 +40,7 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &Audit) -> Re
     let value: Vec<_> = rows
         .iter()
         .map(|row| {
-            json!({ "id": row.id, "at": timestamp(row.occurred_at), "who": row.actor, "act": row.action, "target": row.target,
+            json!({ "id": row.id, "at": timestamp(row.occurred_at), "who": row.actor, "action": row.action, "target": row.target,
                     "why": row.reason, "detail": row.detail })
         })
         .collect();
@@ -55,7 +55,7 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &Audit) -> Re
             ]
         };
         page.table(
-            &["at", "who", "act", "target", "why"],
+            &["at", "who", "action", "target", "why"],
             &rows.iter().map(row).collect::<Vec<_>>(),
         );
     })?;

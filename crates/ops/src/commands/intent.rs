@@ -160,7 +160,7 @@ fn legs(page: &mut TextPage, dossier: &IntentDossier) {
     if let Some(decision) = &dossier.decision {
         page.field("payment", &decision.payment);
         let seen = if decision.chain_final { " (final)" } else { "" };
-        page.field("decider sees", format!("{}{seen}", decision.chain_leg));
+        page.field("callback sees", format!("{}{seen}", decision.chain_leg));
         page.field_opt("live command", decision.live_command.as_ref());
         if decision.refused {
             page.field("refused", "the user was not compliant");

@@ -1,7 +1,7 @@
 //! `signer`: manages the executor's keys. They are rotated without blocking any intent: add the new key, drain the old one,
 //! revoke its role, retire it.
 
-mod orders;
+mod admin_state;
 
 use anyhow::Result;
 use chain::Signer as _;
@@ -27,10 +27,10 @@ use crate::settings::{NodeSettings, TokenSettings};
 pub enum SignerCommand {
     List(ListSigners),
     Create(CreateSigner),
-    Add(orders::AddSigner),
-    Drain(orders::DrainSigner),
-    Retire(orders::RetireSigner),
-    Rotate(orders::RotateSigner),
+    Add(admin_state::AddSigner),
+    Drain(admin_state::DrainSigner),
+    Retire(admin_state::RetireSigner),
+    Rotate(admin_state::RotateSigner),
 }
 
 /// Show every key: its ordered state, whether an executor holds it, and its open transactions
@@ -64,10 +64,10 @@ pub async fn run(context: &CommandContext, out: &mut Output, command: &SignerCom
     match command {
         SignerCommand::List(_) => list(context, out).await,
         SignerCommand::Create(args) => create(context, out, args).await,
-        SignerCommand::Add(args) => orders::add(context, out, args).await,
-        SignerCommand::Drain(args) => orders::drain(context, out, args).await,
-        SignerCommand::Retire(args) => orders::retire(context, out, args).await,
-        SignerCommand::Rotate(args) => orders::rotate(context, out, args).await,
+        SignerCommand::Add(args) => admin_state::add(context, out, args).await,
+        SignerCommand::Drain(args) => admin_state::drain(context, out, args).await,
+        SignerCommand::Retire(args) => admin_state::retire(context, out, args).await,
+        SignerCommand::Rotate(args) => admin_state::rotate(context, out, args).await,
     }
 }
 
@@ -76,7 +76,7 @@ pub async fn run(context: &CommandContext, out: &mut Output, command: &SignerCom
 #[serde(rename_all = "camelCase")]
 struct SignerView {
     address: String,
-    order: &'static str,
+    state: &'static str,
     reason: Option<String>,
     held: bool,
     next_nonce: Option<u64>,
@@ -94,7 +94,7 @@ impl SignerView {
         let address = Address::from_bytes(row.address)?;
         let shown = Self {
             address: address.to_string(),
-            order: row.admin_state.name(),
+            state: row.admin_state.name(),
             held: row.leased,
             next_nonce: row.next_nonce,
             in_flight: row.in_flight,
@@ -113,7 +113,7 @@ impl SignerView {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         vec![
             self.address.clone(),
-            self.order.to_owned(),
+            self.state.to_owned(),
             yes(self.held),
             self.next_nonce.map_or_else(unknown, |nonce| nonce.to_string()),
             self.in_flight.to_string(),
@@ -146,7 +146,7 @@ async fn list(context: &CommandContext, out: &mut Output) -> Result<Completion> 
         page.table(
             &[
                 "address",
-                "order",
+                "state",
                 "held",
                 "next nonce",
                 "in flight",

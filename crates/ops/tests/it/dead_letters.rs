@@ -44,7 +44,7 @@ async fn an_entry_is_shown_in_full_and_replayed_as_a_new_sealed_message() -> Res
     let replay = ["dlq", "replay", &id, "--reason", "RPC was down"];
     let planned = rig.cli.json(&[&replay[..], &["--dry-run"]].concat())?;
     assert_eq!(
-        (&planned["entries"][0]["id"], &planned["entries"][0]["act"]),
+        (&planned["entries"][0]["id"], &planned["entries"][0]["action"]),
         (&id.as_str().into(), &"replay".into()),
         "{planned}"
     );
@@ -80,7 +80,7 @@ async fn an_entry_is_shown_in_full_and_replayed_as_a_new_sealed_message() -> Res
             (
                 &line["who"],
                 &line["why"],
-                &line["act"],
+                &line["action"],
                 &line["state"],
                 &line["txRef"]
             ),
@@ -218,7 +218,7 @@ async fn what_is_done_on_chain_is_closed_with_the_reason_and_not_sent() -> Resul
     let early = rig.cli.run(&[&replay[..], &["--dry-run"]].concat())?;
     let early: Value = serde_json::from_str(&early.stdout).with_context(|| format!("{early:?}"))?;
     assert_eq!(
-        column(&early["entries"], "act"),
+        column(&early["entries"], "action"),
         ["keep", "replay"],
         "mined, not final: {early}"
     );
@@ -231,7 +231,7 @@ async fn what_is_done_on_chain_is_closed_with_the_reason_and_not_sent() -> Resul
     for (cli, act) in [(deep, "keep"), (tagged, "close")] {
         let ran = cli.run(&[&replay[..], &["--dry-run"]].concat())?;
         let output: Value = serde_json::from_str(&ran.stdout).with_context(|| format!("{ran:?}"))?;
-        assert_eq!(column(&output["entries"], "act"), [act, "replay"], "{output}");
+        assert_eq!(column(&output["entries"], "action"), [act, "replay"], "{output}");
     }
     let blind = rig.cli.clone().with("RPC_URL", "").run(&replay)?;
     assert!(
@@ -241,7 +241,7 @@ async fn what_is_done_on_chain_is_closed_with_the_reason_and_not_sent() -> Resul
     let ran = rig.cli.run(&replay)?;
     let output: Value = serde_json::from_str(&ran.stdout)?;
     assert_eq!(
-        (ran.code, column(&output["entries"], "act")),
+        (ran.code, column(&output["entries"], "action")),
         (0, vec!["close", "replay"]),
         "{output}"
     );

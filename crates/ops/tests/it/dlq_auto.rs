@@ -69,7 +69,7 @@ async fn the_automatic_replay_gives_up_on_a_message_and_stops_when_replays_fail(
     let rig = Rig::start().await?;
     rig.park_many(0, 4, "unavailable").await?;
     let auto = |least: &str| -> Result<Value> {
-        let args = ["--breaker-least", least, "--once"];
+        let args = ["--breaker-min", least, "--once"];
         rig.cli.json(&[&AUTO[..], &WITHOUT_REST, &args].concat())
     };
     assert_eq!(auto("5")?["replayed"], 4);

@@ -107,7 +107,7 @@ with recursive line (entry, message_id, replays) as (
     where l.replays < 1000)
 select entry, max(replays)::bigint as replays from line group by entry";
     AUTOMATIC = "\
-select count(*) as replayed, count(parked_again_at) as came_back,
+select count(*) as replayed, count(parked_again_at) as parked_again,
        extract(epoch from clock_timestamp() - max(parked_again_at))::float8 as since
 from dead_letter_actions
 where is_automatic and action = 'replay' and state <> 'failed' and started_at > clock_timestamp() - make_interval(secs => $1::float8)";
@@ -216,7 +216,7 @@ pub async fn automatic_replay_stats(
     let reader = RowReader::new(&row, "dead_letter_actions", "automatic");
     Ok(AutomaticReplayStats {
         replayed: reader.unsigned("replayed")?,
-        parked_again: reader.unsigned("came_back")?,
+        parked_again: reader.unsigned("parked_again")?,
         seconds_since: reader.get("since")?,
     })
 }

@@ -90,7 +90,7 @@ pub struct ChainLegRecord {
 #[serde(rename_all = "camelCase")]
 pub struct DecisionRecord {
     pub payment: String,
-    /// The decider's copy of the chain leg.
+    /// The callback service's copy of the chain leg.
     pub chain_leg: String,
     pub chain_final: bool,
     pub refused: bool,

@@ -1,8 +1,6 @@
 //! Signing keys as an operator sees them, and the state that operators set for each: `signer_admin_states`.
 
-use std::str::FromStr;
-
-use strum::{Display, IntoStaticStr};
+use strum::{Display, EnumString, IntoStaticStr};
 
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
@@ -10,8 +8,8 @@ use crate::row::RowReader;
 use crate::session::{DbSession, execute, query, query_opt};
 
 /// The state of a key that an operator has set. A key without one is active.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Display)]
-#[strum(const_into_str, serialize_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, Display, EnumString)]
+#[strum(const_into_str, serialize_all = "snake_case", parse_err_ty = UnknownSignerState, parse_err_fn = UnknownSignerState::new)]
 pub enum SignerAdminState {
     Active,
     /// Signs nothing new; its intents go to other keys once its nonces are final.
@@ -30,14 +28,9 @@ impl SignerAdminState {
 #[error("the states of a signer are active, draining, retired")]
 pub struct UnknownSignerState;
 
-impl FromStr for SignerAdminState {
-    type Err = UnknownSignerState;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Active, Self::Draining, Self::Retired]
-            .into_iter()
-            .find(|order| order.name() == text)
-            .ok_or(UnknownSignerState)
+impl UnknownSignerState {
+    const fn new(_: &str) -> Self {
+        Self
     }
 }
 
@@ -118,9 +111,9 @@ pub async fn lock(
 pub async fn set(
     tx: &DbTransaction<'_>,
     address: &[u8; 20],
-    order: SignerAdminState,
+    state: SignerAdminState,
     (reason, by): (&str, &str),
 ) -> Result<(), StorageError> {
-    execute(tx, SET, &[&address.as_slice(), &order.name(), &reason, &by]).await?;
+    execute(tx, SET, &[&address.as_slice(), &state.name(), &reason, &by]).await?;
     Ok(())
 }

@@ -265,7 +265,7 @@ fn row(line: &EntryResult) -> Vec<String> {
         line.queue.to_owned(),
         line.tx_ref.clone().unwrap_or_default(),
         line.class.clone(),
-        line.act.to_owned(),
+        line.action.to_owned(),
         new_id.or_else(|| line.note.clone()).unwrap_or_default(),
     ]
 }

@@ -17,7 +17,7 @@ use runtime::settings::LogSettings;
 use runtime::{Stop, Tasks};
 use serde_json::{Value, json};
 use storage::ops::audit;
-use storage::ops::dead_letters::{self as ledger, AutomaticReplayStats, OperatorRun};
+use storage::ops::dead_letters::{self, AutomaticReplayStats, OperatorRun};
 use time::OffsetDateTime;
 
 use super::bulk::{BulkRequest, BulkRun, Counts, EntryAction};
@@ -62,13 +62,13 @@ pub struct AutoReplay {
     cool_down: Duration,
     /// Percentage of the hour's replays that are parked again at which the breaker opens
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=100))]
-    breaker_share: u64,
+    breaker_percent: u64,
     /// Minimum number of replays that are parked again before the breaker may open
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    breaker_least: u64,
+    breaker_min: u64,
     /// How long the breaker stays open after the last replay that was parked again
     #[arg(long, value_name = "AGE", default_value = "15m", value_parser = age_argument)]
-    breaker_rest: Duration,
+    breaker_reset: Duration,
     /// Maximum entries per second
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
@@ -99,9 +99,9 @@ impl AutoReplay {
             budget: self.budget,
             per_message: self.per_message,
             cool_down: self.cool_down,
-            breaker_percent: self.breaker_share,
-            breaker_min: self.breaker_least,
-            breaker_reset: self.breaker_rest,
+            breaker_percent: self.breaker_percent,
+            breaker_min: self.breaker_min,
+            breaker_reset: self.breaker_reset,
         }
     }
 
@@ -117,8 +117,8 @@ impl AutoReplay {
         json!({
             "classes": self.class, "queues": self.queues().iter().map(|q| q.name()).collect::<Vec<_>>(),
             "budget": self.budget, "perMessage": self.per_message, "coolDownSeconds": self.cool_down.as_secs(),
-            "breaker": { "sharePercent": self.breaker_share, "least": self.breaker_least,
-                         "restSeconds": self.breaker_rest.as_secs() },
+            "breaker": { "percent": self.breaker_percent, "min": self.breaker_min,
+                         "resetSeconds": self.breaker_reset.as_secs() },
             "dryRun": self.dry_run,
         })
     }
@@ -201,7 +201,7 @@ impl ReplayScheduler<'_> {
         // Sets the depth gauges. Fails if the broker is unavailable.
         messaging::topology::depths(&dead.broker).await?;
         // The gauges must be updated even if all queues are empty.
-        let hour = ledger::automatic_replay_stats(&client, HOUR.as_secs_f64()).await?;
+        let hour = dead_letters::automatic_replay_stats(&client, HOUR.as_secs_f64()).await?;
         self.watch_breaker(&hour).await?;
         let sources = FactSources::new(self.context, dead.opener.clone(), true);
         let request = BulkRequest {
@@ -239,7 +239,7 @@ impl ReplayScheduler<'_> {
             let chosen = self.choose(bulk, queue, page).await?;
             let before = bulk.summary.counts;
             bulk.process(&mut cursor, chosen).await?;
-            show_acts(queue, before, bulk.summary.counts);
+            count_actions(queue, before, bulk.summary.counts);
         }
         Ok(cursor.finish().await?)
     }
@@ -253,8 +253,8 @@ impl ReplayScheduler<'_> {
     ) -> Result<Vec<HeldDeadLetter>> {
         let client = bulk.client;
         let ids: Vec<MessageId> = page.iter().filter_map(|held| held.entry.message_id).collect();
-        let replays = ledger::record_parked_again(client, &ids).await?;
-        let hour = ledger::automatic_replay_stats(client, HOUR.as_secs_f64()).await?;
+        let replays = dead_letters::record_parked_again(client, &ids).await?;
+        let hour = dead_letters::automatic_replay_stats(client, HOUR.as_secs_f64()).await?;
         self.watch_breaker(&hour).await?;
         let now = self.context.clock.now();
         let mut chosen = Vec::new();
@@ -291,7 +291,7 @@ impl ReplayScheduler<'_> {
             return Ok(());
         }
         self.was_open = open;
-        let (act, why) = if open {
+        let (action, why) = if open {
             ("dlq.auto.open", "too many replays came back")
         } else {
             ("dlq.auto.closed", "nothing came back for a while")
@@ -299,18 +299,18 @@ impl ReplayScheduler<'_> {
         tracing::warn!(
             open,
             replayed = hour.replayed,
-            came_back = hour.parked_again,
+            parked_again = hour.parked_again,
             "breaker of the automatic replay"
         );
-        let detail = json!({ "replayed": hour.replayed, "cameBack": hour.parked_again });
-        self.record_audit(act, why, detail).await
+        let detail = json!({ "replayed": hour.replayed, "parkedAgain": hour.parked_again });
+        self.record_audit(action, why, detail).await
     }
 
-    async fn record_audit(&self, act: &str, why: &str, detail: Value) -> Result<()> {
+    async fn record_audit(&self, action: &str, why: &str, detail: Value) -> Result<()> {
         let client = self.context.client().await?;
         let act = audit::AuditEntry {
             actor: self.who,
-            action: act,
+            action,
             target: "dead letters",
             reason: why,
             detail,
@@ -324,15 +324,15 @@ fn age(at: OffsetDateTime, now: OffsetDateTime) -> Option<Duration> {
     Duration::try_from(now - at).ok()
 }
 
-fn show_acts(queue: WorkQueue, before: Counts, after: Counts) {
-    for (act, count) in [
+fn count_actions(queue: WorkQueue, before: Counts, after: Counts) {
+    for (action, count) in [
         ("replayed", after.replayed - before.replayed),
         ("closed", after.closed - before.closed),
         ("kept", after.kept - before.kept),
         ("failed", after.failed - before.failed),
     ] {
         if count > 0 {
-            observe::ACTS.add([queue.name(), act], count);
+            observe::ACTIONS.add([queue.name(), action], count);
         }
     }
 }

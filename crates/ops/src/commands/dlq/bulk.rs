@@ -13,7 +13,7 @@ use messaging::dead_letters::{
 };
 use serde::Serialize;
 use storage::DbClient;
-use storage::ops::dead_letters::{self as ledger, ActionResult, NewDeadLetterAction, OperatorRun};
+use storage::ops::dead_letters::{self, ActionResult, NewDeadLetterAction, OperatorRun};
 use strum::IntoStaticStr;
 use tokio::time::Instant;
 
@@ -61,7 +61,7 @@ pub struct EntryResult {
     pub class: String,
     pub tx_ref: Option<String>,
     /// `replay`, `close`, `discard` or `reseal`; `keep` if the entry stays in its queue, `failed` if the action failed.
-    pub act: &'static str,
+    pub action: &'static str,
     pub new_id: Option<MessageId>,
     /// Why the entry is closed or kept, or why the action failed.
     pub note: Option<String>,
@@ -216,7 +216,7 @@ impl<'a> BulkRun<'a> {
                 .collect(),
         };
         let planned = chosen.into_iter().zip(fates).map(|(held, fate)| {
-            let (act, word, note) = match (self.request.action, fate) {
+            let (action, name, note) = match (self.request.action, fate) {
                 (_, Some(ReplayFate::Keep(why))) => (DeadLetterAction::Keep, "keep", Some(why)),
                 (_, Some(ReplayFate::Close(why))) => (DeadLetterAction::Discard, "close", Some(why)),
                 (EntryAction::Replay, _) => (DeadLetterAction::Replay, "replay", None),
@@ -226,20 +226,20 @@ impl<'a> BulkRun<'a> {
             let entry = &held.entry;
             let new_id = entry
                 .message_id
-                .filter(|_| act == DeadLetterAction::Replay)
+                .filter(|_| action == DeadLetterAction::Replay)
                 .map(|id| replay_id(entry.origin, id));
             let line = EntryResult {
                 id: entry.id.clone(),
                 queue: entry.origin.name(),
                 class: entry.class.clone(),
                 tx_ref: view::tx_ref(entry),
-                act: word,
+                action: name,
                 new_id,
                 note,
             };
             PlannedAction {
                 held,
-                action: act,
+                action,
                 result: line,
             }
         });
@@ -261,12 +261,12 @@ impl<'a> BulkRun<'a> {
         if self.request.dry_run {
             return Ok(planned.into_iter().map(|one| one.result).collect());
         }
-        let acts: Vec<NewDeadLetterAction> = planned
+        let actions: Vec<NewDeadLetterAction> = planned
             .iter()
             .filter(|one| one.action != DeadLetterAction::Keep)
             .map(PlannedAction::row)
             .collect();
-        let mut rows = ledger::start(self.client, &self.request.run, &acts)
+        let mut rows = dead_letters::start(self.client, &self.request.run, &actions)
             .await?
             .into_iter();
         let (mut lines, mut decided) = (Vec::new(), Vec::new());
@@ -276,33 +276,27 @@ impl<'a> BulkRun<'a> {
         }
         let settled = cursor.settle(decided).await?;
         ensure!(settled.len() == lines.len(), "every entry is settled");
-        let mut ended = Vec::with_capacity(acts.len());
-        for (
-            line,
-            SettledDeadLetter {
-                action: act, result, ..
-            },
-        ) in lines.iter_mut().zip(settled)
-        {
+        let mut ended = Vec::with_capacity(actions.len());
+        for (line, SettledDeadLetter { action, result, .. }) in lines.iter_mut().zip(settled) {
             let error = result.err().map(|error| error.to_string());
-            if act != DeadLetterAction::Keep {
+            if action != DeadLetterAction::Keep {
                 ended.extend(rows.next().map(|id| ActionResult {
                     id,
                     error: error.clone(),
                 }));
             }
             if let Some(error) = error {
-                (line.act, line.new_id, line.note) = ("failed", None, Some(error));
+                (line.action, line.new_id, line.note) = ("failed", None, Some(error));
             }
         }
-        ledger::finish(self.client, &ended).await?;
+        dead_letters::finish(self.client, &ended).await?;
         Ok(lines)
     }
 
     fn count(&mut self, line: EntryResult) {
         self.progress.inc(1);
         let counts = &mut self.summary.counts;
-        let counter = match line.act {
+        let counter = match line.action {
             "replay" => &mut counts.replayed,
             "close" => &mut counts.closed,
             "discard" => &mut counts.discarded,
@@ -330,7 +324,7 @@ impl PlannedAction {
     fn row(&self) -> NewDeadLetterAction {
         let entry = &self.held.entry;
         NewDeadLetterAction {
-            action: self.result.act,
+            action: self.result.action,
             queue: self.result.queue,
             entry_id: entry.id.clone(),
             message_id: entry.message_id,

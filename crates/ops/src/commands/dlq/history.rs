@@ -50,7 +50,7 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &DeadLetterHi
         let headers = [
             "at",
             "who",
-            "act",
+            "action",
             "state",
             "queue",
             "id",
@@ -66,9 +66,9 @@ fn document(row: &DeadLetterActionRow) -> Value {
     let intent = row.intent_id.as_ref().map(|id| format!("0x{}", hex::encode(id)));
     json!({
         "runId": row.run_id, "at": timestamp(row.started_at), "who": row.actor, "why": row.reason, "automatic": row.is_automatic,
-        "act": row.action, "state": row.state, "error": row.error, "queue": row.queue, "id": row.entry_id,
+        "action": row.action, "state": row.state, "error": row.error, "queue": row.queue, "id": row.entry_id,
         "newId": row.new_message_id, "intentId": intent, "txRef": row.tx_ref, "class": row.error_class, "note": row.resolution_note,
-        "cameBackAt": row.parked_again_at.map(timestamp),
+        "parkedAgainAt": row.parked_again_at.map(timestamp),
     })
 }
 

@@ -130,10 +130,10 @@ mod tests {
         }
     }
 
-    fn hour(replayed: u64, came_back: u64, seconds_since: Option<f64>) -> AutomaticReplayStats {
+    fn hour(replayed: u64, parked_again: u64, seconds_since: Option<f64>) -> AutomaticReplayStats {
         AutomaticReplayStats {
             replayed,
-            parked_again: came_back,
+            parked_again,
             seconds_since,
         }
     }
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_breaker_opens_by_share_and_count_and_closes_after_its_reset_time() {
-        let open = |replayed, came_back, since| rules().is_open(&hour(replayed, came_back, since));
+        let open = |replayed, parked_again, since| rules().is_open(&hour(replayed, parked_again, since));
         assert!(open(6, 3, Some(0.0)));
         assert!(!open(7, 3, Some(0.0)), "fewer than half came back");
         assert!(!open(2, 2, Some(0.0)), "too few failures to decide");

@@ -22,7 +22,7 @@ use crate::user_error::user_error;
 /// Refused while the key lacks EXECUTOR_ROLE or has no balance for gas. A drained key may be added again, a retired one never.
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
-    DATABASE_URL                    the order, and the audit log\n  \
+    DATABASE_URL                    the state of the key, and the audit log\n  \
     RPC_URLS, ESCROW_ADDRESS        where role and balance are looked up\n\n\
     Examples:\n  fiatrails signer add 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --reason 'yearly rotation'")]
 pub struct AddSigner {
@@ -38,7 +38,7 @@ pub struct AddSigner {
 /// Transactions that it signed are still followed, even when no executor holds the key any more.
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
-    DATABASE_URL                    the order, and the audit log\n\n\
+    DATABASE_URL                    the state of the key, and the audit log\n\n\
     Examples:\n  \
     fiatrails signer drain 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --reason 'yearly rotation' --wait 120")]
 pub struct DrainSigner {
@@ -57,7 +57,7 @@ pub struct DrainSigner {
 /// Refused while any transaction that it signed is not final, and while it holds EXECUTOR_ROLE.
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
-    DATABASE_URL                    the order, and the audit log\n  \
+    DATABASE_URL                    the state of the key, and the audit log\n  \
     RPC_URLS, ESCROW_ADDRESS        where the role is looked up\n\n\
     Examples:\n  fiatrails signer retire 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --reason 'yearly rotation'")]
 pub struct RetireSigner {
@@ -74,7 +74,7 @@ pub struct RetireSigner {
 /// EXECUTOR_ROLE, gas for the new key, an executor that holds it. Nothing is lost meanwhile, and both keys work.
 #[derive(Args)]
 #[command(after_long_help = "Environment:\n  \
-    DATABASE_URL                    the orders, and the audit log\n  \
+    DATABASE_URL                    the state of the key, and the audit log\n  \
     RPC_URLS, ESCROW_ADDRESS        where roles and balance are looked up\n\n\
     Examples:\n  fiatrails signer rotate 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 \
     --to 0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC --reason 'yearly rotation'")]
@@ -205,7 +205,7 @@ async fn read(client: &DbClient, address: &Address) -> Result<SignerRow> {
 /// Writes the new state and its audit row together, if the transition is allowed.
 async fn set_order(
     context: &CommandContext,
-    (address, order): (&Address, SignerAdminState),
+    (address, state): (&Address, SignerAdminState),
     reason: &str,
 ) -> Result<()> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", reason)?);
@@ -213,14 +213,14 @@ async fn set_order(
     let tx = client.begin().await?;
     let before = signers::lock(&tx, address.as_bytes()).await?;
     let known = signers::list(&tx, Some(address.as_bytes())).await?.pop();
-    if let Err((what, fix)) = may_follow(before, order, known.as_ref()) {
+    if let Err((what, fix)) = may_follow(before, state, known.as_ref()) {
         return Err(user_error(format!("{address} {what}"), fix));
     }
-    signers::set(&tx, address.as_bytes(), order, (why, who)).await?;
+    signers::set(&tx, address.as_bytes(), state, (why, who)).await?;
     let target = address.to_string();
     let act = AuditEntry {
         actor: who,
-        action: match order {
+        action: match state {
             SignerAdminState::Active => "signer.add",
             SignerAdminState::Draining => "signer.drain",
             SignerAdminState::Retired => "signer.retire",
@@ -237,10 +237,10 @@ async fn set_order(
 /// Checks a transition; the error says what is wrong and how to fix it. Pure.
 fn may_follow(
     before: Option<SignerAdminState>,
-    order: SignerAdminState,
+    state: SignerAdminState,
     known: Option<&SignerRow>,
 ) -> Result<(), (&'static str, &'static str)> {
-    match (before, order) {
+    match (before, state) {
         (Some(SignerAdminState::Retired), SignerAdminState::Active | SignerAdminState::Draining) => {
             Err(("is retired", "a retired key never comes back: add another one"))
         }
@@ -265,19 +265,19 @@ fn may_follow(
 fn show_order(
     out: &mut Output,
     address: &Address,
-    order: SignerAdminState,
+    state: SignerAdminState,
     row: Option<&SignerRow>,
 ) -> Result<Completion> {
     let value = json!({
         "address": address.to_string(),
-        "order": order.name(),
+        "state": state.name(),
         "inFlight": row.map(|row| row.in_flight),
         "notFinal": row.map(|row| row.not_final),
         "intents": row.map(|row| row.intents),
         "drained": row.map(SignerRow::is_drained),
     });
     out.show(&value, |page| {
-        page.styled(Style::Good, format!("{address} is {order} from now on"));
+        page.styled(Style::Good, format!("{address} is {state} from now on"));
         if let Some(row) = row {
             let (open, intents) = (row.in_flight + row.not_final, row.intents);
             page.line(format!(
@@ -359,11 +359,11 @@ mod tests {
                 false,
             ),
         ];
-        for (before, order, known, expected) in table {
+        for (before, state, known, expected) in table {
             assert_eq!(
-                may_follow(before, order, known).is_ok(),
+                may_follow(before, state, known).is_ok(),
                 expected,
-                "{before:?} {order:?} {known:?}"
+                "{before:?} {state:?} {known:?}"
             );
         }
     }
