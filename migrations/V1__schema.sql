@@ -139,7 +139,7 @@ GRANT SELECT
 CREATE TABLE decisions (
     tx_ref           text PRIMARY KEY,
     intent_id        bytea CHECK (intent_id IS NULL OR length(intent_id) = 32),
-    -- The decider's copy of the chain leg, written from mint.outcome only.
+    -- The callback service's copy of the chain leg, written from mint.outcome only.
     chain_leg        text NOT NULL DEFAULT 'queued',
     chain_final      boolean NOT NULL DEFAULT false,
     -- The sequence number of the last outcome that was believed; an outcome with a smaller one is old.
@@ -286,8 +286,8 @@ CREATE TABLE chain_leg_history (
 );
 CREATE INDEX chain_leg_history_by_intent ON chain_leg_history (intent_id, id);
 
--- When the decider was last told the outcome of a leg that it seems not to have heard, so that it is told ever more
--- rarely. Of one version of the leg: what is new is told at once.
+-- When the callback service was last sent the outcome of a leg that it seems not to have heard, so that it is sent ever more
+-- rarely. Of one version of the leg: what is new is sent at once.
 CREATE TABLE outcome_redrives (
     intent_id     bytea PRIMARY KEY REFERENCES chain_legs (intent_id),
     leg_version   bigint NOT NULL,
@@ -345,7 +345,7 @@ CREATE TABLE attempts (
     tx_hash             bytea NOT NULL UNIQUE CHECK (length(tx_hash) = 32),
     -- The signed bytes: what is broadcast, first time and every time.
     raw_transaction     bytea NOT NULL,
-    command             text NOT NULL CHECK (command IN ('submit', 'execute', 'refund', 'cancel')),
+    command             text NOT NULL CHECK (command IN ('submit', 'execute', 'refund', 'fill_gap')),
     state               text NOT NULL CHECK (state IN ('signed', 'mined', 'final', 'superseded')),
     replaces_attempt_id bigint REFERENCES attempts (id),
     fencing_token       bigint NOT NULL,

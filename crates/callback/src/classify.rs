@@ -122,7 +122,7 @@ pub fn match_payment(
     }
 }
 
-/// The decider's copy of the chain leg, as the executor's outcomes reported it.
+/// The callback service's copy of the chain leg, as the executor's outcomes reported it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReportedLeg {
     pub chain: ChainLeg,

@@ -195,7 +195,7 @@ impl<'t> LockedDecision<'t> {
         }
         if is_taken_back(from, reported.chain) {
             let detail = format!("{} is taken back by a fork: {}", name(from), name(reported.chain));
-            self.open_exception(ExceptionKind::FinalTakenBack, None, None, detail)
+            self.open_exception(ExceptionKind::FinalReverted, None, None, detail)
                 .await?;
         }
         self.decision.chain_leg = reported.chain;

@@ -165,7 +165,7 @@ async fn record_payment(
             _ => return apply_without_payment(locked, verdict, report, known.as_ref()).await,
         };
         let Some(receipt) = report.receipt() else {
-            return Ok("declined_in_vain");
+            return Ok("declined_too_late");
         };
         let new = NewPayment {
             receipt,
@@ -208,7 +208,7 @@ async fn apply_without_payment(
             locked.set_payment(domain::intent::PaymentLeg::Declined);
             "declined"
         }
-        ReportClass::DeclinedTooLate => "declined_in_vain",
+        ReportClass::DeclinedTooLate => "declined_too_late",
         _ => "duplicate",
     };
     locked.decide().await?;
@@ -223,7 +223,7 @@ async fn apply_payment(
 ) -> Result<&'static str, HandlerError> {
     let receipt = report.receipt().map(ToString::to_string).unwrap_or_default();
     let ReportClass::FirstPayment { leg } = verdict else {
-        let detail = "a further payment under another receipt".to_owned();
+        let detail = "another payment under another receipt".to_owned();
         locked
             .open_exception(
                 ExceptionKind::DuplicatePayment,
@@ -236,7 +236,7 @@ async fn apply_payment(
             .open_owed_exception(&receipt, report.amount, "paid twice")
             .await?;
         locked.decide().await?;
-        return Ok("further");
+        return Ok("another_payment");
     };
     locked.first_payment = payments::first(tx, &report.tx_ref).await?;
     let status = match (leg, locked.first_payment.clone()) {
@@ -248,7 +248,7 @@ async fn apply_payment(
             locked
                 .open_owed_exception(&receipt, report.amount, "paid after the payment was given up")
                 .await?;
-            "too_late"
+            "paid_too_late"
         }
         _ => "orphan",
     };

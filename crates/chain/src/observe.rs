@@ -60,10 +60,10 @@ pub(crate) fn request(method: &str, elapsed: Duration, error: Option<&'static st
 }
 
 pub(crate) fn endpoint_status(endpoint: &str, status: EndpointStatus, changed: bool) {
-    let level = status == EndpointStatus::InSync;
-    let value = if level { 1.0 } else { 0.0 };
+    let in_sync = status == EndpointStatus::InSync;
+    let value = if in_sync { 1.0 } else { 0.0 };
     LEVEL.set([endpoint], value);
-    if changed && level {
+    if changed && in_sync {
         tracing::info!(endpoint, "the RPC endpoint is in sync again");
     } else if changed {
         tracing::error!(endpoint, status = ?status, "the RPC endpoint is out of sync and avoided");

@@ -134,8 +134,8 @@ impl App {
         let halts = self.process.halts.clone();
         self.process.tasks.spawn(name, async move {
             let able = ctx.signers.iter().map(|signer| {
-                let own = signer.breakers(B::COMMAND).into_iter().map(Breaker::gate);
-                gate::all(own.chain([held(signer)]).collect())
+                let of_signer = signer.breakers(B::COMMAND).into_iter().map(Breaker::gate);
+                gate::all(of_signer.chain([held(signer)]).collect())
             });
             let open = gate::all(vec![
                 ctx.breakers.command_gate(B::COMMAND, &halts),

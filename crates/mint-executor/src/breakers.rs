@@ -110,8 +110,8 @@ impl Breakers {
         command: WorkCommand,
         halts: &Halts,
     ) -> watch::Receiver<bool> {
-        let own = signer.breakers(command).into_iter().map(Breaker::gate);
-        gate::all(own.chain([self.command_gate(command, halts)]).collect())
+        let of_signer = signer.breakers(command).into_iter().map(Breaker::gate);
+        gate::all(of_signer.chain([self.command_gate(command, halts)]).collect())
     }
 
     /// Starts the tasks in which the breakers probe and recover until the stop.
@@ -129,24 +129,24 @@ impl Breakers {
             tasks.spawn(name, self.of_command(command).clone().run(Some(probe), stop));
         }
         for signer in &ctx.signers {
-            let (own, stop) = ((ctx.clone(), signer.clone()), tasks.stop());
+            let (captured, stop) = ((ctx.clone(), signer.clone()), tasks.stop());
             let probe = move || {
-                let (ctx, signer) = own.clone();
+                let (ctx, signer) = captured.clone();
                 async move { probe_signer(&ctx, &signer).await }
             };
             tasks.spawn("signer breaker", signer.account.clone().run(Some(probe), stop));
-            let (own, stop) = (signer.clone(), tasks.stop());
+            let (captured, stop) = (signer.clone(), tasks.stop());
             let probe = move || {
-                let signer = own.clone();
+                let signer = captured.clone();
                 async move { signer.probe().await }
             };
             tasks.spawn(
                 "signatures breaker",
                 signer.signatures.clone().run(Some(probe), stop),
             );
-            let (own, stop) = ((ctx.clone(), signer.clone()), tasks.stop());
+            let (captured, stop) = ((ctx.clone(), signer.clone()), tasks.stop());
             let probe = move || {
-                let (ctx, signer) = own.clone();
+                let (ctx, signer) = captured.clone();
                 async move { probe_mint_allowance(&ctx, &signer).await }
             };
             tasks.spawn(

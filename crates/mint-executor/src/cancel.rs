@@ -63,12 +63,12 @@ pub async fn cancel_intents(
         }
     }
     items::update(&tx, &changes).await?;
-    let told: Vec<(&ChainLegRow, Outcome)> = rows
+    let outcomes: Vec<(&ChainLegRow, Outcome)> = rows
         .iter()
         .filter(|leg| leg.is_changed())
         .filter_map(|leg| Some((leg, outcome::outcome_for_leg(leg)?)))
         .collect();
-    outcome::push_outcomes(ctx, &tx, &told).await?;
+    outcome::push_outcomes(ctx, &tx, &outcomes).await?;
     legs::save(&tx, &rows).await?;
     tx.commit().await?;
     ctx.relay.notify();
@@ -88,9 +88,9 @@ fn cancel_leg(
         message_id,
     };
     if let OnChainRecord::Present(_) = record {
-        let there = leg_for_record(record).unwrap_or(leg.leg);
+        let observed = leg_for_record(record).unwrap_or(leg.leg);
         leg.block_number = Some(block);
-        leg.advance(there, Cause::Observed, because("found on chain"))?;
+        leg.advance(observed, Cause::Observed, because("found on chain"))?;
         return Ok(false);
     }
     match leg.leg {

@@ -27,9 +27,9 @@ impl ItemResult {
         match self {
             Self::Reported(outcome) => outcome.name(),
             Self::Reverted => "reverted",
-            Self::Unauthorized => "forbidden",
-            Self::NoEvent => "silent",
-            Self::NonceLost => "gone",
+            Self::Unauthorized => "unauthorized",
+            Self::NoEvent => "no_event",
+            Self::NonceLost => "nonce_lost",
         }
     }
 
@@ -38,7 +38,7 @@ impl ItemResult {
         [Self::Reverted, Self::Unauthorized, Self::NoEvent, Self::NonceLost]
             .into_iter()
             .chain(ItemOutcome::ALL.into_iter().map(Self::Reported))
-            .find(|ending| ending.name() == name)
+            .find(|result| result.name() == name)
     }
 }
 
@@ -117,14 +117,14 @@ pub fn next_step(facts: ItemFacts) -> NextStep {
         }
         ItemResult::Reported(O::OutOfGas) => shrink_batch(facts.batch_size, "out_of_gas"),
         ItemResult::Reverted => shrink_batch(facts.batch_size, "reverted"),
-        ItemResult::Unauthorized => NextStep::Retry(Blocker::Breaker("forbidden")),
+        ItemResult::Unauthorized => NextStep::Retry(Blocker::Breaker("unauthorized")),
         ItemResult::Reported(outcome)
             if facts.command == WorkCommand::Submit && can_never_succeed(outcome) =>
         {
             NextStep::Reject
         }
         ItemResult::Reported(outcome) => NextStep::Park(outcome.name()),
-        ItemResult::NoEvent => NextStep::Park("silent"),
+        ItemResult::NoEvent => NextStep::Park("no_event"),
         ItemResult::NonceLost => NextStep::Retry(Blocker::NonceLost),
     }
 }
@@ -387,9 +387,9 @@ mod tests {
 
     #[test]
     fn a_lost_nonce_retries_the_item_and_a_revert_halves_the_batch() {
-        let facts = |ending, record| ItemFacts {
+        let facts = |result, record| ItemFacts {
             command: Execute,
-            result: ending,
+            result,
             record,
             batch_size: 4,
         };
@@ -415,7 +415,7 @@ mod tests {
         );
         assert_eq!(
             next_step(facts(ItemResult::NoEvent, pending)),
-            NextStep::Park("silent")
+            NextStep::Park("no_event")
         );
     }
 
@@ -477,22 +477,22 @@ mod tests {
 
     #[test]
     fn breaker_results_are_exactly_those_that_open_a_breaker() {
-        let endings = ItemOutcome::ALL.into_iter().map(ItemResult::Reported);
+        let results = ItemOutcome::ALL.into_iter().map(ItemResult::Reported);
         let more = [
             ItemResult::Reverted,
             ItemResult::Unauthorized,
             ItemResult::NoEvent,
             ItemResult::NonceLost,
         ];
-        for ending in endings.chain(more) {
+        for result in results.chain(more) {
             let step = next_step(ItemFacts {
                 command: WorkCommand::Submit,
-                result: ending,
+                result,
                 record: OnChainRecord::Absent,
                 batch_size: 2,
             });
-            let holds = step == NextStep::Retry(Blocker::Breaker(ending.name()));
-            assert_eq!(BREAKER_RESULTS.contains(&ending.name()), holds, "{ending:?}");
+            let holds = step == NextStep::Retry(Blocker::Breaker(result.name()));
+            assert_eq!(BREAKER_RESULTS.contains(&result.name()), holds, "{result:?}");
         }
     }
 }

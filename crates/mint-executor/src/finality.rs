@@ -16,10 +16,10 @@ pub async fn final_block(ctx: &Context, head: &BlockHeader) -> Result<Option<u64
 
 /// The tag counts only for a block that we ingested: any other block is on another chain.
 async fn finalized_by_tag(ctx: &Context, head: &BlockHeader) -> Result<Option<u64>, WorkError> {
-    let Some(told) = ctx.chain.finalized_header().await? else {
+    let Some(finalized) = ctx.chain.finalized_header().await? else {
         return Ok(None);
     };
-    let ours = blocks::hash(&ctx.pool.get().await?, told.number).await?;
-    let same = ours == Some(*told.hash.as_bytes()) && told.number < head.number;
-    Ok(same.then_some(told.number))
+    let ours = blocks::hash(&ctx.pool.get().await?, finalized.number).await?;
+    let same = ours == Some(*finalized.hash.as_bytes()) && finalized.number < head.number;
+    Ok(same.then_some(finalized.number))
 }

@@ -104,9 +104,9 @@ async fn record_gauges(ctx: &Context) {
         let open = attempts::open_summary(&client).await?;
         // A signer without a row has nothing open, and its series exists from the start.
         let fresh = ctx.signers.iter().map(|signer| signer.address_bytes());
-        let fresh = fresh.filter(|signer| open.iter().all(|one| one.signer != *signer));
-        for one in open.iter().copied().chain(fresh.map(OpenAttempts::none)) {
-            observe::in_flight(&one);
+        let fresh = fresh.filter(|signer| open.iter().all(|attempts| attempts.signer != *signer));
+        for attempts in open.iter().copied().chain(fresh.map(OpenAttempts::none)) {
+            observe::in_flight(&attempts);
         }
         items::open_counts(&client).await
     };

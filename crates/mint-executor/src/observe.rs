@@ -32,10 +32,10 @@ pub use spans::{consume_span, outcome_span, sign_span};
 const COMMANDS: &[&str] = meter::names!(WorkCommand);
 const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
 const ITEM_RESULTS: &[&str] =
-    &after_outcomes::<4, { OUTCOMES.len() + 4 }>(["reverted", "forbidden", "silent", "gone"]);
+    &after_outcomes::<4, { OUTCOMES.len() + 4 }>(["reverted", "unauthorized", "no_event", "nonce_lost"]);
 /// Why an item is parked: the chain's answer, or a fault of its sealed command.
 const PARK_CLASSES: &[&str] = &after_outcomes::<12, { OUTCOMES.len() + 12 }>([
-    "silent",
+    "no_event",
     "reverted",
     "no_leg",
     "row_tampered",
@@ -110,7 +110,7 @@ meter::declare! {
         "How long a stage took. paid_to_mined counts from the report's receipt, also where the deposit came later.",
         [label("stage", meter::names!(Stage))]);
     OUTCOMES_PUBLISHED: Counter<1> = Counter::new(
-        "fiatrails_outcomes_total", "Outcomes told to the decider.", [label("outcome", meter::names!(Outcome))]);
+        "fiatrails_outcomes_total", "Outcomes told to the callback service.", [label("outcome", meter::names!(Outcome))]);
     PARKED: Counter<1> = Counter::new(
         "fiatrails_items_parked_total", "Items parked by the executor.", [label("class", PARK_CLASSES)]);
     REORGS: Counter<1> = Counter::new(
@@ -180,18 +180,18 @@ pub fn signature_discarded(command: WorkCommand) {
 
 /// `results` has one entry per item of a batch.
 pub fn batch_simulated<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a SimulationResult>) {
-    let mut result = "clean";
+    let mut found = "clean";
     for advice in heard {
         let SimulationResult::Withhold(
-            SimulatedRefusal::Settle { ending, .. } | SimulatedRefusal::RetryLater(ending),
+            SimulatedRefusal::Settle { result, .. } | SimulatedRefusal::RetryLater(result),
         ) = advice
         else {
             continue;
         };
-        result = "refused";
-        SIMULATED_REFUSALS.increment([command.name(), ending.name()]);
+        found = "refused";
+        SIMULATED_REFUSALS.increment([command.name(), result.name()]);
     }
-    SIMULATIONS.increment([command.name(), result]);
+    SIMULATIONS.increment([command.name(), found]);
 }
 
 pub fn batch_not_simulated(command: WorkCommand, error: &(dyn std::error::Error + 'static)) {
@@ -251,8 +251,8 @@ pub struct SettledItem {
 }
 
 pub fn item_settled(item: &SettledItem) {
-    let (command, ending) = (item.command.name(), item.result.name());
-    SETTLED.increment([command, ending]);
+    let (command, result) = (item.command.name(), item.result.name());
+    SETTLED.increment([command, result]);
     if item.command == WorkCommand::Execute {
         compliance_checked(item.result);
     }
@@ -260,7 +260,7 @@ pub fn item_settled(item: &SettledItem) {
     let span = tracing::info_span!(
         "executor.mined",
         command,
-        ending,
+        result,
         tx_ref = story.map(|story| tracing::field::display(&story.tx_ref)),
         intent_id = %item.intent_id,
         message_id = %item.message_id,
@@ -282,8 +282,8 @@ pub fn item_settled(item: &SettledItem) {
 }
 
 /// Counts the compliance check of a mint.
-pub fn compliance_checked(ending: ItemResult) {
-    let result = match ending {
+pub fn compliance_checked(result: ItemResult) {
+    let result = match result {
         ItemResult::Reported(ItemOutcome::Done) => "compliant",
         ItemResult::Reported(ItemOutcome::NotCompliant) => "not_compliant",
         ItemResult::Reported(ItemOutcome::CompliancePaused) => "paused",

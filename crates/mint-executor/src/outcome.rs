@@ -31,10 +31,10 @@ pub const NOT_COMPLIANT: &str = "not_compliant";
 pub async fn push_outcomes(
     ctx: &Context,
     tx: &DbTransaction<'_>,
-    told: &[(&ChainLegRow, Outcome)],
+    outcomes: &[(&ChainLegRow, Outcome)],
 ) -> Result<(), WorkError> {
-    let mut rows = Vec::with_capacity(told.len());
-    for (leg, outcome) in told {
+    let mut rows = Vec::with_capacity(outcomes.len());
+    for (leg, outcome) in outcomes {
         rows.extend(row(ctx, leg, *outcome)?);
     }
     Outbox::Executor.push_many(tx, &rows).await?;

@@ -16,11 +16,11 @@ use crate::{observe, outcome};
 const BATCH: u32 = 200;
 
 pub async fn run(ctx: Context, stop: Stop) {
-    let quiet = Duration::from_secs(ctx.policy.windows.redrive_seconds);
-    let every = (quiet / 4).clamp(Duration::from_millis(500), Duration::from_secs(30));
+    let unacknowledged_for = Duration::from_secs(ctx.policy.windows.redrive_seconds);
+    let every = (unacknowledged_for / 4).clamp(Duration::from_millis(500), Duration::from_secs(30));
     while stop.sleep(every).await {
         for (what, done) in [
-            ("redrive", redrive_outcomes(&ctx, quiet).await),
+            ("redrive", redrive_outcomes(&ctx, unacknowledged_for).await),
             ("end", end_stranded(&ctx).await),
         ] {
             if let Err(error) = done {
@@ -31,26 +31,26 @@ pub async fn run(ctx: Context, stop: Stop) {
 }
 
 /// Publishes once more the outcomes of legs that have not changed for `quiet` and that callback does not know.
-pub async fn redrive_outcomes(ctx: &Context, quiet: Duration) -> Result<(), WorkError> {
+pub async fn redrive_outcomes(ctx: &Context, unacknowledged_for: Duration) -> Result<(), WorkError> {
     if ctx.current_follower_lease().is_none() {
         return Ok(());
     }
     let mut client = ctx.pool.get().await?;
-    let unheard = redrive::unacknowledged(&client, quiet, BATCH).await?;
+    let unheard = redrive::unacknowledged(&client, unacknowledged_for, BATCH).await?;
     if unheard.is_empty() {
         return Ok(());
     }
     let tx = client.begin().await?;
-    let told: Vec<(&ChainLegRow, Outcome)> = unheard
+    let outcomes: Vec<(&ChainLegRow, Outcome)> = unheard
         .iter()
         .filter_map(|leg| Some((leg, outcome::outcome_for_leg(leg)?)))
         .collect();
-    outcome::push_outcomes(ctx, &tx, &told).await?;
-    let ids: Vec<IntentId> = told.iter().map(|(leg, _)| leg.intent_id).collect();
+    outcome::push_outcomes(ctx, &tx, &outcomes).await?;
+    let ids: Vec<IntentId> = outcomes.iter().map(|(leg, _)| leg.intent_id).collect();
     redrive::record_redrive(&tx, &ids).await?;
     tx.commit().await?;
     ctx.relay.notify();
-    observe::outcomes_redriven(told.len());
+    observe::outcomes_redriven(outcomes.len());
     Ok(())
 }
 

@@ -123,8 +123,8 @@ impl SigningSettings {
         let Some(source) = &self.local else {
             return Ok(Vec::new());
         };
-        let keys = source.value().expose_secret().split_whitespace().map(|one| {
-            let key = LocalKey::from_hex(&one.into()).map_err(|error| source.unfit(error))?;
+        let keys = source.value().expose_secret().split_whitespace().map(|hex| {
+            let key = LocalKey::from_hex(&hex.into()).map_err(|error| source.unfit(error))?;
             Ok(Arc::new(key) as Arc<dyn Signer>)
         });
         keys.collect()
@@ -209,7 +209,7 @@ pub struct Tuning {
         default_value_t = DEFAULT_TX_FEE_CAP
     )]
     pub tx_fee_cap: u128,
-    /// Wait for company before the first batch of a command
+    /// How long the first command of a batch waits for others
     #[arg(
         id = "linger",
         long = "executor-linger-ms",
@@ -219,7 +219,7 @@ pub struct Tuning {
         value_parser = value::millis
     )]
     pub linger: Duration,
-    /// Least distance between two batches of a command that are not full
+    /// Minimum time between two batches of a command that are not full
     #[arg(
         id = "spacing",
         long = "executor-spacing-ms",
@@ -229,7 +229,7 @@ pub struct Tuning {
         value_parser = value::millis
     )]
     pub spacing: Duration,
-    /// Most transactions of a key without a block at once; fewer while the chain does not keep up
+    /// Maximum number of transactions of a key without a block; fewer while the chain does not keep up
     #[arg(
         id = "max_in_flight",
         long = "executor-max-in-flight",
@@ -248,7 +248,7 @@ pub struct Tuning {
         value_parser = at_least_one
     )]
     pub replace_after: u64,
-    /// Longest distance between two looks at the head
+    /// Maximum time between two polls of the head
     #[arg(
         id = "poll",
         long = "executor-poll-ms",
@@ -258,7 +258,7 @@ pub struct Tuning {
         value_parser = value::millis
     )]
     pub poll: Duration,
-    /// How long a signing key stays with an executor that is not heard of any more
+    /// How long a signing key stays with an executor that is no longer heard of
     #[arg(
         id = "lease",
         long = "executor-lease-ms",

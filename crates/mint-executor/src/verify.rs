@@ -88,7 +88,7 @@ impl Verifier {
             ));
         }
         let traceparent = opened.hints().traceparent.clone();
-        let (intent, order) = match item.command {
+        let (intent, details) = match item.command {
             WorkCommand::Submit => {
                 let body: MintSubmit = opened.body()?;
                 let accepted_at = body.accepted_at;
@@ -113,7 +113,7 @@ impl Verifier {
         self.check_deployment(&intent)?;
         Ok(VerifiedCommand {
             intent,
-            details: order,
+            details,
             traceparent,
         })
     }

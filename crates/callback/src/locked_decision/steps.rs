@@ -1,7 +1,7 @@
 //! The next step of a txRef: at most one command is live at a time, and no mint is commanded without a payment that
 //! verifies at that moment.
 
-use domain::decision::{Decision as Step, DecisionFacts, LiveCommand, decide};
+use domain::decision::{Decision, DecisionFacts, LiveCommand, decide};
 use domain::evidence::{EvidenceError, SignedReport};
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{ChainLeg, PaymentLeg};
@@ -59,11 +59,11 @@ impl LockedDecision<'_> {
         let facts = self.gather_facts(&intent_id).await?;
         let step = decide(facts);
         match step {
-            Step::Wait | Step::Hold => Ok(()),
-            Step::Done => self.check_minted_after_owed().await,
-            Step::Execute => self.execute().await,
-            Step::Drop | Step::Refund => self.refund(),
-            Step::OwedToPayer => match self.first_payment.clone() {
+            Decision::Wait | Decision::Hold => Ok(()),
+            Decision::Done => self.check_minted_after_owed().await,
+            Decision::Execute => self.execute().await,
+            Decision::Drop | Decision::Refund => self.refund(),
+            Decision::OwedToPayer => match self.first_payment.clone() {
                 Some(first) => {
                     let why = format!("paid, and the deposit is {}", self.decision.chain_leg);
                     self.open_owed_exception(&first.receipt.to_string(), first.amount, &why)
@@ -71,7 +71,7 @@ impl LockedDecision<'_> {
                 }
                 None => Ok(()),
             },
-            Step::MintWithoutPayment => self.minted_without_payment().await,
+            Decision::MintWithoutPayment => self.minted_without_payment().await,
         }
     }
 
@@ -166,7 +166,7 @@ impl LockedDecision<'_> {
             // The payer was owed after a refund that a fork then took back, and may have the money by now.
             let detail = "the payer was owed this money, and the deposit is escrowed again".to_owned();
             self.open_exception(
-                ExceptionKind::OwedBefore,
+                ExceptionKind::AlreadyOwed,
                 Some(receipt),
                 Some(first.amount),
                 detail,

@@ -118,7 +118,7 @@ async fn after_an_owed_exception_nothing_is_minted_until_a_person_decides() {
     assert_eq!(rig.decision("T1"), "escrowed|confirmed|");
     assert_eq!(
         rig.exceptions("T1"),
-        ["owed_before R1 150", "owed_to_payer R1 150"]
+        ["already_owed R1 150", "owed_to_payer R1 150"]
     );
     rig.age(10);
     callback::sweep::run_all(&rig.state).await;
@@ -160,11 +160,11 @@ async fn a_reorganisation_past_a_final_block_opens_an_exception() {
         assert!(rig.exceptions(tx_ref).is_empty(), "not final");
         rig.handle_outcome(&intent, Outcome::Executed, true, 13).await;
         rig.handle_outcome(&intent, back, false, 14).await;
-        assert_eq!(rig.exceptions(tx_ref), ["final_taken_back - -"]);
+        assert_eq!(rig.exceptions(tx_ref), ["final_reverted - -"]);
         rig.handle_outcome(&intent, Outcome::Executed, true, 16).await;
         assert_eq!(
             rig.exceptions(tx_ref),
-            ["final_taken_back - -"],
+            ["final_reverted - -"],
             "a person resolves it"
         );
     }

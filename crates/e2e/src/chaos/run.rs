@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use testkit::wiring::SERVICES;
-use tokio::sync::watch as channel;
+use tokio::sync::watch;
 
 use super::customers::{self, Customers};
 use super::fault::FaultContext;
@@ -165,7 +165,7 @@ async fn run_customers_and_faults(
     run_log: &mut RunLog,
 ) -> Result<()> {
     let (arrived, started) = (AtomicUsize::new(0), tokio::time::Instant::now());
-    let (done, admitted) = channel::channel(0_usize);
+    let (done, admitted) = watch::channel(0_usize);
     let Arrivals {
         customers,
         intents,

@@ -322,14 +322,14 @@ impl<'a> Audit<'a> {
                 );
             }
             let decided = of_intent.get(id).and_then(|tx_ref| self.decisions.get(tx_ref));
-            let decider_copy = decided.map(|row| (row.chain_leg.as_str(), row.chain_final));
+            let callback_copy = decided.map(|row| (row.chain_leg.as_str(), row.chain_final));
             let ended = is_final || matches!(leg, "rejected" | "dropped");
             // An intent without a deposit has nothing that could become final.
-            if ended && decider_copy != Some((leg, is_final)) {
+            if ended && callback_copy != Some((leg, is_final)) {
                 self.report_violation(
                     ViolationKind::OutcomeLost,
                     id,
-                    format!("the executor says {leg} for good, the decider {decider_copy:?}"),
+                    format!("the executor says {leg} for good, the callback service {callback_copy:?}"),
                 );
             }
         }

@@ -170,7 +170,7 @@ const ATTEMPTS: &str = "select id, '0x' || encode(signer, 'hex') signer, nonce,
     '0x' || encode(tx_hash, 'hex') tx_hash, fencing_token from attempts order by id";
 const ITEMS: &str = "select '0x' || encode(w.intent_id, 'hex') id, command, state,
     (select count(*) from attempt_items t where t.message_id = w.message_id
-     and t.outcome in ('out_of_gas', 'reverted', 'silent')) failures,
+     and t.outcome in ('out_of_gas', 'reverted', 'no_event')) failures,
     (select count(distinct (a.signer, a.nonce)) from attempt_items t join attempts a on a.id = t.attempt_id
      where t.message_id = w.message_id) nonces
     from work_items w";

@@ -32,7 +32,7 @@ pub enum ViolationKind {
     FalseSuccess,
     /// The executor's row of the chain leg contradicts the chain.
     LegDiffers,
-    /// The decider's copy differs: an outcome never arrived.
+    /// The callback service's copy differs: an outcome never arrived.
     OutcomeLost,
     /// A stored report was never processed.
     ReportLost,

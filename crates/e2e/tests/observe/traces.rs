@@ -51,7 +51,7 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
     app.until(&id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
         .await?;
     // The rows change before the message is acknowledged, so wait for the last span.
-    eventually(TIMEOUT, "the decider knows of the deposit", || async {
+    eventually(TIMEOUT, "the callback service knows of the deposit", || async {
         let heard = |span: &Span| label(span) == "callback callback.handle mint.outcome.v1";
         Ok(collector.spans().iter().any(heard).then_some(()))
     })

@@ -49,7 +49,7 @@ pub async fn apply(ctx: &Context, lease: &FollowerLease, facts: BlockFacts) -> R
     for item in &ended {
         apply_final(item, &facts, &mut effects)?;
     }
-    let endings: Vec<SettledItem> = members
+    let results: Vec<SettledItem> = members
         .iter()
         .map(|member| member.settled_item(ctx, &facts))
         .collect();
@@ -68,8 +68,8 @@ pub async fn apply(ctx: &Context, lease: &FollowerLease, facts: BlockFacts) -> R
     for took in finalized {
         observe::stage_completed(Stage::MinedToFinal, took);
     }
-    for ending in &endings {
-        observe::item_settled(ending);
+    for result in &results {
+        observe::item_settled(result);
     }
     Ok(())
 }
@@ -81,13 +81,13 @@ pub async fn write_effects(
     effects: BlockEffects,
 ) -> Result<Vec<BreakerTrip>, WorkError> {
     items::update(tx, &effects.items).await?;
-    attempts::set_outcomes(tx, &effects.endings).await?;
-    let told: Vec<(&ChainLegRow, Outcome)> = effects
+    attempts::set_outcomes(tx, &effects.results).await?;
+    let outcomes: Vec<(&ChainLegRow, Outcome)> = effects
         .outcomes
         .iter()
         .filter_map(|(id, outcome)| Some((effects.leg(id)?, *outcome)))
         .collect();
-    outcome::push_outcomes(ctx, tx, &told).await?;
+    outcome::push_outcomes(ctx, tx, &outcomes).await?;
     let trips = effects.trips.clone();
     legs::save(tx, &effects.into_legs()).await?;
     Ok(trips)
@@ -104,7 +104,7 @@ async fn finalize(
     };
     attempts::mark_final(tx, block).await?;
     let mut settled = legs::lock_awaiting_finality(tx, block, MAX_FINALIZED_LEGS).await?;
-    let mut told = Vec::with_capacity(settled.len());
+    let mut outcomes = Vec::with_capacity(settled.len());
     let mut took = Vec::new();
     for leg in &mut settled {
         let (to, outcome) = match leg.leg {
@@ -123,10 +123,10 @@ async fn finalize(
                 message_id: None,
             },
         )?;
-        told.push(outcome);
+        outcomes.push(outcome);
     }
-    let told: Vec<(&ChainLegRow, Outcome)> = settled.iter().zip(told).collect();
-    outcome::push_outcomes(ctx, tx, &told).await?;
+    let outcomes: Vec<(&ChainLegRow, Outcome)> = settled.iter().zip(outcomes).collect();
+    outcome::push_outcomes(ctx, tx, &outcomes).await?;
     legs::save(tx, &settled).await?;
     Ok(took)
 }
@@ -138,13 +138,13 @@ struct AttemptMember {
     tx_hash: [u8; 32],
     item: WorkItemRow,
     /// The result, if it is known without a log.
-    ending: Option<ItemResult>,
+    result: Option<ItemResult>,
     batch: u32,
 }
 
 impl AttemptMember {
     fn result(&self, facts: &BlockFacts) -> ItemResult {
-        self.ending
+        self.result
             .unwrap_or_else(|| result_from_logs(&facts.logs, &self.tx_hash, &self.item.intent_id))
     }
 
@@ -162,18 +162,18 @@ impl AttemptMember {
 
     fn apply(&self, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
         let id = self.item.intent_id;
-        let ending = self.result(facts);
+        let result = self.result(facts);
         let record = record_of(facts, effects, &id);
         let asked = ItemFacts {
             command: self.item.command,
-            result: ending,
+            result,
             record,
             batch_size: self.batch,
         };
         let step = next_step(asked);
         effects
-            .endings
-            .push((self.attempt_id, self.item.message_id, ending.name()));
+            .results
+            .push((self.attempt_id, self.item.message_id, result.name()));
         effects.apply_step((&self.item, &self.signer), (step, record))?;
         Ok(())
     }
@@ -181,22 +181,25 @@ impl AttemptMember {
 
 /// Applies the permanent result of an item whose block is final now.
 fn apply_final(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffects) -> Result<(), WorkError> {
-    let told = facts.ended.iter().find(|told| told.message_id == item.message_id);
+    let ended = facts
+        .ended
+        .iter()
+        .find(|ended| ended.message_id == item.message_id);
     let record = record_of(facts, effects, &item.intent_id);
-    let ending = told.and_then(|told| ItemResult::from_name(told.outcome.as_deref()?));
+    let result = ended.and_then(|ended| ItemResult::from_name(ended.outcome.as_deref()?));
     // Without the record nothing permanent is applied.
-    let (Some(ending), true) = (ending, record != OnChainRecord::NotRead) else {
+    let (Some(result), true) = (result, record != OnChainRecord::NotRead) else {
         return Ok(());
     };
     // Larger batches were halved when their block was ingested.
     let asked = ItemFacts {
         command: item.command,
-        result: ending,
+        result,
         record,
         batch_size: 1,
     };
     match next_step(asked) {
-        NextStep::Reject => effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?,
+        NextStep::Reject => effects.reject(item.message_id, &item.intent_id, (result.name(), record))?,
         NextStep::Park(class) => {
             observe::item_parked(item, class, NEEDS_A_PERSON);
             effects.park(item, class);
@@ -218,17 +221,18 @@ fn record_of(facts: &BlockFacts, effects: &BlockEffects, id: &IntentId) -> OnCha
 
 /// The result of one item according to the logs of its transaction.
 fn result_from_logs(logs: &[EscrowLog], tx_hash: &[u8; 32], id: &IntentId) -> ItemResult {
-    let mut own = logs
+    let mut of_item = logs
         .iter()
         .filter(|log| log.tx_hash.as_bytes() == tx_hash && log.event.intent_id() == Some(*id));
-    own.find_map(|log| match &log.event {
-        EscrowEvent::Submitted { .. } | EscrowEvent::Executed { .. } | EscrowEvent::Refunded { .. } => {
-            Some(ItemResult::Reported(ItemOutcome::Done))
-        }
-        EscrowEvent::Skipped { outcome, .. } => Some(ItemResult::Reported(*outcome)),
-        EscrowEvent::Credited { .. } | EscrowEvent::Other { .. } => None,
-    })
-    .unwrap_or(ItemResult::NoEvent)
+    of_item
+        .find_map(|log| match &log.event {
+            EscrowEvent::Submitted { .. } | EscrowEvent::Executed { .. } | EscrowEvent::Refunded { .. } => {
+                Some(ItemResult::Reported(ItemOutcome::Done))
+            }
+            EscrowEvent::Skipped { outcome, .. } => Some(ItemResult::Reported(*outcome)),
+            EscrowEvent::Credited { .. } | EscrowEvent::Other { .. } => None,
+        })
+        .unwrap_or(ItemResult::NoEvent)
 }
 
 /// The items of every attempt whose result this block holds. The signed bytes name them; a row that names another item
@@ -239,13 +243,13 @@ async fn attempt_members(
 ) -> Result<Vec<AttemptMember>, WorkError> {
     let hashes: HashSet<[u8; 32]> = facts.logs.iter().map(|log| *log.tx_hash.as_bytes()).collect();
     let hashes: Vec<[u8; 32]> = hashes.into_iter().collect();
-    let quiet: HashMap<i64, ItemResult> = facts.unexplained_attempts.iter().copied().collect();
+    let unexplained: HashMap<i64, ItemResult> = facts.unexplained_attempts.iter().copied().collect();
     let mut settled = Vec::new();
     if !hashes.is_empty() {
         settled = attempts::lock_by_hash(tx, &hashes).await?;
     }
-    if !quiet.is_empty() {
-        let ids: Vec<i64> = quiet.keys().copied().collect();
+    if !unexplained.is_empty() {
+        let ids: Vec<i64> = unexplained.keys().copied().collect();
         settled.extend(attempts::lock_by_id(tx, &ids).await?);
     }
     if settled.is_empty() {
@@ -254,7 +258,7 @@ async fn attempt_members(
     let (gone, mined): (Vec<i64>, Vec<i64>) = settled
         .iter()
         .map(|attempt| attempt.id)
-        .partition(|id| quiet.get(id) == Some(&ItemResult::NonceLost));
+        .partition(|id| unexplained.get(id) == Some(&ItemResult::NonceLost));
     attempts::mark_superseded(tx, &gone).await?;
     attempts::mark_mined(tx, &mined, facts.header.number, facts.header.hash.as_bytes()).await?;
     let ids: Vec<i64> = settled.iter().map(|attempt| attempt.id).collect();
@@ -273,7 +277,7 @@ async fn attempt_members(
                     signer: attempt.signer,
                     tx_hash: attempt.tx_hash,
                     item: row.clone(),
-                    ending: quiet.get(&attempt.id).copied(),
+                    result: unexplained.get(&attempt.id).copied(),
                     batch,
                 }),
                 _ => observe::row_tampered("attempt_items", &item.intent_id),

@@ -26,7 +26,7 @@ pub struct BlockEffects {
     legs: HashMap<IntentId, ChainLegRow>,
     pub items: Vec<WorkItemChange>,
     pub outcomes: Vec<(IntentId, Outcome)>,
-    pub endings: Vec<(i64, MessageId, &'static str)>,
+    pub results: Vec<(i64, MessageId, &'static str)>,
     pub trips: Vec<BreakerTrip>,
 }
 
@@ -37,7 +37,7 @@ impl BlockEffects {
             legs: legs.into_iter().map(|leg| (leg.intent_id, leg)).collect(),
             items: Vec::new(),
             outcomes: Vec::new(),
-            endings: Vec::new(),
+            results: Vec::new(),
             trips: Vec::new(),
         }
     }
@@ -52,7 +52,7 @@ impl BlockEffects {
 
     /// Advances the leg of the log's intent, whoever sent the transaction.
     pub fn apply_log(&mut self, log: &EscrowLog) -> Result<(), IllegalTransition> {
-        let there = match &log.event {
+        let observed = match &log.event {
             EscrowEvent::Submitted { .. } => ChainLeg::Escrowed,
             EscrowEvent::Executed { .. } => ChainLeg::Executed(Finality::Mined),
             EscrowEvent::Refunded { .. } => ChainLeg::Refunded(Finality::Mined),
@@ -68,31 +68,31 @@ impl BlockEffects {
             tx_hash: Some(*log.tx_hash.as_bytes()),
             message_id: None,
         };
-        self.advance_leg(&id, there, because)
+        self.advance_leg(&id, observed, because)
     }
 
     /// Advances a leg to what the chain shows.
     fn advance_leg(
         &mut self,
         id: &IntentId,
-        there: ChainLeg,
+        observed: ChainLeg,
         because: TransitionReason,
     ) -> Result<(), IllegalTransition> {
         let Some(leg) = self.legs.get_mut(id) else {
             return Ok(());
         };
         // A final leg is past its mined state.
-        if leg.leg.name() == there.name() {
+        if leg.leg.name() == observed.name() {
             return Ok(());
         }
         let was_absent = matches!(
             leg.leg,
             ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped
         );
-        if leg.advance(there, Cause::Observed, because)? {
-            leg.block_number = (there != ChainLeg::Submitting).then_some(self.block);
+        if leg.advance(observed, Cause::Observed, because)? {
+            leg.block_number = (observed != ChainLeg::Submitting).then_some(self.block);
             leg.reason = None;
-            if there == ChainLeg::Escrowed && was_absent {
+            if observed == ChainLeg::Escrowed && was_absent {
                 self.outcomes.push((*id, Outcome::Escrowed));
             }
         }
@@ -161,7 +161,7 @@ impl BlockEffects {
     }
 
     fn apply_record(&mut self, item: &WorkItemRow, record: OnChainRecord) -> Result<(), IllegalTransition> {
-        let Some(there) = leg_for_record(record) else {
+        let Some(observed) = leg_for_record(record) else {
             return Ok(());
         };
         let because = TransitionReason {
@@ -169,7 +169,7 @@ impl BlockEffects {
             tx_hash: None,
             message_id: Some(item.message_id),
         };
-        self.advance_leg(&item.intent_id, there, because)
+        self.advance_leg(&item.intent_id, observed, because)
     }
 
     /// Parks an item whose block is final, or for which nothing was ever sent.
@@ -188,13 +188,13 @@ impl BlockEffects {
         self.items
             .push(WorkItemChange::to(message_id, WorkItemState::Done).with_reason(why));
         if let OnChainRecord::Present(_) = record {
-            let there = leg_for_record(record).unwrap_or(ChainLeg::Escrowed);
+            let observed = leg_for_record(record).unwrap_or(ChainLeg::Escrowed);
             let because = TransitionReason {
                 name: "read on chain",
                 tx_hash: None,
                 message_id: Some(message_id),
             };
-            return self.advance_leg(id, there, because);
+            return self.advance_leg(id, observed, because);
         }
         let Some(leg) = self.legs.get_mut(id) else {
             return Ok(());

@@ -87,7 +87,7 @@ pub async fn gather(
                 .await?;
             facts.next_nonces.insert(signer, next);
         }
-        facts.unexplained_attempts = quiet(ctx, &facts, &open).await?;
+        facts.unexplained_attempts = unexplained(ctx, &facts, &open).await?;
     }
     facts.records = match records(ctx, &facts).await {
         // Whatever the node's message: below the head the legs are as good, and the head can be asked.
@@ -106,7 +106,7 @@ fn address(signer: &[u8; 20]) -> Result<Address, WorkError> {
 }
 
 /// Attempts whose nonce the chain has passed although this block has no log of theirs.
-async fn quiet(
+async fn unexplained(
     ctx: &Context,
     facts: &BlockFacts,
     open: &[AttemptRow],
@@ -125,45 +125,45 @@ async fn quiet(
         return Ok(Vec::new());
     }
     // Absence counts only from nodes that have this block, and only if all of them agree.
-    let level = endpoints_at(ctx, &facts.header).await?;
-    let mut quiet = Vec::new();
+    let at_head = endpoints_at(ctx, &facts.header).await?;
+    let mut unexplained = Vec::new();
     for some in passed.chunks(MAX_CONCURRENT_LOOKUPS) {
-        let endings = some
+        let results = some
             .iter()
-            .map(|attempt| async { (attempt.id, attempt_result(ctx, &level, facts, attempt).await) });
-        for (id, ending) in join_all(endings).await {
-            quiet.extend(ending?.map(|ending| (id, ending)));
+            .map(|attempt| async { (attempt.id, attempt_result(ctx, &at_head, facts, attempt).await) });
+        for (id, result) in join_all(results).await {
+            unexplained.extend(result?.map(|result| (id, result)));
         }
     }
-    Ok(quiet)
+    Ok(unexplained)
 }
 
 /// The endpoints that have exactly this block.
 async fn endpoints_at(ctx: &Context, header: &BlockHeader) -> Result<Vec<ChainClient>, WorkError> {
-    let mut level = Vec::new();
-    let mut silent = None;
-    let each = ctx.chain.each_endpoint().into_iter().map(|one| async {
+    let mut at_head = Vec::new();
+    let mut failure = None;
+    let each = ctx.chain.each_endpoint().into_iter().map(|endpoint| async {
         (
-            with_deadline(async { Ok(one.header(header.number).await?) }).await,
-            one,
+            with_deadline(async { Ok(endpoint.header(header.number).await?) }).await,
+            endpoint,
         )
     });
-    for (there, one) in join_all(each).await {
-        match there {
-            Ok(Some(there)) if there.hash == header.hash => level.push(one),
+    for (answer, endpoint) in join_all(each).await {
+        match answer {
+            Ok(Some(answer)) if answer.hash == header.hash => at_head.push(endpoint),
             Ok(_) => {}
-            Err(error) => silent = Some(error),
+            Err(error) => failure = Some(error),
         }
     }
-    match silent {
-        Some(error) if level.is_empty() => Err(error),
-        _ => Ok(level),
+    match failure {
+        Some(error) if at_head.is_empty() => Err(error),
+        _ => Ok(at_head),
     }
 }
 
 /// Limits the time for the answers of one endpoint.
-async fn with_deadline<T>(said: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
-    timeout(ANSWER_TIMEOUT, said).await.unwrap_or_else(|_| {
+async fn with_deadline<T>(answer: impl Future<Output = Result<T, WorkError>>) -> Result<T, WorkError> {
+    timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| {
         let why = format!("no answer within {ANSWER_TIMEOUT:?}");
         Err(ChainError::Unavailable(why).into())
     })
@@ -183,48 +183,48 @@ enum AttemptStatus {
 /// cannot answer (it may be building its index) leaves the attempt open and delays nothing else of this block.
 async fn attempt_result(
     ctx: &Context,
-    level: &[ChainClient],
+    at_head: &[ChainClient],
     facts: &BlockFacts,
     attempt: &AttemptRow,
 ) -> Result<Option<ItemResult>, WorkError> {
-    let mut gone = !level.is_empty();
-    let words = level
+    let mut lost = !at_head.is_empty();
+    let statuses = at_head
         .iter()
-        .map(|one| with_deadline(attempt_status(ctx, one, facts, attempt)));
-    for word in join_all(words).await {
-        match word {
-            Ok(AttemptStatus::Ended(ending)) => return Ok(Some(ending)),
+        .map(|endpoint| with_deadline(attempt_status(ctx, endpoint, facts, attempt)));
+    for status in join_all(statuses).await {
+        match status {
+            Ok(AttemptStatus::Ended(result)) => return Ok(Some(result)),
             Ok(AttemptStatus::OnAnotherFork) => return Ok(None),
             Ok(AttemptStatus::NonceLost) => {}
-            Ok(AttemptStatus::Unknown) => gone = false,
+            Ok(AttemptStatus::Unknown) => lost = false,
             Err(error) if error.is_of_an_endpoint() => {
                 tracing::warn!(
                     tx_hash = %TxHash::from_bytes(attempt.tx_hash),
                     error = %domain::error_chain(&error),
                     "an endpoint does not know the status of a transaction: it is asked again with the next block"
                 );
-                gone = false;
+                lost = false;
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(gone.then_some(ItemResult::NonceLost))
+    Ok(lost.then_some(ItemResult::NonceLost))
 }
 
 async fn attempt_status(
     ctx: &Context,
-    one: &ChainClient,
+    endpoint: &ChainClient,
     facts: &BlockFacts,
     attempt: &AttemptRow,
 ) -> Result<AttemptStatus, WorkError> {
-    let receipt = one.receipt(TxHash::from_bytes(attempt.tx_hash)).await?;
+    let receipt = endpoint.receipt(TxHash::from_bytes(attempt.tx_hash)).await?;
     Ok(match receipt {
         Some(receipt) if !is_of_this_chain(ctx, &facts.header, &receipt).await? => {
             AttemptStatus::OnAnotherFork
         }
         Some(receipt) if receipt.succeeded => AttemptStatus::Ended(ItemResult::NoEvent),
-        Some(receipt) => AttemptStatus::Ended(revert_result(one, &attempt.signer, &receipt).await?),
-        None if is_nonce_lost(ctx, one, facts, attempt).await? => AttemptStatus::NonceLost,
+        Some(receipt) => AttemptStatus::Ended(revert_result(endpoint, &attempt.signer, &receipt).await?),
+        None if is_nonce_lost(ctx, endpoint, facts, attempt).await? => AttemptStatus::NonceLost,
         None => AttemptStatus::Unknown,
     })
 }
@@ -247,12 +247,12 @@ async fn is_of_this_chain(
 /// A transaction that reverted because the signer's role was revoked proves nothing about its items. The role is read at
 /// that block, or at the head where the node dropped the state.
 async fn revert_result(
-    one: &ChainClient,
+    endpoint: &ChainClient,
     signer: &[u8; 20],
     receipt: &TransactionReceipt,
 ) -> Result<ItemResult, WorkError> {
     let signer = address(signer)?;
-    Ok(if had_role(one, &signer, receipt).await? {
+    Ok(if had_role(endpoint, &signer, receipt).await? {
         ItemResult::Reverted
     } else {
         ItemResult::Unauthorized
@@ -260,12 +260,15 @@ async fn revert_result(
 }
 
 async fn had_role(
-    one: &ChainClient,
+    endpoint: &ChainClient,
     signer: &Address,
     receipt: &TransactionReceipt,
 ) -> Result<bool, ChainError> {
-    match one.may_execute(signer, BlockRef::Hash(receipt.block_hash)).await {
-        Err(ChainError::UnknownBlock) => one.may_execute(signer, BlockRef::Latest).await,
+    match endpoint
+        .may_execute(signer, BlockRef::Hash(receipt.block_hash))
+        .await
+    {
+        Err(ChainError::UnknownBlock) => endpoint.may_execute(signer, BlockRef::Latest).await,
         found => found,
     }
 }
@@ -278,7 +281,7 @@ const fn is_used(nonce: u64, next: u64) -> bool {
 /// Whether a final block used the nonce and no transaction of ours with that nonce has a receipt.
 async fn is_nonce_lost(
     ctx: &Context,
-    one: &ChainClient,
+    endpoint: &ChainClient,
     facts: &BlockFacts,
     attempt: &AttemptRow,
 ) -> Result<bool, WorkError> {
@@ -287,7 +290,7 @@ async fn is_nonce_lost(
         return Ok(false);
     };
     let signer = address(&attempt.signer)?;
-    match one.nonce(&signer, BlockRef::Number(final_block)).await {
+    match endpoint.nonce(&signer, BlockRef::Number(final_block)).await {
         Ok(next) if is_used(nonce, next) => {}
         // A node without that state proves nothing.
         Ok(_) | Err(ChainError::UnknownBlock) => return Ok(false),
@@ -295,7 +298,7 @@ async fn is_nonce_lost(
     }
     let hashes = attempts::hashes_of_nonce(&ctx.pool.get().await?, &attempt.signer, nonce).await?;
     for hash in hashes {
-        if one.receipt(TxHash::from_bytes(hash)).await?.is_some() {
+        if endpoint.receipt(TxHash::from_bytes(hash)).await?.is_some() {
             return Ok(false);
         }
     }

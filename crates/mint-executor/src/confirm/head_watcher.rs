@@ -52,9 +52,10 @@ impl HeadWatcher {
         // The first read covers the last block only: a cause that persists refuses again.
         let after = self.refusals_read_to.unwrap_or(tip.saturating_sub(1));
         if after != tip {
-            let own: Vec<[u8; 20]> = ctx.signers.iter().map(|signer| signer.address_bytes()).collect();
+            let our_signers: Vec<[u8; 20]> =
+                ctx.signers.iter().map(|signer| signer.address_bytes()).collect();
             let client = ctx.pool.get().await?;
-            for refusal in attempts::refusals(&client, &own, (after, &BREAKER_RESULTS)).await? {
+            for refusal in attempts::refusals(&client, &our_signers, (after, &BREAKER_RESULTS)).await? {
                 let why = BREAKER_RESULTS.into_iter().find(|name| *name == refusal.outcome);
                 let (Some(why), Some(command)) = (why, WorkCommand::from_stored(&refusal.command)) else {
                     continue;

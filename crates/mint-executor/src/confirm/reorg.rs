@@ -33,19 +33,19 @@ pub async fn follow(
     lease: &FollowerLease,
     final_block: Option<u64>,
 ) -> Result<BlockRow, WorkError> {
-    let one = ctx.chain.pinned();
+    let endpoint = ctx.chain.pinned();
     let known = known_blocks(ctx).await?;
-    let head = one.latest_header().await?;
+    let head = endpoint.latest_header().await?;
     if lags(&known, &head) {
         let why = format!("the endpoint is at block {}, behind what we know", head.number);
         return Err(ChainError::Unavailable(why).into());
     }
     let oldest = known.last().map_or(0, |block| block.number);
-    let ancestor = common_ancestor(&one, &known, &head).await?;
+    let ancestor = common_ancestor(&endpoint, &known, &head).await?;
     let ancestor = ancestor.ok_or(WorkError::ReorgTooDeep(oldest))?;
     let from = known.first().map_or(ancestor.number, |block| block.number);
     let touched = blocks::intents_after(&ctx.pool.get().await?, ancestor.number).await?;
-    let records = records(ctx, &one, &ancestor, touched).await?;
+    let records = records(ctx, &endpoint, &ancestor, touched).await?;
     rewind_rows(ctx, lease, &ancestor, &records).await?;
     let final_block = final_block.or_else(|| from.checked_sub(ctx.policy.chain.confirmations));
     let past_final = final_block.is_some_and(|block| ancestor.number < block);
@@ -55,19 +55,19 @@ pub async fn follow(
 
 /// Whether the chain of our endpoint has any block that we ingested.
 pub async fn has_our_blocks(ctx: &Context) -> Result<bool, WorkError> {
-    let one = ctx.chain.pinned();
-    let (known, head) = (known_blocks(ctx).await?, one.latest_header().await?);
-    Ok(common_ancestor(&one, &known, &head).await?.is_some())
+    let endpoint = ctx.chain.pinned();
+    let (known, head) = (known_blocks(ctx).await?, endpoint.latest_header().await?);
+    Ok(common_ancestor(&endpoint, &known, &head).await?.is_some())
 }
 
 /// The last block that the endpoint and our rows have in common.
 async fn common_ancestor(
-    one: &ChainClient,
+    endpoint: &ChainClient,
     known: &[BlockRow],
     head: &BlockHeader,
 ) -> Result<Option<BlockRow>, WorkError> {
     for block in known {
-        match one.header(block.number).await? {
+        match endpoint.header(block.number).await? {
             Some(there) if *there.hash.as_bytes() == block.hash => return Ok(Some(*block)),
             // A missing block is not a different block: nodes behind one address may lag.
             None if must_have(head, block) => return Err(missing_block(head, block.number).into()),
@@ -95,14 +95,14 @@ fn lags(known: &[BlockRow], head: &BlockHeader) -> bool {
 /// The escrow's records at the ancestor: from the node, or from the stored events where the node dropped that state.
 async fn records(
     ctx: &Context,
-    one: &ChainClient,
+    endpoint: &ChainClient,
     ancestor: &BlockRow,
     ids: Vec<IntentId>,
 ) -> Result<HashMap<IntentId, OnChainRecord>, WorkError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let found = match one
+    let found = match endpoint
         .intents(&ids, BlockRef::Hash(BlockHash::from_bytes(ancestor.hash)))
         .await
     {

@@ -13,7 +13,7 @@ use crate::context::{Context, WorkError};
 use crate::observe;
 use crate::signer_handle::SignerHandle;
 
-const GAP_FILLER: &str = "cancel";
+const GAP_FILLER: &str = "fill_gap";
 
 /// Decodes the stored bytes, if the attempt's signer signed them with this hash and nonce.
 pub fn recover_signed(attempt: &AttemptRow) -> Option<RecoveredTransaction> {

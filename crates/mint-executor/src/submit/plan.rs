@@ -41,9 +41,9 @@ pub struct BatchPlan {
 #[derive(Debug)]
 pub struct BatchConstraints {
     /// The signer of the batch.
-    own: [u8; 20],
+    own_signer: [u8; 20],
     /// Intents with an item in an attempt.
-    busy: HashSet<IntentId>,
+    in_attempt: HashSet<IntentId>,
     /// Intents with an attempt that is not mined.
     in_flight: HashSet<IntentId>,
     /// Signers that released their intents.
@@ -62,8 +62,8 @@ impl BatchConstraints {
             .filter_map(|leg| leg.signer)
             .filter(|other| *other != lease.signer);
         Ok(Self {
-            own: lease.signer,
-            busy: items::in_attempt(session, &ids).await?,
+            own_signer: lease.signer,
+            in_attempt: items::in_attempt(session, &ids).await?,
             in_flight: attempts::in_flight(session, &ids).await?,
             released: signers::released(session, &others.collect::<Vec<_>>()).await?,
         })
@@ -77,7 +77,7 @@ impl BatchConstraints {
     /// An intent stays with the signer of its first attempt until that signer's nonces are final.
     fn belongs_to_another_signer(&self, leg: &ChainLegRow) -> bool {
         leg.signer
-            .is_some_and(|signer| signer != self.own && !self.released.contains(&signer))
+            .is_some_and(|signer| signer != self.own_signer && !self.released.contains(&signer))
     }
 }
 
@@ -108,7 +108,7 @@ pub fn plan_batch(
         match fit {
             // Another message's deposit of the same intent is not mined yet: its result decides.
             Eligibility::Ready | Eligibility::Cancel
-                if command == WorkCommand::Submit && constraints.busy.contains(&item.intent_id) =>
+                if command == WorkCommand::Submit && constraints.in_attempt.contains(&item.intent_id) =>
             {
                 plan.postpone(item, "a deposit is under way");
             }
@@ -126,7 +126,7 @@ pub fn plan_batch(
             Eligibility::Ready if !plan.accepts(item, &verified, limit) => {}
             Eligibility::Ready => match simulation.result_for(item.message_id) {
                 Some(SimulationResult::Send) => {
-                    move_leg(constraints.own, command, leg, item.message_id)?;
+                    move_leg(constraints.own_signer, command, leg, item.message_id)?;
                     plan.include(item, verified);
                 }
                 Some(SimulationResult::Withhold(refusal)) => plan.refused.push((item.clone(), refusal)),

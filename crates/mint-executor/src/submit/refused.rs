@@ -30,10 +30,10 @@ pub struct RefusedItems {
 
 impl RefusedItems {
     pub fn tell(self, ctx: &Context) {
-        for (item, ending, step) in &self.settled {
+        for (item, result, step) in &self.settled {
             match step {
                 NextStep::Park(class) => observe::item_parked(item, class, NEEDS_A_PERSON),
-                NextStep::Refused => observe::compliance_checked(*ending),
+                NextStep::Refused => observe::compliance_checked(*result),
                 _ => {}
             }
         }
@@ -62,24 +62,24 @@ pub async fn settle_refused(
     let mut settled = Vec::new();
     for (item, refusal) in refused {
         match *refusal {
-            SimulatedRefusal::RetryLater(ending) => effects.items.push(postponed(item, ending.name())),
-            SimulatedRefusal::Settle { ending, record, step } => match step {
+            SimulatedRefusal::RetryLater(result) => effects.items.push(postponed(item, result.name())),
+            SimulatedRefusal::Settle { result, record, step } => match step {
                 NextStep::Retry(_) | NextStep::ShrinkBatch(_) => {
                     effects.apply_step((item, &lease.signer), (step, record))?;
                 }
                 // An attempt that may still be mined, or mined again after a fork, decides first.
                 _ if may_still_be_mined(&not_final, item) => {
-                    effects.items.push(postponed(item, ending.name()));
+                    effects.items.push(postponed(item, result.name()));
                 }
                 NextStep::Reject => {
-                    effects.reject(item.message_id, &item.intent_id, (ending.name(), record))?;
+                    effects.reject(item.message_id, &item.intent_id, (result.name(), record))?;
                 }
                 step => {
                     effects.apply_step((item, &lease.signer), (step, record))?;
                     if let NextStep::Park(class) = step {
                         effects.park(item, class);
                     }
-                    settled.push((item.clone(), ending, step));
+                    settled.push((item.clone(), result, step));
                 }
             },
         }

@@ -126,23 +126,23 @@ impl SimulatedBatch<'_> {
         head: &BlockHeader,
     ) -> Result<HashMap<MessageId, SimulationResult>, WorkError> {
         let all: Vec<&plan::BatchMember> = self.members.iter().collect();
-        let endings = self.item_results(&all, state_of(head)).await?;
+        let results = self.item_results(&all, state_of(head)).await?;
         let batch = u32::try_from(all.len()).unwrap_or(u32::MAX);
-        let facts = |ending| ItemFacts {
+        let facts = |result| ItemFacts {
             command: self.command,
-            result: ending,
+            result,
             record: OnChainRecord::NotRead,
             batch_size: batch,
         };
         let permanent: Vec<&plan::BatchMember> = all
             .iter()
-            .zip(&endings)
-            .filter(|(_, ending)| is_permanent(facts(**ending)))
+            .zip(&results)
+            .filter(|(_, result)| is_permanent(facts(**result)))
             .map(|(member, _)| *member)
             .collect();
         let at_final = self.at_final(ctx, head, &permanent).await?;
-        let advice = all.iter().zip(endings).map(|((id, _), ending)| {
-            let said = classify::simulation_result(facts(ending), at_final.get(id).copied());
+        let advice = all.iter().zip(results).map(|((id, _), result)| {
+            let said = classify::simulation_result(facts(result), at_final.get(id).copied());
             (*id, said)
         });
         Ok(advice.collect())
@@ -163,12 +163,12 @@ impl SimulatedBatch<'_> {
             // The signer lacks its role, or an item makes the whole call revert.
             Err(ChainError::Reverted(_)) => {
                 let may = self.chain.may_execute(&signer, at).await?;
-                let ending = if may {
+                let result = if may {
                     ItemResult::Reverted
                 } else {
                     ItemResult::Unauthorized
                 };
-                Ok(vec![ending; members.len()])
+                Ok(vec![result; members.len()])
             }
             Err(error) => Err(error),
         }
@@ -198,19 +198,19 @@ impl SimulatedBatch<'_> {
             .map(|(_, member)| member.intent.intent_id())
             .collect();
         let asked = async {
-            let endings = self.item_results(permanent, at).await?;
-            Ok::<_, ChainError>((endings, self.chain.intents(&ids, at).await?))
+            let results = self.item_results(permanent, at).await?;
+            Ok::<_, ChainError>((results, self.chain.intents(&ids, at).await?))
         };
-        let Ok((endings, records)) = asked.await else {
+        let Ok((results, records)) = asked.await else {
             return Ok(HashMap::new());
         };
-        let told = permanent.iter().zip(endings).zip(records);
-        let told = told.map(|(((id, _), ending), found)| {
+        let judged = permanent.iter().zip(results).zip(records);
+        let judged = judged.map(|(((id, _), result), found)| {
             let record = found.map_or(OnChainRecord::Absent, |found| {
                 OnChainRecord::Present(found.status)
             });
-            (*id, FinalBlockResult { ending, record })
+            (*id, FinalBlockResult { result, record })
         });
-        Ok(told.collect())
+        Ok(judged.collect())
     }
 }

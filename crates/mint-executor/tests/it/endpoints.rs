@@ -94,7 +94,7 @@ async fn a_node_without_receipts_causes_no_second_submission() -> Result<()> {
     rig.mine(&world, 9).await?;
     assert_eq!(
         world.db.sql("select outcome from attempt_items")?,
-        "forbidden",
+        "unauthorized",
         "the other node has the receipt"
     );
     assert_eq!(world.db.sql("select state from attempts")?, "final");
@@ -182,7 +182,7 @@ async fn a_node_silent_about_receipts_delays_neither_blocks_nor_other_answers() 
     let mut rig = world.executor_with_timeout(&[silent, world.node.url()], Duration::from_mins(1))?;
     deposit_without_the_role(&world, &mut rig).await?;
     tokio::time::timeout(Duration::from_secs(30), rig.mine(&world, 4)).await??;
-    assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
+    assert_eq!(world.db.sql("select outcome from attempt_items")?, "unauthorized");
     Ok(())
 }
 

@@ -96,7 +96,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
         )?,
         "ready64"
     );
-    assert_eq!(world.db.sql("select outcome from attempt_items")?, "forbidden");
+    assert_eq!(world.db.sql("select outcome from attempt_items")?, "unauthorized");
 
     world.set_role(&rig.ctx.chain, &signer, true).await?;
     rig.poll().await?;
@@ -206,7 +206,10 @@ async fn an_unacknowledged_outcome_is_published_again() -> Result<()> {
         intent.tx_ref
     ))?;
     mint_executor::redrive::redrive_outcomes(&rig.ctx, Duration::ZERO).await?;
-    assert!(rig.published_outcomes().await?.is_empty(), "the decider knows");
+    assert!(
+        rig.published_outcomes().await?.is_empty(),
+        "the callback service knows"
+    );
     Ok(())
 }
 

@@ -575,7 +575,7 @@ async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()>
         world
             .db
             .sql("select string_agg(command || ' ' || state, ', ' order by nonce) from attempts")?,
-        "cancel mined, submit mined"
+        "fill_gap mined, submit mined"
     );
     Ok(())
 }

@@ -26,11 +26,11 @@ statements! {
     WAS_OWED =
         "select exists (select from exceptions \
          where kind = 'owed_to_payer' and tx_ref = $1 and receipt = $2) as found";
-    // A person who resolved `owed_before` has said that it may be minted.
+    // A person who resolved `already_owed` has said that it may be minted.
     OWED_WITHOUT_APPROVAL =
         "select exists (select from exceptions \
          where kind = 'owed_to_payer' and tx_ref = $1 and receipt = $2) and not exists (select from exceptions \
-         where kind = 'owed_before' and tx_ref = $1 and receipt = $2 and resolved_at is not null) as found";
+         where kind = 'already_owed' and tx_ref = $1 and receipt = $2 and resolved_at is not null) as found";
     MISMATCH_RESOLVED =
         "select coalesce(bool_and(resolved_at is not null), false) as resolved from exceptions \
          where kind = 'amount_mismatch' and tx_ref = $1";
@@ -64,11 +64,11 @@ pub enum ExceptionKind {
     /// The executor parked a command of the intent: a dead letter waits for a person.
     CommandParked,
     /// About to mint for a payment that was owed back to its payer.
-    OwedBefore,
+    AlreadyOwed,
     /// Minted for a payment that was owed back to its payer: it may have been paid out twice.
     MintedAfterOwed,
     /// A reorganisation undid a final mint or refund.
-    FinalTakenBack,
+    FinalReverted,
 }
 
 impl ExceptionKind {
@@ -88,14 +88,14 @@ impl ExceptionKind {
             | Self::CompromisedKey
             | Self::MintWithoutPayment
             | Self::CommandParked
-            | Self::OwedBefore => true,
+            | Self::AlreadyOwed => true,
             // No command is left to stop; after a reorganisation the commands must go on, to restore what was undone.
             Self::DuplicatePayment
             | Self::OwedToPayer
             | Self::CallbackConflict
             | Self::LateReport
             | Self::MintedAfterOwed
-            | Self::FinalTakenBack => false,
+            | Self::FinalReverted => false,
         }
     }
 
@@ -103,7 +103,7 @@ impl ExceptionKind {
     pub const fn pages(self) -> bool {
         matches!(
             self,
-            Self::MintWithoutPayment | Self::MintedAfterOwed | Self::FinalTakenBack
+            Self::MintWithoutPayment | Self::MintedAfterOwed | Self::FinalReverted
         )
     }
 
@@ -116,7 +116,7 @@ impl ExceptionKind {
                 | Self::IntentTampered
                 | Self::CompromisedKey
                 | Self::CommandParked
-                | Self::FinalTakenBack
+                | Self::FinalReverted
         )
     }
 }

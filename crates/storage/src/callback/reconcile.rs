@@ -17,7 +17,7 @@ statements! {
           from payments p, quiet where p.is_first and p.processed_at < since \
           and not exists (select from mint_intents i where i.tx_ref = p.tx_ref) limit $2) \
          union all \
-         (select 'leg_differs', l.tx_ref, 'executor says ' || l.leg || ', decider says ' || d.chain_leg \
+         (select 'leg_differs', l.tx_ref, 'executor says ' || l.leg || ', callback says ' || d.chain_leg \
           from chain_legs l join decisions d on d.tx_ref = l.tx_ref, quiet \
           where (l.leg in ('rejected', 'dropped') or (l.leg in ('executed', 'refunded') and l.final)) \
           and d.chain_leg <> l.leg and l.updated_at < since limit $2) \

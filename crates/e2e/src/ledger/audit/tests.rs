@@ -182,7 +182,7 @@ fn plant(kind: ViolationKind, facts: &mut AuditFacts) {
         ViolationKind::StaleLease => facts.attempts.push(attempt(3, 4, 1)),
         ViolationKind::DeadLetter => facts.dead_letters.push(DeadLetter {
             queue: "dead.mint.submit.v1".into(),
-            class: Some("silent".into()),
+            class: Some("no_event".into()),
             text: Some("why".into()),
             origin: Some("mint.submit.v1".into()),
         }),
@@ -265,7 +265,7 @@ fn a_mint_that_a_fork_may_still_undo_is_in_flight_and_not_minted() {
 fn a_dead_letter_with_a_reason_that_the_scenario_gives_is_explained() {
     let mut facts = good();
     plant(ViolationKind::DeadLetter, &mut facts);
-    facts.explained_classes.push("silent");
+    facts.explained_classes.push("no_event");
     assert_eq!(audit(&facts).violations, []);
     facts.dead_letters[0].text = None;
     assert_eq!(audit(&facts).count(|kind| kind == ViolationKind::DeadLetter), 1);

@@ -16,7 +16,7 @@ pub enum SimulationResult {
 pub enum SimulatedRefusal {
     /// The consequence is the same as if the chain had refused it, without the gas.
     Settle {
-        ending: ItemResult,
+        result: ItemResult,
         record: OnChainRecord,
         step: NextStep,
     },
@@ -27,7 +27,7 @@ pub enum SimulatedRefusal {
 /// The result of the same item at a final block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FinalBlockResult {
-    pub ending: ItemResult,
+    pub result: ItemResult,
     pub record: OnChainRecord,
 }
 
@@ -46,7 +46,7 @@ pub fn is_permanent(head: ItemFacts) -> bool {
 pub fn simulation_result(head: ItemFacts, at_final: Option<FinalBlockResult>) -> SimulationResult {
     let settle = |record, step| {
         SimulationResult::Withhold(SimulatedRefusal::Settle {
-            ending: head.result,
+            result: head.result,
             record,
             step,
         })
@@ -61,15 +61,15 @@ pub fn simulation_result(head: ItemFacts, at_final: Option<FinalBlockResult>) ->
     }
     match at_final {
         None => SimulationResult::Send,
-        Some(there) if there.ending != head.result => {
+        Some(at_final_block) if at_final_block.result != head.result => {
             SimulationResult::Withhold(SimulatedRefusal::RetryLater(head.result))
         }
-        Some(there) => {
+        Some(at_final_block) => {
             let step = next_step(ItemFacts {
-                record: there.record,
+                record: at_final_block.record,
                 ..head
             });
-            settle(there.record, step)
+            settle(at_final_block.record, step)
         }
     }
 }
@@ -82,10 +82,10 @@ mod tests {
 
     use super::*;
 
-    fn facts(command: WorkCommand, ending: ItemResult, batch: u32) -> ItemFacts {
+    fn facts(command: WorkCommand, result: ItemResult, batch: u32) -> ItemFacts {
         ItemFacts {
             command,
-            result: ending,
+            result,
             record: OnChainRecord::NotRead,
             batch_size: batch,
         }
@@ -94,17 +94,17 @@ mod tests {
     #[test]
     fn no_permanent_result_follows_from_the_head_alone() {
         for command in WorkCommand::ALL {
-            let told = O::ALL.map(ItemResult::Reported);
-            for ending in told
+            let reported = O::ALL.map(ItemResult::Reported);
+            for result in reported
                 .into_iter()
                 .chain([ItemResult::Reverted, ItemResult::Unauthorized])
             {
                 for batch in [1, 8] {
-                    let head = facts(command, ending, batch);
+                    let head = facts(command, result, batch);
                     for at_final in [
                         None,
                         Some(FinalBlockResult {
-                            ending: ItemResult::Reported(O::Done),
+                            result: ItemResult::Reported(O::Done),
                             record: OnChainRecord::Absent,
                         }),
                     ] {
@@ -128,26 +128,31 @@ mod tests {
     #[test]
     fn each_simulated_result_has_one_consequence() {
         let pending = OnChainRecord::Present(IntentStatus::Pending);
-        let settled = |ending, record, step| {
-            SimulationResult::Withhold(SimulatedRefusal::Settle { ending, record, step })
+        let settled = |result, record, step| {
+            SimulationResult::Withhold(SimulatedRefusal::Settle { result, record, step })
         };
-        let waits = |ending| SimulationResult::Withhold(SimulatedRefusal::RetryLater(ending));
-        let final_says = |ending, record| Some(FinalBlockResult { ending, record });
-        let told = ItemResult::Reported;
-        let breaker = |ending: ItemResult| {
-            let step = NextStep::Retry(Blocker::Breaker(ending.name()));
-            settled(ending, OnChainRecord::NotRead, step)
+        let waits = |result| SimulationResult::Withhold(SimulatedRefusal::RetryLater(result));
+        let final_says = |result, record| Some(FinalBlockResult { result, record });
+        let reported = ItemResult::Reported;
+        let breaker = |result: ItemResult| {
+            let step = NextStep::Retry(Blocker::Breaker(result.name()));
+            settled(result, OnChainRecord::NotRead, step)
         };
         let table = [
-            (Submit, told(O::Done), None, SimulationResult::Send),
+            (Submit, reported(O::Done), None, SimulationResult::Send),
             // Temporary results need no final block.
             (
                 Submit,
-                told(O::EscrowPaused),
+                reported(O::EscrowPaused),
                 None,
-                breaker(told(O::EscrowPaused)),
+                breaker(reported(O::EscrowPaused)),
             ),
-            (Execute, told(O::RateLimited), None, breaker(told(O::RateLimited))),
+            (
+                Execute,
+                reported(O::RateLimited),
+                None,
+                breaker(reported(O::RateLimited)),
+            ),
             (
                 Execute,
                 ItemResult::Unauthorized,
@@ -156,10 +161,10 @@ mod tests {
             ),
             (
                 Submit,
-                told(O::OutOfGas),
+                reported(O::OutOfGas),
                 None,
                 settled(
-                    told(O::OutOfGas),
+                    reported(O::OutOfGas),
                     OnChainRecord::NotRead,
                     NextStep::ShrinkBatch(4),
                 ),
@@ -175,57 +180,61 @@ mod tests {
                 ),
             ),
             // Permanent results do; where no final block can be read, the chain decides.
-            (Submit, told(O::InvalidAmount), None, SimulationResult::Send),
+            (Submit, reported(O::InvalidAmount), None, SimulationResult::Send),
             (
                 Submit,
-                told(O::InvalidAmount),
-                final_says(told(O::InvalidAmount), OnChainRecord::Absent),
-                settled(told(O::InvalidAmount), OnChainRecord::Absent, NextStep::Reject),
+                reported(O::InvalidAmount),
+                final_says(reported(O::InvalidAmount), OnChainRecord::Absent),
+                settled(
+                    reported(O::InvalidAmount),
+                    OnChainRecord::Absent,
+                    NextStep::Reject,
+                ),
             ),
             (
                 Submit,
-                told(O::DailyLimitExceeded),
-                final_says(told(O::Done), OnChainRecord::Absent),
-                waits(told(O::DailyLimitExceeded)),
+                reported(O::DailyLimitExceeded),
+                final_says(reported(O::Done), OnChainRecord::Absent),
+                waits(reported(O::DailyLimitExceeded)),
             ),
             (
                 Submit,
-                told(O::AlreadyExists),
-                final_says(told(O::AlreadyExists), pending),
-                settled(told(O::AlreadyExists), pending, NextStep::Done),
+                reported(O::AlreadyExists),
+                final_says(reported(O::AlreadyExists), pending),
+                settled(reported(O::AlreadyExists), pending, NextStep::Done),
             ),
             (
                 Execute,
-                told(O::NotCompliant),
-                final_says(told(O::NotFound), OnChainRecord::Absent),
-                waits(told(O::NotCompliant)),
+                reported(O::NotCompliant),
+                final_says(reported(O::NotFound), OnChainRecord::Absent),
+                waits(reported(O::NotCompliant)),
             ),
             (
                 Execute,
-                told(O::NotCompliant),
-                final_says(told(O::NotCompliant), pending),
-                settled(told(O::NotCompliant), pending, NextStep::Refused),
+                reported(O::NotCompliant),
+                final_says(reported(O::NotCompliant), pending),
+                settled(reported(O::NotCompliant), pending, NextStep::Refused),
             ),
             (
                 Refund,
-                told(O::Expired),
-                final_says(told(O::Expired), pending),
-                settled(told(O::Expired), pending, NextStep::Park("expired")),
+                reported(O::Expired),
+                final_says(reported(O::Expired), pending),
+                settled(reported(O::Expired), pending, NextStep::Park("expired")),
             ),
             // The legs include every log: a head without the deposit contradicts them, and the chain decides.
-            (Execute, told(O::NotFound), None, SimulationResult::Send),
+            (Execute, reported(O::NotFound), None, SimulationResult::Send),
         ];
-        for (command, ending, at_final, expected) in table {
-            let found = simulation_result(facts(command, ending, 8), at_final);
-            assert_eq!(found, expected, "{command:?} {ending:?} {at_final:?}");
+        for (command, result, at_final, expected) in table {
+            let found = simulation_result(facts(command, result, 8), at_final);
+            assert_eq!(found, expected, "{command:?} {result:?} {at_final:?}");
         }
     }
 
     #[test]
     fn a_single_item_that_would_revert_is_sent_anyway() {
-        for ending in [ItemResult::Reverted, ItemResult::Reported(O::OutOfGas)] {
+        for result in [ItemResult::Reverted, ItemResult::Reported(O::OutOfGas)] {
             assert_eq!(
-                simulation_result(facts(Submit, ending, 1), None),
+                simulation_result(facts(Submit, result, 1), None),
                 SimulationResult::Send
             );
         }
