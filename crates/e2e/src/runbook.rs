@@ -18,15 +18,14 @@ pub struct Block<'p> {
 }
 
 impl Block<'_> {
-    /// The test file that the mark names, in which these commands are run.
+    /// The test file that the mark names, which reads this block and runs it.
     pub fn named_test(&self) -> Option<&str> {
         let rust = |word: &&str| Path::new(word).extension().is_some_and(|ending| ending == "rs");
         self.mark.split_whitespace().find(rust)
     }
 }
 
-/// Fails if a block of shell is not tested: each must be marked, and a test that a mark names must exist and have the
-/// commands.
+/// Fails if a block of shell is not tested: each must be marked, and a test that a mark names must exist.
 pub fn check_all_blocks_are_tested(page: &str) -> Result<()> {
     let found = blocks(page);
     for shell in page.split("```").skip(1).step_by(2) {
@@ -45,17 +44,10 @@ pub fn check_all_blocks_are_tested(page: &str) -> Result<()> {
     );
     for block in &found {
         let Some(path) = block.named_test() else { continue };
-        let test = std::fs::read_to_string(dirs::workspace().join(path))
-            .with_context(|| format!("{}: {path} is named", block.section))?;
-        let runs_it = |line: &str| {
-            let mut words = line.split_whitespace().skip(1).take(2);
-            words.all(|word| test.contains(&format!("\"{word}\"")))
-        };
-        let mut ours = block.code.lines().filter(|line| line.starts_with("fiatrails "));
         ensure!(
-            test.contains("RUNBOOK.md") || ours.all(runs_it),
-            "{path} does not run this:\n{}",
-            block.code
+            dirs::workspace().join(path).is_file(),
+            "{}: {path} is named, and does not exist",
+            block.section
         );
     }
     Ok(())
@@ -79,6 +71,15 @@ pub fn blocks(page: &str) -> Vec<Block<'_>> {
             })
         })
         .collect()
+}
+
+/// The block that names this test file, as `file!()` gives it.
+pub fn block_of<'p>(page: &'p str, test: &str) -> Result<Block<'p>> {
+    let named = |block: &Block<'_>| block.named_test() == Some(test);
+    blocks(page)
+        .into_iter()
+        .find(named)
+        .with_context(|| format!("no block names {test}"))
 }
 
 /// An alert's section of the runbook: `RpcDown` is `rpc-down`.
@@ -173,7 +174,6 @@ mod tests {
             (marked("", "one") + "```bash\none\n```\n", "there are more"),
             (marked("", "one") + "```\nfiatrails halt\n```\n", "not marked"),
             (marked(": crates/e2e/src/gone.rs", "one"), "gone.rs is named"),
-            (marked(here, "fiatrails dlq stats"), "does not run this"),
         ] {
             let printed = check_all_blocks_are_tested(&page).unwrap_err().to_string();
             assert!(printed.contains(why), "{page}: {printed}");

@@ -9,8 +9,12 @@ use testkit::client::{fresh_address, fresh_key, intent_body, paid_body};
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
 use testkit::{ChildService, Client, eventually};
 
+use e2e::runbook::{self, Block};
+
 use crate::TIMEOUT;
 use crate::load::loaded;
+
+const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
 const SETTLED_WITHIN: Duration = Duration::from_secs(150);
 const QUEUES: [&str; 5] = [
@@ -309,22 +313,11 @@ async fn database_logins_rotate_without_a_restart_and_without_a_refused_request(
         |app: &App| [&app.gateway, &app.callback, &app.executor].map(|s| s.as_ref().map(ChildService::pid));
     let begun = pids(&app);
     for (service, old_url, file) in &files {
-        let rotate = [
-            "logins",
-            "rotate",
-            service,
-            "--url-file",
-            file,
-            "--reason",
-            "rotation",
-            "--json",
-        ];
-        let printed: Value = serde_json::from_str(&app.wiring.fiatrails(&rotate).await?)?;
-        assert_eq!(printed["seen"], true, "{printed}");
-        let old = printed["old"].as_str().context("the old login")?;
-        app.wiring
-            .fiatrails(&["logins", "retire", old, "--reason", "rotation", "--yes"])
-            .await?;
+        if service.ends_with(GATEWAY) {
+            as_the_runbook_says(&app, service, file)?;
+        } else {
+            rotate_login(&app, service, file).await?;
+        }
         load.more_turns(2).await?;
         assert!(
             testkit::postgres::psql(old_url, "select 1").is_err(),
@@ -342,5 +335,37 @@ async fn database_logins_rotate_without_a_restart_and_without_a_refused_request(
     for role in made.split(',') {
         app.database.sql(&format!("drop role {role}"))?;
     }
+    Ok(())
+}
+
+/// The runbook's steps for a login, as written, with the names of this test.
+fn as_the_runbook_says(app: &App, service: &str, file: &str) -> Result<()> {
+    let block = runbook::block_of(RUNBOOK, file!())?;
+    let code = block
+        .code
+        .replace("/run/fiatrails/database/gateway/url", file)
+        .replace(" gateway ", &format!(" {service} "));
+    ensure!(code.contains(file), "the runbook writes no file: {code}");
+    let block = Block { code: &code, ..block };
+    runbook::run(app, &block).map(drop)
+}
+
+async fn rotate_login(app: &App, service: &str, file: &str) -> Result<()> {
+    let rotate = [
+        "logins",
+        "rotate",
+        service,
+        "--url-file",
+        file,
+        "--reason",
+        "rotation",
+        "--json",
+    ];
+    let printed: Value = serde_json::from_str(&app.wiring.fiatrails(&rotate).await?)?;
+    assert_eq!(printed["seen"], true, "{printed}");
+    let old = printed["old"].as_str().context("the old login")?;
+    app.wiring
+        .fiatrails(&["logins", "retire", old, "--reason", "rotation", "--yes"])
+        .await?;
     Ok(())
 }

@@ -8,21 +8,11 @@ use testkit::app::{App, Options};
 use testkit::client::fresh_address;
 use testkit::{dirs, eventually};
 
-use e2e::{SHILLING, ledger};
+use e2e::{SHILLING, ledger, runbook};
 
 use crate::TIMEOUT;
 
 const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
-
-/// The block of commands behind the marker, unchanged.
-fn drill() -> Result<&'static str> {
-    let mark = "<!-- tested: crates/e2e/tests/promises/on_call.rs";
-    let (_, after) = RUNBOOK.split_once(mark).context("the marker is gone")?;
-    let (_, block) = after
-        .split_once("```bash\n")
-        .context("no block behind the marker")?;
-    Ok(block.split_once("```").context("the block does not end")?.0)
-}
 
 async fn parked(app: &App, count: usize, class: &str) -> Result<()> {
     eventually(TIMEOUT, &format!("{count} entries of {class}"), async || {
@@ -86,7 +76,7 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
     let dir = dirs::private("on-call")?;
     let bin = dirs::binary("fiatrails")?;
     let out = Command::new("bash")
-        .args(["-eu", "-c", drill()?])
+        .args(["-eu", "-c", runbook::block_of(RUNBOOK, file!())?.code])
         .env_clear()
         .env(
             "PATH",

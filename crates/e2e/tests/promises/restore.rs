@@ -19,19 +19,10 @@ const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
 /// The runbook's steps of a restore, as written.
 fn as_the_runbook_says(app: &App, backup: &Path) -> Result<()> {
-    let blocks = runbook::blocks(RUNBOOK);
-    let mut named = blocks.iter().filter(|block| {
-        block
-            .named_test()
-            .is_some_and(|test| test.ends_with("promises/restore.rs"))
-    });
-    let block = named.next().context("the runbook does not say how to restore")?;
+    let block = runbook::block_of(RUNBOOK, file!())?;
     let code = block.code.replace("DIR", &backup.display().to_string());
     ensure!(code != block.code, "the runbook restores no folder: {code}");
-    let block = Block {
-        code: &code,
-        ..*block
-    };
+    let block = Block { code: &code, ..block };
     runbook::run(app, &block).map(drop)
 }
 

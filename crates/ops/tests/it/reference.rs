@@ -68,7 +68,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 /// The command of ours in a line of code, without what the shell does with it.
-fn command(line: &str) -> Option<Vec<String>> {
+pub fn command(line: &str) -> Option<Vec<String>> {
     let starts = ["", "until ", "docker-compose run --rm "];
     let called = |line: &str| {
         let rest = starts

@@ -1,11 +1,14 @@
 //! `reconcile --statement`: M-Pesa's own account against recorded payments.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 use testkit::{Database, Servers};
 
 use crate::cli::Cli;
 use crate::dlq_rig::column;
+use crate::reference::command;
+
+const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
 const HEAD: &str = "Account Holder:,ACME LTD\nShort Code:,600000\n\n\
     Receipt No.,Completion Time,Initiation Time,Details,Transaction Status,Paid In,Withdrawn,Balance,\
@@ -26,6 +29,16 @@ fn line(
 
 fn paid(receipt: &str, time: &str, amount: &str, account: &str) -> String {
     line(receipt, time, "Completed", (amount, ""), ("", account))
+}
+
+/// The runbook's command, with this statement.
+fn as_the_runbook_says(statement: &str) -> Result<Vec<String>> {
+    let mark = format!("<!-- tested: {} -->\n```bash\n", file!());
+    let (_, block) = RUNBOOK
+        .split_once(&mark)
+        .context("the runbook has no block of this test")?;
+    let line = block.lines().next().context("the block is empty")?;
+    command(&line.replace("2025-11-02.csv", statement)).context("no command of ours")
 }
 
 /// Recorded at a time of 2 November 2025 in Nairobi.
@@ -84,7 +97,10 @@ async fn the_statement_shows_unknown_different_and_missing_payments() -> Result<
     let file = dir.path().join("statement.csv");
     std::fs::write(&file, text)?;
     let path = file.display().to_string();
-    let ran = cli.run(&["reconcile", "--statement", &path, "--json"])?;
+    let documented = as_the_runbook_says(&path)?;
+    let mut args: Vec<&str> = documented.iter().map(String::as_str).collect();
+    args.push("--json");
+    let ran = cli.run(&args)?;
     assert_eq!(ran.code, 1, "{ran:?}");
     let report: Value = serde_json::from_str(&ran.stdout)?;
     let found = &report["differences"];
