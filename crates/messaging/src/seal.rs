@@ -38,7 +38,7 @@ impl PipelineKeys {
     }
 
     /// Marks a key that must not seal yet, as long as another key can.
-    pub fn keep_pending(&mut self, queue: WorkQueue, kid: KeyId) {
+    pub fn mark_pending(&mut self, queue: WorkQueue, kid: KeyId) {
         self.0.entry(queue).or_default().mark_pending(kid);
     }
 

@@ -220,7 +220,7 @@ fn build_keys(secrets: &Secrets, now: Instant) -> MountedKeys {
             }
             KeyPath::Pipeline(queue, kid) => {
                 if seen.is_pending(now) {
-                    keys.pipeline.keep_pending(queue, kid.clone());
+                    keys.pipeline.mark_pending(queue, kid.clone());
                 }
                 keys.pipeline.insert(queue, kid, secret);
             }
