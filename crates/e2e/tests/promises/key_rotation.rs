@@ -344,7 +344,11 @@ fn as_the_runbook_says(app: &App, service: &str, file: &str) -> Result<()> {
     let code = block
         .code
         .replace("/run/fiatrails/database/gateway/url", file)
-        .replace(" gateway ", &format!(" {service} "));
+        // Here each database has logins of its own.
+        .replace(
+            "retire gateway",
+            &format!("retire {}_{service}", app.database.name()),
+        );
     ensure!(code.contains(file), "the runbook writes no file: {code}");
     let block = Block { code: &code, ..block };
     runbook::run(app, &block).map(drop)
