@@ -24,10 +24,6 @@ impl KeyRing {
         active.or_else(|| self.keys.last_key_value())
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
     pub fn key_ids(&self) -> impl Iterator<Item = &KeyId> {
         self.keys.keys()
     }
@@ -63,6 +59,7 @@ mod tests {
         let ring: KeyRing = ids.iter().map(|id| (id.clone(), secret.clone())).collect();
         assert_eq!(ring.current().map(|(id, _)| id), Some(&ids[1]));
         assert!(ids.iter().all(|id| ring.get(id).is_some()));
+        assert!(ring.key_ids().eq(&ids));
     }
 
     #[test]

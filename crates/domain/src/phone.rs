@@ -13,13 +13,6 @@ pub struct Phone(String);
 #[error("a phone number is 7 to 15 digits in international form without +, e.g. 254708374149")]
 pub struct PhoneError;
 
-impl Phone {
-    /// The full number, for storage only.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
 impl FromStr for Phone {
     type Err = PhoneError;
 
