@@ -156,6 +156,7 @@ mod tests {
         fn printing_then_parsing_is_the_identity(bytes in any::<[u8; 20]>()) {
             prop_assume!(bytes != [0; 20]);
             let address = Address::from_bytes(bytes).unwrap();
+            prop_assert_eq!(address.as_bytes(), &bytes);
             prop_assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
         }
 

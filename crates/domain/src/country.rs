@@ -85,6 +85,7 @@ mod tests {
     #[test]
     fn three_upper_case_letters_only() {
         assert_eq!("KES".parse(), Ok(CountryCode::KES));
+        assert_eq!(CountryCode::KES.as_str(), "KES");
         for bad in ["", "kes", "KE", "KESX", "K S", "KÉ"] {
             assert_eq!(bad.parse::<CountryCode>(), Err(CountryCodeError), "{bad}");
         }

@@ -119,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn stored_commands_parse_back() {
+        for (command, stored) in [(LiveCommand::Execute, "execute"), (LiveCommand::Refund, "refund")] {
+            assert_eq!(command.name(), stored);
+            assert_eq!(LiveCommand::from_stored(stored), Some(command));
+        }
+        assert_eq!(LiveCommand::from_stored("drop"), None);
+    }
+
+    #[test]
     fn the_decision_table_cell_by_cell() {
         let mined = Finality::Mined;
         // Columns: awaiting, confirmed, declined, mismatched, expired.

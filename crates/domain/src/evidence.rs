@@ -178,6 +178,28 @@ mod tests {
     }
 
     #[test]
+    fn a_report_travels_byte_for_byte_as_canonical_base64() {
+        let report = SignedReport {
+            body: vec![0, 0xff, b'{', b'"'],
+            ..signed(PAID)
+        };
+        let sent = serde_json::to_value(&report).unwrap();
+        assert_eq!(sent["body"], "AP97Ig==");
+        assert_eq!(
+            serde_json::from_value::<SignedReport>(sent.clone()).unwrap(),
+            report
+        );
+        for other in ["AP97Ig", "AP97Ih==", "AP97 Ig=="] {
+            let mut changed = sent.clone();
+            changed["body"] = other.into();
+            assert!(
+                serde_json::from_value::<SignedReport>(changed).is_err(),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
     fn a_genuine_report_of_the_right_amount_pays() {
         assert!(
             signed(PAID)

@@ -266,14 +266,24 @@ mod tests {
     }
 
     #[test]
-    fn no_wish_leaves_a_paid_out_leg() {
-        for to in ChainLeg::ALL {
-            for from in [
-                ChainLeg::Executed(Finality::Mined),
+    fn no_wish_leaves_a_paid_out_or_terminal_leg() {
+        let terminal: Vec<_> = ChainLeg::ALL
+            .into_iter()
+            .filter(|leg| leg.is_terminal())
+            .collect();
+        assert_eq!(
+            terminal,
+            [
+                ChainLeg::Executed(Finality::Final),
                 ChainLeg::Refunded(Finality::Final),
+                ChainLeg::Rejected,
                 ChainLeg::Dropped,
-            ] {
-                assert!(from.advance(to, Cause::Commanded).is_err());
+            ]
+        );
+        let mined = [ChainLeg::Executed, ChainLeg::Refunded].map(|leg| leg(Finality::Mined));
+        for from in terminal.into_iter().chain(mined) {
+            for to in ChainLeg::ALL {
+                assert!(from.advance(to, Cause::Commanded).is_err(), "{from:?} -> {to:?}");
             }
         }
     }
@@ -312,19 +322,15 @@ mod tests {
 
     #[test]
     fn only_a_final_leg_is_publicly_settled() {
-        assert_eq!(
-            PublicStatus::of(ChainLeg::Executed(Finality::Mined)),
-            PublicStatus::Pending
-        );
-        assert_eq!(
-            PublicStatus::of(ChainLeg::Executed(Finality::Final)),
-            PublicStatus::Executed
-        );
-        assert_eq!(
-            PublicStatus::of(ChainLeg::Refunded(Finality::Final)),
-            PublicStatus::Refunded
-        );
-        assert_eq!(PublicStatus::of(ChainLeg::Dropped), PublicStatus::Failed);
+        for leg in ChainLeg::ALL {
+            let expected = match leg {
+                ChainLeg::Executed(Finality::Final) => "executed",
+                ChainLeg::Refunded(Finality::Final) => "refunded",
+                ChainLeg::Rejected | ChainLeg::Dropped => "failed",
+                _ => "pending",
+            };
+            assert_eq!(PublicStatus::of(leg).name(), expected, "{leg:?}");
+        }
     }
 
     #[test]
@@ -360,9 +366,22 @@ mod tests {
 
     #[test]
     fn a_declined_payment_may_still_be_paid_until_the_refund_is_commanded() {
-        assert!(PaymentLeg::Declined.may_become(PaymentLeg::Confirmed, false));
-        assert!(!PaymentLeg::Declined.may_become(PaymentLeg::Confirmed, true));
-        assert!(!PaymentLeg::Confirmed.may_become(PaymentLeg::Declined, false));
-        assert!(!PaymentLeg::Expired.may_become(PaymentLeg::Confirmed, false));
+        let legal = |refund_commanded| -> Vec<_> {
+            PaymentLeg::ALL
+                .into_iter()
+                .flat_map(|from| PaymentLeg::ALL.map(|to| (from, to)))
+                .filter(|(from, to)| from.may_become(*to, refund_commanded))
+                .map(|(from, to)| format!("{from}->{to}"))
+                .collect()
+        };
+        let first_reports = [
+            "awaiting->confirmed",
+            "awaiting->declined",
+            "awaiting->mismatched",
+            "awaiting->expired",
+        ];
+        let payments_after_all = ["declined->confirmed", "declined->mismatched"];
+        assert_eq!(legal(true), first_reports);
+        assert_eq!(legal(false), [&first_reports[..], &payments_after_all].concat());
     }
 }

@@ -314,6 +314,14 @@ mod tests {
         Policy::load(COMMITTED, owned)
     }
 
+    /// The field that the refusal of these values names.
+    fn invalid_field(overrides: &[(&str, &str)]) -> String {
+        match load(overrides) {
+            Err(PolicyError::Invalid { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn the_committed_policy_has_the_documented_figures() {
         let policy = load(&[]).unwrap();
@@ -346,28 +354,88 @@ mod tests {
     }
 
     #[test]
+    fn each_bound_is_exact() {
+        // Variable, the last accepted value, the first refused one, the field that is named.
+        let table = [
+            ("CHAIN_CHAIN_ID", "1", "0", "chain.chainId"),
+            ("CHAIN_BLOCK_TIME_MS", "1", "0", "chain.blockTimeMs"),
+            ("CHAIN_CONFIRMATIONS", "1", "0", "chain.confirmations"),
+            ("CHAIN_RPC_TIMEOUT_MS", "1", "0", "chain.rpcTimeoutMs"),
+            (
+                "COMPLIANCE_MAX_RISK_SCORE",
+                "100",
+                "101",
+                "compliance.maxRiskScore",
+            ),
+            ("MINT_MIN_AMOUNT", "1", "0", "mint.minAmount"),
+            (
+                "MINT_MAX_AMOUNT",
+                "1000000000000000000",
+                "999999999999999999",
+                "mint.maxAmount",
+            ),
+            (
+                "MINT_DAILY_LIMIT_PER_USER",
+                "1000000000000000000000",
+                "999999999999999999999",
+                "mint.dailyLimitPerUser",
+            ),
+            (
+                "MINT_EXECUTOR_MINT_PER_HOUR",
+                "1000000000000000000000",
+                "999999999999999999999",
+                "mint.executorMintPerHour",
+            ),
+            ("MINT_MAX_UNPAID", "1", "0", "mint.maxUnpaid"),
+            ("RETRY_MAX_ATTEMPTS", "1", "0", "retry.maxAttempts"),
+            ("RETRY_MAX_ATTEMPTS", "20", "21", "retry.maxAttempts"),
+            ("RETRY_BASE_MS", "1", "0", "retry.baseMs"),
+            ("RETRY_CAP_MS", "751", "750", "retry.capMs"),
+            ("WINDOWS_PAYMENT_SECONDS", "1", "0", "windows.paymentSeconds"),
+            (
+                "WINDOWS_PAYMENT_SECONDS",
+                "604799",
+                "604800",
+                "windows.depositExpirySeconds",
+            ),
+            (
+                "WINDOWS_ORPHAN_MATCH_SECONDS",
+                "1",
+                "0",
+                "windows.orphanMatchSeconds",
+            ),
+            ("WINDOWS_REDRIVE_SECONDS", "1", "0", "windows.redriveSeconds"),
+            (
+                "WINDOWS_IDEMPOTENCY_SECONDS",
+                "300",
+                "299",
+                "windows.idempotencySeconds",
+            ),
+            ("WINDOWS_FRESHNESS_SECONDS", "1", "0", "windows.freshnessSeconds"),
+            ("WINDOWS_WEBHOOK_TIMEOUT_MS", "1", "0", "windows.webhookTimeoutMs"),
+        ];
+        for (variable, accepted, refused, named) in table {
+            assert!(load(&[(variable, accepted)]).is_ok(), "{variable} = {accepted}");
+            assert_eq!(
+                invalid_field(&[(variable, refused)]),
+                named,
+                "{variable} = {refused}"
+            );
+        }
+    }
+
+    #[test]
     fn bad_values_name_their_field() {
-        let field = |overrides: &[(&str, &str)]| match load(overrides) {
-            Err(PolicyError::Invalid { field, .. }) => field,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(field(&[("MINT_MIN_AMOUNT", "0")]), "mint.minAmount");
-        assert_eq!(field(&[("COUNTRY_TOKEN_DECIMALS", "6")]), "countryToken.decimals");
-        assert_eq!(field(&[("RETRY_CAP_MS", "1")]), "retry.capMs");
-        assert_eq!(
-            field(&[("WINDOWS_IDEMPOTENCY_SECONDS", "10")]),
-            "windows.idempotencySeconds"
-        );
         for (variable, value, name) in [
-            ("CHAIN_CONFIRMATIONS", "0", "chain.confirmations"),
-            ("WINDOWS_ORPHAN_MATCH_SECONDS", "0", "windows.orphanMatchSeconds"),
-            ("MINT_EXECUTOR_MINT_PER_HOUR", "1", "mint.executorMintPerHour"),
+            ("STABLECOIN_DECIMALS", "6", "stablecoin.decimals"),
+            ("COUNTRY_TOKEN_DECIMALS", "6", "countryToken.decimals"),
+            ("RETRY_SEED", "", "retry.seed"),
             ("STABLECOIN_SYMBOL", "", "stablecoin.symbol"),
             ("STABLECOIN_NAME", "", "stablecoin.name"),
             ("COUNTRY_TOKEN_SYMBOL", "", "countryToken.symbol"),
             ("COUNTRY_TOKEN_NAME", "", "countryToken.name"),
         ] {
-            assert_eq!(field(&[(variable, value)]), name);
+            assert_eq!(invalid_field(&[(variable, value)]), name);
         }
         assert!(matches!(
             load(&[("NO_SUCH_FIELD", "1")]),

@@ -84,8 +84,11 @@ mod tests {
     #[test]
     fn known_answers_of_the_schedule() {
         let id = "018f0000-0000-7000-8000-000000000001".parse().unwrap();
-        let waits: Vec<_> = (1..=5).map(|n| policy().delay(id, n).as_millis()).collect();
-        assert_eq!(waits, [610, 1749, 3521, 5720, 9210]);
+        let waits: Vec<_> = policy()
+            .steps()
+            .map(|n| (n, policy().delay(id, n).as_millis()))
+            .collect();
+        assert_eq!(waits, [(1, 610), (2, 1749), (3, 3521), (4, 5720), (5, 9210)]);
     }
 
     #[test]

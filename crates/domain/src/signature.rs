@@ -380,6 +380,35 @@ mod tests {
     }
 
     #[test]
+    fn a_header_of_one_kibibyte_is_read_and_of_one_byte_more_is_refused() {
+        let items = format!("kid=a,v1={},x=", "ab".repeat(32));
+        for (length, is_read) in [(1024, true), (1025, false)] {
+            let header = format!("{items}{}", "y".repeat(length - items.len()));
+            assert_eq!(header.parse::<SignatureHeader>().is_ok(), is_read, "{length}");
+        }
+    }
+
+    #[test]
+    fn any_right_tag_of_a_header_verifies() {
+        let key_id: KeyId = "ik".parse().unwrap();
+        let request = SignedRequest {
+            scheme: SigningScheme::Request,
+            key_id: &key_id,
+            timestamp: "1",
+            method: "GET",
+            path: "/p",
+            query: "",
+            idempotency_key: "",
+            body: b"",
+        };
+        let (right, wrong) = (request.sign(&secret()).macs[0], Mac::from_bytes([0; 32]));
+        let verify = |macs: &[Mac]| request.verify(&secret(), macs);
+        assert!(verify(&[right]) && verify(&[right, wrong]) && verify(&[wrong, right]));
+        assert!(verify(&[right, right]), "the same tag twice");
+        assert!(!verify(&[wrong]) && !verify(&[]));
+    }
+
+    #[test]
     fn timestamps_and_freshness() {
         assert_eq!(parse_timestamp("1767225600"), Some(1_767_225_600));
         for bad in ["", "-1", "+1", "1.5", "1e9", "1234567890123", " 1"] {
