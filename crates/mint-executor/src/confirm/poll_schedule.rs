@@ -39,13 +39,13 @@ impl PollSchedule {
         let dense = DENSE.min(sparse);
         let margin = self.deviation * 2 + self.interval / 20;
         let due = self.interval.saturating_sub(margin);
-        if since < due {
-            let by_the_clock = self.deviation < self.interval / 10;
-            let longest = if by_the_clock { due } else { sparse };
-            return due.saturating_sub(since).clamp(dense, longest.max(dense));
-        }
         // Long overdue: the average is wrong, or blocks are irregular.
-        if since > self.interval * 2 { sparse } else { dense }
+        if since > self.interval * 2 {
+            return sparse;
+        }
+        let by_the_clock = self.deviation < self.interval / 10;
+        let longest = if by_the_clock { due } else { sparse };
+        due.saturating_sub(since).clamp(dense, longest.max(dense))
     }
 }
 
@@ -94,7 +94,41 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_chain_is_polled_rarely() {
-        assert_eq!(schedule_after([1000; 40]).wait(ms(9000), SPARSE), SPARSE);
+    fn each_block_counts_a_quarter_of_the_averages() {
+        let schedule = schedule_after([500, 300]);
+        assert_eq!(
+            (schedule.interval, schedule.deviation),
+            (ms(225), ms(156) + ms(1) / 4)
+        );
+    }
+
+    #[test]
+    fn a_wait_ends_shortly_before_a_regular_block_and_is_never_long_otherwise() {
+        // Of blocks each second: their average deviation, the time since the last one, the wait, all in ms.
+        let table = [
+            (20, 0, 910),
+            (20, 860, 50),
+            (20, 900, 40),
+            (20, 910, 40),
+            (20, 2000, 40),
+            (20, 2001, 150),
+            (99, 0, 752),
+            // A deviation of a tenth is irregular.
+            (100, 0, 150),
+            (200, 0, 150),
+            (200, 500, 50),
+            (200, 550, 40),
+        ];
+        for (deviation, since, expected) in table {
+            let schedule = PollSchedule {
+                interval: ms(1000),
+                deviation: ms(deviation),
+            };
+            assert_eq!(
+                schedule.wait(ms(since), SPARSE),
+                ms(expected),
+                "+-{deviation} after {since}"
+            );
+        }
     }
 }
