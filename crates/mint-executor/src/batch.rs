@@ -130,6 +130,21 @@ mod tests {
     }
 
     #[test]
+    fn a_gas_limit_covers_every_item_and_the_allowance_up_to_the_protocols_cap() {
+        let table = [
+            (WorkCommand::Submit, 1, 514_000),
+            (WorkCommand::Submit, 64, 8_830_000),
+            (WorkCommand::Execute, 10, 820_000),
+            (WorkCommand::Refund, 2, 392_000),
+            (WorkCommand::Refund, 1000, 16_777_216),
+            (WorkCommand::Refund, usize::MAX, 16_777_216),
+        ];
+        for (command, items, expected) in table {
+            assert_eq!(gas_limit(command, items), expected, "{items} of {command:?}");
+        }
+    }
+
+    #[test]
     fn a_higher_base_fee_shrinks_the_batch_to_no_less_than_one_item() {
         const GWEI: u128 = 1_000_000_000;
         let tuning: Tuning = runtime::Environment::default().read().unwrap();

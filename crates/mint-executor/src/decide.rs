@@ -236,6 +236,26 @@ mod tests {
         })
     }
 
+    fn results() -> impl Iterator<Item = ItemResult> {
+        let of_transactions = [
+            ItemResult::Reverted,
+            ItemResult::Unauthorized,
+            ItemResult::NoEvent,
+            ItemResult::NonceLost,
+        ];
+        of_transactions
+            .into_iter()
+            .chain(ItemOutcome::ALL.map(ItemResult::Reported))
+    }
+
+    #[test]
+    fn stored_results_parse_back() {
+        for result in results() {
+            assert_eq!(ItemResult::from_name(result.name()), Some(result));
+        }
+        assert_eq!(ItemResult::from_name(""), None);
+    }
+
     #[test]
     fn each_outcome_has_one_consequence() {
         use ItemOutcome as O;
@@ -370,19 +390,15 @@ mod tests {
 
     #[test]
     fn out_of_gas_halves_the_batch_until_a_single_item_is_parked() {
-        let mut batch = 64;
-        let mut sizes = Vec::new();
-        while let NextStep::ShrinkBatch(next) =
-            step_after(Submit, ItemOutcome::OutOfGas, OnChainRecord::Absent, batch)
-        {
-            sizes.push(next);
-            batch = next;
+        for (batch, next) in [
+            (64, NextStep::ShrinkBatch(32)),
+            (3, NextStep::ShrinkBatch(2)),
+            (2, NextStep::ShrinkBatch(1)),
+            (1, NextStep::Park("out_of_gas")),
+        ] {
+            let found = step_after(Submit, ItemOutcome::OutOfGas, OnChainRecord::Absent, batch);
+            assert_eq!(found, next, "{batch}");
         }
-        assert_eq!(sizes, [32, 16, 8, 4, 2, 1]);
-        assert_eq!(
-            step_after(Submit, ItemOutcome::OutOfGas, OnChainRecord::Absent, 1),
-            NextStep::Park("out_of_gas")
-        );
     }
 
     #[test]
@@ -477,14 +493,7 @@ mod tests {
 
     #[test]
     fn breaker_results_are_exactly_those_that_open_a_breaker() {
-        let results = ItemOutcome::ALL.into_iter().map(ItemResult::Reported);
-        let more = [
-            ItemResult::Reverted,
-            ItemResult::Unauthorized,
-            ItemResult::NoEvent,
-            ItemResult::NonceLost,
-        ];
-        for result in results.chain(more) {
+        for result in results() {
             let step = next_step(ItemFacts {
                 command: WorkCommand::Submit,
                 result,
