@@ -134,6 +134,20 @@ fn a_declined_report_never_outranks_a_payment() {
     assert_eq!(classify_report(&orphan_paid), ReportClass::DeclinedTooLate);
 }
 
+#[test]
+fn a_declined_report_naming_a_known_receipt_is_a_conflict() {
+    let declined = report("T1", None, 150);
+    let (same, other): (TxRef, TxRef) = ("T1".parse().unwrap(), "T2".parse().unwrap());
+    for tx_ref in [&same, &other] {
+        let amount = Shillings::new(150);
+        let facts = ReportFacts {
+            same_receipt: Some(RecordedReceipt { tx_ref, amount }),
+            ..facts(&declined)
+        };
+        assert_eq!(classify_report(&facts), ReportClass::Conflict);
+    }
+}
+
 fn leg(chain: ChainLeg, sequence: Option<u64>) -> ReportedLeg {
     ReportedLeg {
         chain,
@@ -224,6 +238,34 @@ fn an_overtaken_message_changes_nothing() {
             &outcome(Outcome::Dropped, true, None)
         ),
         None
+    );
+}
+
+#[test]
+fn an_outcome_as_new_as_the_last_one_is_applied_unless_it_undoes_a_payout() {
+    let mined = ChainLeg::Executed(Finality::Mined);
+    let table = [
+        (ChainLeg::Submitting, Outcome::Escrowed, Some(ChainLeg::Escrowed)),
+        (ChainLeg::Escrowed, Outcome::Executed, Some(DONE)),
+        (mined, Outcome::Executed, Some(DONE)),
+        (mined, Outcome::Escrowed, None),
+        (mined, Outcome::Rejected, None),
+    ];
+    for (current, kind, expected) in table {
+        let found = classify_outcome(leg(current, Some(8)), &outcome(kind, true, Some(8)));
+        assert_eq!(found.map(|next| next.chain), expected, "{current:?} {kind:?}");
+    }
+}
+
+#[test]
+fn what_is_on_chain_is_not_dropped_by_a_newer_command() {
+    let drop = outcome(Outcome::Dropped, true, Some(9));
+    assert_eq!(classify_outcome(leg(ChainLeg::Escrowed, Some(5)), &drop), None);
+    let repeated = classify_outcome(leg(ChainLeg::Dropped, Some(5)), &drop);
+    assert_eq!(
+        repeated,
+        Some(leg(ChainLeg::Dropped, Some(9))),
+        "the copy keeps the newest sequence"
     );
 }
 
