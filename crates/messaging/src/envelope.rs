@@ -171,7 +171,10 @@ mod tests {
 
     #[test]
     fn an_oversized_message_is_refused_before_it_is_parsed() {
-        let bytes = vec![b' '; MAX_MESSAGE_BYTES + 1];
+        let mut bytes = text("1", "").into_bytes();
+        bytes.resize(65_536, b' ');
+        assert!(Envelope::parse(&bytes).is_ok(), "64 KiB are not too large");
+        bytes.push(b' ');
         assert_eq!(Envelope::parse(&bytes).unwrap_err(), EnvelopeError::TooLarge);
     }
 
@@ -186,6 +189,10 @@ mod tests {
     fn traceparent_form() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(trace_id(good), Some("0af7651916cd43dd8448eb211c80319c"));
+        let traced = text("1", "").replace(r#""traceparent":null"#, &format!(r#""traceparent":"{good}""#));
+        assert_eq!(traceparent(traced.as_bytes()).as_deref(), Some(good));
+        assert_eq!(traceparent(text("1", "").as_bytes()), None);
+        assert_eq!(traceparent(b"no envelope"), None);
         for bad in [
             "",
             "00",

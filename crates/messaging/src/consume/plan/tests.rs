@@ -191,6 +191,31 @@ fn a_deferred_message_uses_its_own_delay_queue() {
 }
 
 #[test]
+fn a_deferred_message_waits_half_its_age_in_the_queue_of_the_nearest_usual_delay() {
+    // First seen before midnight, the wait in ms, the delay queue: usual delays are 751, 1502, 3004, 6008, 12016 ms.
+    let table = [
+        ("2026-01-01T00:00:00Z", 1000, 2),
+        ("2025-12-31T23:59:58Z", 1000, 2),
+        ("2025-12-31T23:59:54Z", 3000, 3),
+        ("2025-12-31T23:59:53.992Z", 3004, 3),
+        ("2025-12-31T23:59:53.990Z", 3005, 4),
+        ("2025-12-31T23:59:40Z", 10_000, 5),
+        ("2025-12-31T23:59:00Z", 30_000, 5),
+        ("2025-12-31T23:00:00Z", 30_000, 5),
+    ];
+    for (first_seen, ms, queue) in table {
+        let raw = raw(&serde_json::to_vec(&envelope(1, first_seen)).unwrap(), 0);
+        let (waits, _) = copy(settled(&raw, Disposition::Defer));
+        assert_eq!(waits.expiration, Some(Duration::from_millis(ms)), "{first_seen}");
+        assert_eq!(
+            waits.exchange,
+            Route::Named(format!("fiatrails.retry.{queue}")),
+            "{first_seen}"
+        );
+    }
+}
+
+#[test]
 fn a_message_under_an_unknown_key_waits_a_day_without_using_attempts() {
     let fresh = at(1, 0);
     let (waits, kind) = copy(step(&fresh, DeliveryResult::AwaitKey("k9".into())));
@@ -198,14 +223,14 @@ fn a_message_under_an_unknown_key_waits_a_day_without_using_attempts() {
         (kind, waits.expiration),
         (CopyKind::Return, Some(Duration::from_secs(30)))
     );
-    let old = raw(
-        &serde_json::to_vec(&envelope(1, "2025-12-30T00:00:00Z")).unwrap(),
-        0,
-    );
-    assert_eq!(
-        copy(step(&old, DeliveryResult::AwaitKey("k9".into()))).1,
-        CopyKind::Park("unknown_key")
-    );
+    for (first_seen, expected) in [
+        ("2025-12-31T00:00:00Z", CopyKind::Return),
+        ("2025-12-30T23:59:59Z", CopyKind::Park("unknown_key")),
+    ] {
+        let old = raw(&serde_json::to_vec(&envelope(1, first_seen)).unwrap(), 0);
+        let (_, kind) = copy(step(&old, DeliveryResult::AwaitKey("k9".into())));
+        assert_eq!(kind, expected, "{first_seen}");
+    }
     // A first-seen time in the future neither keeps it for ever nor is passed on.
     let future = raw(
         &serde_json::to_vec(&envelope(1, "2099-01-01T00:00:00Z")).unwrap(),
