@@ -212,6 +212,18 @@ mod tests {
             })
         );
         assert!(POLICY.replacement_fees(sent, 491, 2000).is_err());
+        let at_the_cap = Fees {
+            max_fee_per_gas: 500,
+            ..sent
+        };
+        assert_eq!(
+            POLICY.replacement_fees(at_the_cap, 200, 2000),
+            Err(FeeAboveCap {
+                needed: 563,
+                cap: 500
+            }),
+            "a pool may hold that one, so it must be outbid"
+        );
     }
 
     #[test]
