@@ -203,18 +203,17 @@ mod tests {
             }),
             record: None,
         };
-        assert_eq!(
-            word(&replay_fate(WorkQueue::MintExecute, &at("executed", true))),
-            "close"
-        );
-        assert_eq!(
-            word(&replay_fate(WorkQueue::MintExecute, &at("executed", false))),
-            "replay"
-        );
-        assert_eq!(
-            word(&replay_fate(WorkQueue::MintRefund, &at("dropped", false))),
-            "close"
-        );
+        for (queue, leg, is_final, wanted) in [
+            (WorkQueue::MintExecute, "executed", true, "close"),
+            (WorkQueue::MintExecute, "executed", false, "replay"),
+            (WorkQueue::MintExecute, "refunded", true, "close"),
+            (WorkQueue::MintRefund, "refunded", true, "close"),
+            (WorkQueue::MintRefund, "refunded", false, "replay"),
+            (WorkQueue::MintRefund, "dropped", false, "close"),
+        ] {
+            let found = replay_fate(queue, &at(leg, is_final));
+            assert_eq!(word(&found), wanted, "{queue} {leg} {is_final}: {found:?}");
+        }
     }
 
     #[test]

@@ -150,61 +150,31 @@ mod tests {
     fn every_rule_can_hold_an_entry_back() {
         let no_replays = hour(0, 0, None);
         let table = [
-            (candidate("storage", 5, 0), no_replays, 0, ReplayDecision::Replay),
-            (
-                candidate("seal_invalid", 5, 0),
-                no_replays,
-                0,
-                ReplayDecision::OtherClass,
-            ),
-            (
-                candidate("storage", 4, 0),
-                no_replays,
-                0,
-                ReplayDecision::CoolingDown,
-            ),
+            (candidate("storage", 5, 0), no_replays, 0, "replay"),
+            (candidate("seal_invalid", 5, 0), no_replays, 0, "other_class"),
+            (candidate("storage", 4, 0), no_replays, 0, "cooling_down"),
             // The rest doubles with each replay.
-            (
-                candidate("storage", 9, 1),
-                no_replays,
-                0,
-                ReplayDecision::CoolingDown,
-            ),
-            (candidate("storage", 10, 1), no_replays, 0, ReplayDecision::Replay),
+            (candidate("storage", 9, 1), no_replays, 0, "cooling_down"),
+            (candidate("storage", 10, 1), no_replays, 0, "replay"),
             (
                 candidate("storage", 600, 2),
                 no_replays,
                 0,
-                ReplayDecision::ReplayLimit,
+                "replay_limit_reached",
             ),
-            (
-                candidate("storage", 5, 0),
-                hour(10, 0, None),
-                0,
-                ReplayDecision::NoBudget,
-            ),
-            (
-                candidate("storage", 5, 0),
-                hour(9, 0, None),
-                1,
-                ReplayDecision::NoBudget,
-            ),
-            (
-                candidate("storage", 5, 0),
-                hour(9, 0, None),
-                0,
-                ReplayDecision::Replay,
-            ),
+            (candidate("storage", 5, 0), hour(10, 0, None), 0, "no_budget"),
+            (candidate("storage", 5, 0), hour(9, 0, None), 1, "no_budget"),
+            (candidate("storage", 5, 0), hour(9, 0, None), 0, "replay"),
             (
                 candidate("storage", 5, 0),
                 hour(6, 3, Some(10.0)),
                 0,
-                ReplayDecision::BreakerOpen,
+                "breaker_open",
             ),
         ];
         for (candidate, hour, taken, wanted) in table {
             assert_eq!(
-                rules().decide(candidate, &hour, taken),
+                rules().decide(candidate, &hour, taken).name(),
                 wanted,
                 "{candidate:?} {hour:?}"
             );
@@ -213,10 +183,7 @@ mod tests {
             age: None,
             ..candidate("storage", 0, 0)
         };
-        assert_eq!(
-            rules().decide(undated, &no_replays, 0),
-            ReplayDecision::CoolingDown
-        );
+        assert_eq!(rules().decide(undated, &no_replays, 0).name(), "cooling_down");
     }
 
     #[test]

@@ -205,6 +205,16 @@ mod tests {
     }
 
     #[test]
+    fn a_difference_of_cents_is_told_to_the_cent() {
+        let cents = StatementRow {
+            paid_in_cents: 15005,
+            ..row()
+        };
+        let found = compare_row(&cents, Some(&ours()), None, None).unwrap();
+        assert!(found.detail.contains("150.05 KES"), "{}", found.detail);
+    }
+
+    #[test]
     fn a_payment_near_either_end_of_the_statement_is_not_missing() {
         let edge = Duration::from_mins(15);
         let period = (at(0), at(7200));
