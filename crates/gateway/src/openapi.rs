@@ -86,11 +86,20 @@ pub struct ReportBody {
     #[schema(pattern = "^[A-Za-z0-9]{1,32}$", example = "NLJ7RT61SV")]
     pub receipt: Option<String>,
     /// Integer or string; absent or 0 means paid.
-    #[schema(value_type = Option<Object>, example = 0)]
+    #[schema(value_type = Option<ResultCode>, example = 0)]
     pub result_code: Option<serde_json::Value>,
     pub result_desc: Option<String>,
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<serde_json::Value>,
+}
+
+/// How M-Pesa writes a result code.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ResultCode {
+    Number(i64),
+    Text(String),
 }
 
 /// Headers of every request of an integrator.
