@@ -83,7 +83,10 @@ kind!(
 impl<const N: usize> Counter<N> {
     /// The name must end in `_total`.
     pub const fn new(name: &'static str, help: &'static str, labels: [Label; N]) -> Self {
-        assert!(ends_with(name, "_total"), "a counter's name ends in _total");
+        assert!(
+            ends_with(name.as_bytes(), b"_total"),
+            "a counter's name ends in _total"
+        );
         Self { name, help, labels }
     }
 
@@ -110,7 +113,7 @@ impl<const N: usize> Histogram<N> {
     /// The name must end in `_seconds` or `_size`: the suffix selects the buckets.
     pub const fn new(name: &'static str, help: &'static str, labels: [Label; N]) -> Self {
         assert!(
-            ends_with(name, "_seconds") || ends_with(name, "_size"),
+            ends_with(name.as_bytes(), b"_seconds") || ends_with(name.as_bytes(), b"_size"),
             "a histogram's name ends in its unit"
         );
         Self { name, help, labels }
@@ -180,19 +183,13 @@ fn combinations(labels: &[Label]) -> Option<Vec<Vec<metrics::Label>>> {
     Some(all)
 }
 
-const fn ends_with(text: &str, end: &str) -> bool {
-    let (text, end) = (text.as_bytes(), end.as_bytes());
-    if text.len() < end.len() {
-        return false;
+/// `slice::ends_with`, which is no `const fn`.
+const fn ends_with(text: &[u8], end: &[u8]) -> bool {
+    match (text, end) {
+        (_, []) => true,
+        ([text @ .., last], [end @ .., wanted]) if *last == *wanted => ends_with(text, end),
+        _ => false,
     }
-    let mut i = 0;
-    while i < end.len() {
-        if text[text.len() - end.len() + i] != end[i] {
-            return false;
-        }
-        i += 1;
-    }
-    true
 }
 
 #[cfg(test)]
@@ -206,12 +203,29 @@ mod tests {
         assert_eq!(combinations(&labels).unwrap().len(), 6);
         assert_eq!(combinations(&[]).unwrap().len(), 1);
         assert!(combinations(&[dynamic_label("key", "keys", 3)]).is_none());
-        let many: &[&str] = &["v"; 129];
-        assert!(combinations(&[label("a", many)]).is_none());
+        let most = [label("a", &["v"; 16]), label("b", &["v"; 8])];
+        assert_eq!(combinations(&most).unwrap().len(), 128);
+        assert!(combinations(&[label("a", &["v"; 129])]).is_none());
+        assert!(combinations(&[label("a", &["v"; 13]), label("b", &["v"; 10])]).is_none());
     }
 
     #[test]
     fn ends_with_compares_suffixes() {
-        assert!(ends_with("a_total", "_total") && !ends_with("total", "_total"));
+        for (text, expected) in [
+            ("a_total", true),
+            ("_total", true),
+            ("total", false),
+            ("a_totals", false),
+            ("a_tota1", false),
+            ("", false),
+        ] {
+            assert_eq!(ends_with(text.as_bytes(), b"_total"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_kind_has_the_name_that_prometheus_gives_it() {
+        let names = [MetricKind::Counter, MetricKind::Gauge, MetricKind::Histogram].map(MetricKind::name);
+        assert_eq!(names, ["counter", "gauge", "histogram"]);
     }
 }
