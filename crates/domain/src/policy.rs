@@ -356,71 +356,35 @@ mod tests {
     #[test]
     fn each_bound_is_exact() {
         // Variable, the last accepted value, the first refused one, the field that is named.
-        let table = [
-            ("CHAIN_CHAIN_ID", "1", "0", "chain.chainId"),
-            ("CHAIN_BLOCK_TIME_MS", "1", "0", "chain.blockTimeMs"),
-            ("CHAIN_CONFIRMATIONS", "1", "0", "chain.confirmations"),
-            ("CHAIN_RPC_TIMEOUT_MS", "1", "0", "chain.rpcTimeoutMs"),
-            (
-                "COMPLIANCE_MAX_RISK_SCORE",
-                "100",
-                "101",
-                "compliance.maxRiskScore",
-            ),
-            ("MINT_MIN_AMOUNT", "1", "0", "mint.minAmount"),
-            (
-                "MINT_MAX_AMOUNT",
-                "1000000000000000000",
-                "999999999999999999",
-                "mint.maxAmount",
-            ),
-            (
-                "MINT_DAILY_LIMIT_PER_USER",
-                "1000000000000000000000",
-                "999999999999999999999",
-                "mint.dailyLimitPerUser",
-            ),
-            (
-                "MINT_EXECUTOR_MINT_PER_HOUR",
-                "1000000000000000000000",
-                "999999999999999999999",
-                "mint.executorMintPerHour",
-            ),
-            ("MINT_MAX_UNPAID", "1", "0", "mint.maxUnpaid"),
-            ("RETRY_MAX_ATTEMPTS", "1", "0", "retry.maxAttempts"),
-            ("RETRY_MAX_ATTEMPTS", "20", "21", "retry.maxAttempts"),
-            ("RETRY_BASE_MS", "1", "0", "retry.baseMs"),
-            ("RETRY_CAP_MS", "751", "750", "retry.capMs"),
-            ("WINDOWS_PAYMENT_SECONDS", "1", "0", "windows.paymentSeconds"),
-            (
-                "WINDOWS_PAYMENT_SECONDS",
-                "604799",
-                "604800",
-                "windows.depositExpirySeconds",
-            ),
-            (
-                "WINDOWS_ORPHAN_MATCH_SECONDS",
-                "1",
-                "0",
-                "windows.orphanMatchSeconds",
-            ),
-            ("WINDOWS_REDRIVE_SECONDS", "1", "0", "windows.redriveSeconds"),
-            (
-                "WINDOWS_IDEMPOTENCY_SECONDS",
-                "300",
-                "299",
-                "windows.idempotencySeconds",
-            ),
-            ("WINDOWS_FRESHNESS_SECONDS", "1", "0", "windows.freshnessSeconds"),
-            ("WINDOWS_WEBHOOK_TIMEOUT_MS", "1", "0", "windows.webhookTimeoutMs"),
-        ];
-        for (variable, accepted, refused, named) in table {
-            assert!(load(&[(variable, accepted)]).is_ok(), "{variable} = {accepted}");
-            assert_eq!(
-                invalid_field(&[(variable, refused)]),
-                named,
-                "{variable} = {refused}"
-            );
+        let table = "
+            CHAIN_CHAIN_ID 1 0 chain.chainId
+            CHAIN_BLOCK_TIME_MS 1 0 chain.blockTimeMs
+            CHAIN_CONFIRMATIONS 1 0 chain.confirmations
+            CHAIN_RPC_TIMEOUT_MS 1 0 chain.rpcTimeoutMs
+            COMPLIANCE_MAX_RISK_SCORE 100 101 compliance.maxRiskScore
+            MINT_MIN_AMOUNT 1 0 mint.minAmount
+            MINT_MAX_AMOUNT 1000000000000000000 999999999999999999 mint.maxAmount
+            MINT_DAILY_LIMIT_PER_USER 1000000000000000000000 999999999999999999999 mint.dailyLimitPerUser
+            MINT_EXECUTOR_MINT_PER_HOUR 1000000000000000000000 999999999999999999999 mint.executorMintPerHour
+            MINT_MAX_UNPAID 1 0 mint.maxUnpaid
+            RETRY_MAX_ATTEMPTS 1 0 retry.maxAttempts
+            RETRY_MAX_ATTEMPTS 20 21 retry.maxAttempts
+            RETRY_BASE_MS 1 0 retry.baseMs
+            RETRY_CAP_MS 751 750 retry.capMs
+            WINDOWS_PAYMENT_SECONDS 1 0 windows.paymentSeconds
+            WINDOWS_PAYMENT_SECONDS 604799 604800 windows.depositExpirySeconds
+            WINDOWS_ORPHAN_MATCH_SECONDS 1 0 windows.orphanMatchSeconds
+            WINDOWS_REDRIVE_SECONDS 1 0 windows.redriveSeconds
+            WINDOWS_IDEMPOTENCY_SECONDS 300 299 windows.idempotencySeconds
+            WINDOWS_FRESHNESS_SECONDS 1 0 windows.freshnessSeconds
+            WINDOWS_WEBHOOK_TIMEOUT_MS 1 0 windows.webhookTimeoutMs
+            ";
+        for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let [variable, accepted, refused, named] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}");
+            };
+            assert!(load(&[(variable, accepted)]).is_ok(), "{line}");
+            assert_eq!(invalid_field(&[(variable, refused)]), named, "{line}");
         }
     }
 
