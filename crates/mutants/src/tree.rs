@@ -83,7 +83,8 @@ impl Tree {
         }
         fs::write(&list, serde_json::to_vec(&now)?)?;
         for made in MADE {
-            if !copy.join(made).exists() {
+            // A link may lead nowhere yet, and is there all the same.
+            if copy.join(made).symlink_metadata().is_err() {
                 unix::fs::symlink(root.join(made), copy.join(made))?;
             }
         }
