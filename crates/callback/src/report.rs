@@ -42,7 +42,7 @@ pub async fn handle(
     let signed = &body.report;
     let report = match state.verify_report(signed) {
         Ok(report) => report,
-        Err(EvidenceError::UnknownKey(_)) if is_compromised(&state.pool.get().await?, signed).await? => {
+        Err(EvidenceError::UnknownKey(_)) if waits_in_vain(&state, signed).await? => {
             let detail = format!("report {} is signed with a compromised key", signed.report_id);
             hold_unverifiable(
                 &state,
@@ -91,6 +91,11 @@ pub async fn handle(
     after_commit.run(&state);
     observe::report(source, status);
     Ok(Disposition::Done)
+}
+
+/// The secret of a compromised key does not come back, so a report under it does not wait for its key.
+async fn waits_in_vain(state: &AppState, report: &SignedReport) -> Result<bool, HandlerError> {
+    is_compromised(&state.pool.get().await?, report).await
 }
 
 /// Whether a stored result is conclusive, so that the same report can change nothing when it comes again.

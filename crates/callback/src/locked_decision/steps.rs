@@ -140,7 +140,7 @@ impl LockedDecision<'_> {
                 .await;
         };
         // This check comes before the MAC: a compromised key's secret is removed, so the key would only look unknown.
-        if is_compromised(self.tx, &report).await? {
+        if self.rests_on_compromised_key(&report).await? {
             let detail = format!("report {} is signed with a compromised key", first.report_id);
             return self
                 .open_exception(ExceptionKind::CompromisedKey, Some(receipt), None, detail)
@@ -181,6 +181,11 @@ impl LockedDecision<'_> {
         let sealed = self.state.sealer.seal(&body, self.metadata(&span))?;
         self.push_command((LiveCommand::Execute, span), sealed, Some(first.age_seconds));
         Ok(())
+    }
+
+    /// The key may have been compromised after the report was recorded.
+    async fn rests_on_compromised_key(&self, report: &SignedReport) -> Result<bool, HandlerError> {
+        is_compromised(self.tx, report).await
     }
 
     fn refund(&mut self) -> Result<(), HandlerError> {

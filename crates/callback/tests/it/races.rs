@@ -126,27 +126,45 @@ async fn one_receipt_under_two_tx_refs_at_once_pays_for_one() {
     assert_eq!(rig.database.sql(conflicts).unwrap(), "20");
 }
 
+/// As if the live command were forgotten: whoever handles the intent now commands again.
+fn forget_command(rig: &Rig) {
+    rig.database
+        .sql("update decisions set live_command = null, live_message_id = null, live_since = null")
+        .unwrap();
+}
+
 #[tokio::test]
-async fn a_message_delivered_twice_is_handled_once() {
+async fn a_report_delivered_twice_is_handled_once() {
     let rig = Rig::start().await;
     let intent = rig.accepted("T1", 150).await;
+    rig.escrowed(&intent).await;
     let signed = rig.sign(&paid_body("T1", "R1", 150));
     rig.stored(&signed, false).await;
     let paid = Arc::new(delivery(SystemSource.message_id(), result(&signed, false, None)));
+    for round in 0..2 {
+        let settled = handled(report::handle(rig.state.clone(), paid.clone()).await);
+        assert_eq!(settled, Disposition::Done);
+        assert_eq!(rig.commands().await, [execute("T1")], "round {round}");
+        forget_command(&rig);
+    }
+    rig.escrowed(&intent).await;
+    assert_eq!(rig.commands().await.len(), 2, "a message of its own is looked at");
+}
+
+#[tokio::test]
+async fn an_outcome_delivered_twice_is_handled_once() {
+    let rig = Rig::start().await;
+    let intent = rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 150).await;
     let mined = Arc::new(delivery(
         SystemSource.message_id(),
         mint_outcome(&intent, Outcome::Escrowed, false, Some(1)),
     ));
     for round in 0..2 {
-        let settled = handled(report::handle(rig.state.clone(), paid.clone()).await);
-        assert_eq!(settled, Disposition::Done);
         let settled = handled(outcome::handle(rig.state.clone(), mined.clone()).await);
         assert_eq!(settled, Disposition::Done);
         assert_eq!(rig.commands().await, [execute("T1")], "round {round}");
-        // As if that command were forgotten: whoever handles the intent now commands again.
-        rig.database
-            .sql("update decisions set live_command = null, live_message_id = null, live_since = null")
-            .unwrap();
+        forget_command(&rig);
     }
     rig.escrowed(&intent).await;
     assert_eq!(rig.commands().await.len(), 2, "a message of its own is looked at");

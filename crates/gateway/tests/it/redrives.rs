@@ -42,7 +42,37 @@ async fn age_intent(rig: &Rig, id: &str, by: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn repeated_redrives_without_effect_become_rarer() {
+async fn repeated_redrives_of_an_intent_become_rarer() {
+    let rig = with_redriven_rows().await;
+    let client = rig.pool().get().await.unwrap();
+    let due = intents::to_redrive(&client, &from_now_on(), "mint.submit.v1")
+        .await
+        .unwrap();
+    let due: Vec<_> = due.iter().map(|row| row.tx_ref.as_str()).collect();
+    assert_eq!(due, ["TX1", "TX3", "TX5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_redrives_of_a_report_become_rarer() {
+    let rig = with_redriven_rows().await;
+    let client = rig.pool().get().await.unwrap();
+    let due = reports::to_redrive(&client, &from_now_on(), "mpesa.result.v1")
+        .await
+        .unwrap();
+    assert_eq!(due.len(), 3);
+}
+
+/// Only what has a mark is due.
+fn from_now_on() -> RedriveWindow {
+    RedriveWindow {
+        since: SystemSource.now(),
+        after_seconds: 100.0,
+        limit: 100,
+    }
+}
+
+/// Six intents and their reports, each re-driven some times without effect, each second one just long enough ago.
+async fn with_redriven_rows() -> Rig {
     let rig = Rig::with(&[("FIATRAILS_POLICY_WINDOWS_REDRIVE_SECONDS", "100")]).await;
     let mut marks = Vec::new();
     for (n, (times, ago)) in [(1, 190), (1, 210), (3, 790), (3, 810), (30, 3590), (30, 3610)]
@@ -70,21 +100,7 @@ async fn repeated_redrives_without_effect_become_rarer() {
     .await
     .unwrap();
     rig.sql(&marks.join("; "));
-    let client = rig.pool().get().await.unwrap();
-    let window = RedriveWindow {
-        since: SystemSource.now(),
-        after_seconds: 100.0,
-        limit: 100,
-    };
-    let due = intents::to_redrive(&client, &window, "mint.submit.v1")
-        .await
-        .unwrap();
-    let due: Vec<_> = due.iter().map(|row| row.tx_ref.as_str()).collect();
-    assert_eq!(due, ["TX1", "TX3", "TX5"]);
-    let due = reports::to_redrive(&client, &window, "mpesa.result.v1")
-        .await
-        .unwrap();
-    assert_eq!(due.len(), 3);
+    rig
 }
 
 #[tokio::test(flavor = "multi_thread")]
