@@ -55,6 +55,22 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_command_under_the_id_of_another_message_is_never_signed() -> Result<()> {
+    let world = TestEnvironment::new().await?;
+    let mut rig = world.executor()?;
+    rig.acquire_leases().await?;
+    rig.submit(&world.intent(1)?).await?;
+    // The envelope is genuine, and so is its intent: the same command once more, as if it were another.
+    world
+        .db
+        .sql("update work_items set message_id = gen_random_uuid()")?;
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(parked_classes(&world)?, "row_tampered");
+    assert_eq!(world.count("select count(*) from attempts")?, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;

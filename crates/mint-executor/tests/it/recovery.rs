@@ -5,6 +5,7 @@ use domain::clock::{Clock, SystemSource};
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
+use mint_executor::lease::{self, FollowerTenure};
 use mint_executor::signer_handle::FeeCapWait;
 use mint_executor::submit::{self, BatchResult, CommandQueue, Simulation};
 use runtime::halts::Halts;
@@ -12,6 +13,7 @@ use serde_json::json;
 use storage::executor::attempts;
 use storage::executor::items::WorkCommand;
 use testkit::ChaosProxy;
+use tokio::time::Instant;
 
 use crate::faulty::{Fault, faulty};
 use crate::rig::{PAUSE, TestEnvironment, TestExecutor};
@@ -171,10 +173,7 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
     let world = TestEnvironment::new().await?;
     let (mut first, second) = (world.executor()?, world.executor()?);
     first.acquire_leases().await?;
-    assert_eq!(
-        mint_executor::lease::acquire(&second.ctx, second.signer()).await?,
-        None
-    );
+    assert_eq!(lease::acquire(&second.ctx, second.signer()).await?, None);
     let (old, followed) = (first.lease()?, first.following()?);
     first.submit(&world.intent(1)?).await?;
 
@@ -190,6 +189,31 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
     second.poll().await?;
     second.send(WorkCommand::Submit, 1).await?;
     assert_eq!(world.count("select count(*) from attempts")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_signer_lease_that_another_executor_took_is_not_renewed() -> Result<()> {
+    let world = TestEnvironment::new().await?;
+    let (mut first, mut second) = (world.executor()?, world.executor()?);
+    first.acquire_leases().await?;
+    world.expire_leases()?;
+    second.acquire_leases().await?;
+    lease::renew_or_acquire(&first.ctx, first.signer(), Instant::now()).await?;
+    assert_eq!(first.signer().current_lease(), None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_follower_lease_that_another_executor_took_is_not_renewed() -> Result<()> {
+    let world = TestEnvironment::new().await?;
+    let (mut first, mut second) = (world.executor()?, world.executor()?);
+    first.acquire_leases().await?;
+    world.expire_leases()?;
+    second.acquire_leases().await?;
+    let now = Instant::now();
+    lease::renew_or_acquire_follower(&first.ctx, &mut FollowerTenure::new(now), now).await?;
+    assert_eq!(first.ctx.current_follower_lease(), None);
     Ok(())
 }
 

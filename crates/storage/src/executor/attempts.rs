@@ -15,6 +15,8 @@ use crate::session::{DbSession, execute, query, query_one};
 
 /// The chain has not used the nonce, as far as the asker knows.
 const NONCE_UNUSED: &str = "nonce >= $2";
+/// The block of the attempt `a` is final, so no fork takes its outcomes back.
+const BLOCK_IS_FINAL: &str = "a.block_number <= $1";
 
 statements! {
     INSERT =
@@ -91,14 +93,15 @@ statements! {
          order by a.signer, a.command, i.outcome, a.id desc, i.position";
     // Items whose outcome takes effect when mined have left their attempt; those that wait for finality are still in it.
     // No later attempt may contain the item.
-    WITH_FINAL_OUTCOME =
+    WITH_FINAL_OUTCOME = concatcp!(
         "select i.attempt_id, i.message_id, i.intent_id, i.outcome from work_items w \
          join attempt_items i on i.message_id = w.message_id join attempts a on a.id = i.attempt_id \
          where w.state = 'in_attempt' and i.outcome is not null \
-         and a.state in ('mined', 'final') and a.block_number <= $1 \
+         and a.state in ('mined', 'final') and ", BLOCK_IS_FINAL, " \
          and not exists (select from attempt_items j join attempts b on b.id = j.attempt_id \
                          where j.message_id = w.message_id and (b.state = 'signed' or b.state in ('mined', 'final') \
-                         and (b.block_number, b.nonce) > (a.block_number, a.nonce)))";
+                         and (b.block_number, b.nonce) > (a.block_number, a.nonce)))"
+    );
 }
 
 #[derive(Clone, Debug)]

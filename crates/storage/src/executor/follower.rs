@@ -12,6 +12,8 @@ use crate::session::{DbSession, execute, query_opt};
 
 /// The lease is still this holder's, under this token.
 const HOLDS_LEASE: &str = "lease_holder = $1 and fencing_token = $2 and lease_until >= clock_timestamp()";
+/// The lease is still this holder's, and stays it until the transaction ends.
+const LOCKS_LEASE: &str = concatcp!(HOLDS_LEASE, " for update");
 
 statements! {
     ACQUIRE =
@@ -23,7 +25,7 @@ statements! {
         HOLDS_LEASE
     );
     RELEASE = "update block_follower_lease set lease_until = null where lease_holder = $1 and fencing_token = $2";
-    CHECK = concatcp!("select from block_follower_lease where ", HOLDS_LEASE, " for update");
+    CHECK = concatcp!("select from block_follower_lease where ", LOCKS_LEASE);
     // No transaction is signed while a block is ingested: both change the same items and legs.
     LOCK_SIGNERS = "select from signers order by address for update";
 }

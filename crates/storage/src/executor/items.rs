@@ -42,6 +42,9 @@ impl WorkCommand {
 const LET_GO_OF: &str =
     "l.signer not in (select address from ring) and l.signer not in (select signer from held)";
 
+/// The attempt can still be mined, or mined again after a fork: its signer has not let go of its intents.
+const NOT_FINAL: &str = concatcp!("state in ", MINED_OR_SIGNED);
+
 statements! {
     INSERT =
         "insert into work_items (message_id, intent_id, command, state, envelope) \
@@ -55,7 +58,7 @@ statements! {
          (select s.address, row_number() over (order by s.address) - 1 as place, count(*) over () as size \
           from signers s left join signer_admin_states o on o.address = s.address \
           where ", IN_RING, "), \
-         held as materialized (select distinct signer from attempts where state in ", MINED_OR_SIGNED, ") \
+         held as materialized (select distinct signer from attempts where ", NOT_FINAL, ") \
          select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.max_batch_size, \
          extract(epoch from clock_timestamp())::float8 as db_now \
          from ring r, work_items w join chain_legs l on l.intent_id = w.intent_id \

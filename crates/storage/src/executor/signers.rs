@@ -20,8 +20,12 @@ const HOLDS_LEASE: &str = "lease_holder = $2 and fencing_token = $3 and lease_un
 /// No operator has retired the key.
 const NOT_RETIRED: &str =
     "not exists (select from signer_admin_states o where o.address = $1 and o.state = 'retired')";
+/// The lease is still this holder's, and stays it until the transaction ends.
+const LOCKS_LEASE: &str = concatcp!(HOLDS_LEASE, " for update");
 /// The key has signed what is in no block yet.
 const HAS_UNMINED: &str = "exists (select from attempts t where t.signer = $1 and t.state = 'signed')";
+/// The attempt `t` can still be mined, or mined again after a fork.
+const NOT_FINAL: &str = concatcp!("t.state in ", MINED_OR_SIGNED);
 statements! {
     ENSURE = "insert into signers (address, next_nonce) values ($1, $2) on conflict (address) do nothing";
     ACQUIRE = concatcp!(
@@ -39,7 +43,7 @@ statements! {
     );
     RELEASE =
         "update signers set lease_until = null where address = $1 and lease_holder = $2 and fencing_token = $3";
-    CHECK = concatcp!("select next_nonce from signers where address = $1 and ", HOLDS_LEASE, " for update");
+    CHECK = concatcp!("select next_nonce from signers where address = $1 and ", LOCKS_LEASE);
     NEXT_NONCE = concatcp!("select next_nonce from signers where address = $1 and ", HOLDS_LEASE);
     SET_NONCE = "update signers set next_nonce = greatest(next_nonce, $2) where address = $1";
     // Keys outside the ring whose transactions are all final, so that none can be mined, or mined again after a fork.
@@ -47,7 +51,7 @@ statements! {
         "select a.address from unnest($1::bytea[]) as a(address) \
          where not exists (select from signers s left join signer_admin_states o on o.address = s.address \
                            where s.address = a.address and ", IN_RING, ") \
-         and not exists (select from attempts t where t.signer = a.address and t.state in ", MINED_OR_SIGNED, ")"
+         and not exists (select from attempts t where t.signer = a.address and ", NOT_FINAL, ")"
     );
 }
 
