@@ -102,23 +102,27 @@ impl CommandQueue {
 
     /// Sends every ready batch; returns the time before which nothing more can be ready.
     pub async fn submit_ready(&mut self, ctx: &Context) -> Result<Option<Instant>, WorkError> {
-        let worked = self.submit_batches(ctx).await;
-        let what = FeeCapWait::Batch(self.command);
-        match worked {
+        match self.submit_batches(ctx).await {
             Err(error) => {
                 let too_dear = error.fee_above_cap().copied().ok_or(error)?;
+                let what = FeeCapWait::Batch(self.command);
                 if self.signer.set_waits_for_fees(what, true) {
                     observe::waits_for_fees(self.command, &too_dear);
                 }
                 Ok(None)
             }
-            // Whatever else it waits for, it does not wait for lower fees.
             Ok(wait) => {
-                if self.signer.set_waits_for_fees(what, false) {
-                    observe::no_longer_waits_for_fees(self.command);
-                }
+                self.end_fee_wait();
                 Ok(wait)
             }
+        }
+    }
+
+    /// Whatever else its work waits for, it does not wait for lower fees.
+    fn end_fee_wait(&self) {
+        let what = FeeCapWait::Batch(self.command);
+        if self.signer.set_waits_for_fees(what, false) {
+            observe::no_longer_waits_for_fees(self.command);
         }
     }
 

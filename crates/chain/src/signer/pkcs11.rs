@@ -18,7 +18,7 @@ use ethers::types::{H256, U256};
 use ethers::utils::keccak256;
 use parking_lot::Mutex;
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::{RawSignature, Signer, SignerError};
@@ -226,14 +226,18 @@ async fn run_blocking<R: Send + 'static>(
     let done = timeout(within, async {
         let in_use = in_use.clone().acquire_owned().await;
         let in_use = in_use.map_err(|error| gone(error.to_string()))?;
-        let done = tokio::task::spawn_blocking(move || {
-            let _in_use = in_use;
-            work()
-        });
+        let done = tokio::task::spawn_blocking(move || hold_while(in_use, work));
         done.await.map_err(|error| gone(error.to_string()))
     });
     done.await
         .unwrap_or_else(|_| Err(gone(format!("the token gave no answer within {within:?}"))))
+}
+
+/// The token is in use until the call ends, even if its caller has long given up.
+fn hold_while<R>(in_use: OwnedSemaphorePermit, work: impl FnOnce() -> R) -> R {
+    let done = work();
+    drop(in_use);
+    done
 }
 
 /// Turns a token's r and s into the form that the chain accepts: s in the lower half, with the recovery bit.

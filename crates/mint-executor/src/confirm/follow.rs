@@ -48,12 +48,9 @@ impl Follower {
         let mut next = tip.map_or_else(|| first_block(ctx, head.number), |tip| tip.number + 1);
         while next <= head.number {
             let header = if next == head.number {
-                Some(head)
+                head
             } else {
-                ctx.chain.header(next).await?
-            };
-            let Some(header) = header else {
-                return Err(missing_block(&head, next).into());
+                known_to_node(ctx.chain.header(next).await?, &head, next)?
             };
             if is_fork(tip.as_ref(), &header) {
                 self.rewind(ctx, lease).await?;
@@ -156,6 +153,15 @@ impl Follower {
 /// The block does not follow the last ingested one.
 fn is_fork(tip: Option<&BlockRow>, header: &BlockHeader) -> bool {
     tip.is_some_and(|tip| tip.hash != *header.parent.as_bytes())
+}
+
+/// A block below the head that the node does not know is an error that names it, not one to be waited for.
+fn known_to_node(
+    header: Option<BlockHeader>,
+    head: &BlockHeader,
+    number: u64,
+) -> Result<BlockHeader, ChainError> {
+    header.ok_or_else(|| missing_block(head, number))
 }
 
 /// The address hides several nodes, or the node lost some of its blocks.
