@@ -7,6 +7,7 @@ use domain::clock::{IdSource, SystemSource};
 use futures_util::future::join_all;
 use messaging::Disposition;
 use messaging::wire::Outcome;
+use storage::callback::decisions;
 use tokio::sync::Barrier;
 
 use crate::rig::{Rig, delivery, execute, handled, mint_outcome, paid_body, result};
@@ -168,4 +169,16 @@ async fn an_outcome_delivered_twice_is_handled_once() {
     }
     rig.escrowed(&intent).await;
     assert_eq!(rig.commands().await.len(), 2, "a message of its own is looked at");
+}
+
+#[tokio::test]
+async fn a_decision_that_was_saved_since_it_was_read_is_not_overwritten() {
+    let rig = Rig::start().await;
+    rig.accepted("T1", 150).await;
+    rig.paid("T1", "R1", 150).await;
+    let mut client = rig.state.pool.get().await.unwrap();
+    let tx = client.begin().await.unwrap();
+    let read = decisions::lock(&tx, &"T1".parse().unwrap()).await.unwrap();
+    decisions::save(&tx, &read, &[], "test", None).await.unwrap();
+    assert!(decisions::save(&tx, &read, &[], "test", None).await.is_err());
 }

@@ -9,7 +9,7 @@ pub mod nonces;
 mod poll_schedule;
 pub mod reorg;
 pub mod replace;
-mod resend;
+pub mod resend;
 
 use std::time::Duration;
 

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use domain::intent::ChainLeg;
 use messaging::wire::{MintExecute, MintSubmit};
+use mint_executor::confirm::resend;
 use mint_executor::submit::{BatchResult, Simulation};
+use storage::executor::attempts;
 use storage::executor::items::WorkCommand;
 
 use crate::rig::{TestEnvironment, TestExecutor, paid_body};
@@ -188,5 +190,26 @@ async fn an_intent_of_another_deployment_is_parked_on_arrival() -> Result<()> {
         panic!("{answers:?}")
     };
     assert_eq!(failure.class, "other_deployment");
+    Ok(())
+}
+
+#[tokio::test]
+async fn stored_bytes_that_were_changed_are_never_sent() -> Result<()> {
+    let world = TestEnvironment::new().await?;
+    let mut rig = world.executor()?;
+    rig.acquire_leases().await?;
+    for n in [1, 2] {
+        rig.submit(&world.intent(n)?).await?;
+        rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    }
+    let signer = rig.signer().address_bytes();
+    let mut open = attempts::open_of(&rig.ctx.pool.get().await?, &signer).await?;
+    assert!(
+        resend::send(&rig.ctx, &open[1]).await,
+        "what we signed goes out again"
+    );
+    // The node would take these bytes too: they are signed, by us, for another nonce.
+    open[1].raw_transaction = open[0].raw_transaction.clone();
+    assert!(!resend::send(&rig.ctx, &open[1]).await);
     Ok(())
 }

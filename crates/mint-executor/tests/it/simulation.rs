@@ -237,6 +237,26 @@ async fn a_lagging_node_decides_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_mint_that_may_still_be_mined_is_not_refused_by_a_simulation() -> Result<()> {
+    let world = TestEnvironment::new().await?;
+    let mut rig = world.executor()?;
+    let intent = world.intent(1)?;
+    rig.acquire_leases().await?;
+    rig.submit(&intent).await?;
+    rig.send(WorkCommand::Submit, 1).await?;
+    rig.mine(&world, 8).await?;
+    rig.published_outcomes().await?;
+    rig.execute(&intent).await?;
+    rig.send_unsimulated(WorkCommand::Execute, 1).await?;
+    // As after a fork: the item is ready again, and the head as well as the final block would refuse it.
+    world.db.sql("update work_items set state = 'ready'")?;
+    assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
+    assert_eq!(rig.published_outcomes().await?, []);
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Executing);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_attempt_that_may_still_be_mined_outranks_a_simulation() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
