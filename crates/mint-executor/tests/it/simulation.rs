@@ -248,11 +248,22 @@ async fn a_mint_that_may_still_be_mined_is_not_refused_by_a_simulation() -> Resu
     rig.published_outcomes().await?;
     rig.execute(&intent).await?;
     rig.send_unsimulated(WorkCommand::Execute, 1).await?;
-    // As after a fork: the item is ready again, and the head as well as the final block would refuse it.
-    world.db.sql("update work_items set state = 'ready'")?;
+    // As after a block that had too little gas for it: the item is ready again, and another fork may mine it better. The
+    // head as well as the final block would refuse it.
+    world.db.sql(
+        "update work_items set state = 'ready'; \
+         update chain_legs set leg = 'escrowed'; \
+         update attempts set state = 'mined', block_number = (select max(number) from blocks) where command = 'execute'",
+    )?;
     assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
     assert_eq!(rig.published_outcomes().await?, []);
-    assert_eq!(rig.leg(&intent).await?, ChainLeg::Executing);
+    assert_eq!(
+        world
+            .db
+            .sql("select reason from work_items where command = 'execute'")?,
+        "not_compliant"
+    );
+    assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
 }
 
