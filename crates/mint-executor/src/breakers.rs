@@ -134,7 +134,10 @@ impl Breakers {
                 let (ctx, signer) = captured.clone();
                 async move { probe_signer(&ctx, &signer).await }
             };
-            tasks.spawn("signer breaker", signer.account.clone().run(Some(probe), stop));
+            tasks.spawn(
+                "signer breaker",
+                signer.role_and_balance.clone().run(Some(probe), stop),
+            );
             let (captured, stop) = (signer.clone(), tasks.stop());
             let probe = move || {
                 let signer = captured.clone();

@@ -134,7 +134,7 @@ impl Context {
         // Another executor learns of refusals of its signers from the rows (`confirm::head_watcher`).
         let Some(signer) = self.signer(signer) else { return };
         if why == FORBIDDEN {
-            signer.account.trip("the signer lacks EXECUTOR_ROLE");
+            signer.role_and_balance.trip("the signer lacks EXECUTOR_ROLE");
         } else {
             signer.trip_mint_allowance(why, amount);
         }

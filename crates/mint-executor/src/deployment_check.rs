@@ -69,7 +69,7 @@ async fn find_problems(ctx: &Context, treasury: Address) -> Result<Vec<String>, 
         let status = ctx.chain.signer_status(&signer.address()).await?;
         if let Err(why) = crate::signer_handle::can_sign(&status, ctx.tuning.min_signer_balance) {
             tracing::error!(signer = %signer.address(), why, "a signing key cannot work");
-            signer.account.trip(&why);
+            signer.role_and_balance.trip(&why);
         }
     }
     Ok(problems)

@@ -119,7 +119,7 @@ async fn record_gauges(ctx: &Context) {
 fn check_signer(ctx: &Context, signer: &SignerHandle, status: &SignerStatus) {
     observe::signer_balance(&signer.address(), status.balance, ctx.tuning.min_signer_balance);
     if let Err(why) = signer_handle::can_sign(status, ctx.tuning.min_signer_balance) {
-        signer.account.trip(&why);
+        signer.role_and_balance.trip(&why);
     }
 }
 

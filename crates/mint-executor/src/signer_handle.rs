@@ -37,7 +37,7 @@ pub struct SignerHandle {
     /// `None` while another executor holds the lease.
     pub lease: watch::Sender<Option<SignerLease>>,
     /// Opens without gas or role, and blocks this signer only.
-    pub account: Breaker,
+    pub role_and_balance: Breaker,
     /// Opens when the signer gives no signature: a token may be gone, or hang.
     pub signatures: Breaker,
     /// Since when it has given no signature.
@@ -61,7 +61,7 @@ impl SignerHandle {
         let address = signer.address();
         Self {
             lease: watch::Sender::new(None),
-            account: Breaker::new(format!("signer {address}"), POLICY),
+            role_and_balance: Breaker::new(format!("signer {address}"), POLICY),
             signatures: Breaker::new(format!("signatures of {address}"), POLICY),
             unresponsive_since: Mutex::default(),
             mint_allowance: Breaker::new(format!("mint limit of {address}"), POLICY),
@@ -176,8 +176,8 @@ impl SignerHandle {
     /// The signer's own breakers that a command depends on.
     pub fn breakers(&self, command: WorkCommand) -> Vec<&Breaker> {
         match command {
-            WorkCommand::Execute => vec![&self.account, &self.signatures, &self.mint_allowance],
-            WorkCommand::Submit | WorkCommand::Refund => vec![&self.account, &self.signatures],
+            WorkCommand::Execute => vec![&self.role_and_balance, &self.signatures, &self.mint_allowance],
+            WorkCommand::Submit | WorkCommand::Refund => vec![&self.role_and_balance, &self.signatures],
         }
     }
 }

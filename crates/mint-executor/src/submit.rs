@@ -37,8 +37,8 @@ const MAX_ROUNDS_WITHOUT_ATTEMPT: u32 = 8;
 pub enum BatchResult {
     /// No item was eligible.
     Nothing,
-    /// Items were settled without an attempt; there may be more.
-    Settled,
+    /// Items ended, or wait, without an attempt; there may be more.
+    WithoutAttempt,
     /// An attempt was stored, and is not broadcast yet.
     Attempt {
         id: i64,
@@ -144,10 +144,10 @@ impl CommandQueue {
             match submit_batch(ctx, &self.signer, &lease, self.command).await {
                 Ok(BatchResult::Attempt { full, .. }) => self.last_batch_at = (!full).then(Instant::now),
                 // Let the other commands have their turn; this one continues after them.
-                Ok(BatchResult::Settled) if settled == MAX_ROUNDS_WITHOUT_ATTEMPT => {
+                Ok(BatchResult::WithoutAttempt) if settled == MAX_ROUNDS_WITHOUT_ATTEMPT => {
                     return Ok(Some(Instant::now()));
                 }
-                Ok(BatchResult::Settled) => settled += 1,
+                Ok(BatchResult::WithoutAttempt) => settled += 1,
                 Ok(BatchResult::Nothing) => return Ok(None),
                 Err(error) => {
                     if matches!(error, WorkError::NoLease) {
@@ -180,7 +180,7 @@ pub async fn submit_batch(
     }
     cancel::cancel_intents(ctx, lease, &rest).await?;
     Ok(if built == BatchResult::Nothing {
-        BatchResult::Settled
+        BatchResult::WithoutAttempt
     } else {
         built
     })
@@ -199,7 +199,7 @@ pub async fn broadcast(ctx: &Context, attempt: i64, (signer, signed): (&[u8; 20]
 /// The other signers go on.
 fn too_little_gas(ctx: &Context, signer: &[u8; 20]) {
     if let Some(signer) = ctx.signer(signer) {
-        signer.account.trip("the signer has too little gas");
+        signer.role_and_balance.trip("the signer has too little gas");
     }
 }
 

@@ -80,7 +80,7 @@ async fn commit(
     let mut built = if plan.changes.is_empty() && plan.refused.is_empty() {
         BatchResult::Nothing
     } else {
-        BatchResult::Settled
+        BatchResult::WithoutAttempt
     };
     let mut spans = Vec::new();
     if let Some(signed) = signed {

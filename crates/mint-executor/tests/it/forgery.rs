@@ -37,7 +37,7 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
         "update work_items set envelope = convert_to(replace(convert_from(envelope, 'utf8'), '150000000000000000000', \
          '950000000000000000000'), 'utf8')",
     )?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(parked_classes(&world)?, "seal_invalid");
     // A genuine envelope under the id of another intent.
     let other = world.intent(2)?;
@@ -46,7 +46,7 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
         "update work_items set intent_id = decode('{}', 'hex') where state = 'ready'",
         &honest.intent_id().to_string()[2..]
     ))?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(parked_classes(&world)?, "seal_invalid row_tampered");
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     assert_eq!(
@@ -66,7 +66,7 @@ async fn a_command_under_the_id_of_another_message_is_never_signed() -> Result<(
     world
         .db
         .sql("update work_items set message_id = gen_random_uuid()")?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(parked_classes(&world)?, "row_tampered");
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     Ok(())
@@ -115,7 +115,10 @@ async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<(
             report,
         })
         .await?;
-        assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
+        assert_eq!(
+            rig.round(WorkCommand::Execute).await?,
+            BatchResult::WithoutAttempt
+        );
     }
     let expected = "report_tampered report_other_amount report_other_tx_ref report_not_paid";
     assert_eq!(parked_classes(&world)?, expected);
@@ -167,7 +170,10 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
     world
         .db
         .sql("update work_items set state = 'ready' where envelope = 'x'")?;
-    assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
+    assert_eq!(
+        rig.round(WorkCommand::Execute).await?,
+        BatchResult::WithoutAttempt
+    );
     assert_eq!(parked_classes(&world)?, "malformed");
     Ok(())
 }

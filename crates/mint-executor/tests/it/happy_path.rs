@@ -121,7 +121,7 @@ async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> 
         .sql("update work_items set state = 'ready' where state = 'in_attempt'; update chain_legs set leg = 'escrowed'")?;
     assert_eq!(
         rig.submit_unsimulated(rig.signer(), WorkCommand::Execute).await?,
-        BatchResult::Settled
+        BatchResult::WithoutAttempt
     );
     assert_eq!(world.count("select count(*) from attempts")?, 2);
     Ok(())

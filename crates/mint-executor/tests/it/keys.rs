@@ -119,7 +119,7 @@ async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
         sent += items(&rig.submit_batch_of(key, WorkCommand::Submit).await?);
     }
     rig.mine(&world, 4).await?;
-    assert!(bad.account.is_open() && !rig.signer().account.is_open());
+    assert!(bad.role_and_balance.is_open() && !rig.signer().role_and_balance.is_open());
     let mut escrowed = 0;
     for intent in &intents {
         escrowed += usize::from(rig.leg(intent).await? == ChainLeg::Escrowed);
@@ -144,7 +144,7 @@ async fn a_key_without_gas_holds_back_its_own_share_until_it_is_funded() -> Resu
     for key in &rig.ctx.signers {
         rig.submit_batch_of(key, WorkCommand::Submit).await?;
     }
-    assert!(poor.account.is_open() && !rig.signer().account.is_open());
+    assert!(poor.role_and_balance.is_open() && !rig.signer().role_and_balance.is_open());
     rig.mine(&world, 1).await?;
     let mut waiting = Vec::new();
     for intent in &intents {
@@ -253,15 +253,15 @@ async fn round_outrun_by(
 async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
-    let mut ring = rig.ctx.signers.clone();
-    ring.sort_by_key(|key| key.address_bytes());
+    let mut signers = rig.ctx.signers.clone();
+    signers.sort_by_key(|key| key.address_bytes());
     let id = world.intent(1)?.intent_id();
     let place = usize::from(u16::from_be_bytes([id.as_bytes()[0], id.as_bytes()[1]]) % 2);
     // The other signer is active and keeps its intents.
-    let (own, other) = (&ring[place], &ring[1 - place]);
+    let (own, other) = (&signers[place], &signers[1 - place]);
     assert_eq!(
         round_outrun_by(&rig, &world, (own, other), 1).await?,
-        BatchResult::Settled
+        BatchResult::WithoutAttempt
     );
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     world.end_item_delays()?;
@@ -276,7 +276,7 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
     end_lease(&world, other)?;
     assert_eq!(
         round_outrun_by(&rig, &world, (own, other), 2).await?,
-        BatchResult::Settled
+        BatchResult::WithoutAttempt
     );
     assert_eq!(world.count("select count(*) from attempts")?, 1);
     Ok(())
@@ -460,7 +460,7 @@ async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -
     follower.mine(&world, 1).await?;
     watcher.poll(&other.ctx).await?;
     assert!(other.ctx.breakers.submit.is_open(), "the escrow is paused");
-    assert!(!other.ctx.breakers.execute.is_open() && !other.signer().account.is_open());
+    assert!(!other.ctx.breakers.execute.is_open() && !other.signer().role_and_balance.is_open());
     Ok(())
 }
 

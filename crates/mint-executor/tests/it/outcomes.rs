@@ -88,7 +88,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     // It reverts as a whole and has no log, so its receipt is read once it is overdue.
     rig.mine(&world, 4).await?;
-    assert!(rig.signer().account.is_open());
+    assert!(rig.signer().role_and_balance.is_open());
     assert!(!rig.ctx.breakers.submit.is_open(), "only that key's share waits");
     assert_eq!(
         world.db.sql(
@@ -114,13 +114,13 @@ async fn a_refund_before_any_attempt_drops_the_intent() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.refund(&intent).await?;
-    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::WithoutAttempt);
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
     assert_eq!(
         rig.published_outcomes().await?,
         [(intent.intent_id(), Outcome::Dropped, true)]
     );
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     assert_eq!(
         world.count("select count(*) from work_items where state = 'done'")?,
@@ -137,7 +137,7 @@ async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit_accepted(&intent, SystemSource.unix_seconds() - 3601)
         .await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     Ok(())
@@ -292,7 +292,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
         ]
     );
     // The refund that waited for the deposit has nothing left to do.
-    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::WithoutAttempt);
     assert_eq!(
         world.count("select count(*) from work_items where command = 'refund' and state = 'done'")?,
         1

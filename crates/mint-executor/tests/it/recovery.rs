@@ -667,7 +667,7 @@ async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the
     rig.mine(&world, 1).await?;
     let over = || async { Ok((SystemSource.unix_seconds() > almost_over + 3601).then_some(())) };
     testkit::eventually(std::time::Duration::from_secs(10), "the window is over", over).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,

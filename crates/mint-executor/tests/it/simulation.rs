@@ -75,7 +75,10 @@ async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction
     );
     rig.mine(&world, 6).await?;
     world.end_item_delays()?;
-    assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
+    assert_eq!(
+        rig.round(WorkCommand::Execute).await?,
+        BatchResult::WithoutAttempt
+    );
     assert_eq!(
         rig.published_outcomes().await?,
         [(bad.intent_id(), Outcome::Refused, false)]
@@ -103,7 +106,7 @@ async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
     rig.submit(&intent).await?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
     rig.poll().await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert!(rig.ctx.breakers.submit.is_open() && !rig.ctx.breakers.execute.is_open());
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
@@ -129,7 +132,7 @@ async fn a_deposit_already_on_chain_is_not_sent_again() -> Result<()> {
         .sql("update chain_legs set leg = 'queued', signer = null")?;
     world.db.sql("delete from attempt_items")?;
     rig.submit(&intent).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Escrowed,
@@ -160,7 +163,7 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
     rig.mine(&world, 1).await?;
     let over = largest(20)?;
     rig.submit(&over).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(
         rig.leg(&over).await?,
         ChainLeg::Queued,
@@ -168,7 +171,7 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
     );
     rig.mine(&world, 6).await?;
     world.end_item_delays()?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     let row = rig.leg_row(&over.intent_id()).await?;
     assert_eq!(
         (row.leg, row.reason.as_deref()),
@@ -255,7 +258,10 @@ async fn a_mint_that_may_still_be_mined_is_not_refused_by_a_simulation() -> Resu
          update chain_legs set leg = 'escrowed'; \
          update attempts set state = 'mined', block_number = (select max(number) from blocks) where command = 'execute'",
     )?;
-    assert_eq!(rig.round(WorkCommand::Execute).await?, BatchResult::Settled);
+    assert_eq!(
+        rig.round(WorkCommand::Execute).await?,
+        BatchResult::WithoutAttempt
+    );
     assert_eq!(rig.published_outcomes().await?, []);
     assert_eq!(
         world
@@ -275,7 +281,7 @@ async fn an_attempt_that_may_still_be_mined_outranks_a_simulation() -> Result<()
     rig.send_unsimulated(WorkCommand::Submit, 1).await?;
     // As after a fork that removed its refusal: the item is ready again, and its transaction may still be mined.
     world.db.sql("update work_items set state = 'ready'")?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Settled);
+    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(rig.leg(&poison).await?, ChainLeg::Submitting);
     assert_eq!(rig.published_outcomes().await?, []);
     assert_eq!(world.count("select count(*) from attempts")?, 1);

@@ -9,7 +9,7 @@ use domain::intent::ChainLeg;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
-use super::ring::{IN_RING, MINED_OR_SIGNED};
+use super::sharing::{MINED_OR_SIGNED, SHARES_WORK};
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
@@ -38,9 +38,9 @@ impl WorkCommand {
     }
 }
 
-/// No key of the ring, and none whose nonces may still change, has the intent of the leg `l`.
+/// No key that shares the work, and none whose nonces may still change, has the intent of the leg `l`.
 const LET_GO_OF: &str =
-    "l.signer not in (select address from ring) and l.signer not in (select signer from held)";
+    "l.signer not in (select address from sharing) and l.signer not in (select signer from held)";
 
 /// The attempt can still be mined, or mined again after a fork: its signer has not let go of its intents.
 const NOT_FINAL: &str = concatcp!("state in ", MINED_OR_SIGNED);
@@ -54,14 +54,14 @@ statements! {
     // A share of the intents without a signer, or with one that released them (see `signers::released`), and the
     // intents of this key. Items of another key are left out, because they would fill the page each time.
     READY = concatcp!(
-        "with ring as materialized \
+        "with sharing as materialized \
          (select s.address, row_number() over (order by s.address) - 1 as place, count(*) over () as size \
           from signers s left join signer_admin_states o on o.address = s.address \
-          where ", IN_RING, "), \
+          where ", SHARES_WORK, "), \
          held as materialized (select distinct signer from attempts where ", NOT_FINAL, ") \
          select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.max_batch_size, \
          extract(epoch from clock_timestamp())::float8 as db_now \
-         from ring r, work_items w join chain_legs l on l.intent_id = w.intent_id \
+         from sharing r, work_items w join chain_legs l on l.intent_id = w.intent_id \
          where r.address = $4 and w.command = $1 and w.state = 'ready' and w.not_before <= clock_timestamp() \
          and not (l.leg = any($2::text[])) \
          and (l.signer = $4 or (get_byte(l.intent_id, 0) * 256 + get_byte(l.intent_id, 1)) % r.size = r.place \

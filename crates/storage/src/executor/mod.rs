@@ -7,7 +7,7 @@ pub mod heartbeat;
 pub mod items;
 pub mod legs;
 pub mod redrive;
-mod ring;
+mod sharing;
 pub mod signers;
 
 /// Every statement of this module, for the test that prepares them all.

@@ -1,5 +1,5 @@
 //! One row per signing key: its next nonce, and the executor that may use it now. The lease expires by the database's
-//! clock; every writer checks it inside its own transaction. Keys with a lease that no operator drains form the ring:
+//! clock; every writer checks it inside its own transaction. Keys with a lease that no operator drains share the work:
 //! each works on its share of the intents (ADR 0009).
 
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use const_format::concatcp;
 use uuid::Uuid;
 
 use super::legs::to_bigint;
-use super::ring::{IN_RING, MINED_OR_SIGNED};
+use super::sharing::{MINED_OR_SIGNED, SHARES_WORK};
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
@@ -46,11 +46,11 @@ statements! {
     CHECK = concatcp!("select next_nonce from signers where address = $1 and ", LOCKS_LEASE);
     NEXT_NONCE = concatcp!("select next_nonce from signers where address = $1 and ", HOLDS_LEASE);
     SET_NONCE = "update signers set next_nonce = greatest(next_nonce, $2) where address = $1";
-    // Keys outside the ring whose transactions are all final, so that none can be mined, or mined again after a fork.
+    // Keys that share no work, whose transactions are all final, so that none can be mined, or mined again after a fork.
     RELEASED = concatcp!(
         "select a.address from unnest($1::bytea[]) as a(address) \
          where not exists (select from signers s left join signer_admin_states o on o.address = s.address \
-                           where s.address = a.address and ", IN_RING, ") \
+                           where s.address = a.address and ", SHARES_WORK, ") \
          and not exists (select from attempts t where t.signer = a.address and ", NOT_FINAL, ")"
     );
 }
@@ -71,7 +71,7 @@ pub async fn ensure(session: &impl DbSession, signer: &[u8; 20], nonce: u64) -> 
 }
 
 /// Acquires the lease if no other executor holds it. A retired key is leased only to finish its open transactions; it is
-/// not part of the ring.
+/// not among the keys that share the work.
 pub async fn acquire(
     session: &impl DbSession,
     signer: &[u8; 20],
