@@ -49,7 +49,7 @@ meter::declare! {
         [label("outcome", meter::names!(Outcome)), label("effect", &["applied", "unchanged"])]);
     COMMANDS: Counter<2> = Counter::new(
         "fiatrails_commands_total", "Commands decided.",
-        [label("command", &["execute", "refund"]), label("trigger", &["first", "redrive"])]);
+        [label("command", &[LiveCommand::Execute.name(), LiveCommand::Refund.name()]), label("trigger", &["first", "redrive"])]);
     EXCEPTIONS: Counter<1> = Counter::new(
         "fiatrails_exceptions_total", "Exceptions opened.", [label("kind", meter::names!(ExceptionKind))]);
     EXCEPTIONS_OPEN: Gauge<1> = Gauge::new(

@@ -1,12 +1,12 @@
 //! Calldata of the three batch commands, written and read back.
 
+use domain::command::Command;
 use domain::ids::{IntentId, Preimage};
 use ethers::abi::{AbiDecode, AbiEncode};
 use ethers::types::U256;
 
 use crate::bindings::mint_escrow::{ExecuteMintsCall, RefundIntentsCall, SubmitIntentsCall, SubmitItem};
 use crate::convert::to_h160;
-use crate::events::EscrowCommand;
 
 /// `submitIntents`: each item carries the id its other fields must hash to.
 pub fn submit_intents<'a>(intents: impl IntoIterator<Item = &'a Preimage>) -> Vec<u8> {
@@ -45,17 +45,17 @@ fn words(ids: impl IntoIterator<Item = IntentId>) -> Vec<[u8; 32]> {
 }
 
 /// The command and the intents in stored calldata; `None` when the escrow has no such call.
-pub fn decode_call(data: &[u8]) -> Option<(EscrowCommand, Vec<IntentId>)> {
+pub fn decode_call(data: &[u8]) -> Option<(Command, Vec<IntentId>)> {
     let ids = |words: Vec<[u8; 32]>| words.into_iter().map(IntentId::from_bytes).collect();
     if let Ok(call) = SubmitIntentsCall::decode(data) {
         let words = call.items.into_iter().map(|item| item.expected_id).collect();
-        return Some((EscrowCommand::Submit, ids(words)));
+        return Some((Command::Submit, ids(words)));
     }
     if let Ok(call) = ExecuteMintsCall::decode(data) {
-        return Some((EscrowCommand::Execute, ids(call.intent_ids)));
+        return Some((Command::Execute, ids(call.intent_ids)));
     }
     let call = RefundIntentsCall::decode(data).ok()?;
-    Some((EscrowCommand::Refund, ids(call.intent_ids)))
+    Some((Command::Refund, ids(call.intent_ids)))
 }
 
 #[cfg(test)]
@@ -77,15 +77,15 @@ mod tests {
         let id = intent.intent_id();
         assert_eq!(
             decode_call(&submit_intents([&intent])),
-            Some((EscrowCommand::Submit, vec![id]))
+            Some((Command::Submit, vec![id]))
         );
         assert_eq!(
             decode_call(&execute_mints([id, id])),
-            Some((EscrowCommand::Execute, vec![id, id]))
+            Some((Command::Execute, vec![id, id]))
         );
         assert_eq!(
             decode_call(&refund_intents([id], "declined")),
-            Some((EscrowCommand::Refund, vec![id]))
+            Some((Command::Refund, vec![id]))
         );
         assert_eq!(decode_call(b""), None);
         assert_eq!(decode_call(&[0; 36]), None);

@@ -1,43 +1,21 @@
 //! The escrow's logs, decoded into enums of ours.
 
 use domain::address::Address;
+use domain::command::Command;
 use domain::ids::IntentId;
 use domain::money::BaseUnits;
 use ethers::abi::RawLog;
 use ethers::contract::EthLogDecode;
 use ethers::types::Log;
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::bindings::MintEscrowEvents;
 use crate::convert::{from_h160, to_u64, to_u128, tx_hash};
 use crate::hash::TxHash;
 
-/// A batch command of the escrow contract.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray, IntoStaticStr, EnumString,
-)]
-#[strum(const_into_str, serialize_all = "snake_case")]
-pub enum EscrowCommand {
-    Submit,
-    Execute,
-    Refund,
-}
-
-impl EscrowCommand {
-    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
-
-    /// In SQL, metrics and logs.
-    pub const fn name(self) -> &'static str {
-        self.into_str()
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        name.parse().ok()
-    }
-
-    fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(code)).copied()
-    }
+/// The command with that position in the contract's enum.
+fn command_of(code: u8) -> Option<Command> {
+    Command::ALL.get(usize::from(code)).copied()
 }
 
 /// The escrow's result for one item of a batch, in the order of the contract's enum.
@@ -109,7 +87,7 @@ pub enum EscrowEvent {
     /// The escrow skipped an item of a batch.
     Skipped {
         intent_id: IntentId,
-        command: Option<EscrowCommand>,
+        command: Option<Command>,
         outcome: ItemOutcome,
         data: Vec<u8>,
     },
@@ -192,7 +170,7 @@ fn typed(event: MintEscrowEvents) -> Option<EscrowEvent> {
         },
         MintEscrowEvents::ItemSkippedFilter(e) => EscrowEvent::Skipped {
             intent_id: id(e.intent_id),
-            command: EscrowCommand::from_code(e.command),
+            command: command_of(e.command),
             outcome: ItemOutcome::from_code(e.outcome),
             data: e.data.to_vec(),
         },
@@ -229,13 +207,13 @@ mod tests {
             .map(|outcome| format!("{outcome:?}"))
             .collect();
         assert_eq!(members("ItemOutcome"), ours);
-        let ours: Vec<_> = EscrowCommand::ALL
+        let ours: Vec<_> = Command::ALL
             .iter()
             .map(|command| format!("{command:?}"))
             .collect();
         assert_eq!(members("Command"), ours);
         assert_eq!(ItemOutcome::from_code(200), ItemOutcome::Unknown);
-        assert_eq!(EscrowCommand::from_code(3), None);
+        assert_eq!(command_of(3), None);
     }
 
     #[test]

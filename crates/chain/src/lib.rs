@@ -26,7 +26,7 @@ pub mod transaction;
 mod transport;
 
 pub use client::{BlockRef, ChainClient, ChainError, RpcConfig};
-pub use events::{EscrowCommand, EscrowEvent, EscrowLog, ItemOutcome};
+pub use events::{EscrowEvent, EscrowLog, ItemOutcome};
 pub use hash::{BlockHash, TxHash};
 pub use send::SendOutcome;
 pub use signer::{LocalKey, Signer, SignerError};

@@ -1,27 +1,44 @@
 //! The decision table: from both legs to one decision (docs/STATES.md). Pure; the callback service acts on it.
 
-use serde::{Deserialize, Serialize};
-use strum::{EnumString, IntoStaticStr};
+use std::str::FromStr;
 
+use strum::VariantArray;
+
+use crate::command::{Command, UnknownCommand};
 use crate::intent::{ChainLeg, Finality, PaymentLeg};
 
 /// The live command of a decision row: at most one at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, EnumString)]
-#[serde(rename_all = "snake_case")]
-#[strum(const_into_str, serialize_all = "snake_case")]
+/// A deposit is commanded when its intent is accepted, before there is a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum LiveCommand {
     Execute,
-    /// Refund what is escrowed, or drop what was never sent.
     Refund,
 }
 
 impl LiveCommand {
-    pub const fn name(self) -> &'static str {
-        self.into_str()
+    pub const ALL: [Self; Self::VARIANTS.len()] = crate::variants();
+
+    pub const fn command(self) -> Command {
+        match self {
+            Self::Execute => Command::Execute,
+            Self::Refund => Command::Refund,
+        }
     }
 
-    pub fn from_stored(name: &str) -> Option<Self> {
-        name.parse().ok()
+    pub const fn name(self) -> &'static str {
+        self.command().name()
+    }
+}
+
+impl FromStr for LiveCommand {
+    type Err = UnknownCommand;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name.parse()? {
+            Command::Execute => Ok(Self::Execute),
+            Command::Refund => Ok(Self::Refund),
+            Command::Submit => Err(UnknownCommand),
+        }
     }
 }
 
@@ -120,11 +137,15 @@ mod tests {
 
     #[test]
     fn stored_commands_parse_back() {
-        for (command, stored) in [(LiveCommand::Execute, "execute"), (LiveCommand::Refund, "refund")] {
-            assert_eq!(command.name(), stored);
-            assert_eq!(LiveCommand::from_stored(stored), Some(command));
+        let commands = [Command::Execute, Command::Refund];
+        assert_eq!(LiveCommand::ALL.map(LiveCommand::command), commands);
+        for (live, stored) in LiveCommand::ALL.into_iter().zip(["execute", "refund"]) {
+            assert_eq!(live.name(), stored);
+            assert_eq!(stored.parse(), Ok(live));
         }
-        assert_eq!(LiveCommand::from_stored("drop"), None);
+        for never_live in ["submit", "drop"] {
+            assert_eq!(never_live.parse::<LiveCommand>(), Err(UnknownCommand));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod backoff;
 pub mod clock;
+pub mod command;
 pub mod country;
 pub mod decision;
 mod error_chain;

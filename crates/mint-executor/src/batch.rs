@@ -2,7 +2,7 @@
 
 use chain::fees::FeeAboveCap;
 use chain::query::BlockHeader;
-use storage::executor::items::WorkCommand;
+use domain::command::Command;
 
 use crate::settings::Tuning;
 
@@ -21,19 +21,19 @@ struct CommandGas {
     allowance: u64,
 }
 
-const fn gas(command: WorkCommand) -> CommandGas {
+const fn gas(command: Command) -> CommandGas {
     match command {
-        WorkCommand::Submit => CommandGas {
+        Command::Submit => CommandGas {
             base: 70_000,
             item: 132_000,
             allowance: 312_000,
         },
-        WorkCommand::Execute => CommandGas {
+        Command::Execute => CommandGas {
             base: 85_000,
             item: 52_500,
             allowance: 210_000,
         },
-        WorkCommand::Refund => CommandGas {
+        Command::Refund => CommandGas {
             base: 60_000,
             item: 30_000,
             allowance: 272_000,
@@ -60,7 +60,7 @@ impl BatchLimits {
 }
 
 /// The most items that one transaction may carry at that head; an error while even one item exceeds the fee cap.
-pub fn max_items_at(command: WorkCommand, tuning: &Tuning, head: &BlockHeader) -> Result<usize, FeeAboveCap> {
+pub fn max_items_at(command: Command, tuning: &Tuning, head: &BlockHeader) -> Result<usize, FeeAboveCap> {
     tuning.fees().market_fees(head.base_fee, gas_limit(command, 1))?;
     let limits = tuning
         .batch_limits()
@@ -69,7 +69,7 @@ pub fn max_items_at(command: WorkCommand, tuning: &Tuning, head: &BlockHeader) -
 }
 
 /// The most items of a command in a block with that gas limit; at least one.
-pub fn max_items(command: WorkCommand, bounds: BatchLimits, block_gas_limit: u64) -> usize {
+pub fn max_items(command: Command, bounds: BatchLimits, block_gas_limit: u64) -> usize {
     let gas = gas(command);
     let room = bounds.max_gas.min(TRANSACTION_GAS_CAP).min(block_gas_limit / 2);
     let by_gas = room.saturating_sub(gas.base + gas.allowance) / gas.item;
@@ -80,7 +80,7 @@ pub fn max_items(command: WorkCommand, bounds: BatchLimits, block_gas_limit: u64
 }
 
 /// The gas limit of a transaction with so many items.
-pub fn gas_limit(command: WorkCommand, items: usize) -> u64 {
+pub fn gas_limit(command: Command, items: usize) -> u64 {
     let gas = gas(command);
     let items = u64::try_from(items).unwrap_or(u64::MAX);
     gas.base
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_batch_never_exceeds_any_bound() {
-        for command in WorkCommand::ALL {
+        for command in Command::ALL {
             for block in [30_000_000, 2_000_000, 1_000_000_000] {
                 let items = max_items(command, BOUNDS, block);
                 assert!((1..=64).contains(&items));
@@ -113,11 +113,11 @@ mod tests {
                 );
             }
         }
-        assert_eq!(max_items(WorkCommand::Submit, BOUNDS, 30_000_000), 64);
-        assert_eq!(max_items(WorkCommand::Submit, BOUNDS, 2_000_000), 4);
+        assert_eq!(max_items(Command::Submit, BOUNDS, 30_000_000), 64);
+        assert_eq!(max_items(Command::Submit, BOUNDS, 2_000_000), 4);
         assert_eq!(
             max_items(
-                WorkCommand::Execute,
+                Command::Execute,
                 BatchLimits {
                     max_gas: 500_000,
                     ..BOUNDS
@@ -126,18 +126,18 @@ mod tests {
             ),
             3
         );
-        assert_eq!(max_items(WorkCommand::Refund, BOUNDS, 1), 1);
+        assert_eq!(max_items(Command::Refund, BOUNDS, 1), 1);
     }
 
     #[test]
     fn a_gas_limit_covers_every_item_and_the_allowance_up_to_the_protocols_cap() {
         let table = [
-            (WorkCommand::Submit, 1, 514_000),
-            (WorkCommand::Submit, 64, 8_830_000),
-            (WorkCommand::Execute, 10, 820_000),
-            (WorkCommand::Refund, 2, 392_000),
-            (WorkCommand::Refund, 1000, 16_777_216),
-            (WorkCommand::Refund, usize::MAX, 16_777_216),
+            (Command::Submit, 1, 514_000),
+            (Command::Submit, 64, 8_830_000),
+            (Command::Execute, 10, 820_000),
+            (Command::Refund, 2, 392_000),
+            (Command::Refund, 1000, 16_777_216),
+            (Command::Refund, usize::MAX, 16_777_216),
         ];
         for (command, items, expected) in table {
             assert_eq!(gas_limit(command, items), expected, "{items} of {command:?}");
@@ -161,7 +161,7 @@ mod tests {
         };
         for (base_fee, expected) in table {
             let room = |command| max_items_at(command, &tuning, &head(base_fee));
-            for command in WorkCommand::ALL {
+            for command in Command::ALL {
                 let items = room(command).expect("one fits");
                 let gas = gas_limit(command, items);
                 let price = fees
@@ -172,12 +172,9 @@ mod tests {
                     "{command:?} at {base_fee}: {items} items, {price:?}"
                 );
             }
-            assert_eq!(room(WorkCommand::Submit), Ok(expected), "at {base_fee} gwei");
+            assert_eq!(room(Command::Submit), Ok(expected), "at {base_fee} gwei");
         }
-        assert!(max_items_at(WorkCommand::Submit, &tuning, &head(500)).is_err());
-        assert_eq!(
-            max_items(WorkCommand::Submit, BOUNDS.with_max_gas(0), 30_000_000),
-            1
-        );
+        assert!(max_items_at(Command::Submit, &tuning, &head(500)).is_err());
+        assert_eq!(max_items(Command::Submit, BOUNDS.with_max_gas(0), 30_000_000), 1);
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use chain::inspect::{Deployment, EscrowStatus};
 use domain::backoff::Backoff;
+use domain::command::Command;
 use parking_lot::Mutex;
 use runtime::breaker::{Breaker, BreakerPolicy};
 use runtime::halts::Halts;
 use runtime::{Stop, Tasks, gate};
-use storage::executor::items::WorkCommand;
 use storage::halts::HaltScope;
 use tokio::sync::watch;
 
@@ -53,34 +53,34 @@ impl Default for Breakers {
     }
 }
 
-const fn index(command: WorkCommand) -> usize {
+const fn index(command: Command) -> usize {
     match command {
-        WorkCommand::Submit => 0,
-        WorkCommand::Execute => 1,
-        WorkCommand::Refund => 2,
+        Command::Submit => 0,
+        Command::Execute => 1,
+        Command::Refund => 2,
     }
 }
 
 /// The halt with which an operator stops a command.
-const fn scope(command: WorkCommand) -> HaltScope {
+const fn scope(command: Command) -> HaltScope {
     match command {
-        WorkCommand::Submit => HaltScope::Submit,
-        WorkCommand::Execute => HaltScope::Execute,
-        WorkCommand::Refund => HaltScope::Refund,
+        Command::Submit => HaltScope::Submit,
+        Command::Execute => HaltScope::Execute,
+        Command::Refund => HaltScope::Refund,
     }
 }
 
 impl Breakers {
-    pub fn of_command(&self, command: WorkCommand) -> &Breaker {
+    pub fn of_command(&self, command: Command) -> &Breaker {
         match command {
-            WorkCommand::Submit => &self.submit,
-            WorkCommand::Execute => &self.execute,
-            WorkCommand::Refund => &self.refund,
+            Command::Submit => &self.submit,
+            Command::Execute => &self.execute,
+            Command::Refund => &self.refund,
         }
     }
 
     /// The chain refused a command for now; `amount` is what one of its items needed.
-    pub fn trip(&self, command: WorkCommand, why: &str, amount: u128) {
+    pub fn trip(&self, command: Command, why: &str, amount: u128) {
         self.shortfall.lock()[index(command)] = amount;
         self.of_command(command).trip(why);
     }
@@ -95,7 +95,7 @@ impl Breakers {
     }
 
     /// Open while the command's breaker, the node's breaker and the operator's halt let the command through.
-    pub fn command_gate(&self, command: WorkCommand, halts: &Halts) -> watch::Receiver<bool> {
+    pub fn command_gate(&self, command: Command, halts: &Halts) -> watch::Receiver<bool> {
         gate::all(vec![
             self.of_command(command).gate(),
             self.rpc.gate(),
@@ -107,7 +107,7 @@ impl Breakers {
     pub fn signer_gate(
         &self,
         signer: &SignerHandle,
-        command: WorkCommand,
+        command: Command,
         halts: &Halts,
     ) -> watch::Receiver<bool> {
         let of_signer = signer.breakers(command).into_iter().map(Breaker::gate);
@@ -117,9 +117,9 @@ impl Breakers {
     /// Starts the tasks in which the breakers probe and recover until the stop.
     pub fn spawn_probes(&self, ctx: &Context, tasks: &mut Tasks) {
         for (name, command) in [
-            ("submit breaker", WorkCommand::Submit),
-            ("execute breaker", WorkCommand::Execute),
-            ("refund breaker", WorkCommand::Refund),
+            ("submit breaker", Command::Submit),
+            ("execute breaker", Command::Execute),
+            ("refund breaker", Command::Refund),
         ] {
             let (probed, stop) = (ctx.clone(), tasks.stop());
             let probe = move || {
@@ -172,7 +172,7 @@ async fn without_probe(breaker: Breaker, stop: Stop) {
     breaker.run(None::<NoProbe>, stop).await;
 }
 
-async fn probe_command(ctx: &Context, command: WorkCommand) -> Result<(), String> {
+async fn probe_command(ctx: &Context, command: Command) -> Result<(), String> {
     let Some(deployment) = ctx.breakers.deployment() else {
         return Err("the deployment is not checked yet".to_owned());
     };
@@ -201,17 +201,17 @@ async fn probe_mint_allowance(ctx: &Context, signer: &SignerHandle) -> Result<()
 }
 
 /// Whether a command can succeed now, whichever signer sends it. Pure.
-pub fn can_succeed(command: WorkCommand, now: &EscrowStatus, needed: u128) -> Result<(), String> {
+pub fn can_succeed(command: Command, now: &EscrowStatus, needed: u128) -> Result<(), String> {
     let no = |what: &str| Err(what.to_owned());
     if now.escrow_paused {
         return no("the escrow is paused");
     }
     let needed = needed.max(1);
     match command {
-        WorkCommand::Submit if now.treasury_balance < needed => no("the treasury has too little"),
-        WorkCommand::Submit if now.treasury_allowance < needed => no("the treasury allows too little"),
-        WorkCommand::Execute if now.token_paused => no("the country token is paused"),
-        WorkCommand::Execute if now.compliance_paused == Some(true) => no("compliance is paused"),
+        Command::Submit if now.treasury_balance < needed => no("the treasury has too little"),
+        Command::Submit if now.treasury_allowance < needed => no("the treasury allows too little"),
+        Command::Execute if now.token_paused => no("the country token is paused"),
+        Command::Execute if now.compliance_paused == Some(true) => no("compliance is paused"),
         _ => Ok(()),
     }
 }
@@ -219,7 +219,7 @@ pub fn can_succeed(command: WorkCommand, now: &EscrowStatus, needed: u128) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use WorkCommand::{Execute, Refund, Submit};
+    use Command::{Execute, Refund, Submit};
 
     const ALL_GOOD: EscrowStatus = EscrowStatus {
         escrow_paused: false,

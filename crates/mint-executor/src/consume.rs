@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use domain::command::Command;
 use domain::ids::{MessageId, Preimage};
 use messaging::wire::{Body, MintExecute, MintRefund, MintSubmit};
 use messaging::{Delivery, Disposition};
-use storage::executor::items::{self, NewWorkItem, WorkCommand};
+use storage::executor::items::{self, NewWorkItem};
 use storage::executor::legs;
 use storage::{Inbox, StorageError};
 use tracing::Span;
@@ -16,13 +17,13 @@ use crate::verify::{Ineligible, queue_of};
 
 /// The body of a command about one intent.
 pub trait CommandBody: Body {
-    const COMMAND: WorkCommand;
+    const COMMAND: Command;
 
     fn intent(&self) -> &Preimage;
 }
 
 impl CommandBody for MintSubmit {
-    const COMMAND: WorkCommand = WorkCommand::Submit;
+    const COMMAND: Command = Command::Submit;
 
     fn intent(&self) -> &Preimage {
         &self.intent
@@ -30,7 +31,7 @@ impl CommandBody for MintSubmit {
 }
 
 impl CommandBody for MintExecute {
-    const COMMAND: WorkCommand = WorkCommand::Execute;
+    const COMMAND: Command = Command::Execute;
 
     fn intent(&self) -> &Preimage {
         &self.intent
@@ -38,7 +39,7 @@ impl CommandBody for MintExecute {
 }
 
 impl CommandBody for MintRefund {
-    const COMMAND: WorkCommand = WorkCommand::Refund;
+    const COMMAND: Command = Command::Refund;
 
     fn intent(&self) -> &Preimage {
         &self.intent

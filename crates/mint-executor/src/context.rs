@@ -6,11 +6,11 @@ use std::time::Duration;
 use chain::ChainClient;
 use chain::query::BlockHeader;
 use domain::clock::{Clock, IdSource};
+use domain::command::Command;
 use domain::policy::Policy;
 use messaging::{Publisher, Sealer};
 use runtime::relay::RelayNotifier;
 use storage::executor::follower::FollowerLease;
-use storage::executor::items::WorkCommand;
 use storage::{Pool, StorageError};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -126,7 +126,7 @@ impl Context {
     }
 
     /// The chain refused a command of `signer` for now; `amount` is what one item of it needed.
-    pub fn trip_breaker(&self, signer: &[u8; 20], (command, why, amount): (WorkCommand, &'static str, u128)) {
+    pub fn trip_breaker(&self, signer: &[u8; 20], (command, why, amount): (Command, &'static str, u128)) {
         if !concerns_one_signer(why) {
             self.breakers.trip(command, why, amount);
             return;

@@ -3,8 +3,8 @@
 
 use chain::ItemOutcome;
 use chain::query::IntentStatus;
+use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
-use storage::executor::items::WorkCommand;
 
 /// The result of an item of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub enum NextStep {
 /// The facts from which the next step of one item follows.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemFacts {
-    pub command: WorkCommand,
+    pub command: Command,
     pub result: ItemResult,
     pub record: OnChainRecord,
     /// Number of items in its batch.
@@ -92,19 +92,19 @@ pub struct ItemFacts {
 pub fn next_step(facts: ItemFacts) -> NextStep {
     use ItemOutcome as O;
     match (facts.command, facts.record) {
-        (WorkCommand::Submit, OnChainRecord::Present(_))
+        (Command::Submit, OnChainRecord::Present(_))
         | (
-            WorkCommand::Execute | WorkCommand::Refund,
+            Command::Execute | Command::Refund,
             OnChainRecord::Present(IntentStatus::Executed | IntentStatus::Refunded),
         ) => return NextStep::Done,
-        (WorkCommand::Execute | WorkCommand::Refund, OnChainRecord::Absent) => {
+        (Command::Execute | Command::Refund, OnChainRecord::Absent) => {
             return NextStep::Retry(Blocker::MissingDeposit);
         }
         _ => {}
     }
     match facts.result {
         ItemResult::Reported(O::Done) => NextStep::Done,
-        ItemResult::Reported(O::NotCompliant) if facts.command == WorkCommand::Execute => NextStep::Refused,
+        ItemResult::Reported(O::NotCompliant) if facts.command == Command::Execute => NextStep::Refused,
         ItemResult::Reported(
             outcome @ (O::CompliancePaused
             | O::EscrowPaused
@@ -112,15 +112,13 @@ pub fn next_step(facts: ItemFacts) -> NextStep {
             | O::RateLimited
             | O::TransferFailed),
         ) => NextStep::Retry(Blocker::Breaker(outcome.name())),
-        ItemResult::Reported(O::NotFound) if facts.command != WorkCommand::Submit => {
+        ItemResult::Reported(O::NotFound) if facts.command != Command::Submit => {
             NextStep::Retry(Blocker::MissingDeposit)
         }
         ItemResult::Reported(O::OutOfGas) => shrink_batch(facts.batch_size, "out_of_gas"),
         ItemResult::Reverted => shrink_batch(facts.batch_size, "reverted"),
         ItemResult::Unauthorized => NextStep::Retry(Blocker::Breaker("unauthorized")),
-        ItemResult::Reported(outcome)
-            if facts.command == WorkCommand::Submit && can_never_succeed(outcome) =>
-        {
+        ItemResult::Reported(outcome) if facts.command == Command::Submit && can_never_succeed(outcome) => {
             NextStep::Reject
         }
         ItemResult::Reported(outcome) => NextStep::Park(outcome.name()),
@@ -201,21 +199,23 @@ pub enum Eligibility {
 }
 
 /// `expired` means that the payment window is over, so nothing may be deposited any more.
-pub fn eligibility(command: WorkCommand, leg: ChainLeg, expired: bool) -> Eligibility {
+pub fn eligibility(command: Command, leg: ChainLeg, expired: bool) -> Eligibility {
     use ChainLeg as L;
     match (command, leg) {
-        (WorkCommand::Submit, L::Queued | L::Submitting) if expired => Eligibility::Cancel,
-        (WorkCommand::Refund, L::Queued) => Eligibility::Cancel,
-        (WorkCommand::Submit, L::Queued | L::Submitting)
-        | (WorkCommand::Execute | WorkCommand::Refund, L::Escrowed) => Eligibility::Ready,
-        (WorkCommand::Execute, L::Queued | L::Submitting)
-        | (WorkCommand::Refund, L::Submitting | L::Executing) => Eligibility::NotYet,
+        (Command::Submit, L::Queued | L::Submitting) if expired => Eligibility::Cancel,
+        (Command::Refund, L::Queued) => Eligibility::Cancel,
+        (Command::Submit, L::Queued | L::Submitting) | (Command::Execute | Command::Refund, L::Escrowed) => {
+            Eligibility::Ready
+        }
+        (Command::Execute, L::Queued | L::Submitting) | (Command::Refund, L::Submitting | L::Executing) => {
+            Eligibility::NotYet
+        }
         _ => Eligibility::AlreadyDone,
     }
 }
 
 /// Legs at which items of a command wait, so that queries leave them out.
-pub fn waiting_legs(command: WorkCommand) -> Vec<ChainLeg> {
+pub fn waiting_legs(command: Command) -> Vec<ChainLeg> {
     ChainLeg::ALL
         .into_iter()
         .filter(|leg| eligibility(command, *leg, false) == Eligibility::NotYet)
@@ -225,9 +225,9 @@ pub fn waiting_legs(command: WorkCommand) -> Vec<ChainLeg> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use WorkCommand::{Execute, Refund, Submit};
+    use Command::{Execute, Refund, Submit};
 
-    fn step_after(command: WorkCommand, outcome: ItemOutcome, record: OnChainRecord, batch: u32) -> NextStep {
+    fn step_after(command: Command, outcome: ItemOutcome, record: OnChainRecord, batch: u32) -> NextStep {
         next_step(ItemFacts {
             command,
             result: ItemResult::Reported(outcome),
@@ -495,7 +495,7 @@ mod tests {
     fn breaker_results_are_exactly_those_that_open_a_breaker() {
         for result in results() {
             let step = next_step(ItemFacts {
-                command: WorkCommand::Submit,
+                command: Command::Submit,
                 result,
                 record: OnChainRecord::Absent,
                 batch_size: 2,

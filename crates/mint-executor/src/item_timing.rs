@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use domain::command::Command;
 use domain::tx_ref::TxRef;
 use messaging::envelope::Hints;
 use messaging::wire::{MintExecute, MintRefund, MintSubmit};
 use messaging::{OpenError, Opener};
-use storage::executor::items::{WorkCommand, WorkItemRow};
+use storage::executor::items::WorkItemRow;
 use time::OffsetDateTime;
 
 use crate::observe::Stage;
@@ -30,7 +31,7 @@ fn read(opener: &Opener, item: &WorkItemRow, now: OffsetDateTime) -> Result<Item
     let opened = opener.open(queue_of(item.command), &item.envelope)?;
     let since = |began: Option<OffsetDateTime>| Duration::try_from(now - began?).ok();
     let (tx_ref, stage) = match item.command {
-        WorkCommand::Submit => {
+        Command::Submit => {
             let body: MintSubmit = opened.body()?;
             let took = since(accepted(body.accepted_at, opened.hints()));
             (
@@ -38,12 +39,12 @@ fn read(opener: &Opener, item: &WorkItemRow, now: OffsetDateTime) -> Result<Item
                 took.map(|took| (Stage::AcceptToEscrowed, took)),
             )
         }
-        WorkCommand::Execute => {
+        Command::Execute => {
             let body: MintExecute = opened.body()?;
             let took = since(paid(body.report.received_at));
             (body.intent.tx_ref, took.map(|took| (Stage::PaidToMined, took)))
         }
-        WorkCommand::Refund => (opened.body::<MintRefund>()?.intent.tx_ref, None),
+        Command::Refund => (opened.body::<MintRefund>()?.intent.tx_ref, None),
     };
     Ok(ItemTiming {
         tx_ref,

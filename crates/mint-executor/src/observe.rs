@@ -9,6 +9,7 @@ use chain::inspect::EscrowStatus;
 use chain::query::BlockHeader;
 use chain::{ItemOutcome, SendOutcome, TxHash};
 use domain::address::Address;
+use domain::command::Command;
 use domain::ids::{IntentId, MessageId};
 use messaging::wire::Outcome;
 use meter::{Counter, Gauge, Histogram, Label, dynamic_label, label, number};
@@ -16,7 +17,7 @@ use runtime::telemetry;
 use storage::StorageError;
 use storage::executor::attempts::OpenAttempts;
 use storage::executor::heartbeat::ExecutorHeartbeat;
-use storage::executor::items::{WorkCommand, WorkItemRow};
+use storage::executor::items::WorkItemRow;
 use storage::executor::signers::SignerLease;
 use strum::{IntoStaticStr, VariantArray};
 use tracing::Span;
@@ -29,7 +30,7 @@ use crate::verify::queue_of;
 
 pub use spans::{consume_span, outcome_span, sign_span};
 
-const COMMANDS: &[&str] = meter::names!(WorkCommand);
+const COMMANDS: &[&str] = meter::names!(Command);
 const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
 const ITEM_RESULTS: &[&str] =
     &after_outcomes::<4, { OUTCOMES.len() + 4 }>(["reverted", "unauthorized", "no_event", "nonce_lost"]);
@@ -151,16 +152,16 @@ meter::declare! {
     RPC_CONNECTED: Gauge<0> = Gauge::new("fiatrails_rpc_connected", "1 while a node answers.", []);
 }
 
-pub fn commands_stored(command: WorkCommand, count: usize) {
+pub fn commands_stored(command: Command, count: usize) {
     WORK_ITEMS.add([command.name()], to_u64(count));
 }
 
-pub fn commands_not_stored(command: WorkCommand, error: &StorageError) {
+pub fn commands_not_stored(command: Command, error: &StorageError) {
     tracing::warn!(command = command.name(), error = %domain::error_chain(error), "commands not stored; they stay queued");
 }
 
 /// `spans` are those of the batch's members.
-pub fn attempt_stored(command: WorkCommand, spans: &[Span], nonce: u64, hash: &TxHash) {
+pub fn attempt_stored(command: Command, spans: &[Span], nonce: u64, hash: &TxHash) {
     let items = spans.len();
     for span in spans {
         span.record("tx_hash", tracing::field::display(hash));
@@ -171,7 +172,7 @@ pub fn attempt_stored(command: WorkCommand, spans: &[Span], nonce: u64, hash: &T
 }
 
 /// The batch changed while it was signed. Nothing was stored, so nothing was sent.
-pub fn signature_discarded(command: WorkCommand) {
+pub fn signature_discarded(command: Command) {
     tracing::info!(
         command = command.name(),
         "a batch changed while it was signed; it is signed again"
@@ -179,7 +180,7 @@ pub fn signature_discarded(command: WorkCommand) {
 }
 
 /// `results` has one entry per item of a batch.
-pub fn batch_simulated<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a SimulationResult>) {
+pub fn batch_simulated<'a>(command: Command, heard: impl Iterator<Item = &'a SimulationResult>) {
     let mut found = "clean";
     for advice in heard {
         let SimulationResult::Withhold(
@@ -194,7 +195,7 @@ pub fn batch_simulated<'a>(command: WorkCommand, heard: impl Iterator<Item = &'a
     SIMULATIONS.increment([command.name(), found]);
 }
 
-pub fn batch_not_simulated(command: WorkCommand, error: &(dyn std::error::Error + 'static)) {
+pub fn batch_not_simulated(command: Command, error: &(dyn std::error::Error + 'static)) {
     SIMULATIONS.increment([command.name(), "unknown"]);
     tracing::warn!(command = command.name(), error = %domain::error_chain(error), "not simulated; the batch is sent as it is");
 }
@@ -215,11 +216,11 @@ pub fn stuck_at_cap(nonce: u64, too_dear: &FeeAboveCap) {
 }
 
 /// Nothing is signed for these items, which wait in their rows.
-pub fn waits_for_fees(command: WorkCommand, too_dear: &FeeAboveCap) {
+pub fn waits_for_fees(command: Command, too_dear: &FeeAboveCap) {
     tracing::error!(command = command.name(), error = %too_dear, "work waits for lower fees");
 }
 
-pub fn no_longer_waits_for_fees(command: WorkCommand) {
+pub fn no_longer_waits_for_fees(command: Command) {
     tracing::info!(command = command.name(), "work no longer waits for lower fees");
 }
 
@@ -241,7 +242,7 @@ pub fn sent(hash: TxHash, outcome: &SendOutcome) {
 /// An item whose block was ingested and committed.
 #[derive(Debug)]
 pub struct SettledItem {
-    pub command: WorkCommand,
+    pub command: Command,
     pub result: ItemResult,
     pub intent_id: IntentId,
     pub message_id: MessageId,
@@ -253,7 +254,7 @@ pub struct SettledItem {
 pub fn item_settled(item: &SettledItem) {
     let (command, result) = (item.command.name(), item.result.name());
     SETTLED.increment([command, result]);
-    if item.command == WorkCommand::Execute {
+    if item.command == Command::Execute {
         compliance_checked(item.result);
     }
     let story = item.timing.as_ref();
@@ -407,11 +408,11 @@ pub fn in_flight_limit(signer: &Address, transactions: u64, limit: u64) {
     MAX_IN_FLIGHT.set([], number(limit));
 }
 
-pub fn backlog(items: &[(String, u64)]) {
-    for command in WorkCommand::ALL {
+pub fn backlog(items: &[(Command, u64)]) {
+    for command in Command::ALL {
         let open = items
             .iter()
-            .find(|(name, _)| name == command.name())
+            .find(|(counted, _)| *counted == command)
             .map_or(0, |(_, count)| *count);
         OPEN_ITEMS.set([command.name()], number(open));
     }

@@ -10,9 +10,9 @@ use chain::inspect::SignerStatus;
 use chain::transaction::{EvmTransaction, SignedTransaction};
 use chain::{Signer, SignerError};
 use domain::address::Address;
+use domain::command::Command;
 use parking_lot::Mutex;
 use runtime::breaker::Breaker;
-use storage::executor::items::WorkCommand;
 use storage::executor::signers::SignerLease;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ pub enum FeeCapWait {
     /// The lowest nonce that is not mined, or a missing one: its fee may not rise further.
     LowestNonce,
     /// Items of a command that are not signed yet.
-    Batch(WorkCommand),
+    Batch(Command),
 }
 
 /// The digest with which a probe tests whether an unresponsive signer signs again.
@@ -174,10 +174,10 @@ impl SignerHandle {
     }
 
     /// The signer's own breakers that a command depends on.
-    pub fn breakers(&self, command: WorkCommand) -> Vec<&Breaker> {
+    pub fn breakers(&self, command: Command) -> Vec<&Breaker> {
         match command {
-            WorkCommand::Execute => vec![&self.role_and_balance, &self.signatures, &self.mint_allowance],
-            WorkCommand::Submit | WorkCommand::Refund => vec![&self.role_and_balance, &self.signatures],
+            Command::Execute => vec![&self.role_and_balance, &self.signatures, &self.mint_allowance],
+            Command::Submit | Command::Refund => vec![&self.role_and_balance, &self.signatures],
         }
     }
 }

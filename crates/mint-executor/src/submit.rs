@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use chain::transaction::SignedTransaction;
 use chain::{SendOutcome, TxHash};
+use domain::command::Command;
 use runtime::Stop;
 use runtime::halts::Halts;
 use storage::executor::attempts;
-use storage::executor::items::WorkCommand;
 use storage::executor::signers::SignerLease;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ pub enum BatchResult {
 
 /// Builds and sends the batches of one signer until the stop.
 pub async fn run(ctx: Context, signer: Arc<SignerHandle>, halts: Arc<Halts>, stop: Stop) {
-    let mut queues = WorkCommand::ALL.map(|command| CommandQueue::new(&ctx, &signer, command, &halts));
+    let mut queues = Command::ALL.map(|command| CommandQueue::new(&ctx, &signer, command, &halts));
     let mut due = None;
     while !stop.is_requested() {
         let tick = due
@@ -85,13 +85,13 @@ fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 #[derive(Debug)]
 pub struct CommandQueue {
     signer: Arc<SignerHandle>,
-    command: WorkCommand,
+    command: Command,
     gate: watch::Receiver<bool>,
     last_batch_at: Option<Instant>,
 }
 
 impl CommandQueue {
-    pub fn new(ctx: &Context, signer: &Arc<SignerHandle>, command: WorkCommand, halts: &Halts) -> Self {
+    pub fn new(ctx: &Context, signer: &Arc<SignerHandle>, command: Command, halts: &Halts) -> Self {
         Self {
             signer: signer.clone(),
             command,
@@ -165,7 +165,7 @@ pub async fn submit_batch(
     ctx: &Context,
     signer: &SignerHandle,
     lease: &SignerLease,
-    command: WorkCommand,
+    command: Command,
 ) -> Result<BatchResult, WorkError> {
     let head = (*ctx.head.borrow()).ok_or(WorkError::NoHead)?;
     let Some(simulation) = simulate(ctx, (signer, lease), command, &head).await? else {

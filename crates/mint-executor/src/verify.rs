@@ -2,12 +2,13 @@
 //! built from it, and for a mint the M-Pesa MAC must verify at that moment.
 
 use domain::address::Address;
+use domain::command::Command;
 use domain::evidence::EvidenceError;
 use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintRefund, MintSubmit, RefundReason};
 use messaging::{OpenError, OpenedMessage, Opener, WorkQueue};
 use runtime::KeyDirectory;
-use storage::executor::items::{WorkCommand, WorkItemRow};
+use storage::executor::items::WorkItemRow;
 
 /// A command whose seal, evidence and deployment were verified just now.
 #[derive(Clone, Debug)]
@@ -51,11 +52,11 @@ impl Ineligible {
 }
 
 /// The queue a command comes from.
-pub const fn queue_of(command: WorkCommand) -> WorkQueue {
+pub const fn queue_of(command: Command) -> WorkQueue {
     match command {
-        WorkCommand::Submit => WorkQueue::MintSubmit,
-        WorkCommand::Execute => WorkQueue::MintExecute,
-        WorkCommand::Refund => WorkQueue::MintRefund,
+        Command::Submit => WorkQueue::MintSubmit,
+        Command::Execute => WorkQueue::MintExecute,
+        Command::Refund => WorkQueue::MintRefund,
     }
 }
 
@@ -89,17 +90,17 @@ impl Verifier {
         }
         let traceparent = opened.hints().traceparent.clone();
         let (intent, details) = match item.command {
-            WorkCommand::Submit => {
+            Command::Submit => {
                 let body: MintSubmit = opened.body()?;
                 let accepted_at = body.accepted_at;
                 (body.intent, CommandDetails::Submit { accepted_at })
             }
-            WorkCommand::Execute => {
+            Command::Execute => {
                 let body: MintExecute = opened.body()?;
                 body.report.pays_for(&body.intent, &self.keys.current().mpesa)?;
                 (body.intent, CommandDetails::Execute)
             }
-            WorkCommand::Refund => {
+            Command::Refund => {
                 let body: MintRefund = opened.body()?;
                 (body.intent, CommandDetails::Refund { reason: body.reason })
             }

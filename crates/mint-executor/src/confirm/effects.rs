@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chain::{EscrowEvent, EscrowLog};
+use domain::command::Command;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality, IllegalTransition};
 use messaging::wire::Outcome;
-use storage::executor::items::{WorkCommand, WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 
 use crate::decide::{Blocker, NextStep, OnChainRecord, leg_for_record};
@@ -18,7 +19,7 @@ const DEPOSIT_WAIT: Duration = Duration::from_secs(1);
 pub const NEEDS_A_PERSON: &str = "the chain's answer needs a person";
 
 /// The signer of a refused item, with the command, the reason, and the amount that the item needed.
-pub type BreakerTrip = ([u8; 20], (WorkCommand, &'static str, u128));
+pub type BreakerTrip = ([u8; 20], (Command, &'static str, u128));
 
 #[derive(Debug)]
 pub struct BlockEffects {

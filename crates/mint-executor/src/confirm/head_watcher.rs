@@ -2,7 +2,6 @@
 //! once our own node has it too.
 
 use chain::query::BlockHeader;
-use storage::executor::items::WorkCommand;
 use storage::executor::{attempts, blocks, legs};
 use tokio::time::Instant;
 
@@ -57,12 +56,10 @@ impl HeadWatcher {
             let client = ctx.pool.get().await?;
             for refusal in attempts::refusals(&client, &our_signers, (after, &BREAKER_RESULTS)).await? {
                 let why = BREAKER_RESULTS.into_iter().find(|name| *name == refusal.outcome);
-                let (Some(why), Some(command)) = (why, WorkCommand::from_stored(&refusal.command)) else {
-                    continue;
-                };
+                let Some(why) = why else { continue };
                 let leg = legs::read(&client, &[refusal.intent_id]).await?.pop();
                 let amount = leg.and_then(|leg| leg.preimage).map_or(1, |p| p.amount.get());
-                ctx.trip_breaker(&refusal.signer, (command, why, amount));
+                ctx.trip_breaker(&refusal.signer, (refusal.command, why, amount));
             }
         }
         self.refusals_read_to = Some(tip);

@@ -200,6 +200,8 @@ const fn waits_for_no_block(attempt: &AttemptRow, next: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use domain::command::{AttemptPurpose, Command};
+
     use super::*;
 
     fn attempt(id: i64, nonce: u64) -> AttemptRow {
@@ -209,7 +211,7 @@ mod tests {
             nonce,
             tx_hash: [0; 32],
             raw_transaction: Vec::new(),
-            command: "execute".into(),
+            purpose: AttemptPurpose::Command(Command::Execute),
             block_number: None,
         }
     }

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use chain::query::{BlockHeader, IntentStatus};
 use chain::{BlockHash, BlockRef, ChainClient, ChainError};
+use domain::command::Command;
 use domain::ids::IntentId;
 use domain::intent::{Cause, ChainLeg};
 use storage::executor::attempts::AttemptItemRow;
 use storage::executor::blocks::BlockRow;
 use storage::executor::follower::{self, FollowerLease};
-use storage::executor::items::{WorkCommand, WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::{attempts, blocks, items, legs};
 
@@ -195,7 +196,7 @@ fn rewind_leg(
         leg.block_number = (there != ChainLeg::Submitting).then_some(ancestor.number);
         leg.advance(there, Cause::Observed, because("reorganised"))?;
     }
-    let commands: Vec<WorkCommand> = named
+    let commands: Vec<Command> = named
         .iter()
         .filter(|item| item.intent_id == leg.intent_id)
         .filter_map(|item| rows.iter().find(|row| row.message_id == item.message_id))
@@ -203,9 +204,9 @@ fn rewind_leg(
         .collect();
     for command in commands {
         let commanded = match command {
-            WorkCommand::Execute => ChainLeg::Executing,
-            WorkCommand::Refund => ChainLeg::Refunding,
-            WorkCommand::Submit => continue,
+            Command::Execute => ChainLeg::Executing,
+            Command::Refund => ChainLeg::Refunding,
+            Command::Submit => continue,
         };
         if leg.leg == ChainLeg::Escrowed {
             leg.advance(commanded, Cause::Commanded, because("in flight again"))?;

@@ -4,6 +4,7 @@
 use chain::TxHash;
 use chain::query::BlockHeader;
 use chain::transaction::{EvmTransaction, RecoveredTransaction, TRANSFER_GAS, recover};
+use domain::command::AttemptPurpose;
 use domain::ids::{IntentId, MessageId};
 use storage::executor::attempts::{self, AttemptRow, NewAttempt};
 use storage::executor::signers::{self, SignerLease};
@@ -12,8 +13,6 @@ use super::apply::signed_members;
 use crate::context::{Context, WorkError};
 use crate::observe;
 use crate::signer_handle::SignerHandle;
-
-const GAP_FILLER: &str = "fill_gap";
 
 /// Decodes the stored bytes, if the attempt's signer signed them with this hash and nonce.
 pub fn recover_signed(attempt: &AttemptRow) -> Option<RecoveredTransaction> {
@@ -57,7 +56,7 @@ pub async fn bump_fee(
         fees,
         ..read.transaction
     };
-    let row = store(ctx, (signer, lease), &transaction, (&stuck.command, Some(stuck))).await?;
+    let row = store(ctx, (signer, lease), &transaction, (stuck.purpose, Some(stuck))).await?;
     if let Some(row) = &row {
         observe::replaced(row.nonce, &TxHash::from_bytes(row.tx_hash), fees.max_fee_per_gas);
     }
@@ -74,7 +73,13 @@ pub async fn fill_gap(
     let fees = ctx.tuning.fees().market_fees(head.base_fee, TRANSFER_GAS)?;
     let transaction =
         EvmTransaction::empty_transfer(ctx.policy.chain.chain_id, nonce, signer.address(), fees);
-    let row = store(ctx, (signer, lease), &transaction, (GAP_FILLER, None)).await?;
+    let row = store(
+        ctx,
+        (signer, lease),
+        &transaction,
+        (AttemptPurpose::GapFiller, None),
+    )
+    .await?;
     if let Some(row) = &row {
         observe::gap_filled(nonce, &TxHash::from_bytes(row.tx_hash));
     }
@@ -86,7 +91,7 @@ async fn store(
     ctx: &Context,
     (signer, lease): (&SignerHandle, &SignerLease),
     transaction: &EvmTransaction,
-    (command, replaces): (&str, Option<&AttemptRow>),
+    (purpose, replaces): (AttemptPurpose, Option<&AttemptRow>),
 ) -> Result<Option<AttemptRow>, WorkError> {
     // Sign before locking: nothing waits for the signer with a row locked, and unstored bytes are never sent.
     let signed = signer.sign(transaction).await?;
@@ -105,7 +110,7 @@ async fn store(
         nonce: transaction.nonce,
         tx_hash: *signed.hash.as_bytes(),
         raw_transaction: &signed.raw,
-        command,
+        purpose,
         replaces: replaced,
         items: &items,
     };
@@ -117,7 +122,7 @@ async fn store(
         nonce: transaction.nonce,
         tx_hash: *signed.hash.as_bytes(),
         raw_transaction: signed.raw,
-        command: command.to_owned(),
+        purpose,
         block_number: None,
     }))
 }

@@ -1,10 +1,10 @@
 //! The executor's spans; each continues the trace of the message or leg that it works on.
 
+use domain::command::Command;
 use domain::ids::MessageId;
 use messaging::Delivery;
 use messaging::wire::Outcome;
 use runtime::telemetry;
-use storage::executor::items::WorkCommand;
 use storage::executor::legs::ChainLegRow;
 use tracing::Span;
 
@@ -28,7 +28,7 @@ pub fn consume_span<B: CommandBody>(delivery: &Delivery<B>) -> Span {
 }
 
 /// Covers one member of a batch until the batch is signed and stored.
-pub fn sign_span(command: WorkCommand, message: MessageId, member: &VerifiedCommand) -> Span {
+pub fn sign_span(command: Command, message: MessageId, member: &VerifiedCommand) -> Span {
     let span = tracing::info_span!(
         "executor.sign",
         command = command.name(),

@@ -2,9 +2,9 @@
 //! nonce if the call is still the signed one; otherwise items are settled without a signature.
 
 use chain::query::BlockHeader;
+use domain::command::{AttemptPurpose, Command};
 use domain::ids::IntentId;
 use storage::executor::attempts::NewAttempt;
-use storage::executor::items::WorkCommand;
 use storage::executor::legs::ChainLegRow;
 use storage::executor::signers::SignerLease;
 use storage::executor::{attempts, items, legs, signers};
@@ -27,7 +27,7 @@ const MAX_DRAFTS: u32 = 3;
 pub async fn build(
     ctx: &Context,
     (signer, lease): (&SignerHandle, &SignerLease),
-    command: WorkCommand,
+    command: Command,
     (head, simulation): (&BlockHeader, &Simulation),
 ) -> Result<(BatchResult, Vec<CancelRequest>), WorkError> {
     for _ in 0..MAX_DRAFTS {
@@ -46,7 +46,7 @@ pub async fn build(
 async fn commit(
     ctx: &Context,
     (signer, lease): (&SignerHandle, &SignerLease),
-    command: WorkCommand,
+    command: Command,
     (head, simulation): (&BlockHeader, &Simulation),
     draft: BatchDraft,
 ) -> Result<Option<(BatchResult, Vec<CancelRequest>)>, WorkError> {
@@ -105,7 +105,7 @@ async fn commit(
 async fn store(
     tx: &storage::DbTransaction<'_>,
     lease: &SignerLease,
-    command: WorkCommand,
+    command: Command,
     signed: &SignedCall,
     legs: &mut [ChainLegRow],
 ) -> Result<i64, WorkError> {
@@ -120,7 +120,7 @@ async fn store(
         nonce,
         tx_hash: *bytes.hash.as_bytes(),
         raw_transaction: &bytes.raw,
-        command: command.name(),
+        purpose: AttemptPurpose::Command(command),
         replaces: None,
         items: &call.members,
     };

@@ -8,9 +8,10 @@ use chain::calls;
 use chain::fees::FeeAboveCap;
 use chain::query::BlockHeader;
 use chain::transaction::{EvmTransaction, SignedTransaction};
+use domain::command::Command;
 use domain::ids::{IntentId, MessageId, Preimage};
 use storage::DbSession;
-use storage::executor::items::{WorkCommand, WorkItemRow};
+use storage::executor::items::WorkItemRow;
 use storage::executor::legs::ChainLegRow;
 use storage::executor::signers::SignerLease;
 use storage::executor::{attempts, items, legs, signers};
@@ -37,7 +38,7 @@ pub async fn find_ready(
     ctx: &Context,
     session: &impl DbSession,
     (signer, lease): (&SignerHandle, &SignerLease),
-    (command, head): (WorkCommand, &BlockHeader),
+    (command, head): (Command, &BlockHeader),
 ) -> Result<Option<ReadyItems>, WorkError> {
     let open = attempts::open_count(session, &lease.signer, signer.confirmed_nonce()).await?;
     if open >= signer.in_flight_limit(ctx.tuning.max_in_flight) {
@@ -72,7 +73,7 @@ impl BatchCall {
     /// `None` without members.
     pub fn build(
         ctx: &Context,
-        (command, head): (WorkCommand, &BlockHeader),
+        (command, head): (Command, &BlockHeader),
         nonce: u64,
         members: &[BatchMember],
     ) -> Result<Option<Self>, FeeAboveCap> {
@@ -128,7 +129,7 @@ impl BatchDraft {
     pub async fn make(
         ctx: &Context,
         (signer, lease): (&SignerHandle, &SignerLease),
-        command: WorkCommand,
+        command: Command,
         (head, simulation): (&BlockHeader, &Simulation),
     ) -> Result<Option<Self>, WorkError> {
         let client = ctx.pool.get().await?;

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use domain::command::Command;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, IllegalTransition};
 use storage::executor::attempts;
-use storage::executor::items::{self, WorkCommand, WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::items::{self, WorkItemChange, WorkItemRow, WorkItemState};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::signers::{self, SignerLease};
 use storage::{DbSession, StorageError};
@@ -84,7 +85,7 @@ impl BatchConstraints {
 /// Verifies each item, and advances the legs of the members: the eligible items that the simulation does not withhold.
 pub fn plan_batch(
     ctx: &Context,
-    (command, items): (WorkCommand, &[WorkItemRow]),
+    (command, items): (Command, &[WorkItemRow]),
     (legs, constraints): (&mut [ChainLegRow], &BatchConstraints),
     simulation: &Simulation,
 ) -> Result<BatchPlan, IllegalTransition> {
@@ -108,7 +109,7 @@ pub fn plan_batch(
         match fit {
             // Another message's deposit of the same intent is not mined yet: its result decides.
             Eligibility::Ready | Eligibility::Cancel
-                if command == WorkCommand::Submit && constraints.in_attempt.contains(&item.intent_id) =>
+                if command == Command::Submit && constraints.in_attempt.contains(&item.intent_id) =>
             {
                 plan.postpone(item, "a deposit is under way");
             }
@@ -153,14 +154,14 @@ fn is_payment_window_over(ctx: &Context, item: &WorkItemRow, verified: &Verified
 
 fn move_leg(
     signer: [u8; 20],
-    command: WorkCommand,
+    command: Command,
     leg: &mut ChainLegRow,
     message_id: MessageId,
 ) -> Result<(), IllegalTransition> {
     let to = match command {
-        WorkCommand::Submit => ChainLeg::Submitting,
-        WorkCommand::Execute => ChainLeg::Executing,
-        WorkCommand::Refund => ChainLeg::Refunding,
+        Command::Submit => ChainLeg::Submitting,
+        Command::Execute => ChainLeg::Executing,
+        Command::Refund => ChainLeg::Refunding,
     };
     leg.signer = Some(signer);
     leg.reason = None;

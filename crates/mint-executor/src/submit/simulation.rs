@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use chain::query::BlockHeader;
 use chain::{BlockHash, BlockRef, ChainClient, ChainError};
+use domain::command::Command;
 use domain::ids::{IntentId, MessageId};
 use storage::executor::blocks;
-use storage::executor::items::WorkCommand;
 use storage::executor::signers::SignerLease;
 use tokio::time::timeout;
 
@@ -51,7 +51,7 @@ impl Simulation {
 pub async fn simulate(
     ctx: &Context,
     (signer, lease): (&SignerHandle, &SignerLease),
-    command: WorkCommand,
+    command: Command,
     head: &BlockHeader,
 ) -> Result<Option<Simulation>, WorkError> {
     let Some(plan) = plan_ready(ctx, (signer, lease), command, head).await? else {
@@ -88,7 +88,7 @@ pub async fn simulate(
 async fn plan_ready(
     ctx: &Context,
     (signer, lease): (&SignerHandle, &SignerLease),
-    command: WorkCommand,
+    command: Command,
     head: &BlockHeader,
 ) -> Result<Option<BatchPlan>, WorkError> {
     let client = ctx.pool.get().await?;
@@ -110,7 +110,7 @@ async fn plan_ready(
 struct SimulatedBatch<'a> {
     chain: &'a ChainClient,
     signer: &'a SignerHandle,
-    command: WorkCommand,
+    command: Command,
     members: Vec<plan::BatchMember>,
 }
 

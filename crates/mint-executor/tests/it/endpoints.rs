@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chain::EndpointStatus;
+use domain::command::Command;
 use domain::ids::Preimage;
 use domain::intent::ChainLeg;
 use mint_executor::confirm::{self, reorg};
@@ -11,7 +12,6 @@ use mint_executor::context::ExecutorProblem;
 use mint_executor::{endpoints, lease};
 use runtime::Stop;
 use serde_json::Value;
-use storage::executor::items::WorkCommand;
 use testkit::Anvil;
 use testkit::anvil::Mining;
 
@@ -27,7 +27,7 @@ async fn a_stalled_node_is_skipped_and_nothing_is_sent_twice() -> Result<()> {
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    let sent = rig.send(WorkCommand::Submit, 1).await?;
+    let sent = rig.send(Command::Submit, 1).await?;
     world.node.mine(4).await?;
     rig.poll().await?;
     let before = *rig.ctx.head.borrow();
@@ -71,7 +71,7 @@ async fn a_proxy_without_backends_is_skipped_for_the_endpoint_that_answers() -> 
     );
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 9).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
@@ -90,7 +90,7 @@ async fn a_node_without_receipts_causes_no_second_submission() -> Result<()> {
     let (signer, seeing) = (rig.signer().address(), world.executor()?.ctx.chain.clone());
     world.set_role(&seeing, &signer, false).await?;
     rig.poll().await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     rig.mine(&world, 9).await?;
     assert_eq!(
         world.db.sql("select outcome from attempt_items")?,
@@ -131,9 +131,9 @@ async fn a_node_that_cannot_give_a_receipt_delays_no_block() -> Result<()> {
     rig.submit(&lost).await?;
     rig.use_next_nonce(&world).await?;
     rig.poll().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.submit(&other).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 9).await?;
     assert_eq!(
         rig.leg(&lost).await?,
@@ -154,7 +154,7 @@ async fn deposit_without_the_role(world: &TestEnvironment, rig: &mut TestExecuto
         .set_role(&good.ctx.chain, &rig.signer().address(), false)
         .await?;
     rig.poll().await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     Ok(intent)
 }
 
@@ -199,12 +199,12 @@ async fn a_node_that_lost_its_state_stops_nothing_while_another_has_it() -> Resu
         ..world.intent(1)?
     };
     rig.submit(&refused).await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     rig.mine(&world, 9).await?;
     assert_eq!(rig.leg(&refused).await?, ChainLeg::Rejected);
     let other = world.intent(2)?;
     rig.submit(&other).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&other).await?, ChainLeg::Escrowed);
     Ok(())
@@ -217,7 +217,7 @@ async fn a_node_that_accepts_no_transaction_delays_no_block() -> Result<()> {
     first.acquire_leases().await?;
     for n in 1..=4 {
         first.submit(&world.intent(n)?).await?;
-        first.send(WorkCommand::Submit, 1).await?;
+        first.send(Command::Submit, 1).await?;
     }
     drop(first);
     world.expire_leases()?;

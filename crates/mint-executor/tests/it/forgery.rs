@@ -1,19 +1,19 @@
 //! Neither the database's nor the broker's owner can make the executor sign.
 
 use anyhow::Result;
+use domain::command::Command;
 use domain::intent::ChainLeg;
 use messaging::wire::{MintExecute, MintSubmit};
 use mint_executor::confirm::resend;
 use mint_executor::submit::{BatchResult, Simulation};
 use storage::executor::attempts;
-use storage::executor::items::WorkCommand;
 
 use crate::rig::{TestEnvironment, TestExecutor, paid_body};
 
 async fn escrowed(world: &TestEnvironment, rig: &mut TestExecutor, n: u64) -> Result<domain::ids::Preimage> {
     let intent = world.compliant_intent(n, &rig.ctx.chain).await?;
     rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(intent)
@@ -37,7 +37,7 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
         "update work_items set envelope = convert_to(replace(convert_from(envelope, 'utf8'), '150000000000000000000', \
          '950000000000000000000'), 'utf8')",
     )?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(parked_classes(&world)?, "seal_invalid");
     // A genuine envelope under the id of another intent.
     let other = world.intent(2)?;
@@ -46,7 +46,7 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
         "update work_items set intent_id = decode('{}', 'hex') where state = 'ready'",
         &honest.intent_id().to_string()[2..]
     ))?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(parked_classes(&world)?, "seal_invalid row_tampered");
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     assert_eq!(
@@ -66,7 +66,7 @@ async fn a_command_under_the_id_of_another_message_is_never_signed() -> Result<(
     world
         .db
         .sql("update work_items set message_id = gen_random_uuid()")?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(parked_classes(&world)?, "row_tampered");
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     Ok(())
@@ -81,7 +81,7 @@ async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
     intent.depositor = intent.user;
     rig.submit(&intent).await?;
     // A simulation would settle it at once if the final block already has the escrow.
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(
         parked_classes(&world)?,
@@ -115,10 +115,7 @@ async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<(
             report,
         })
         .await?;
-        assert_eq!(
-            rig.round(WorkCommand::Execute).await?,
-            BatchResult::WithoutAttempt
-        );
+        assert_eq!(rig.round(Command::Execute).await?, BatchResult::WithoutAttempt);
     }
     let expected = "report_tampered report_other_amount report_other_tx_ref report_not_paid";
     assert_eq!(parked_classes(&world)?, expected);
@@ -141,7 +138,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
     let (built, _) = mint_executor::submit::build(
         &rig.ctx,
         (rig.signer(), &rig.lease()?),
-        WorkCommand::Execute,
+        Command::Execute,
         (&rig.ctx.chain.latest_header().await?, &Simulation::skipped()),
     )
     .await?;
@@ -170,10 +167,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
     world
         .db
         .sql("update work_items set state = 'ready' where envelope = 'x'")?;
-    assert_eq!(
-        rig.round(WorkCommand::Execute).await?,
-        BatchResult::WithoutAttempt
-    );
+    assert_eq!(rig.round(Command::Execute).await?, BatchResult::WithoutAttempt);
     assert_eq!(parked_classes(&world)?, "malformed");
     Ok(())
 }
@@ -206,7 +200,7 @@ async fn stored_bytes_that_were_changed_are_never_sent() -> Result<()> {
     rig.acquire_leases().await?;
     for n in [1, 2] {
         rig.submit(&world.intent(n)?).await?;
-        rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+        rig.send_unsimulated(Command::Submit, 1).await?;
     }
     let signer = rig.signer().address_bytes();
     let mut open = attempts::open_of(&rig.ctx.pool.get().await?, &signer).await?;

@@ -1,10 +1,10 @@
 //! A deposit becomes a mint, in batches, and its outcomes are published at the right moments.
 
 use anyhow::Result;
+use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::submit::BatchResult;
-use storage::executor::items::WorkCommand;
 
 use crate::rig::TestEnvironment;
 
@@ -18,14 +18,14 @@ async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
 
     rig.submit(&intent).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     assert_eq!(rig.published_outcomes().await?, [(id, Outcome::Escrowed, false)]);
 
     rig.execute(&intent).await?;
-    let hash = rig.send(WorkCommand::Execute, 1).await?;
+    let hash = rig.send(Command::Execute, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Executing);
     rig.mine(&world, 1).await?;
     let row = rig.leg_row(&id).await?;
@@ -73,9 +73,9 @@ async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<
         rig.submit(&intent).await?;
         intents.push(intent);
     }
-    rig.send(WorkCommand::Submit, 64).await?;
-    rig.send(WorkCommand::Submit, 6).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Nothing);
+    rig.send(Command::Submit, 64).await?;
+    rig.send(Command::Submit, 6).await?;
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::Nothing);
     rig.mine(&world, 1).await?;
     for intent in &intents {
         assert_eq!(rig.leg(intent).await?, ChainLeg::Escrowed);
@@ -114,13 +114,13 @@ async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> 
     rig.acquire_leases().await?;
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
-    rig.send(WorkCommand::Execute, 1).await?;
+    rig.send(Command::Execute, 1).await?;
     // As after a fork that mined an older attempt of the item again, which skipped it.
     world
         .db
         .sql("update work_items set state = 'ready' where state = 'in_attempt'; update chain_legs set leg = 'escrowed'")?;
     assert_eq!(
-        rig.submit_unsimulated(rig.signer(), WorkCommand::Execute).await?,
+        rig.submit_unsimulated(rig.signer(), Command::Execute).await?,
         BatchResult::WithoutAttempt
     );
     assert_eq!(world.count("select count(*) from attempts")?, 2);
@@ -145,9 +145,9 @@ async fn a_redelivered_message_changes_nothing() -> Result<()> {
     assert_eq!(world.count("select count(*) from work_items")?, 1);
     // The same intent under another message id, as a redrive sends it.
     rig.consume_body(body).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Nothing);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::Nothing);
     assert_eq!(
         world.count("select count(*) from work_items where state = 'done'")?,
         2

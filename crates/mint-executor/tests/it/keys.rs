@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use domain::command::Command;
 use domain::ids::Preimage;
 use domain::intent::{Cause, ChainLeg, Finality};
 use mint_executor::confirm::{head_watcher::HeadWatcher, replace};
@@ -11,7 +12,6 @@ use mint_executor::signer_handle::SignerHandle;
 use mint_executor::submit::{BatchResult, Simulation};
 use storage::executor::attempts;
 use storage::executor::heartbeat::{self, ExecutorHeartbeat};
-use storage::executor::items::WorkCommand;
 use storage::executor::legs::{self, TransitionReason};
 use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
 use tokio::time::Instant;
@@ -83,7 +83,7 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
     let intents = submit_all(&rig, &world, 40).await?;
     let mut shares = [0, 0];
     for (index, key) in rig.ctx.signers.iter().enumerate() {
-        shares[index] = items(&rig.submit_batch_of(key, WorkCommand::Submit).await?);
+        shares[index] = items(&rig.submit_batch_of(key, Command::Submit).await?);
     }
     assert_eq!(shares[0] + shares[1], 40, "{shares:?}");
     assert!(shares.iter().all(|share| *share > 5), "{shares:?}");
@@ -97,10 +97,10 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
     let own = usize::from(signer == Some(rig.ctx.signers[1].address_bytes()));
     let (own, other) = (&rig.ctx.signers[own], &rig.ctx.signers[1 - own]);
     assert_eq!(
-        rig.submit_batch_of(other, WorkCommand::Execute).await?,
+        rig.submit_batch_of(other, Command::Execute).await?,
         BatchResult::Nothing
     );
-    assert_eq!(items(&rig.submit_batch_of(own, WorkCommand::Execute).await?), 1);
+    assert_eq!(items(&rig.submit_batch_of(own, Command::Execute).await?), 1);
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&first).await?, ChainLeg::Executed(Finality::Mined));
     Ok(())
@@ -116,7 +116,7 @@ async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
     let intents = submit_all(&rig, &world, 20).await?;
     let mut sent = 0;
     for key in &rig.ctx.signers {
-        sent += items(&rig.submit_batch_of(key, WorkCommand::Submit).await?);
+        sent += items(&rig.submit_batch_of(key, Command::Submit).await?);
     }
     rig.mine(&world, 4).await?;
     assert!(bad.role_and_balance.is_open() && !rig.signer().role_and_balance.is_open());
@@ -142,7 +142,7 @@ async fn a_key_without_gas_holds_back_its_own_share_until_it_is_funded() -> Resu
     rig.poll().await?;
     let intents = submit_all(&rig, &world, 20).await?;
     for key in &rig.ctx.signers {
-        rig.submit_batch_of(key, WorkCommand::Submit).await?;
+        rig.submit_batch_of(key, Command::Submit).await?;
     }
     assert!(poor.role_and_balance.is_open() && !rig.signer().role_and_balance.is_open());
     rig.mine(&world, 1).await?;
@@ -185,7 +185,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     order(&world, &old, 0, "draining")?;
     old.execute(&intent).await?;
     assert_eq!(
-        old.round(WorkCommand::Execute).await?,
+        old.round(Command::Execute).await?,
         BatchResult::Nothing,
         "a drained key signs nothing new"
     );
@@ -195,7 +195,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     let head = *old.ctx.head.borrow();
     new.ctx.head.send_replace(head);
     assert_eq!(
-        new.round(WorkCommand::Execute).await?,
+        new.round(Command::Execute).await?,
         BatchResult::Nothing,
         "it waits: the old key's deposit is not final"
     );
@@ -203,7 +203,7 @@ async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_ar
     old.mine(&world, 6).await?;
     let head = *old.ctx.head.borrow();
     new.ctx.head.send_replace(head);
-    assert_eq!(items(&new.round(WorkCommand::Execute).await?), 1);
+    assert_eq!(items(&new.round(Command::Execute).await?), 1);
     old.mine(&world, 1).await?;
     assert_eq!(old.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
     let row = old.leg_row(&intent.intent_id()).await?;
@@ -244,7 +244,7 @@ async fn round_outrun_by(
         legs::save(&taking, &taken).await?;
         anyhow::Ok(taking.commit().await?)
     };
-    let (built, taken) = tokio::join!(rig.submit_batch_of(own, WorkCommand::Submit), take);
+    let (built, taken) = tokio::join!(rig.submit_batch_of(own, Command::Submit), take);
     taken?;
     built
 }
@@ -265,9 +265,9 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
     );
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     world.end_item_delays()?;
-    assert_eq!(items(&rig.submit_batch_of(own, WorkCommand::Submit).await?), 0);
+    assert_eq!(items(&rig.submit_batch_of(own, Command::Submit).await?), 0);
     assert_eq!(
-        items(&rig.submit_batch_of(other, WorkCommand::Submit).await?),
+        items(&rig.submit_batch_of(other, Command::Submit).await?),
         1,
         "its own"
     );
@@ -288,8 +288,8 @@ async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
     let mut rig = two_keys(&world).await?;
     let (gone, left) = (rig.ctx.signers[0].clone(), rig.ctx.signers[1].clone());
     let intents = submit_all(&rig, &world, 40).await?;
-    let share = items(&rig.submit_batch_of(&gone, WorkCommand::Submit).await?);
-    rig.submit_batch_of(&left, WorkCommand::Submit).await?;
+    let share = items(&rig.submit_batch_of(&gone, Command::Submit).await?);
+    rig.submit_batch_of(&left, Command::Submit).await?;
     rig.mine(&world, 1).await?;
     // Items of the signer whose lease ends come first. Its deposits are not final, so it keeps its intents.
     for key in [&gone, &left] {
@@ -305,7 +305,7 @@ async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
             head.gas_limit = 1_000_000;
         }
     });
-    let sent = items(&rig.submit_unsimulated(&left, WorkCommand::Execute).await?);
+    let sent = items(&rig.submit_unsimulated(&left, Command::Execute).await?);
     assert!((1..share).contains(&sent), "{sent} of its own, past {share}");
     let touched = "select count(*) from work_items where command = 'execute' and reason is not null";
     assert_eq!(world.count(touched)?, 0, "what waits is not even looked at");
@@ -323,7 +323,7 @@ async fn a_removed_key_strands_no_intent() -> Result<()> {
     mint_executor::submit::build(
         &old.ctx,
         (old.signer(), &lease),
-        WorkCommand::Submit,
+        Command::Submit,
         (&head, &Simulation::skipped()),
     )
     .await?;
@@ -344,9 +344,9 @@ async fn a_removed_key_strands_no_intent() -> Result<()> {
         "the old key's bytes went out without the key"
     );
     new.execute(&intent).await?;
-    assert_eq!(new.round(WorkCommand::Execute).await?, BatchResult::Nothing);
+    assert_eq!(new.round(Command::Execute).await?, BatchResult::Nothing);
     new.mine(&world, 6).await?;
-    new.send(WorkCommand::Execute, 1).await?;
+    new.send(Command::Execute, 1).await?;
     new.mine(&world, 1).await?;
     assert_eq!(new.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
     Ok(())
@@ -373,13 +373,13 @@ async fn a_retired_key_completes_what_it_signed_and_signs_nothing_new() -> Resul
     let mut rig = world.executor()?;
     rig.acquire_leases().await?;
     let intents = submit_all(&rig, &world, 1).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     order(&world, &rig, 0, "retired")?;
     world.expire_leases()?;
     let mut again = world.executor()?;
     again.acquire_leases().await?;
     submit_all(&again, &world, 2).await?;
-    assert_eq!(again.round(WorkCommand::Submit).await?, BatchResult::Nothing);
+    assert_eq!(again.round(Command::Submit).await?, BatchResult::Nothing);
     again.mine(&world, 1).await?;
     assert_eq!(again.leg(&intents[0]).await?, ChainLeg::Escrowed);
     Ok(())
@@ -392,7 +392,7 @@ async fn a_nonce_mined_meanwhile_is_not_signed_again() -> Result<()> {
     let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
     rig.acquire_leases().await?;
     rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     let head = rig.ctx.chain.latest_header().await?;
     let (lease, client) = (rig.lease()?, rig.ctx.pool.get().await?);
     let waiting = attempts::open(&client).await?.pop().context("an attempt")?;
@@ -450,13 +450,7 @@ async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -
     world.as_admin(&other.ctx.chain, &PAUSE).await?;
     follower.poll().await?;
     watcher.poll(&other.ctx).await?;
-    assert!(
-        items(
-            &other
-                .submit_unsimulated(other.signer(), WorkCommand::Submit)
-                .await?
-        ) > 0
-    );
+    assert!(items(&other.submit_unsimulated(other.signer(), Command::Submit).await?) > 0);
     follower.mine(&world, 1).await?;
     watcher.poll(&other.ctx).await?;
     assert!(other.ctx.breakers.submit.is_open(), "the escrow is paused");

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use domain::clock::{Clock, SystemSource};
+use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::submit::BatchResult;
-use storage::executor::items::WorkCommand;
 
 use crate::rig::{PAUSE, TestEnvironment, UNPAUSE};
 
@@ -20,7 +20,7 @@ async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> R
     let id = intent.intent_id();
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
-    rig.send_unsimulated(WorkCommand::Execute, 1).await?;
+    rig.send_unsimulated(Command::Execute, 1).await?;
     rig.mine(&world, 1).await?;
     let row = rig.leg_row(&id).await?;
     assert_eq!(
@@ -33,7 +33,7 @@ async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> R
     );
 
     rig.refund(&intent).await?;
-    rig.send(WorkCommand::Refund, 1).await?;
+    rig.send(Command::Refund, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Refunding);
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Refunded(Finality::Mined));
@@ -52,7 +52,7 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
     rig.submit(&intent).await?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
     rig.poll().await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert!(rig.ctx.breakers.submit.is_open());
     assert!(
@@ -69,7 +69,7 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
 
     world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
     rig.poll().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
@@ -85,7 +85,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     let signer = rig.signer().address();
     world.set_role(&rig.ctx.chain, &signer, false).await?;
     rig.poll().await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     // It reverts as a whole and has no log, so its receipt is read once it is overdue.
     rig.mine(&world, 4).await?;
     assert!(rig.signer().role_and_balance.is_open());
@@ -100,7 +100,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
 
     world.set_role(&rig.ctx.chain, &signer, true).await?;
     rig.poll().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
@@ -114,13 +114,13 @@ async fn a_refund_before_any_attempt_drops_the_intent() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     rig.refund(&intent).await?;
-    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Refund).await?, BatchResult::WithoutAttempt);
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
     assert_eq!(
         rig.published_outcomes().await?,
         [(intent.intent_id(), Outcome::Dropped, true)]
     );
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     assert_eq!(
         world.count("select count(*) from work_items where state = 'done'")?,
@@ -137,7 +137,7 @@ async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
     let intent = world.intent(1)?;
     rig.submit_accepted(&intent, SystemSource.unix_seconds() - 3601)
         .await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Dropped);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     Ok(())
@@ -150,11 +150,11 @@ async fn a_refund_during_a_deposit_waits_in_its_row_and_then_refunds() -> Result
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.refund(&intent).await?;
-    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::Nothing);
+    assert_eq!(rig.round(Command::Refund).await?, BatchResult::Nothing);
     rig.mine(&world, 1).await?;
-    rig.send(WorkCommand::Refund, 1).await?;
+    rig.send(Command::Refund, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Refunded(Finality::Mined));
     Ok(())
@@ -171,7 +171,7 @@ async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Res
         ..world.intent(1)?
     };
     rig.submit(&intent).await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     rig.mine(&world, 6).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Submitting);
     rig.mine(&world, 1).await?;
@@ -256,7 +256,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
     let mut refused = world.intent(1)?;
     refused.depositor = refused.user;
     rig.submit(&refused).await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     let unsent = world.intent(2)?;
     rig.submit(&unsent).await?;
     world
@@ -292,7 +292,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
         ]
     );
     // The refund that waited for the deposit has nothing left to do.
-    assert_eq!(rig.round(WorkCommand::Refund).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Refund).await?, BatchResult::WithoutAttempt);
     assert_eq!(
         world.count("select count(*) from work_items where command = 'refund' and state = 'done'")?,
         1
@@ -307,7 +307,7 @@ async fn a_deposit_found_on_chain_is_not_ended_with_its_window() -> Result<()> {
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 8).await?;
     // The rows lost what the chain holds.
     world
@@ -330,7 +330,7 @@ async fn a_deposit_accepted_before_the_treasury_moved_is_still_made() -> Result<
     let call = hex::decode(format!("f0f44260{other:0>64}"))?;
     world.as_admin(&rig.ctx.chain, &call).await?;
     rig.poll().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())

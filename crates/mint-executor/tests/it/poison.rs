@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use domain::address::Address;
+use domain::command::Command;
 use domain::intent::ChainLeg;
 use mint_executor::submit::BatchResult;
 use serde_json::{Value, json};
-use storage::executor::items::WorkCommand;
 
 use crate::rig::TestEnvironment;
 
@@ -61,7 +61,7 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
     }
     let mut sizes = Vec::new();
     while let BatchResult::Attempt { items, .. } =
-        rig.submit_unsimulated(rig.signer(), WorkCommand::Submit).await?
+        rig.submit_unsimulated(rig.signer(), Command::Submit).await?
     {
         sizes.push(items);
         // The receipt of a transaction without a log is read once it has missed a block.
@@ -95,7 +95,7 @@ async fn an_item_that_succeeds_after_a_fork_was_never_a_dead_letter() -> Result<
     let intent = world.intent(1)?;
     let code = poisoned(&world, &intent.user).await?;
     rig.submit(&intent).await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     rig.mine(&world, 4).await?;
     let outcome = "select coalesce(max(outcome), 'none') from attempt_items";
     assert_eq!(world.db.sql(outcome)?, "reverted");

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use domain::clock::{Clock, SystemSource};
+use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
@@ -11,7 +12,6 @@ use mint_executor::submit::{self, BatchResult, CommandQueue, Simulation};
 use runtime::halts::Halts;
 use serde_json::json;
 use storage::executor::attempts;
-use storage::executor::items::WorkCommand;
 use testkit::ChaosProxy;
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
     let (built, _) = submit::build(
         &first.ctx,
         (first.signer(), &first.lease()?),
-        WorkCommand::Submit,
+        Command::Submit,
         (&head, &Simulation::skipped()),
     )
     .await?;
@@ -47,7 +47,7 @@ async fn a_crash_between_commit_and_broadcast_sends_the_same_bytes_after_the_res
     let mut second = world.executor()?;
     second.acquire_leases().await?;
     assert_eq!(
-        second.round(WorkCommand::Submit).await?,
+        second.round(Command::Submit).await?,
         BatchResult::Nothing,
         "nothing is signed twice"
     );
@@ -75,7 +75,7 @@ async fn a_lost_answer_is_unknown_and_the_same_bytes_go_again() -> Result<()> {
     let (built, _) = submit::build(
         &rig.ctx,
         (rig.signer(), &rig.lease()?),
-        WorkCommand::Submit,
+        Command::Submit,
         (&head, &Simulation::skipped()),
     )
     .await?;
@@ -111,10 +111,10 @@ async fn a_reorganisation_takes_legs_back_and_mints_once() -> Result<()> {
         rig.acquire_leases().await?;
         rig.mine(&world, 3).await?;
         rig.submit(&intent).await?;
-        rig.send(WorkCommand::Submit, 1).await?;
+        rig.send(Command::Submit, 1).await?;
         rig.mine(&world, 1).await?;
         rig.execute(&intent).await?;
-        rig.send(WorkCommand::Execute, 1).await?;
+        rig.send(Command::Execute, 1).await?;
         rig.mine(&world, 1).await?;
         assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
         rig.published_outcomes().await?;
@@ -181,13 +181,13 @@ async fn two_executors_on_one_key_one_works_and_the_other_waits() -> Result<()> 
     let mut second = second;
     let new = second.acquire_leases().await?;
     assert!(new.fencing_token > old.fencing_token);
-    let refused = submit::submit_batch(&first.ctx, first.signer(), &old, WorkCommand::Submit).await;
+    let refused = submit::submit_batch(&first.ctx, first.signer(), &old, Command::Submit).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
     world.node.mine(1).await?;
     let refused = first.follower.poll(&first.ctx, &followed).await;
     assert!(matches!(refused, Err(WorkError::NoLease)), "{refused:?}");
     second.poll().await?;
-    second.send(WorkCommand::Submit, 1).await?;
+    second.send(Command::Submit, 1).await?;
     assert_eq!(world.count("select count(*) from attempts")?, 1);
     Ok(())
 }
@@ -226,16 +226,16 @@ async fn a_nonce_used_by_a_stranger_is_found_out_and_the_work_goes_again() -> Re
     rig.submit(&intent).await?;
     rig.use_next_nonce(&world).await?;
     rig.poll().await?;
-    let lost = rig.send(WorkCommand::Submit, 1).await?;
+    let lost = rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 3).await?;
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,
         "not believed before that nonce is final"
     );
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Nothing);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::Nothing);
     rig.mine(&world, 6).await?;
-    let again = rig.send(WorkCommand::Submit, 1).await?;
+    let again = rig.send(Command::Submit, 1).await?;
     assert_ne!(again, lost);
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
@@ -258,7 +258,7 @@ async fn a_nonce_used_by_a_stranger_holds_up_no_new_work_until_it_is_final() -> 
     rig.submit(&stolen).await?;
     rig.use_next_nonce(&world).await?;
     rig.poll().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 10).await?;
     let most = rig.ctx.tuning.max_in_flight;
     assert_eq!(
@@ -270,7 +270,7 @@ async fn a_nonce_used_by_a_stranger_holds_up_no_new_work_until_it_is_final() -> 
     // This holds even for a signer with an in-flight limit of one.
     rig.signer().adjust_in_flight_limit(1, false);
     rig.submit(&new).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&new).await?, ChainLeg::Escrowed);
     assert_eq!(
@@ -278,9 +278,9 @@ async fn a_nonce_used_by_a_stranger_holds_up_no_new_work_until_it_is_final() -> 
         ChainLeg::Submitting,
         "what was signed for that nonce waits until it is final"
     );
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::Nothing);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::Nothing);
     rig.mine(&world, CONFIRMATIONS).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&stolen).await?, ChainLeg::Escrowed);
     Ok(())
@@ -295,7 +295,7 @@ async fn a_nonce_that_a_fork_gives_back_waits_for_a_block_again() -> Result<()> 
     rig.submit(&intent).await?;
     rig.use_next_nonce(&world).await?;
     rig.poll().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 3).await?;
     let open = async |rig: &TestExecutor| -> Result<u64> {
         let client = rig.ctx.pool.get().await?;
@@ -334,7 +334,7 @@ async fn a_receipt_of_another_fork_is_no_answer() -> Result<()> {
     first.use_next_nonce(&world).await?;
     first.poll().await?;
     let before = first.ctx.chain.latest_header().await?.number;
-    let mint = first.send(WorkCommand::Execute, 1).await?;
+    let mint = first.send(Command::Execute, 1).await?;
     let deposit = "select '0x' || encode(tx_hash, 'hex') from attempts where command = 'submit'";
     let deposit = json!([world.db.sql(deposit)?]);
     let mut receipt = world.node.rpc("eth_getTransactionReceipt", deposit).await?;
@@ -381,7 +381,7 @@ async fn a_batch_signed_while_old_blocks_are_ingested_delays_nothing() -> Result
     first.submit(&intent).await?;
     first.mine(&world, 2).await?;
     world.node.mine(3).await?;
-    first.send(WorkCommand::Submit, 1).await?;
+    first.send(Command::Submit, 1).await?;
     drop(first);
     world.expire_leases()?;
     world.drop_old_state().await?;
@@ -401,7 +401,7 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
     let intent = world.intent(1)?;
     first.deposit(&world, &intent).await?;
     first.execute(&intent).await?;
-    first.send_unsimulated(WorkCommand::Execute, 1).await?;
+    first.send_unsimulated(Command::Execute, 1).await?;
     first.published_outcomes().await?;
     world.node.mine(3).await?;
     drop(first);
@@ -419,7 +419,7 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
         second.published_outcomes().await?,
         [(intent.intent_id(), Outcome::Refused, false)]
     );
-    assert_eq!(second.round(WorkCommand::Execute).await?, BatchResult::Nothing);
+    assert_eq!(second.round(Command::Execute).await?, BatchResult::Nothing);
     Ok(())
 }
 
@@ -438,7 +438,7 @@ async fn an_underpriced_transaction_is_replaced_at_a_higher_fee_and_mints_once()
     rig.acquire_leases().await?;
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
-    let cheap = rig.send(WorkCommand::Execute, 1).await?;
+    let cheap = rig.send(Command::Execute, 1).await?;
     for _ in 0..rig.ctx.tuning.replace_after + 3 {
         block_with_base_fee(&world, 40_000_000_000).await?;
         rig.poll().await?;
@@ -477,7 +477,7 @@ async fn the_price_never_rises_past_the_cap_and_the_work_waits() -> Result<()> {
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     let cap = u64::try_from(rig.ctx.tuning.max_fee_per_gas)?;
     for _ in 0..3 * rig.ctx.tuning.replace_after {
         block_with_base_fee(&world, cap * 2).await?;
@@ -514,7 +514,7 @@ async fn no_batch_costs_more_than_a_node_accepts_at_any_base_fee() -> Result<()>
     block_with_base_fee(&world, 60_000_000_000).await?;
     rig.poll().await?;
     let mut sent = 0;
-    while let BatchResult::Attempt { items, .. } = rig.round(WorkCommand::Submit).await? {
+    while let BatchResult::Attempt { items, .. } = rig.round(Command::Submit).await? {
         sent += items;
     }
     assert_eq!(sent, intents.len());
@@ -539,7 +539,7 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
     rig.acquire_leases().await?;
     let halts = Halts::default();
     halts.refresh(&rig.ctx.pool).await?;
-    let mut lane = CommandQueue::new(&rig.ctx, &rig.ctx.signers[0], WorkCommand::Submit, &halts);
+    let mut lane = CommandQueue::new(&rig.ctx, &rig.ctx.signers[0], Command::Submit, &halts);
     let cap = u64::try_from(rig.ctx.tuning.max_fee_per_gas)?;
     block_with_base_fee(&world, cap * 2).await?;
     rig.poll().await?;
@@ -551,7 +551,7 @@ async fn unsigned_work_above_the_fee_cap_waits_and_the_metric_shows_it() -> Resu
     assert!(capped());
     assert!(
         !rig.signer()
-            .set_waits_for_fees(FeeCapWait::Batch(WorkCommand::Submit), true),
+            .set_waits_for_fees(FeeCapWait::Batch(Command::Submit), true),
         "told once"
     );
     // The next holder of the lease sets the metric.
@@ -592,7 +592,7 @@ async fn a_nonce_that_a_fork_took_back_from_a_stranger_is_filled() -> Result<()>
         "nothing is built on an abandoned block"
     );
     rig.poll().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 7).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     assert_eq!(
@@ -615,7 +615,7 @@ async fn a_refused_deposit_fails_though_the_state_of_its_final_block_is_gone() -
         ..world.intent(1)?
     };
     first.submit(&intent).await?;
-    first.send_unsimulated(WorkCommand::Submit, 1).await?;
+    first.send_unsimulated(Command::Submit, 1).await?;
     first.mine(&world, 1).await?;
     world.node.mine(12).await?;
     drop(first);
@@ -663,11 +663,11 @@ async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the
     rig.poll().await?;
     let almost_over = SystemSource.unix_seconds() - 3597;
     rig.submit_accepted(&intent, almost_over).await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     let over = || async { Ok((SystemSource.unix_seconds() > almost_over + 3601).then_some(())) };
     testkit::eventually(std::time::Duration::from_secs(10), "the window is over", over).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Submitting,
@@ -675,7 +675,7 @@ async fn a_deposit_refused_in_a_block_that_is_not_final_is_not_given_up_with_the
     );
     rig.mine(&world, 7).await?;
     let settled = async || {
-        rig.round(WorkCommand::Submit).await?;
+        rig.round(Command::Submit).await?;
         Ok((rig.leg(&intent).await? == ChainLeg::Rejected).then_some(()))
     };
     testkit::eventually(
@@ -695,7 +695,7 @@ async fn what_the_chain_itself_calls_final_is_final() -> Result<()> {
     rig.acquire_leases().await?;
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
-    rig.send(WorkCommand::Execute, 1).await?;
+    rig.send(Command::Execute, 1).await?;
     rig.mine(&world, 1).await?;
     let mined = rig.leg_row(&intent.intent_id()).await?.block_number;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
@@ -729,7 +729,7 @@ async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
     rig.acquire_leases().await?;
     let (first, second) = (world.intent(1)?, world.intent(2)?);
     rig.submit(&first).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     let high_fee = u64::try_from(rig.ctx.tuning.max_fee_per_gas)? * 2;
     for _ in 0..9 {
         block_with_base_fee(&world, high_fee).await?;
@@ -739,7 +739,7 @@ async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
     block_with_base_fee(&world, 1_000_000_000).await?;
     rig.poll().await?;
     assert_eq!(
-        rig.round(WorkCommand::Submit).await?,
+        rig.round(Command::Submit).await?,
         BatchResult::Nothing,
         "one is under way, and one is what may be"
     );
@@ -748,6 +748,6 @@ async fn a_slow_chain_lowers_the_in_flight_limit() -> Result<()> {
         rig.poll().await?;
     }
     assert_eq!(rig.leg(&first).await?, ChainLeg::Escrowed);
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use chain::transaction::recover;
 use chain::{ChainClient, LocalKey, RpcConfig, Signer, TxHash};
 use domain::address::Address;
 use domain::clock::{Clock, IdSource, SystemSource};
+use domain::command::Command;
 use domain::country::CountryCode;
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::ChainLeg;
@@ -32,7 +33,6 @@ use mint_executor::verify::Verifier;
 use runtime::{Environment, KeyDirectory};
 use serde_json::json;
 use storage::executor::follower::{self, FollowerLease};
-use storage::executor::items::WorkCommand;
 use storage::executor::legs::{self, ChainLegRow};
 use storage::executor::signers::{self, SignerLease};
 use storage::{Outbox, Pool, PoolConfig};
@@ -371,29 +371,29 @@ impl TestExecutor {
         Ok(())
     }
 
-    pub async fn round(&self, command: WorkCommand) -> Result<BatchResult> {
+    pub async fn round(&self, command: Command) -> Result<BatchResult> {
         self.submit_batch_of(self.signer(), command).await
     }
 
-    pub async fn submit_batch_of(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
+    pub async fn submit_batch_of(&self, key: &SignerHandle, command: Command) -> Result<BatchResult> {
         let lease = key.current_lease().context("the lease is held")?;
         Ok(submit::submit_batch(&self.ctx, key, &lease, command).await?)
     }
 
     /// Signs and sends one batch of exactly `expected` items.
-    pub async fn send(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
+    pub async fn send(&self, command: Command, expected: usize) -> Result<TxHash> {
         sent(self.round(command).await?, expected)
     }
 
     /// Deposits the intent, alone in its batch and its block.
     pub async fn deposit(&mut self, world: &TestEnvironment, intent: &Preimage) -> Result<()> {
         self.submit(intent).await?;
-        self.send(WorkCommand::Submit, 1).await?;
+        self.send(Command::Submit, 1).await?;
         self.mine(world, 1).await
     }
 
     /// Sends a batch without a simulation, so that the chain decides about each item.
-    pub async fn submit_unsimulated(&self, key: &SignerHandle, command: WorkCommand) -> Result<BatchResult> {
+    pub async fn submit_unsimulated(&self, key: &SignerHandle, command: Command) -> Result<BatchResult> {
         let head = (*self.ctx.head.borrow()).context("a head")?;
         let lease = key.current_lease().context("the lease is held")?;
         let skipped = Simulation::skipped();
@@ -405,7 +405,7 @@ impl TestExecutor {
     }
 
     /// Sends one batch of exactly `expected` items without a simulation.
-    pub async fn send_unsimulated(&self, command: WorkCommand, expected: usize) -> Result<TxHash> {
+    pub async fn send_unsimulated(&self, command: Command, expected: usize) -> Result<TxHash> {
         sent(self.submit_unsimulated(self.signer(), command).await?, expected)
     }
 

@@ -10,12 +10,12 @@ use chain::signer::{RawSignature, SignerError};
 use chain::transaction::recover;
 use chain::{LocalKey, Signer};
 use domain::address::Address;
+use domain::command::Command;
 use domain::intent::ChainLeg;
 use mint_executor::context::WorkError;
 use mint_executor::lease;
 use mint_executor::submit::{self, BatchResult};
 use storage::executor::attempts;
-use storage::executor::items::WorkCommand;
 use testkit::anvil::EXECUTOR_PRIVATE_KEY;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -92,7 +92,7 @@ async fn a_signer_that_takes_its_time_holds_no_row() -> Result<()> {
         assert_eq!(world.count(open)?, 0, "nothing is asked inside a transaction");
         Ok(())
     };
-    let (built, free) = tokio::join!(rig.round(WorkCommand::Submit), slow.meanwhile(others));
+    let (built, free) = tokio::join!(rig.round(Command::Submit), slow.meanwhile(others));
     free?;
     assert!(
         matches!(built?, BatchResult::Attempt { items: 2, .. }),
@@ -119,7 +119,7 @@ async fn a_batch_changed_during_signing_is_not_sent_under_that_signature() -> Re
         let (rig, slow) = with_two_deposits(&world).await?;
         let first = world.count("select next_nonce from signers")?;
         let changing = slow.meanwhile(|| world.db.sql(change).map(drop));
-        let (built, changed) = tokio::join!(rig.round(WorkCommand::Submit), changing);
+        let (built, changed) = tokio::join!(rig.round(Command::Submit), changing);
         changed?;
         let BatchResult::Attempt { items, signed, .. } = built? else {
             anyhow::bail!("{change}: nothing was sent")
@@ -152,7 +152,7 @@ async fn a_signature_under_an_ended_lease_is_discarded() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let (rig, slow) = with_two_deposits(&world).await?;
     let lease = rig.lease()?;
-    let round = submit::submit_batch(&rig.ctx, rig.signer(), &lease, WorkCommand::Submit);
+    let round = submit::submit_batch(&rig.ctx, rig.signer(), &lease, Command::Submit);
     let (built, ended) = tokio::join!(round, slow.meanwhile(|| world.expire_leases()));
     ended?;
     assert!(matches!(built, Err(WorkError::NoLease)), "{built:?}");
@@ -193,7 +193,7 @@ async fn a_key_without_its_token_is_reported_and_moves_to_another_executor() -> 
     let mut rig = world.executor_with_signer(token.clone())?;
     rig.acquire_leases().await?;
     rig.submit(&world.intent(1)?).await?;
-    let round = rig.round(WorkCommand::Submit).await;
+    let round = rig.round(Command::Submit).await;
     let error = round.err().context("nothing can be signed")?;
     assert!(error.to_string().contains("it is gone"), "{error}");
     assert!(
@@ -233,7 +233,7 @@ async fn a_key_without_its_token_is_reported_and_moves_to_another_executor() -> 
     lease::renew_or_acquire(&rig.ctx, &key, now + hold * 2).await?;
     assert!(key.current_lease().is_some(), "it signs, and the key is ours");
     rig.poll().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     stop.drain();
     breaker.abort();
     Ok(())

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use domain::command::Command;
 use domain::ids::Preimage;
 use domain::intent::{ChainLeg, Finality};
 use domain::money::BaseUnits;
 use messaging::wire::Outcome;
 use mint_executor::submit::BatchResult;
-use storage::executor::items::WorkCommand;
 use testkit::Anvil;
 use testkit::anvil::Mining;
 
@@ -30,7 +30,7 @@ async fn a_deposit_that_would_fail_costs_no_gas_and_the_rest_of_its_batch_is_sen
     for intent in [&good, &poison, &other] {
         rig.submit(intent).await?;
     }
-    rig.send(WorkCommand::Submit, 2).await?;
+    rig.send(Command::Submit, 2).await?;
     let row = rig.leg_row(&poison.intent_id()).await?;
     assert_eq!(
         (row.leg, row.reason.as_deref()),
@@ -61,13 +61,13 @@ async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction
     for intent in [&bad, &good] {
         rig.submit(intent).await?;
     }
-    rig.send(WorkCommand::Submit, 2).await?;
+    rig.send(Command::Submit, 2).await?;
     rig.mine(&world, 1).await?;
     rig.published_outcomes().await?;
     for intent in [&bad, &good] {
         rig.execute(intent).await?;
     }
-    rig.send(WorkCommand::Execute, 1).await?;
+    rig.send(Command::Execute, 1).await?;
     assert_eq!(
         rig.published_outcomes().await?,
         [],
@@ -75,10 +75,7 @@ async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction
     );
     rig.mine(&world, 6).await?;
     world.end_item_delays()?;
-    assert_eq!(
-        rig.round(WorkCommand::Execute).await?,
-        BatchResult::WithoutAttempt
-    );
+    assert_eq!(rig.round(Command::Execute).await?, BatchResult::WithoutAttempt);
     assert_eq!(
         rig.published_outcomes().await?,
         [(bad.intent_id(), Outcome::Refused, false)]
@@ -91,7 +88,7 @@ async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction
     assert_eq!(rig.leg(&good).await?, ChainLeg::Executed(Finality::Mined));
     assert_eq!(world.count("select count(*) from attempts")?, 2);
     rig.refund(&bad).await?;
-    rig.send(WorkCommand::Refund, 1).await?;
+    rig.send(Command::Refund, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&bad).await?, ChainLeg::Refunded(Finality::Mined));
     Ok(())
@@ -106,13 +103,13 @@ async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
     rig.submit(&intent).await?;
     world.as_admin(&rig.ctx.chain, &PAUSE).await?;
     rig.poll().await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert!(rig.ctx.breakers.submit.is_open() && !rig.ctx.breakers.execute.is_open());
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
     world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
     rig.poll().await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
@@ -132,7 +129,7 @@ async fn a_deposit_already_on_chain_is_not_sent_again() -> Result<()> {
         .sql("update chain_legs set leg = 'queued', signer = null")?;
     world.db.sql("delete from attempt_items")?;
     rig.submit(&intent).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(
         rig.leg(&intent).await?,
         ChainLeg::Escrowed,
@@ -159,11 +156,11 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
     for n in 0..20 {
         rig.submit(&largest(n)?).await?;
     }
-    rig.send(WorkCommand::Submit, 20).await?;
+    rig.send(Command::Submit, 20).await?;
     rig.mine(&world, 1).await?;
     let over = largest(20)?;
     rig.submit(&over).await?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(
         rig.leg(&over).await?,
         ChainLeg::Queued,
@@ -171,7 +168,7 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
     );
     rig.mine(&world, 6).await?;
     world.end_item_delays()?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     let row = rig.leg_row(&over.intent_id()).await?;
     assert_eq!(
         (row.leg, row.reason.as_deref()),
@@ -205,7 +202,7 @@ async fn a_simulation_without_an_answer_fails_nothing_and_delays_nothing() -> Re
         through.signer().lease.send_replace(rig.signer().current_lease());
         through.ctx.head.send_replace(*rig.ctx.head.borrow());
         let began = Instant::now();
-        through.send(WorkCommand::Submit, 1).await?;
+        through.send(Command::Submit, 1).await?;
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
         assert_eq!(
             rig.leg(&poison).await?,
@@ -234,7 +231,7 @@ async fn a_lagging_node_decides_nothing() -> Result<()> {
         .await?;
     through.signer().lease.send_replace(rig.signer().current_lease());
     through.ctx.head.send_replace(*rig.ctx.head.borrow());
-    through.send(WorkCommand::Submit, 1).await?;
+    through.send(Command::Submit, 1).await?;
     assert!(!through.ctx.breakers.submit.is_open());
     Ok(())
 }
@@ -246,11 +243,11 @@ async fn a_mint_that_may_still_be_mined_is_not_refused_by_a_simulation() -> Resu
     let intent = world.intent(1)?;
     rig.acquire_leases().await?;
     rig.submit(&intent).await?;
-    rig.send(WorkCommand::Submit, 1).await?;
+    rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 8).await?;
     rig.published_outcomes().await?;
     rig.execute(&intent).await?;
-    rig.send_unsimulated(WorkCommand::Execute, 1).await?;
+    rig.send_unsimulated(Command::Execute, 1).await?;
     // As after a block that had too little gas for it: the item is ready again, and another fork may mine it better. The
     // head as well as the final block would refuse it.
     world.db.sql(
@@ -258,10 +255,7 @@ async fn a_mint_that_may_still_be_mined_is_not_refused_by_a_simulation() -> Resu
          update chain_legs set leg = 'escrowed'; \
          update attempts set state = 'mined', block_number = (select max(number) from blocks) where command = 'execute'",
     )?;
-    assert_eq!(
-        rig.round(WorkCommand::Execute).await?,
-        BatchResult::WithoutAttempt
-    );
+    assert_eq!(rig.round(Command::Execute).await?, BatchResult::WithoutAttempt);
     assert_eq!(rig.published_outcomes().await?, []);
     assert_eq!(
         world
@@ -278,10 +272,10 @@ async fn an_attempt_that_may_still_be_mined_outranks_a_simulation() -> Result<()
     let world = TestEnvironment::new().await?;
     let mut rig = world.executor()?;
     let poison = poisoned(&world, &mut rig).await?;
-    rig.send_unsimulated(WorkCommand::Submit, 1).await?;
+    rig.send_unsimulated(Command::Submit, 1).await?;
     // As after a fork that removed its refusal: the item is ready again, and its transaction may still be mined.
     world.db.sql("update work_items set state = 'ready'")?;
-    assert_eq!(rig.round(WorkCommand::Submit).await?, BatchResult::WithoutAttempt);
+    assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     assert_eq!(rig.leg(&poison).await?, ChainLeg::Submitting);
     assert_eq!(rig.published_outcomes().await?, []);
     assert_eq!(world.count("select count(*) from attempts")?, 1);

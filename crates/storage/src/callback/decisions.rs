@@ -151,13 +151,12 @@ fn read(row: &Row, tx_ref: &TxRef) -> Result<DecisionRow, StorageError> {
     let (leg, is_final): (&str, bool) = (reader.get("chain_leg")?, reader.get("chain_final")?);
     let sequence: Option<i64> = reader.get("outcome_sequence")?;
     let sequence = sequence.map(u64::try_from).transpose();
-    let command: Option<&str> = reader.get("live_command")?;
+    let command: Option<LiveCommand> = reader.parse_opt("live_command")?;
     let message_id: Option<Uuid> = reader.get("live_message_id")?;
     let live = match (command, message_id) {
         (None, None) => None,
-        (Some(name), Some(id)) => Some(IssuedCommand {
-            command: LiveCommand::from_stored(name)
-                .ok_or_else(|| reader.corrupt("live_command", &"not a command"))?,
+        (Some(command), Some(id)) => Some(IssuedCommand {
+            command,
             message_id: MessageId(id),
         }),
         _ => {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use const_format::concatcp;
+use domain::command::Command;
 use domain::ids::MessageId;
 use domain::tx_ref::TxRef;
 use tokio_postgres::Row;
@@ -122,7 +123,7 @@ pub async fn old_orphans(session: &impl DbSession, after: Duration) -> Result<Ve
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkedCommandRow {
     pub tx_ref: TxRef,
-    pub command: String,
+    pub command: Command,
     pub reason: String,
 }
 
@@ -139,7 +140,7 @@ pub async fn parked(
         let reader = RowReader::new(row, "work_items", row.try_get::<_, &str>("tx_ref")?);
         Ok(ParkedCommandRow {
             tx_ref: reader.parse("tx_ref")?,
-            command: reader.get("command")?,
+            command: reader.parse("command")?,
             reason: reader.get("reason")?,
         })
     };

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use const_format::concatcp;
+use domain::command::{AttemptPurpose, Command};
 use domain::ids::{IntentId, MessageId};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -109,7 +110,7 @@ pub struct NewAttempt<'a> {
     pub nonce: u64,
     pub tx_hash: [u8; 32],
     pub raw_transaction: &'a [u8],
-    pub command: &'a str,
+    pub purpose: AttemptPurpose,
     pub replaces: Option<i64>,
     pub items: &'a [(MessageId, IntentId)],
 }
@@ -121,7 +122,7 @@ pub struct AttemptRow {
     pub nonce: u64,
     pub tx_hash: [u8; 32],
     pub raw_transaction: Vec<u8>,
-    pub command: String,
+    pub purpose: AttemptPurpose,
     pub block_number: Option<u64>,
 }
 
@@ -147,7 +148,7 @@ pub async fn insert(
             &to_bigint(new.nonce)?,
             &new.tx_hash.as_slice(),
             &new.raw_transaction,
-            &new.command,
+            &new.purpose.name(),
             &new.replaces,
             &lease.fencing_token,
         ],
@@ -377,7 +378,7 @@ pub async fn mark_broadcast(session: &impl DbSession, ids: &[i64]) -> Result<(),
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalRow {
     pub signer: [u8; 20],
-    pub command: String,
+    pub command: Command,
     pub outcome: String,
     /// One of the refused intents.
     pub intent_id: IntentId,
@@ -396,7 +397,7 @@ pub async fn refusals(
             let reader = RowReader::new(row, "attempt_items", "refusals");
             Ok(RefusalRow {
                 signer: reader.bytes("signer")?,
-                command: reader.get("command")?,
+                command: reader.parse("command")?,
                 outcome: reader.get("outcome")?,
                 intent_id: super::legs::intent_id(&reader)?,
             })
@@ -423,7 +424,7 @@ fn read_row(row: &Row) -> Result<AttemptRow, StorageError> {
         nonce: reader.unsigned("nonce")?,
         tx_hash: reader.bytes("tx_hash")?,
         raw_transaction: reader.get("raw_transaction")?,
-        command: reader.get("command")?,
+        purpose: reader.parse("command")?,
         block_number: block
             .map(u64::try_from)
             .transpose()

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use const_format::concatcp;
+use domain::command::Command;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::ChainLeg;
-use strum::{EnumString, IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 use super::sharing::{MINED_OR_SIGNED, SHARES_WORK};
@@ -14,29 +14,6 @@ use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
 use crate::session::{DbSession, execute, query};
-
-/// The command of a work item.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, VariantArray, IntoStaticStr, EnumString,
-)]
-#[strum(const_into_str, serialize_all = "snake_case")]
-pub enum WorkCommand {
-    Submit,
-    Execute,
-    Refund,
-}
-
-impl WorkCommand {
-    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
-
-    pub const fn name(self) -> &'static str {
-        self.into_str()
-    }
-
-    pub fn from_stored(name: &str) -> Option<Self> {
-        name.parse().ok()
-    }
-}
 
 /// No key that shares the work, and none whose nonces may still change, has the intent of the leg `l`.
 const LET_GO_OF: &str =
@@ -104,7 +81,7 @@ pub struct NewWorkItem {
 pub struct WorkItemRow {
     pub message_id: MessageId,
     pub intent_id: IntentId,
-    pub command: WorkCommand,
+    pub command: Command,
     pub envelope: Vec<u8>,
     pub max_batch_size: Option<u32>,
     /// The database's time of the query, unix seconds.
@@ -189,7 +166,7 @@ pub struct PendingDeadLetterRow {
 
 pub async fn insert(
     tx: &DbTransaction<'_>,
-    command: WorkCommand,
+    command: Command,
     items: &[NewWorkItem],
 ) -> Result<(), StorageError> {
     if items.is_empty() {
@@ -209,7 +186,7 @@ pub async fn insert(
 /// `excluded_legs`. In a transaction they stay locked; items that another transaction has locked are skipped.
 pub async fn ready(
     session: &impl DbSession,
-    (command, excluded_legs): (WorkCommand, &[ChainLeg]),
+    (command, excluded_legs): (Command, &[ChainLeg]),
     signer: &[u8; 20],
     limit: usize,
 ) -> Result<Vec<WorkItemRow>, StorageError> {
@@ -292,11 +269,11 @@ pub async fn mark_dead_letters_sent(session: &impl DbSession, ids: &[MessageId])
 }
 
 /// Number of open items by command.
-pub async fn open_counts(session: &impl DbSession) -> Result<Vec<(String, u64)>, StorageError> {
+pub async fn open_counts(session: &impl DbSession) -> Result<Vec<(Command, u64)>, StorageError> {
     let rows = query(session, OPEN, &[]).await?;
     let count = |row| {
         let reader = RowReader::new(row, "work_items", "counts");
-        Ok((reader.get("command")?, reader.unsigned("items")?))
+        Ok((reader.parse("command")?, reader.unsigned("items")?))
     };
     rows.iter().map(count).collect()
 }
@@ -305,12 +282,11 @@ fn read_row(row: &tokio_postgres::Row) -> Result<WorkItemRow, StorageError> {
     let message_id = MessageId(row.try_get("message_id")?);
     let reader = RowReader::new(row, "work_items", message_id);
     let intent: &[u8] = reader.get("intent_id")?;
-    let command: &str = reader.get("command")?;
     let limit: Option<i32> = reader.get("max_batch_size")?;
     Ok(WorkItemRow {
         message_id,
         intent_id: IntentId::from_slice(intent).map_err(|e| reader.corrupt("intent_id", &e))?,
-        command: WorkCommand::from_stored(command).ok_or_else(|| reader.corrupt("command", &command))?,
+        command: reader.parse("command")?,
         envelope: reader.get("envelope")?,
         max_batch_size: limit.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0),
         db_now: reader.get("db_now")?,

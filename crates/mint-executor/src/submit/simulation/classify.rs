@@ -78,11 +78,11 @@ pub fn simulation_result(head: ItemFacts, at_final: Option<FinalBlockResult>) ->
 mod tests {
     use chain::ItemOutcome as O;
     use chain::query::IntentStatus;
-    use storage::executor::items::WorkCommand::{self, Execute, Refund, Submit};
+    use domain::command::Command::{self, Execute, Refund, Submit};
 
     use super::*;
 
-    fn facts(command: WorkCommand, result: ItemResult, batch: u32) -> ItemFacts {
+    fn facts(command: Command, result: ItemResult, batch: u32) -> ItemFacts {
         ItemFacts {
             command,
             result,
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn no_permanent_result_follows_from_the_head_alone() {
-        for command in WorkCommand::ALL {
+        for command in Command::ALL {
             let reported = O::ALL.map(ItemResult::Reported);
             for result in reported
                 .into_iter()
