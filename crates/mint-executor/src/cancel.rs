@@ -12,8 +12,8 @@ use storage::executor::signers::SignerLease;
 use storage::executor::{attempts, items, legs, signers};
 
 use crate::context::{Context, WorkError};
-use crate::decide::{OnChainRecord, leg_for_record};
 use crate::outcome;
+use crate::rules::next_step::{OnChainRecord, leg_for_record};
 
 /// Delay of an item whose attempts are not final.
 const NOT_FINAL_WAIT: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ use crate::signer_handle::SignerHandle;
 use crate::verify::Verifier;
 
 /// Refusals that concern one signer; all others concern the command.
-const FORBIDDEN: &str = crate::decide::ItemResult::Unauthorized.name();
+const FORBIDDEN: &str = crate::rules::next_step::ItemResult::Unauthorized.name();
 const RATE_LIMITED: &str = chain::ItemOutcome::RateLimited.name();
 
 #[derive(Clone)]

@@ -23,9 +23,9 @@ use strum::{IntoStaticStr, VariantArray};
 use tracing::Span;
 
 use crate::context::WorkError;
-use crate::decide::ItemResult;
 use crate::item_timing::ItemTiming;
-use crate::submit::{SimulatedRefusal, SimulationResult};
+use crate::rules::next_step::ItemResult;
+use crate::rules::simulation::{SimulatedRefusal, SimulationResult};
 use crate::verify::queue_of;
 
 pub use spans::{consume_span, outcome_span, sign_span};

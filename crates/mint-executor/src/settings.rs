@@ -12,7 +12,7 @@ use runtime::SettingError;
 use runtime::settings::{ContractSettings, RpcSettings, SecretSource, value};
 use secrecy::ExposeSecret;
 
-use crate::batch::BatchLimits;
+use crate::rules::batching::BatchLimits;
 
 const GWEI: u128 = 1_000_000_000;
 

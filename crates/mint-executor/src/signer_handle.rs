@@ -18,7 +18,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::breakers::POLICY;
-use crate::{in_flight_limit, observe};
+use crate::observe;
+use crate::rules::in_flight_limit;
 
 /// Work of a signer that waits because its fee would exceed the cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::build::build;
-pub use self::simulation::{SimulatedRefusal, Simulation, SimulationResult, simulate};
+pub use self::simulation::{Simulation, simulate};
 
 use crate::context::{Context, WorkError};
 use crate::signer_handle::{FeeCapWait, SignerHandle};

@@ -20,8 +20,8 @@ use super::follow::block_row;
 use super::gather::BlockFacts;
 use super::replace;
 use crate::context::{Context, WorkError};
-use crate::decide::{ItemFacts, ItemResult, NextStep, OnChainRecord, next_step, record_for_leg};
 use crate::observe::{SettledItem, Stage};
+use crate::rules::next_step::{ItemFacts, ItemResult, NextStep, OnChainRecord, next_step, record_for_leg};
 use crate::{item_timing, observe, outcome};
 
 /// Maximum number of legs made final in one transaction; the others follow with the next block.

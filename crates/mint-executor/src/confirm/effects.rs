@@ -11,8 +11,8 @@ use messaging::wire::Outcome;
 use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 
-use crate::decide::{Blocker, NextStep, OnChainRecord, leg_for_record};
 use crate::outcome::NOT_COMPLIANT;
+use crate::rules::next_step::{Blocker, NextStep, OnChainRecord, leg_for_record};
 
 /// Delay of an item whose deposit is missing.
 const DEPOSIT_WAIT: Duration = Duration::from_secs(1);

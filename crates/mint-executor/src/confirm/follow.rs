@@ -8,11 +8,11 @@ use storage::executor::blocks::{self, BlockRow};
 use storage::executor::follower::FollowerLease;
 use tokio::time::Instant;
 
-use super::poll_schedule::PollSchedule;
 use super::resend::Resender;
 use super::{apply, gather, reorg};
 use crate::context::{Context, NodeAnswer, WorkError};
 use crate::observe;
+use crate::rules::poll_schedule::PollSchedule;
 
 /// The position in the chain, which the rows hold too.
 #[derive(Debug, Default)]

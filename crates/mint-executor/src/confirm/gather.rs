@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
-use crate::decide::{ItemResult, OnChainRecord};
 use crate::finality::final_block;
+use crate::rules::next_step::{ItemResult, OnChainRecord};
 
 /// A block waits at most this long for one endpoint's answers about a transaction without a log.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);

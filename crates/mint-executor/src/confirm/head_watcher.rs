@@ -6,7 +6,7 @@ use storage::executor::{attempts, blocks, legs};
 use tokio::time::Instant;
 
 use crate::context::{Context, NodeAnswer, WorkError};
-use crate::decide::BREAKER_RESULTS;
+use crate::rules::next_step::BREAKER_RESULTS;
 
 #[derive(Debug, Default)]
 pub struct HeadWatcher {

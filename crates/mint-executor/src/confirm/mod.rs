@@ -6,7 +6,6 @@ mod follow;
 mod gather;
 pub mod head_watcher;
 pub mod nonces;
-mod poll_schedule;
 pub mod reorg;
 pub mod replace;
 pub mod resend;

@@ -17,8 +17,8 @@ use storage::executor::{attempts, blocks, items, legs};
 
 use super::follow::missing_block;
 use crate::context::{Context, WorkError};
-use crate::decide::{OnChainRecord, leg_for_record};
 use crate::observe;
+use crate::rules::next_step::{OnChainRecord, leg_for_record};
 
 /// Whether the head differs from the block that we ingested at its height.
 pub async fn head_differs(ctx: &Context, head: &BlockHeader) -> Result<bool, WorkError> {

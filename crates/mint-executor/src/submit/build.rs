@@ -16,9 +16,10 @@ use super::refused::{RefusedItems, settle_refused};
 use super::simulation::Simulation;
 use crate::cancel::CancelRequest;
 use crate::context::{Context, WorkError};
-use crate::decide::waiting_legs;
+use crate::observe;
+use crate::rules::batching;
+use crate::rules::next_step::waiting_legs;
 use crate::signer_handle::SignerHandle;
-use crate::{batch, observe};
 
 /// Maximum number of drafts of a batch whose items keep changing, before other commands have their turn.
 const MAX_DRAFTS: u32 = 3;
@@ -50,7 +51,7 @@ async fn commit(
     (head, simulation): (&BlockHeader, &Simulation),
     draft: BatchDraft,
 ) -> Result<Option<(BatchResult, Vec<CancelRequest>)>, WorkError> {
-    let room = batch::max_items_at(command, &ctx.tuning, head)?;
+    let room = batching::max_items_at(command, &ctx.tuning, head)?;
     let mut client = ctx.pool.get().await?;
     let tx = client.begin().await?;
     let nonce = signers::check(&tx, lease).await?.ok_or(WorkError::NoLease)?;

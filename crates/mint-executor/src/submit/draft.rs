@@ -20,10 +20,11 @@ use tracing::Span;
 use super::plan::{self, BatchConstraints, BatchMember};
 use super::simulation::Simulation;
 use crate::context::{Context, WorkError};
-use crate::decide::waiting_legs;
+use crate::observe;
+use crate::rules::batching;
+use crate::rules::next_step::waiting_legs;
 use crate::signer_handle::SignerHandle;
 use crate::verify::{CommandDetails, VerifiedCommand};
-use crate::{batch, observe};
 
 /// The items that are ready now, with their legs and constraints.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub async fn find_ready(
     if open >= signer.in_flight_limit(ctx.tuning.max_in_flight) {
         return Ok(None);
     }
-    let room = batch::max_items_at(command, &ctx.tuning, head);
+    let room = batching::max_items_at(command, &ctx.tuning, head);
     let page = room.as_ref().map_or(1, |room| *room);
     let items = items::ready(session, (command, &waiting_legs(command)), &lease.signer, page).await?;
     if nothing_waits(&items) {
@@ -80,7 +81,7 @@ impl BatchCall {
         let Some(data) = calldata(members.iter().map(|(_, member)| member)) else {
             return Ok(None);
         };
-        let gas_limit = batch::gas_limit(command, members.len());
+        let gas_limit = batching::gas_limit(command, members.len());
         let transaction = EvmTransaction {
             chain_id: ctx.policy.chain.chain_id,
             nonce,

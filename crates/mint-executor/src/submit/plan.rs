@@ -12,10 +12,11 @@ use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::signers::{self, SignerLease};
 use storage::{DbSession, StorageError};
 
-use super::simulation::{SimulatedRefusal, Simulation, SimulationResult};
+use super::simulation::Simulation;
 use crate::cancel::CancelRequest;
 use crate::context::Context;
-use crate::decide::{Eligibility, eligibility};
+use crate::rules::next_step::{Eligibility, eligibility};
+use crate::rules::simulation::{SimulatedRefusal, SimulationResult};
 use crate::verify::{CommandDetails, Ineligible, VerifiedCommand};
 
 /// Delay of an item that cannot be sent yet: its key is not mounted, another signer owns the intent, or another attempt

@@ -11,12 +11,12 @@ use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
 use storage::executor::legs::ChainLegRow;
 use storage::executor::signers::SignerLease;
 
-use super::simulation::SimulatedRefusal;
 use crate::confirm::effects::{BlockEffects, BreakerTrip, NEEDS_A_PERSON};
 use crate::confirm::write_effects;
 use crate::context::{Context, WorkError};
-use crate::decide::{ItemResult, NextStep};
 use crate::observe;
+use crate::rules::next_step::{ItemResult, NextStep};
+use crate::rules::simulation::SimulatedRefusal;
 
 /// Delay of an item that the head would refuse permanently, and a final block would not yet.
 const REFUSED_WAIT: Duration = Duration::from_secs(2);

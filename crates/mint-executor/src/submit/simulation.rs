@@ -2,8 +2,6 @@
 //! so that an item the chain would refuse costs no gas. The simulation is optional: without an answer the batch is sent
 //! as it is.
 
-mod classify;
-
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -15,15 +13,15 @@ use storage::executor::blocks;
 use storage::executor::signers::SignerLease;
 use tokio::time::timeout;
 
-use self::classify::{FinalBlockResult, is_permanent};
-pub use self::classify::{SimulatedRefusal, SimulationResult};
 use super::draft::{calldata, find_ready};
 use super::plan::{self, BatchPlan};
 use crate::context::{Context, WorkError};
-use crate::decide::{ItemFacts, ItemResult, OnChainRecord};
 use crate::finality::final_block;
+use crate::observe;
+use crate::rules::batching;
+use crate::rules::next_step::{ItemFacts, ItemResult, OnChainRecord};
+use crate::rules::simulation::{FinalBlockResult, SimulationResult, is_permanent, simulation_result};
 use crate::signer_handle::SignerHandle;
-use crate::{batch, observe};
 
 /// Work waits at most this long for a simulation.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -142,7 +140,7 @@ impl SimulatedBatch<'_> {
             .collect();
         let at_final = self.at_final(ctx, head, &permanent).await?;
         let advice = all.iter().zip(results).map(|((id, _), result)| {
-            let said = classify::simulation_result(facts(result), at_final.get(id).copied());
+            let said = simulation_result(facts(result), at_final.get(id).copied());
             (*id, said)
         });
         Ok(advice.collect())
@@ -156,7 +154,7 @@ impl SimulatedBatch<'_> {
         let Some(data) = calldata(members.iter().map(|(_, member)| member)) else {
             return Ok(Vec::new());
         };
-        let call = (data, batch::gas_limit(self.command, members.len()));
+        let call = (data, batching::gas_limit(self.command, members.len()));
         let signer = self.signer.address();
         match self.chain.simulate_batch(&signer, call, members.len(), at).await {
             Ok(outcomes) => Ok(outcomes.into_iter().map(ItemResult::Reported).collect()),

@@ -1,7 +1,7 @@
 //! What a simulation may decide. It decides temporary results (a breaker, a smaller batch) alone, and permanent results
 //! only together with a final block; everything else is sent to the chain. Pure.
 
-use crate::decide::{Blocker, ItemFacts, ItemResult, NextStep, OnChainRecord, next_step};
+use crate::rules::next_step::{Blocker, ItemFacts, ItemResult, NextStep, OnChainRecord, next_step};
 
 /// What the simulation means for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
