@@ -6,7 +6,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::backoff::Backoff;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -14,8 +13,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::topology::Service;
-use crate::{observe, publish::Publisher};
+use crate::backoff::BACKOFF;
+use crate::names::Service;
+use crate::observe;
 
 /// Seconds of silence after which either side closes the connection.
 const HEARTBEAT_SECONDS: u16 = 10;
@@ -23,11 +23,6 @@ const HEARTBEAT_SECONDS: u16 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit of one request to the broker.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between failures to reach the broker, or to work through a connection.
-pub(crate) const BACKOFF: Backoff = Backoff {
-    first: Duration::from_millis(100),
-    longest: Duration::from_secs(5),
-};
 
 /// How to reach the broker, and which service connects.
 #[derive(Clone, Debug)]
@@ -151,10 +146,6 @@ impl Broker {
 
     pub(crate) fn version(&self) -> &str {
         &self.0.version
-    }
-
-    pub fn publisher(&self) -> Publisher {
-        Publisher::new(self.clone())
     }
 
     /// Checks the publishing connection, and opens it if necessary. For health checks.

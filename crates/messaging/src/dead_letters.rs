@@ -5,7 +5,7 @@
 //! cursor is open, another one does not see the entries that it holds.
 
 mod cursor;
-pub(crate) mod entry;
+mod entry;
 
 use std::sync::Arc;
 
@@ -14,12 +14,14 @@ use domain::ids::MessageId;
 use domain::signature::{KeyId, sha256};
 
 pub use cursor::{DeadLetterAction, DeadLetterCursor, HeldDeadLetter, MAX_PAGE, SettledDeadLetter};
-pub use entry::{DeadLetter, FailureReport};
+pub use entry::DeadLetter;
+
+pub use crate::failure_report::FailureReport;
 
 use crate::connection::{Broker, BrokerError};
+use crate::names::{RETRY_STEPS, WorkQueue, delay_queue};
 use crate::publish::{PublishError, Publisher};
 use crate::seal::{OpenError, OpenedMessage, Opener, SealError, Sealer};
-use crate::topology::{RETRY_STEPS, WorkQueue, delay_queue};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {

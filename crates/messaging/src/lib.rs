@@ -6,10 +6,14 @@
 //!
 //! The crate refuses unsealed or foreign bytes, unconfirmed publishing, and retries by requeueing at the broker.
 
+mod amqp;
+mod backoff;
 pub mod connection;
 pub mod consume;
 pub mod dead_letters;
 pub mod envelope;
+mod failure_report;
+mod names;
 pub mod observe;
 pub mod permissions;
 pub mod publish;
@@ -22,9 +26,9 @@ mod test_docs;
 
 pub use connection::{Broker, BrokerConfig, BrokerError};
 pub use consume::{Consumer, ConsumerConfig, ConsumerParts, Delivery, Disposition, Failure};
+pub use names::{Service, WorkQueue};
 pub use publish::{Outgoing, PublishError, Publisher};
 pub use seal::{
     MessageMetadata, OpenError, OpenedMessage, Opener, PipelineKeys, SealError, SealedMessage, Sealer,
     SharedPipelineKeys,
 };
-pub use topology::{Service, WorkQueue};

@@ -2,7 +2,7 @@
 
 use meter::{Counter, Gauge, Histogram, label};
 
-use crate::topology::{QueueKind, WorkQueue};
+use crate::names::WorkQueue;
 
 /// `tracing` directives that every service's filter must contain: lapin logs whole returned messages at WARN, and these
 /// contain payers' data.
@@ -70,12 +70,13 @@ meter::declare! {
         [label("queue", meter::names!(WorkQueue, dead_letter_name))]);
 }
 
-pub(crate) fn queue_depth(kind: QueueKind, queue: &str, ready: u32) {
-    let gauge = match kind {
-        QueueKind::Dead => &DLQ_DEPTH,
-        QueueKind::Work | QueueKind::Delay => &QUEUE_DEPTH,
-    };
-    gauge.set([queue], f64::from(ready));
+/// Of a work queue or a delay queue.
+pub(crate) fn queue_depth(queue: &str, ready: u32) {
+    QUEUE_DEPTH.set([queue], f64::from(ready));
+}
+
+pub(crate) fn dead_letter_depth(queue: &str, ready: u32) {
+    DLQ_DEPTH.set([queue], f64::from(ready));
 }
 
 pub(crate) fn settled(queue: WorkQueue, result: &'static str) {

@@ -4,7 +4,7 @@
 //! exchange, which is bound only to the queues that it may write. The consumers share the retry and dead-letter
 //! exchanges; a message that one of them places on another's queue this way fails seal verification.
 
-use crate::topology::{DEAD_EXCHANGE, RETRY_STEPS, Service, retry_exchange};
+use crate::names::{DEAD_EXCHANGE, RETRY_STEPS, Service, retry_exchange};
 
 /// Arguments of `rabbitmqctl set_permissions` for one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ fn any_of(names: impl IntoIterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::{WORK_EXCHANGE, WorkQueue};
+    use crate::names::{WORK_EXCHANGE, WorkQueue};
 
     #[test]
     fn nobody_but_the_operator_may_configure_or_use_the_work_exchange() {

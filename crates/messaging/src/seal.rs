@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use time::OffsetDateTime;
 
 use crate::envelope::{Envelope, EnvelopeError, Hints, MAX_MESSAGE_BYTES, VERSION, is_traceparent};
-use crate::topology::WorkQueue;
+use crate::names::WorkQueue;
 use crate::wire::Body;
 
 /// The pipeline keys that one service may know: several per queue, by key id. The greatest active key id seals, all

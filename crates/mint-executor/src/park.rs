@@ -33,7 +33,6 @@ async fn publish_dead_letters(ctx: &Context) -> Result<(), StorageError> {
         return Ok(());
     }
     drop(client);
-    let by = (Service::MintExecutor.name(), env!("CARGO_PKG_VERSION"));
     let letters = waiting
         .iter()
         .map(|unsent| {
@@ -42,9 +41,12 @@ async fn publish_dead_letters(ctx: &Context) -> Result<(), StorageError> {
                 text: &unsent.reason,
                 attempts: unsent.attempts,
                 last_tx_hash: unsent.last_tx,
+                failed_at: ctx.clock.now(),
+                service: Service::MintExecutor.name(),
+                version: env!("CARGO_PKG_VERSION"),
             };
             let queue = queue_of(unsent.item.command);
-            Outgoing::parked(queue, &unsent.item.envelope, &story, ctx.clock.now(), by)
+            Outgoing::parked(queue, &unsent.item.envelope, &story)
         })
         .collect();
     let results = ctx.publisher.publish_many(letters).await;

@@ -93,7 +93,7 @@ impl Process {
         let (watched, follower, stop) = (pool.clone(), halts.clone(), tasks.stop());
         tasks.spawn("halts", async move { follower.watch(watched, stop).await });
         let process = Self {
-            publisher: broker.publisher(),
+            publisher: Publisher::new(&broker),
             settings,
             pool,
             broker,

@@ -8,7 +8,7 @@ use domain::clock::{Clock, IdSource, SystemSource};
 use messaging::wire::{Body, MintExecute, Outcome};
 use messaging::{
     Broker, BrokerConfig, Consumer, ConsumerConfig, ConsumerParts, Disposition, MessageMetadata, Opener,
-    Sealer, Service, WorkQueue, topology,
+    Publisher, Sealer, Service, WorkQueue, topology,
 };
 use runtime::lifecycle::LifecycleError;
 use runtime::{Environment, KeyDirectory, Settings, Stop};
@@ -41,8 +41,7 @@ async fn send<B: Body>(url: &str, service: Service, sealer: &Sealer, body: &B) {
         traceparent: None,
     };
     let message = sealer.seal(body, stamp).unwrap();
-    broker(url, service)
-        .publisher()
+    Publisher::new(&broker(url, service))
         .publish(message.into())
         .await
         .unwrap();
@@ -166,7 +165,7 @@ async fn messages_in_become_one_sealed_execute_out() {
     let (sender, mut executes) = mpsc::unbounded_channel();
     let parts = ConsumerParts {
         broker: broker(&vhost.url(), Service::MintExecutor),
-        publisher: broker(&vhost.url(), Service::MintExecutor).publisher(),
+        publisher: Publisher::new(&broker(&vhost.url(), Service::MintExecutor)),
         opener: Opener::new(everything.pipeline()),
         retry: rig_policy().retry,
         clock: Arc::new(SystemSource),

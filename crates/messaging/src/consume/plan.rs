@@ -5,11 +5,11 @@ use std::time::Duration;
 use domain::retry::{RetryDecision, RetryPolicy};
 use time::OffsetDateTime;
 
-use super::triage::RawDelivery;
-use super::{Disposition, Failure};
-use crate::dead_letters::entry::{self, FailureReport};
-use crate::publish::{Outgoing, Route};
-use crate::topology::{DEAD_EXCHANGE, RETRY_STEPS, retry_exchange};
+use super::delivery::RawDelivery;
+use super::disposition::{DeliveryResult, Disposition, Failure};
+use crate::failure_report::{FailureReport, truncate_payload};
+use crate::names::RETRY_STEPS;
+use crate::publish::Outgoing;
 
 /// From this many redeliveries on, a returned message goes through a delay queue, which resets the broker's count.
 /// RabbitMQ 3.10 counts every return as a failed delivery, so without this rule a breaker that opens and closes for an
@@ -20,22 +20,6 @@ const RETURN_DELAY: Duration = Duration::from_secs(1);
 const AWAIT_KEY_FOR: time::Duration = time::Duration::hours(24);
 const DEFERRAL_MIN: Duration = Duration::from_secs(1);
 const DEFERRAL_MAX: Duration = Duration::from_secs(30);
-
-/// The result of one delivery: what the handler returned, or why it could not run.
-#[derive(Clone, Debug)]
-pub(super) enum DeliveryResult {
-    Settle(Disposition),
-    /// The handler panicked or returned the wrong number of dispositions.
-    Crashed,
-    /// The message is sealed under a key that this process does not have.
-    AwaitKey(String),
-}
-
-impl DeliveryResult {
-    pub fn park(class: &'static str, text: String) -> Self {
-        Self::Settle(Disposition::park(class, text))
-    }
-}
 
 /// The action at the broker that settles a delivery.
 #[derive(Debug)]
@@ -98,25 +82,18 @@ fn retry(raw: &RawDelivery, failure: &Failure, ctx: &SettlementContext<'_>) -> B
 }
 
 fn park(raw: &RawDelivery, failure: &Failure, ctx: &SettlementContext<'_>) -> BrokerAction {
-    let copy = Outgoing {
-        exchange: Route::Named(DEAD_EXCHANGE.to_owned()),
-        routing_key: raw.queue.name().to_owned(),
-        message_id: raw.message_id(),
-        expiration: None,
-        headers: entry::headers(
-            raw.queue,
-            raw.envelope.as_ref(),
-            &FailureReport {
-                class: failure.class,
-                text: &failure.text,
-                attempts: raw.envelope.as_ref().map_or(0, |e| e.attempt.into()),
-                last_tx_hash: failure.last_tx_hash,
-            },
-            ctx.now,
-            (ctx.service, ctx.version),
-        ),
-        payload: entry::truncate_payload(&raw.delivery.data),
+    let report = FailureReport {
+        class: failure.class,
+        text: &failure.text,
+        attempts: raw.envelope.as_ref().map_or(0, |e| e.attempt.into()),
+        last_tx_hash: failure.last_tx_hash,
+        failed_at: ctx.now,
+        service: ctx.service,
+        version: ctx.version,
     };
+    let headers = report.headers(raw.queue, raw.envelope.as_ref());
+    let payload = truncate_payload(&raw.delivery.data);
+    let copy = Outgoing::dead_letter(raw.queue, raw.message_id(), headers, payload);
     BrokerAction::CopyThenAck(Box::new(copy), CopyKind::Park(failure.class))
 }
 
@@ -163,8 +140,7 @@ fn deferral_delay(raw: &RawDelivery, ctx: &SettlementContext<'_>) -> Duration {
     half.clamp(DEFERRAL_MIN, DEFERRAL_MAX)
 }
 
-/// A copy for the delay queues. Its headers and properties start empty, because with a copied `x-death` the broker would
-/// detect a cycle and drop the message.
+/// A copy for the delay queues.
 fn delayed_copy(
     raw: &RawDelivery,
     attempt: u32,
@@ -176,15 +152,7 @@ fn delayed_copy(
     envelope.attempt = attempt;
     // A first-seen time in the future would keep the message waiting forever.
     envelope.first_seen = envelope.first_seen.min(ctx.now);
-    let payload = serde_json::to_vec(&envelope).ok()?;
-    Some(Outgoing {
-        exchange: Route::Named(retry_exchange(step)),
-        routing_key: raw.queue.name().to_owned(),
-        message_id: Some(envelope.message_id),
-        expiration: Some(wait),
-        headers: Vec::new(),
-        payload,
-    })
+    Outgoing::delayed(raw.queue, &envelope, step, wait).ok()
 }
 
 /// The delay queue whose usual waits are closest to `wait`. A queue expires only its first message, so one long wait

@@ -10,13 +10,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::DeliveryResult;
+use super::delivery::{Delivery, RawDelivery};
+use super::disposition::{DeliveryResult, Disposition};
+use super::parts::{ConsumerConfig, ConsumerParts};
 use super::settle::settle;
-use super::triage::{RawDelivery, Triaged};
-use super::{ConsumerConfig, ConsumerParts, Delivery, Disposition, sleep_or_shutdown};
+use super::triage::{Triaged, triage};
+use crate::amqp::short_string;
+use crate::backoff::sleep_or_shutdown;
 use crate::connection::BrokerError;
+use crate::names::WorkQueue;
 use crate::observe;
-use crate::topology::{WorkQueue, short_string};
 use crate::wire::Body;
 
 /// The pause after a crash or a `Return`, so that a failing dependency is not hit in a tight loop.
@@ -125,7 +128,7 @@ impl<'a> ConsumerSession<'a> {
         F: Future<Output = Vec<Disposition>> + Send + 'static,
     {
         let raw = RawDelivery::new(delivery, self.queue);
-        match raw.triage::<B>(&self.parts.opener) {
+        match triage(&raw, &self.parts.opener) {
             Triaged::Handle(delivery) => batch.waiting.push((raw, delivery)),
             Triaged::Decided(result) => batch.decided.push((raw, result)),
             Triaged::HandleAlone(delivery) => {

@@ -4,11 +4,13 @@ use futures_util::future::join_all;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{BrokerAction, CopyKind, DeliveryResult, SettlementContext, plan};
-use super::triage::RawDelivery;
-use super::{ConsumerParts, sleep_or_shutdown};
-use crate::connection::BACKOFF;
+use super::delivery::RawDelivery;
+use super::disposition::DeliveryResult;
+use super::parts::ConsumerParts;
+use super::plan::{BrokerAction, CopyKind, SettlementContext, plan};
+use crate::backoff::{BACKOFF, sleep_or_shutdown};
 use crate::observe;
+use crate::publish::Outgoing;
 
 /// How a delivery is acknowledged, once its copy, if it needed one, is stored.
 enum Acknowledgement {
@@ -43,11 +45,11 @@ pub(super) async fn settle(
         }
     }
     finals.extend(store_copies(copies, parts, shutdown).await);
-    join_all(finals.into_iter().map(acknowledge)).await;
+    join_all(finals.into_iter().map(|(raw, end)| acknowledge(raw, end))).await;
 }
 
 async fn store_copies(
-    mut waiting: Vec<(RawDelivery, crate::publish::Outgoing, CopyKind)>,
+    mut waiting: Vec<(RawDelivery, Outgoing, CopyKind)>,
     parts: &ConsumerParts,
     shutdown: &CancellationToken,
 ) -> Vec<(RawDelivery, Acknowledgement)> {
@@ -98,7 +100,7 @@ fn record_copy(raw: &RawDelivery, kind: CopyKind) -> &'static str {
     }
 }
 
-async fn acknowledge((raw, end): (RawDelivery, Acknowledgement)) {
+async fn acknowledge(raw: RawDelivery, end: Acknowledgement) {
     let acker = &raw.delivery.acker;
     let (result, sent) = match end {
         Acknowledgement::Ack(result) => (result, acker.ack(BasicAckOptions::default()).await),

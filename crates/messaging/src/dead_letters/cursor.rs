@@ -14,11 +14,13 @@ use lapin::types::FieldTable;
 use lapin::{Acker, Channel};
 use tokio::time::Instant;
 
-use super::{DeadLetter, DeadLetterError, DeadLetters, entry, replay_id};
+use super::{DeadLetter, DeadLetterError, DeadLetters, replay_id};
+use crate::amqp::short_string;
 use crate::connection::BrokerError;
-use crate::publish::{Outgoing, Route};
+use crate::failure_report::own_headers;
+use crate::names::WorkQueue;
+use crate::publish::Outgoing;
 use crate::seal::MessageMetadata;
-use crate::topology::{DEAD_EXCHANGE, WorkQueue, short_string};
 
 /// Maximum number of entries in memory at once.
 pub const MAX_PAGE: u16 = 250;
@@ -266,14 +268,13 @@ impl<'a> DeadLetterCursor<'a> {
     fn reseal(&self, held: &HeldDeadLetter) -> Result<Outgoing, DeadLetterError> {
         let opened = self.dead.opener.open(self.queue, &held.entry.payload)?;
         let message = self.dead.sealer.reseal(&opened)?;
-        Ok(Outgoing {
-            exchange: Route::Named(DEAD_EXCHANGE.to_owned()),
-            routing_key: self.queue.name().to_owned(),
-            message_id: Some(message.message_id),
-            expiration: None,
-            headers: entry::own_headers(held.headers.as_ref()),
-            payload: message.bytes,
-        })
+        let (id, headers) = (message.message_id, own_headers(held.headers.as_ref()));
+        Ok(Outgoing::dead_letter(
+            self.queue,
+            Some(id),
+            headers,
+            message.bytes,
+        ))
     }
 }
 

@@ -16,7 +16,7 @@ pub use domain::evidence::SignedReport;
 pub use outcome::{MintOutcome, Outcome};
 pub use report::MpesaResult;
 
-use crate::topology::WorkQueue;
+use crate::names::WorkQueue;
 
 /// A message body and the one queue it belongs to.
 pub trait Body: Serialize + DeserializeOwned + Send + Sync + 'static {

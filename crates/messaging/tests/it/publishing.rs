@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use messaging::{Outgoing, PublishError, Service, WorkQueue};
+use messaging::{Outgoing, PublishError, Publisher, Service, WorkQueue};
 use serde_json::json;
 use testkit::{ChaosProxy, eventually};
 
@@ -12,7 +12,7 @@ use crate::rig::{QUEUE, Rig, SOON, broker};
 async fn an_unroutable_message_is_an_error_and_fails_no_other() {
     let rig = Rig::new().await;
     // The executor's exchange routes only outcomes; every third message is one.
-    let executor = broker(&rig.vhost.url(), Service::MintExecutor).publisher();
+    let executor = Publisher::new(&broker(&rig.vhost.url(), Service::MintExecutor));
     let queue_of = |n: usize| {
         if n.is_multiple_of(3) {
             WorkQueue::MintOutcome
@@ -39,7 +39,7 @@ async fn an_unroutable_message_is_an_error_and_fails_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_windows_keep_their_returns_apart() {
     let rig = Rig::new().await;
-    let executor = broker(&rig.vhost.url(), Service::MintExecutor).publisher();
+    let executor = Publisher::new(&broker(&rig.vhost.url(), Service::MintExecutor));
     let burst = |queue: WorkQueue| {
         let messages = (0..300)
             .map(|_| Outgoing::work(queue, rig.seal().message_id, b"{}".to_vec()))
@@ -108,7 +108,7 @@ async fn messages_are_persistent() {
 async fn the_publisher_survives_a_cut_and_nothing_confirmed_is_missing() {
     let rig = Rig::new().await;
     let proxy = ChaosProxy::before(&rig.vhost.url()).await.unwrap();
-    let publisher = broker(&proxy.through(&rig.vhost.url()).unwrap(), Service::Ops).publisher();
+    let publisher = Publisher::new(&broker(&proxy.through(&rig.vhost.url()).unwrap(), Service::Ops));
     publisher.publish(rig.seal().into()).await.unwrap();
 
     let burst = |count: usize| (0..count).map(|_| Outgoing::from(rig.seal())).collect::<Vec<_>>();
@@ -159,7 +159,7 @@ async fn the_publisher_survives_a_cut_and_nothing_confirmed_is_missing() {
 async fn no_confirm_within_ten_seconds_is_unknown() {
     let rig = Rig::new().await;
     let proxy = ChaosProxy::before(&rig.vhost.url()).await.unwrap();
-    let publisher = broker(&proxy.through(&rig.vhost.url()).unwrap(), Service::Ops).publisher();
+    let publisher = Publisher::new(&broker(&proxy.through(&rig.vhost.url()).unwrap(), Service::Ops));
     publisher.publish(rig.seal().into()).await.unwrap();
     proxy.stall();
     let started = Instant::now();

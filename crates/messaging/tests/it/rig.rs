@@ -81,7 +81,7 @@ impl Rig {
         let keys = SharedPipelineKeys::new(keys(1, "k1"));
         let (sealer, opener) = (Sealer::new(keys.clone()), Opener::new(keys.clone()));
         Self {
-            publisher: ops.publisher(),
+            publisher: Publisher::new(&ops),
             vhost,
             ops,
             keys,
@@ -158,7 +158,7 @@ impl Rig {
     }
 
     pub fn parts_of(&self, broker: Broker, retry: RetryPolicy) -> ConsumerParts {
-        let publisher = broker.publisher();
+        let publisher = Publisher::new(&broker);
         ConsumerParts {
             broker,
             publisher,

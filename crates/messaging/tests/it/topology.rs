@@ -1,6 +1,6 @@
 //! The table on a real broker, and what each service's user can do there.
 
-use messaging::{BrokerError, Outgoing, PublishError, Service, WorkQueue, topology};
+use messaging::{BrokerError, Outgoing, PublishError, Publisher, Service, WorkQueue, topology};
 use testkit::Servers;
 
 use crate::rig::{QUEUE, Rig, broker, one_by_one, quick_retry};
@@ -59,7 +59,7 @@ async fn a_service_can_check_the_topology_and_write_only_its_own_queues() {
         let broker = limited(&mut rig, service).await;
         topology::verify(&broker).await.unwrap();
         topology::depths(&broker).await.unwrap();
-        let publisher = broker.publisher();
+        let publisher = Publisher::new(&broker);
         for queue in WorkQueue::ALL {
             let id = rig.seal().message_id;
             let result = publisher.publish(Outgoing::work(queue, id, b"{}".to_vec())).await;
@@ -87,8 +87,7 @@ async fn the_gateway_cannot_use_the_operators_exchange() {
     // The same credentials, claiming to be the operator.
     let broker = broker(&url, Service::Ops);
     let id = rig.seal().message_id;
-    let result = broker
-        .publisher()
+    let result = Publisher::new(&broker)
         .publish(Outgoing::work(WorkQueue::MintExecute, id, b"{}".to_vec()))
         .await;
     assert!(matches!(result, Err(PublishError::Unknown(_))), "{result:?}");

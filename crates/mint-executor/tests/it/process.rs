@@ -63,8 +63,8 @@ impl Running {
         Ok(Self {
             rig: world.executor()?,
             ctx: app.context(),
-            gateway: as_service(Service::Gateway)?.publisher(),
-            callback: as_service(Service::Callback)?.publisher(),
+            gateway: Publisher::new(&as_service(Service::Gateway)?),
+            callback: Publisher::new(&as_service(Service::Callback)?),
             admin: app.admin_addr().context("the admin port")?,
             process: tokio::spawn(app.run_until_stopped()),
             vhost,

@@ -18,7 +18,8 @@ use messaging::wire::{
     Body, MintExecute, MintOutcome, MintRefund, MintSubmit, Outcome, RefundReason, SignedReport,
 };
 use messaging::{
-    Broker, BrokerConfig, Delivery, Disposition, MessageMetadata, Opener, Sealer, Service, WorkQueue,
+    Broker, BrokerConfig, Delivery, Disposition, MessageMetadata, Opener, Publisher, Sealer, Service,
+    WorkQueue,
 };
 use mint_executor::breakers::Breakers;
 use mint_executor::confirm::Follower;
@@ -171,7 +172,7 @@ impl TestEnvironment {
             },
             policy,
             sealer: Sealer::new(keys.pipeline()),
-            publisher: broker.publisher(),
+            publisher: Publisher::new(&broker),
             clock: Arc::new(SystemSource),
             ids: Arc::new(SystemSource),
             breakers: Breakers::default(),

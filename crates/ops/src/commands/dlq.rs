@@ -14,7 +14,7 @@ mod view;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use messaging::dead_letters::{DeadLetter, DeadLetters, MAX_PAGE};
-use messaging::{Opener, Sealer, SharedPipelineKeys, WorkQueue};
+use messaging::{Opener, Publisher, Sealer, SharedPipelineKeys, WorkQueue};
 use runtime::KeyDirectory;
 
 use crate::Completion;
@@ -90,7 +90,7 @@ pub(super) fn dead_letters(context: &CommandContext) -> Result<DeadLetters> {
         None => SharedPipelineKeys::default(),
     };
     Ok(DeadLetters {
-        publisher: broker.publisher(),
+        publisher: Publisher::new(&broker),
         broker,
         opener: Opener::new(keys.clone()),
         sealer: Sealer::new(keys),

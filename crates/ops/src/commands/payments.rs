@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use domain::ids::ReportId;
 use messaging::wire::MpesaResult;
-use messaging::{MessageMetadata, Outgoing, Sealer, WorkQueue};
+use messaging::{MessageMetadata, Outgoing, Publisher, Sealer, WorkQueue};
 use runtime::KeyDirectory;
 use serde_json::{Value, json};
 use storage::ops::audit::{self, AuditEntry};
@@ -231,7 +231,7 @@ fn show(out: &mut Output, report: &ReportRow, what: &str, (sent, left): (usize, 
 async fn relay(context: &CommandContext, client: &DbClient) -> Result<(usize, u64)> {
     const HOLD: Duration = Duration::from_secs(30);
     let broker = context.broker()?;
-    let publisher = broker.publisher();
+    let publisher = Publisher::new(&broker);
     let mut sent = 0;
     loop {
         let claimed = Outbox::Ops.claim(client, 100, HOLD, &[]).await?;

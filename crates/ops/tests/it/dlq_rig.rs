@@ -58,7 +58,7 @@ impl Rig {
             vhost,
             node,
             addresses,
-            publisher: broker.publisher(),
+            publisher: Publisher::new(&broker),
             sealer,
             keys,
             dir,
@@ -101,14 +101,11 @@ impl Rig {
             text: "as a test wants it",
             attempts: 1,
             last_tx_hash: None,
+            failed_at: SystemSource.now(),
+            service: "mint-executor",
+            version: "test",
         };
-        Outgoing::parked(
-            queue,
-            bytes,
-            &report,
-            SystemSource.now(),
-            ("mint-executor", "test"),
-        )
+        Outgoing::parked(queue, bytes, &report)
     }
 
     pub async fn park_on(&self, queue: WorkQueue, bytes: &[u8], class: &'static str) -> Result<()> {

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::topology::WorkQueue;
+use crate::names::WorkQueue;
+use crate::publish::outgoing::Route;
 
 const ID: &str = "018f0000-0000-7000-8000-000000000001";
 

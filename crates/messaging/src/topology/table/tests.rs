@@ -105,7 +105,7 @@ fn queue_names_read_back() {
 fn render() -> String {
     let mut out = String::from(
         "# Queues\n\n\
-         Written from `crates/messaging/src/topology.rs`; a test compares. Rewrite with \
+         Written from `crates/messaging/src/topology/table.rs`; a test compares. Rewrite with \
          `UPDATE_DOCS=1 cargo test -p messaging --lib`.\n\n\
          RabbitMQ 3.10 or later. Everything is durable; every queue is a quorum queue and refuses what does not \
          fit (`x-overflow: reject-publish`), so the publisher's outbox keeps it. `fiatrails topology declare` declares \
@@ -232,7 +232,7 @@ fn render_rules(out: &mut String) {
 
 /// The waits of one message, by the committed policy.
 fn render_schedule(out: &mut String) {
-    const COMMITTED: &str = include_str!("../../../../deploy/policy.json");
+    const COMMITTED: &str = include_str!("../../../../../deploy/policy.json");
     let retry = domain::policy::Policy::load(COMMITTED, []).unwrap().retry;
     let id = "018f0000-0000-7000-8000-000000000001".parse().unwrap();
     write!(

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::names::WorkQueue;
 
 fn messages(count: usize) -> Vec<Outgoing> {
     let id = "018f0000-0000-7000-8000-000000000001".parse().unwrap();
@@ -10,12 +13,10 @@ fn messages(count: usize) -> Vec<Outgoing> {
 fn window(answers: Vec<ConfirmResult>, returned: &[u64]) -> Vec<PublishResult> {
     let tickets = (1..).take(answers.len()).collect();
     let messages = messages(answers.len());
-    PublishWindow {
-        tickets,
-        confirms: answers,
-        returned: returned.iter().copied().collect(),
-    }
-    .into_results(&messages, "in")
+    let mut window = PublishWindow::new(&messages, "in", tickets);
+    window.confirms = answers;
+    window.returned = returned.iter().copied().collect();
+    window.into_results()
 }
 
 fn kinds(outcomes: &[PublishResult]) -> Vec<&'static str> {

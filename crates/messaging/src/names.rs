@@ -1,10 +1,25 @@
-//! The names of the work queues and the services: which service writes and which reads each queue.
+//! The names on the broker: work queues, delay queues, exchanges, and the services that use them. Which service writes
+//! and which reads each queue is said here, and nowhere else.
 
 use std::str::FromStr;
 
 use strum::{Display, IntoStaticStr, VariantArray};
 
-use super::WORK_EXCHANGE;
+/// Delay queues return messages to this exchange, and the operator's command line publishes to it.
+pub const WORK_EXCHANGE: &str = "fiatrails.work";
+/// Receives parked messages and the broker's own dead letters.
+pub const DEAD_EXCHANGE: &str = "fiatrails.dead";
+/// Number of delay steps: one between each two of the 6 attempts.
+pub const RETRY_STEPS: u32 = 5;
+
+/// The exchange of a delay step (1..=5); higher numbers use the last step.
+pub(crate) fn retry_exchange(step: u32) -> String {
+    format!("fiatrails.retry.{}", step.clamp(1, RETRY_STEPS))
+}
+
+pub(crate) fn delay_queue(step: u32) -> String {
+    format!("delay.{step}.v1")
+}
 
 /// A queue that carries commands, outcomes or reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray, IntoStaticStr, Display)]
