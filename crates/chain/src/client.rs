@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use domain::address::Address;
 use ethers::abi::{AbiDecode, AbiEncode};
-use ethers::providers::{Middleware, Provider, ProviderError};
+use ethers::providers::{Middleware, Provider};
 use ethers::types::transaction::eip2718::TypedTransaction;
 use ethers::types::{BlockId, BlockNumber, Bytes, Eip1559TransactionRequest};
 use secrecy::SecretString;
 
 use crate::convert::{to_block_id, to_h160};
+use crate::error::ChainError;
 use crate::hash::BlockHash;
-use crate::transport::{Transport, TransportError, means_unknown_block};
+use crate::transport::{Transport, TransportError};
 
 /// The RPC endpoints, with the limits of one request.
 pub struct RpcConfig {
@@ -54,63 +55,6 @@ impl BlockRef {
             Self::Number(number) => BlockId::Number(number.into()),
             Self::Hash(hash) => to_block_id(hash),
         }
-    }
-}
-
-/// Why a request got no usable answer; each variant says what the caller can do.
-#[derive(Debug, thiserror::Error)]
-pub enum ChainError {
-    #[error("the RPC client cannot be set up: {0}")]
-    Setup(String),
-    /// The caller waits and tries again.
-    #[error("no RPC endpoint answers: {0}")]
-    Unavailable(String),
-    /// The node does not know that block (yet, or any more): the caller asks about another one.
-    #[error("the node has no such block")]
-    UnknownBlock,
-    /// The called contract refused.
-    #[error("the call was reverted with 0x{}", hex::encode(.0))]
-    Reverted(Vec<u8>),
-    #[error("the node refused {method}: {message}")]
-    Refused { method: &'static str, message: String },
-    #[error("the answer to {method} makes no sense: {detail}")]
-    BadAnswer { method: &'static str, detail: String },
-}
-
-impl ChainError {
-    pub(crate) fn bad_answer(method: &'static str, detail: impl fmt::Display) -> Self {
-        Self::BadAnswer {
-            method,
-            detail: detail.to_string(),
-        }
-    }
-
-    pub(crate) fn from_provider(method: &'static str, error: &ProviderError) -> Self {
-        use ethers::providers::RpcError;
-        if let Some(answer) = error.as_error_response() {
-            let message = answer.message.to_lowercase();
-            if let Some(data) = answer.as_revert_data().filter(|_| message.contains("revert")) {
-                return Self::Reverted(data.to_vec());
-            }
-            if means_unknown_block(&message) {
-                return Self::UnknownBlock;
-            }
-            return Self::Refused {
-                method,
-                message: answer.message.chars().take(300).collect(),
-            };
-        }
-        if let ProviderError::JsonRpcClientError(inner) = error
-            && inner.as_serde_error().is_none()
-        {
-            return Self::Unavailable(inner.to_string());
-        }
-        Self::bad_answer(method, error)
-    }
-
-    /// The request can be repeated later; the failure says nothing about the chain.
-    pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::UnknownBlock)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use tokio::sync::mpsc;
 
-use crate::client::{ChainClient, ChainError};
+use crate::client::ChainClient;
+use crate::endpoint_status::EndpointStatus;
+use crate::error::ChainError;
 use crate::hash::{BlockHash, TxHash};
 use crate::observe;
 use crate::send::SendOutcome;
-use crate::transport::EndpointStatus;
 
 /// An endpoint may lag this many blocks behind the best: blocks reach nodes at different times.
 const TOLERATED_LAG: u64 = 2;

@@ -7,8 +7,9 @@ use ethers::abi::AbiEncode;
 use ethers::types::U256;
 
 use crate::bindings::{compliance_manager as manager, user_registry as registry};
-use crate::client::{BlockRef, ChainClient, ChainError};
+use crate::client::{BlockRef, ChainClient};
 use crate::convert::{from_h160, to_h160};
+use crate::error::ChainError;
 use crate::fees::{DEFAULT_TX_FEE_CAP, FeePolicy};
 use crate::query::TransactionReceipt;
 use crate::send::SendOutcome;
@@ -24,6 +25,14 @@ pub struct UserCompliance {
     pub last_updated: u64,
     pub verified: bool,
     pub compliant: bool,
+}
+
+/// What an officer found out about one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assessment {
+    pub risk_score: u8,
+    pub attestation: [u8; 32],
+    pub verified: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,15 +91,14 @@ impl ChainClient {
         officer: &dyn Signer,
         at_manager: &Address,
         user: &Address,
-        facts: (u8, [u8; 32], bool),
+        assessment: &Assessment,
         patience: Duration,
     ) -> Result<TransactionReceipt, TransactError> {
-        let (risk_score, attestation_hash, is_verified) = facts;
         let call = manager::SetUserComplianceCall {
             user: to_h160(user),
-            risk_score,
-            attestation_hash,
-            is_verified,
+            risk_score: assessment.risk_score,
+            attestation_hash: assessment.attestation,
+            is_verified: assessment.verified,
         };
         self.transact(officer, at_manager, call.encode(), patience).await
     }

@@ -3,7 +3,7 @@
 use domain::address::Address;
 use ethers::types as eth;
 
-use crate::client::ChainError;
+use crate::error::ChainError;
 use crate::hash::{BlockHash, TxHash};
 
 pub fn to_h160(address: &Address) -> eth::Address {

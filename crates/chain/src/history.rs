@@ -4,8 +4,9 @@
 use ethers::providers::Middleware;
 use ethers::types as eth;
 
-use crate::client::{ChainClient, ChainError};
+use crate::client::ChainClient;
 use crate::convert::to_h160;
+use crate::error::ChainError;
 use crate::events::{self, EscrowLog};
 
 /// An event and the number of its block.

@@ -7,8 +7,9 @@ use ethers::types::U256;
 use crate::bindings::compliance_manager as manager;
 use crate::bindings::erc_20 as erc20;
 use crate::bindings::mint_escrow as escrow;
-use crate::client::{BlockRef, ChainClient, ChainError};
+use crate::client::{BlockRef, ChainClient};
 use crate::convert::{from_h160, to_h160, to_u64};
+use crate::error::ChainError;
 
 /// Everything about the deployment that the policy prescribes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meter::{Counter, Gauge, Histogram, dynamic_label, label};
 
-use crate::transport::EndpointStatus;
+use crate::endpoint_status::EndpointStatus;
 
 /// Every method that this crate calls.
 const METHODS: &[&str] = &[

@@ -8,8 +8,9 @@ use ethers::providers::Middleware;
 use ethers::types as eth;
 
 use crate::bindings::mint_escrow::{GetIntentsCall, Intent};
-use crate::client::{BlockRef, ChainClient, ChainError};
+use crate::client::{BlockRef, ChainClient};
 use crate::convert::{amount, block_hash, from_h160, to_h160, to_u64};
+use crate::error::ChainError;
 use crate::events::{self, EscrowLog};
 use crate::hash::{BlockHash, TxHash};
 

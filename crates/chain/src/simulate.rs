@@ -7,8 +7,9 @@ use ethers::types::Eip1559TransactionRequest;
 use ethers::types::transaction::eip2718::TypedTransaction;
 
 use crate::bindings::mint_escrow::ExecuteMintsReturn;
-use crate::client::{BlockRef, ChainClient, ChainError};
+use crate::client::{BlockRef, ChainClient};
 use crate::convert::to_h160;
+use crate::error::ChainError;
 use crate::events::ItemOutcome;
 
 const METHOD: &str = "eth_call";
@@ -18,7 +19,8 @@ impl ChainClient {
     pub async fn simulate_batch(
         &self,
         signer: &Address,
-        (data, gas_limit): (Vec<u8>, u64),
+        data: Vec<u8>,
+        gas_limit: u64,
         items: usize,
         at: BlockRef,
     ) -> Result<Vec<ItemOutcome>, ChainError> {

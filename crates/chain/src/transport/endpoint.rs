@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::JsonRpcAnswer;
 use super::error::{EndpointFailure, TransportError};
+use crate::endpoint_status::EndpointStatus;
 
 /// Between two requests to an endpoint that fails.
 const PAUSES: Backoff = Backoff {
@@ -34,23 +34,15 @@ pub struct RpcEndpoint {
     health: Mutex<EndpointHealth>,
 }
 
-/// An endpoint compared with the others; a lesser value is asked first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EndpointStatus {
-    #[default]
-    InSync,
-    /// Its head is far below the best one, or it did not answer.
-    Behind,
-    /// It follows another chain, or has another block where ours is final by depth.
-    OtherChain,
-}
-
 #[derive(Default)]
 struct EndpointHealth {
     failures: u32,
     down_until: Option<Instant>,
     status: EndpointStatus,
 }
+
+/// A node's answer: a result, or an error.
+pub type JsonRpcAnswer = Result<Box<RawValue>, JsonRpcError>;
 
 #[derive(Serialize)]
 struct JsonRpcRequest<'a> {

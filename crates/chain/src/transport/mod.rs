@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use ethers::providers::{JsonRpcClient, JsonRpcError};
+use ethers::providers::JsonRpcClient;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use secrecy::SecretString;
@@ -23,12 +23,12 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-pub use endpoint::EndpointStatus;
-use endpoint::{CallLimits, RpcEndpoint};
+use endpoint::{CallLimits, JsonRpcAnswer, RpcEndpoint};
 pub use error::{EndpointFailure, TransportError};
 use error_scope::ErrorScope;
 pub(crate) use error_scope::means_unknown_block;
 
+use crate::endpoint_status::EndpointStatus;
 use crate::observe;
 
 /// How often one endpoint is sent the same request when connections break or stay silent.
@@ -346,9 +346,6 @@ impl<T: Serialize> Serialize for JsonRpcParams<T> {
         self.0.serialize(s)
     }
 }
-
-/// A node's answer: a result, or an error.
-type JsonRpcAnswer = Result<Box<RawValue>, JsonRpcError>;
 
 #[cfg(test)]
 mod tests;

@@ -154,9 +154,12 @@ impl SimulatedBatch<'_> {
         let Some(data) = calldata(members.iter().map(|(_, member)| member)) else {
             return Ok(Vec::new());
         };
-        let call = (data, batching::gas_limit(self.command, members.len()));
+        let gas_limit = batching::gas_limit(self.command, members.len());
         let signer = self.signer.address();
-        match self.chain.simulate_batch(&signer, call, members.len(), at).await {
+        let simulated = self
+            .chain
+            .simulate_batch(&signer, data, gas_limit, members.len(), at);
+        match simulated.await {
             Ok(outcomes) => Ok(outcomes.into_iter().map(ItemResult::Reported).collect()),
             // The signer lacks its role, or an item makes the whole call revert.
             Err(ChainError::Reverted(_)) => {

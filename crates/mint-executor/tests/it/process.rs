@@ -14,7 +14,7 @@ use testkit::{Anvil, Servers, Vhost, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::rig::{TestEnvironment, TestExecutor, paid_body};
+use crate::rig::{COMPLIANT, TestEnvironment, TestExecutor, paid_body};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -74,10 +74,10 @@ impl Running {
     }
 
     async fn allow(&self, intent: &Preimage) -> Result<()> {
-        let (manager, facts) = (self.world.at.compliance_manager.parse()?, (10, [7; 32], true));
+        let manager = self.world.at.compliance_manager.parse()?;
         let (officer, chain) = (&self.world.admin, &self.ctx.chain);
         chain
-            .set_user_compliance(officer, &manager, &intent.user, facts, LIMIT)
+            .set_user_compliance(officer, &manager, &intent.user, &COMPLIANT, LIMIT)
             .await?;
         Ok(())
     }

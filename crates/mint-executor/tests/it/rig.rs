@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use chain::compliance::Assessment;
 use chain::transaction::recover;
 use chain::{ChainClient, LocalKey, RpcConfig, Signer, TxHash};
 use domain::address::Address;
@@ -43,6 +44,13 @@ use tokio::sync::watch;
 
 pub const PAUSE: [u8; 4] = [0x84, 0x56, 0xcb, 0x59];
 pub const UNPAUSE: [u8; 4] = [0x3f, 0x4b, 0xa8, 0x3a];
+
+/// What makes a user compliant.
+pub const COMPLIANT: Assessment = Assessment {
+    risk_score: 10,
+    attestation: [7; 32],
+    verified: true,
+};
 
 pub struct TestEnvironment {
     pub db: Database,
@@ -212,7 +220,7 @@ impl TestEnvironment {
             &self.admin,
             &manager,
             &intent.user,
-            (10, [7; 32], true),
+            &COMPLIANT,
             Duration::from_secs(5),
         );
         set.await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use chain::compliance::UserCompliance;
+use chain::compliance::{Assessment, UserCompliance};
 use chain::{ChainClient, LocalKey, Signer as _};
 use clap::{Args, Subcommand};
 use domain::address::Address;
@@ -105,11 +105,15 @@ async fn set(context: &CommandContext, out: &mut Output, args: &SetCompliance) -
     let (who, why) = (context.who()?, crate::context::reason("--reason", &args.reason)?);
     let officer = officer(context)?;
     let (chain, manager) = connect(context).await?;
-    let wanted = (args.risk, args.attestation.unwrap_or_default(), !args.unverified);
+    let wanted = Assessment {
+        risk_score: args.risk,
+        attestation: args.attestation.unwrap_or_default(),
+        verified: !args.unverified,
+    };
     let client = context.client().await?;
     let target = args.user.to_string();
-    let mut detail = json!({ "risk": wanted.0, "attestation": hex_text(&wanted.1), "verified": wanted.2,
-                             "manager": manager, "officer": officer.address() });
+    let mut detail = json!({ "risk": wanted.risk_score, "attestation": hex_text(&wanted.attestation),
+                             "verified": wanted.verified, "manager": manager, "officer": officer.address() });
     // The intention is recorded first: once sent, the transaction may be mined even if this process dies.
     audit::record(
         &client,
@@ -124,7 +128,7 @@ async fn set(context: &CommandContext, out: &mut Output, args: &SetCompliance) -
     .await?;
     let timeout = Duration::from_secs(args.wait);
     let receipt = chain
-        .set_user_compliance(&officer, &manager, &args.user, wanted, timeout)
+        .set_user_compliance(&officer, &manager, &args.user, &wanted, timeout)
         .await?;
     detail["txHash"] = receipt.tx_hash.to_string().into();
     detail["block"] = receipt.block_number.into();
