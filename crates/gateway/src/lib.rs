@@ -16,10 +16,12 @@ mod intake;
 pub mod keys;
 mod new_intent;
 pub mod observe;
-pub mod openapi;
 mod redrive;
 mod routes;
+mod schemas;
 pub mod settings;
 mod state;
 mod tls;
 mod upkeep;
+
+pub use routes::openapi::ApiDescription;

@@ -15,7 +15,7 @@ use storage::gateway::limits;
 use storage::outbox::OutboxRow;
 use storage::{DbTransaction, Outbox, StorageError};
 
-use super::intents::{IntakeResult, SealedIntent, Submission, reused, scope_of};
+use super::submission::{IntakeResult, SealedIntent, Submission, reused};
 use super::unpaid::UnpaidReservation;
 use crate::answers::{self, UnsealedAnswer};
 use crate::error::{Code, Problem};
@@ -65,7 +65,7 @@ impl<'a> IntakeBatch<'a> {
         let claimed = idempotency::claim_batch(tx, &answers, rules.window_seconds).await?;
         let claimed: HashSet<(&str, &str)> = claimed.iter().map(|(i, k)| (i.as_str(), k.as_str())).collect();
         let state = |submission: &&'a Submission| match &submission.intent {
-            _ if !claimed.contains(&scope_of(submission)) => EntryState::AlreadyClaimed,
+            _ if !claimed.contains(&submission.scope()) => EntryState::AlreadyClaimed,
             Some(sealed) => EntryState::Pending(sealed),
             None => EntryState::Decided(IntakeResult::Stored(Arc::new(submission.answer.clone()))),
         };

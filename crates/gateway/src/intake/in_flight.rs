@@ -9,7 +9,7 @@ use domain::ids::IntegratorId;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::intents::IntakeResult;
+use super::submission::IntakeResult;
 
 /// The scope of an idempotency key: integrator and key.
 pub type KeyScope = (IntegratorId, IdempotencyKey);

@@ -6,10 +6,7 @@ use std::time::Duration;
 use domain::key_ring::KeyRing;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use messaging::SealedMessage;
 use runtime::relay::RelayNotifier;
-use storage::gateway::idempotency::StoredAnswer;
-use storage::gateway::intents::MintIntent;
 use storage::{ConflictKind, Pool, StorageError};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -18,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{IntakeBatch, IntakeLimits};
 use super::batch_queue::BatchQueue;
 use super::in_flight::{InFlightKeys, KeyAccess, KeyGuard, KeyResult};
+use super::submission::{IntakeResult, Submission, reused};
 use super::unpaid::{UnpaidLimit, UnpaidReservation};
 use crate::error::{Code, Problem};
 use crate::keys::LiveKeys;
@@ -27,34 +25,6 @@ use crate::observe;
 const MAX_WAIT: Duration = Duration::from_secs(1);
 /// Maximum number of submissions of a failed batch that run one by one at the same time.
 const MAX_CONCURRENT_SINGLES: usize = 4;
-
-/// The result of a submission.
-#[derive(Clone, Debug)]
-pub enum IntakeResult {
-    /// The request is answered for the first time, and the answer is stored.
-    Stored(Arc<StoredAnswer>),
-    /// The request was answered before and gets the same answer.
-    Replayed(Arc<StoredAnswer>),
-    /// The request is refused, and nothing is stored.
-    Refused(Problem),
-}
-
-/// A request that passed every check that needs no database.
-#[derive(Debug)]
-pub struct Submission {
-    pub request_id: String,
-    /// The answer to be stored: the success, or the policy's refusal.
-    pub answer: StoredAnswer,
-    /// The intent to be inserted; absent for a refusal.
-    pub intent: Option<SealedIntent>,
-}
-
-/// An intent and the sealed command that follows from it.
-#[derive(Debug)]
-pub struct SealedIntent {
-    pub intent: MintIntent,
-    pub message: SealedMessage,
-}
 
 /// A submission that waits for its batch.
 #[derive(Debug)]
@@ -172,7 +142,7 @@ impl IntentIntake {
     }
 
     async fn commit(&self, mut entries: Vec<PendingSubmission>) {
-        entries.sort_unstable_by(|a, b| scope_of(&a.submission).cmp(&scope_of(&b.submission)));
+        entries.sort_unstable_by(|a, b| a.submission.scope().cmp(&b.submission.scope()));
         let (entries, duplicates) = split_duplicates(entries);
         let submissions: Vec<&Submission> = entries.iter().map(|entry| &entry.submission).collect();
         match self.attempt(&submissions).await {
@@ -266,14 +236,6 @@ impl IntentIntake {
     }
 }
 
-/// The integrator and key of a submission: rows are locked in this order.
-pub(super) fn scope_of(submission: &Submission) -> (&str, &str) {
-    (
-        submission.answer.integrator.as_str(),
-        submission.answer.key.as_str(),
-    )
-}
-
 /// Separates submissions whose txRef occurs earlier in the batch: two of them cannot share a statement, so the second one
 /// runs after the batch.
 fn split_duplicates(entries: Vec<PendingSubmission>) -> (Vec<PendingSubmission>, Vec<PendingSubmission>) {
@@ -312,8 +274,4 @@ fn in_progress() -> Problem {
         Code::RequestInProgress,
         "Wait a second and send the same request again.",
     )
-}
-
-pub(super) fn reused() -> Problem {
-    Problem::new(Code::IdempotencyKeyReused, "Use a new key for a new request.")
 }

@@ -8,6 +8,7 @@ mod batch_queue;
 pub mod in_flight;
 pub mod intents;
 pub mod reports;
+pub mod submission;
 mod unpaid;
 
 pub use batch::IntakeLimits;

@@ -1,20 +1,14 @@
-//! The routes that need no signature: health, and the description of the API.
-
-use std::sync::LazyLock;
+//! The routes that say how we are. They need no signature.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::json;
-use utoipa::{OpenApi as _, ToSchema};
+use utoipa::ToSchema;
 
 use crate::error::Problem;
 use crate::exchange::{Exchange, Reply};
-use crate::openapi::ApiDescription;
 use crate::state::Gateway;
-
-/// The description never changes, so it is rendered once.
-static API: LazyLock<String> = LazyLock::new(|| ApiDescription::openapi().to_json().unwrap_or_default());
 
 /// How we are.
 #[derive(Debug, Serialize, ToSchema)]
@@ -81,15 +75,6 @@ pub async fn ready(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
         StatusCode::SERVICE_UNAVAILABLE
     };
     exchange.finish(&gateway, json_reply(status, &json!({ "ready": ready })))
-}
-
-/// This description.
-pub async fn openapi(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpResponse {
-    let exchange = Exchange::begin(&request, &gateway, "/openapi.json");
-    exchange.finish(
-        &gateway,
-        Ok(Reply::json(StatusCode::OK, API.clone().into_bytes())),
-    )
 }
 
 fn json_reply(status: StatusCode, document: &impl Serialize) -> Result<Reply, Problem> {

@@ -14,14 +14,14 @@ use time::format_description::well_known::Rfc3339;
 use tracing::{Instrument as _, Span, info_span};
 use utoipa::ToSchema;
 
-use super::raw_target;
+use super::target::raw_target;
 use crate::answers::{self, UnsealedAnswer};
 use crate::auth::{PresentedSignature, SignedContent};
 use crate::body;
 use crate::error::{Code, Problem};
 use crate::exchange::{Exchange, Reply};
 use crate::headers::{IDEMPOTENCY_KEY, SingleHeader, TRACEPARENT, is_json};
-use crate::intake::intents::{IntakeResult, SealedIntent, Submission};
+use crate::intake::submission::{IntakeResult, SealedIntent, Submission};
 use crate::keys::{IntegratorKey, KeySnapshot};
 use crate::new_intent::NewMintIntent;
 use crate::observe;
@@ -47,20 +47,20 @@ pub struct AcceptedIntent {
 #[utoipa::path(
     post,
     path = "/mint-intents",
-    request_body = crate::openapi::NewMintIntentBody,
-    params(crate::openapi::SignedHeaders, crate::openapi::IdempotencyHeader),
+    request_body = crate::schemas::NewMintIntentBody,
+    params(crate::schemas::SignedHeaders, crate::schemas::IdempotencyHeader),
     responses(
         (status = 201, description = "Accepted; `Location` names it", body = AcceptedIntent),
-        (status = 400, description = "`invalid-json`, `validation-failed`, `idempotency-key-missing`, `idempotency-key-invalid`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`signature-missing`, `signature-malformed`, `signature-invalid`, `timestamp-invalid`, `timestamp-stale`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 408, description = "`request-timeout`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "`request-in-progress`, `tx-ref-exists`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, description = "`body-too-large`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported-media-type`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 422, description = "`idempotency-key-reused`, `tx-ref-not-yours`, `amount-below-minimum`, `amount-above-maximum`, `amount-not-whole`, `daily-limit-exceeded`, `country-not-supported`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "`rate-limited`, `too-many-unpaid`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `stored-response-tampered`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`unavailable`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid-json`, `validation-failed`, `idempotency-key-missing`, `idempotency-key-invalid`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`signature-missing`, `signature-malformed`, `signature-invalid`, `timestamp-invalid`, `timestamp-stale`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 408, description = "`request-timeout`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`request-in-progress`, `tx-ref-exists`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported-media-type`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "`idempotency-key-reused`, `tx-ref-not-yours`, `amount-below-minimum`, `amount-above-maximum`, `amount-not-whole`, `daily-limit-exceeded`, `country-not-supported`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "`rate-limited`, `too-many-unpaid`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`, `stored-response-tampered`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`unavailable`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn create(

@@ -3,7 +3,9 @@
 pub mod health;
 pub mod mint_intents;
 pub mod mpesa;
+pub mod openapi;
 pub mod read_intent;
+mod target;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -11,9 +13,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use crate::error::{Code, Problem};
 use crate::exchange::{Exchange, Reply};
 use crate::state::Gateway;
-
-/// Maximum length of a query string, in bytes. No route needs one.
-const MAX_QUERY: usize = 1024;
 
 /// Mounts all routes. Other paths are answered 404, other methods of a known path 405.
 pub fn mount(config: &mut ServiceConfig) {
@@ -37,7 +36,7 @@ pub fn mount(config: &mut ServiceConfig) {
             )
             .service(
                 web::resource(at("/openapi.json"))
-                    .get(health::openapi)
+                    .get(openapi::read)
                     .default_service(other("GET")),
             )
             .service(
@@ -78,16 +77,4 @@ async fn not_found(request: HttpRequest, gateway: web::Data<Gateway>) -> HttpRes
     let exchange = Exchange::begin(&request, &gateway, "other");
     let problem = Problem::new(Code::NotFound, "Look at /openapi.json for what is here.");
     exchange.finish(&gateway, Err::<Reply, _>(problem))
-}
-
-/// The path and the query exactly as received.
-fn raw_target(request: &HttpRequest) -> Result<(&str, &str), Problem> {
-    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-    if query.len() > MAX_QUERY {
-        return Err(Problem::new(
-            Code::ValidationFailed,
-            "The query string is too long.",
-        ));
-    }
-    Ok((path, query))
 }

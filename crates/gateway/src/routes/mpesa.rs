@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use tracing::{Instrument as _, Span, info_span};
 use utoipa::ToSchema;
 
-use super::raw_target;
+use super::target::raw_target;
 use crate::auth::{self, PresentedSignature, SignedContent};
 use crate::body;
 use crate::error::{Code, Problem};
@@ -47,16 +47,16 @@ pub struct CallbackAnswer {
 #[utoipa::path(
     post,
     path = "/callbacks/mpesa",
-    request_body = crate::openapi::ReportBody,
-    params(crate::openapi::MpesaHeaders),
+    request_body = crate::schemas::ReportBody,
+    params(crate::schemas::MpesaHeaders),
     responses(
         (status = 200, description = "Durable", body = CallbackAnswer),
-        (status = 400, description = "`invalid-json`, `validation-failed`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`signature-missing`, `signature-malformed`, `signature-invalid`, `timestamp-invalid`, `timestamp-stale` (an authentic one is kept for a person to accept)", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 408, description = "`request-timeout`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, description = "`body-too-large`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported-media-type`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`unavailable`: not known to be durable, send it again", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid-json`, `validation-failed`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`signature-missing`, `signature-malformed`, `signature-invalid`, `timestamp-invalid`, `timestamp-stale` (an authentic one is kept for a person to accept)", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 408, description = "`request-timeout`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported-media-type`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`unavailable`: not known to be durable, send it again", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn report(

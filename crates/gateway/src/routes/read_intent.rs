@@ -10,7 +10,7 @@ use storage::gateway::views::{self, HistoryEntry, IntentView};
 use utoipa::ToSchema;
 
 use super::mint_intents::rfc3339;
-use super::raw_target;
+use super::target::raw_target;
 use crate::answers;
 use crate::auth::{PresentedSignature, SignedContent};
 use crate::body;
@@ -76,15 +76,15 @@ pub struct HistoryDocument {
     path = "/mint-intents/{intentId}",
     params(
         ("intentId" = String, Path, description = "`0x` and 64 lower-case hexadecimal digits"),
-        crate::openapi::SignedHeaders,
+        crate::schemas::SignedHeaders,
     ),
     responses(
         (status = 200, description = "The intent", body = IntentDocument),
-        (status = 401, description = "`signature-missing`, `signature-malformed`, `signature-invalid`, `timestamp-invalid`, `timestamp-stale`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`not-found`: none of yours", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 429, description = "`rate-limited`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `stored-response-tampered`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`unavailable`", body = crate::openapi::ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`signature-missing`, `signature-malformed`, `signature-invalid`, `timestamp-invalid`, `timestamp-stale`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`not-found`: none of yours", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 429, description = "`rate-limited`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`, `stored-response-tampered`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`unavailable`", body = crate::schemas::ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 pub async fn read(

@@ -65,7 +65,7 @@ async fn an_intent_is_accepted_commanded_and_read_back() {
 }
 
 /// The executor wrote where the leg stands, and how it came there.
-fn leg(rig: &Rig, id: &str, (leg, is_final): (&str, bool), history: &str) {
+fn leg(rig: &Rig, id: &str, leg: &str, is_final: bool, history: &str) {
     let id = id.trim_start_matches("0x");
     rig.sql(&format!(
         "insert into chain_legs (intent_id, tx_ref, preimage, leg, final) values ('\\x{id}', 'TX1', '{{}}', '{leg}', {is_final}) \
@@ -87,16 +87,16 @@ async fn a_public_status_never_moves_backwards() {
         );
         format!("{} {} {}", text("status"), text("stage"), shown["final"])
     };
-    leg(&rig, &id, ("executed", false), "executed");
+    leg(&rig, &id, "executed", false, "executed");
     assert_eq!(shown().await, "pending executed false");
-    leg(&rig, &id, ("executed", true), "executed_final");
+    leg(&rig, &id, "executed", true, "executed_final");
     assert_eq!(shown().await, "executed executed true");
     // A fork past final takes the mint away, and another block mines it again.
-    leg(&rig, &id, ("escrowed", false), "escrowed");
+    leg(&rig, &id, "escrowed", false, "escrowed");
     assert_eq!(shown().await, "executed escrowed false");
-    leg(&rig, &id, ("executed", false), "executed");
+    leg(&rig, &id, "executed", false, "executed");
     assert_eq!(shown().await, "executed executed false");
-    leg(&rig, &id, ("executed", true), "executed_final");
+    leg(&rig, &id, "executed", true, "executed_final");
     assert_eq!(shown().await, "executed executed true");
 }
 

@@ -173,10 +173,7 @@ async fn tls_serves_the_configured_certificate_and_nothing_in_the_clear() {
 fn the_committed_description_is_the_generated_one() {
     use utoipa::OpenApi as _;
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
-    let generated = gateway::openapi::ApiDescription::openapi()
-        .to_pretty_json()
-        .unwrap()
-        + "\n";
+    let generated = gateway::ApiDescription::openapi().to_pretty_json().unwrap() + "\n";
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
         std::fs::write(file, &generated).unwrap();
     }

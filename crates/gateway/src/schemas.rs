@@ -1,23 +1,8 @@
-//! The description of the API, generated from the handlers and committed as `docs/openapi.json`.
+//! The shapes of requests, headers and refusals, as the description of the API shows them. Each route shows its answers
+//! itself.
 
 use serde::Serialize;
-use utoipa::{IntoParams, OpenApi, ToSchema};
-
-use crate::routes::{health, mint_intents, mpesa, read_intent};
-
-/// Everything public.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "FiatRails",
-        description = "Turns a confirmed mobile-money payment into a compliant on-chain mint, exactly once. \
-                       Requests are signed with HMAC-SHA256; answers to signed requests carry \
-                       X-Response-Signature. The same routes exist under /api/v1.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")
-    ),
-    paths(mint_intents::create, read_intent::read, mpesa::report, health::health)
-)]
-pub struct ApiDescription;
+use utoipa::{IntoParams, ToSchema};
 
 /// RFC 9457 problem details.
 #[derive(Serialize, ToSchema)]
