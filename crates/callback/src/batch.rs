@@ -29,24 +29,27 @@ pub fn is_redelivery(new: &HashSet<MessageId>) -> bool {
     new.is_empty()
 }
 
-pub async fn handle_batch<B, K, H, F>(
+/// A message that this service handles.
+pub trait Handled: Body + Send + Sync + 'static {
+    /// The txRef by which messages are grouped. It is not verified, so it is used for nothing else.
+    fn tx_ref(delivery: &Delivery<Self>) -> String;
+
+    fn handle(
+        state: Arc<AppState>,
+        delivery: Arc<Delivery<Self>>,
+    ) -> impl Future<Output = Result<Disposition, HandlerError>> + Send;
+}
+
+pub async fn handle_batch<B: Handled>(
     state: Arc<AppState>,
     breaker: Breaker,
     deliveries: Vec<Delivery<B>>,
-    key: K,
-    handle: H,
-) -> Vec<Disposition>
-where
-    B: Body + Send + Sync + 'static,
-    K: Fn(&Delivery<B>) -> String,
-    H: Fn(Arc<AppState>, Arc<Delivery<B>>) -> F + Copy,
-    F: Future<Output = Result<Disposition, HandlerError>>,
-{
+) -> Vec<Disposition> {
     let count = deliveries.len();
     let mut groups: BTreeMap<String, DeliveryGroup<B>> = BTreeMap::new();
     for (at, delivery) in deliveries.into_iter().enumerate() {
         groups
-            .entry(key(&delivery))
+            .entry(B::tx_ref(&delivery))
             .or_default()
             .push((at, Arc::new(delivery)));
     }
@@ -58,7 +61,7 @@ where
                 let disposition = if breaker.is_open() {
                     Disposition::Return
                 } else {
-                    handle_one(&state, &breaker, (&about, delivery), handle).await
+                    handle_one(&state, &breaker, &about, delivery).await
                 };
                 settled.push((at, disposition));
             }
@@ -75,17 +78,12 @@ where
     dispositions
 }
 
-async fn handle_one<B, H, F>(
+async fn handle_one<B: Handled>(
     state: &Arc<AppState>,
     breaker: &Breaker,
-    (about, delivery): (&str, Arc<Delivery<B>>),
-    handle: H,
-) -> Disposition
-where
-    B: Body,
-    H: Fn(Arc<AppState>, Arc<Delivery<B>>) -> F,
-    F: Future<Output = Result<Disposition, HandlerError>>,
-{
+    about: &str,
+    delivery: Arc<Delivery<B>>,
+) -> Disposition {
     let span = tracing::info_span!(
         "callback.handle",
         otel.kind = "consumer",
@@ -99,7 +97,7 @@ where
     async {
         let mut tries = 1;
         loop {
-            match handle(state.clone(), delivery.clone()).await {
+            match B::handle(state.clone(), delivery.clone()).await {
                 Ok(disposition) => {
                     breaker.success();
                     return disposition;

@@ -35,8 +35,6 @@ const SWEEPS: &[&str] = &[
     "orphan",
     "parked",
     "gauges",
-    "inbox",
-    "reconcile",
 ];
 
 meter::declare! {

@@ -6,14 +6,23 @@ use messaging::wire::MintOutcome;
 use messaging::{Delivery, Disposition, WorkQueue};
 use storage::Inbox;
 
-use crate::batch::is_redelivery;
+use crate::batch::{Handled, is_redelivery};
 use crate::classify::classify_outcome;
 use crate::locked_decision::{LockedDecision, Trigger};
 use crate::observe;
 use crate::state::{AppState, HandlerError};
 
-pub fn tx_ref(delivery: &Delivery<MintOutcome>) -> String {
-    delivery.body.intent.tx_ref.to_string()
+impl Handled for MintOutcome {
+    fn tx_ref(delivery: &Delivery<Self>) -> String {
+        delivery.body.intent.tx_ref.to_string()
+    }
+
+    async fn handle(
+        state: Arc<AppState>,
+        delivery: Arc<Delivery<Self>>,
+    ) -> Result<Disposition, HandlerError> {
+        handle(state, delivery).await
+    }
 }
 
 pub async fn handle(

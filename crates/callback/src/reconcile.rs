@@ -1,16 +1,13 @@
 //! The reconcile pass: compares payments, intents, chain legs and escrow events, and accounts for every paid shilling.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::Stop;
 use storage::callback::reconcile::{self, DifferenceRow, PaymentTotals};
 use storage::{Pool, StorageError};
 
 use crate::observe;
 use crate::state::AppState;
 
-const INTERVAL: Duration = Duration::from_mins(1);
 /// Maximum number of differences kept of each kind.
 const MAX_DIFFERENCES: u32 = 1000;
 
@@ -31,19 +28,11 @@ pub async fn pass(pool: &Pool, min_age: Duration) -> Result<ReconcileSummary, St
     Ok(ReconcileSummary { differences, money })
 }
 
-/// Runs a pass now and then every minute, until the stop.
-pub async fn run(state: Arc<AppState>, stop: Stop) {
+/// Runs a pass and publishes what it found.
+pub async fn run(state: &AppState) -> Result<(), StorageError> {
     let min_age = Duration::from_secs(state.windows.redrive_seconds) * 2;
-    loop {
-        match pass(&state.pool, min_age).await {
-            Ok(summary) => {
-                let at = state.clock.now().unix_timestamp();
-                observe::reconciled(&summary.differences, &summary.money, at);
-            }
-            Err(error) => observe::sweep_failed("reconcile", &error),
-        }
-        if !stop.sleep(INTERVAL).await {
-            return;
-        }
-    }
+    let summary = pass(&state.pool, min_age).await?;
+    let at = state.clock.now().unix_timestamp();
+    observe::reconciled(&summary.differences, &summary.money, at);
+    Ok(())
 }

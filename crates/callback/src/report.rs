@@ -12,18 +12,26 @@ use storage::callback::reports;
 use storage::{DbTransaction, Inbox};
 use time::OffsetDateTime;
 
-use crate::batch::is_redelivery;
+use crate::batch::{Handled, is_redelivery};
 use crate::classify::{PaymentMatch, RecordedReceipt, ReportClass, ReportFacts, classify_report};
 use crate::locked_decision::{LockedDecision, Trigger, is_compromised};
 use crate::observe;
 use crate::state::{AppState, HandlerError};
 
-/// The txRef by which messages are grouped. It is not verified, so it is used for nothing else.
-pub fn tx_ref(delivery: &Delivery<MpesaResult>) -> String {
-    PaymentReport::parse(&delivery.body.report.body).map_or_else(
-        |_| delivery.message_id.to_string(),
-        |report| report.tx_ref.to_string(),
-    )
+impl Handled for MpesaResult {
+    fn tx_ref(delivery: &Delivery<Self>) -> String {
+        PaymentReport::parse(&delivery.body.report.body).map_or_else(
+            |_| delivery.message_id.to_string(),
+            |report| report.tx_ref.to_string(),
+        )
+    }
+
+    async fn handle(
+        state: Arc<AppState>,
+        delivery: Arc<Delivery<Self>>,
+    ) -> Result<Disposition, HandlerError> {
+        handle(state, delivery).await
+    }
 }
 
 /// What becomes of a report whose key is not mounted here: it leaves the queue to those behind it, and comes again.

@@ -1,5 +1,7 @@
 //! The callback service needs what every service needs, and no more.
 
+use messaging::Service;
+
 /// Makes M-Pesa's story and ours agree: decides about each payment whether it is minted, refunded or held.
 ///
 /// Each setting is a variable or a flag, which goes first. Secrets come from a variable or from a file alone.
@@ -8,6 +10,14 @@
 pub struct CallbackSettings {
     #[command(flatten)]
     pub shared: runtime::Settings,
+}
+
+impl runtime::ServiceSettings for CallbackSettings {
+    const SERVICE: Service = Service::Callback;
+
+    fn shared(&self) -> runtime::Settings {
+        self.shared.clone()
+    }
 }
 
 const EXAMPLES: &str = "Examples:

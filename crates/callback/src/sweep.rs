@@ -1,14 +1,11 @@
 //! Sweeps do what no message triggers. They find candidates without a lock and check each again under the lock. No sweep
 //! can cause a mint by itself, because every execute is decided from the stored report.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ids::MessageId;
 use domain::intent::PaymentLeg;
 use domain::tx_ref::TxRef;
-use runtime::Stop;
-use storage::Inbox;
 use storage::callback::exceptions::{self, ExceptionKind};
 use storage::callback::{reports, sweeps};
 
@@ -18,36 +15,27 @@ use crate::state::{AppState, HandlerError};
 
 const SLOWEST: Duration = Duration::from_secs(5);
 const FASTEST: Duration = Duration::from_millis(250);
-/// How long inbox rows are kept: a message can come again as long as it is in a queue or a dead-letter queue.
-const INBOX_DAYS: u32 = 30;
 
-/// Runs all sweeps periodically, until the stop.
-pub async fn run(state: Arc<AppState>, stop: Stop) {
-    let pause = (redrive_after(&state) / 4).clamp(FASTEST, SLOWEST);
-    let mut round = 0_u32;
-    while stop.sleep(pause).await {
-        run_all(&state).await;
-        round = round.wrapping_add(1);
-        if round.is_multiple_of(1000) {
-            count_failure("inbox", purge(&state).await);
-        }
-    }
+/// Time between two runs of all sweeps.
+pub fn period(state: &AppState) -> Duration {
+    (redrive_after(state) / 4).clamp(FASTEST, SLOWEST)
 }
 
-/// Runs every sweep once.
-pub async fn run_all(state: &AppState) {
-    count_failure("expire", expire(state).await);
-    count_failure("undecided", undecided(state).await);
-    count_failure("redrive", redrive(state).await);
-    count_failure("orphans", orphans(state).await);
-    count_failure("parked", parked(state).await);
-    count_failure("gauges", gauges(state).await);
+/// Runs every sweep once, whether or not another fails; returns the last failure.
+pub async fn run_all(state: &AppState) -> Result<(), HandlerError> {
+    let results = [
+        counted("expire", expire(state).await.map(drop)),
+        counted("undecided", undecided(state).await.map(drop)),
+        counted("redrive", redrive(state).await.map(drop)),
+        counted("orphans", orphans(state).await.map(drop)),
+        counted("parked", parked(state).await.map(drop)),
+        counted("gauges", gauges(state).await),
+    ];
+    results.into_iter().rfind(Result::is_err).unwrap_or(Ok(()))
 }
 
-fn count_failure<T>(sweep: &'static str, result: Result<T, HandlerError>) {
-    if let Err(error) = result {
-        observe::sweep_failed(sweep, &error);
-    }
+fn counted(sweep: &'static str, result: Result<(), HandlerError>) -> Result<(), HandlerError> {
+    result.inspect_err(|error| observe::sweep_failed(sweep, error))
 }
 
 fn redrive_after(state: &AppState) -> Duration {
@@ -139,13 +127,6 @@ async fn gauges(state: &AppState) -> Result<(), HandlerError> {
     observe::open_exceptions(&exceptions::count_open(&client).await?);
     let (count, oldest) = sweeps::orphans(&client).await?;
     observe::orphans(count, oldest);
-    Ok(())
-}
-
-async fn purge(state: &AppState) -> Result<(), HandlerError> {
-    Inbox::Callback
-        .purge(&state.pool.get().await?, INBOX_DAYS)
-        .await?;
     Ok(())
 }
 

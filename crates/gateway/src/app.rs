@@ -1,36 +1,35 @@
 //! Builds the gateway from its settings.
 
-use std::net::TcpListener;
+use std::convert::Infallible;
+use std::future::ready;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::{App as HttpApp, HttpServer, web};
 use domain::signature::HmacSecret;
-use messaging::Service;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use runtime::lifecycle::LifecycleError;
-use runtime::process::StartError;
 use runtime::relay::RelayNotifier;
-use runtime::{Process, SettingError};
+use runtime::{Process, StartError};
 use storage::halts::HaltScope;
-use storage::{Outbox, Pool, PoolConfig, StorageError};
+use storage::{Outbox, Pool, PoolConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::SignatureVerifier;
 use crate::connections::Connections;
-use crate::heartbeat::HeartbeatWatch;
+use crate::heartbeat::{HeartbeatReader, HeartbeatWatch};
 use crate::intake::IntakeLimits;
 use crate::intake::intents::IntentIntake;
 use crate::intake::reports::ReportIntake;
 use crate::keys::LiveKeys;
-use crate::redrive::Redrive;
+use crate::redrive::{Redrive, RedriveProgress};
 use crate::settings::GatewaySettings;
 use crate::state::{Gateway, Limiter};
-use crate::tls::{self, TlsError};
-use crate::{observe, routes, upkeep};
+use crate::upkeep::{FollowKeys, RecordUses};
+use crate::{observe, routes, tls, upkeep};
 
 /// How long to wait for an idempotency key that another gateway has locked (docs/IDEMPOTENCY.md).
 const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
@@ -41,70 +40,44 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Seconds that running requests get after the soft stop.
 const DRAIN: u64 = 12;
 const RELAYS: usize = 2;
+const HEARTBEAT_PERIOD: Duration = Duration::from_secs(2);
+const CONNECTIONS_PERIOD: Duration = Duration::from_secs(1);
+const UNPAID_PERIOD: Duration = Duration::from_secs(1);
+const KEY_ROWS_PERIOD: Duration = Duration::from_secs(1);
+const USES_PERIOD: Duration = Duration::from_secs(10);
+const PURGE_PERIOD: Duration = Duration::from_mins(1);
+const DEPTHS_PERIOD: Duration = Duration::from_secs(5);
 
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error(transparent)]
-    Setting(#[from] SettingError),
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error("the API port cannot be bound")]
-    Bind(#[source] std::io::Error),
-    #[error("the machine gives no randomness")]
-    Randomness,
-}
-
-/// A listening gateway.
+/// A listening gateway. Its tasks run on the process.
 #[derive(Debug)]
 pub struct App {
-    process: Process,
+    /// Where the API is served.
+    pub api: SocketAddr,
 }
 
-impl App {
-    /// The bound address of the API (`api`) or the admin port (`admin`).
-    pub fn addr(&self, role: &str) -> Option<std::net::SocketAddr> {
-        self.process.addresses.addr(role)
-    }
-
-    pub fn stop(&self) -> runtime::Stop {
-        self.process.stop()
-    }
-
-    pub fn stop_on_signals(&self) -> Result<(), LifecycleError> {
-        self.process.stop_on_signals()
-    }
-
-    pub async fn run_until_stopped(self) -> Result<(), LifecycleError> {
-        self.process.run_until_stopped().await
-    }
-}
-
-/// Binds the ports and starts all tasks. Must be called inside a tokio runtime.
-pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
-    let mut process = Process::build(settings.shared.clone(), Service::Gateway)?;
+/// Binds the ports and spawns all tasks. Must be called inside a tokio runtime.
+pub fn build(settings: &GatewaySettings, process: &mut Process) -> Result<App, StartError> {
     meter::register(observe::METRICS);
     let keys = Arc::new(LiveKeys::default());
     let relay = process.relay(Outbox::Gateway, RELAYS);
     let closed = CancellationToken::new();
     let intake_pool = process.pool(intake_pool(settings))?;
-    let intents = spawn_intents(&mut process, settings, &intake_pool, &keys, &relay, &closed);
-    let reports = spawn_reports(&mut process, settings, &intake_pool, &relay, &closed);
-    let depths = spawn_upkeep(&mut process, settings, &keys, &relay);
-    let (executor, reading) = HeartbeatWatch::follow(process.pool.clone(), process.stop());
-    process.tasks.spawn("executor's heartbeat", reading);
-    add_health_checks(&process, executor.clone(), keys.clone());
+    let intents = spawn_intents(process, settings, &intake_pool, &keys, &relay, &closed);
+    let reports = spawn_reports(process, settings, &intake_pool, &relay, &closed);
+    let depths = spawn_upkeep(process, settings, &keys, &relay);
+    let heartbeat = HeartbeatReader::new(process.pool.clone());
+    let executor = heartbeat.watch();
+    process.every("executor's heartbeat", HEARTBEAT_PERIOD, heartbeat);
+    add_health_checks(process, executor.clone(), keys.clone());
+    let policy = settings.shared.limits.policy.clone();
     let gateway = web::Data::new(Gateway {
-        policy: settings.shared.limits.policy.clone(),
         escrow: settings.contracts.escrow,
         treasury: settings.contracts.treasury,
         bounds: settings.bounds,
         clock: process.clock(),
         ids: process.ids(),
-        verifier: SignatureVerifier::new(decoy()?, settings.shared.limits.policy.windows.freshness_seconds),
+        verifier: SignatureVerifier::new(decoy()?, policy.windows.freshness_seconds),
+        policy,
         keys,
         sealer: process.sealer(),
         pool: process.pool.clone(),
@@ -116,22 +89,34 @@ pub fn build(settings: &GatewaySettings) -> Result<App, BuildError> {
         executor,
         depths,
     });
+    let api = serve(process, settings, gateway, closed)?;
+    Ok(App { api })
+}
+
+/// Binds the API and spawns its server. Once no request can push to the intake any more, `closed` is cancelled.
+fn serve(
+    process: &mut Process,
+    settings: &GatewaySettings,
+    gateway: web::Data<Gateway>,
+    closed: CancellationToken,
+) -> Result<SocketAddr, StartError> {
     let connections = Arc::new(Connections::default());
     let max_idle = KEEP_ALIVE + settings.bounds.header_timeout;
-    process
-        .tasks
-        .spawn("connections", connections.clone().watch(max_idle, process.stop()));
-    let (addr, server) = bind(settings, gateway, connections)?;
-    process.addresses.record("api", addr);
+    let watched = connections.clone();
+    process.every("connections", CONNECTIONS_PERIOD, move || {
+        watched.close_idle(max_idle);
+        ready(Ok::<_, Infallible>(()))
+    });
+    let (api, server) = bind(settings, gateway, connections)?;
+    process.addresses.record("api", api);
     let (handle, stop) = (server.handle(), process.stop());
     process.tasks.spawn("api stop", async move {
         stop.requested().await;
         handle.stop(true).await;
-        // Only now can no request push to the intake any more.
         closed.cancel();
     });
     process.tasks.spawn_fallible("api", server);
-    Ok(App { process })
+    Ok(api)
 }
 
 /// The gateway is ready only while an executor reports and once the rows of keys were read.
@@ -193,8 +178,11 @@ fn spawn_intents(
             .tasks
             .spawn("intent intake", intake.clone().run_worker(closed.clone()));
     }
-    let count = intake.clone().watch_unpaid(process.pool.clone(), process.stop());
-    process.tasks.spawn("unpaid count", count);
+    let counted = (intake.clone(), process.pool.clone());
+    process.every("unpaid count", UNPAID_PERIOD, move || {
+        let (intake, pool) = counted.clone();
+        async move { intake.recount_unpaid(&pool).await }
+    });
     intake
 }
 
@@ -221,14 +209,20 @@ fn spawn_upkeep(
     relay: &RelayNotifier,
 ) -> watch::Receiver<Option<upkeep::Depths>> {
     let windows = &settings.shared.limits.policy.windows;
-    let (pool, stop) = (process.pool.clone(), process.stop());
-    let follow = upkeep::follow_keys(keys.clone(), process.keys.clone(), pool.clone(), stop.clone());
-    let uses = upkeep::record_uses(keys.clone(), process.clock(), pool.clone(), stop.clone());
-    let purge = upkeep::purge(
-        pool.clone(),
-        seconds(windows.idempotency_seconds).into(),
-        stop.clone(),
-    );
+    let pool = process.pool.clone();
+    let follow = FollowKeys::new(keys.clone(), &process.keys, pool.clone());
+    let mounted = process.keys.subscribe();
+    process
+        .tasks
+        .every_or_when("keys and rows", KEY_ROWS_PERIOD, mounted, follow);
+    let uses = RecordUses::new(keys.clone(), process.clock(), pool.clone());
+    process.every("last uses", USES_PERIOD, uses);
+    let kept_for: f64 = seconds(windows.idempotency_seconds).into();
+    let purged = (pool.clone(), process.stop());
+    process.every("purge", PURGE_PERIOD, move || {
+        let (pool, stop) = purged.clone();
+        async move { upkeep::purge(&pool, kept_for, &stop).await }
+    });
     let redrive = Redrive {
         pool,
         keys: process.keys.clone(),
@@ -238,16 +232,19 @@ fn spawn_upkeep(
         relay: relay.clone(),
         after_seconds: seconds(windows.redrive_seconds),
         reported: Mutex::default(),
+        progress: RedriveProgress::default(),
     };
+    process.every("re-drive", redrive.period(), redrive);
+    spawn_depths(process)
+}
+
+fn spawn_depths(process: &mut Process) -> watch::Receiver<Option<upkeep::Depths>> {
     let (depths, shown) = watch::channel(None);
-    let broker = process.broker.clone();
-    process.tasks.spawn("keys and rows", follow);
-    process.tasks.spawn("last uses", uses);
-    process.tasks.spawn("purge", purge);
-    process.tasks.spawn("re-drive", redrive.run(stop.clone()));
-    process
-        .tasks
-        .spawn("queue depths", upkeep::follow_depths(broker, depths, stop));
+    let (depths, broker) = (Arc::new(depths), process.broker.clone());
+    process.every("queue depths", DEPTHS_PERIOD, move || {
+        let (broker, depths) = (broker.clone(), depths.clone());
+        async move { upkeep::read_depths(&broker, &depths).await }
+    });
     shown
 }
 
@@ -255,9 +252,10 @@ fn bind(
     settings: &GatewaySettings,
     gateway: web::Data<Gateway>,
     connections: Arc<Connections>,
-) -> Result<(std::net::SocketAddr, Server), BuildError> {
-    let listener = TcpListener::bind(settings.api.listen).map_err(BuildError::Bind)?;
-    let addr = listener.local_addr().map_err(BuildError::Bind)?;
+) -> Result<(SocketAddr, Server), StartError> {
+    let unbound = |error| StartError::part("the API port", error);
+    let listener = TcpListener::bind(settings.api.listen).map_err(unbound)?;
+    let addr = listener.local_addr().map_err(unbound)?;
     let server = HttpServer::new(move || HttpApp::new().app_data(gateway.clone()).configure(routes::mount))
         .on_connect(move |io, data| connections.track(io, data))
         .workers(settings.bounds.http_workers)
@@ -270,18 +268,22 @@ fn bind(
         .disable_signals();
     let server = match &settings.api.tls() {
         None => server.listen(listener),
-        Some(files) => server.listen_rustls_0_23(listener, tls::load(files)?),
+        Some(files) => {
+            let tls = tls::load(files).map_err(|error| StartError::part("TLS", error))?;
+            server.listen_rustls_0_23(listener, tls)
+        }
     };
-    Ok((addr, server.map_err(BuildError::Bind)?.run()))
+    Ok((addr, server.map_err(unbound)?.run()))
 }
 
 /// A random secret that replaces the secret of an unknown key, so that verification takes the same time.
-fn decoy() -> Result<HmacSecret, BuildError> {
+fn decoy() -> Result<HmacSecret, StartError> {
+    let no_randomness = || StartError::part("the decoy key", "the machine gives no randomness");
     let mut bytes = [0; 32];
     SystemRandom::new()
         .fill(&mut bytes)
-        .map_err(|_| BuildError::Randomness)?;
-    HmacSecret::from_bytes(&bytes).map_err(|_| BuildError::Randomness)
+        .map_err(|_| no_randomness())?;
+    HmacSecret::from_bytes(&bytes).map_err(|_| no_randomness())
 }
 
 /// Windows are far below 136 years; a longer one is as good as unlimited.

@@ -12,11 +12,7 @@ use std::time::Duration;
 
 use actix_web::dev::Extensions;
 use parking_lot::Mutex;
-use runtime::Stop;
 use tokio::time::Instant;
-
-/// How often to look for idle connections.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 type Plain = actix_web::rt::net::TcpStream;
 type Tls = actix_tls::accept::rustls_0_23::TlsStream<Plain>;
@@ -81,20 +77,18 @@ impl Connections {
         }
     }
 
-    /// Closes connections that are idle for longer than `max_idle`, until the stop.
-    pub async fn watch(self: Arc<Self>, max_idle: Duration, stop: Stop) {
-        while stop.sleep(CHECK_INTERVAL).await {
-            self.0.lock().retain(|connection| {
-                let Some(connection) = connection.upgrade() else {
-                    return false;
-                };
-                if connection.idle_for().is_some_and(|idle| idle > max_idle) {
-                    // Fails if the peer has closed the connection meanwhile.
-                    let _ = connection.socket.shutdown(Shutdown::Both);
-                    return false;
-                }
-                true
-            });
-        }
+    /// Closes connections that are idle for longer than `max_idle`.
+    pub fn close_idle(&self, max_idle: Duration) {
+        self.0.lock().retain(|connection| {
+            let Some(connection) = connection.upgrade() else {
+                return false;
+            };
+            if connection.idle_for().is_some_and(|idle| idle > max_idle) {
+                // Fails if the peer has closed the connection meanwhile.
+                let _ = connection.socket.shutdown(Shutdown::Both);
+                return false;
+            }
+            true
+        });
     }
 }

@@ -1,14 +1,11 @@
 //! The executor's last heartbeat, kept in memory, so that health requests cost no query.
 
-use std::time::Duration;
-
-use runtime::Stop;
-use storage::Pool;
+use runtime::Periodic;
 use storage::gateway::heartbeat::{self, HeartbeatRow};
+use storage::{Pool, StorageError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-const POLL: Duration = Duration::from_secs(2);
 /// A heartbeat older than this is ignored.
 const STALE_SECONDS: f64 = 15.0;
 
@@ -22,28 +19,37 @@ struct HeartbeatReading {
 #[derive(Clone, Debug)]
 pub struct HeartbeatWatch(watch::Receiver<Option<HeartbeatReading>>);
 
-impl HeartbeatWatch {
-    /// Reads the heartbeat periodically, until the stop. If it cannot be read, the last one grows stale.
-    pub fn follow(pool: Pool, stop: Stop) -> (Self, impl Future<Output = ()>) {
-        let (sender, receiver) = watch::channel(None);
-        let reading = async move {
-            loop {
-                match read(&pool).await {
-                    Ok(Some(heartbeat)) => {
-                        let at = Instant::now();
-                        sender.send_replace(Some(HeartbeatReading { heartbeat, at }));
-                    }
-                    Ok(None) => {}
-                    Err(error) => tracing::debug!(error = %domain::error_chain(&error), "heartbeat unknown"),
-                }
-                if !stop.sleep(POLL).await {
-                    return;
-                }
-            }
-        };
-        (Self(receiver), reading)
+/// Reads the heartbeat. If it cannot be read, the last one grows stale.
+#[derive(Debug)]
+pub struct HeartbeatReader {
+    pool: Pool,
+    latest: watch::Sender<Option<HeartbeatReading>>,
+}
+
+impl HeartbeatReader {
+    pub fn new(pool: Pool) -> Self {
+        let latest = watch::Sender::new(None);
+        Self { pool, latest }
     }
 
+    pub fn watch(&self) -> HeartbeatWatch {
+        HeartbeatWatch(self.latest.subscribe())
+    }
+}
+
+impl Periodic for HeartbeatReader {
+    type Error = StorageError;
+
+    async fn run(&mut self) -> Result<(), StorageError> {
+        if let Some(heartbeat) = heartbeat::latest(&self.pool.get().await?, STALE_SECONDS).await? {
+            let at = Instant::now();
+            self.latest.send_replace(Some(HeartbeatReading { heartbeat, at }));
+        }
+        Ok(())
+    }
+}
+
+impl HeartbeatWatch {
     /// Returns the heartbeat unless it is stale.
     pub fn fresh(&self) -> Option<HeartbeatRow> {
         let read = self.0.borrow();
@@ -59,8 +65,4 @@ impl HeartbeatWatch {
             None => Ok(()),
         }
     }
-}
-
-async fn read(pool: &Pool) -> Result<Option<HeartbeatRow>, storage::StorageError> {
-    heartbeat::latest(&pool.get().await?, STALE_SECONDS).await
 }

@@ -14,7 +14,7 @@ use messaging::wire::{Body, MintSubmit};
 use messaging::{MessageMetadata, SealError, Sealer, WorkQueue};
 use parking_lot::Mutex;
 use runtime::relay::RelayNotifier;
-use runtime::{KeyDirectory, Stop};
+use runtime::{KeyDirectory, Periodic};
 use storage::gateway::intents::{self, MintIntent};
 use storage::gateway::redrive::{RedriveWindow, record};
 use storage::gateway::reports::{self, StoredReport};
@@ -31,7 +31,7 @@ const PAGE: i64 = 64;
 /// Maximum number of pages of intents, and of reports, in one pass.
 const MAX_PAGES: u32 = 8;
 
-/// The dependencies of the re-drive.
+/// The re-drive: its dependencies, and how far it has come.
 pub struct Redrive {
     pub pool: Pool,
     pub keys: KeyDirectory,
@@ -42,10 +42,11 @@ pub struct Redrive {
     pub after_seconds: u32,
     /// Tampered rows that were already reported: one alarm each, not one per pass.
     pub reported: Mutex<HashSet<String>>,
+    pub progress: RedriveProgress,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum RedriveError {
+pub enum RedriveError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
@@ -76,35 +77,39 @@ enum RedriveTarget {
 
 /// Every row older than these times has had an effect or has a re-drive mark.
 #[derive(Clone, Copy)]
-struct RedriveProgress {
+pub struct RedriveProgress {
     intents: OffsetDateTime,
     reports: OffsetDateTime,
 }
 
-impl Redrive {
-    /// Runs four passes per `redriveSeconds`, until the stop.
-    pub async fn run(self, stop: Stop) {
-        let pause = Duration::from_secs(self.after_seconds.into()) / 4;
-        let pause = pause.clamp(Duration::from_millis(250), Duration::from_secs(30));
-        let mut progress = RedriveProgress {
+impl Default for RedriveProgress {
+    fn default() -> Self {
+        Self {
             intents: OffsetDateTime::UNIX_EPOCH,
             reports: OffsetDateTime::UNIX_EPOCH,
-        };
-        while stop.sleep(pause).await {
-            if let Err(error) = self.pass(&mut progress).await {
-                tracing::warn!(error = %domain::error_chain(&error), "re-drive interrupted");
-            }
         }
     }
+}
 
-    async fn pass(&self, progress: &mut RedriveProgress) -> Result<(), RedriveError> {
-        let window = self.window(progress.intents);
-        progress.intents = intents::oldest_unsettled(&self.pool.get().await?, &window).await?;
-        self.pages(RedriveTarget::Intents, progress.intents).await?;
-        let window = self.window(progress.reports);
-        progress.reports = reports::oldest_unsettled(&self.pool.get().await?, &window).await?;
-        self.pages(RedriveTarget::Reports, progress.reports).await?;
+impl Periodic for Redrive {
+    type Error = RedriveError;
+
+    async fn run(&mut self) -> Result<(), RedriveError> {
+        let window = self.window(self.progress.intents);
+        self.progress.intents = intents::oldest_unsettled(&self.pool.get().await?, &window).await?;
+        self.pages(RedriveTarget::Intents, self.progress.intents).await?;
+        let window = self.window(self.progress.reports);
+        self.progress.reports = reports::oldest_unsettled(&self.pool.get().await?, &window).await?;
+        self.pages(RedriveTarget::Reports, self.progress.reports).await?;
         Ok(())
+    }
+}
+
+impl Redrive {
+    /// Four passes per `redriveSeconds`.
+    pub fn period(&self) -> Duration {
+        let quarter = Duration::from_secs(self.after_seconds.into()) / 4;
+        quarter.clamp(Duration::from_millis(250), Duration::from_secs(30))
     }
 
     /// Processes page after page, until one is not full.

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
+use messaging::Service;
 use runtime::settings::{ApiSettings, ContractSettings, value};
 
 /// The only public door: authenticates integrators and M-Pesa's reports, remembers what they ask, answers.
@@ -21,6 +22,14 @@ pub struct GatewaySettings {
     pub contracts: ContractSettings,
     #[command(flatten)]
     pub bounds: Bounds,
+}
+
+impl runtime::ServiceSettings for GatewaySettings {
+    const SERVICE: Service = Service::Gateway;
+
+    fn shared(&self) -> runtime::Settings {
+        self.shared.clone()
+    }
 }
 
 const EXAMPLES: &str = "Examples:

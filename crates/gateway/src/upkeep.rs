@@ -2,24 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use domain::clock::Clock;
 use domain::signature::KeyId;
-use messaging::Broker;
 use messaging::topology::{self, QueueKind};
-use runtime::{KeyDirectory, Stop};
+use messaging::{Broker, BrokerError};
+use runtime::{KeyDirectory, MountedKeys, Periodic, Stop};
 use storage::gateway::{idempotency, keys as key_rows, limits, redrive};
 use storage::{Pool, StorageError};
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::keys::LiveKeys;
 use crate::observe;
 
-const ROWS_POLL: Duration = Duration::from_secs(1);
-const USES_POLL: Duration = Duration::from_secs(10);
-const PURGE_POLL: Duration = Duration::from_mins(1);
-const DEPTH_POLL: Duration = Duration::from_secs(5);
 /// Rows deleted by one statement.
 const PURGE_ROWS: i64 = 5000;
 /// How much longer than its window an answer is kept, so that complaints can be investigated.
@@ -27,25 +23,57 @@ const PURGE_SLACK_SECONDS: f64 = 3600.0;
 
 /// Keeps [`LiveKeys`] up to date with the mounted secrets and the `api_keys` rows. If the rows cannot be read, the last
 /// ones stay; a secret that is unmounted is dropped at once.
-pub async fn follow_keys(keys: Arc<LiveKeys>, directory: KeyDirectory, pool: Pool, stop: Stop) {
-    let mut mounted = directory.subscribe();
-    let mut rows = None;
-    let mut shown = BTreeSet::new();
-    loop {
-        match read_rows(&pool).await {
-            Ok(read) => rows = Some(read),
-            Err(error) => tracing::warn!(error = %domain::error_chain(&error), "key rows cannot be read"),
+#[derive(Debug)]
+pub struct FollowKeys {
+    keys: Arc<LiveKeys>,
+    mounted: watch::Receiver<Arc<MountedKeys>>,
+    pool: Pool,
+    rows: Option<KeyRows>,
+    /// Keys whose expiry is shown.
+    shown: BTreeSet<KeyId>,
+}
+
+#[derive(Debug)]
+struct KeyRows {
+    restrictions: Vec<key_rows::KeyRestriction>,
+    prefixes: Vec<key_rows::TxRefPrefix>,
+}
+
+impl KeyRows {
+    async fn read(pool: &Pool) -> Result<Self, StorageError> {
+        let client = pool.get().await?;
+        Ok(Self {
+            restrictions: key_rows::key_restrictions(&client).await?,
+            prefixes: key_rows::prefixes(&client).await?,
+        })
+    }
+}
+
+impl FollowKeys {
+    pub fn new(keys: Arc<LiveKeys>, directory: &KeyDirectory, pool: Pool) -> Self {
+        Self {
+            keys,
+            mounted: directory.subscribe(),
+            pool,
+            rows: None,
+            shown: BTreeSet::new(),
         }
-        let secrets = mounted.borrow_and_update().clone();
-        if let Some((narrowings, prefixes)) = &rows {
-            keys.replace(&secrets, narrowings, prefixes.clone());
-            show_expiries(&keys, &mut shown);
+    }
+}
+
+impl Periodic for FollowKeys {
+    type Error = StorageError;
+
+    async fn run(&mut self) -> Result<(), StorageError> {
+        let read = KeyRows::read(&self.pool).await;
+        let read = read.map(|rows| self.rows = Some(rows));
+        let secrets = self.mounted.borrow_and_update().clone();
+        if let Some(rows) = &self.rows {
+            self.keys
+                .replace(&secrets, &rows.restrictions, rows.prefixes.clone());
+            show_expiries(&self.keys, &mut self.shown);
         }
-        tokio::select! {
-            () = stop.requested() => return,
-            () = tokio::time::sleep(ROWS_POLL) => {}
-            changed = mounted.changed() => if changed.is_err() { return },
-        }
+        read
     }
 }
 
@@ -62,60 +90,59 @@ fn show_expiries(keys: &LiveKeys, shown: &mut BTreeSet<KeyId>) {
     }
 }
 
-type Rows = (Vec<key_rows::KeyRestriction>, Vec<key_rows::TxRefPrefix>);
-
-async fn read_rows(pool: &Pool) -> Result<Rows, StorageError> {
-    let client = pool.get().await?;
-    Ok((
-        key_rows::key_restrictions(&client).await?,
-        key_rows::prefixes(&client).await?,
-    ))
+/// Records when each key was last used: during a rotation this shows when the old key can be removed.
+pub struct RecordUses {
+    keys: Arc<LiveKeys>,
+    clock: Arc<dyn Clock>,
+    pool: Pool,
+    /// Uses up to this time are written, unix seconds.
+    written_to: i64,
+    /// Uses of stored-answer keys that are not written yet.
+    answered: BTreeMap<KeyId, OffsetDateTime>,
 }
 
-/// Records when each key was last used: during a rotation this shows when the old key can be removed.
-pub async fn record_uses(keys: Arc<LiveKeys>, clock: Arc<dyn Clock>, pool: Pool, stop: Stop) {
-    let mut written = clock.unix_seconds();
-    let mut answered = BTreeMap::new();
-    while stop.sleep(USES_POLL).await {
-        let now = clock.unix_seconds();
-        answered.extend(
-            keys.take_used_answer_keys()
-                .into_iter()
-                .map(|kid| (kid, clock.now())),
-        );
-        let mut uses = keys.used_since(written);
-        uses.extend(answered.clone());
+impl RecordUses {
+    pub fn new(keys: Arc<LiveKeys>, clock: Arc<dyn Clock>, pool: Pool) -> Self {
+        Self {
+            keys,
+            written_to: clock.unix_seconds(),
+            clock,
+            pool,
+            answered: BTreeMap::new(),
+        }
+    }
+}
+
+impl Periodic for RecordUses {
+    type Error = StorageError;
+
+    async fn run(&mut self) -> Result<(), StorageError> {
+        let now = self.clock.now();
+        let answer_keys = self.keys.take_used_answer_keys();
+        self.answered
+            .extend(answer_keys.into_iter().map(|kid| (kid, now)));
+        let mut uses = self.keys.used_since(self.written_to);
+        uses.extend(self.answered.clone());
         uses.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         if uses.is_empty() {
-            continue;
+            return Ok(());
         }
         for (key, at) in &uses {
             observe::key_used(key, *at);
         }
-        let result = async { key_rows::record_uses(&pool.get().await?, &uses).await };
-        match result.await {
-            Ok(_) => {
-                written = now;
-                answered.clear();
-            }
-            Err(error) => tracing::warn!(error = %domain::error_chain(&error), "last uses cannot be written"),
-        }
+        key_rows::record_uses(&self.pool.get().await?, &uses).await?;
+        self.written_to = now.unix_timestamp();
+        self.answered.clear();
+        Ok(())
     }
 }
 
 /// Deletes expired answers, past daily totals and settled re-drive marks, a few rows at a time.
-pub async fn purge(pool: Pool, window_seconds: f64, stop: Stop) {
-    while stop.sleep(PURGE_POLL).await {
-        if let Err(error) = purge_once(&pool, window_seconds + PURGE_SLACK_SECONDS, &stop).await {
-            tracing::warn!(error = %domain::error_chain(&error), "old rows cannot be deleted for now");
-        }
-    }
-}
-
-async fn purge_once(pool: &Pool, seconds: f64, stop: &Stop) -> Result<(), StorageError> {
+pub async fn purge(pool: &Pool, window_seconds: f64, stop: &Stop) -> Result<(), StorageError> {
     limits::purge(&pool.get().await?).await?;
+    let expired_after = window_seconds + PURGE_SLACK_SECONDS;
     while !stop.is_requested() {
-        let removed = idempotency::purge(&pool.get().await?, seconds, PURGE_ROWS).await?;
+        let removed = idempotency::purge(&pool.get().await?, expired_after, PURGE_ROWS).await?;
         if removed < PURGE_ROWS.unsigned_abs() {
             break;
         }
@@ -137,26 +164,20 @@ pub struct Depths {
 }
 
 /// Reads the depths for `/health`; they are unknown while the broker does not answer.
-pub async fn follow_depths(broker: Broker, depths: watch::Sender<Option<Depths>>, stop: Stop) {
-    loop {
-        let found = topology::depths(&broker).await;
-        if let Err(error) = &found {
-            tracing::debug!(error = %domain::error_chain(error), "queue depths unknown");
+pub async fn read_depths(broker: &Broker, depths: &watch::Sender<Option<Depths>>) -> Result<(), BrokerError> {
+    let found = topology::depths(broker).await;
+    let known = found.as_ref().ok().map(|all| {
+        let sum = |kind| {
+            all.iter()
+                .filter(|d| d.kind == kind)
+                .map(|d| u64::from(d.ready))
+                .sum()
+        };
+        Depths {
+            work: sum(QueueKind::Work),
+            dead: sum(QueueKind::Dead),
         }
-        depths.send_replace(found.ok().map(|all| {
-            let sum = |kind| {
-                all.iter()
-                    .filter(|d| d.kind == kind)
-                    .map(|d| u64::from(d.ready))
-                    .sum()
-            };
-            Depths {
-                work: sum(QueueKind::Work),
-                dead: sum(QueueKind::Dead),
-            }
-        }));
-        if !stop.sleep(DEPTH_POLL).await {
-            return;
-        }
-    }
+    });
+    depths.send_replace(known);
+    found.map(drop)
 }

@@ -1,39 +1,52 @@
 //! Watches the file that contains the database URL, so that a new login is used without a restart (ADR 0012).
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use storage::{Pool, PoolConfig};
+use storage::{Pool, PoolConfig, StorageError};
 use zeroize::Zeroizing;
 
-use crate::lifecycle::Stop;
 use crate::observe;
+use crate::periodic::Periodic;
 
-const POLL: Duration = Duration::from_secs(2);
+/// The login of a pool, and the file that may contain a newer one.
+#[derive(Debug)]
+pub struct DatabaseLogin {
+    file: PathBuf,
+    config: PoolConfig,
+    pool: Pool,
+}
 
-/// Runs until the stop. A URL that does not work is tried again, and the current login stays in use meanwhile.
-pub async fn follow(file: PathBuf, mut config: PoolConfig, pool: Pool, stop: Stop) {
-    while stop.sleep(POLL).await {
-        let Some(url) = read(&file).await else { continue };
-        if url.expose_secret() == config.url.expose_secret() {
-            continue;
+impl DatabaseLogin {
+    pub fn new(file: PathBuf, config: PoolConfig, pool: Pool) -> Self {
+        Self { file, config, pool }
+    }
+}
+
+impl Periodic for DatabaseLogin {
+    type Error = StorageError;
+
+    /// A URL that does not work is tried again, and the current login stays in use meanwhile.
+    async fn run(&mut self) -> Result<(), StorageError> {
+        let Some(url) = read(&self.file).await else {
+            return Ok(());
+        };
+        if url.expose_secret() == self.config.url.expose_secret() {
+            return Ok(());
         }
         let next = PoolConfig {
             url,
-            ..config.clone()
+            ..self.config.clone()
         };
-        match pool.replace(&next).await {
-            Ok(()) => {
-                observe::DATABASE_LOGINS.increment(["taken_up"]);
-                tracing::info!(database = pool.endpoint(), "database login renewed");
-                config = next;
-            }
-            Err(error) => {
-                observe::DATABASE_LOGINS.increment(["refused"]);
-                tracing::error!(error = %domain::error_chain(&error), "the new database login does not work; the old one stays");
-            }
+        if let Err(error) = self.pool.replace(&next).await {
+            observe::DATABASE_LOGINS.increment(["refused"]);
+            tracing::error!(error = %domain::error_chain(&error), "the new database login does not work; the old one stays");
+            return Err(error);
         }
+        observe::DATABASE_LOGINS.increment(["taken_up"]);
+        tracing::info!(database = self.pool.endpoint(), "database login renewed");
+        self.config = next;
+        Ok(())
     }
 }
 

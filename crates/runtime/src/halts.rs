@@ -1,16 +1,11 @@
-//! Watches the operators' halts and exposes each scope as a gate. Until the first successful read everything counts as
+//! The operators' halts, each scope as a gate. Until the first successful read everything counts as
 //! halted. A later failure to read changes nothing, because without the database no work runs anyway.
-
-use std::time::Duration;
 
 use storage::halts::{self, HaltScope};
 use storage::{Pool, StorageError};
 use tokio::sync::watch;
 
-use crate::lifecycle::Stop;
 use crate::observe;
-
-const POLL: Duration = Duration::from_secs(1);
 
 /// The halts as this process last read them.
 #[derive(Debug)]
@@ -51,17 +46,5 @@ impl Halts {
             }
         }
         Ok(())
-    }
-
-    /// Reads the halts periodically, until the stop.
-    pub async fn watch(&self, pool: Pool, stop: Stop) {
-        loop {
-            if let Err(error) = self.refresh(&pool).await {
-                tracing::warn!(error = %domain::error_chain(&error), "halts cannot be read");
-            }
-            if !stop.sleep(POLL).await {
-                return;
-            }
-        }
     }
 }

@@ -2,45 +2,63 @@
 //! shows when the old key can be removed.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use domain::clock::{Clock, SystemSource};
 use domain::signature::KeyId;
 use messaging::{Service, SharedPipelineKeys, WorkQueue};
-use storage::{PipelineKeyUsage, Pool};
+use storage::{PipelineKeyUsage, Pool, StorageError};
 
-use crate::lifecycle::Stop;
 use crate::observe;
+use crate::periodic::Periodic;
 
-const EVERY: Duration = Duration::from_secs(10);
+/// The uses of a service's pipeline keys.
+#[derive(Debug)]
+pub struct KeyUses {
+    table: PipelineKeyUsage,
+    keys: SharedPipelineKeys,
+    pool: Pool,
+    /// Not written yet.
+    waiting: BTreeSet<(WorkQueue, KeyId)>,
+}
 
-/// Records uses until the stop. Uses that cannot be written are written next time.
-pub async fn record(service: Service, keys: SharedPipelineKeys, pool: Pool, stop: Stop) {
-    let table = match service {
-        Service::Gateway => PipelineKeyUsage::Gateway,
-        Service::Callback => PipelineKeyUsage::Callback,
-        Service::MintExecutor => PipelineKeyUsage::Executor,
-        // The audit log already records the operator's commands.
-        Service::Ops => return stop.requested().await,
-    };
-    let mut waiting: BTreeSet<(WorkQueue, KeyId)> = BTreeSet::new();
-    while stop.sleep(EVERY).await {
+impl KeyUses {
+    /// `None` for the operator's commands, which the audit log records already.
+    pub fn of(service: Service, keys: SharedPipelineKeys, pool: Pool) -> Option<Self> {
+        let table = match service {
+            Service::Gateway => PipelineKeyUsage::Gateway,
+            Service::Callback => PipelineKeyUsage::Callback,
+            Service::MintExecutor => PipelineKeyUsage::Executor,
+            Service::Ops => return None,
+        };
+        Some(Self {
+            table,
+            keys,
+            pool,
+            waiting: BTreeSet::new(),
+        })
+    }
+}
+
+impl Periodic for KeyUses {
+    type Error = StorageError;
+
+    /// Uses that cannot be written are written next time.
+    async fn run(&mut self) -> Result<(), StorageError> {
         let now = meter::number(SystemSource.unix_seconds());
-        for (queue, kid) in keys.take_used() {
+        for (queue, kid) in self.keys.take_used() {
             observe::PIPELINE_KEY_LAST_USE.set([queue.name(), kid.as_str()], now);
-            waiting.insert((queue, kid));
+            self.waiting.insert((queue, kid));
         }
-        if waiting.is_empty() {
-            continue;
+        if self.waiting.is_empty() {
+            return Ok(());
         }
-        let uses: Vec<(&str, KeyId)> = waiting
+        let uses: Vec<(&str, KeyId)> = self
+            .waiting
             .iter()
             .map(|(queue, kid)| (queue.operation(), kid.clone()))
             .collect();
-        let written = async { table.record(&pool.get().await?, &uses).await };
-        match written.await {
-            Ok(()) => waiting.clear(),
-            Err(error) => tracing::warn!(error = %domain::error_chain(&error), "key uses cannot be written"),
-        }
+        self.table.record(&self.pool.get().await?, &uses).await?;
+        self.waiting.clear();
+        Ok(())
     }
 }

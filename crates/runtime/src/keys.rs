@@ -21,10 +21,8 @@ use messaging::{PipelineKeys, SharedPipelineKeys, WorkQueue};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::lifecycle::Stop;
 use crate::observe;
 
-const POLL: Duration = Duration::from_secs(2);
 /// How long a new key stays pending before it signs, unless there is no other key: a few polls of the slowest process.
 const ACTIVATION_DELAY: Duration = Duration::from_secs(10);
 /// Maximum size of a key file, in bytes.
@@ -154,15 +152,6 @@ impl KeyDirectory {
         tracing::info!(keys = secrets.len(), "keys reloaded");
         self.update_gauges();
         Ok(true)
-    }
-
-    /// Reads the directory periodically, until the stop.
-    pub async fn watch(self, stop: Stop) {
-        while stop.sleep(POLL).await {
-            if let Err(error) = self.reload().await {
-                tracing::error!(error = %domain::error_chain(&error), "keys cannot be reloaded; the previous ones stay in use");
-            }
-        }
     }
 
     fn update_gauges(&self) {

@@ -1,8 +1,7 @@
 //! What all our processes share, independent of the business: settings, telemetry, metrics, keys, lifecycle, the admin
 //! port, the outbox relay, breakers and halts.
 //!
-//! A service reads its settings by [`start::settings`], builds a [`process::Process`], spawns its own tasks on it, and
-//! runs it until it is stopped.
+//! A service is its settings and a `build` that spawns its tasks on a [`process::Process`]; [`start::run`] does the rest.
 
 pub mod admin;
 pub mod breaker;
@@ -15,6 +14,7 @@ pub mod keys;
 pub mod lifecycle;
 pub mod metrics;
 pub mod observe;
+pub mod periodic;
 pub mod probe;
 pub mod process;
 pub mod ready;
@@ -26,9 +26,11 @@ pub mod telemetry;
 pub use health::Health;
 pub use keys::{KeyDirectory, MountedKeys};
 pub use lifecycle::{Stop, Tasks};
-pub use process::Process;
+pub use periodic::Periodic;
+pub use process::{Process, StartError};
 pub use relay::Relay;
 pub use settings::{Environment, SettingError, Settings};
+pub use start::ServiceSettings;
 
 /// The allocator of all our processes. It returns memory to the system after a burst, while the C library's allocator
 /// keeps it in one arena per thread and grows as long as traffic lasts (ADR 0015).

@@ -7,8 +7,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::periodic::{Periodic, Schedule};
 
 /// Maximum time for running work to finish after the soft stop.
 pub const GRACE_PERIOD: Duration = Duration::from_secs(20);
@@ -71,10 +74,7 @@ impl Stop {
 
     /// Sleeps. Returns false if the soft stop was requested meanwhile.
     pub async fn sleep(&self, wait: Duration) -> bool {
-        tokio::select! {
-            () = self.soft.cancelled() => false,
-            () = tokio::time::sleep(wait) => true,
-        }
+        tokio::time::timeout(wait, self.soft.cancelled()).await.is_err()
     }
 }
 
@@ -97,6 +97,24 @@ impl Tasks {
 
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// Repeats a task until the stop: at once, then `period` after each end.
+    pub fn every(&mut self, name: &'static str, period: Duration, task: impl Periodic) {
+        let schedule = Schedule::new(name, period, self.stop());
+        self.spawn(name, schedule.repeat(task));
+    }
+
+    /// The same, and also whenever `wake` changes.
+    pub fn every_or_when<T: Send + Sync + 'static>(
+        &mut self,
+        name: &'static str,
+        period: Duration,
+        wake: watch::Receiver<T>,
+        task: impl Periodic,
+    ) {
+        let schedule = Schedule::new(name, period, self.stop()).or_when(wake);
+        self.spawn(name, schedule.repeat(task));
     }
 
     /// Spawns a task that runs until the stop.
@@ -171,8 +189,9 @@ pub fn stop_on_signals(stop: &Stop, drain: Duration) -> Result<(), LifecycleErro
         );
         stop.drain();
         let soft = async {
-            tokio::time::sleep(drain).await;
-            stop.soft();
+            if stop.sleep(drain).await {
+                stop.soft();
+            }
             std::future::pending::<()>().await;
         };
         tokio::select! { () = soft => {}, _ = term.recv() => {}, _ = int.recv() => {} }

@@ -1,11 +1,13 @@
 //! The Prometheus recorder of the process, with buckets that suit our latencies.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::lifecycle::Stop;
+use crate::lifecycle::Tasks;
 use crate::observe;
 
 /// The bucket edges include the figures that service levels and benchmarks compare with: 50 ms, 300 ms, 1.5 s, 3 s.
@@ -13,6 +15,7 @@ const SECONDS: [f64; 23] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0,
     120.0, 300.0, 600.0, 1200.0, 3600.0,
 ];
+const MAINTENANCE_PERIOD: Duration = Duration::from_secs(5);
 const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,17 +47,15 @@ fn build() -> Result<PrometheusHandle, MetricsError> {
     Ok(handle)
 }
 
-/// Runs the recorder's upkeep and updates the process gauges, until the stop.
-pub async fn upkeep(handle: PrometheusHandle, stop: Stop) {
-    loop {
+/// Keeps the recorder small and the process gauges up to date.
+pub fn maintain(handle: PrometheusHandle, tasks: &mut Tasks) {
+    tasks.every("metrics", MAINTENANCE_PERIOD, move || {
         handle.run_upkeep();
         if let Some(bytes) = resident_bytes() {
             observe::MEMORY.set([], bytes);
         }
-        if !stop.sleep(Duration::from_secs(5)).await {
-            return;
-        }
-    }
+        ready(Ok::<_, Infallible>(()))
+    });
 }
 
 fn resident_bytes() -> Option<f64> {

@@ -34,6 +34,36 @@ meter::declare! {
     DATABASE_LOGINS: Counter<1> = Counter::new(
         "fiatrails_db_logins_total", "Times that a new database login was found in its file.",
         [label("result", &["taken_up", "refused"])]);
+    TASK_LAST_SUCCESS: Gauge<1> = Gauge::new(
+        "fiatrails_task_last_success_timestamp_seconds",
+        "Unix time at which a periodic task last succeeded; at first our start.",
+        [dynamic_label("task", "the service's periodic tasks", 32)]);
+    TASK_PERIOD: Gauge<1> = Gauge::new(
+        "fiatrails_task_period_seconds", "Time from the end of a periodic task to its next run.",
+        [dynamic_label("task", "the service's periodic tasks", 32)]);
+    TASK_FAILURES: Counter<1> = Counter::new(
+        "fiatrails_task_failures_total", "Failed runs of a periodic task.",
+        [dynamic_label("task", "the service's periodic tasks", 32)]);
     CLOCK_OFFSET: Gauge<0> = Gauge::new(
         "fiatrails_clock_offset_seconds", "Our clock minus the database's; beyond 2 s we are not ready.", []);
+}
+
+/// `at`: unix seconds.
+pub fn task_succeeded(task: &'static str, at: i64) {
+    TASK_LAST_SUCCESS.set([task], meter::number(at));
+}
+
+/// `in_a_row`: how often it has failed since it last succeeded. Only the first failure is a warning.
+pub fn task_failed(task: &'static str, in_a_row: u32, error: &dyn std::error::Error) {
+    TASK_FAILURES.increment([task]);
+    let error = domain::error_chain(error);
+    if in_a_row == 1 {
+        tracing::warn!(
+            task,
+            error,
+            "a periodic task failed and runs again after its period"
+        );
+    } else {
+        tracing::debug!(task, error, in_a_row, "a periodic task failed again");
+    }
 }

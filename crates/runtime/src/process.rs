@@ -1,5 +1,7 @@
 //! The common base of every service: database, broker, keys, health, admin port and shutdown, wired up once.
 
+use std::error::Error;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,20 +9,29 @@ use domain::clock::{Clock, IdSource, SystemSource};
 use messaging::{Broker, BrokerConfig, BrokerError, ConsumerParts, Opener, Publisher, Sealer, Service};
 use storage::{Outbox, Pool, PoolConfig, StorageError};
 
+use crate::database_login::DatabaseLogin;
 use crate::halts::Halts;
 use crate::health::Health;
+use crate::key_uses::KeyUses;
 use crate::keys::{KeyDirectory, KeyError};
 use crate::lifecycle::{LifecycleError, Stop, Tasks, stop_on_signals};
 use crate::metrics::MetricsError;
+use crate::periodic::Periodic;
 use crate::ready::ListenAddresses;
 use crate::relay::{Relay, RelayNotifier};
 use crate::settings::{SettingError, Settings};
+use crate::start::ServiceSettings;
 use crate::telemetry::TelemetryError;
-use crate::{admin, database_login, key_uses, metrics as recorder, observe, telemetry};
+use crate::{admin, metrics as recorder, observe, telemetry};
 
 /// Maximum offset from the database's clock at which the process is still ready (docs/PROTOCOL.md).
 const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
 const READY_POLL: Duration = Duration::from_millis(100);
+const KEYS_PERIOD: Duration = Duration::from_secs(2);
+const KEY_USES_PERIOD: Duration = Duration::from_secs(10);
+const HALTS_PERIOD: Duration = Duration::from_secs(1);
+const LOGIN_PERIOD: Duration = Duration::from_secs(2);
+const BACKLOG_PERIOD: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -38,6 +49,22 @@ pub enum StartError {
     Broker(#[from] BrokerError),
     #[error("the admin port cannot be bound")]
     Admin(#[source] std::io::Error),
+    /// A part that only one service has.
+    #[error("{part} cannot be built")]
+    Part {
+        part: &'static str,
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl StartError {
+    /// The error of a part that only one service has.
+    pub fn part(part: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Part {
+            part,
+            source: source.into(),
+        }
+    }
 }
 
 /// The shared parts of a service. A service spawns its own tasks on `tasks`, then runs the process.
@@ -57,6 +84,10 @@ pub struct Process {
 impl Process {
     /// Reads the keys, creates the pool and the broker handle (both connect when first used), binds the admin port and
     /// starts the tasks that all services have.
+    pub fn of<S: ServiceSettings>(service: &S) -> Result<Self, StartError> {
+        Self::build(service.shared(), S::SERVICE)
+    }
+
     pub fn build(settings: Settings, service: Service) -> Result<Self, StartError> {
         let collector = settings.trace.collector()?;
         telemetry::install(service.name(), &settings.log, collector.as_ref())?;
@@ -84,14 +115,22 @@ impl Process {
             handle.stop(true).await;
         });
         tasks.spawn_fallible("admin port", server);
-        tasks.spawn("metrics", recorder::upkeep(recorder, tasks.stop()));
-        tasks.spawn("keys", keys.clone().watch(tasks.stop()));
+        recorder::maintain(recorder, &mut tasks);
+        let reloaded = keys.clone();
+        tasks.every("keys", KEYS_PERIOD, move || {
+            let keys = reloaded.clone();
+            async move { keys.reload().await.map(drop) }
+        });
         let pool = follow_login(&mut tasks, &settings, login)?;
-        let uses = key_uses::record(service, keys.pipeline(), pool.clone(), tasks.stop());
-        tasks.spawn("key uses", uses);
+        if let Some(uses) = KeyUses::of(service, keys.pipeline(), pool.clone()) {
+            tasks.every("key uses", KEY_USES_PERIOD, uses);
+        }
         let halts = Arc::new(Halts::default());
-        let (watched, follower, stop) = (pool.clone(), halts.clone(), tasks.stop());
-        tasks.spawn("halts", async move { follower.watch(watched, stop).await });
+        let refreshed = (halts.clone(), pool.clone());
+        tasks.every("halts", HALTS_PERIOD, move || {
+            let (halts, pool) = refreshed.clone();
+            async move { halts.refresh(&pool).await }
+        });
         let process = Self {
             publisher: Publisher::new(&broker),
             settings,
@@ -150,8 +189,16 @@ impl Process {
                 .spawn("outbox relay", relay.clone().run(self.tasks.stop()));
         }
         let wake = relay.notifier();
-        self.tasks.spawn("outbox gauge", relay.observe(self.tasks.stop()));
+        self.every("outbox gauge", BACKLOG_PERIOD, move || {
+            let relay = relay.clone();
+            async move { relay.observe().await }
+        });
         wake
+    }
+
+    /// Repeats a task until the stop: at once, then `period` after each end. Metrics show when it last succeeded.
+    pub fn every(&mut self, name: &'static str, period: Duration, task: impl Periodic) {
+        self.tasks.every(name, period, task);
     }
 
     /// Drains, then stops softly, on SIGTERM or SIGINT.
@@ -181,7 +228,7 @@ impl Process {
         let stop = self.stop();
         self.health.add("staying", move || {
             let draining = stop.is_draining();
-            std::future::ready(if draining {
+            ready(if draining {
                 Err("stopping".to_owned())
             } else {
                 Ok(())
@@ -209,8 +256,8 @@ impl Process {
 fn follow_login(tasks: &mut Tasks, settings: &Settings, config: PoolConfig) -> Result<Pool, StorageError> {
     let pool = Pool::new(&config)?;
     if let Some(file) = settings.database.database_url.file() {
-        let follow = database_login::follow(file.to_owned(), config, pool.clone(), tasks.stop());
-        tasks.spawn("database login", follow);
+        let login = DatabaseLogin::new(file.to_owned(), config, pool.clone());
+        tasks.every("database login", LOGIN_PERIOD, login);
     }
     Ok(pool)
 }

@@ -136,8 +136,7 @@ impl Relay {
                 continue;
             }
             tokio::select! {
-                () = stop.requested() => {}
-                () = tokio::time::sleep(wait) => {}
+                _ = stop.sleep(wait) => {}
                 // After a failure a new row must not cut the wait short.
                 () = self.notifier.0.notified(), if failures == 0 => {}
             }
@@ -147,23 +146,12 @@ impl Relay {
         }
     }
 
-    /// Updates the gauges of the backlog's age and size, until the stop.
-    pub async fn observe(self, stop: Stop) {
-        let name = self.outbox.name();
-        loop {
-            match self.backlog().await {
-                Ok(backlog) => {
-                    observe::OUTBOX_AGE.set([name], backlog.oldest_seconds);
-                    observe::OUTBOX_ROWS.set([name], meter::number(backlog.rows));
-                }
-                Err(error) => {
-                    tracing::debug!(outbox = name, error = %domain::error_chain(&error), "backlog unknown");
-                }
-            }
-            if !stop.sleep(Duration::from_secs(2)).await {
-                return;
-            }
-        }
+    /// Updates the gauges of the backlog's age and size.
+    pub async fn observe(&self) -> Result<(), StorageError> {
+        let (name, backlog) = (self.outbox.name(), self.backlog().await?);
+        observe::OUTBOX_AGE.set([name], backlog.oldest_seconds);
+        observe::OUTBOX_ROWS.set([name], meter::number(backlog.rows));
+        Ok(())
     }
 
     async fn backlog(&self) -> Result<storage::outbox::Backlog, StorageError> {

@@ -134,7 +134,7 @@ async fn a_key_that_is_gone_when_the_deposit_comes_waits_in_the_rows() {
     std::fs::write(&file, &secret).unwrap();
     rig.state.keys.reload().await.unwrap();
     rig.age(10);
-    callback::sweep::run_all(&rig.state).await;
+    callback::sweep::run_all(&rig.state).await.unwrap();
     assert_eq!(rig.commands().await, [execute("T1")]);
 }
 

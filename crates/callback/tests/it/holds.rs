@@ -15,13 +15,13 @@ async fn a_resolved_hold_is_decided_again_without_a_new_message() {
     rig.paid("T1", "R1", 150).await;
     rig.escrowed(&intent).await;
     rig.age(10);
-    callback::sweep::run_all(&rig.state).await;
+    callback::sweep::run_all(&rig.state).await.unwrap();
     assert!(rig.commands().await.is_empty(), "held");
     rig.database
         .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'looked at'")
         .unwrap();
     rig.age(10);
-    callback::sweep::run_all(&rig.state).await;
+    callback::sweep::run_all(&rig.state).await.unwrap();
     assert_eq!(rig.commands().await, [execute("T1")]);
 }
 
@@ -32,7 +32,7 @@ async fn a_resolved_mismatch_is_refunded_and_owed() {
     rig.paid("T1", "R1", 100).await;
     rig.escrowed(&intent).await;
     rig.age(10);
-    callback::sweep::run_all(&rig.state).await;
+    callback::sweep::run_all(&rig.state).await.unwrap();
     assert!(rig.commands().await.is_empty(), "held");
     assert_eq!(rig.exceptions("T1"), ["amount_mismatch R1 100"]);
 
@@ -40,8 +40,8 @@ async fn a_resolved_mismatch_is_refunded_and_owed() {
         .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'give it back'")
         .unwrap();
     rig.age(10);
-    callback::sweep::run_all(&rig.state).await;
-    callback::sweep::run_all(&rig.state).await;
+    callback::sweep::run_all(&rig.state).await.unwrap();
+    callback::sweep::run_all(&rig.state).await.unwrap();
     assert_eq!(rig.commands().await, [refund("T1", Operator)]);
     assert_eq!(rig.decision("T1"), "escrowed|mismatched|refund");
     rig.handle_outcome(&intent, Outcome::Refunded, true, 14).await;

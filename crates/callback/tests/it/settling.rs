@@ -121,14 +121,14 @@ async fn after_an_owed_exception_nothing_is_minted_until_a_person_decides() {
         ["already_owed R1 150", "owed_to_payer R1 150"]
     );
     rig.age(10);
-    callback::sweep::run_all(&rig.state).await;
+    callback::sweep::run_all(&rig.state).await.unwrap();
     assert!(rig.commands().await.is_empty());
 
     rig.database
         .sql("update exceptions set resolved_at = now(), resolved_by = 'x', resolution = 'not paid back'")
         .unwrap();
     rig.age(10);
-    callback::sweep::run_all(&rig.state).await;
+    callback::sweep::run_all(&rig.state).await.unwrap();
     assert_eq!(rig.commands().await, [execute("T1")]);
     rig.handle_outcome(&intent, Outcome::Executed, true, 16).await;
     assert!(rig.exceptions("T1").is_empty(), "a person decided so");
@@ -206,7 +206,7 @@ async fn declined_then_paid_before_the_deposit_is_mined_is_minted() {
     attempted(&rig, intent.intent_id());
     rig.declined("T1").await;
     rig.age(10);
-    callback::sweep::run_all(&rig.state).await;
+    callback::sweep::run_all(&rig.state).await.unwrap();
     assert!(rig.commands().await.is_empty(), "the deposit is waited for");
     rig.paid("T1", "R1", 150).await;
     assert_eq!(rig.decision("T1"), "queued|confirmed|");

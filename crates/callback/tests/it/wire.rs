@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use callback::App;
+use callback::settings::CallbackSettings;
 use domain::clock::{Clock, IdSource, SystemSource};
 use messaging::wire::{Body, MintExecute, Outcome};
 use messaging::{
@@ -11,7 +11,7 @@ use messaging::{
     Publisher, Sealer, Service, WorkQueue, topology,
 };
 use runtime::lifecycle::LifecycleError;
-use runtime::{Environment, KeyDirectory, Settings, Stop};
+use runtime::{Environment, KeyDirectory, Process, Stop};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -67,10 +67,11 @@ async fn start(rig: &Rig, amqp_url: &str) -> (Stop, JoinHandle<Result<(), Lifecy
     ]
     .into_iter()
     .collect();
-    let settings: Settings = environment.read().unwrap();
-    let app = App::build(settings).unwrap();
-    let stop = app.stop();
-    let running = tokio::spawn(app.run_until_stopped());
+    let settings: CallbackSettings = environment.read().unwrap();
+    let mut process = Process::of(&settings).unwrap();
+    callback::app::build(&settings, &mut process).unwrap();
+    let stop = process.stop();
+    let running = tokio::spawn(process.run_until_stopped());
     eventually(SOON, "the service is ready", async || {
         Ok(ready_file.exists().then_some(()))
     })

@@ -126,9 +126,9 @@ impl IntentIntake {
             .unwrap_or_else(|_| IntakeResult::Refused(Problem::unavailable()))
     }
 
-    /// Keeps the counts of unpaid intents up to date, until the stop.
-    pub async fn watch_unpaid(self: Arc<Self>, pool: Pool, stop: runtime::Stop) {
-        self.unpaid.watch(pool, stop).await;
+    /// Brings the counts of unpaid intents up to date.
+    pub async fn recount_unpaid(&self, pool: &Pool) -> Result<(), StorageError> {
+        self.unpaid.recount_due(pool).await
     }
 
     /// Runs one worker: processes batches until the queue is closed and empty.

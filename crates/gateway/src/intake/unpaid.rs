@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use domain::ids::IntegratorId;
 use parking_lot::{Mutex, MutexGuard};
-use runtime::Stop;
 use storage::gateway::intents::count_unpaid;
 use storage::{Pool, StorageError};
 use tokio::time::Instant;
 
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a count far from the limit is used before it is recounted.
 const RECOUNT_AFTER: Duration = Duration::from_secs(30);
 
@@ -56,15 +54,16 @@ impl UnpaidLimit {
         }
     }
 
-    /// Recounts where necessary, until the stop.
-    pub async fn watch(&self, pool: Pool, stop: Stop) {
-        while stop.sleep(CHECK_INTERVAL).await {
-            for (integrator, current) in self.due(Instant::now()) {
-                if let Err(error) = self.recount(&pool, &integrator, current.count).await {
-                    tracing::warn!(%integrator, error = %domain::error_chain(&error), "unpaid intents not counted");
-                }
+    /// Recounts where necessary; returns the last failure.
+    pub async fn recount_due(&self, pool: &Pool) -> Result<(), StorageError> {
+        let mut result = Ok(());
+        for (integrator, current) in self.due(Instant::now()) {
+            if let Err(error) = self.recount(pool, &integrator, current.count).await {
+                tracing::warn!(%integrator, error = %domain::error_chain(&error), "unpaid intents not counted");
+                result = Err(error);
             }
         }
+        result
     }
 
     /// The counts to be renewed: never counted, counted long ago, or above four fifths of the limit.

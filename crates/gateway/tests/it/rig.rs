@@ -6,7 +6,7 @@ use gateway::settings::GatewaySettings;
 use messaging::{Broker, BrokerConfig, Service, topology};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
-use runtime::{Environment, Stop};
+use runtime::{Environment, Process, Stop};
 use serde_json::{Value, json};
 use storage::{Pool, PoolConfig};
 use tempfile::TempDir;
@@ -97,13 +97,14 @@ impl Rig {
     pub async fn start(&mut self) {
         let environment: Environment = self.env.iter().cloned().collect();
         let settings: GatewaySettings = environment.read().unwrap();
-        let app = gateway::app::build(&settings).unwrap();
-        self.base = format!("http://{}", app.addr("api").unwrap());
-        self.admin = format!("http://{}", app.addr("admin").unwrap());
-        self.stop = app.stop();
-        self.running = Some(tokio::spawn(
-            async move { app.run_until_stopped().await.unwrap() },
-        ));
+        let mut process = Process::of(&settings).unwrap();
+        let app = gateway::app::build(&settings, &mut process).unwrap();
+        self.base = format!("http://{}", app.api);
+        self.admin = format!("http://{}", process.addresses.addr("admin").unwrap());
+        self.stop = process.stop();
+        self.running = Some(tokio::spawn(async move {
+            process.run_until_stopped().await.unwrap();
+        }));
         let url = format!("{}/readyz", self.admin);
         eventually(SOON, "the gateway is ready", async || {
             let status = self.http.get(&url).send().await?.status();

@@ -182,7 +182,7 @@ fn serve(context: &CommandContext, args: &AutoReplay, stop: &Stop) -> Result<Tas
         handle.stop(true).await;
     });
     tasks.spawn_fallible("admin port", server);
-    tasks.spawn("metrics", runtime::metrics::upkeep(recorder, stop.clone()));
+    runtime::metrics::maintain(recorder, &mut tasks);
     Ok(tasks)
 }
 
