@@ -21,16 +21,17 @@ pub mod ready;
 pub mod relay;
 pub mod settings;
 pub mod start;
+pub mod stop;
 pub mod telemetry;
 
 pub use health::Health;
 pub use keys::{KeyDirectory, MountedKeys};
-pub use lifecycle::{Stop, Tasks};
+pub use lifecycle::Tasks;
 pub use periodic::Periodic;
 pub use process::{Process, StartError};
 pub use relay::Relay;
-pub use settings::{Environment, SettingError, Settings};
-pub use start::ServiceSettings;
+pub use settings::{Environment, ServiceSettings, SettingError, Settings};
+pub use stop::Stop;
 
 /// The allocator of all our processes. It returns memory to the system after a burst, while the C library's allocator
 /// keeps it in one arena per thread and grows as long as traffic lasts (ADR 0015).

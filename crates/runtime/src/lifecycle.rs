@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::periodic::{Periodic, Schedule};
+use crate::stop::Stop;
 
 /// Maximum time for running work to finish after the soft stop.
 pub const GRACE_PERIOD: Duration = Duration::from_secs(20);
@@ -30,52 +30,6 @@ pub enum LifecycleError {
     GracePeriodExceeded,
     #[error("signals cannot be awaited")]
     Signals { source: std::io::Error },
-}
-
-/// The request to end the process. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Stop {
-    draining: CancellationToken,
-    soft: CancellationToken,
-}
-
-impl Stop {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Starts draining: the process becomes unready, everything else continues.
-    pub fn drain(&self) {
-        self.draining.cancel();
-    }
-
-    pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
-    }
-
-    /// Starts the soft stop: all tasks finish what they have started.
-    pub fn soft(&self) {
-        self.draining.cancel();
-        self.soft.cancel();
-    }
-
-    pub fn is_requested(&self) -> bool {
-        self.soft.is_cancelled()
-    }
-
-    pub async fn requested(&self) {
-        self.soft.cancelled().await;
-    }
-
-    /// A token that is cancelled by the soft stop.
-    pub fn token(&self) -> CancellationToken {
-        self.soft.clone()
-    }
-
-    /// Sleeps. Returns false if the soft stop was requested meanwhile.
-    pub async fn sleep(&self, wait: Duration) -> bool {
-        tokio::time::timeout(wait, self.soft.cancelled()).await.is_err()
-    }
 }
 
 /// The long-running tasks of a process.

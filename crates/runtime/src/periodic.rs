@@ -8,8 +8,8 @@ use std::time::Duration;
 use domain::clock::{Clock, SystemSource};
 use tokio::sync::watch;
 
-use crate::lifecycle::Stop;
 use crate::observe;
+use crate::stop::Stop;
 
 /// What a periodic task does each time. Closures that return a future are tasks; a task with a memory is a struct.
 pub trait Periodic: Send + 'static {

@@ -14,13 +14,13 @@ use crate::halts::Halts;
 use crate::health::Health;
 use crate::key_uses::KeyUses;
 use crate::keys::{KeyDirectory, KeyError};
-use crate::lifecycle::{LifecycleError, Stop, Tasks, stop_on_signals};
+use crate::lifecycle::{LifecycleError, Tasks, stop_on_signals};
 use crate::metrics::MetricsError;
 use crate::periodic::Periodic;
 use crate::ready::ListenAddresses;
 use crate::relay::{Relay, RelayNotifier};
-use crate::settings::{SettingError, Settings};
-use crate::start::ServiceSettings;
+use crate::settings::{ServiceSettings, SettingError, Settings};
+use crate::stop::Stop;
 use crate::telemetry::TelemetryError;
 use crate::{admin, metrics as recorder, observe, telemetry};
 

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::lifecycle::Stop;
+use crate::stop::Stop;
 use crate::{observe, telemetry};
 
 const BATCH: u32 = 256;

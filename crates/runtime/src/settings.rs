@@ -14,12 +14,21 @@ use std::time::Duration;
 
 use domain::address::Address;
 use domain::policy::Policy;
+use messaging::Service;
 
 pub use environment::{Environment, SettingError};
 pub(crate) use read::{CHECK_READY, CommandLine, with_flags};
 pub use read::{Variable, command, variables};
 pub use secret::SecretSource;
 pub use trace::{Collector, TraceSettings};
+
+/// The settings of one service.
+pub trait ServiceSettings: clap::Parser + clap::Args {
+    const SERVICE: Service;
+
+    /// What all services have.
+    fn shared(&self) -> Settings;
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Chain")]

@@ -2,20 +2,11 @@
 //! the service on its [`Process`].
 
 use clap::{Args, Parser};
-use messaging::Service;
 
 use crate::lifecycle::LifecycleError;
 use crate::probe;
 use crate::process::{Process, StartError};
-use crate::settings::{CommandLine, Environment, SettingError, Settings, with_flags};
-
-/// The settings of one service.
-pub trait ServiceSettings: Parser + Args {
-    const SERVICE: Service;
-
-    /// What all services have.
-    fn shared(&self) -> Settings;
-}
+use crate::settings::{CommandLine, Environment, ServiceSettings, SettingError, with_flags};
 
 /// Why a service did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
