@@ -3,11 +3,12 @@
 use domain::address::Address;
 use domain::command::Command;
 use domain::ids::IntentId;
+use domain::item_result::ItemOutcome;
 use domain::money::BaseUnits;
 use ethers::abi::RawLog;
 use ethers::contract::EthLogDecode;
 use ethers::types::Log;
-use strum::{IntoStaticStr, VariantArray};
+use strum::IntoStaticStr;
 
 use crate::bindings::MintEscrowEvents;
 use crate::convert::{from_h160, to_u64, to_u128, tx_hash};
@@ -16,47 +17,6 @@ use crate::hash::TxHash;
 /// The command with that position in the contract's enum.
 fn command_of(code: u8) -> Option<Command> {
     Command::ALL.get(usize::from(code)).copied()
-}
-
-/// The escrow's result for one item of a batch, in the order of the contract's enum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
-#[strum(const_into_str, serialize_all = "snake_case")]
-pub enum ItemOutcome {
-    Done,
-    NotCompliant,
-    CompliancePaused,
-    EscrowPaused,
-    TokenPaused,
-    RateLimited,
-    TransferFailed,
-    NotFound,
-    OutOfGas,
-    IdMismatch,
-    AlreadyExists,
-    AlreadyExecuted,
-    AlreadyRefunded,
-    TxRefAlreadyUsed,
-    InvalidAmount,
-    InvalidCountryCode,
-    InvalidUser,
-    DailyLimitExceeded,
-    DepositorNotAllowed,
-    Expired,
-    /// Also any code that a later contract may add.
-    Unknown,
-}
-
-impl ItemOutcome {
-    pub const ALL: [Self; Self::VARIANTS.len()] = domain::variants();
-
-    pub(crate) fn from_code(code: u8) -> Self {
-        Self::ALL.get(usize::from(code)).copied().unwrap_or(Self::Unknown)
-    }
-
-    /// In SQL, metrics, reasons and logs.
-    pub const fn name(self) -> &'static str {
-        self.into_str()
-    }
 }
 
 /// One log of the escrow; logs that concern no intent are `Other`.
@@ -212,7 +172,6 @@ mod tests {
             .map(|command| format!("{command:?}"))
             .collect();
         assert_eq!(members("Command"), ours);
-        assert_eq!(ItemOutcome::from_code(200), ItemOutcome::Unknown);
         assert_eq!(command_of(3), None);
     }
 

@@ -30,7 +30,7 @@ mod transport;
 pub use client::{BlockRef, ChainClient, RpcConfig};
 pub use endpoint_status::EndpointStatus;
 pub use error::ChainError;
-pub use events::{EscrowEvent, EscrowLog, ItemOutcome};
+pub use events::{EscrowEvent, EscrowLog};
 pub use hash::{BlockHash, TxHash};
 pub use send::SendOutcome;
 pub use signer::{LocalKey, Signer, SignerError};

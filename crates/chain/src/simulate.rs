@@ -1,6 +1,7 @@
 //! Simulates a batch with `eth_call` before anything is signed: nothing is sent, and no gas is paid.
 
 use domain::address::Address;
+use domain::item_result::ItemOutcome;
 use ethers::abi::AbiDecode;
 use ethers::providers::Middleware;
 use ethers::types::Eip1559TransactionRequest;
@@ -10,7 +11,6 @@ use crate::bindings::mint_escrow::ExecuteMintsReturn;
 use crate::client::{BlockRef, ChainClient};
 use crate::convert::to_h160;
 use crate::error::ChainError;
-use crate::events::ItemOutcome;
 
 const METHOD: &str = "eth_call";
 

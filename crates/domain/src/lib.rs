@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod intent;
 pub mod intent_mac;
+pub mod item_result;
 pub mod key_ring;
 pub mod money;
 pub mod payment;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chain::BlockRef;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg};
+use domain::item_result::LegReason;
 use messaging::wire::Outcome;
 use storage::executor::items::{WorkItemChange, WorkItemState};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
@@ -95,7 +96,7 @@ fn cancel_leg(
     }
     match leg.leg {
         ChainLeg::Queued => {
-            leg.reason = Some("not_sent".to_owned());
+            leg.reason = Some(LegReason::NotSent);
             leg.advance(
                 ChainLeg::Dropped,
                 Cause::Commanded,
@@ -104,7 +105,7 @@ fn cancel_leg(
         }
         // Its attempts were mined without an effect, and nothing more may be deposited.
         ChainLeg::Submitting => {
-            leg.reason = Some("payment_window_over".to_owned());
+            leg.reason = Some(LegReason::PaymentWindowOver);
             leg.advance(
                 ChainLeg::Rejected,
                 Cause::Commanded,

@@ -7,6 +7,7 @@ use chain::ChainClient;
 use chain::query::BlockHeader;
 use domain::clock::{Clock, IdSource};
 use domain::command::Command;
+use domain::item_result::BreakerCause;
 use domain::policy::Policy;
 use messaging::{Publisher, Sealer};
 use runtime::relay::RelayNotifier;
@@ -20,10 +21,6 @@ use crate::breakers::Breakers;
 use crate::settings::Tuning;
 use crate::signer_handle::SignerHandle;
 use crate::verify::Verifier;
-
-/// Refusals that concern one signer; all others concern the command.
-const FORBIDDEN: &str = crate::rules::next_step::ItemResult::Unauthorized.name();
-const RATE_LIMITED: &str = chain::ItemOutcome::RateLimited.name();
 
 #[derive(Clone)]
 pub struct Context(Arc<ContextParts>);
@@ -126,24 +123,24 @@ impl Context {
     }
 
     /// The chain refused a command of `signer` for now; `amount` is what one item of it needed.
-    pub fn trip_breaker(&self, signer: &[u8; 20], (command, why, amount): (Command, &'static str, u128)) {
-        if !concerns_one_signer(why) {
-            self.breakers.trip(command, why, amount);
+    pub fn trip_breaker(&self, signer: &[u8; 20], (command, cause, amount): (Command, BreakerCause, u128)) {
+        if !concerns_one_signer(cause) {
+            self.breakers.trip(command, cause.name(), amount);
             return;
         }
         // Another executor learns of refusals of its signers from the rows (`confirm::head_watcher`).
         let Some(signer) = self.signer(signer) else { return };
-        if why == FORBIDDEN {
+        if cause == BreakerCause::Unauthorized {
             signer.role_and_balance.trip("the signer lacks EXECUTOR_ROLE");
         } else {
-            signer.trip_mint_allowance(why, amount);
+            signer.trip_mint_allowance(cause.name(), amount);
         }
     }
 }
 
 /// The refusal is about the signer, not about the command.
-fn concerns_one_signer(why: &str) -> bool {
-    matches!(why, FORBIDDEN | RATE_LIMITED)
+const fn concerns_one_signer(cause: BreakerCause) -> bool {
+    matches!(cause, BreakerCause::Unauthorized | BreakerCause::RateLimited)
 }
 
 impl std::ops::Deref for Context {

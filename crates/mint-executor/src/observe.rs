@@ -7,10 +7,11 @@ use std::time::Duration;
 use chain::fees::FeeAboveCap;
 use chain::inspect::EscrowStatus;
 use chain::query::BlockHeader;
-use chain::{ItemOutcome, SendOutcome, TxHash};
+use chain::{SendOutcome, TxHash};
 use domain::address::Address;
 use domain::command::Command;
 use domain::ids::{IntentId, MessageId};
+use domain::item_result::{ItemOutcome, ItemResult};
 use messaging::wire::Outcome;
 use meter::{Counter, Gauge, Histogram, Label, dynamic_label, label, number};
 use runtime::telemetry;
@@ -24,7 +25,6 @@ use tracing::Span;
 
 use crate::context::WorkError;
 use crate::item_timing::ItemTiming;
-use crate::rules::next_step::ItemResult;
 use crate::rules::simulation::{SimulatedRefusal, SimulationResult};
 use crate::verify::queue_of;
 
@@ -32,8 +32,7 @@ pub use spans::{consume_span, outcome_span, sign_span};
 
 const COMMANDS: &[&str] = meter::names!(Command);
 const OUTCOMES: [&str; ItemOutcome::ALL.len()] = *meter::names!(ItemOutcome);
-const ITEM_RESULTS: &[&str] =
-    &after_outcomes::<4, { OUTCOMES.len() + 4 }>(["reverted", "unauthorized", "no_event", "nonce_lost"]);
+const ITEM_RESULTS: &[&str] = meter::names!(ItemResult);
 /// Why an item is parked: the chain's answer, or a fault of its sealed command.
 const PARK_CLASSES: &[&str] = &after_outcomes::<12, { OUTCOMES.len() + 12 }>([
     "no_event",

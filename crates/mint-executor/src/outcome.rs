@@ -1,6 +1,7 @@
 //! Publishes outcomes to callback: sealed, and in the transaction that stores them.
 
 use domain::intent::{ChainLeg, Finality};
+use domain::item_result::LegReason;
 use messaging::wire::{MintOutcome, Outcome};
 use messaging::{MessageMetadata, WorkQueue};
 use runtime::telemetry;
@@ -14,7 +15,7 @@ use crate::observe;
 /// The outcome that a leg stands for; `None` while callback need not know of it.
 pub fn outcome_for_leg(leg: &ChainLegRow) -> Option<Outcome> {
     match leg.leg {
-        ChainLeg::Escrowed if leg.reason.as_deref() == Some(NOT_COMPLIANT) => Some(Outcome::Refused),
+        ChainLeg::Escrowed if leg.reason == Some(LegReason::NOT_COMPLIANT) => Some(Outcome::Refused),
         ChainLeg::Escrowed => Some(Outcome::Escrowed),
         ChainLeg::Executed(Finality::Final) => Some(Outcome::Executed),
         ChainLeg::Refunded(Finality::Final) => Some(Outcome::Refunded),
@@ -23,9 +24,6 @@ pub fn outcome_for_leg(leg: &ChainLegRow) -> Option<Outcome> {
         _ => None,
     }
 }
-
-/// The reason of an escrowed leg whose mint the contract refused.
-pub const NOT_COMPLIANT: &str = "not_compliant";
 
 /// Writes one sealed outcome per leg to the outbox.
 pub async fn push_outcomes(
@@ -53,7 +51,7 @@ fn row(ctx: &Context, leg: &ChainLegRow, outcome: Outcome) -> Result<Option<Outb
         sequence: leg.sequence(),
         tx_hash: leg.tx_hash,
         block_number: leg.block_number,
-        reason: leg.reason.clone(),
+        reason: leg.reason.map(|reason| reason.name().to_owned()),
     };
     let stamp = MessageMetadata {
         message_id: ctx.ids.message_id(),

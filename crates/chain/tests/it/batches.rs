@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 use chain::query::IntentOnChain;
 use chain::query::IntentStatus::{Executed, Pending, Refunded};
-use chain::{BlockHash, BlockRef, EscrowEvent, ItemOutcome, Signer, calls};
+use chain::{BlockHash, BlockRef, EscrowEvent, Signer, calls};
 use domain::ids::{IntentId, Preimage};
+use domain::item_result::ItemOutcome;
 
 use crate::rig::{World, ids};
 

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use chain::{EscrowEvent, EscrowLog, ItemOutcome, TxHash, calls};
+use chain::{EscrowEvent, EscrowLog, TxHash, calls};
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality};
+use domain::item_result::{ItemOutcome, ItemResult};
 use messaging::wire::Outcome;
 use storage::DbTransaction;
 use storage::executor::attempts::{self, AttemptItemRow, AttemptRow};
@@ -21,7 +22,7 @@ use super::gather::BlockFacts;
 use super::replace;
 use crate::context::{Context, WorkError};
 use crate::observe::{SettledItem, Stage};
-use crate::rules::next_step::{ItemFacts, ItemResult, NextStep, OnChainRecord, next_step, record_for_leg};
+use crate::rules::next_step::{ItemFacts, NextStep, OnChainRecord, next_step, record_for_leg};
 use crate::{item_timing, observe, outcome};
 
 /// Maximum number of legs made final in one transaction; the others follow with the next block.
@@ -173,7 +174,7 @@ impl AttemptMember {
         let step = next_step(asked);
         effects
             .results
-            .push((self.attempt_id, self.item.message_id, result.name()));
+            .push((self.attempt_id, self.item.message_id, result));
         effects.apply_step((&self.item, &self.signer), (step, record))?;
         Ok(())
     }
@@ -186,7 +187,7 @@ fn apply_final(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffect
         .iter()
         .find(|ended| ended.message_id == item.message_id);
     let record = record_of(facts, effects, &item.intent_id);
-    let result = ended.and_then(|ended| ItemResult::from_name(ended.outcome.as_deref()?));
+    let result = ended.and_then(|ended| ended.outcome);
     // Without the record nothing permanent is applied.
     let (Some(result), true) = (result, record != OnChainRecord::NotRead) else {
         return Ok(());
@@ -199,10 +200,10 @@ fn apply_final(item: &WorkItemRow, facts: &BlockFacts, effects: &mut BlockEffect
         batch_size: 1,
     };
     match next_step(asked) {
-        NextStep::Reject => effects.reject(item.message_id, &item.intent_id, (result.name(), record))?,
-        NextStep::Park(class) => {
-            observe::item_parked(item, class, NEEDS_A_PERSON);
-            effects.park(item, class);
+        NextStep::Reject => effects.reject(item.message_id, &item.intent_id, (result, record))?,
+        NextStep::Park(result) => {
+            observe::item_parked(item, result.name(), NEEDS_A_PERSON);
+            effects.park(item, result);
         }
         NextStep::Done => effects.mark_done(item, record)?,
         NextStep::Refused | NextStep::Retry(_) | NextStep::ShrinkBatch(_) => {}

@@ -7,11 +7,11 @@ use chain::{EscrowEvent, EscrowLog};
 use domain::command::Command;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality, IllegalTransition};
+use domain::item_result::{BreakerCause, ItemResult, LegReason};
 use messaging::wire::Outcome;
 use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 
-use crate::outcome::NOT_COMPLIANT;
 use crate::rules::next_step::{Blocker, NextStep, OnChainRecord, leg_for_record};
 
 /// Delay of an item whose deposit is missing.
@@ -19,7 +19,7 @@ const DEPOSIT_WAIT: Duration = Duration::from_secs(1);
 pub const NEEDS_A_PERSON: &str = "the chain's answer needs a person";
 
 /// The signer of a refused item, with the command, the reason, and the amount that the item needed.
-pub type BreakerTrip = ([u8; 20], (Command, &'static str, u128));
+pub type BreakerTrip = ([u8; 20], (Command, BreakerCause, u128));
 
 #[derive(Debug)]
 pub struct BlockEffects {
@@ -27,7 +27,7 @@ pub struct BlockEffects {
     legs: HashMap<IntentId, ChainLegRow>,
     pub items: Vec<WorkItemChange>,
     pub outcomes: Vec<(IntentId, Outcome)>,
-    pub results: Vec<(i64, MessageId, &'static str)>,
+    pub results: Vec<(i64, MessageId, ItemResult)>,
     pub trips: Vec<BreakerTrip>,
 }
 
@@ -113,14 +113,14 @@ impl BlockEffects {
             NextStep::Done => self.items.push(item(WorkItemState::Done)),
             NextStep::Refused => {
                 self.items
-                    .push(item(WorkItemState::Done).with_reason(NOT_COMPLIANT));
+                    .push(item(WorkItemState::Done).with_reason(LegReason::NOT_COMPLIANT.name()));
                 if let Some(leg) = self.legs.get_mut(id) {
                     let because = TransitionReason {
                         name: "refused",
                         tx_hash: None,
                         message_id: Some(message_id),
                     };
-                    leg.record_reason(NOT_COMPLIANT, because);
+                    leg.record_reason(LegReason::NOT_COMPLIANT, because);
                 }
                 self.outcomes.push((*id, Outcome::Refused));
             }
@@ -134,14 +134,15 @@ impl BlockEffects {
             NextStep::Retry(Blocker::NonceLost) => self
                 .items
                 .push(item(WorkItemState::Ready).with_reason("its nonce was lost")),
-            NextStep::Retry(Blocker::Breaker(why)) => {
-                self.items.push(item(WorkItemState::Ready).with_reason(why));
+            NextStep::Retry(Blocker::Breaker(cause)) => {
+                self.items
+                    .push(item(WorkItemState::Ready).with_reason(cause.name()));
                 let amount = self
                     .legs
                     .get(id)
                     .and_then(|leg| leg.preimage.as_ref())
                     .map_or(1, |p| p.amount.get());
-                self.trips.push((*signer, (of.command, why, amount)));
+                self.trips.push((*signer, (of.command, cause, amount)));
             }
             NextStep::ShrinkBatch(limit) => {
                 let mut change = item(WorkItemState::Ready).with_reason("needs a smaller batch");
@@ -174,9 +175,12 @@ impl BlockEffects {
     }
 
     /// Parks an item whose block is final, or for which nothing was ever sent.
-    pub fn park(&mut self, item: &WorkItemRow, class: &'static str) {
-        self.items
-            .push(WorkItemChange::park(item.message_id, class, NEEDS_A_PERSON));
+    pub fn park(&mut self, item: &WorkItemRow, result: ItemResult) {
+        self.items.push(WorkItemChange::park(
+            item.message_id,
+            result.name(),
+            NEEDS_A_PERSON,
+        ));
     }
 
     /// Applies a permanent refusal: its block is final, or nothing was ever sent and a final block would refuse it.
@@ -184,10 +188,10 @@ impl BlockEffects {
         &mut self,
         message_id: MessageId,
         id: &IntentId,
-        (why, record): (&str, OnChainRecord),
+        (result, record): (ItemResult, OnChainRecord),
     ) -> Result<(), IllegalTransition> {
         self.items
-            .push(WorkItemChange::to(message_id, WorkItemState::Done).with_reason(why));
+            .push(WorkItemChange::to(message_id, WorkItemState::Done).with_reason(result.name()));
         if let OnChainRecord::Present(_) = record {
             let observed = leg_for_record(record).unwrap_or(ChainLeg::Escrowed);
             let because = TransitionReason {
@@ -201,7 +205,7 @@ impl BlockEffects {
             return Ok(());
         };
         if matches!(leg.leg, ChainLeg::Queued | ChainLeg::Submitting) {
-            leg.reason = Some(why.to_owned());
+            leg.reason = Some(LegReason::Refused(result));
             leg.advance(
                 ChainLeg::Rejected,
                 Cause::Commanded,

@@ -7,6 +7,7 @@ use chain::query::{BlockHeader, TransactionReceipt};
 use chain::{BlockRef, ChainClient, ChainError, EscrowEvent, EscrowLog, TxHash};
 use domain::address::Address;
 use domain::ids::IntentId;
+use domain::item_result::ItemResult;
 use futures_util::future::join_all;
 use storage::executor::attempts::{self, AttemptItemRow, AttemptRow};
 use storage::executor::blocks;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use super::resend::Resender;
 use crate::context::{Context, WorkError};
 use crate::finality::final_block;
-use crate::rules::next_step::{ItemResult, OnChainRecord};
+use crate::rules::next_step::OnChainRecord;
 
 /// A block waits at most this long for one endpoint's answers about a transaction without a log.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);

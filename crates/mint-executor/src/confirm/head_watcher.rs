@@ -6,7 +6,6 @@ use storage::executor::{attempts, blocks, legs};
 use tokio::time::Instant;
 
 use crate::context::{Context, NodeAnswer, WorkError};
-use crate::rules::next_step::BREAKER_RESULTS;
 
 #[derive(Debug, Default)]
 pub struct HeadWatcher {
@@ -54,12 +53,10 @@ impl HeadWatcher {
             let our_signers: Vec<[u8; 20]> =
                 ctx.signers.iter().map(|signer| signer.address_bytes()).collect();
             let client = ctx.pool.get().await?;
-            for refusal in attempts::refusals(&client, &our_signers, (after, &BREAKER_RESULTS)).await? {
-                let why = BREAKER_RESULTS.into_iter().find(|name| *name == refusal.outcome);
-                let Some(why) = why else { continue };
+            for refusal in attempts::refusals(&client, &our_signers, after).await? {
                 let leg = legs::read(&client, &[refusal.intent_id]).await?.pop();
                 let amount = leg.and_then(|leg| leg.preimage).map_or(1, |p| p.amount.get());
-                ctx.trip_breaker(&refusal.signer, (refusal.command, why, amount));
+                ctx.trip_breaker(&refusal.signer, (refusal.command, refusal.cause, amount));
             }
         }
         self.refusals_read_to = Some(tip);

@@ -1,46 +1,10 @@
 //! Turns facts about an item into its next step. Pure: no clock, no database, no node. The tables of the tests hold the
 //! hard cases of the executor.
 
-use chain::ItemOutcome;
 use chain::query::IntentStatus;
 use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
-
-/// The result of an item of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ItemResult {
-    /// The escrow's log reports this outcome.
-    Reported(ItemOutcome),
-    /// The whole transaction reverted.
-    Reverted,
-    /// The whole transaction reverted, and the signer lacked its role at that block.
-    Unauthorized,
-    /// The transaction succeeded without a log for the item.
-    NoEvent,
-    /// Another transaction used the nonce in a final block, and none of ours with that nonce has a receipt.
-    NonceLost,
-}
-
-impl ItemResult {
-    /// The name in `attempt_items.outcome` and in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Reported(outcome) => outcome.name(),
-            Self::Reverted => "reverted",
-            Self::Unauthorized => "unauthorized",
-            Self::NoEvent => "no_event",
-            Self::NonceLost => "nonce_lost",
-        }
-    }
-
-    /// The result with that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Reverted, Self::Unauthorized, Self::NoEvent, Self::NonceLost]
-            .into_iter()
-            .chain(ItemOutcome::ALL.into_iter().map(Self::Reported))
-            .find(|result| result.name() == name)
-    }
-}
+use domain::item_result::{BreakerCause, ItemOutcome, ItemResult};
 
 /// The escrow's record of an intent at the block in question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +23,7 @@ pub enum Blocker {
     /// Its transaction can never be mined, so the item goes into another one.
     NonceLost,
     /// A breaker of the command or of the signer opens.
-    Breaker(&'static str),
+    Breaker(BreakerCause),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +39,7 @@ pub enum NextStep {
     /// The deposit can never succeed; its leg is rejected once the block is final.
     Reject,
     /// A person must act, but only once the block is final: after a fork the same bytes may succeed.
-    Park(&'static str),
+    Park(ItemResult),
 }
 
 /// The facts from which the next step of one item follows.
@@ -102,36 +66,31 @@ pub fn next_step(facts: ItemFacts) -> NextStep {
         }
         _ => {}
     }
+    if let Some(cause) = facts.result.breaker_cause() {
+        return NextStep::Retry(Blocker::Breaker(cause));
+    }
     match facts.result {
         ItemResult::Reported(O::Done) => NextStep::Done,
         ItemResult::Reported(O::NotCompliant) if facts.command == Command::Execute => NextStep::Refused,
-        ItemResult::Reported(
-            outcome @ (O::CompliancePaused
-            | O::EscrowPaused
-            | O::TokenPaused
-            | O::RateLimited
-            | O::TransferFailed),
-        ) => NextStep::Retry(Blocker::Breaker(outcome.name())),
         ItemResult::Reported(O::NotFound) if facts.command != Command::Submit => {
             NextStep::Retry(Blocker::MissingDeposit)
         }
-        ItemResult::Reported(O::OutOfGas) => shrink_batch(facts.batch_size, "out_of_gas"),
-        ItemResult::Reverted => shrink_batch(facts.batch_size, "reverted"),
-        ItemResult::Unauthorized => NextStep::Retry(Blocker::Breaker("unauthorized")),
+        ItemResult::Reported(O::OutOfGas) | ItemResult::Reverted => {
+            shrink_batch(facts.batch_size, facts.result)
+        }
         ItemResult::Reported(outcome) if facts.command == Command::Submit && can_never_succeed(outcome) => {
             NextStep::Reject
         }
-        ItemResult::Reported(outcome) => NextStep::Park(outcome.name()),
-        ItemResult::NoEvent => NextStep::Park("no_event"),
         ItemResult::NonceLost => NextStep::Retry(Blocker::NonceLost),
+        result => NextStep::Park(result),
     }
 }
 
-fn shrink_batch(batch: u32, class: &'static str) -> NextStep {
+fn shrink_batch(batch: u32, result: ItemResult) -> NextStep {
     if batch > 1 {
         NextStep::ShrinkBatch(batch.div_ceil(2))
     } else {
-        NextStep::Park(class)
+        NextStep::Park(result)
     }
 }
 
@@ -147,16 +106,6 @@ const fn can_never_succeed(outcome: ItemOutcome) -> bool {
             | O::DailyLimitExceeded
     )
 }
-
-/// Names of the results that open a breaker of the command or of the signer.
-pub const BREAKER_RESULTS: [&str; 6] = [
-    ItemOutcome::CompliancePaused.name(),
-    ItemOutcome::EscrowPaused.name(),
-    ItemOutcome::TokenPaused.name(),
-    ItemOutcome::RateLimited.name(),
-    ItemOutcome::TransferFailed.name(),
-    ItemResult::Unauthorized.name(),
-];
 
 /// The leg that an escrow record implies.
 pub const fn leg_for_record(record: OnChainRecord) -> Option<ChainLeg> {
@@ -236,106 +185,72 @@ mod tests {
         })
     }
 
-    fn results() -> impl Iterator<Item = ItemResult> {
-        let of_transactions = [
-            ItemResult::Reverted,
-            ItemResult::Unauthorized,
-            ItemResult::NoEvent,
-            ItemResult::NonceLost,
-        ];
-        of_transactions
-            .into_iter()
-            .chain(ItemOutcome::ALL.map(ItemResult::Reported))
-    }
-
-    #[test]
-    fn stored_results_parse_back() {
-        for result in results() {
-            assert_eq!(ItemResult::from_name(result.name()), Some(result));
-        }
-        assert_eq!(ItemResult::from_name(""), None);
-    }
-
     #[test]
     fn each_outcome_has_one_consequence() {
         use ItemOutcome as O;
         let pending = OnChainRecord::Present(IntentStatus::Pending);
-        let breaker = |name| NextStep::Retry(Blocker::Breaker(name));
+        let breaker = |cause| NextStep::Retry(Blocker::Breaker(cause));
+        let park = |outcome| NextStep::Park(ItemResult::Reported(outcome));
         // Columns: submit (record absent), execute and refund (record pending).
         let table = [
             (O::Done, [NextStep::Done; 3]),
             (
                 O::NotCompliant,
-                [
-                    NextStep::Park("not_compliant"),
-                    NextStep::Refused,
-                    NextStep::Park("not_compliant"),
-                ],
+                [park(O::NotCompliant), NextStep::Refused, park(O::NotCompliant)],
             ),
-            (O::CompliancePaused, [breaker("compliance_paused"); 3]),
-            (O::EscrowPaused, [breaker("escrow_paused"); 3]),
-            (O::TokenPaused, [breaker("token_paused"); 3]),
-            (O::RateLimited, [breaker("rate_limited"); 3]),
-            (O::TransferFailed, [breaker("transfer_failed"); 3]),
+            (O::CompliancePaused, [breaker(BreakerCause::CompliancePaused); 3]),
+            (O::EscrowPaused, [breaker(BreakerCause::EscrowPaused); 3]),
+            (O::TokenPaused, [breaker(BreakerCause::TokenPaused); 3]),
+            (O::RateLimited, [breaker(BreakerCause::RateLimited); 3]),
+            (O::TransferFailed, [breaker(BreakerCause::TransferFailed); 3]),
             (
                 O::NotFound,
                 [
-                    NextStep::Park("not_found"),
+                    park(O::NotFound),
                     NextStep::Retry(Blocker::MissingDeposit),
                     NextStep::Retry(Blocker::MissingDeposit),
                 ],
             ),
             (O::OutOfGas, [NextStep::ShrinkBatch(8); 3]),
-            (O::IdMismatch, [NextStep::Park("id_mismatch"); 3]),
-            (O::AlreadyExists, [NextStep::Park("already_exists"); 3]),
-            (O::AlreadyExecuted, [NextStep::Park("already_executed"); 3]),
-            (O::AlreadyRefunded, [NextStep::Park("already_refunded"); 3]),
+            (O::IdMismatch, [park(O::IdMismatch); 3]),
+            (O::AlreadyExists, [park(O::AlreadyExists); 3]),
+            (O::AlreadyExecuted, [park(O::AlreadyExecuted); 3]),
+            (O::AlreadyRefunded, [park(O::AlreadyRefunded); 3]),
             (
                 O::TxRefAlreadyUsed,
                 [
                     NextStep::Reject,
-                    NextStep::Park("tx_ref_already_used"),
-                    NextStep::Park("tx_ref_already_used"),
+                    park(O::TxRefAlreadyUsed),
+                    park(O::TxRefAlreadyUsed),
                 ],
             ),
             (
                 O::InvalidAmount,
-                [
-                    NextStep::Reject,
-                    NextStep::Park("invalid_amount"),
-                    NextStep::Park("invalid_amount"),
-                ],
+                [NextStep::Reject, park(O::InvalidAmount), park(O::InvalidAmount)],
             ),
             (
                 O::InvalidCountryCode,
                 [
                     NextStep::Reject,
-                    NextStep::Park("invalid_country_code"),
-                    NextStep::Park("invalid_country_code"),
+                    park(O::InvalidCountryCode),
+                    park(O::InvalidCountryCode),
                 ],
             ),
             (
                 O::InvalidUser,
-                [
-                    NextStep::Reject,
-                    NextStep::Park("invalid_user"),
-                    NextStep::Park("invalid_user"),
-                ],
+                [NextStep::Reject, park(O::InvalidUser), park(O::InvalidUser)],
             ),
             (
                 O::DailyLimitExceeded,
                 [
                     NextStep::Reject,
-                    NextStep::Park("daily_limit_exceeded"),
-                    NextStep::Park("daily_limit_exceeded"),
+                    park(O::DailyLimitExceeded),
+                    park(O::DailyLimitExceeded),
                 ],
             ),
-            (
-                O::DepositorNotAllowed,
-                [NextStep::Park("depositor_not_allowed"); 3],
-            ),
-            (O::Expired, [NextStep::Park("expired"); 3]),
-            (O::Unknown, [NextStep::Park("unknown"); 3]),
+            (O::DepositorNotAllowed, [park(O::DepositorNotAllowed); 3]),
+            (O::Expired, [park(O::Expired); 3]),
+            (O::Unknown, [park(O::Unknown); 3]),
         ];
         assert_eq!(table.map(|(outcome, _)| outcome), ItemOutcome::ALL);
         for (outcome, [submit, execute, refund]) in table {
@@ -394,7 +309,7 @@ mod tests {
             (64, NextStep::ShrinkBatch(32)),
             (3, NextStep::ShrinkBatch(2)),
             (2, NextStep::ShrinkBatch(1)),
-            (1, NextStep::Park("out_of_gas")),
+            (1, NextStep::Park(ItemResult::Reported(ItemOutcome::OutOfGas))),
         ] {
             let found = step_after(Submit, ItemOutcome::OutOfGas, OnChainRecord::Absent, batch);
             assert_eq!(found, next, "{batch}");
@@ -431,7 +346,7 @@ mod tests {
         );
         assert_eq!(
             next_step(facts(ItemResult::NoEvent, pending)),
-            NextStep::Park("no_event")
+            NextStep::Park(ItemResult::NoEvent)
         );
     }
 
@@ -493,15 +408,18 @@ mod tests {
 
     #[test]
     fn breaker_results_are_exactly_those_that_open_a_breaker() {
-        for result in results() {
+        for result in ItemResult::ALL {
             let step = next_step(ItemFacts {
                 command: Command::Submit,
                 result,
                 record: OnChainRecord::Absent,
                 batch_size: 2,
             });
-            let holds = step == NextStep::Retry(Blocker::Breaker(result.name()));
-            assert_eq!(BREAKER_RESULTS.contains(&result.name()), holds, "{result:?}");
+            let cause = match step {
+                NextStep::Retry(Blocker::Breaker(cause)) => Some(cause),
+                _ => None,
+            };
+            assert_eq!(cause, result.breaker_cause(), "{result:?}");
         }
     }
 }

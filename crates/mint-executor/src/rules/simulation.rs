@@ -1,7 +1,9 @@
 //! What a simulation may decide. It decides temporary results (a breaker, a smaller batch) alone, and permanent results
 //! only together with a final block; everything else is sent to the chain. Pure.
 
-use crate::rules::next_step::{Blocker, ItemFacts, ItemResult, NextStep, OnChainRecord, next_step};
+use domain::item_result::{ItemOutcome, ItemResult};
+
+use crate::rules::next_step::{Blocker, ItemFacts, NextStep, OnChainRecord, next_step};
 
 /// What the simulation means for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +36,8 @@ pub struct FinalBlockResult {
 /// Whether the result would settle an item or send it to a person; the head alone may not decide that.
 pub fn is_permanent(head: ItemFacts) -> bool {
     // A revert, or a lack of gas, may be the node's own fault; a single item is sent, so that the chain decides.
-    matches!(head.result, ItemResult::Reported(outcome) if outcome != chain::ItemOutcome::OutOfGas)
-        && head.result != ItemResult::Reported(chain::ItemOutcome::Done)
+    matches!(head.result, ItemResult::Reported(outcome) if outcome != ItemOutcome::OutOfGas)
+        && head.result != ItemResult::Reported(ItemOutcome::Done)
         && matches!(
             next_step(head),
             NextStep::Done | NextStep::Refused | NextStep::Reject | NextStep::Park(_)
@@ -76,9 +78,9 @@ pub fn simulation_result(head: ItemFacts, at_final: Option<FinalBlockResult>) ->
 
 #[cfg(test)]
 mod tests {
-    use chain::ItemOutcome as O;
     use chain::query::IntentStatus;
     use domain::command::Command::{self, Execute, Refund, Submit};
+    use domain::item_result::ItemOutcome as O;
 
     use super::*;
 
@@ -135,7 +137,9 @@ mod tests {
         let final_says = |result, record| Some(FinalBlockResult { result, record });
         let reported = ItemResult::Reported;
         let breaker = |result: ItemResult| {
-            let step = NextStep::Retry(Blocker::Breaker(result.name()));
+            let step = NextStep::Retry(Blocker::Breaker(
+                result.breaker_cause().expect("it opens a breaker"),
+            ));
             settled(result, OnChainRecord::NotRead, step)
         };
         let table = [
@@ -219,7 +223,11 @@ mod tests {
                 Refund,
                 reported(O::Expired),
                 final_says(reported(O::Expired), pending),
-                settled(reported(O::Expired), pending, NextStep::Park("expired")),
+                settled(
+                    reported(O::Expired),
+                    pending,
+                    NextStep::Park(reported(O::Expired)),
+                ),
             ),
             // The legs include every log: a head without the deposit contradicts them, and the chain decides.
             (Execute, reported(O::NotFound), None, SimulationResult::Send),

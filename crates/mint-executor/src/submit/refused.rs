@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chain::query::BlockHeader;
 use domain::ids::IntentId;
+use domain::item_result::ItemResult;
 use storage::DbTransaction;
 use storage::executor::attempts;
 use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
@@ -15,7 +16,7 @@ use crate::confirm::effects::{BlockEffects, BreakerTrip, NEEDS_A_PERSON};
 use crate::confirm::write_effects;
 use crate::context::{Context, WorkError};
 use crate::observe;
-use crate::rules::next_step::{ItemResult, NextStep};
+use crate::rules::next_step::NextStep;
 use crate::rules::simulation::SimulatedRefusal;
 
 /// Delay of an item that the head would refuse permanently, and a final block would not yet.
@@ -32,7 +33,7 @@ impl RefusedItems {
     pub fn tell(self, ctx: &Context) {
         for (item, result, step) in &self.settled {
             match step {
-                NextStep::Park(class) => observe::item_parked(item, class, NEEDS_A_PERSON),
+                NextStep::Park(result) => observe::item_parked(item, result.name(), NEEDS_A_PERSON),
                 NextStep::Refused => observe::compliance_checked(*result),
                 _ => {}
             }
@@ -62,22 +63,22 @@ pub async fn settle_refused(
     let mut settled = Vec::new();
     for (item, refusal) in refused {
         match *refusal {
-            SimulatedRefusal::RetryLater(result) => effects.items.push(postponed(item, result.name())),
+            SimulatedRefusal::RetryLater(result) => effects.items.push(postponed(item, result)),
             SimulatedRefusal::Settle { result, record, step } => match step {
                 NextStep::Retry(_) | NextStep::ShrinkBatch(_) => {
                     effects.apply_step((item, &lease.signer), (step, record))?;
                 }
                 // An attempt that may still be mined, or mined again after a fork, decides first.
                 _ if may_still_be_mined(&not_final, item) => {
-                    effects.items.push(postponed(item, result.name()));
+                    effects.items.push(postponed(item, result));
                 }
                 NextStep::Reject => {
-                    effects.reject(item.message_id, &item.intent_id, (result.name(), record))?;
+                    effects.reject(item.message_id, &item.intent_id, (result, record))?;
                 }
                 step => {
                     effects.apply_step((item, &lease.signer), (step, record))?;
-                    if let NextStep::Park(class) = step {
-                        effects.park(item, class);
+                    if let NextStep::Park(result) = step {
+                        effects.park(item, result);
                     }
                     settled.push((item.clone(), result, step));
                 }
@@ -88,9 +89,9 @@ pub async fn settle_refused(
     Ok(RefusedItems { settled, trips })
 }
 
-fn postponed(item: &WorkItemRow, why: &str) -> WorkItemChange {
+fn postponed(item: &WorkItemRow, result: ItemResult) -> WorkItemChange {
     let mut change = WorkItemChange::to(item.message_id, WorkItemState::Ready)
-        .with_reason(why)
+        .with_reason(result.name())
         .delayed_by(REFUSED_WAIT);
     change.max_batch_size = item.max_batch_size;
     change

@@ -9,6 +9,7 @@ use chain::query::BlockHeader;
 use chain::{BlockHash, BlockRef, ChainClient, ChainError};
 use domain::command::Command;
 use domain::ids::{IntentId, MessageId};
+use domain::item_result::ItemResult;
 use storage::executor::blocks;
 use storage::executor::signers::SignerLease;
 use tokio::time::timeout;
@@ -19,7 +20,7 @@ use crate::context::{Context, WorkError};
 use crate::finality::final_block;
 use crate::observe;
 use crate::rules::batching;
-use crate::rules::next_step::{ItemFacts, ItemResult, OnChainRecord};
+use crate::rules::next_step::{ItemFacts, OnChainRecord};
 use crate::rules::simulation::{FinalBlockResult, SimulationResult, is_permanent, simulation_result};
 use crate::signer_handle::SignerHandle;
 

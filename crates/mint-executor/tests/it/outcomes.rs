@@ -6,6 +6,7 @@ use anyhow::Result;
 use domain::clock::{Clock, SystemSource};
 use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
+use domain::item_result::LegReason;
 use messaging::wire::Outcome;
 use mint_executor::submit::BatchResult;
 
@@ -24,7 +25,7 @@ async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> R
     rig.mine(&world, 1).await?;
     let row = rig.leg_row(&id).await?;
     assert_eq!(
-        (row.leg, row.reason.as_deref()),
+        (row.leg, row.reason.map(LegReason::name)),
         (ChainLeg::Escrowed, Some("not_compliant"))
     );
     assert_eq!(
@@ -177,7 +178,7 @@ async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Res
     rig.mine(&world, 1).await?;
     let row = rig.leg_row(&intent.intent_id()).await?;
     assert_eq!(
-        (row.leg, row.reason.as_deref()),
+        (row.leg, row.reason.map(LegReason::name)),
         (ChainLeg::Rejected, Some("invalid_amount"))
     );
     assert_eq!(
@@ -281,7 +282,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
     mint_executor::redrive::end_stranded(&rig.ctx).await?;
     let row = rig.leg_row(&refused.intent_id()).await?;
     assert_eq!(
-        (row.leg, row.reason.as_deref()),
+        (row.leg, row.reason.map(LegReason::name)),
         (ChainLeg::Rejected, Some("payment_window_over"))
     );
     assert_eq!(

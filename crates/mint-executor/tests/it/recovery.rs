@@ -4,6 +4,7 @@ use anyhow::Result;
 use domain::clock::{Clock, SystemSource};
 use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
+use domain::item_result::LegReason;
 use messaging::wire::Outcome;
 use mint_executor::context::WorkError;
 use mint_executor::lease::{self, FollowerTenure};
@@ -412,7 +413,7 @@ async fn a_refusal_in_a_block_whose_state_the_node_has_dropped_is_settled_by_the
     second.acquire_leases().await?;
     let row = second.leg_row(&intent.intent_id()).await?;
     assert_eq!(
-        (row.leg, row.reason.as_deref()),
+        (row.leg, row.reason.map(LegReason::name)),
         (ChainLeg::Escrowed, Some("not_compliant"))
     );
     assert_eq!(

@@ -6,6 +6,7 @@ use anyhow::Result;
 use domain::command::Command;
 use domain::ids::Preimage;
 use domain::intent::{ChainLeg, Finality};
+use domain::item_result::LegReason;
 use domain::money::BaseUnits;
 use messaging::wire::Outcome;
 use mint_executor::submit::BatchResult;
@@ -33,7 +34,7 @@ async fn a_deposit_that_would_fail_costs_no_gas_and_the_rest_of_its_batch_is_sen
     rig.send(Command::Submit, 2).await?;
     let row = rig.leg_row(&poison.intent_id()).await?;
     assert_eq!(
-        (row.leg, row.reason.as_deref()),
+        (row.leg, row.reason.map(LegReason::name)),
         (ChainLeg::Rejected, Some("invalid_amount")),
         "a final block would refuse it too, and nothing was sent"
     );
@@ -82,7 +83,7 @@ async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction
     );
     let row = rig.leg_row(&bad.intent_id()).await?;
     assert_eq!(
-        (row.leg, row.reason.as_deref()),
+        (row.leg, row.reason.map(LegReason::name)),
         (ChainLeg::Escrowed, Some("not_compliant"))
     );
     assert_eq!(rig.leg(&good).await?, ChainLeg::Executed(Finality::Mined));
@@ -171,7 +172,7 @@ async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()>
     assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
     let row = rig.leg_row(&over.intent_id()).await?;
     assert_eq!(
-        (row.leg, row.reason.as_deref()),
+        (row.leg, row.reason.map(LegReason::name)),
         (ChainLeg::Rejected, Some("daily_limit_exceeded"))
     );
     assert_eq!(world.count("select count(*) from attempts")?, 1);

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use const_format::concatcp;
 use domain::command::{AttemptPurpose, Command};
 use domain::ids::{IntentId, MessageId};
+use domain::item_result::{BreakerCause, ItemResult};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -131,7 +132,8 @@ pub struct AttemptItemRow {
     pub attempt_id: i64,
     pub message_id: MessageId,
     pub intent_id: IntentId,
-    pub outcome: Option<String>,
+    /// `None` while no block holds the attempt, or for a result that this code does not know.
+    pub outcome: Option<ItemResult>,
 }
 
 /// Stores a signed transaction with its items under the fencing token of the lease.
@@ -255,14 +257,14 @@ pub async fn items(session: &impl DbSession, ids: &[i64]) -> Result<Vec<AttemptI
 
 pub async fn set_outcomes(
     tx: &DbTransaction<'_>,
-    outcomes: &[(i64, MessageId, &'static str)],
+    outcomes: &[(i64, MessageId, ItemResult)],
 ) -> Result<(), StorageError> {
     if outcomes.is_empty() {
         return Ok(());
     }
     let ids: Vec<i64> = outcomes.iter().map(|(id, ..)| *id).collect();
     let messages: Vec<Uuid> = outcomes.iter().map(|(_, message, _)| message.0).collect();
-    let names: Vec<&str> = outcomes.iter().map(|(.., name)| *name).collect();
+    let names: Vec<&str> = outcomes.iter().map(|(.., result)| result.name()).collect();
     execute(tx, SET_OUTCOMES, &[&ids, &messages, &names]).await?;
     Ok(())
 }
@@ -379,26 +381,35 @@ pub async fn mark_broadcast(session: &impl DbSession, ids: &[i64]) -> Result<(),
 pub struct RefusalRow {
     pub signer: [u8; 20],
     pub command: Command,
-    pub outcome: String,
+    pub cause: BreakerCause,
     /// One of the refused intents.
     pub intent_id: IntentId,
 }
 
-/// The distinct refusals of commands of these keys after that block, with one of `outcomes`.
+/// The distinct refusals of commands of these keys after that block, of those that open a breaker.
 pub async fn refusals(
     session: &impl DbSession,
     signers: &[[u8; 20]],
-    (after, outcomes): (u64, &[&str]),
+    after: u64,
 ) -> Result<Vec<RefusalRow>, StorageError> {
     let signers: Vec<&[u8]> = signers.iter().map(<[u8; 20]>::as_slice).collect();
-    let rows = query(session, REFUSALS, &[&signers, &to_bigint(after)?, &outcomes]).await?;
+    let outcomes = BreakerCause::ALL.map(BreakerCause::name);
+    let rows = query(
+        session,
+        REFUSALS,
+        &[&signers, &to_bigint(after)?, &outcomes.as_slice()],
+    )
+    .await?;
     rows.iter()
         .map(|row| {
             let reader = RowReader::new(row, "attempt_items", "refusals");
             Ok(RefusalRow {
                 signer: reader.bytes("signer")?,
                 command: reader.parse("command")?,
-                outcome: reader.get("outcome")?,
+                cause: reader
+                    .parse::<ItemResult>("outcome")?
+                    .breaker_cause()
+                    .ok_or_else(|| reader.corrupt("outcome", &"opens no breaker"))?,
                 intent_id: super::legs::intent_id(&reader)?,
             })
         })
@@ -436,10 +447,11 @@ fn read_item(row: &Row) -> Result<AttemptItemRow, StorageError> {
     let attempt_id: i64 = row.try_get("attempt_id")?;
     let reader = RowReader::new(row, "attempt_items", attempt_id);
     let intent: &[u8] = reader.get("intent_id")?;
+    let outcome: Option<&str> = reader.get("outcome")?;
     Ok(AttemptItemRow {
         attempt_id,
         message_id: MessageId(reader.get("message_id")?),
         intent_id: IntentId::from_slice(intent).map_err(|e| reader.corrupt("intent_id", &e))?,
-        outcome: reader.get("outcome")?,
+        outcome: outcome.and_then(|name| name.parse().ok()),
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use const_format::concatcp;
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{Cause, ChainLeg, IllegalTransition};
+use domain::item_result::LegReason;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -59,7 +60,7 @@ pub struct ChainLegRow {
     pub signer: Option<[u8; 20]>,
     pub tx_hash: Option<[u8; 32]>,
     pub block_number: Option<u64>,
-    pub reason: Option<String>,
+    pub reason: Option<LegReason>,
     /// Time since the last change, by the database's clock.
     pub unchanged_for: Duration,
     /// W3C trace context of the first command.
@@ -109,8 +110,8 @@ impl ChainLegRow {
     }
 
     /// Records a reason for the present state: together with the transition if there is one, else as a change of its own.
-    pub fn record_reason(&mut self, reason: impl Into<String>, transition_reason: TransitionReason) {
-        self.reason = Some(reason.into());
+    pub fn record_reason(&mut self, reason: LegReason, transition_reason: TransitionReason) {
+        self.reason = Some(reason);
         if self.is_changed() {
             return;
         }
@@ -223,7 +224,10 @@ pub async fn save(tx: &DbTransaction<'_>, legs: &[ChainLegRow]) -> Result<(), St
         .iter()
         .map(|leg| leg.block_number.map(to_bigint).transpose())
         .collect::<Result<Vec<_>, _>>()?;
-    let reasons: Vec<Option<&str>> = changed.iter().map(|leg| leg.reason.as_deref()).collect();
+    let reasons: Vec<Option<&str>> = changed
+        .iter()
+        .map(|leg| leg.reason.map(LegReason::name))
+        .collect();
     let touched = execute(
         tx,
         SAVE,
@@ -284,7 +288,7 @@ pub(crate) fn read_row(row: &Row) -> Result<ChainLegRow, StorageError> {
             .map(u64::try_from)
             .transpose()
             .map_err(|e| reader.corrupt("block_number", &e))?,
-        reason: reader.get("reason")?,
+        reason: reader.parse_opt("reason")?,
         unchanged_for: Duration::try_from_secs_f64(reader.get("quiet")?).unwrap_or_default(),
         trace_parent: reader.get("trace_parent")?,
         version: reader.get("version")?,

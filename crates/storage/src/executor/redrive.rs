@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use const_format::concatcp;
 use domain::ids::IntentId;
+use domain::item_result::LegReason;
 
 use crate::error::StorageError;
 use crate::executor::legs::{self, ChainLegRow, read_row};
@@ -28,7 +29,7 @@ statements! {
          and (l.leg in ('escrowed', 'rejected', 'dropped') or (l.leg in ('executed', 'refunded') and l.final)) \
          and (d.tx_ref is null or d.chain_leg is distinct from l.leg \
               or (l.final and not d.chain_final) \
-              or (l.leg = 'escrowed' and l.reason = 'not_compliant' and not d.mint_refused)) \
+              or (l.leg = 'escrowed' and l.reason = $3 and not d.mint_refused)) \
          and (d.updated_at is null or d.updated_at < clock_timestamp() - $1::float8 * interval '1 second') \
          and (r.last_sent_at is null or r.last_sent_at < clock_timestamp() \
               - least($1::float8 * power(2, least(r.redrive_count, 12)), greatest($1::float8, 3600)) * interval '1 second') \
@@ -60,7 +61,11 @@ pub async fn unacknowledged(
     let rows = query(
         session,
         UNACKNOWLEDGED,
-        &[&min_age.as_secs_f64(), &i64::from(limit)],
+        &[
+            &min_age.as_secs_f64(),
+            &i64::from(limit),
+            &LegReason::NOT_COMPLIANT.name(),
+        ],
     )
     .await?;
     rows.iter().map(read_row).collect()
