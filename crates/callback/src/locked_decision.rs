@@ -4,13 +4,14 @@
 mod steps;
 
 use domain::evidence::SignedReport;
+use domain::exception::ExceptionKind;
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{ChainLeg, PaymentLeg};
 use domain::money::Shillings;
 use domain::signature::SignatureHeader;
 use domain::tx_ref::TxRef;
 use storage::callback::decisions::{self, DecisionRow, IntentRow};
-use storage::callback::exceptions::{self, ExceptionKind, NewException};
+use storage::callback::exceptions::{self, NewException};
 use storage::callback::payments::{self, PaymentRow};
 use storage::callback::reports::{self, MpesaKeyTrust};
 use storage::outbox::OutboxRow;

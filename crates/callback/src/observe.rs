@@ -1,30 +1,50 @@
 //! The metrics and logs of this service, as domain events. They are emitted after the commit that made them true.
 
 use domain::decision::LiveCommand;
+use domain::exception::ExceptionKind;
+use domain::report_outcome::ReportOutcome;
 use domain::tx_ref::TxRef;
 use messaging::wire::Outcome;
 use meter::{Counter, Gauge, Histogram, label, number};
-use storage::callback::exceptions::ExceptionKind;
 use storage::callback::reconcile::{DIFFERENCE_KINDS, DifferenceRow, PaymentTotals};
 use tracing::Span;
 
-/// The results of handling a report.
-const VERDICTS: &[&str] = &[
-    "confirmed",
-    "mismatched",
-    "declined",
-    "declined_too_late",
-    "orphan",
-    "duplicate",
-    "another_payment",
-    "paid_too_late",
-    "conflict",
-    "late",
-    "repeated",
-    "waits_for_key",
-    "compromised_key",
-    "tampered",
-];
+/// What the handling of a report led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandledReport {
+    Stored(ReportOutcome),
+    /// The report was processed before.
+    Repeated,
+    /// It is signed with a key that is not mounted here (yet).
+    WaitsForKey,
+}
+
+impl HandledReport {
+    const ALL: [Self; ReportOutcome::ALL.len() + 2] = {
+        let mut all = [Self::Repeated; ReportOutcome::ALL.len() + 2];
+        let mut i = 0;
+        while i < ReportOutcome::ALL.len() {
+            all[i] = Self::Stored(ReportOutcome::ALL[i]);
+            i += 1;
+        }
+        all[i + 1] = Self::WaitsForKey;
+        all
+    };
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Stored(outcome) => outcome.name(),
+            Self::Repeated => "repeated",
+            Self::WaitsForKey => "waits_for_key",
+        }
+    }
+}
+
+impl From<ReportOutcome> for HandledReport {
+    fn from(outcome: ReportOutcome) -> Self {
+        Self::Stored(outcome)
+    }
+}
 
 const SWEEPS: &[&str] = &[
     "expire",
@@ -41,7 +61,7 @@ meter::declare! {
     REPORTS: Counter<2> = Counter::new(
         "fiatrails_reports_classified_total",
         "Payment reports processed. operator: an accepted late report; stored: one that is processed again.",
-        [label("source", &["mpesa", "operator", "stored"]), label("status", VERDICTS)]);
+        [label("source", &["mpesa", "operator", "stored"]), label("status", meter::names!(HandledReport))]);
     OUTCOMES: Counter<2> = Counter::new(
         "fiatrails_outcomes_received_total", "Chain outcomes received.",
         [label("outcome", meter::names!(Outcome)), label("effect", &["applied", "unchanged"])]);
@@ -115,7 +135,7 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
                 span.in_scope(|| tracing::info!(trigger, "commanded"));
             }
             Event::WaitsForKey { key_id } => {
-                report("stored", "waits_for_key");
+                report("stored", HandledReport::WaitsForKey);
                 tracing::warn!(%tx_ref, kid = key_id, "paid, but the report's key is not mounted here");
             }
             Event::ExecutesHalted => tracing::error!(%tx_ref, "executes are halted"),
@@ -124,8 +144,8 @@ pub fn emit(tx_ref: &TxRef, events: &[Event]) {
 }
 
 /// `source` is `mpesa`, `operator` for an accepted late report, or `stored` for a stored report that is verified again.
-pub fn report(source: &'static str, status: &'static str) {
-    REPORTS.increment([source, status]);
+pub fn report(source: &'static str, handled: impl Into<HandledReport>) {
+    REPORTS.increment([source, handled.into().name()]);
 }
 
 pub fn outcome(outcome: Outcome, is_news: bool) {
@@ -134,11 +154,11 @@ pub fn outcome(outcome: Outcome, is_news: bool) {
     tracing::debug!(outcome = outcome.name(), effect, "outcome received");
 }
 
-pub fn open_exceptions(open: &[(String, u64)]) {
+pub fn open_exceptions(open: &[(ExceptionKind, u64)]) {
     for kind in ExceptionKind::ALL {
         let count = open
             .iter()
-            .find(|(name, _)| name == kind.name())
+            .find(|(counted, _)| *counted == kind)
             .map_or(0, |(_, count)| *count);
         EXCEPTIONS_OPEN.set([kind.name()], number(count));
     }

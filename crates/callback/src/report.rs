@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use domain::evidence::{EvidenceError, SignedReport};
+use domain::exception::ExceptionKind;
+use domain::intent::PaymentLeg;
 use domain::payment::PaymentReport;
+use domain::report_outcome::ReportOutcome;
 use messaging::wire::MpesaResult;
 use messaging::{Delivery, Disposition, WorkQueue};
-use storage::callback::exceptions::{self, ExceptionKind, NewException};
+use storage::callback::exceptions::{self, NewException};
 use storage::callback::payments::{self, NewPayment, PaymentRow};
 use storage::callback::reports;
 use storage::{DbTransaction, Inbox};
@@ -15,7 +18,7 @@ use time::OffsetDateTime;
 use crate::batch::{Handled, is_redelivery};
 use crate::classify::{PaymentMatch, RecordedReceipt, ReportClass, ReportFacts, classify_report};
 use crate::locked_decision::{LockedDecision, Trigger, is_compromised};
-use crate::observe;
+use crate::observe::{self, HandledReport};
 use crate::state::{AppState, HandlerError};
 
 impl Handled for MpesaResult {
@@ -55,16 +58,16 @@ pub async fn handle(
             hold_unverifiable(
                 &state,
                 signed,
-                (ExceptionKind::CompromisedKey, "compromised_key"),
+                (ExceptionKind::CompromisedKey, ReportOutcome::CompromisedKey),
                 detail,
             )
             .await?;
-            observe::report(source, "compromised_key");
+            observe::report(source, ReportOutcome::CompromisedKey);
             return Ok(Disposition::Done);
         }
         Err(EvidenceError::UnknownKey(kid)) => {
             tracing::warn!(kid, "report signed with a key that is not mounted here");
-            observe::report(source, "waits_for_key");
+            observe::report(source, HandledReport::WaitsForKey);
             return Ok(UNTIL_KEY_IS_MOUNTED);
         }
         Err(error) => {
@@ -72,11 +75,11 @@ pub async fn handle(
             hold_unverifiable(
                 &state,
                 signed,
-                (ExceptionKind::ReportTampered, "tampered"),
+                (ExceptionKind::ReportTampered, ReportOutcome::Tampered),
                 detail,
             )
             .await?;
-            observe::report(source, "tampered");
+            observe::report(source, ReportOutcome::Tampered);
             return Ok(Disposition::park("report_tampered", error.to_string()));
         }
     };
@@ -93,11 +96,11 @@ pub async fn handle(
         message_id: Some(delivery.message_id),
     };
     let mut locked = LockedDecision::open(&state, &tx, &report.tx_ref, trigger).await?;
-    let status = ingest(&state, &tx, &mut locked, body, &report).await?;
+    let handled = ingest(&state, &tx, &mut locked, body, &report).await?;
     let after_commit = locked.save().await?;
     tx.commit().await?;
     after_commit.run(&state);
-    observe::report(source, status);
+    observe::report(source, handled);
     Ok(Disposition::Done)
 }
 
@@ -106,46 +109,39 @@ async fn waits_in_vain(state: &AppState, report: &SignedReport) -> Result<bool, 
     is_compromised(&state.pool.get().await?, report).await
 }
 
-/// Whether a stored result is conclusive, so that the same report can change nothing when it comes again.
-fn is_conclusive(outcome: &str) -> bool {
-    !matches!(outcome, "late" | "tampered" | "compromised_key")
-}
-
 async fn ingest(
     state: &AppState,
     tx: &DbTransaction<'_>,
     locked: &mut LockedDecision<'_>,
     body: &MpesaResult,
     report: &PaymentReport,
-) -> Result<&'static str, HandlerError> {
+) -> Result<HandledReport, HandlerError> {
     let signed = &body.report;
-    if reports::outcome(tx, signed.report_id)
-        .await?
-        .is_some_and(|outcome| is_conclusive(&outcome))
-    {
-        return Ok("repeated");
+    let known = reports::outcome(tx, signed.report_id).await?;
+    if known.is_some_and(ReportOutcome::is_conclusive) {
+        return Ok(HandledReport::Repeated);
     }
     let receipt = report.receipt().map(ToString::to_string);
-    let status = if body.late && body.accepted_by.is_none() {
+    let outcome = if body.late && body.accepted_by.is_none() {
         let detail = format!("report {} came with a stale timestamp", signed.report_id);
         locked
             .open_exception(ExceptionKind::LateReport, receipt, Some(report.amount), detail)
             .await?;
-        "late"
+        ReportOutcome::Late
     } else if is_compromised(tx, signed).await? {
         let detail = format!("report {} is signed with a compromised key", signed.report_id);
         locked
             .open_exception(ExceptionKind::CompromisedKey, receipt, None, detail)
             .await?;
-        "compromised_key"
+        ReportOutcome::CompromisedKey
     } else {
         if let Some(by) = &body.accepted_by {
             exceptions::resolve_late_report(tx, report.tx_ref.as_str(), receipt.as_deref(), by).await?;
         }
         record_payment(state, tx, locked, signed, report).await?
     };
-    reports::set_outcome(tx, signed.report_id, report.tx_ref.as_str(), status).await?;
-    Ok(status)
+    reports::set_outcome(tx, signed.report_id, report.tx_ref.as_str(), outcome).await?;
+    Ok(outcome.into())
 }
 
 async fn record_payment(
@@ -154,7 +150,7 @@ async fn record_payment(
     locked: &mut LockedDecision<'_>,
     signed: &SignedReport,
     report: &PaymentReport,
-) -> Result<&'static str, HandlerError> {
+) -> Result<ReportOutcome, HandlerError> {
     let received_at = received_at(state, signed);
     loop {
         let known = match report.receipt() {
@@ -178,7 +174,7 @@ async fn record_payment(
             _ => return apply_without_payment(locked, verdict, report, known.as_ref()).await,
         };
         let Some(receipt) = report.receipt() else {
-            return Ok("declined_too_late");
+            return Ok(ReportOutcome::DeclinedTooLate);
         };
         let new = NewPayment {
             receipt,
@@ -201,8 +197,8 @@ async fn apply_without_payment(
     verdict: ReportClass,
     report: &PaymentReport,
     known: Option<&PaymentRow>,
-) -> Result<&'static str, HandlerError> {
-    let status = match verdict {
+) -> Result<ReportOutcome, HandlerError> {
+    let outcome = match verdict {
         ReportClass::Conflict => {
             let detail = known.map_or_else(String::new, |known| {
                 let status = if report.is_paid() { "paid" } else { "declined" };
@@ -215,17 +211,17 @@ async fn apply_without_payment(
             locked
                 .open_exception(ExceptionKind::CallbackConflict, receipt, None, detail)
                 .await?;
-            return Ok("conflict");
+            return Ok(ReportOutcome::Conflict);
         }
         ReportClass::Declined => {
-            locked.set_payment(domain::intent::PaymentLeg::Declined);
-            "declined"
+            locked.set_payment(PaymentLeg::Declined);
+            ReportOutcome::Declined
         }
-        ReportClass::DeclinedTooLate => "declined_too_late",
-        _ => "duplicate",
+        ReportClass::DeclinedTooLate => ReportOutcome::DeclinedTooLate,
+        _ => ReportOutcome::Duplicate,
     };
     locked.decide().await?;
-    Ok(status)
+    Ok(outcome)
 }
 
 async fn apply_payment(
@@ -233,7 +229,7 @@ async fn apply_payment(
     verdict: ReportClass,
     tx: &DbTransaction<'_>,
     report: &PaymentReport,
-) -> Result<&'static str, HandlerError> {
+) -> Result<ReportOutcome, HandlerError> {
     let receipt = report.receipt().map(ToString::to_string).unwrap_or_default();
     let ReportClass::FirstPayment { leg } = verdict else {
         let detail = "another payment under another receipt".to_owned();
@@ -249,24 +245,28 @@ async fn apply_payment(
             .open_owed_exception(&receipt, report.amount, "paid twice")
             .await?;
         locked.decide().await?;
-        return Ok("another_payment");
+        return Ok(ReportOutcome::AnotherPayment);
     };
     locked.first_payment = payments::first(tx, &report.tx_ref).await?;
-    let status = match (leg, locked.first_payment.clone()) {
+    let outcome = match (leg, locked.first_payment.clone()) {
         (PaymentMatch::Accepted(leg), Some(first)) => {
             locked.record_match(leg, &first).await?;
-            leg.name()
+            if leg == PaymentLeg::Mismatched {
+                ReportOutcome::Mismatched
+            } else {
+                ReportOutcome::Confirmed
+            }
         }
         (PaymentMatch::Owed, _) => {
             locked
                 .open_owed_exception(&receipt, report.amount, "paid after the payment was given up")
                 .await?;
-            "paid_too_late"
+            ReportOutcome::PaidTooLate
         }
-        _ => "orphan",
+        _ => ReportOutcome::Orphan,
     };
     locked.decide().await?;
-    Ok(status)
+    Ok(outcome)
 }
 
 /// The gateway's time of receipt. It is sealed, and comes from the same clock as the windows.
@@ -280,7 +280,7 @@ fn received_at(state: &AppState, signed: &SignedReport) -> OffsetDateTime {
 async fn hold_unverifiable(
     state: &AppState,
     signed: &SignedReport,
-    (kind, outcome): (ExceptionKind, &'static str),
+    (kind, outcome): (ExceptionKind, ReportOutcome),
     detail: String,
 ) -> Result<(), HandlerError> {
     // The claimed txRef is not verified; it only tells a person where to look.

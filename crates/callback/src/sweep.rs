@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use domain::exception::ExceptionKind;
 use domain::ids::MessageId;
 use domain::intent::PaymentLeg;
 use domain::tx_ref::TxRef;
-use storage::callback::exceptions::{self, ExceptionKind};
+use storage::callback::exceptions;
 use storage::callback::{reports, sweeps};
 
 use crate::locked_decision::{LockedDecision, Trigger};

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use domain::ids::IntegratorId;
 use domain::key_ring::KeyRing;
+use domain::key_state::KeyState;
 use domain::signature::{HmacSecret, KeyId};
 use domain::tx_ref::TxRef;
 use parking_lot::{Mutex, RwLock};
@@ -36,7 +37,7 @@ impl LiveKey {
     /// Whether the key is active and within its dates.
     pub fn is_live(&self, now: OffsetDateTime) -> bool {
         self.narrowing.as_ref().is_none_or(|row| {
-            row.state == "active"
+            row.state == KeyState::Active
                 && row.not_before.is_none_or(|from| from <= now)
                 && row.not_after.is_none_or(|until| now < until)
         })
@@ -45,7 +46,7 @@ impl LiveKey {
     /// When the key expires; `None` if it has no end or is not active.
     pub fn expires(&self) -> Option<OffsetDateTime> {
         let row = self.narrowing.as_ref()?;
-        row.not_after.filter(|_| row.state == "active")
+        row.not_after.filter(|_| row.state == KeyState::Active)
     }
 
     pub fn record_use(&self, now: i64) {
@@ -214,13 +215,13 @@ mod tests {
         HmacSecret::from_bytes(&[7; 32]).unwrap()
     }
 
-    fn row(state: &str, not_before: Option<i64>, not_after: Option<i64>) -> KeyRestriction {
+    fn row(state: KeyState, not_before: Option<i64>, not_after: Option<i64>) -> KeyRestriction {
         let at = |s: Option<i64>| s.map(|s| OffsetDateTime::from_unix_timestamp(s).unwrap());
         KeyRestriction {
             key_id: "ik".parse().unwrap(),
             not_before: at(not_before),
             not_after: at(not_after),
-            state: state.to_owned(),
+            state,
         }
     }
 
@@ -261,10 +262,13 @@ mod tests {
     #[test]
     fn rows_can_only_restrict() {
         assert!(live_at(&[], 100));
-        assert!(live_at(&[row("active", Some(100), Some(101))], 100));
-        assert!(!live_at(&[row("active", Some(101), None)], 100));
-        assert!(!live_at(&[row("active", None, Some(100))], 100));
-        for state in ["revoked", "retired", "compromised", "anything"] {
+        assert!(live_at(&[row(KeyState::Active, Some(100), Some(101))], 100));
+        assert!(!live_at(&[row(KeyState::Active, Some(101), None)], 100));
+        assert!(!live_at(&[row(KeyState::Active, None, Some(100))], 100));
+        for state in KeyState::ALL
+            .into_iter()
+            .filter(|state| *state != KeyState::Active)
+        {
             assert!(!live_at(&[row(state, None, None)], 100), "{state}");
         }
     }

@@ -3,6 +3,7 @@
 
 use domain::decision::{Decision, DecisionFacts, LiveCommand, decide};
 use domain::evidence::{EvidenceError, SignedReport};
+use domain::exception::ExceptionKind;
 use domain::ids::{IntentId, MessageId, Preimage};
 use domain::intent::{ChainLeg, PaymentLeg};
 use domain::key_ring::KeyRing;
@@ -11,7 +12,7 @@ use messaging::wire::{MintExecute, MintRefund, RefundReason};
 use messaging::{MessageMetadata, SealedMessage};
 use runtime::telemetry;
 use storage::callback::decisions::{self, DecisionRow, IssuedCommand};
-use storage::callback::exceptions::{self, ExceptionKind};
+use storage::callback::exceptions;
 use storage::callback::reports;
 use storage::halts;
 use storage::outbox::OutboxRow;

@@ -97,7 +97,7 @@ async fn contradictions_between_the_tables_are_reported_and_kept() {
 #[test]
 fn the_on_call_page_names_every_kind_of_exception_and_whether_it_holds() {
     let page = include_str!("../../../../docs/EXCEPTIONS.md");
-    for kind in storage::callback::exceptions::ExceptionKind::ALL {
+    for kind in domain::exception::ExceptionKind::ALL {
         let holds = if kind.holds() { "yes" } else { "no" };
         let row = format!("| `{}` | {holds} |", kind.name());
         assert!(page.contains(&row), "{row}");

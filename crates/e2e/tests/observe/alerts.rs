@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use domain::exception::ExceptionKind;
 use e2e::runbook::to_kebab_case;
 use serde_json::Value;
-use storage::callback::exceptions::ExceptionKind;
 use testkit::Prometheus;
 
 use crate::declared;

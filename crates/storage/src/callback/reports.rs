@@ -2,6 +2,8 @@
 
 use domain::evidence::SignedReport;
 use domain::ids::ReportId;
+use domain::key_state::KeyState;
+use domain::report_outcome::ReportOutcome;
 use domain::signature::KeyId;
 use domain::tx_ref::TxRef;
 use time::OffsetDateTime;
@@ -31,18 +33,19 @@ pub enum MpesaKeyTrust {
     Compromised,
 }
 
-pub async fn outcome(tx: &DbTransaction<'_>, id: ReportId) -> Result<Option<String>, StorageError> {
+pub async fn outcome(tx: &DbTransaction<'_>, id: ReportId) -> Result<Option<ReportOutcome>, StorageError> {
     let row = query_opt(tx, OUTCOME, &[&id.0]).await?;
-    row.map(|row| Ok(row.try_get("outcome")?)).transpose()
+    row.map(|row| RowReader::new(&row, "report_outcomes", id).parse("outcome"))
+        .transpose()
 }
 
 pub async fn set_outcome(
     session: &impl DbSession,
     id: ReportId,
     tx_ref: &str,
-    outcome: &str,
+    outcome: ReportOutcome,
 ) -> Result<(), StorageError> {
-    execute(session, SET_OUTCOME, &[&id.0, &tx_ref, &outcome]).await?;
+    execute(session, SET_OUTCOME, &[&id.0, &tx_ref, &outcome.name()]).await?;
     Ok(())
 }
 
@@ -78,9 +81,10 @@ pub async fn mpesa_key_trust(
     let Some(row) = query_opt(session, MPESA_KEY_STATE, &[&key_id.as_str()]).await? else {
         return Ok(MpesaKeyTrust::Trusted);
     };
-    // A retired key still verifies the reports that were signed while it was active.
-    Ok(match row.try_get::<_, &str>("state")? {
-        "active" | "retired" => MpesaKeyTrust::Trusted,
-        _ => MpesaKeyTrust::Compromised,
+    let state: KeyState = RowReader::new(&row, "api_keys", key_id).parse("state")?;
+    Ok(if state.is_trusted() {
+        MpesaKeyTrust::Trusted
+    } else {
+        MpesaKeyTrust::Compromised
     })
 }

@@ -2,6 +2,7 @@
 //! (`api_key_usage`).
 
 use domain::ids::IntegratorId;
+use domain::key_state::KeyState;
 use domain::signature::KeyId;
 use time::OffsetDateTime;
 
@@ -27,8 +28,7 @@ pub struct KeyRestriction {
     pub key_id: KeyId,
     pub not_before: Option<OffsetDateTime>,
     pub not_after: Option<OffsetDateTime>,
-    /// `active`, `revoked`, `retired` or `compromised`.
-    pub state: String,
+    pub state: KeyState,
 }
 
 /// A registered prefix of txRefs and the integrator it belongs to.
@@ -47,7 +47,7 @@ pub async fn key_restrictions(session: &impl DbSession) -> Result<Vec<KeyRestric
                 key_id: reader.parse("key_id")?,
                 not_before: reader.get("not_before")?,
                 not_after: reader.get("not_after")?,
-                state: reader.get("state")?,
+                state: reader.parse("state")?,
             })
         })
         .collect()

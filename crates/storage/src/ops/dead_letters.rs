@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use domain::ids::{IntentId, MessageId, ReportId};
+use domain::report_outcome::ReportOutcome;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -256,13 +257,13 @@ pub async fn accepted_sequences(
 pub async fn outcomes(
     session: &impl DbSession,
     ids: &[ReportId],
-) -> Result<HashMap<ReportId, String>, StorageError> {
+) -> Result<HashMap<ReportId, ReportOutcome>, StorageError> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows = query(session, OUTCOMES, &[&ids]).await?;
     rows.iter()
         .map(|row| {
             let id = ReportId(row.try_get("report_id")?);
-            Ok((id, RowReader::new(row, "report_outcomes", id).get("outcome")?))
+            Ok((id, RowReader::new(row, "report_outcomes", id).parse("outcome")?))
         })
         .collect()
 }

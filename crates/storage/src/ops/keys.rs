@@ -1,5 +1,6 @@
 //! `api_keys` and `tx_ref_prefixes`: metadata that restricts what the mounted secrets allow.
 
+use domain::key_state::KeyState;
 use std::collections::BTreeMap;
 
 use const_format::concatcp;
@@ -122,7 +123,7 @@ pub async fn list(session: &impl DbSession) -> Result<Vec<KeyRow>, StorageError>
 /// The state of a key, and the seconds since it was set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyStateRow {
-    pub state: String,
+    pub state: KeyState,
     pub seconds: f64,
 }
 
@@ -130,13 +131,13 @@ pub struct KeyStateRow {
 pub async fn set_state(
     session: &impl DbSession,
     (key_id, purpose, owner): (&str, &str, &str),
-    state: &str,
+    state: KeyState,
 ) -> Result<KeyStateRow, StorageError> {
-    execute(session, SET_STATE, &[&key_id, &purpose, &owner, &state]).await?;
+    execute(session, SET_STATE, &[&key_id, &purpose, &owner, &state.name()]).await?;
     let row = query_one(session, STATE, &[&key_id]).await?;
     let reader = RowReader::new(&row, "api_keys", key_id);
     Ok(KeyStateRow {
-        state: reader.get("state")?,
+        state: reader.parse("state")?,
         seconds: reader.get("seconds")?,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use domain::report_outcome::ReportOutcome;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
@@ -24,7 +25,7 @@ pub struct PaidReportRow {
     pub receipt: String,
     pub tx_ref: String,
     /// `None` while it is not processed.
-    pub outcome: Option<String>,
+    pub outcome: Option<ReportOutcome>,
 }
 
 statements! {
@@ -64,7 +65,7 @@ pub async fn reported(
             let reader = RowReader::new(row, "mpesa_reports", &receipt);
             Ok(PaidReportRow {
                 tx_ref: reader.get("tx_ref")?,
-                outcome: reader.get("outcome")?,
+                outcome: reader.parse_opt("outcome")?,
                 receipt,
             })
         })

@@ -106,7 +106,7 @@ impl<'a> FactSources<'a> {
                 last_applied: last_applied.get(&intent).copied(),
             },
             Ok(Subject::Report(id)) => EntryFacts::Report {
-                outcome: outcomes.get(&id).cloned(),
+                outcome: outcomes.get(&id).copied(),
             },
         });
         Ok(facts.collect())

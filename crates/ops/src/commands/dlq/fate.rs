@@ -1,6 +1,7 @@
 //! Decides what a replay does with one entry, from all facts about it. Pure rules.
 
 use chain::query::IntentStatus;
+use domain::report_outcome::ReportOutcome;
 use messaging::{OpenError, WorkQueue};
 
 /// The facts about one entry.
@@ -20,7 +21,7 @@ pub enum EntryFacts {
     },
     Report {
         /// The stored result of the report.
-        outcome: Option<String>,
+        outcome: Option<ReportOutcome>,
     },
 }
 
@@ -70,10 +71,11 @@ pub fn replay_fate(queue: WorkQueue, facts: &EntryFacts) -> ReplayFate {
             )),
             _ => ReplayFate::Replay,
         },
-        EntryFacts::Report { outcome } => match outcome.as_deref() {
-            // These wait for an operator or a key; the report itself is not decided.
-            None | Some("late" | "tampered" | "compromised_key") => ReplayFate::Replay,
-            Some(outcome) => ReplayFate::Close(format!("the report was processed: {outcome}")),
+        EntryFacts::Report { outcome } => match outcome {
+            Some(outcome) if outcome.is_conclusive() => {
+                ReplayFate::Close(format!("the report was processed: {outcome}"))
+            }
+            _ => ReplayFate::Replay,
         },
     }
 }
@@ -235,13 +237,13 @@ mod tests {
         }
         for (known, wanted) in [
             (None, "replay"),
-            (Some("late"), "replay"),
-            (Some("confirmed"), "close"),
-            (Some("conflict"), "close"),
+            (Some(ReportOutcome::Late), "replay"),
+            (Some(ReportOutcome::Tampered), "replay"),
+            (Some(ReportOutcome::CompromisedKey), "replay"),
+            (Some(ReportOutcome::Confirmed), "close"),
+            (Some(ReportOutcome::Conflict), "close"),
         ] {
-            let facts = EntryFacts::Report {
-                outcome: known.map(str::to_owned),
-            };
+            let facts = EntryFacts::Report { outcome: known };
             assert_eq!(
                 word(&replay_fate(WorkQueue::MpesaResult, &facts)),
                 wanted,

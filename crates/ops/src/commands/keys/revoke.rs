@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use domain::key_state::KeyState;
 use domain::signature::KeyId;
 use serde_json::json;
 use storage::ops::audit::{self, AuditEntry};
@@ -46,12 +47,16 @@ enum KeyEndState {
 }
 
 impl KeyEndState {
-    const fn name(self) -> &'static str {
+    const fn state(self) -> KeyState {
         match self {
-            Self::Revoked => "revoked",
-            Self::Retired => "retired",
-            Self::Compromised => "compromised",
+            Self::Revoked => KeyState::Revoked,
+            Self::Retired => KeyState::Retired,
+            Self::Compromised => KeyState::Compromised,
         }
+    }
+
+    const fn name(self) -> &'static str {
+        self.state().name()
     }
 }
 
@@ -86,8 +91,8 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &RevokeKey) -
     )?;
 
     let tx = client.begin().await?;
-    let found = keys::set_state(&tx, (kid, &purpose, &owner), state.name()).await?;
-    if found.state != state.name() {
+    let found = keys::set_state(&tx, (kid, &purpose, &owner), state.state()).await?;
+    if found.state != state.state() {
         return Err(user_error(
             format!("key {kid} is {}", found.state),
             "that is for ever: what it signed stays held until a person settles it",

@@ -60,7 +60,7 @@ pub fn compare_row(
         return Some(StatementDifference::of(row, "reversed", detail));
     }
     let Some(recorded) = recorded else {
-        let (kind, detail) = match reported.map(|report| report.outcome.as_deref()) {
+        let (kind, detail) = match reported.map(|report| report.outcome) {
             None => {
                 // Reports are found by their txRef.
                 let what = match row.account {
@@ -121,6 +121,8 @@ pub fn shillings(cents: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::report_outcome::ReportOutcome;
+
     use super::*;
 
     fn at(seconds: i64) -> OffsetDateTime {
@@ -183,7 +185,7 @@ mod tests {
             outcome: None,
         };
         let reported = PaidReportRow {
-            outcome: Some("conflict".into()),
+            outcome: Some(ReportOutcome::Conflict),
             ..waiting.clone()
         };
         let table = [
