@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    addresses::Addresses,
     dirs, http,
     ports::Port,
     process::{Launch, Lifetime, Process},
+    servers::Servers,
     wait::eventually,
 };
 
@@ -115,8 +117,8 @@ impl Anvil {
     }
 
     /// A chain with the contracts deployed, from the snapshot of the run.
-    pub async fn deployed(mining: Mining) -> Result<(Self, crate::Addresses)> {
-        let (state, addresses) = crate::Servers::chain_state()?;
+    pub async fn deployed(mining: Mining) -> Result<(Self, Addresses)> {
+        let (state, addresses) = Servers::chain_state()?;
         let node = Self::start_with(Options {
             mining,
             load_state: Some(state),

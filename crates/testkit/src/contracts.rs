@@ -1,43 +1,16 @@
-//! Deploys the contracts to a node and keeps their addresses.
+//! Deploys the contracts to a node, and keeps a snapshot of a chain that has them.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 
 use crate::{
+    addresses::{Addresses, beside},
     anvil::{Anvil, Options},
     dirs,
     process::run,
     sign::sha256_hex,
 };
-
-/// What `contracts/deploy.sh` writes.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Addresses {
-    #[serde(alias = "mintEscrow", alias = "MintEscrow")]
-    pub escrow: String,
-    #[serde(alias = "CountryToken")]
-    pub country_token: String,
-    #[serde(alias = "usdStablecoin", alias = "USDStablecoin")]
-    pub stablecoin: String,
-    #[serde(alias = "UserRegistry")]
-    pub user_registry: String,
-    #[serde(alias = "ComplianceManager")]
-    pub compliance_manager: String,
-    pub treasury: String,
-}
-
-impl Addresses {
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("addresses in {}", path.display()))
-    }
-}
 
 /// Deploys with the development defaults; the script's output is the file at `out`.
 pub async fn deploy_to(rpc_url: &str, out: &Path) -> Result<Addresses> {
@@ -78,11 +51,6 @@ pub async fn snapshot(state: &Path) -> Result<Addresses> {
     std::fs::copy(beside(&kept), beside(state))?;
     std::fs::copy(&kept, state).with_context(|| format!("write {}", state.display()))?;
     Addresses::read(&beside(state))
-}
-
-/// Where the addresses of a snapshot lie.
-pub fn beside(state: &Path) -> PathBuf {
-    state.with_extension("addresses.json")
 }
 
 async fn deploy_and_dump(state: &Path) -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{contracts::Addresses, http::rpc, wait::eventually};
+use crate::{addresses::Addresses, http::rpc, wait::eventually};
 
 const BALANCE_OF: &str = "70a08231";
 const TOTAL_SUPPLY: &str = "18160ddd";

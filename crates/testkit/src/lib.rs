@@ -4,6 +4,7 @@
 //! by the kernel's parent-death signal when the owner is killed. The crate uses only public protocols of its servers
 //! and none of the product's crates.
 
+pub mod addresses;
 pub mod anvil;
 pub mod app;
 pub mod auto_replay;
@@ -34,6 +35,7 @@ pub mod upgrade;
 pub mod wait;
 pub mod wiring;
 
+pub use addresses::Addresses;
 pub use anvil::Anvil;
 pub use app::App;
 pub use auto_replay::AutoReplay;
@@ -41,7 +43,6 @@ pub use balancer::Balancer;
 pub use broker::{Broker, Vhost};
 pub use chaos_proxy::ChaosProxy;
 pub use client::Client;
-pub use contracts::Addresses;
 pub use database::Database;
 pub use keys::DevKeys;
 pub use ports::free_port;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::{
+    addresses::{Addresses, beside},
     broker::Vhost,
-    contracts::{self, Addresses},
     database::Database,
 };
 
@@ -45,7 +45,7 @@ impl Servers {
     /// The snapshot of a chain with the contracts deployed, and where they are.
     pub fn chain_state() -> Result<(PathBuf, Addresses)> {
         let state = PathBuf::from(setting(CHAIN_STATE)?);
-        let addresses = Addresses::read(&contracts::beside(&state))?;
+        let addresses = Addresses::read(&beside(&state))?;
         Ok((state, addresses))
     }
 }

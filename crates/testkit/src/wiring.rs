@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::{anvil, contracts::Addresses, database::url_as, dirs, keys::DevKeys, process::run};
+use crate::{addresses::Addresses, anvil, database::url_as, dirs, keys::DevKeys, process::run};
 
 pub const GATEWAY: &str = "gateway";
 pub const EXECUTOR: &str = "mint-executor";

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use testkit::{
-    Addresses, DevKeys, Wiring, anvil,
+    Addresses, DevKeys, Wiring, addresses, anvil,
     app::REGISTER_DEV_INTEGRATOR,
     contracts,
     database::with_database,
@@ -285,7 +285,7 @@ async fn ensure_chain(
 ) -> Result<(Option<Process>, Addresses)> {
     let chain_dir = dir.join("chain");
     let snapshot = chain_dir.join("state.json");
-    let addresses = contracts::beside(&snapshot);
+    let addresses = addresses::beside(&snapshot);
     if pids.running(ANVIL).is_some() {
         return Ok((None, Addresses::read(&addresses)?));
     }
