@@ -19,7 +19,7 @@ use runtime::Environment;
 
 use crate::limit_sql::GatewayWrite;
 use crate::load::{LoadProfile, LoadResult};
-use crate::report::Report;
+use crate::report::{Limits, Report};
 use crate::requests::{Callbacks, Intents, Plan};
 use crate::settings::Settings;
 
@@ -79,31 +79,14 @@ async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
     print_step("making the run's users compliant");
     make_compliant(arguments, &plan)?;
 
-    print_step("pgbench: the rows of accepted intents, and of stored reports");
-    let intents_limit = limit_sql::measure(
-        &settings.database_url,
-        GatewayWrite::Intents,
-        arguments.limit_seconds,
-    )
-    .await?;
-    let reports_limit = limit_sql::measure(
-        &settings.database_url,
-        GatewayWrite::Reports,
-        arguments.limit_seconds,
-    )
-    .await?;
-
-    print_step("the bare node: the same mints, signed beforehand");
-    let mints_limit = limit_node::measure(arguments.limit_mints, arguments.block_time).await?;
+    let limits = Limits::measure(arguments, settings).await?;
 
     let expected = u64::try_from(arguments.intents)?;
-    let (pending, supply) = (
-        chain_view::escrowed(settings).await?,
-        chain_view::minted(settings).await?,
-    );
+    let pending = chain_view::escrowed(settings).await?;
+    let supply = chain_view::minted(settings).await?;
     let calls = rpc_calls::total(settings).await?;
 
-    print_step(&format!("{} intents at {}/s", arguments.intents, arguments.rate));
+    print_step(&format!("{expected} intents at {}/s", arguments.rate));
     let deposits = tokio::spawn({
         let settings = settings.clone();
         async move { chain_view::watch("deposits", pending, expected, || chain_view::escrowed(&settings)).await }
@@ -115,10 +98,7 @@ async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
     print_step("waiting until every deposit is in escrow");
     let deposits = deposits.await??;
 
-    print_step(&format!(
-        "{} callbacks at {}/s",
-        arguments.intents, arguments.rate
-    ));
+    print_step(&format!("{expected} callbacks at {}/s", arguments.rate));
     let mints = tokio::spawn({
         let settings = settings.clone();
         async move { chain_view::watch("mints", supply, expected, || chain_view::minted(&settings)).await }
@@ -129,24 +109,36 @@ async fn run(arguments: &Arguments, settings: &Settings) -> Result<Report> {
     )?;
     print_step("waiting until everything is minted");
     let mints = mints.await??;
-    ensure!(
-        mints.reached == expected,
-        "{} mints for {expected} payments",
-        mints.reached
-    );
+    let minted = mints.reached;
+    ensure!(minted == expected, "{minted} mints for {expected} payments");
     let calls = rpc_calls::total(settings).await?.saturating_sub(calls);
 
     Ok(Report::new(&report::Measurements {
         profile,
         intents,
         callbacks,
-        intents_limit,
-        reports_limit,
-        mints_limit,
+        limits,
         deposits,
         mints,
         calls,
     }))
+}
+
+impl Limits {
+    /// Measures what the parts of this machine can do alone.
+    async fn measure(arguments: &Arguments, settings: &Settings) -> Result<Self> {
+        let (url, seconds) = (&settings.database_url, arguments.limit_seconds);
+        print_step("pgbench: the rows of accepted intents, and of stored reports");
+        let intents = limit_sql::measure(url, GatewayWrite::Intents, seconds).await?;
+        let reports = limit_sql::measure(url, GatewayWrite::Reports, seconds).await?;
+        print_step("the bare node: the same mints, signed beforehand");
+        let mints = limit_node::measure(arguments.limit_mints, arguments.block_time).await?;
+        Ok(Self {
+            intents,
+            reports,
+            mints,
+        })
+    }
 }
 
 fn make_compliant(arguments: &Arguments, plan: &Plan) -> Result<()> {

@@ -8,15 +8,21 @@ use serde::Serialize;
 use crate::chain_view::Growth;
 use crate::load::{LoadProfile, LoadResult, ratio};
 
+/// What the parts of this machine can do alone, per second.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Accepted intents that PostgreSQL could store.
+    pub intents: f64,
+    pub reports: f64,
+    /// Mints of the bare node.
+    pub mints: f64,
+}
+
 pub struct Measurements {
     pub profile: LoadProfile,
     pub intents: LoadResult,
     pub callbacks: LoadResult,
-    /// Accepted requests per second that PostgreSQL alone could store.
-    pub intents_limit: f64,
-    pub reports_limit: f64,
-    /// Mints per second of the bare node.
-    pub mints_limit: f64,
+    pub limits: Limits,
     pub deposits: Growth,
     pub mints: Growth,
     /// RPC calls over the whole run.
@@ -56,12 +62,12 @@ impl Report {
         Self {
             offered_per_second: m.profile.rate,
             requests: m.profile.count,
-            intents: Accepted::new(&m.intents, m.intents_limit),
-            callbacks: Accepted::new(&m.callbacks, m.reports_limit),
+            intents: Accepted::new(&m.intents, m.limits.intents),
+            callbacks: Accepted::new(&m.callbacks, m.limits.reports),
             deposits_per_second: per_second(m.deposits),
             mints_per_second: per_second(m.mints),
-            node_mints_per_second: m.mints_limit,
-            mints_of_limit: per_second(m.mints) / m.mints_limit,
+            node_mints_per_second: m.limits.mints,
+            mints_of_limit: per_second(m.mints) / m.limits.mints,
             rpc_calls_per_mint: figure(m.calls) / figure(m.mints.reached).max(1.0),
         }
     }

@@ -130,7 +130,7 @@ fn memory(rows: &[ScenarioResult]) -> String {
 mod tests {
     use super::*;
 
-    fn row(scenario: &'static str, seed: u64, (kills, slope): (u64, Option<f64>)) -> ScenarioResult {
+    fn row(scenario: &'static str, seed: u64, kills: u64, slope: Option<f64>) -> ScenarioResult {
         let memory = Memory {
             peak_kib: 1024 * seed,
             kib_per_minute: slope,
@@ -159,9 +159,9 @@ mod tests {
     #[test]
     fn the_runs_of_a_scenario_are_one_line_of_sums_and_worst_cases() {
         let rows = [
-            row("kills", 7, (4, Some(-30.0))),
-            row("connections", 7, (0, None)),
-            row("kills", 1007, (5, Some(12.4))),
+            row("kills", 7, 4, Some(-30.0)),
+            row("connections", 7, 0, None),
+            row("kills", 1007, 5, Some(12.4)),
         ];
         let table = table(&rows);
         let lines: Vec<&str> = table.lines().skip(2).collect();

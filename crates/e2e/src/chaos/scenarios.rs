@@ -8,7 +8,7 @@ use testkit::wiring::SERVICES;
 use super::customer_plan::BehaviourMix;
 use super::fault::{Fault, KILL_ORDER};
 use super::kill_points;
-use super::run::Params;
+use super::params::Params;
 use super::system::{KEYS, Link, Setup};
 
 #[derive(Debug)]

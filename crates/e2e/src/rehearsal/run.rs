@@ -64,7 +64,7 @@ pub async fn run(outages: &[&'static Outage], params: &Params) -> Result<(Vec<Ou
     let injecting = async {
         print_step(&load, "no outage yet");
         tokio::time::sleep(params.healthy_for).await;
-        let results = run_outages(outages, (&mut system, &mut infrastructure), &monitoring, &load).await;
+        let results = run_outages(outages, &mut system, &mut infrastructure, &monitoring, &load).await;
         load.stop();
         results
     };
@@ -93,7 +93,8 @@ pub async fn run(outages: &[&'static Outage], params: &Params) -> Result<(Vec<Ou
 
 async fn run_outages(
     outages: &[&'static Outage],
-    (system, infrastructure): (&mut System, &mut Infrastructure),
+    system: &mut System,
+    infrastructure: &mut Infrastructure,
     monitoring: &Monitoring,
     load: &Load,
 ) -> Result<Vec<OutageResult>> {

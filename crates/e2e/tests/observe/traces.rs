@@ -41,6 +41,54 @@ fn tree(spans: &[Span], trace: &str) -> BTreeSet<(String, String)> {
     of_trace.iter().map(|span| (label(span), parent(span))).collect()
 }
 
+const CREATE: &str = "gateway gateway.mint_intents.create ";
+
+/// Every span from the request to the settlement, each with its parent.
+fn wanted() -> BTreeSet<(String, String)> {
+    let decide = "callback callback.decide execute";
+    let escrowed = "mint-executor executor.outcome escrowed";
+    let executed = "mint-executor executor.outcome executed";
+    let wanted: [(&str, &str); 16] = [
+        (CREATE, "-"),
+        ("gateway relay.publish mint.submit.v1", CREATE),
+        ("mint-executor executor.collect submit", CREATE),
+        ("mint-executor executor.sign submit", CREATE),
+        ("mint-executor executor.mined submit", CREATE),
+        (escrowed, CREATE),
+        ("mint-executor relay.publish mint.outcome.v1", escrowed),
+        ("callback callback.handle mint.outcome.v1", escrowed),
+        (decide, CREATE),
+        ("callback relay.publish mint.execute.v1", decide),
+        ("mint-executor executor.collect execute", decide),
+        ("mint-executor executor.sign execute", decide),
+        ("mint-executor executor.mined execute", decide),
+        (executed, CREATE),
+        ("mint-executor relay.publish mint.outcome.v1", executed),
+        ("callback callback.handle mint.outcome.v1", executed),
+    ];
+    wanted
+        .iter()
+        .map(|(span, parent)| ((*span).to_owned(), (*parent).to_owned()))
+        .collect()
+}
+
+/// The attributes that a search starts from.
+fn can_be_searched(spans: &[Span], trace: &str) {
+    for span in spans
+        .iter()
+        .filter(|span| span.trace == trace && span.name != "relay.publish")
+    {
+        assert_eq!(span.get("tx_ref"), Some("TRACE-1"), "{span:?}");
+    }
+    let mined = spans.iter().filter(|span| span.name == "executor.mined");
+    for span in mined {
+        assert!(
+            span.get("tx_hash").is_some_and(|hash| hash.len() == 66),
+            "{span:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
     let collector = Collector::start().await?;
@@ -59,37 +107,12 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
     app.report_payment("TRACE-1", 150, "RCPT0000070").await?;
     app.until_status(&id, "executed", TIMEOUT).await?;
 
-    let create = "gateway gateway.mint_intents.create ";
-    let decide = "callback callback.decide execute";
-    let escrowed = "mint-executor executor.outcome escrowed";
-    let executed = "mint-executor executor.outcome executed";
-    let wanted: [(&str, &str); 16] = [
-        (create, "-"),
-        ("gateway relay.publish mint.submit.v1", create),
-        ("mint-executor executor.collect submit", create),
-        ("mint-executor executor.sign submit", create),
-        ("mint-executor executor.mined submit", create),
-        (escrowed, create),
-        ("mint-executor relay.publish mint.outcome.v1", escrowed),
-        ("callback callback.handle mint.outcome.v1", escrowed),
-        (decide, create),
-        ("callback relay.publish mint.execute.v1", decide),
-        ("mint-executor executor.collect execute", decide),
-        ("mint-executor executor.sign execute", decide),
-        ("mint-executor executor.mined execute", decide),
-        (executed, create),
-        ("mint-executor relay.publish mint.outcome.v1", executed),
-        ("callback callback.handle mint.outcome.v1", executed),
-    ];
-    let wanted: BTreeSet<(String, String)> = wanted
-        .iter()
-        .map(|(span, parent)| ((*span).to_owned(), (*parent).to_owned()))
-        .collect();
+    let wanted = wanted();
     let whole = eventually(TIMEOUT, "the whole trace", || async {
         let spans = collector.spans();
         let root = spans
             .iter()
-            .find(|span| label(span) == create)
+            .find(|span| label(span) == CREATE)
             .context("no request yet")?;
         let missing: Vec<_> = wanted.difference(&tree(&spans, &root.trace)).cloned().collect();
         anyhow::ensure!(
@@ -111,20 +134,7 @@ async fn one_trace_leads_from_the_request_to_the_settlement() -> Result<()> {
         std::slice::from_ref(&paid.trace)
     );
     the_page_shows_it(&spans);
-    // The attributes that a search starts from.
-    for span in spans
-        .iter()
-        .filter(|span| span.trace == root.trace && span.name != "relay.publish")
-    {
-        assert_eq!(span.get("tx_ref"), Some("TRACE-1"), "{span:?}");
-    }
-    let mined = spans.iter().filter(|span| span.name == "executor.mined");
-    for span in mined {
-        assert!(
-            span.get("tx_hash").is_some_and(|hash| hash.len() == 66),
-            "{span:?}"
-        );
-    }
+    can_be_searched(&spans, &root.trace);
     Ok(())
 }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testkit::app::App;
-use testkit::client::{fresh_address, fresh_key, intent_body, paid_body};
+use testkit::client::{Reply, fresh_address, fresh_key, intent_body, paid_body};
 use testkit::wiring::{CALLBACK, EXECUTOR, GATEWAY};
 use testkit::{ChildService, Client, eventually};
 
 use e2e::runbook::{self, Block};
 
 use crate::TIMEOUT;
-use crate::load::loaded;
+use crate::load::{Load, loaded};
 
 const RUNBOOK: &str = include_str!("../../../../docs/RUNBOOK.md");
 
@@ -38,6 +38,11 @@ async fn add(app: &App, args: &[&str]) -> Result<String> {
         .to_owned())
 }
 
+/// The arguments of a command in which none has a space.
+fn words(command: &str) -> Vec<&str> {
+    command.split(' ').collect()
+}
+
 /// Polls until the gateway knows the client's keys: they answer something else than 401.
 async fn known(client: &Client, what: &str) -> Result<()> {
     eventually(TIMEOUT, what, async || {
@@ -46,6 +51,21 @@ async fn known(client: &Client, what: &str) -> Result<()> {
         ensure!(read == 404 && callback == 400, "{read} and {callback}");
         Ok(Some(()))
     })
+    .await
+}
+
+/// Retires the old M-Pesa key once nothing needs its secret.
+async fn until_retired(app: &App) -> Result<()> {
+    let retire = words("keys revoke mk_dev_0001 --as-state retired --reason rotation --yes --json");
+    eventually(
+        SETTLED_WITHIN,
+        "the old M-Pesa secret is not needed any more",
+        async || {
+            let printed: Value = serde_json::from_str(&app.wiring.fiatrails(&retire).await?)?;
+            let removed = printed["removed"].as_array().map_or(0, Vec::len);
+            Ok((removed > 0).then_some(()))
+        },
+    )
     .await
 }
 
@@ -66,27 +86,7 @@ async fn keys_of_integrators_and_of_mpesa_rotate_without_a_refused_request() -> 
     app.wiring
         .fiatrails(&["keys", "revoke", "ik_dev_0001", "--reason", "rotation", "--yes"])
         .await?;
-    let retire = [
-        "keys",
-        "revoke",
-        "mk_dev_0001",
-        "--as-state",
-        "retired",
-        "--reason",
-        "rotation",
-        "--yes",
-        "--json",
-    ];
-    eventually(
-        SETTLED_WITHIN,
-        "the old M-Pesa secret is not needed any more",
-        async || {
-            let printed: Value = serde_json::from_str(&app.wiring.fiatrails(&retire).await?)?;
-            let removed = printed["removed"].as_array().map_or(0, Vec::len);
-            Ok((removed > 0).then_some(()))
-        },
-    )
-    .await?;
+    until_retired(&app).await?;
     load.more_turns(3).await?;
 
     let user = fresh_address()?;
@@ -144,56 +144,19 @@ async fn until_shown(service: Option<&ChildService>, series: &str) -> Result<()>
     .await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> Result<()> {
-    let app = App::start().await?;
-    let (load, before) = loaded(&app, "PIPE-").await?;
-    let client = app.client()?;
-    let user = fresh_address()?;
-    let (key, body) = (fresh_key()?, intent_body(&user, 1, "PIPE-KEPT"));
-    let kept = client.create(&key, &body).await?;
-    assert_eq!(kept.status, 201);
-    let kept_id = kept.json()?["intentId"].as_str().context("an id")?.to_owned();
-
-    let genuine = eventually(TIMEOUT, "a command sealed under the old key", async || {
-        let envelope = app
-            .database
-            .sql("select convert_from(envelope, 'UTF8') from work_items where command = 'execute' limit 1")?;
-        Ok((!envelope.is_empty()).then_some(envelope))
-    })
-    .await?;
+/// Gives every queue a new key and retires the old ones, which takes until nothing is sealed under them.
+async fn replace_pipeline_keys(app: &App) -> Result<()> {
     for queue in QUEUES {
-        add(&app, &["pipeline", queue, "--kid", "pk_zz_0002"]).await?;
+        add(app, &["pipeline", queue, "--kid", "pk_zz_0002"]).await?;
     }
-    add(&app, &["stored-answer", "--kid", "sk_zz_0002"]).await?;
-    let early = app
-        .wiring
-        .fiatrails(&[
-            "keys",
-            "retire",
-            "pk_dev_0001",
-            "--queue",
-            "mint.submit",
-            "--reason",
-            "r",
-            "--yes",
-        ])
-        .await;
+    let retire = words("keys retire pk_dev_0001 --queue mint.submit --reason r --yes");
+    let early = app.wiring.fiatrails(&retire).await;
     assert!(format!("{:#}", early.err().context("it was too early")?).contains("not old enough"));
 
     for queue in QUEUES {
-        let retire = [
-            "keys",
-            "retire",
-            "pk_dev_0001",
-            "--queue",
-            queue,
-            "--in-flight",
-            "3s",
-            "--reason",
-            "rotation",
-            "--yes",
-        ];
+        let retire =
+            format!("keys retire pk_dev_0001 --queue {queue} --in-flight 3s --reason rotation --yes");
+        let retire = words(&retire);
         eventually(
             SETTLED_WITHIN,
             &format!("{queue}: nothing needs the old key"),
@@ -202,7 +165,7 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
         .await?;
         // No intent of this test is refunded.
         if queue != "mint.refund" {
-            until_used(&app, "pk_zz_0002", queue).await?;
+            until_used(app, "pk_zz_0002", queue).await?;
         }
     }
     for (service, queue) in [
@@ -216,7 +179,19 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
         )
         .await?;
     }
-    let again = client.create(&key, &body).await?;
+    Ok(())
+}
+
+/// An answer under the old key, and the request that gets it again.
+struct KeptAnswer {
+    answer: Reply,
+    key: String,
+    body: Value,
+}
+
+/// Retires the key of stored answers, which takes until no answer under it may be asked for.
+async fn replace_stored_answer_key(app: &App, load: &Load, client: &Client, kept: &KeptAnswer) -> Result<()> {
+    let again = client.create(&kept.key, &kept.body).await?;
     let printed = (
         again.status,
         again.header("Idempotent-Replayed").map(str::to_owned),
@@ -226,8 +201,8 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
         (201, Some("true".into())),
         "an answer under the old key is still served"
     );
-    assert_eq!(again.body, kept.body);
-    until_used(&app, "sk_zz_0002", "").await?;
+    assert_eq!(again.body, kept.answer.body);
+    until_used(app, "sk_zz_0002", "").await?;
     let renew = ["keys", "renew", "sk_dev_0001", "--reason", "rotation", "--yes"];
     let retire = ["keys", "retire", "sk_dev_0001", "--reason", "rotation", "--yes"];
     app.wiring.fiatrails(&renew).await?;
@@ -242,18 +217,15 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
     eventually(TIMEOUT, "an answer under the old key is refused", async || {
         app.database
             .sql("update idempotency_keys set created_at = now() where mac_key_id = 'sk_dev_0001'")?;
-        let code = client.create(&key, &body).await?.code();
+        let code = client.create(&kept.key, &kept.body).await?.code();
         Ok((code.as_deref() == Some("stored-response-tampered")).then_some(()))
     })
-    .await?;
-    let read = client.read(&kept_id).await?;
-    assert_eq!(
-        read.status, 200,
-        "an intent of before is shown: its MAC was renewed"
-    );
+    .await
+}
 
-    // A message sealed with the old key is not processed: it is retried until its key returns, which never happens here.
-    let envelope: Value = serde_json::from_str(&genuine)?;
+/// A message sealed with the old key is not processed: it is retried until its key returns, which never happens here.
+async fn waits_for_its_key(app: &App, genuine: &str) -> Result<()> {
+    let envelope: Value = serde_json::from_str(genuine)?;
     assert_eq!(envelope["kid"], "pk_dev_0001");
     let publish = json!({
         "properties": {"delivery_mode": 2}, "routing_key": "mint.execute.v1", "payload": genuine,
@@ -273,7 +245,44 @@ async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> R
         }
         Ok(None)
     })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipeline_and_stored_answer_keys_rotate_without_a_refused_request() -> Result<()> {
+    let app = App::start().await?;
+    let (load, before) = loaded(&app, "PIPE-").await?;
+    let client = app.client()?;
+    let user = fresh_address()?;
+    let (key, body) = (fresh_key()?, intent_body(&user, 1, "PIPE-KEPT"));
+    let kept = KeptAnswer {
+        answer: client.create(&key, &body).await?,
+        key,
+        body,
+    };
+    assert_eq!(kept.answer.status, 201);
+    let kept_id = kept.answer.json()?["intentId"]
+        .as_str()
+        .context("an id")?
+        .to_owned();
+
+    let genuine = eventually(TIMEOUT, "a command sealed under the old key", async || {
+        let envelope = app
+            .database
+            .sql("select convert_from(envelope, 'UTF8') from work_items where command = 'execute' limit 1")?;
+        Ok((!envelope.is_empty()).then_some(envelope))
+    })
     .await?;
+    add(&app, &["stored-answer", "--kid", "sk_zz_0002"]).await?;
+    replace_pipeline_keys(&app).await?;
+    replace_stored_answer_key(&app, &load, &client, &kept).await?;
+    let read = client.read(&kept_id).await?;
+    assert_eq!(
+        read.status, 200,
+        "an intent of before is shown: its MAC was renewed"
+    );
+
+    waits_for_its_key(&app, &genuine).await?;
     load.nothing_was_lost(&app, before).await
 }
 

@@ -28,7 +28,7 @@ fn reached(app: &App) -> Result<Reached> {
 
 /// Waits until more intents were accepted, deposited and minted than at the last switch while others are in flight;
 /// then switches.
-async fn switch(app: &App, load: &Load, last: Reached, (proxy, code): (&str, &Code)) -> Result<Reached> {
+async fn switch(app: &App, load: &Load, last: Reached, proxy: &str, code: &Code) -> Result<Reached> {
     load.more_turns(2).await?;
     let now = eventually(
         TIMEOUT,
@@ -72,7 +72,7 @@ async fn contracts_are_upgraded_and_rolled_back_under_load_without_a_refused_req
     let mut last = Reached::default();
     for Upgrade { proxy, former, next } in &contracts {
         for code in [next, former, next] {
-            last = switch(&app, &load, last, (proxy, code)).await?;
+            last = switch(&app, &load, last, proxy, code).await?;
         }
     }
     load.more_turns(2).await?;

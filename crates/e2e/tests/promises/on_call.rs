@@ -1,5 +1,6 @@
 //! Runs the drill of docs/RUNBOOK.md as written, on dead-letter queues with entries of every kind.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -25,8 +26,7 @@ async fn parked(app: &App, count: usize, class: &str) -> Result<()> {
     .await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() -> Result<()> {
+fn quick_retries() -> Options {
     let mut options = Options::default();
     for (name, value) in [
         ("RETRY_BASE_MS", "20"),
@@ -40,24 +40,18 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
             .extra
             .push((format!("FIATRAILS_POLICY_{name}"), value.into()));
     }
-    let app = App::start_with(options).await?;
-    let (good, refused) = (fresh_address()?, fresh_address()?);
-    app.make_compliant(&good).await?;
-    let before = ledger::minted(&app).await?;
-    let minted = app.create_intent(&good, 10, "DRILL-GOOD").await?;
-    let refunded = app.create_intent(&refused, 20, "DRILL-REFUSED").await?;
-    for id in [&minted, &refunded] {
-        app.until(id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
-            .await?;
-    }
+    options
+}
 
+/// Three reports that cannot be recorded, and one that was tampered with.
+async fn park_genuine_and_forged(app: &App) -> Result<()> {
     // The cause is a wrong grant: reports are accepted, but cannot be recorded.
     app.database
         .sql("revoke insert on payments from fiatrails_callback")?;
     app.report_payment("DRILL-GOOD", 10, "DRILL00001").await?;
     app.report_payment("DRILL-REFUSED", 20, "DRILL00002").await?;
     app.report_payment("DRILL-UNKNOWN", 30, "DRILL00003").await?;
-    parked(&app, 3, "storage").await?;
+    parked(app, 3, "storage").await?;
     let genuine = app.vhost.peek("dead.mpesa.result.v1", 1).await?.remove(0);
     let tampered = genuine["payload"]
         .as_str()
@@ -69,11 +63,13 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
     });
     let path = format!("exchanges/{}/fiatrails.work/publish", app.vhost.name());
     app.vhost.management().post(&path, &forged).await?;
-    parked(&app, 1, "seal_invalid").await?;
+    parked(app, 1, "seal_invalid").await?;
     app.database
         .sql("grant insert on payments to fiatrails_callback")?;
+    Ok(())
+}
 
-    let dir = dirs::private("on-call")?;
+fn run_the_drill(app: &App, dir: &Path) -> Result<()> {
     let bin = dirs::binary("fiatrails")?;
     let out = Command::new("bash")
         .args(["-eu", "-c", runbook::block_of(RUNBOOK, file!())?.code])
@@ -83,7 +79,7 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
             format!("{}:/usr/bin:/bin", bin.parent().context("a directory")?.display()),
         )
         .envs(app.wiring.operator_env())
-        .current_dir(dir.path())
+        .current_dir(dir)
         .output()?;
     let (output, errors) = (
         String::from_utf8_lossy(&out.stdout),
@@ -91,6 +87,26 @@ async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() ->
     );
     assert!(out.status.success(), "{output}{errors}");
     assert!(output.contains("nothing is parked"), "{output}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_drains_mixed_dead_letters_with_documented_commands_only() -> Result<()> {
+    let app = App::start_with(quick_retries()).await?;
+    let (good, refused) = (fresh_address()?, fresh_address()?);
+    app.make_compliant(&good).await?;
+    let before = ledger::minted(&app).await?;
+    let minted = app.create_intent(&good, 10, "DRILL-GOOD").await?;
+    let refunded = app.create_intent(&refused, 20, "DRILL-REFUSED").await?;
+    for id in [&minted, &refunded] {
+        app.until(id, "escrowed", TIMEOUT, |intent| intent["stage"] == "escrowed")
+            .await?;
+    }
+
+    park_genuine_and_forged(&app).await?;
+
+    let dir = dirs::private("on-call")?;
+    run_the_drill(&app, dir.path())?;
 
     let done = app.until_status(&minted, "executed", TIMEOUT).await?;
     assert_eq!(done["payment"]["receipt"], "DRILL00001", "{done}");

@@ -99,6 +99,41 @@ async fn escrowed(app: &App, user: &str, tx_ref: &str) -> Result<String> {
     Ok(id)
 }
 
+/// Wakes the first executor, which must end the transaction that it had begun without a signature.
+async fn wake(app: &mut App, wires: &Wires, old: u64, signed: u64) -> Result<()> {
+    assert!(!was_refused(&app.service(EXECUTOR)?.log()));
+    wires.mend();
+    app.service(EXECUTOR)?.wake()?;
+    let first = app.executor.as_ref().context("the first executor runs")?;
+    eventually(TIMEOUT, "its transaction is over", async || {
+        let over = was_refused(&first.log()) || signed_under(app, old)? > signed;
+        Ok(over.then_some(()))
+    })
+    .await?;
+    assert_eq!(
+        signed_under(app, old)?,
+        signed,
+        "signed under a lease that had passed on"
+    );
+    Ok(())
+}
+
+fn nothing_is_signed_twice(app: &App) -> Result<()> {
+    for (what, sql) in [
+        (
+            "commands signed twice",
+            "select count(*) - count(distinct message_id) from attempt_items",
+        ),
+        (
+            "nonces used twice",
+            "select count(*) - count(distinct nonce) from attempts",
+        ),
+    ] {
+        assert_eq!(app.database.sql(sql)?, "0", "{what}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_that_slept_past_its_lease_with_a_mint_in_hand_signs_nothing() -> Result<()> {
     let options = Options {
@@ -132,20 +167,7 @@ async fn an_executor_that_slept_past_its_lease_with_a_mint_in_hand_signs_nothing
     assert_eq!(app.database.sql(ready)?, "1");
     assert_eq!(signed_under(&app, old)?, signed);
 
-    assert!(!was_refused(&app.service(EXECUTOR)?.log()));
-    wires.mend();
-    app.service(EXECUTOR)?.wake()?;
-    let first = app.executor.as_ref().context("the first executor runs")?;
-    eventually(TIMEOUT, "its transaction is over", async || {
-        let over = was_refused(&first.log()) || signed_under(&app, old)? > signed;
-        Ok(over.then_some(()))
-    })
-    .await?;
-    assert_eq!(
-        signed_under(&app, old)?,
-        signed,
-        "signed under a lease that had passed on"
-    );
+    wake(&mut app, &wires, old, signed).await?;
     assert_eq!(token(&app)?, new, "the second executor has the key");
 
     let resume = ["resume", "execute", "--reason", "test of the lease"];
@@ -161,18 +183,7 @@ async fn an_executor_that_slept_past_its_lease_with_a_mint_in_hand_signs_nothing
     app.until_status(&last, "executed", TIMEOUT).await?;
 
     assert_eq!(signed_under(&app, old)?, signed);
-    for (what, sql) in [
-        (
-            "commands signed twice",
-            "select count(*) - count(distinct message_id) from attempt_items",
-        ),
-        (
-            "nonces used twice",
-            "select count(*) - count(distinct nonce) from attempts",
-        ),
-    ] {
-        assert_eq!(app.database.sql(sql)?, "0", "{what}");
-    }
+    nothing_is_signed_twice(&app)?;
     assert_eq!(ledger::mint_events(&app).await?, 3);
     assert_eq!(app.token_balance(&user).await?, 30 * SHILLING);
     ledger::balances(&app, before).await

@@ -95,15 +95,8 @@ async fn findings(app: &App, sent: &Sent, before: u128) -> Result<Vec<ViolationK
     Ok(findings.iter().map(|violation| violation.kind).collect())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Result<()> {
-    let mut app = App::start().await?;
-    let user = fresh_address()?;
-    app.make_compliant(&user).await?;
-    let before = ledger::minted(&app).await?;
-    let id = app.create_intent(&user, 5, "PLANT-1").await?;
-    app.report_payment("PLANT-1", 5, "RCPT0000070").await?;
-    app.until_status(&id, "executed", TIMEOUT).await?;
+/// One intent of five shillings, paid.
+fn sent_and_paid(id: String, user: &str) -> Sent {
     let mut sent = Sent::default();
     let tx_ref = "PLANT-1".to_owned();
     sent.payments.insert(
@@ -115,11 +108,39 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
     );
     let intent = SentIntent {
         tx_ref,
-        user: user.clone(),
+        user: user.to_owned(),
         shillings: 5,
         expected: ExpectedResult::Minted,
     };
     sent.intents.insert(id, intent);
+    sent
+}
+
+/// A reorganisation removes the mint, and the rows still show it.
+async fn take_the_mint_back(app: &App) -> Result<()> {
+    let mined: u64 = app
+        .database
+        .sql("select max(block_number) from chain_legs")?
+        .parse()?;
+    let head = app.chain.rpc("eth_blockNumber", json!([])).await?;
+    let head = u64::from_str_radix(
+        head.as_str().context("a block number")?.trim_start_matches("0x"),
+        16,
+    )?;
+    app.chain.rpc("anvil_rollback", json!([head - mined + 1])).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Result<()> {
+    let mut app = App::start().await?;
+    let user = fresh_address()?;
+    app.make_compliant(&user).await?;
+    let before = ledger::minted(&app).await?;
+    let id = app.create_intent(&user, 5, "PLANT-1").await?;
+    app.report_payment("PLANT-1", 5, "RCPT0000070").await?;
+    app.until_status(&id, "executed", TIMEOUT).await?;
+    let sent = sent_and_paid(id, &user);
     testkit::eventually(TIMEOUT, "a good end without a violation", async || {
         Ok(findings(&app, &sent, before).await?.is_empty().then_some(()))
     })
@@ -158,17 +179,7 @@ async fn the_ledger_check_finds_what_is_planted_in_rows_broker_and_chain() -> Re
             .contains(&ViolationKind::UnknownMint)
     );
 
-    // A reorganisation removes the mint, and the rows still show it.
-    let mined: u64 = app
-        .database
-        .sql("select max(block_number) from chain_legs")?
-        .parse()?;
-    let head = app.chain.rpc("eth_blockNumber", json!([])).await?;
-    let head = u64::from_str_radix(
-        head.as_str().context("a block number")?.trim_start_matches("0x"),
-        16,
-    )?;
-    app.chain.rpc("anvil_rollback", json!([head - mined + 1])).await?;
+    take_the_mint_back(&app).await?;
     let seen = findings(&app, &sent, before).await?;
     assert!(seen.contains(&ViolationKind::LegDiffers), "{seen:?}");
     Ok(())

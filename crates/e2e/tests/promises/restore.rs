@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use messaging::WorkQueue;
 use serde_json::{Value, json};
 use testkit::app::App;
-use testkit::client::{fresh_address, fresh_key, intent_body};
+use testkit::client::{Reply, fresh_address, fresh_key, intent_body};
 use testkit::{Database, Servers, dirs, eventually, evm, http};
 
 use e2e::runbook::{self, Block};
@@ -160,6 +160,83 @@ async fn lose_and_restore(app: &App, backup: &Path) -> Result<()> {
     as_the_runbook_says(app, backup)
 }
 
+/// Waits until legs and nonce come from the chain; returns the differences that are left.
+async fn until_caught_up(app: &App) -> Result<[(String, String); 4]> {
+    let wanted = [
+        ("deposit_without_intent", "LOST-1"),
+        ("mint_without_payment", "HALF-1"),
+        ("money", ""),
+        ("pending_total", ""),
+    ]
+    .map(|(kind, tx_ref)| (kind.to_owned(), tx_ref.to_owned()));
+    eventually(TIMEOUT, "legs and nonce come from the chain", async || {
+        let (code, answer) = restore(app, &["check"])?;
+        ensure!(
+            code == Some(1) && answer["caughtUp"] == true && differences_of(&answer) == wanted,
+            "{answer}"
+        );
+        Ok(Some(()))
+    })
+    .await?;
+    Ok(wanted)
+}
+
+async fn until_only_the_lost_is_left(app: &App, left: &[(String, String); 4]) -> Result<()> {
+    eventually(TIMEOUT, "only the lost intent is left", async || {
+        let (_, answer) = restore(app, &["check"])?;
+        ensure!(
+            differences_of(&answer) == [left[0].clone(), left[3].clone()],
+            "{answer}"
+        );
+        Ok(Some(()))
+    })
+    .await
+}
+
+async fn until_open(app: &App, key: &str, body: &Value) -> Result<Reply> {
+    eventually(TIMEOUT, "intake is open", async || {
+        let reply = app.client()?.create(key, body).await?;
+        Ok((reply.status != 503).then_some(reply))
+    })
+    .await
+}
+
+async fn until_the_books_are_clean(app: &App) -> Result<()> {
+    eventually(TIMEOUT, "the books are clean", async || {
+        let out = fiatrails(app, &["reconcile"])?;
+        ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+        Ok(Some(()))
+    })
+    .await
+}
+
+async fn begin_and_restart(app: &mut App) -> Result<()> {
+    let (code, _) = restore(app, &["begin", "--reason", "drill"])?;
+    assert_eq!(code, Some(0));
+    for service in [&mut app.gateway, &mut app.executor, &mut app.callback] {
+        service.as_mut().context("the service runs")?.restart().await?;
+    }
+    Ok(())
+}
+
+/// Intake opens only once each difference that is left was named.
+fn finish_with_known(app: &App, lost: &str) -> Result<()> {
+    let (code, answer) = restore(app, &["finish", "--reason", "drill"])?;
+    assert_eq!(code, Some(1), "opened with differences: {answer}");
+    let known = [
+        "finish",
+        "--reason",
+        "drill",
+        "--known",
+        lost,
+        "--known",
+        "pending_total",
+    ];
+    let (code, answer) = restore(app, &known)?;
+    assert_eq!(code, Some(0), "{answer}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_in() -> Result<()> {
     let mut app = App::start().await?;
@@ -188,64 +265,21 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
     let used = mined(&app).await?;
     ensure!(next_nonce(&app)? < used, "the backup is not older than the chain");
 
-    let (code, _) = restore(&app, &["begin", "--reason", "drill"])?;
-    assert_eq!(code, Some(0));
-    for service in [&mut app.gateway, &mut app.executor, &mut app.callback] {
-        service.as_mut().context("the service runs")?.restart().await?;
-    }
+    begin_and_restart(&mut app).await?;
     let closed = app
         .client()?
         .create(&fresh_key()?, &intent_body(&user, 10, "NEW-1"))
         .await?;
     assert_eq!(closed.status, 503, "intake is open: {:?}", closed.code());
-    let wanted = [
-        ("deposit_without_intent", "LOST-1"),
-        ("mint_without_payment", "HALF-1"),
-        ("money", ""),
-        ("pending_total", ""),
-    ]
-    .map(|(kind, tx_ref)| (kind.to_owned(), tx_ref.to_owned()));
-    eventually(TIMEOUT, "legs and nonce come from the chain", async || {
-        let (code, answer) = restore(&app, &["check"])?;
-        ensure!(
-            code == Some(1) && answer["caughtUp"] == true && differences_of(&answer) == wanted,
-            "{answer}"
-        );
-        Ok(Some(()))
-    })
-    .await?;
+    let left = until_caught_up(&app).await?;
     assert!(next_nonce(&app)? >= used, "a used nonce would be signed again");
 
     // M-Pesa repeats its report; the integrator repeats its request once intake is open.
     app.report_payment("HALF-1", 10, "RCPTHALF01").await?;
-    eventually(TIMEOUT, "only the lost intent is left", async || {
-        let (_, answer) = restore(&app, &["check"])?;
-        ensure!(
-            differences_of(&answer) == [wanted[0].clone(), wanted[3].clone()],
-            "{answer}"
-        );
-        Ok(Some(()))
-    })
-    .await?;
-    let (code, answer) = restore(&app, &["finish", "--reason", "drill"])?;
-    assert_eq!(code, Some(1), "opened with differences: {answer}");
-    let known = [
-        "finish",
-        "--reason",
-        "drill",
-        "--known",
-        &lost,
-        "--known",
-        "pending_total",
-    ];
-    let (code, answer) = restore(&app, &known)?;
-    assert_eq!(code, Some(0), "{answer}");
+    until_only_the_lost_is_left(&app, &left).await?;
+    finish_with_known(&app, &lost)?;
 
-    let again = eventually(TIMEOUT, "intake is open", async || {
-        let reply = app.client()?.create(&key, &body).await?;
-        Ok((reply.status != 503).then_some(reply))
-    })
-    .await?;
+    let again = until_open(&app, &key, &body).await?;
     assert_eq!(again.status, 201, "{:?}", again.code());
     assert_eq!(again.json()?["intentId"], lost.as_str());
     app.report_payment("LOST-1", 10, "RCPTLOST01").await?;
@@ -254,11 +288,6 @@ async fn a_restored_database_catches_up_with_the_chain_before_anything_is_taken_
         evm::balance_of(&app.chain.url(), &app.addresses.country_token, &user).await?,
         30 * SHILLING
     );
-    eventually(TIMEOUT, "the books are clean", async || {
-        let out = fiatrails(&app, &["reconcile"])?;
-        ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
-        Ok(Some(()))
-    })
-    .await?;
+    until_the_books_are_clean(&app).await?;
     ledger::balances(&app, before).await
 }

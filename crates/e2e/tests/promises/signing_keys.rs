@@ -126,6 +126,29 @@ async fn a_key_that_was_imported_into_the_token_signs_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Moves the work to a new key in the token, which succeeds only once an executor holds it; returns both.
+async fn rotate(app: &mut App, hsm: &SoftHsm, old: &str) -> Result<(String, ChildService)> {
+    let new = new_key_in(app, hsm, "executor-next").await?;
+    let rotate = ["signer", "rotate", old, "--to", &new, "--wait", "60"];
+    let early = format!("{:#}", fiatrails(app, &rotate).await.err().context("too early")?);
+    ensure!(early.contains("no executor holds"), "{early}");
+    let next = executor_with(app, "executor-next").await?;
+    ensure!(
+        fiatrails(app, &["signer", "retire", old]).await.is_err(),
+        "it is not drained"
+    );
+    eventually(TIMEOUT, "the new key is held", async || {
+        let held = "select count(*) from signers where lease_until > now()";
+        Ok((app.database.sql(held)? == "2").then_some(()))
+    })
+    .await?;
+    as_admin(app, &rotate).await?;
+    let done = fiatrails(app, &rotate).await?;
+    assert_eq!(done["state"], "retired", "{done}");
+    fiatrails(app, &rotate).await.context("again changes nothing")?;
+    Ok((new, next))
+}
+
 #[tokio::test]
 async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
     let hsm = SoftHsm::start()?;
@@ -149,24 +172,7 @@ async fn a_rotation_under_load_strands_and_refuses_nothing() -> Result<()> {
 
     let load = Load::start(app.client()?, &user, "SIGN", 3);
     load.more_turns(2).await?;
-    let new = new_key_in(&mut app, &hsm, "executor-next").await?;
-    let rotate = ["signer", "rotate", &old, "--to", &new, "--wait", "60"];
-    let early = format!("{:#}", fiatrails(&app, &rotate).await.err().context("too early")?);
-    ensure!(early.contains("no executor holds"), "{early}");
-    let _next = executor_with(&app, "executor-next").await?;
-    ensure!(
-        fiatrails(&app, &["signer", "retire", &old]).await.is_err(),
-        "it is not drained"
-    );
-    eventually(TIMEOUT, "the new key is held", async || {
-        let held = "select count(*) from signers where lease_until > now()";
-        Ok((app.database.sql(held)? == "2").then_some(()))
-    })
-    .await?;
-    as_admin(&app, &rotate).await?;
-    let done = fiatrails(&app, &rotate).await?;
-    assert_eq!(done["state"], "retired", "{done}");
-    fiatrails(&app, &rotate).await.context("again changes nothing")?;
+    let (new, _next) = rotate(&mut app, &hsm, &old).await?;
     load.more_turns(2).await?;
     let mut first = app.executor.take().context("the first executor runs")?;
     first.kill9()?;

@@ -30,6 +30,62 @@ fn exception(kind: &str, n: u8, is_hold: bool) -> Exception {
     }
 }
 
+/// An intent, its payment and its rows. A leg that is escrowed is not final.
+fn add_intent(facts: &mut AuditFacts, n: u8, shillings: u32, expected: ExpectedResult, leg: &str) {
+    let is_final = leg != "escrowed";
+    let tx_ref = format!("TX{n}");
+    let user = USER.into();
+    facts.sent.intents.insert(
+        id(n),
+        SentIntent {
+            tx_ref: tx_ref.clone(),
+            user,
+            shillings,
+            expected,
+        },
+    );
+    // The third pays another amount.
+    let paid = if n == 3 { 1 } else { shillings };
+    facts.sent.payments.insert(
+        format!("R{n}"),
+        SentPayment {
+            tx_ref: tx_ref.clone(),
+            shillings: paid,
+        },
+    );
+    facts.payments.push(Payment {
+        receipt: format!("R{n}"),
+        tx_ref: tx_ref.clone(),
+        shillings: paid.into(),
+        is_first: true,
+    });
+    facts.intents.push(Intent {
+        id: id(n),
+        tx_ref: tx_ref.clone(),
+    });
+    facts.legs.push(ChainLegRow {
+        id: id(n),
+        leg: leg.into(),
+        is_final,
+    });
+    facts.decisions.push(DecisionCopy {
+        tx_ref,
+        chain_leg: leg.into(),
+        chain_final: is_final,
+        live_command: None,
+    });
+    facts.items.push(WorkItem {
+        id: id(n),
+        command: "submit".into(),
+        state: "done".into(),
+        failures: 0,
+        nonces: 1,
+    });
+    facts
+        .events
+        .push(event(EscrowEventKind::Submitted, n, shillings.into()));
+}
+
 /// Intent 1 is minted, 2 is refunded and its payer owed, 3 is held: nothing is wrong.
 fn good() -> AuditFacts {
     let mut facts = AuditFacts {
@@ -43,64 +99,9 @@ fn good() -> AuditFacts {
         attempts: vec![attempt(1, 2, 1), attempt(2, 3, 2)],
         ..AuditFacts::default()
     };
-    let intents = [
-        (1, 5, ExpectedResult::Minted, "executed", true),
-        (2, 6, ExpectedResult::Refunded, "refunded", true),
-        (3, 7, ExpectedResult::Held, "escrowed", false),
-    ];
-    for (n, shillings, expected, leg, is_final) in intents {
-        let tx_ref = format!("TX{n}");
-        let user = USER.into();
-        facts.sent.intents.insert(
-            id(n),
-            SentIntent {
-                tx_ref: tx_ref.clone(),
-                user,
-                shillings,
-                expected,
-            },
-        );
-        // The third pays another amount.
-        let paid = if n == 3 { 1 } else { shillings };
-        facts.sent.payments.insert(
-            format!("R{n}"),
-            SentPayment {
-                tx_ref: tx_ref.clone(),
-                shillings: paid,
-            },
-        );
-        facts.payments.push(Payment {
-            receipt: format!("R{n}"),
-            tx_ref: tx_ref.clone(),
-            shillings: paid.into(),
-            is_first: true,
-        });
-        facts.intents.push(Intent {
-            id: id(n),
-            tx_ref: tx_ref.clone(),
-        });
-        facts.legs.push(ChainLegRow {
-            id: id(n),
-            leg: leg.into(),
-            is_final,
-        });
-        facts.decisions.push(DecisionCopy {
-            tx_ref,
-            chain_leg: leg.into(),
-            chain_final: is_final,
-            live_command: None,
-        });
-        facts.items.push(WorkItem {
-            id: id(n),
-            command: "submit".into(),
-            state: "done".into(),
-            failures: 0,
-            nonces: 1,
-        });
-        facts
-            .events
-            .push(event(EscrowEventKind::Submitted, n, shillings.into()));
-    }
+    add_intent(&mut facts, 1, 5, ExpectedResult::Minted, "executed");
+    add_intent(&mut facts, 2, 6, ExpectedResult::Refunded, "refunded");
+    add_intent(&mut facts, 3, 7, ExpectedResult::Held, "escrowed");
     facts.events.push(event(EscrowEventKind::Executed, 1, 5));
     facts.events.push(event(EscrowEventKind::Refunded, 2, 6));
     facts.exceptions = vec![
