@@ -1,5 +1,7 @@
 //! The policy file: every limit and window in one place, validated at load (docs/POLICY.md).
 
+mod bounds;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -137,135 +139,8 @@ impl Policy {
             field: error.path().to_string(),
             problem: error.inner().to_string(),
         })?;
-        policy.validate()?;
+        bounds::validate(&policy)?;
         Ok(policy)
-    }
-
-    fn validate(&self) -> Result<(), PolicyError> {
-        let checks = [
-            (self.chain.chain_id > 0, "chain.chainId", "must not be 0"),
-            (self.chain.block_time_ms > 0, "chain.blockTimeMs", "must not be 0"),
-            (
-                self.chain.confirmations > 0,
-                "chain.confirmations",
-                "must not be 0: a block that can still go is not final",
-            ),
-            (
-                self.chain.rpc_timeout_ms > 0,
-                "chain.rpcTimeoutMs",
-                "must not be 0",
-            ),
-            (
-                !self.stablecoin.symbol.is_empty(),
-                "stablecoin.symbol",
-                "must not be empty",
-            ),
-            (
-                !self.stablecoin.name.is_empty(),
-                "stablecoin.name",
-                "must not be empty",
-            ),
-            (
-                !self.country_token.symbol.is_empty(),
-                "countryToken.symbol",
-                "must not be empty",
-            ),
-            (
-                !self.country_token.name.is_empty(),
-                "countryToken.name",
-                "must not be empty",
-            ),
-            (
-                self.stablecoin.decimals == 18,
-                "stablecoin.decimals",
-                "must be 18: deposits are 1:1",
-            ),
-            (
-                self.country_token.decimals == 18,
-                "countryToken.decimals",
-                "must be 18: mints are 1:1",
-            ),
-            (
-                self.compliance.max_risk_score <= 100,
-                "compliance.maxRiskScore",
-                "must be at most 100",
-            ),
-            (
-                self.mint.min_amount > BaseUnits::ZERO,
-                "mint.minAmount",
-                "must not be 0",
-            ),
-            (
-                self.mint.min_amount <= self.mint.max_amount,
-                "mint.maxAmount",
-                "must not be below mint.minAmount",
-            ),
-            (
-                self.mint.max_amount <= self.mint.daily_limit_per_user,
-                "mint.dailyLimitPerUser",
-                "must not be below mint.maxAmount",
-            ),
-            (
-                self.mint.max_amount <= self.mint.executor_mint_per_hour,
-                "mint.executorMintPerHour",
-                "must not be below mint.maxAmount",
-            ),
-            (self.mint.max_unpaid > 0, "mint.maxUnpaid", "must not be 0"),
-            (
-                (1..=20).contains(&self.retry.max_attempts),
-                "retry.maxAttempts",
-                "must be 1 to 20",
-            ),
-            (self.retry.base_ms > 0, "retry.baseMs", "must not be 0"),
-            (
-                self.retry.base_ms <= self.retry.cap_ms,
-                "retry.capMs",
-                "must not be below retry.baseMs",
-            ),
-            (!self.retry.seed.is_empty(), "retry.seed", "must not be empty"),
-            (
-                self.windows.payment_seconds > 0,
-                "windows.paymentSeconds",
-                "must not be 0",
-            ),
-            (
-                self.windows.payment_seconds < self.windows.deposit_expiry_seconds,
-                "windows.depositExpirySeconds",
-                "must be longer than windows.paymentSeconds",
-            ),
-            (
-                self.windows.orphan_match_seconds > 0,
-                "windows.orphanMatchSeconds",
-                "must not be 0",
-            ),
-            (
-                self.windows.redrive_seconds > 0,
-                "windows.redriveSeconds",
-                "must not be 0",
-            ),
-            (
-                self.windows.freshness_seconds > 0,
-                "windows.freshnessSeconds",
-                "must not be 0",
-            ),
-            (
-                self.windows.idempotency_seconds >= self.windows.freshness_seconds,
-                "windows.idempotencySeconds",
-                "must not be below windows.freshnessSeconds, or a captured request could be replayed",
-            ),
-            (
-                self.windows.webhook_timeout_ms > 0,
-                "windows.webhookTimeoutMs",
-                "must not be 0",
-            ),
-        ];
-        match checks.into_iter().find(|(ok, ..)| !ok) {
-            None => Ok(()),
-            Some((_, field, problem)) => Err(PolicyError::Invalid {
-                field: field.to_owned(),
-                problem: problem.to_owned(),
-            }),
-        }
     }
 }
 
