@@ -47,7 +47,7 @@ pub struct HaltRow {
 }
 
 statements! {
-    READ = "select scope, halted, reason, changed_by from halts order by scope";
+    READ = "select scope, halted, reason, changed_by from published.halts order by scope";
     SET =
         "insert into halts (scope, halted, reason, changed_by) values ($1, $2, $3, $4) \
          on conflict (scope) do update set halted = excluded.halted, reason = excluded.reason, \

@@ -26,16 +26,17 @@ with roles (name, role) as (
     values ('gateway', 'fiatrails_gateway'), ('callback', 'fiatrails_callback'), ('executor', 'fiatrails_executor'),
            ('ops', 'fiatrails_ops'), ('anyone', 'pg_signal_backend')
 ), columns as (
-    select c.relname as tab, a.attname as col, a.attidentity <> '' as generated
+    select c.oid::regclass::text as tab, c.relkind as kind, a.attname as col, a.attidentity <> '' as generated
     from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+    where c.relnamespace in ('public'::regnamespace, 'published'::regnamespace) and c.relkind in ('r', 'p', 'v')
 ), tries as (
-    select tab, 'select' as verb, col, format('select %I from %I where false', col, tab) as statement from columns
-    union all select tab, 'insert', col, format('insert into %I (%I) select null where false', tab, col)
-        from columns where not generated
-    union all select tab, 'update', col, format('update %I set %I = default where false', tab, col) from columns
-    union all select distinct tab, 'delete', '', format('delete from %I where false', tab) from columns
-    union all select distinct tab, 'truncate', '', format('truncate %I cascade', tab) from columns
+    select tab, 'select' as verb, col, format('select %I from %s where false', col, tab) as statement from columns
+    union all select tab, 'insert', col, format('insert into %s (%I) select null where false', tab, col)
+        from columns where not generated and kind <> 'v'
+    union all select tab, 'update', col, format('update %s set %I = default where false', tab, col)
+        from columns where kind <> 'v'
+    union all select distinct tab, 'delete', '', format('delete from %s where false', tab) from columns where kind <> 'v'
+    union all select distinct tab, 'truncate', '', format('truncate %s cascade', tab) from columns where kind <> 'v'
 )
 select tab, name, verb, col from tries cross join roles where pg_temp.may(role, statement) order by 1, 2, 3, 4";
 
@@ -43,6 +44,16 @@ const FUNCTIONS: &str = "select p.proname, r.name from pg_proc p, (values ('gate
     ('callback', 'fiatrails_callback'), ('executor', 'fiatrails_executor'), ('ops', 'fiatrails_ops'), \
     ('anyone', 'pg_signal_backend')) r (name, role) where p.pronamespace = 'public'::regnamespace \
     and has_function_privilege(r.role, p.oid, 'execute') order by 1, 2";
+
+/// The schema of the views by which services read the tables of others.
+const PUBLISHED: &str = "published.";
+
+/// The tables that each view reads.
+const READ_BY_VIEWS: &str = "select distinct v.oid::regclass::text, t.oid::regclass::text \
+    from pg_class v join pg_rewrite r on r.ev_class = v.oid \
+    join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass \
+    join pg_class t on t.oid = d.refobjid and t.oid <> v.oid \
+    where v.relnamespace = 'published'::regnamespace order by 1, 2";
 
 /// Columns by table, role and verb.
 type Rights = BTreeMap<(String, String, String), BTreeSet<String>>;
@@ -65,7 +76,10 @@ fn rights_found(database: &Database) -> Rights {
 /// The columns of each table.
 fn columns(database: &Database) -> BTreeMap<String, BTreeSet<String>> {
     let listed = database
-        .sql("select table_name, column_name from information_schema.columns where table_schema = 'public'")
+        .sql(
+            "select format('%I.%I', table_schema, table_name)::regclass, column_name from information_schema.columns \
+             where table_schema in ('public', 'published')",
+        )
         .unwrap();
     let mut columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in rows(&listed) {
@@ -97,7 +111,8 @@ fn cell(rights: &Rights, table: &str, role: &str, all: &BTreeSet<String>) -> Str
 fn describe(database: &Database, rights: &Rights) -> String {
     let mut text = String::from(
         "# Who may do what to which table\n\n\
-         Every right here was tried, and everything else was refused. Renew with\n\
+         Services read the tables of others by the views of the schema `published`; the operators' command line reads every\n\
+         table. Every right here was tried, and everything else was refused. Renew with\n\
          `FIATRAILS_WRITE_DOCS=1 cargo nextest run -p storage --test grants`, and look at the difference twice.\n\n\
          | table | gateway | callback | executor | ops |\n|---|---|---|---|---|\n",
     );
@@ -149,9 +164,52 @@ async fn every_table_has_one_writer() {
     assert!(shared.is_empty(), "more than one writer: {shared:?}");
     let unwritten: Vec<_> = columns(&database)
         .into_keys()
-        .filter(|table| !writers.contains_key(table))
+        .filter(|table| !table.starts_with(PUBLISHED) && !writers.contains_key(table))
         .collect();
     assert!(unwritten.is_empty(), "no role may write {unwritten:?}");
+}
+
+/// The role that inserts into each table.
+fn writers(rights: &Rights) -> BTreeMap<&str, &str> {
+    let inserts = rights.keys().filter(|(.., verb)| verb == "insert");
+    let update_only = ("block_follower_lease", "executor");
+    let by_insert = inserts.map(|(table, role, _)| (table.as_str(), role.as_str()));
+    by_insert.chain([update_only]).collect()
+}
+
+#[tokio::test]
+async fn a_service_reads_the_tables_of_others_by_published_views_alone() {
+    let database = Servers::shared().unwrap().database().await.unwrap();
+    let rights = rights_found(&database);
+    let writers = writers(&rights);
+    let foreign = rights.keys().filter(|(table, role, verb)| {
+        let own = writers.get(table.as_str()) == Some(&role.as_str());
+        verb == "select" && role != "ops" && !own && !table.starts_with(PUBLISHED)
+    });
+    assert_eq!(
+        foreign.collect::<Vec<_>>(),
+        Vec::<&(String, String, String)>::new()
+    );
+    // And each view shows the tables of one writer, to others.
+    let mut read_by: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for row in rows(&database.sql(READ_BY_VIEWS).unwrap()) {
+        let writer = writers[row[1]];
+        read_by.entry(row[0].to_owned()).or_default().insert(writer);
+    }
+    assert!(read_by.len() >= 10, "{read_by:?}");
+    for (view, of) in read_by {
+        assert_eq!(of.len(), 1, "{view} shows the tables of {of:?}");
+        let readers = rights
+            .keys()
+            .filter(|(name, ..)| *name == view)
+            .map(|key| key.1.as_str());
+        let readers: Vec<&str> = readers.collect();
+        assert!(!readers.is_empty(), "nobody reads {view}");
+        let own = readers
+            .iter()
+            .find(|reader| **reader != "ops" && of.contains(*reader));
+        assert_eq!(own, None, "{view}: a service reads its own tables directly");
+    }
 }
 
 /// Evidence and history are never rewritten, not even by their owner.
@@ -185,12 +243,17 @@ with fixed (statement) as (values
 ), tables as (
     select format('%I', c.relname) as tab from pg_class c
     where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+), views as (
+    select c.oid::regclass::text as name from pg_class c
+    where c.relnamespace = 'published'::regnamespace and c.relkind = 'v'
 ), tries as (
     select statement from fixed
     union all select format(s, tab) from tables, (values
         ('alter table %s add column planted int'), ('drop table %s cascade'), ('alter table %s disable trigger all'),
         ('alter table %s owner to fiatrails_ops'), ('create trigger planted before update on %s for each row execute function
           pg_catalog.suppress_redundant_updates_trigger()')) as t (s)
+    union all select format(s, name) from views, (values ('drop view %s cascade'), ('alter view %s owner to fiatrails_ops'),
+        ('create or replace view %s as select 1 as planted')) as v (s)
     union all select format('select setval(%L, 1)', c.oid::regclass) from pg_class c
         where c.relnamespace = 'public'::regnamespace and c.relkind = 'S'
 ), roles (role) as (values ('fiatrails_gateway'), ('fiatrails_callback'), ('fiatrails_executor'), ('fiatrails_ops'))

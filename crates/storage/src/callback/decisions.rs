@@ -28,11 +28,11 @@ statements! {
     // Runs after the row is locked, so that it sees what the previous holder committed.
     HELD = "select exists (select from exceptions where tx_ref = $1 and is_hold and resolved_at is null) as held";
     ATTEMPTED =
-        "select exists (select from attempt_items t join attempts a on a.id = t.attempt_id \
-         where t.intent_id = $1 and a.command = 'submit') as attempted";
+        "select exists (select from published.signed_commands t \
+         where t.intent_id = $1 and t.command = 'submit') as attempted";
     INTENT =
         "select intent_id, chain_id, escrow, depositor, user_address, amount::text as amount, country_code, tx_ref, \
-         created_at, trace_parent from mint_intents where tx_ref = $1";
+         created_at, trace_parent from published.mint_intents where tx_ref = $1";
     SAVE = concatcp!(
         "update decisions set intent_id = $3, chain_leg = $4, chain_final = $5, outcome_sequence = $6, payment_leg = $7, \
          mint_refused = $8, live_command = $9, live_message_id = $10, \

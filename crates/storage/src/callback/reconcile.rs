@@ -15,23 +15,23 @@ statements! {
         "with quiet as (select clock_timestamp() - $1::float8 * interval '1 second' as since) \
          (select 'orphan_payment' as kind, p.tx_ref as subject, 'a payment without an intent' as detail \
           from payments p, quiet where p.is_first and p.processed_at < since \
-          and not exists (select from mint_intents i where i.tx_ref = p.tx_ref) limit $2) \
+          and not exists (select from published.mint_intents i where i.tx_ref = p.tx_ref) limit $2) \
          union all \
          (select 'leg_differs', l.tx_ref, 'executor says ' || l.leg || ', callback says ' || d.chain_leg \
-          from chain_legs l join decisions d on d.tx_ref = l.tx_ref, quiet \
+          from published.chain_legs l join decisions d on d.tx_ref = l.tx_ref, quiet \
           where (l.leg in ('rejected', 'dropped') or (l.leg in ('executed', 'refunded') and l.final)) \
           and d.chain_leg <> l.leg and l.updated_at < since limit $2) \
          union all \
          (select 'executed_without_payment', l.tx_ref, 'minted, payment is ' || coalesce(d.payment_leg, 'unknown') \
-          from chain_legs l left join decisions d on d.tx_ref = l.tx_ref, quiet \
+          from published.chain_legs l left join decisions d on d.tx_ref = l.tx_ref, quiet \
           where l.leg = 'executed' and coalesce(d.payment_leg, '') <> 'confirmed' and l.updated_at < since limit $2) \
          union all \
          (select 'intent_differs', d.tx_ref, 'the decision and the intent row name different intents' \
-          from decisions d join mint_intents i on i.tx_ref = d.tx_ref \
+          from decisions d join published.mint_intents i on i.tx_ref = d.tx_ref \
           where d.intent_id is not null and d.intent_id <> i.intent_id limit $2) \
          union all \
          (select 'report_unprocessed', r.tx_ref, 'report ' || r.report_id || ' has no outcome' \
-          from mpesa_reports r, quiet where r.received_at < since \
+          from published.mpesa_reports r, quiet where r.received_at < since \
           and not exists (select from report_outcomes o where o.report_id = r.report_id) limit $2) \
          union all \
          (select 'paid_not_settled', p.tx_ref, 'confirmed, chain is ' || d.chain_leg \
@@ -42,16 +42,16 @@ statements! {
           limit $2) \
          union all \
          (select 'direct_deposit', '0x' || encode(e.intent_id, 'hex'), 'a deposit that did not come through us' \
-          from escrow_events e where e.kind = 'submitted' \
-          and not exists (select from mint_intents i where i.intent_id = e.intent_id) limit $2) \
+          from published.escrow_events e where e.kind = 'submitted' \
+          and not exists (select from published.mint_intents i where i.intent_id = e.intent_id) limit $2) \
          union all \
          (select 'event_differs', '0x' || encode(e.intent_id, 'hex'), \
           'the chain says ' || e.kind || ', the leg is ' || l.leg \
-          from escrow_events e join chain_legs l on l.intent_id = e.intent_id, quiet \
+          from published.escrow_events e join published.chain_legs l on l.intent_id = e.intent_id, quiet \
           where e.kind in ('executed', 'refunded') and l.leg <> e.kind and l.updated_at < since limit $2) \
          union all \
          (select 'amount_differs', i.tx_ref, 'the chain says ' || e.amount || ', the intent row ' || i.amount \
-          from escrow_events e join mint_intents i on i.intent_id = e.intent_id \
+          from published.escrow_events e join published.mint_intents i on i.intent_id = e.intent_id \
           where e.kind in ('submitted', 'executed') and e.amount <> i.amount limit $2)";
     PAYMENT_TOTALS =
         "select coalesce(sum(p.amount_shillings), 0)::text as received, \

@@ -20,9 +20,9 @@ statements! {
          on conflict (report_id) do update set outcome = excluded.outcome, processed_at = clock_timestamp()";
     FIND_SIGNED =
         "select report_id, body, timestamp_header, signature_header, path, query, received_at \
-         from mpesa_reports where report_id = $1";
-    HAS_ANY = "select exists (select from mpesa_reports where tx_ref = $1) as found";
-    MPESA_KEY_STATE = "select state from api_keys where key_id = $1 and purpose = 'mpesa'";
+         from published.mpesa_reports where report_id = $1";
+    HAS_ANY = "select exists (select from published.mpesa_reports where tx_ref = $1) as found";
+    MPESA_KEY_STATE = "select state from published.api_keys where key_id = $1 and purpose = 'mpesa'";
 }
 
 /// Whether the operators trust an M-Pesa key. A key without a row is trusted.

@@ -20,22 +20,22 @@ const MISMATCH_RESOLVED: &str = "exists (select from exceptions e \
 statements! {
     // Intents whose payment window is over and that have no report. `$2` limits how far back it looks.
     TO_EXPIRE =
-        "select i.tx_ref from mint_intents i left join decisions d on d.tx_ref = i.tx_ref \
+        "select i.tx_ref from published.mint_intents i left join decisions d on d.tx_ref = i.tx_ref \
          where i.created_at < clock_timestamp() - $1::float8 * interval '1 second' \
          and i.created_at > clock_timestamp() - $2::float8 * interval '1 second' \
          and coalesce(d.payment_leg, 'awaiting') = 'awaiting' \
-         and not exists (select from mpesa_reports r where r.tx_ref = i.tx_ref) \
+         and not exists (select from published.mpesa_reports r where r.tx_ref = i.tx_ref) \
          order by i.created_at limit $3";
     // Live commands whose chain leg has not moved and for which no message or work item is pending. Each re-drive
     // doubles the wait, up to 64 times the first.
     TO_REDRIVE =
-        "select d.tx_ref, d.live_message_id from decisions d left join chain_legs l on l.intent_id = d.intent_id \
+        "select d.tx_ref, d.live_message_id from decisions d left join published.chain_legs l on l.intent_id = d.intent_id \
          where d.live_command is not null \
          and d.live_since < clock_timestamp() - $1::float8 * power(2, least(d.redrive_count, 6)) * interval '1 second' \
          and (l.intent_id is null or (l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
          and l.updated_at < clock_timestamp() - $1::float8 * interval '1 second')) \
-         and not exists (select from work_items w where w.intent_id = d.intent_id and w.state in ('ready', 'in_attempt')) \
-         and not exists (select from work_items w where w.message_id = d.live_message_id and w.state = 'parked') \
+         and not exists (select from published.work_items w where w.intent_id = d.intent_id and w.state in ('ready', 'in_attempt')) \
+         and not exists (select from published.work_items w where w.message_id = d.live_message_id and w.state = 'parked') \
          and not exists (select from callback_outbox o where o.subject = d.tx_ref) \
          order by random() limit $2";
     // Rows that call for a command which was not sent: a key was missing, or a person has ended a hold.
@@ -45,8 +45,8 @@ statements! {
          and ((d.chain_leg = 'escrowed' and (d.mint_refused or d.payment_leg in ('confirmed', 'declined', 'expired'))) \
          or (d.chain_leg = 'escrowed' and d.payment_leg = 'mismatched' and ", MISMATCH_RESOLVED, ") \
          or (d.chain_leg in ('queued', 'submitting') and d.payment_leg in ('declined', 'expired') \
-         and not exists (select from attempt_items t join attempts a on a.id = t.attempt_id \
-         where t.intent_id = d.intent_id and a.command = 'submit')) \
+         and not exists (select from published.signed_commands t \
+         where t.intent_id = d.intent_id and t.command = 'submit')) \
          or (d.chain_leg = 'escrowed' and d.payment_leg = 'awaiting' \
          and exists (select from payments p where p.tx_ref = d.tx_ref and p.is_first) \
          and not exists (select from exceptions e where e.tx_ref = d.tx_ref and e.kind = 'orphan_payment'))) \
@@ -65,11 +65,11 @@ statements! {
     // person resolved it, if the intent is still not settled.
     PARKED =
         "select l.tx_ref, w.command, concat_ws(': ', w.error_class, w.reason) as reason \
-         from work_items w join chain_legs l on l.intent_id = w.intent_id \
+         from published.work_items w join published.chain_legs l on l.intent_id = w.intent_id \
          where ($3::text is null or l.tx_ref = $3) and w.state = 'parked' and l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
          and not exists (select from exceptions e where e.tx_ref = l.tx_ref and e.kind = 'command_parked' \
          and (e.resolved_at is null or e.resolved_at > clock_timestamp() - $1::float8 * interval '1 second')) \
-         and not exists (select from work_items o where o.intent_id = w.intent_id and o.state in ('ready', 'in_attempt')) \
+         and not exists (select from published.work_items o where o.intent_id = w.intent_id and o.state in ('ready', 'in_attempt')) \
          order by w.updated_at limit $2";
     ORPHANS =
         "select count(*) as orphans, \

@@ -33,7 +33,7 @@ statements! {
     READY = concatcp!(
         "with sharing as materialized \
          (select s.address, row_number() over (order by s.address) - 1 as place, count(*) over () as size \
-          from signers s left join signer_admin_states o on o.address = s.address \
+          from signers s left join published.signer_admin_states o on o.address = s.address \
           where ", SHARES_WORK, "), \
          held as materialized (select distinct signer from attempts where ", NOT_FINAL, ") \
          select w.message_id, w.intent_id, w.command, w.state, w.envelope, w.max_batch_size, \

@@ -23,7 +23,7 @@ statements! {
     UNACKNOWLEDGED =
         "select l.intent_id, l.tx_ref, l.preimage, l.leg, l.final, l.signer, l.tx_hash, l.block_number, l.reason, \
          l.version, l.trace_parent, extract(epoch from clock_timestamp() - l.updated_at)::float8 as quiet \
-         from chain_legs l left join decisions d on d.tx_ref = l.tx_ref \
+         from chain_legs l left join published.decisions d on d.tx_ref = l.tx_ref \
          left join outcome_redrives r on r.intent_id = l.intent_id and r.leg_version = l.version \
          where l.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
          and (l.leg in ('escrowed', 'rejected', 'dropped') or (l.leg in ('executed', 'refunded') and l.final)) \
@@ -43,7 +43,7 @@ statements! {
     // The time for a deposit is over, and no deposit command is open. Drawn at random, because some may have to wait
     // for a transaction that is not final.
     STRANDED = concatcp!(
-        "select l.intent_id from chain_legs l left join mint_intents i on i.intent_id = l.intent_id \
+        "select l.intent_id from chain_legs l left join published.mint_intents i on i.intent_id = l.intent_id \
          where l.leg in ('queued', 'submitting') \
          and ", WINDOW_OVER, " \
          and not exists (select from work_items w where w.intent_id = l.intent_id and w.command = 'submit' \

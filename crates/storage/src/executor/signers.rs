@@ -19,7 +19,7 @@ use crate::session::{DbSession, execute, query, query_opt};
 const HOLDS_LEASE: &str = "lease_holder = $2 and fencing_token = $3 and lease_until >= clock_timestamp()";
 /// No operator has retired the key.
 const NOT_RETIRED: &str =
-    "not exists (select from signer_admin_states o where o.address = $1 and o.state = 'retired')";
+    "not exists (select from published.signer_admin_states o where o.address = $1 and o.state = 'retired')";
 /// The lease is still this holder's, and stays it until the transaction ends.
 const LOCKS_LEASE: &str = concatcp!(HOLDS_LEASE, " for update");
 /// The key has signed what is in no block yet.
@@ -49,7 +49,7 @@ statements! {
     // Keys that share no work, whose transactions are all final, so that none can be mined, or mined again after a fork.
     RELEASED = concatcp!(
         "select a.address from unnest($1::bytea[]) as a(address) \
-         where not exists (select from signers s left join signer_admin_states o on o.address = s.address \
+         where not exists (select from signers s left join published.signer_admin_states o on o.address = s.address \
                            where s.address = a.address and ", SHARES_WORK, ") \
          and not exists (select from attempts t where t.signer = a.address and ", NOT_FINAL, ")"
     );

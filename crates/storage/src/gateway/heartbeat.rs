@@ -12,10 +12,8 @@ statements! {
     // Prefers a healthy lease holder, then any lease holder, then the most recent heartbeat.
     LATEST = concatcp!("\
 select b.rpc_connected, b.rpc_latency_ms, b.blocked_reason, extract(epoch from clock_timestamp() - b.reported_at)::float8 as age
-from executor_heartbeats b, lateral (
-    select b.reported_at > clock_timestamp() - $1::float8 * interval '1 second'
-           and exists (select from signers s where s.lease_holder = b.instance
-                       and s.lease_until > clock_timestamp()) as holds) as l
+from published.executors b, lateral (
+    select b.holds_lease and b.reported_at > clock_timestamp() - $1::float8 * interval '1 second' as holds) as l
 order by ", HOLDERS_FIRST, ", b.reported_at desc limit 1");
 }
 

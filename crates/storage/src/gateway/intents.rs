@@ -36,7 +36,7 @@ returning tx_ref";
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
-from mint_intents i left join renewed_intent_macs m using (intent_id) where i.tx_ref = any($1::text[])";
+from mint_intents i left join published.renewed_intent_macs m using (intent_id) where i.tx_ref = any($1::text[])";
 
     COUNT_UNPAID = "\
 select count(*) as unpaid from (
@@ -50,7 +50,7 @@ select count(*) as unpaid from (
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
-from mint_intents i left join renewed_intent_macs m using (intent_id) where intent_id = $1";
+from mint_intents i left join published.renewed_intent_macs m using (intent_id) where intent_id = $1";
 
     // Intents never re-driven, from the watermark on, and intents whose last re-drive is old enough, whatever their age.
     TO_REDRIVE = concatcp!("\
@@ -58,21 +58,21 @@ with due as (
     (select i.intent_id from mint_intents i
      where ", SINCE_WATERMARK, " and i.created_at < now() - make_interval(secs => $2::float8)
        and not exists (select 1 from gateway_redrives d where d.subject = i.tx_ref)
-       and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
-       and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
+       and not exists (select 1 from published.chain_legs l where l.intent_id = i.intent_id)
+       and not exists (select 1 from published.work_items w where w.intent_id = i.intent_id)
        and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $4)
      order by i.created_at limit $3)
     union all
     (select i.intent_id from gateway_redrives d join mint_intents i on i.tx_ref = d.subject
      where ", PAUSE_IS_OVER, "
-       and not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
-       and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
+       and not exists (select 1 from published.chain_legs l where l.intent_id = i.intent_id)
+       and not exists (select 1 from published.work_items w where w.intent_id = i.intent_id)
        and not exists (select 1 from gateway_outbox o where o.subject = i.tx_ref and o.queue = $4)
      order by d.last_sent_at limit $3))
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac
-from due join mint_intents i using (intent_id) left join renewed_intent_macs m using (intent_id)
+from due join mint_intents i using (intent_id) left join published.renewed_intent_macs m using (intent_id)
 order by i.created_at");
 
     // One page of the watermark. Rows that were re-driven are found by `gateway_redrives`.
@@ -82,8 +82,8 @@ select coalesce(min(p.created_at) filter (where p.waits),
                 now() - make_interval(secs => $2::float8)) as reached,
        count(*) = $3 and count(*) filter (where p.waits) = 0 as more
 from (select i.created_at,
-             not exists (select 1 from chain_legs l where l.intent_id = i.intent_id)
-             and not exists (select 1 from work_items w where w.intent_id = i.intent_id)
+             not exists (select 1 from published.chain_legs l where l.intent_id = i.intent_id)
+             and not exists (select 1 from published.work_items w where w.intent_id = i.intent_id)
              and not exists (select 1 from gateway_redrives d where d.subject = i.tx_ref) as waits
       from mint_intents i
       where i.created_at >= $1 and i.created_at < now() - make_interval(secs => $2::float8)

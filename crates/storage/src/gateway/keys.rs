@@ -12,9 +12,9 @@ use crate::row::RowReader;
 use crate::session::{DbSession, execute, query};
 
 statements! {
-    RESTRICTIONS = "select key_id, purpose, owner, not_before, not_after, state from api_keys";
+    RESTRICTIONS = "select key_id, purpose, owner, not_before, not_after, state from published.api_keys";
 
-    PREFIXES = "select prefix, owner from tx_ref_prefixes";
+    PREFIXES = "select prefix, owner from published.tx_ref_prefixes";
 
     RECORD_USES = "\
 insert into api_key_usage as u (key_id, last_used_at)

@@ -25,8 +25,8 @@ on conflict (subject) do update set redrive_count = d.redrive_count + 1, last_se
     PURGE = "\
 delete from gateway_redrives where subject in (
     select d.subject from gateway_redrives d
-    where exists (select 1 from chain_legs l where l.tx_ref = d.subject)
-       or exists (select 1 from report_outcomes o
+    where exists (select 1 from published.chain_legs l where l.tx_ref = d.subject)
+       or exists (select 1 from published.report_outcomes o
                   where o.report_id = case when length(d.subject) = 36 then d.subject::uuid end)
     limit $1)";
 }

@@ -37,14 +37,14 @@ with due as (
     (select r.report_id from mpesa_reports r
      where r.received_at >= $1 and r.received_at < now() - make_interval(secs => $2::float8)
        and not exists (select 1 from gateway_redrives d where d.subject = r.report_id::text)
-       and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
+       and not exists (select 1 from published.report_outcomes o where o.report_id = r.report_id)
        and not exists (select 1 from gateway_outbox o where o.subject = r.tx_ref and o.queue = $4)
      order by r.received_at limit $3)
     union all
     (select r.report_id from gateway_redrives d
      join mpesa_reports r on r.report_id = case when length(d.subject) = 36 then d.subject::uuid end
      where ", PAUSE_IS_OVER, "
-       and not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
+       and not exists (select 1 from published.report_outcomes o where o.report_id = r.report_id)
        and not exists (select 1 from gateway_outbox o where o.subject = r.tx_ref and o.queue = $4)
      order by d.last_sent_at limit $3))
 select r.report_id, r.body, r.timestamp_header, r.signature_header, r.path, r.query, r.received_at, r.late
@@ -58,7 +58,7 @@ select coalesce(min(p.received_at) filter (where p.waits),
                 now() - make_interval(secs => $2::float8)) as reached,
        count(*) = $3 and count(*) filter (where p.waits) = 0 as more
 from (select r.received_at,
-             not exists (select 1 from report_outcomes o where o.report_id = r.report_id)
+             not exists (select 1 from published.report_outcomes o where o.report_id = r.report_id)
              and not exists (select 1 from gateway_redrives d where d.subject = r.report_id::text) as waits
       from mpesa_reports r
       where r.received_at >= $1 and r.received_at < now() - make_interval(secs => $2::float8)

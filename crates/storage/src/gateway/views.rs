@@ -18,20 +18,20 @@ select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_addr
        l.leg, l.final, l.tx_hash, l.block_number, l.reason,
        d.payment_leg, d.mint_refused,
        p.receipt, p.amount_shillings::text as paid_shillings, p.received_at as paid_at,
-       (select min(h.occurred_at) from chain_leg_history h where h.intent_id = i.intent_id and h.to_leg = 'executed') as executed_at,
-       array(select distinct h.to_leg from chain_leg_history h where h.intent_id = i.intent_id
+       (select min(h.occurred_at) from published.chain_leg_history h where h.intent_id = i.intent_id and h.to_leg = 'executed') as executed_at,
+       array(select distinct h.to_leg from published.chain_leg_history h where h.intent_id = i.intent_id
              and h.to_leg in ('executed_final', 'refunded_final', 'rejected', 'dropped')) as ended
 from mint_intents i
-left join renewed_intent_macs m on m.intent_id = i.intent_id
-left join chain_legs l on l.intent_id = i.intent_id
-left join decisions d on d.tx_ref = i.tx_ref
-left join payments p on p.tx_ref = i.tx_ref and p.is_first
+left join published.renewed_intent_macs m on m.intent_id = i.intent_id
+left join published.chain_legs l on l.intent_id = i.intent_id
+left join published.decisions d on d.tx_ref = i.tx_ref
+left join published.payments p on p.tx_ref = i.tx_ref and p.is_first
 where i.intent_id = $1";
 
     HISTORY = "\
-select occurred_at as at, 'chain' as fact, to_leg as what, tx_hash from chain_leg_history where intent_id = $1
+select occurred_at as at, 'chain' as fact, to_leg as what, tx_hash from published.chain_leg_history where intent_id = $1
 union all
-select occurred_at, 'payment' as fact, event, null from decision_history where tx_ref = $2
+select occurred_at, 'payment' as fact, event, null from published.decision_history where tx_ref = $2
 order by at limit 200";
 }
 
