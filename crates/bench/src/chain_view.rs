@@ -71,6 +71,6 @@ where
                 growth.took
             );
         }
-        tokio::time::sleep(POLL_EVERY).await;
+        testkit::wait::pause(POLL_EVERY).await;
     }
 }

@@ -12,8 +12,6 @@ pub(crate) const BACKOFF: Backoff = Backoff {
 };
 
 pub(crate) async fn sleep_or_shutdown(wait: Duration, shutdown: &CancellationToken) {
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        () = tokio::time::sleep(wait) => {}
-    }
+    // Either end of the wait is good.
+    let _ = tokio::time::timeout(wait, shutdown.cancelled()).await;
 }

@@ -59,7 +59,9 @@ pub async fn run(ctx: Context, signer: Arc<SignerHandle>, halts: Arc<Halts>, sto
         tokio::select! {
             () = stop.requested() => break,
             () = tokio::time::sleep_until(tick) => {}
-            () = signer.work_available.notified() => tokio::time::sleep(ctx.tuning.linger).await,
+            () = signer.work_available.notified() => {
+                stop.sleep(ctx.tuning.linger).await;
+            }
         }
         due = None;
         for queue in &mut queues {

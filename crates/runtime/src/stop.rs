@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+/// Lets time pass in a command that nobody stops but by a signal. A service waits by [`Stop::sleep`].
+pub async fn pause(wait: Duration) {
+    Stop::new().sleep(wait).await;
+}
+
 /// The request to end the process. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {

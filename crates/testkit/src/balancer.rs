@@ -101,7 +101,7 @@ async fn poll_readiness(http: reqwest::Client, backends: Backends) {
                 same.ready = ready;
             }
         }
-        tokio::time::sleep(POLL_EVERY).await;
+        crate::wait::pause(POLL_EVERY).await;
     }
 }
 

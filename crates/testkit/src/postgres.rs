@@ -213,7 +213,7 @@ pub async fn start_and_wait(layout: &Layout, lifetime: Lifetime) -> Result<Proce
                 layout.log.display()
             );
         }
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        crate::wait::pause(Duration::from_millis(40)).await;
         if process.ended().is_some() {
             process = layout.launch()?.spawn(lifetime)?;
         }

@@ -9,6 +9,13 @@ use anyhow::{Result, bail};
 
 const STEP: Duration = Duration::from_millis(25);
 
+/// Lets time pass: for a load's pace, a fault's length, or the next look at a server that announces nothing. It is no
+/// way to wait for a condition; [`eventually`] is.
+#[expect(clippy::disallowed_methods, reason = "the one pause of all rigs")]
+pub async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 /// Polls `probe` until it yields a value. An error or `None` means "not yet"; the last error is part
 /// of the message when `deadline` passes.
 pub async fn eventually<T, F, Fut>(deadline: Duration, what: &str, mut probe: F) -> Result<T>
@@ -33,7 +40,7 @@ where
                 .unwrap_or_default();
             bail!("{what}: not within {deadline:?}{why}");
         }
-        tokio::time::sleep(STEP).await;
+        pause(STEP).await;
     }
 }
 

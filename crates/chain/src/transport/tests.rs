@@ -153,7 +153,7 @@ async fn a_slow_answer_counts_though_a_retry_was_rate_limited() {
         let (refused, _) = listener.accept().await.unwrap();
         seen.fetch_add(2, Ordering::SeqCst);
         reply(refused, |_| http("429 Too Many Requests", "slowly")).await;
-        tokio::time::sleep(MIN_RETRY_DELAY * 3).await;
+        testkit::wait::pause(MIN_RETRY_DELAY * 3).await;
         reply(slow, good).await;
         while listener.accept().await.is_ok() {
             seen.fetch_add(1, Ordering::SeqCst);

@@ -205,7 +205,7 @@ impl Customers {
                 Ok(reply) if reply.status == expected => return Ok(Some(Ok(reply))),
                 Ok(reply) => reply,
                 Err(error) => {
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                    testkit::wait::pause(RETRY_PAUSE).await;
                     return Err(error);
                 }
             };
@@ -214,7 +214,7 @@ impl Customers {
                 *self.request_log().refused.entry(what.clone()).or_default() += 1;
                 return Ok(Some(Err(what)));
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            testkit::wait::pause(RETRY_PAUSE).await;
             bail!("{}", reply.status)
         })
         .await?

@@ -156,12 +156,12 @@ impl FaultContext<'_> {
             }
             Fault::Cut(service, link, time) => {
                 self.system.link(service, link).cut();
-                tokio::time::sleep(time).await;
+                testkit::wait::pause(time).await;
                 self.system.link(service, link).resume();
             }
             Fault::Stall(service, link, time) => {
                 self.system.link(service, link).stall();
-                tokio::time::sleep(time).await;
+                testkit::wait::pause(time).await;
                 self.system.link(service, link).resume();
             }
             Fault::PurgeQueues => return self.purge_queues().await,
@@ -211,9 +211,9 @@ impl FaultContext<'_> {
         let tip = |system: &System| system.app.database.sql("select max(number) from blocks");
         self.system.rpc.reach(reach);
         // The executor notices only after some time-outs.
-        tokio::time::sleep(time / 3).await;
+        testkit::wait::pause(time / 3).await;
         let before = tip(self.system)?;
-        tokio::time::sleep(time / 3 * 2).await;
+        testkit::wait::pause(time / 3 * 2).await;
         let idle = self.system.second_endpoint.is_some() && tip(self.system)? == before;
         self.system.rpc.reach(Reachability::Open);
         Ok(idle.then(|| format!("{reach:?}: no block was ingested from the second endpoint")))
@@ -273,12 +273,12 @@ impl FaultContext<'_> {
             Ok((changes_of_holder(system)? >= expected).then_some(()))
         });
         taken.await?;
-        tokio::time::sleep(PAST_THE_LEASE).await;
+        testkit::wait::pause(PAST_THE_LEASE).await;
         let work = |system: &System| system.app.database.sql("select count(*) from work_items");
         let before = work(self.system)?;
         self.system.app.service(EXECUTOR)?.wake()?;
         // Both run now; the first must find out by itself that it has lost its lease.
-        tokio::time::sleep(PAST_THE_LEASE).await;
+        testkit::wait::pause(PAST_THE_LEASE).await;
         let idle = work(self.system)? == before;
         let mut second = self
             .system
@@ -302,7 +302,7 @@ impl FaultContext<'_> {
             let Upgrade { former, next, .. } = Upgrade::prepare(&rpc, contract, proxy).await?;
             for _ in 0..2 {
                 upgrade::switch(&rpc, proxy, &next).await?;
-                tokio::time::sleep(UNDER_NEW_CODE).await;
+                testkit::wait::pause(UNDER_NEW_CODE).await;
                 upgrade::switch(&rpc, proxy, &former).await?;
             }
             traffic.expect_traffic("during an upgrade");

@@ -73,7 +73,7 @@ impl ProgressWatch {
                 printed_at = Instant::now();
                 self.print_progress();
             }
-            tokio::time::sleep(POLL_EVERY).await;
+            testkit::wait::pause(POLL_EVERY).await;
         }
     }
 

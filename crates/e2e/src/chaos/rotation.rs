@@ -29,7 +29,7 @@ pub async fn rotate(app: &App, customers: &Customers) -> Result<SkipReason> {
         client.clone_from(&new);
     });
     // Requests that were signed with the old keys a moment ago are answered first.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    testkit::wait::pause(Duration::from_secs(3)).await;
     traffic.expect_traffic("with the new keys");
     let reason = ["--reason", "rotated", "--yes"];
     fiatrails(app, &[&["keys", "revoke", REQUEST_KID][..], &reason].concat()).await?;

@@ -207,7 +207,7 @@ impl<'a> ScenarioRun<'a> {
                 break;
             }
             self.system.restart_ended().await?;
-            tokio::time::sleep(Duration::from_millis(250)).await;
+            testkit::wait::pause(Duration::from_millis(250)).await;
         }
         for (what, times) in &self.customers.request_log().refused {
             let text = format!("{times} valid requests: {what}");
@@ -293,7 +293,7 @@ impl Injection<'_> {
     ) -> Result<Instant> {
         for (index, planned) in schedule.faults.iter().enumerate() {
             while arrived.load(Ordering::SeqCst) < planned.after {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                testkit::wait::pause(Duration::from_millis(5)).await;
             }
             let (number, all) = (index + 1, schedule.faults.len());
             self.progress_watch

@@ -55,7 +55,7 @@ pub async fn settled(within: Duration, gather: impl AsyncFn() -> Result<AuditFac
         if finished || tokio::time::Instant::now() > end {
             return Ok(result);
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        testkit::wait::pause(Duration::from_millis(500)).await;
     }
 }
 

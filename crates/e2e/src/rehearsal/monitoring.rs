@@ -88,7 +88,7 @@ impl Monitoring {
                 "{} did not fire within {deadline:?}; {other_alerts:?} did",
                 outage.alert
             );
-            tokio::time::sleep(POLL_EVERY).await;
+            testkit::wait::pause(POLL_EVERY).await;
         }
     }
 
@@ -117,7 +117,7 @@ impl Monitoring {
                 started.elapsed() < within,
                 "still firing after {within:?}: {remaining:?}"
             );
-            tokio::time::sleep(POLL_EVERY).await;
+            testkit::wait::pause(POLL_EVERY).await;
         }
     }
 

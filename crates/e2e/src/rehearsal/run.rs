@@ -63,7 +63,7 @@ pub async fn run(outages: &[&'static Outage], params: &Params) -> Result<(Vec<Ou
 
     let injecting = async {
         print_step(&load, "no outage yet");
-        tokio::time::sleep(params.healthy_for).await;
+        testkit::wait::pause(params.healthy_for).await;
         let results = run_outages(outages, &mut system, &mut infrastructure, &monitoring, &load).await;
         load.stop();
         results

@@ -125,9 +125,10 @@ impl Load {
 }
 
 async fn turns(shared: Arc<Shared>, who: usize) {
-    let mut pace = tokio::time::interval(PACE);
+    let mut next_turn = tokio::time::Instant::now();
     while !shared.stop.load(Ordering::SeqCst) {
-        pace.tick().await;
+        tokio::time::sleep_until(next_turn).await;
+        next_turn += PACE;
         let client = shared.client.read().clone();
         let number = shared.next.fetch_add(1, Ordering::SeqCst);
         let tx_ref = format!("{}{number}", shared.prefix);

@@ -50,7 +50,7 @@ async fn keep_asking(client: &Client, who: usize, user: &str, load: &Load) -> Re
             paid.code()
         );
         load.done.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(PACE).await;
+        testkit::wait::pause(PACE).await;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ async fn raw(rig: &Rig, pieces: &[(&[u8], u64)]) -> String {
         if stream.write_all(piece).await.is_err() {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(*pause)).await;
+        testkit::wait::pause(Duration::from_millis(*pause)).await;
     }
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);

@@ -210,6 +210,16 @@ impl<'a> DeadLetterCursor<'a> {
             .await;
         self.dead.broker.close_channel(&self.channel).await;
         applied.and(returned)?;
+        self.wait_until_returned().await;
+        Ok(())
+    }
+
+    /// Waits until the queue counts what went back, or for the time that is left to it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a broker announces no counts; the wait is bounded"
+    )]
+    async fn wait_until_returned(&self) {
         let expected = self.initial_count.saturating_sub(self.removed);
         let end = Instant::now() + RETURN_TIMEOUT;
         while Instant::now() < end {
@@ -223,7 +233,6 @@ impl<'a> DeadLetterCursor<'a> {
                 _ => break,
             }
         }
-        Ok(())
     }
 
     /// Waits until the queue has applied all acknowledgements. The broker's channel holds back acknowledgements of a

@@ -1,5 +1,6 @@
 //! `logins`: renews a service's database login by creating a second one, so that no connection is ever refused.
 
+use runtime::stop::pause;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -15,7 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::logins::{self, Login};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::Completion;
 use crate::confirm::confirm;
@@ -216,7 +217,7 @@ async fn wait_for(timeout: Duration, probe: impl AsyncFn() -> Result<bool>) -> R
         if Instant::now() >= end {
             return Ok(false);
         }
-        sleep(POLL).await;
+        pause(POLL).await;
     }
 }
 

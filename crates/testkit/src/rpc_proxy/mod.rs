@@ -186,7 +186,7 @@ impl RpcProxy {
 
 async fn lose(loss: Loss) -> Lost {
     if loss == Loss::Silent {
-        tokio::time::sleep(SILENCE).await;
+        crate::wait::pause(SILENCE).await;
     }
     Lost
 }
@@ -215,7 +215,7 @@ impl Relay {
             RpcFault::LoseRequest(loss) => return Err(lose(loss).await),
             RpcFault::Refuse(status) => return Ok(answer(status, Bytes::from_static(b"busy"))),
             RpcFault::FalseErrorInstead(text) => return Ok(refusal(&call["id"], text)),
-            RpcFault::Delay(by) => tokio::time::sleep(by).await,
+            RpcFault::Delay(by) => crate::wait::pause(by).await,
             RpcFault::LoseAnswer(_) | RpcFault::FalseErrorAfter(_) | RpcFault::None => {}
         }
         let (status, answer_bytes) = self.forward(body).await?;

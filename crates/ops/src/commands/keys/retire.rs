@@ -1,5 +1,6 @@
 //! `keys retire`: removes a pipeline or stored-answer key once nothing needs it any more.
 
+use runtime::stop::pause;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use messaging::{WorkQueue, topology};
 use serde_json::json;
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::replacement::{present, stored_answer, successor};
 use crate::Completion;
@@ -171,7 +172,7 @@ async fn count_everywhere(
         return Ok(early);
     }
     wait_until_empty(dead, queue, args.settle).await?;
-    sleep(args.in_flight).await;
+    pause(args.in_flight).await;
     wait_until_empty(dead, queue, args.settle).await?;
     count_visible(client, args, queue, dead).await
 }
@@ -203,7 +204,7 @@ async fn wait_until_empty(dead: &DeadLetters, queue: WorkQueue, timeout: Duratio
                     "see to its consumer first, or wait longer: --settle 5m",
                 ));
             }
-            _ => sleep(POLL).await,
+            _ => pause(POLL).await,
         }
     }
 }

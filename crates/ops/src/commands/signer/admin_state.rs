@@ -165,7 +165,7 @@ async fn wait_until_drained(client: &DbClient, address: &Address, seconds: u64) 
     let mut row = read(client, address).await?;
     let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
     while !row.is_drained() && tokio::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        runtime::stop::pause(Duration::from_secs(1)).await;
         row = read(client, address).await?;
     }
     Ok(row)
