@@ -2,11 +2,12 @@
 
 use domain::decision::LiveCommand;
 use domain::exception::ExceptionKind;
+use domain::fate::{Fate, FateTotals};
 use domain::report_outcome::ReportOutcome;
 use domain::tx_ref::TxRef;
 use messaging::wire::Outcome;
 use meter::{Counter, Gauge, Histogram, label, number};
-use storage::callback::reconcile::{DIFFERENCE_KINDS, DifferenceRow, PaymentTotals};
+use storage::callback::reconcile::{DIFFERENCE_KINDS, DifferenceRow};
 use tracing::Span;
 
 /// What the handling of a report led to.
@@ -77,7 +78,7 @@ meter::declare! {
     SWEEP_ERRORS: Counter<1> = Counter::new(
         "fiatrails_sweep_errors_total", "Sweeps that failed.", [label("sweep", SWEEPS)]);
     UNRECONCILED: Gauge<0> = Gauge::new(
-        "fiatrails_unreconciled_shillings", "Paid shillings without a mint, a refund or an exception; must be 0.", []);
+        "fiatrails_unreconciled_shillings", domain::fate::EQUATION, []);
     PAID: Gauge<1> = Gauge::new(
         "fiatrails_paid_shillings", "Paid shillings, by their present state.",
         [label("fate", &["received", "minted", "owed", "held", "in_flight"])]);
@@ -175,28 +176,35 @@ pub fn sweep_failed(sweep: &'static str, error: &dyn std::error::Error) {
 }
 
 /// `at` is the time of the pass, in unix seconds.
-pub fn reconciled(found: &[DifferenceRow], money: &PaymentTotals, at: i64) {
+pub fn reconciled(found: &[DifferenceRow], money: &FateTotals, at: i64) {
     for kind in DIFFERENCE_KINDS {
         let count = found.iter().filter(|d| d.kind == kind).count();
         DIFFERENCES.set([kind], number(count));
     }
+    let sum = |fates: [Fate; 2]| {
+        fates
+            .map(|fate| money.of(fate))
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    };
     for (fate, value) in [
-        ("received", money.received),
-        ("minted", money.minted),
-        ("owed", money.owed),
-        ("held", money.held),
-        ("in_flight", money.in_flight),
+        ("received", money.received()),
+        ("minted", money.of(Fate::Minted)),
+        ("owed", sum([Fate::Owed, Fate::Settled])),
+        ("held", money.of(Fate::Held)),
+        ("in_flight", sum([Fate::InFlight, Fate::Orphaned])),
     ] {
         PAID.set([fate], number(value));
     }
-    UNRECONCILED.set([], number(money.unreconciled));
+    let unreconciled = money.of(Fate::Unreconciled);
+    UNRECONCILED.set([], number(unreconciled));
     RECONCILED_AT.set([], number(at));
-    if money.unreconciled > 0 || !found.is_empty() {
+    if unreconciled > 0 || !found.is_empty() {
         let first = found.first();
         tracing::warn!(
             differences = found.len(),
             ?first,
-            unreconciled = money.unreconciled,
+            unreconciled,
             "reconciled with differences"
         );
     }

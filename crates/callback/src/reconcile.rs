@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use storage::callback::reconcile::{self, DifferenceRow, PaymentTotals};
+use domain::fate::FateTotals;
+use storage::callback::reconcile::{self, DifferenceRow};
 use storage::{Pool, StorageError};
 
 use crate::observe;
@@ -14,14 +15,14 @@ const MAX_DIFFERENCES: u32 = 1000;
 #[derive(Clone, Debug)]
 pub struct ReconcileSummary {
     pub differences: Vec<DifferenceRow>,
-    pub money: PaymentTotals,
+    pub money: FateTotals,
 }
 
 /// Runs one pass. Rows younger than `min_age` are not compared, because related rows may still be on their way.
 pub async fn pass(pool: &Pool, min_age: Duration) -> Result<ReconcileSummary, StorageError> {
     let mut client = pool.get().await?;
     let differences = reconcile::differences(&client, min_age, MAX_DIFFERENCES).await?;
-    let money = reconcile::payment_totals(&client).await?;
+    let money = storage::fate::totals(&client).await?;
     let tx = client.begin().await?;
     reconcile::replace(&tx, &differences).await?;
     tx.commit().await?;

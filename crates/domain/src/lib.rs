@@ -12,6 +12,7 @@ pub mod decision;
 mod error_chain;
 pub mod evidence;
 pub mod exception;
+pub mod fate;
 pub mod idempotency;
 pub mod ids;
 pub mod intent;

@@ -11,6 +11,7 @@ pub mod callback;
 pub mod clock;
 pub mod error;
 pub mod executor;
+pub mod fate;
 pub mod gateway;
 pub mod halts;
 pub mod inbox;

@@ -15,6 +15,7 @@ macro_rules! statements {
 pub fn all() -> Vec<(&'static str, &'static str)> {
     let modules: &[&[(&str, &str)]] = &[
         crate::clock::STATEMENTS,
+        crate::fate::STATEMENTS,
         crate::halts::STATEMENTS,
         crate::inbox::STATEMENTS,
         crate::key_usage::STATEMENTS,

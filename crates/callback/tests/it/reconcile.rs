@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::fate::Fate;
 use messaging::wire::Outcome;
 
 use crate::rig::Rig;
@@ -30,11 +31,9 @@ async fn every_paid_shilling_is_minted_or_owed_exactly_once() {
         .await
         .unwrap();
     let money = summary.money;
-    assert_eq!(
-        (money.minted, money.in_flight, money.owed, money.held),
-        (100, 20, 23, 5)
-    );
-    assert_eq!((money.received, money.unreconciled), (148, 0));
+    let fates = [Fate::Minted, Fate::InFlight, Fate::Owed, Fate::Held];
+    assert_eq!(fates.map(|fate| money.of(fate)), [100, 20, 23, 5]);
+    assert_eq!((money.received(), money.of(Fate::Unreconciled)), (148, 0));
 
     rig.database
         .sql("delete from exceptions where receipt = 'R5'")
@@ -42,7 +41,11 @@ async fn every_paid_shilling_is_minted_or_owed_exactly_once() {
     let summary = callback::reconcile::pass(&rig.state.pool, Duration::ZERO)
         .await
         .unwrap();
-    assert_eq!(summary.money.unreconciled, 3, "money without a fate shows");
+    assert_eq!(
+        summary.money.of(Fate::Unreconciled),
+        3,
+        "money without a fate shows"
+    );
 }
 
 #[tokio::test]
@@ -116,13 +119,11 @@ async fn no_sum_is_too_large() {
         )
         .unwrap();
     let client = rig.all.get().await.unwrap();
-    let money = storage::callback::reconcile::payment_totals(&client)
-        .await
-        .unwrap();
-    assert_eq!(
-        (money.received, money.in_flight, money.owed),
-        (u64::MAX, u64::MAX, 0)
-    );
-    let money = storage::ops::reconcile::received_totals(&client).await.unwrap();
-    assert_eq!((money.received, money.orphaned), (u64::MAX, u64::MAX));
+    for money in [
+        storage::fate::totals(&client).await.unwrap(),
+        storage::fate::totals_beside_intents(&client).await.unwrap(),
+    ] {
+        let fates = [Fate::Orphaned, Fate::InFlight, Fate::Owed].map(|fate| money.of(fate));
+        assert_eq!((money.received(), fates), (u64::MAX, [u64::MAX, 0, 0]));
+    }
 }

@@ -2,6 +2,7 @@
 //! compared with the code, and written anew when `UPDATE_DOCS=1`.
 #![expect(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+mod money;
 mod page;
 mod policy;
 mod signing;

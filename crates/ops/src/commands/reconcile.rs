@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
+use chain::query::IntentStatus;
 use clap::Args;
 use domain::address::Address;
+use domain::fate::Fate;
 use domain::ids::IntentId;
 use serde::Serialize;
-use storage::ops::reconcile::{self as books, ReceivedTotals};
+use storage::ops::reconcile as books;
 use time::OffsetDateTime;
 
 use crate::Completion;
@@ -22,8 +24,8 @@ use crate::output::{Output, Style, TextPage};
 use crate::text::{age_argument, stored_shillings, time_argument};
 use crate::user_error::user_error;
 pub use compare::ChainDifference;
-use compare::{Totals, compare};
-use events::{EscrowHistory, IntentHistory};
+use compare::{Sums, Totals, compare, unexplained};
+use events::EscrowHistory;
 
 /// Number of intents read at once.
 const PAGE: i64 = 1000;
@@ -90,8 +92,6 @@ struct ReconcileReport {
     totals: Totals,
     differences: Vec<ChainDifference>,
     direct_deposits: Vec<DirectDeposit>,
-    #[serde(skip)]
-    money: ReceivedTotals,
 }
 
 /// A deposit that a user made directly in the escrow.
@@ -105,6 +105,8 @@ struct DirectDeposit {
     amount: String,
     block: u64,
     state: &'static str,
+    #[serde(skip)]
+    status: IntentStatus,
 }
 
 pub async fn run(context: &CommandContext, out: &mut Output, args: &Reconcile) -> Result<Completion> {
@@ -151,7 +153,7 @@ async fn compare_with_chain(context: &CommandContext, args: &BlockRange) -> Resu
     let mut client = context.client().await?;
     let tx = client.begin().await?;
     books::use_snapshot(&tx).await?;
-    let (mut differences, mut totals, mut intents) = (Vec::new(), Totals::default(), 0_u64);
+    let (mut differences, mut sums, mut intents) = (Vec::new(), Sums::default(), 0_u64);
     let mut after: Vec<u8> = Vec::new();
     loop {
         let page = books::page(&tx, &after, PAGE).await?;
@@ -160,26 +162,27 @@ async fn compare_with_chain(context: &CommandContext, args: &BlockRange) -> Resu
         for line in &page {
             intents += 1;
             let on_chain = seen.intents.remove(&line.intent_id);
-            differences.extend(compare(line, on_chain.as_ref(), to_block, &mut totals));
+            differences.extend(compare(line, on_chain.as_ref(), to_block, &mut sums));
         }
     }
-    let money = books::received_totals(&tx).await?;
+    let others = storage::fate::totals_beside_intents(&tx).await?;
     tx.rollback().await?;
-    totals.add(&money);
-    differences.extend(totals.unexplained());
+    for fate in Fate::ALL {
+        sums.fates.add(fate, others.of(fate));
+    }
+    differences.extend(unexplained(&sums.fates));
     // The remaining intents on the chain have no row.
     let (direct, foreign) = unknown_deposits(&chain, &seen, to_block, &contracts.treasury).await?;
     differences.extend(foreign);
-    differences.extend(pending_total_difference(&chain, &totals, &direct, to_block).await?);
+    differences.extend(pending_total_difference(&chain, &sums, &direct, to_block).await?);
     Ok(ReconcileReport {
         from_block: args.from_block,
         to_block,
         intents,
         events: seen.events,
-        totals,
+        totals: Totals::from(&sums.fates),
         differences,
         direct_deposits: direct,
-        money,
     })
 }
 
@@ -217,6 +220,7 @@ async fn unknown_deposits(
                 amount: deposit.amount.to_string(),
                 block: deposit.block,
                 state: on_chain.state(),
+                status: on_chain.status(),
             }),
             _ => {
                 let detail = format!(
@@ -239,15 +243,15 @@ async fn unknown_deposits(
 /// Compares the escrow's own total of pending deposits with the events.
 async fn pending_total_difference(
     chain: &chain::ChainClient,
-    totals: &Totals,
+    sums: &Sums,
     direct: &[DirectDeposit],
     to_block: u64,
 ) -> Result<Option<ChainDifference>> {
     let reported = chain.pending_total(chain::BlockRef::Number(to_block)).await?;
-    let ours = totals.pending_units;
+    let ours = sums.pending_units;
     let theirs: u128 = direct
         .iter()
-        .filter(|d| d.state == IntentHistory::PENDING)
+        .filter(|d| d.status == IntentStatus::Pending)
         .filter_map(|d| d.amount.parse::<u128>().ok())
         .sum();
     if reported == ours.saturating_add(theirs) {
@@ -259,14 +263,13 @@ async fn pending_total_difference(
 }
 
 fn describe(page: &mut TextPage, report: &ReconcileReport) {
-    let money = &report.money;
     page.field("blocks", format!("{} to {}", report.from_block, report.to_block));
     page.field("intents", report.intents.to_string());
     page.field("events", report.events.to_string());
     page.section("payments");
     let totals = &report.totals;
     for (name, value) in [
-        ("received", money.received),
+        ("received", totals.received),
         ("minted", totals.minted),
         ("in flight", totals.in_flight),
         ("held", totals.held),

@@ -1,4 +1,4 @@
-//! Compares our tables with each other: contradictions, and paid money that is not accounted for.
+//! Compares our tables with each other: the contradictions between them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
-use crate::session::{DbSession, execute, query, query_one};
+use crate::session::{DbSession, execute, query};
 
 statements! {
     // Rows younger than `$1` seconds are skipped: another service may not have heard of them yet.
@@ -53,24 +53,6 @@ statements! {
          (select 'amount_differs', i.tx_ref, 'the chain says ' || e.amount || ', the intent row ' || i.amount \
           from published.escrow_events e join published.mint_intents i on i.intent_id = e.intent_id \
           where e.kind in ('submitted', 'executed') and e.amount <> i.amount limit $2)";
-    PAYMENT_TOTALS =
-        "select coalesce(sum(p.amount_shillings), 0)::text as received, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'minted'), 0)::text as minted, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'owed'), 0)::text as owed, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'held'), 0)::text as held, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'in_flight'), 0)::text as in_flight, \
-         coalesce(sum(p.amount_shillings) filter (where fate = 'unknown'), 0)::text as unreconciled \
-         from (select p.amount_shillings, case \
-         when exists (select from exceptions e where e.kind = 'owed_to_payer' and e.receipt = p.receipt) then 'owed' \
-         when not p.is_first then 'unknown' \
-         when d.chain_leg = 'executed' and d.chain_final and d.payment_leg = 'confirmed' then 'minted' \
-         when exists (select from exceptions e where e.tx_ref = p.tx_ref and e.is_hold) then 'held' \
-         when d.payment_leg = 'mismatched' then 'held' \
-         when d.payment_leg = 'confirmed' and d.chain_leg not in ('rejected', 'dropped') \
-         and not (d.chain_leg = 'refunded' and d.chain_final) then 'in_flight' \
-         when d.intent_id is null then 'in_flight' \
-         else 'unknown' end as fate \
-         from payments p join decisions d on d.tx_ref = p.tx_ref) as p";
     CLEAR = "delete from reconcile_differences";
     INSERT =
         "insert into reconcile_differences (run_at, kind, subject, detail) \
@@ -100,20 +82,6 @@ pub struct DifferenceRow {
     pub detail: String,
 }
 
-/// Paid shillings by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PaymentTotals {
-    pub received: u64,
-    /// Minted, final.
-    pub minted: u64,
-    /// Owed to payers, open or settled.
-    pub owed: u64,
-    pub held: u64,
-    pub in_flight: u64,
-    /// Not explained by any of the above. Must be 0.
-    pub unreconciled: u64,
-}
-
 /// Returns at most `limit` differences of each kind, among rows older than `min_age`.
 pub async fn differences(
     session: &impl DbSession,
@@ -131,19 +99,6 @@ pub async fn differences(
             })
         })
         .collect()
-}
-
-pub async fn payment_totals(session: &impl DbSession) -> Result<PaymentTotals, StorageError> {
-    let row = query_one(session, PAYMENT_TOTALS, &[]).await?;
-    let reader = RowReader::new(&row, "payments", "sums");
-    Ok(PaymentTotals {
-        received: reader.sum("received")?,
-        minted: reader.sum("minted")?,
-        owed: reader.sum("owed")?,
-        held: reader.sum("held")?,
-        in_flight: reader.sum("in_flight")?,
-        unreconciled: reader.sum("unreconciled")?,
-    })
 }
 
 /// Replaces the results of the previous run.

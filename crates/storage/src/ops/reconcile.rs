@@ -1,13 +1,17 @@
 //! The database's state of every intent, page by page, to be compared with the chain.
 
+use const_format::concatcp;
+use domain::fate::{Debt, Holds};
 use domain::ids::{IntentId, Preimage};
+use domain::intent::{ChainLeg, PaymentLeg};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::error::StorageError;
+use crate::fate::{DEBTS, FACTS, HOLDS, read_debt, read_holds};
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
-use crate::session::{DbSession, query, query_one};
+use crate::session::{DbSession, query};
 
 /// One intent with both legs, its first payment and its open exceptions.
 #[derive(Clone, Debug)]
@@ -16,57 +20,30 @@ pub struct ReconcileRow {
     pub intent_id: IntentId,
     pub preimage: Preimage,
     pub created_at: OffsetDateTime,
-    pub leg: String,
-    pub is_final: bool,
+    pub leg: ChainLeg,
     pub block_number: Option<i64>,
-    /// The callback service's copy of the leg.
-    pub decided_leg: Option<String>,
-    pub payment: String,
+    pub payment: PaymentLeg,
     pub receipt: Option<String>,
     pub paid_shillings: Option<u64>,
-    /// An open exception that stops the txRef.
-    pub held: bool,
-    /// An `owed_to_payer` of the first receipt: open, or resolved by a person.
-    pub owed_open: bool,
-    pub owed_settled: bool,
-}
-
-/// Sums over all payments, whole shillings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReceivedTotals {
-    pub received: u64,
-    pub owed_open: u64,
-    pub owed_settled: u64,
-    /// Payments whose txRef no intent has, without an `owed_to_payer` exception.
-    pub orphaned: u64,
+    /// What is owed for the first receipt.
+    pub debt: Debt,
+    pub holds: Holds,
 }
 
 statements! {
-    PAGE = "\
-select i.intent_id, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount, i.country_code, i.tx_ref,
-       i.created_at, coalesce(l.leg, 'queued') as leg, coalesce(l.final, false) as final, l.block_number,
-       d.chain_leg as decided_leg, coalesce(d.payment_leg, 'awaiting') as payment,
-       p.receipt, p.amount_shillings::text as paid_shillings,
-       exists (select from exceptions e where e.tx_ref = i.tx_ref and e.is_hold and e.resolved_at is null) as held,
-       exists (select from exceptions e where e.tx_ref = i.tx_ref and e.kind = 'owed_to_payer'
-               and (e.receipt is null or e.receipt = p.receipt) and e.resolved_at is null) as owed_open,
-       exists (select from exceptions e where e.tx_ref = i.tx_ref and e.kind = 'owed_to_payer'
-               and (e.receipt is null or e.receipt = p.receipt) and e.resolved_at is not null) as owed_settled
-from mint_intents i
-left join chain_legs l on l.intent_id = i.intent_id
-left join decisions d on d.tx_ref = i.tx_ref
-left join payments p on p.tx_ref = i.tx_ref and p.is_first
-where i.intent_id > $1 order by i.intent_id limit $2";
-
-    RECEIVED_TOTALS = "\
-select (select coalesce(sum(amount_shillings), 0)::text from payments) as received,
-       (select coalesce(sum(amount_shillings), 0)::text from exceptions
-        where kind = 'owed_to_payer' and resolved_at is null) as owed_open,
-       (select coalesce(sum(amount_shillings), 0)::text from exceptions
-        where kind = 'owed_to_payer' and resolved_at is not null) as owed_settled,
-       (select coalesce(sum(p.amount_shillings), 0)::text from payments p
-        where not exists (select from mint_intents i where i.tx_ref = p.tx_ref)
-          and not exists (select from exceptions e where e.kind = 'owed_to_payer' and e.receipt = p.receipt)) as orphaned";
+    PAGE = concatcp!(
+        "select i.intent_id, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount, \
+         i.country_code, i.tx_ref, i.created_at, coalesce(l.leg, 'queued') as leg, coalesce(l.final, false) as final, \
+         l.block_number, coalesce(d.payment_leg, 'awaiting') as payment, p.receipt, \
+         p.amount_shillings::text as paid_shillings, ", FACTS, " \
+         from mint_intents i \
+         left join chain_legs l on l.intent_id = i.intent_id \
+         left join decisions d on d.tx_ref = i.tx_ref \
+         left join payments p on p.tx_ref = i.tx_ref and p.is_first \
+         left join ", DEBTS, " o on o.receipt = p.receipt \
+         left join ", HOLDS, " h on h.tx_ref = i.tx_ref \
+         where i.intent_id > $1 order by i.intent_id limit $2"
+    );
 }
 
 /// Makes all reads of this transaction use one snapshot. Call it first.
@@ -86,17 +63,6 @@ pub async fn page(
     rows.iter().map(read).collect()
 }
 
-pub async fn received_totals(session: &impl DbSession) -> Result<ReceivedTotals, StorageError> {
-    let row = query_one(session, RECEIVED_TOTALS, &[]).await?;
-    let reader = RowReader::new(&row, "payments", "sums");
-    Ok(ReceivedTotals {
-        received: reader.sum("received")?,
-        owed_open: reader.sum("owed_open")?,
-        owed_settled: reader.sum("owed_settled")?,
-        orphaned: reader.sum("orphaned")?,
-    })
-}
-
 fn read(row: &Row) -> Result<ReconcileRow, StorageError> {
     let tx_ref: String = row.try_get("tx_ref")?;
     let reader = RowReader::new(row, "mint_intents", &tx_ref);
@@ -104,6 +70,7 @@ fn read(row: &Row) -> Result<ReconcileRow, StorageError> {
         let bytes = reader.bytes::<20>(column)?;
         domain::address::Address::from_bytes(bytes).map_err(|error| reader.corrupt(column, &error))
     };
+    let leg: &str = reader.get("leg")?;
     Ok(ReconcileRow {
         intent_id: IntentId::from_bytes(reader.bytes("intent_id")?),
         preimage: Preimage {
@@ -116,15 +83,12 @@ fn read(row: &Row) -> Result<ReconcileRow, StorageError> {
             tx_ref: reader.parse("tx_ref")?,
         },
         created_at: reader.get("created_at")?,
-        leg: reader.get("leg")?,
-        is_final: reader.get("final")?,
+        leg: ChainLeg::from_stored(leg, reader.get("final")?).ok_or_else(|| reader.corrupt("leg", &leg))?,
         block_number: reader.get("block_number")?,
-        decided_leg: reader.get("decided_leg")?,
-        payment: reader.get("payment")?,
+        payment: reader.parse("payment")?,
         receipt: reader.get("receipt")?,
         paid_shillings: reader.parse_opt("paid_shillings")?,
-        held: reader.get("held")?,
-        owed_open: reader.get("owed_open")?,
-        owed_settled: reader.get("owed_settled")?,
+        debt: read_debt(&reader)?,
+        holds: read_holds(&reader)?,
     })
 }

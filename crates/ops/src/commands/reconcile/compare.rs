@@ -2,9 +2,12 @@
 
 use std::fmt::Display;
 
+use chain::query::IntentStatus;
+use domain::fate::{Debt, Fate, FateTotals, ReceiptFacts, fate};
+use domain::intent::{ChainLeg, Finality, PaymentLeg};
 use domain::money::Shillings;
 use serde::Serialize;
-use storage::ops::reconcile::{ReceivedTotals, ReconcileRow};
+use storage::ops::reconcile::ReconcileRow;
 
 use super::events::IntentHistory;
 
@@ -38,8 +41,8 @@ impl ChainDifference {
     }
 }
 
-/// What became of the paid shillings. Whole shillings unless the name says otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// What became of the paid shillings, in whole shillings.
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     pub received: u64,
@@ -49,40 +52,31 @@ pub struct Totals {
     pub owed_open: u64,
     pub owed_settled: u64,
     pub orphaned: u64,
+}
+
+impl From<&FateTotals> for Totals {
+    fn from(fates: &FateTotals) -> Self {
+        Self {
+            received: fates.received(),
+            minted: fates.of(Fate::Minted),
+            in_flight: fates.of(Fate::InFlight),
+            held: fates.of(Fate::Held),
+            owed_open: fates.of(Fate::Owed),
+            owed_settled: fates.of(Fate::Settled),
+            orphaned: fates.of(Fate::Orphaned),
+        }
+    }
+}
+
+/// What is summed while the intents are compared one by one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sums {
+    pub fates: FateTotals,
     /// Pending deposits of ours on the chain, in base units.
-    #[serde(skip)]
     pub pending_units: u128,
 }
 
-impl Totals {
-    pub fn add(&mut self, money: &ReceivedTotals) {
-        self.received = money.received;
-        self.owed_open = money.owed_open;
-        self.owed_settled = money.owed_settled;
-        self.orphaned = money.orphaned;
-    }
-
-    /// Returns a difference unless every received shilling is minted, in flight, held, owed or orphaned.
-    pub fn unexplained(&self) -> Option<ChainDifference> {
-        let explained: u64 = [
-            self.minted,
-            self.in_flight,
-            self.held,
-            self.owed_open,
-            self.owed_settled,
-            self.orphaned,
-        ]
-        .iter()
-        .sum();
-        let received = self.received;
-        (explained != received).then(|| {
-            ChainDifference::total(
-                "money",
-                &format!("{received} KES were received, {explained} KES are accounted for"),
-            )
-        })
-    }
-
+impl Sums {
     fn count(&mut self, line: &ReconcileRow, on_chain: Option<&IntentHistory>) {
         if let Some(IntentHistory {
             deposited: Some(deposit),
@@ -93,23 +87,61 @@ impl Totals {
         {
             self.pending_units = self.pending_units.saturating_add(deposit.amount.get());
         }
-        if let Some((_, amount)) = on_chain.and_then(|c| c.executed) {
-            let minted = amount.to_shillings().map_or(0, Shillings::get);
-            self.minted = self.minted.saturating_add(minted);
-            return;
+        if let Some(paid) = line.paid_shillings {
+            self.fates.add(fate_of(line, on_chain), paid);
         }
-        let Some(paid) = line.paid_shillings else { return };
-        // An owed payment is already counted as owed, held or not.
-        if is_owed(line) {
-            return;
-        }
-        let fate = if line.held {
-            &mut self.held
-        } else {
-            &mut self.in_flight
-        };
-        *fate = fate.saturating_add(paid);
     }
+}
+
+/// Returns a difference if a received shilling is unreconciled.
+pub fn unexplained(fates: &FateTotals) -> Option<ChainDifference> {
+    let (received, missing) = (fates.received(), fates.of(Fate::Unreconciled));
+    (missing > 0).then(|| {
+        ChainDifference::total(
+            "money",
+            &format!("{received} KES were received, {missing} KES of them are not accounted for"),
+        )
+    })
+}
+
+/// The fate of the intent's payment, by what the chain says rather than the row.
+fn fate_of(line: &ReconcileRow, on_chain: Option<&IntentHistory>) -> Fate {
+    fate(ReceiptFacts {
+        is_first: true,
+        has_intent: true,
+        chain_leg: leg_on_chain(line, on_chain),
+        payment_leg: line.payment,
+        debt: line.debt,
+        holds: line.holds,
+    })
+}
+
+/// The leg that the chain shows. What it does not show is known from the row only.
+fn leg_on_chain(line: &ReconcileRow, on_chain: Option<&IntentHistory>) -> ChainLeg {
+    match (on_chain.map(IntentHistory::status), line.leg) {
+        (Some(IntentStatus::Executed), _) => ChainLeg::Executed(Finality::Final),
+        (Some(IntentStatus::Refunded), _) => ChainLeg::Refunded(Finality::Final),
+        (Some(IntentStatus::Pending | IntentStatus::Failed), leg) if is_pending(leg) => leg,
+        (Some(IntentStatus::Pending | IntentStatus::Failed), _) => ChainLeg::Escrowed,
+        (None, leg) if is_absent(leg) => leg,
+        (None, _) => ChainLeg::Submitting,
+    }
+}
+
+/// The leg of an intent whose deposit the escrow holds.
+const fn is_pending(leg: ChainLeg) -> bool {
+    matches!(
+        leg,
+        ChainLeg::Escrowed | ChainLeg::Executing | ChainLeg::Refunding
+    )
+}
+
+/// The leg of an intent that the escrow does not know.
+const fn is_absent(leg: ChainLeg) -> bool {
+    matches!(
+        leg,
+        ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped
+    )
 }
 
 /// Returns all differences of one intent, on a chain that was read up to block `horizon`.
@@ -117,9 +149,9 @@ pub fn compare(
     line: &ReconcileRow,
     on_chain: Option<&IntentHistory>,
     horizon: u64,
-    totals: &mut Totals,
+    sums: &mut Sums,
 ) -> Vec<ChainDifference> {
-    totals.count(line, on_chain);
+    sums.count(line, on_chain);
     let mut found = Vec::new();
     let mut differs = |kind, detail: String| {
         found.push(ChainDifference::new(
@@ -168,11 +200,11 @@ pub fn compare(
         let paid = line
             .paid_shillings
             .map(|paid| Shillings::new(paid).to_base_units());
-        if line.payment != "confirmed" || paid != Some(amount) {
+        if line.payment != PaymentLeg::Confirmed || paid != Some(amount) {
             let paid = line
                 .paid_shillings
                 .map_or_else(|| "nothing".to_owned(), |paid| format!("{paid} KES"));
-            let payment = &line.payment;
+            let payment = line.payment;
             differs(
                 "mint_without_payment",
                 format!("minted {amount} base units in block {block}; {payment}, paid {paid}"),
@@ -182,47 +214,52 @@ pub fn compare(
     if let Some(detail) = unaccounted_payment(line, Some(on_chain)) {
         differs("payment_unaccounted", detail);
     }
+    if let Some(detail) = owed_after_mint(line, on_chain) {
+        differs("owed_after_mint", detail);
+    }
     found
-}
-
-/// Held or not, what is owed is counted once, with the money.
-const fn is_owed(line: &ReconcileRow) -> bool {
-    line.owed_open || line.owed_settled
 }
 
 /// Compares the row's leg with the chain: they must agree, or the row must be ahead because of a later block.
 fn leg_difference(line: &ReconcileRow, on_chain: Option<&IntentHistory>, horizon: u64) -> Option<String> {
-    let leg = line.leg.as_str();
+    let leg = line.leg;
     let block = line.block_number.and_then(|n| u64::try_from(n).ok());
     let later = block.is_some_and(|block| block > horizon);
-    let state = on_chain.map(IntentHistory::state);
-    let fits = match state {
-        None => later || matches!(leg, "queued" | "submitting" | "rejected" | "dropped"),
-        Some(IntentHistory::PENDING) => {
-            matches!(leg, "escrowed" | "executing" | "refunding")
-                || (later && matches!(leg, "executed" | "refunded"))
+    let fits = match on_chain.map(IntentHistory::status) {
+        None => later || is_absent(leg),
+        Some(IntentStatus::Executed) => matches!(leg, ChainLeg::Executed(_)),
+        Some(IntentStatus::Refunded) => matches!(leg, ChainLeg::Refunded(_)),
+        Some(IntentStatus::Pending | IntentStatus::Failed) => {
+            is_pending(leg) || (later && matches!(leg, ChainLeg::Executed(_) | ChainLeg::Refunded(_)))
         }
-        Some(state) => leg == state,
     };
-    let chain = state.unwrap_or("nothing");
+    let chain = on_chain.map_or("nothing", IntentHistory::state);
     (!fits).then(|| format!("the row says {leg}, the chain says {chain}"))
 }
 
 /// A payment for which nothing was or will be minted, and for which no exception exists.
 fn unaccounted_payment(line: &ReconcileRow, on_chain: Option<&IntentHistory>) -> Option<String> {
     let paid = line.paid_shillings?;
-    let ended = match on_chain {
-        Some(on_chain) => on_chain.executed.is_none() && on_chain.refunded.is_some(),
-        None => matches!(line.leg.as_str(), "rejected" | "dropped"),
-    };
-    let accounted = line.held || line.owed_open || line.owed_settled;
+    let ended = matches!(
+        leg_on_chain(line, on_chain),
+        ChainLeg::Refunded(_) | ChainLeg::Rejected | ChainLeg::Dropped
+    );
     let receipt = line.receipt.as_deref().unwrap_or_default();
-    (ended && !accounted)
+    (ended && fate_of(line, on_chain) == Fate::Unreconciled)
         .then(|| format!("{paid} KES of receipt {receipt} were neither minted nor recorded as owed"))
+}
+
+/// A minted payment that is still on the list of what must be paid back.
+fn owed_after_mint(line: &ReconcileRow, on_chain: &IntentHistory) -> Option<String> {
+    let paid = line.paid_shillings?;
+    let receipt = line.receipt.as_deref().unwrap_or_default();
+    (on_chain.executed.is_some() && line.debt == Debt::Open)
+        .then(|| format!("minted, and {paid} KES of receipt {receipt} are still recorded as owed"))
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::fate::Holds;
     use domain::money::BaseUnits;
     use time::OffsetDateTime;
 
@@ -243,16 +280,13 @@ mod tests {
             intent_id: preimage.intent_id(),
             preimage,
             created_at: OffsetDateTime::UNIX_EPOCH,
-            leg: leg.into(),
-            is_final: false,
+            leg: ChainLeg::from_stored(leg, false).unwrap(),
             block_number: Some(50),
-            decided_leg: None,
-            payment: payment.into(),
+            payment: payment.parse().unwrap(),
             receipt: paid.map(|_| "NLJ7RT61SV".into()),
             paid_shillings: paid,
-            held: false,
-            owed_open: false,
-            owed_settled: false,
+            debt: Debt::None,
+            holds: Holds::default(),
         }
     }
 
@@ -285,7 +319,7 @@ mod tests {
     }
 
     fn kinds(line: &ReconcileRow, on_chain: Option<&IntentHistory>) -> Vec<&'static str> {
-        compare(line, on_chain, 100, &mut Totals::default())
+        compare(line, on_chain, 100, &mut Sums::default())
             .into_iter()
             .map(|d| d.kind)
             .collect()
@@ -356,7 +390,7 @@ mod tests {
         assert!(
             kinds(
                 &ReconcileRow {
-                    owed_open: true,
+                    debt: Debt::Open,
                     ..owed.clone()
                 },
                 Some(&refunded())
@@ -366,7 +400,7 @@ mod tests {
         assert!(
             kinds(
                 &ReconcileRow {
-                    owed_settled: true,
+                    debt: Debt::Resolved,
                     ..owed
                 },
                 Some(&refunded())
@@ -393,54 +427,88 @@ mod tests {
 
     #[test]
     fn each_payment_is_counted_once() {
-        let mut totals = Totals::default();
+        let open = Holds {
+            open: true,
+            ..Holds::default()
+        };
+        let mut sums = Sums::default();
         let mut count = |line: &ReconcileRow, on_chain: Option<&IntentHistory>| {
-            compare(line, on_chain, 100, &mut totals);
+            compare(line, on_chain, 100, &mut sums);
         };
         count(&line("executed", "confirmed", Some(150)), Some(&executed()));
         count(&line("escrowed", "confirmed", Some(150)), Some(&deposited()));
         count(
             &ReconcileRow {
-                held: true,
+                holds: open,
                 ..line("escrowed", "mismatched", Some(10))
             },
             Some(&deposited()),
         );
         count(
             &ReconcileRow {
-                owed_open: true,
+                debt: Debt::Open,
                 ..line("refunded", "confirmed", Some(20))
             },
             Some(&refunded()),
         );
         let mismatched = ReconcileRow {
-            held: true,
-            owed_open: true,
+            holds: open,
+            debt: Debt::Open,
             ..line("refunded", "mismatched", Some(30))
         };
         count(&mismatched, Some(&refunded()));
         count(
             &ReconcileRow {
-                owed_open: false,
-                owed_settled: true,
+                debt: Debt::Resolved,
                 ..mismatched
             },
             Some(&refunded()),
         );
+        let totals = Totals::from(&sums.fates);
         assert_eq!((totals.minted, totals.in_flight, totals.held), (150, 150, 10));
-        let money = ReceivedTotals {
-            received: 390,
-            owed_open: 50,
-            owed_settled: 30,
-            orphaned: 0,
-        };
-        totals.add(&money);
-        assert_eq!(totals.unexplained(), None);
-        totals.add(&ReceivedTotals {
-            received: 391,
-            ..money
-        });
-        assert_eq!(totals.unexplained().map(|d| d.kind), Some("money"));
-        assert_eq!(totals.pending_units, 300 * domain::money::BASE_UNITS_PER_SHILLING);
+        assert_eq!((totals.owed_open, totals.owed_settled), (50, 30));
+        assert_eq!((totals.received, unexplained(&sums.fates)), (390, None));
+        sums.fates.add(Fate::Unreconciled, 1);
+        assert_eq!(unexplained(&sums.fates).map(|d| d.kind), Some("money"));
+        assert_eq!(sums.pending_units, 300 * domain::money::BASE_UNITS_PER_SHILLING);
+    }
+
+    /// The payer has the tokens, so the row of the chain decides, and the debt is a difference until a person ends it.
+    #[test]
+    fn a_minted_payment_that_is_still_owed_is_a_difference_and_counted_once() {
+        for (debt, expected) in [(Debt::Open, &["owed_after_mint"][..]), (Debt::Resolved, &[])] {
+            let minted = ReconcileRow {
+                debt,
+                ..line("executed", "confirmed", Some(150))
+            };
+            assert_eq!(kinds(&minted, Some(&executed())), expected);
+            let mut sums = Sums::default();
+            compare(&minted, Some(&executed()), 100, &mut sums);
+            assert_eq!((sums.fates.of(Fate::Minted), sums.fates.received()), (150, 150));
+        }
+    }
+
+    #[test]
+    fn the_chain_decides_where_a_payment_is_and_the_row_what_the_chain_does_not_show() {
+        use ChainLeg as L;
+        let (last, legs) = (Finality::Final, L::ALL);
+        for leg in legs {
+            let row = ReconcileRow {
+                leg,
+                ..line("queued", "confirmed", Some(150))
+            };
+            assert_eq!(leg_on_chain(&row, Some(&executed())), L::Executed(last));
+            assert_eq!(leg_on_chain(&row, Some(&refunded())), L::Refunded(last));
+            let pending = match leg {
+                L::Executing | L::Refunding => leg,
+                _ => L::Escrowed,
+            };
+            assert_eq!(leg_on_chain(&row, Some(&deposited())), pending, "{leg}");
+            let absent = match leg {
+                L::Queued | L::Rejected | L::Dropped => leg,
+                _ => L::Submitting,
+            };
+            assert_eq!(leg_on_chain(&row, None), absent, "{leg}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use chain::events::EscrowEvent;
 use chain::history::LogWithBlock;
+use chain::query::IntentStatus;
 use chain::{ChainClient, ChainError};
 use domain::address::Address;
 use domain::ids::IntentId;
@@ -33,13 +34,20 @@ pub struct IntentHistory {
 }
 
 impl IntentHistory {
-    pub const PENDING: &'static str = "pending";
-
-    pub const fn state(&self) -> &'static str {
+    pub const fn status(&self) -> IntentStatus {
         match (&self.executed, &self.refunded) {
-            (Some(_), _) => "executed",
-            (None, Some(_)) => "refunded",
-            (None, None) => Self::PENDING,
+            (Some(_), _) => IntentStatus::Executed,
+            (None, Some(_)) => IntentStatus::Refunded,
+            (None, None) => IntentStatus::Pending,
+        }
+    }
+
+    /// The same, for people.
+    pub const fn state(&self) -> &'static str {
+        match self.status() {
+            IntentStatus::Executed => "executed",
+            IntentStatus::Refunded => "refunded",
+            IntentStatus::Pending | IntentStatus::Failed => "pending",
         }
     }
 }
