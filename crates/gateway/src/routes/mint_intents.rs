@@ -6,8 +6,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use domain::idempotency::{Fingerprint, IdempotencyKey};
 use domain::ids::Preimage;
 use domain::signature::SigningScheme;
-use messaging::MessageMetadata;
 use messaging::wire::MintSubmit;
+use messaging::{MessageMetadata, SealedMessage};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -233,21 +233,7 @@ impl VerifiedRequest {
         let (mac_key_id, mac) = answers::mac_intent(&keys.answers, &intent_id, &self.caller.owner, self.now)
             .map_err(|_| no_key_mounted())?;
         let trace_parent = runtime::telemetry::traceparent_of(&Span::current());
-        let stamp = MessageMetadata {
-            message_id: gateway.ids.message_id(),
-            causation_id: None,
-            at: self.now,
-            traceparent: trace_parent.clone(),
-        };
-        let command = MintSubmit {
-            intent: preimage.clone(),
-            integrator: self.caller.owner.clone(),
-            accepted_at: self.now.unix_timestamp(),
-        };
-        let message = gateway.sealer.seal(&command, stamp).map_err(|error| {
-            tracing::error!(%error, "a command cannot be sealed");
-            no_key_mounted()
-        })?;
+        let message = self.command(gateway, &preimage, trace_parent.clone())?;
         let intent = MintIntent {
             intent_id,
             preimage,
@@ -263,6 +249,30 @@ impl VerifiedRequest {
             request_id: request_id.to_owned(),
             answer,
             intent: candidate,
+        })
+    }
+
+    /// The sealed command that follows from the acceptance.
+    fn command(
+        &self,
+        gateway: &Gateway,
+        preimage: &Preimage,
+        traceparent: Option<String>,
+    ) -> Result<SealedMessage, Problem> {
+        let command = MintSubmit {
+            intent: preimage.clone(),
+            integrator: self.caller.owner.clone(),
+            accepted_at: self.now.unix_timestamp(),
+        };
+        let metadata = MessageMetadata {
+            message_id: gateway.ids.message_id(),
+            causation_id: None,
+            at: self.now,
+            traceparent,
+        };
+        gateway.sealer.seal(&command, metadata).map_err(|error| {
+            tracing::error!(%error, "a command cannot be sealed");
+            no_key_mounted()
         })
     }
 

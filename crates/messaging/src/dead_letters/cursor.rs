@@ -161,15 +161,11 @@ impl<'a> DeadLetterCursor<'a> {
         let mut settled = Vec::with_capacity(planned.len());
         let mut done = Vec::new();
         for (held, action, position) in planned {
-            let result = match position {
-                Ok(Some(at)) => match published.get(at) {
-                    Some(Ok(())) => Ok(new_ids[at].filter(|_| action == DeadLetterAction::Replay)),
-                    Some(Err(error)) => Err(error.clone().into()),
-                    None => Ok(None),
-                },
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
-            };
+            let result = position.and_then(|position| match position.map(|at| (at, published.get(at))) {
+                Some((at, Some(Ok(())))) => Ok(new_ids[at].filter(|_| action == DeadLetterAction::Replay)),
+                Some((_, Some(Err(error)))) => Err(error.clone().into()),
+                Some((_, None)) | None => Ok(None),
+            });
             if result.is_ok() && action != DeadLetterAction::Keep {
                 done.push(held.acker);
             }
