@@ -59,7 +59,7 @@ async fn commit(
     if open >= signer.in_flight_limit(ctx.tuning.max_in_flight) {
         return Ok(Some((BatchResult::Nothing, Vec::new())));
     }
-    let mut found = items::ready(&tx, (command, &waiting_legs(command)), &lease.signer, room).await?;
+    let mut found = items::ready(&tx, command, &waiting_legs(command), &lease.signer, room).await?;
     // Items that arrived since then are for the next batch.
     found.retain(|item| draft.items.contains(&item.message_id));
     if found.is_empty() {

@@ -47,7 +47,7 @@ pub async fn find_ready(
     }
     let room = batching::max_items_at(command, &ctx.tuning, head);
     let page = room.as_ref().map_or(1, |room| *room);
-    let items = items::ready(session, (command, &waiting_legs(command)), &lease.signer, page).await?;
+    let items = items::ready(session, command, &waiting_legs(command), &lease.signer, page).await?;
     if nothing_waits(&items) {
         return Ok(None);
     }

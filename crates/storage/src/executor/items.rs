@@ -186,7 +186,8 @@ pub async fn insert(
 /// `excluded_legs`. In a transaction they stay locked; items that another transaction has locked are skipped.
 pub async fn ready(
     session: &impl DbSession,
-    (command, excluded_legs): (Command, &[ChainLeg]),
+    command: Command,
+    excluded_legs: &[ChainLeg],
     signer: &[u8; 20],
     limit: usize,
 ) -> Result<Vec<WorkItemRow>, StorageError> {

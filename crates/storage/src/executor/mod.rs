@@ -13,6 +13,7 @@ pub mod signers;
 /// Every statement of this module, for the test that prepares them all.
 pub(crate) const STATEMENTS: &[&[(&str, &str)]] = &[
     attempts::STATEMENTS,
+    attempts::outcomes::STATEMENTS,
     blocks::STATEMENTS,
     follower::STATEMENTS,
     heartbeat::STATEMENTS,

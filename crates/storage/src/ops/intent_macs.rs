@@ -60,7 +60,8 @@ pub async fn page(
 /// Stores new MACs for intents whose present MAC is still under the key `from`.
 pub async fn renew(
     session: &impl DbSession,
-    (from, to): (&KeyId, &KeyId),
+    from: &KeyId,
+    to: &KeyId,
     macs: &[(IntentId, Mac)],
 ) -> Result<u64, StorageError> {
     if macs.is_empty() {

@@ -130,7 +130,9 @@ pub struct KeyStateRow {
 /// Sets the state of a key, registered or not, and returns the resulting state. A compromised key stays compromised.
 pub async fn set_state(
     session: &impl DbSession,
-    (key_id, purpose, owner): (&str, &str, &str),
+    key_id: &str,
+    purpose: &str,
+    owner: &str,
     state: KeyState,
 ) -> Result<KeyStateRow, StorageError> {
     execute(session, SET_STATE, &[&key_id, &purpose, &owner, &state.name()]).await?;

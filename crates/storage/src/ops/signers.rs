@@ -112,7 +112,8 @@ pub async fn set(
     tx: &DbTransaction<'_>,
     address: &[u8; 20],
     state: SignerAdminState,
-    (reason, by): (&str, &str),
+    reason: &str,
+    by: &str,
 ) -> Result<(), StorageError> {
     execute(tx, SET, &[&address.as_slice(), &state.name(), &reason, &by]).await?;
     Ok(())

@@ -75,7 +75,8 @@ pub async fn reported(
 /// Up to `limit` payments that were received within the times, after `after` in the order of their receipts.
 pub async fn within(
     session: &impl DbSession,
-    (from, to): (OffsetDateTime, OffsetDateTime),
+    from: OffsetDateTime,
+    to: OffsetDateTime,
     after: &str,
     limit: i64,
 ) -> Result<Vec<RecordedPaymentRow>, StorageError> {

@@ -70,7 +70,7 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &RenewIntentM
                 (row.intent_id, new_secret.mac(&text))
             })
             .collect();
-        renewed += intent_macs::renew(&client, (old, new), &macs).await?;
+        renewed += intent_macs::renew(&client, old, new, &macs).await?;
     }
     let value = json!({ "from": old, "to": new, "renewed": renewed, "refused": refused });
     out.show(&value, |page| {

@@ -91,7 +91,7 @@ pub async fn run(context: &CommandContext, out: &mut Output, args: &RevokeKey) -
     )?;
 
     let tx = client.begin().await?;
-    let found = keys::set_state(&tx, (kid, &purpose, &owner), state.state()).await?;
+    let found = keys::set_state(&tx, kid, &purpose, &owner, state.state()).await?;
     if found.state != state.state() {
         return Err(user_error(
             format!("key {kid} is {}", found.state),

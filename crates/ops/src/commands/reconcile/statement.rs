@@ -153,7 +153,7 @@ async fn find_missing(
     let mut after = String::new();
     loop {
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let page = books::within(client, (from, to), &after, limit).await?;
+        let page = books::within(client, from, to, &after, limit).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after.clone_from(&last.receipt);
         for payment in &page {

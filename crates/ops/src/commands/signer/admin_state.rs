@@ -216,7 +216,7 @@ async fn set_state(
     if let Err((what, fix)) = may_follow(before, state, known.as_ref()) {
         return Err(user_error(format!("{address} {what}"), fix));
     }
-    signers::set(&tx, address.as_bytes(), state, (why, who)).await?;
+    signers::set(&tx, address.as_bytes(), state, why, who).await?;
     let target = address.to_string();
     let act = AuditEntry {
         actor: who,
