@@ -71,6 +71,27 @@ pub struct Setup {
     pub second_endpoint: bool,
 }
 
+/// Of an app whose services are started later, through the proxies.
+fn options(infrastructure: Option<&Infrastructure>, setup: Setup) -> Options {
+    let millis = (setup.block_time * 1000.0).round();
+    let policy = |name: &str, value: String| (format!("FIATRAILS_POLICY_{name}"), value);
+    Options {
+        mining: testkit::anvil::Mining::Every(setup.block_time),
+        extra: vec![
+            policy("CHAIN_CONFIRMATIONS", setup.confirmations.to_string()),
+            policy("CHAIN_BLOCK_TIME_MS", millis.to_string()),
+            policy("WINDOWS_REDRIVE_SECONDS", "10".into()),
+            // Each call to a silent node takes this long; with the shipped time-out a scenario with a network
+            // partition would last an hour.
+            policy("CHAIN_RPC_TIMEOUT_MS", "5000".into()),
+        ],
+        without: SERVICES.to_vec(),
+        servers: infrastructure.map(Infrastructure::servers),
+        chain_state: infrastructure.map(|infrastructure| infrastructure.chain.clone()),
+        ..Options::default()
+    }
+}
+
 /// Dropped in this order: services before what they are connected to.
 #[derive(Debug)]
 pub struct System {
@@ -87,24 +108,7 @@ pub struct System {
 impl System {
     /// `infrastructure`: the system's own servers, for a scenario that kills them.
     pub async fn start(infrastructure: Option<&Infrastructure>, setup: Setup, seed: u64) -> Result<Self> {
-        let millis = (setup.block_time * 1000.0).round();
-        let policy = |name: &str, value: String| (format!("FIATRAILS_POLICY_{name}"), value);
-        let options = Options {
-            mining: testkit::anvil::Mining::Every(setup.block_time),
-            extra: vec![
-                policy("CHAIN_CONFIRMATIONS", setup.confirmations.to_string()),
-                policy("CHAIN_BLOCK_TIME_MS", millis.to_string()),
-                policy("WINDOWS_REDRIVE_SECONDS", "10".into()),
-                // Each call to a silent node takes this long; with the shipped time-out a scenario with a network
-                // partition would last an hour.
-                policy("CHAIN_RPC_TIMEOUT_MS", "5000".into()),
-            ],
-            without: SERVICES.to_vec(),
-            servers: infrastructure.map(Infrastructure::servers),
-            chain_state: infrastructure.map(|infrastructure| infrastructure.chain.clone()),
-            ..Options::default()
-        };
-        let mut app = App::start_with(options).await?;
+        let mut app = App::start_with(options(infrastructure, setup)).await?;
         app.quiet = true;
         let rpc = RpcProxy::start(&app.chain.url(), seed).await?;
         let second_endpoint = if setup.second_endpoint {

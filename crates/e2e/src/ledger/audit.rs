@@ -156,6 +156,31 @@ impl<'a> Audit<'a> {
         self.result.violations.push(Violation::new(kind, subject, detail));
     }
 
+    fn paid_out_once(&mut self, id: &str, on_chain: &OnChain<'_>) {
+        if on_chain.deposits.len() > 1 {
+            self.report_violation(
+                ViolationKind::DepositedTwice,
+                id,
+                format!("{} deposits", on_chain.deposits.len()),
+            );
+        }
+        if on_chain.mints.len() > 1 {
+            self.report_violation(
+                ViolationKind::MintedTwice,
+                id,
+                format!("{} mints", on_chain.mints.len()),
+            );
+        }
+        if on_chain.refunds.len() > 1 || !(on_chain.mints.is_empty() || on_chain.refunds.is_empty()) {
+            let (mints, refunds) = (on_chain.mints.len(), on_chain.refunds.len());
+            self.report_violation(
+                ViolationKind::PaidOutTwice,
+                id,
+                format!("{mints} mints and {refunds} refunds"),
+            );
+        }
+    }
+
     /// Checks that each intent was deposited and paid out at most once, as requested, and that there is no other mint.
     fn chain(&mut self) {
         let mut minted = 0;
@@ -165,28 +190,7 @@ impl<'a> Audit<'a> {
             if on_chain.leg() == Some("escrowed") {
                 pending += on_chain.deposits.first().map_or(0, |deposit| deposit.amount);
             }
-            if on_chain.deposits.len() > 1 {
-                self.report_violation(
-                    ViolationKind::DepositedTwice,
-                    id,
-                    format!("{} deposits", on_chain.deposits.len()),
-                );
-            }
-            if on_chain.mints.len() > 1 {
-                self.report_violation(
-                    ViolationKind::MintedTwice,
-                    id,
-                    format!("{} mints", on_chain.mints.len()),
-                );
-            }
-            if on_chain.refunds.len() > 1 || !(on_chain.mints.is_empty() || on_chain.refunds.is_empty()) {
-                let (mints, refunds) = (on_chain.mints.len(), on_chain.refunds.len());
-                self.report_violation(
-                    ViolationKind::PaidOutTwice,
-                    id,
-                    format!("{mints} mints and {refunds} refunds"),
-                );
-            }
+            self.paid_out_once(id, &on_chain);
             match self.facts.sent.intents.get(id) {
                 Some(intent) => self.mints_of(id, intent, &on_chain),
                 None if on_chain.mints.is_empty() => {}

@@ -97,6 +97,15 @@ pub async fn insert(
     if events.is_empty() {
         return Ok(());
     }
+    insert_events(tx, number, block, events).await
+}
+
+async fn insert_events(
+    tx: &DbTransaction<'_>,
+    number: i64,
+    block: &BlockRow,
+    events: &[EventRow],
+) -> Result<(), StorageError> {
     let indexes: Vec<i32> = events
         .iter()
         .map(|e| i32::try_from(e.log_index).unwrap_or(i32::MAX))

@@ -30,9 +30,8 @@ fn exception(kind: &str, n: u8, is_hold: bool) -> Exception {
     }
 }
 
-/// An intent, its payment and its rows. A leg that is escrowed is not final.
+/// An intent, its payment and its rows.
 fn add_intent(facts: &mut AuditFacts, n: u8, shillings: u32, expected: ExpectedResult, leg: &str) {
-    let is_final = leg != "escrowed";
     let tx_ref = format!("TX{n}");
     let user = USER.into();
     facts.sent.intents.insert(
@@ -59,17 +58,23 @@ fn add_intent(facts: &mut AuditFacts, n: u8, shillings: u32, expected: ExpectedR
         shillings: paid.into(),
         is_first: true,
     });
-    facts.intents.push(Intent {
-        id: id(n),
-        tx_ref: tx_ref.clone(),
-    });
+    facts.intents.push(Intent { id: id(n), tx_ref });
+    add_rows(facts, n, leg);
+    facts
+        .events
+        .push(event(EscrowEventKind::Submitted, n, shillings.into()));
+}
+
+/// The rows of services about the intent. A leg that is escrowed is not final.
+fn add_rows(facts: &mut AuditFacts, n: u8, leg: &str) {
+    let is_final = leg != "escrowed";
     facts.legs.push(ChainLegRow {
         id: id(n),
         leg: leg.into(),
         is_final,
     });
     facts.decisions.push(DecisionCopy {
-        tx_ref,
+        tx_ref: format!("TX{n}"),
         chain_leg: leg.into(),
         chain_final: is_final,
         live_command: None,
@@ -81,9 +86,6 @@ fn add_intent(facts: &mut AuditFacts, n: u8, shillings: u32, expected: ExpectedR
         failures: 0,
         nonces: 1,
     });
-    facts
-        .events
-        .push(event(EscrowEventKind::Submitted, n, shillings.into()));
 }
 
 /// Intent 1 is minted, 2 is refunded and its payer owed, 3 is held: nothing is wrong.
