@@ -4,6 +4,9 @@
 //! [`publish::Publisher`], and reaches a handler through a [`consume::Consumer`], which verifies its seal first. A
 //! message that cannot be handled is parked on a dead-letter queue ([`dead_letters`]) together with a failure report.
 //!
+//! Each module uses only those of the floors below it: names, envelope; wire, failure report; seal, connection;
+//! topology, publishing; dead letters, consuming.
+//!
 //! The crate refuses unsealed or foreign bytes, unconfirmed publishing, and retries by requeueing at the broker.
 
 mod amqp;

@@ -149,34 +149,19 @@ async fn a_forged_or_unreadable_message_is_parked_and_never_handled() {
     let forged = String::from_utf8(sealed.clone())
         .unwrap()
         .replace("1000000000000000000", "9000000000000000000");
-    rig.forge(
-        topology::WORK_EXCHANGE,
-        forged.as_bytes(),
-        BasicProperties::default(),
-    )
-    .await;
-    rig.forge(
-        topology::WORK_EXCHANGE,
-        b"\xff\x00 not json",
-        BasicProperties::default(),
-    )
-    .await;
-    rig.forge(
-        topology::WORK_EXCHANGE,
-        &vec![b'['; 200_000],
-        BasicProperties::default(),
-    )
-    .await;
     // Sealed by us, for another queue.
     let foreign = String::from_utf8(sealed)
         .unwrap()
         .replace("mint.submit.v1", "mint.refund.v1");
-    rig.forge(
-        topology::WORK_EXCHANGE,
+    for payload in [
+        forged.as_bytes(),
+        b"\xff\x00 not json",
+        &vec![b'['; 200_000],
         foreign.as_bytes(),
-        BasicProperties::default(),
-    )
-    .await;
+    ] {
+        rig.forge(topology::WORK_EXCHANGE, payload, BasicProperties::default())
+            .await;
+    }
 
     let parked = rig.parked(4).await;
     let mut classes: Vec<_> = parked.iter().map(|e| e.class.as_str()).collect();
