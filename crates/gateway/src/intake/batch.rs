@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use domain::address::Address;
 use domain::idempotency::{Claim, claim};
 use domain::ids::IntegratorId;
 use domain::key_ring::KeyRing;
@@ -15,6 +14,7 @@ use storage::gateway::limits;
 use storage::outbox::OutboxRow;
 use storage::{DbTransaction, Outbox, StorageError};
 
+use super::daily_limit::{PendingEntry, over_the_limit, totals};
 use super::submission::{IntakeResult, SealedIntent, Submission, reused};
 use super::unpaid::UnpaidReservation;
 use crate::answers::{self, UnsealedAnswer};
@@ -41,9 +41,6 @@ enum EntryState<'a> {
     AlreadyClaimed,
     Decided(IntakeResult),
 }
-
-/// The index and intent of a submission that is still pending.
-type PendingEntry<'a> = (usize, &'a SealedIntent);
 
 /// The submissions, ordered by idempotency scope, with the state of each.
 #[derive(Debug)]
@@ -321,45 +318,6 @@ fn refusal(submission: &Submission, problem: &Problem, keys: &KeyRing) -> Result
     answer
         .seal(keys)
         .map_err(|error| StorageError::bug(error.to_string()))
-}
-
-/// The total amounts of these submissions, by user.
-fn totals(pending: &[PendingEntry<'_>]) -> Result<BTreeMap<Address, BaseUnits>, StorageError> {
-    let mut totals: BTreeMap<Address, BaseUnits> = BTreeMap::new();
-    for (_, sealed) in pending {
-        let total = totals.entry(sealed.intent.preimage.user).or_default();
-        *total = total
-            .checked_add(sealed.intent.preimage.amount)
-            .ok_or_else(overflow)?;
-    }
-    Ok(totals)
-}
-
-/// The submissions that exceed the daily limit, given what each user had spent before this batch.
-fn over_the_limit<'a>(
-    pending: &[PendingEntry<'a>],
-    mut spent: HashMap<Address, BaseUnits>,
-    limit: BaseUnits,
-) -> Result<Vec<PendingEntry<'a>>, StorageError> {
-    let mut over = Vec::new();
-    for (index, sealed) in pending {
-        let Some(spent) = spent.get_mut(&sealed.intent.preimage.user) else {
-            continue;
-        };
-        let total = spent
-            .checked_add(sealed.intent.preimage.amount)
-            .ok_or_else(overflow)?;
-        if total > limit {
-            over.push((*index, *sealed));
-        } else {
-            *spent = total;
-        }
-    }
-    Ok(over)
-}
-
-fn overflow() -> StorageError {
-    StorageError::bug("a day's total does not fit")
 }
 
 async fn holders_of(

@@ -5,6 +5,7 @@
 
 mod batch;
 mod batch_queue;
+mod daily_limit;
 pub mod in_flight;
 pub mod intents;
 pub mod reports;
