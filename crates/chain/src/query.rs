@@ -4,6 +4,7 @@ use domain::address::Address;
 use domain::ids::IntentId;
 use domain::money::BaseUnits;
 use domain::policy::{ChainPolicy, FinalityRule};
+pub use domain::settlement::IntentStatus;
 use ethers::providers::Middleware;
 use ethers::types as eth;
 
@@ -38,14 +39,6 @@ pub struct IntentOnChain {
     pub status: IntentStatus,
     /// Unix seconds.
     pub expires_at: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum IntentStatus {
-    Pending,
-    Executed,
-    Refunded,
-    Failed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -77,6 +77,31 @@ impl FromStr for AttemptPurpose {
     }
 }
 
+/// The state of a command that the executor has taken from its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray, IntoStaticStr)]
+#[strum(const_into_str, serialize_all = "snake_case")]
+pub enum WorkItemState {
+    Ready,
+    InAttempt,
+    Done,
+    /// A dead letter waits for a person.
+    Parked,
+}
+
+impl WorkItemState {
+    pub const ALL: [Self; Self::VARIANTS.len()] = crate::variants();
+
+    /// The name in SQL.
+    pub const fn name(self) -> &'static str {
+        self.into_str()
+    }
+
+    /// The executor goes on with it by itself.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Ready | Self::InAttempt)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +121,17 @@ mod tests {
         assert_eq!("fill_gap".parse(), Ok(filler));
         assert_eq!("fill_gap".parse::<Command>(), Err(UnknownCommand));
         assert_eq!("drop".parse::<AttemptPurpose>(), Err(UnknownCommand));
+    }
+
+    #[test]
+    fn an_item_is_open_until_it_is_done_or_parked() {
+        let found = WorkItemState::ALL.map(|state| (state.name(), state.is_open()));
+        let expected = [
+            ("ready", true),
+            ("in_attempt", true),
+            ("done", false),
+            ("parked", false),
+        ];
+        assert_eq!(found, expected);
     }
 }

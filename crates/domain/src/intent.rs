@@ -72,6 +72,15 @@ impl ChainLeg {
         self.into_str()
     }
 
+    /// The name in the history: `executed` when mined, `executed_final` when final.
+    pub const fn history_name(self) -> &'static str {
+        match self {
+            Self::Executed(Finality::Final) => "executed_final",
+            Self::Refunded(Finality::Final) => "refunded_final",
+            other => other.name(),
+        }
+    }
+
     /// No command of ours changes the leg any more.
     pub const fn is_terminal(self) -> bool {
         matches!(
@@ -359,6 +368,7 @@ mod tests {
                 ChainLeg::Refunded(Finality::Final) => "refunded_final",
                 other => other.name(),
             };
+            assert_eq!(leg.history_name(), name);
             assert_eq!(ChainLeg::from_history(name), Some(leg));
         }
         assert_eq!(ChainLeg::from_history("escrowed_final"), None);

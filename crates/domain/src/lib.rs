@@ -26,6 +26,7 @@ pub mod phone;
 pub mod policy;
 pub mod report_outcome;
 pub mod retry;
+pub mod settlement;
 pub mod signature;
 mod text_type;
 pub mod tx_ref;

@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use domain::command::Command;
 use strum::{Display, IntoStaticStr, VariantArray};
 
 /// Delay queues return messages to this exchange, and the operator's command line publishes to it.
@@ -53,6 +54,16 @@ impl WorkQueue {
             Self::MintRefund => "mint.refund",
             Self::MintOutcome => "mint.outcome",
             Self::MpesaResult => "mpesa.result",
+        }
+    }
+
+    /// The command that its messages carry.
+    pub const fn command(self) -> Option<Command> {
+        match self {
+            Self::MintSubmit => Some(Command::Submit),
+            Self::MintExecute => Some(Command::Execute),
+            Self::MintRefund => Some(Command::Refund),
+            Self::MintOutcome | Self::MpesaResult => None,
         }
     }
 

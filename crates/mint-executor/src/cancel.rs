@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use chain::BlockRef;
+use domain::command::WorkItemState;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg};
 use domain::item_result::LegReason;
 use messaging::wire::Outcome;
-use storage::executor::items::{WorkItemChange, WorkItemState};
+use storage::executor::items::WorkItemChange;
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::signers::SignerLease;
 use storage::executor::{attempts, items, legs, signers};

@@ -23,6 +23,7 @@ pub mod outbox;
 pub mod pool;
 pub mod row;
 mod session;
+mod settled;
 
 pub use error::{ConflictKind, StorageError};
 pub use inbox::Inbox;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use chain::{EscrowEvent, EscrowLog};
 use domain::command::Command;
+use domain::command::WorkItemState;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, Finality, IllegalTransition};
 use domain::item_result::{BreakerCause, ItemResult, LegReason};
 use messaging::wire::Outcome;
-use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::items::{WorkItemChange, WorkItemRow};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 
 use crate::rules::next_step::{Blocker, NextStep, OnChainRecord, leg_for_record};

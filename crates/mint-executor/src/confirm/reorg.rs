@@ -3,15 +3,16 @@
 
 use std::collections::HashMap;
 
-use chain::query::{BlockHeader, IntentStatus};
+use chain::query::BlockHeader;
 use chain::{BlockHash, BlockRef, ChainClient, ChainError};
 use domain::command::Command;
+use domain::command::WorkItemState;
 use domain::ids::IntentId;
 use domain::intent::{Cause, ChainLeg};
 use storage::executor::attempts::AttemptItemRow;
 use storage::executor::blocks::BlockRow;
 use storage::executor::follower::{self, FollowerLease};
-use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::items::{WorkItemChange, WorkItemRow};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::{attempts, blocks, items, legs};
 
@@ -119,21 +120,14 @@ async fn records(
         Err(_) => {
             let last = blocks::last_events(&ctx.pool.get().await?, &ids, ancestor.number).await?;
             ids.iter()
-                .map(|id| record_after_event(last.get(id).map(String::as_str)))
+                .map(|id| {
+                    last.get(id)
+                        .map_or(OnChainRecord::Absent, |status| OnChainRecord::Present(*status))
+                })
                 .collect::<Vec<_>>()
         }
     };
     Ok(ids.into_iter().zip(found).collect())
-}
-
-/// The record that the last event of an intent implies.
-fn record_after_event(kind: Option<&str>) -> OnChainRecord {
-    match kind {
-        Some("executed") => OnChainRecord::Present(IntentStatus::Executed),
-        Some("refunded") => OnChainRecord::Present(IntentStatus::Refunded),
-        Some(_) => OnChainRecord::Present(IntentStatus::Pending),
-        None => OnChainRecord::Absent,
-    }
 }
 
 async fn known_blocks(ctx: &Context) -> Result<Vec<BlockRow>, WorkError> {

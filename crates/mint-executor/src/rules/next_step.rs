@@ -56,11 +56,9 @@ pub struct ItemFacts {
 pub fn next_step(facts: ItemFacts) -> NextStep {
     use ItemOutcome as O;
     match (facts.command, facts.record) {
-        (Command::Submit, OnChainRecord::Present(_))
-        | (
-            Command::Execute | Command::Refund,
-            OnChainRecord::Present(IntentStatus::Executed | IntentStatus::Refunded),
-        ) => return NextStep::Done,
+        (command, OnChainRecord::Present(status)) if command.is_settled_by(status) => {
+            return NextStep::Done;
+        }
         (Command::Execute | Command::Refund, OnChainRecord::Absent) => {
             return NextStep::Retry(Blocker::MissingDeposit);
         }

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use domain::command::Command;
+use domain::command::WorkItemState;
 use domain::ids::{IntentId, MessageId};
 use domain::intent::{Cause, ChainLeg, IllegalTransition};
 use storage::executor::attempts;
-use storage::executor::items::{self, WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::items::{self, WorkItemChange, WorkItemRow};
 use storage::executor::legs::{ChainLegRow, TransitionReason};
 use storage::executor::signers::{self, SignerLease};
 use storage::{DbSession, StorageError};

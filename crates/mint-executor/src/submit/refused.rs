@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chain::query::BlockHeader;
+use domain::command::WorkItemState;
 use domain::ids::IntentId;
 use domain::item_result::ItemResult;
 use storage::DbTransaction;
 use storage::executor::attempts;
-use storage::executor::items::{WorkItemChange, WorkItemRow, WorkItemState};
+use storage::executor::items::{WorkItemChange, WorkItemRow};
 use storage::executor::legs::ChainLegRow;
 use storage::executor::signers::SignerLease;
 

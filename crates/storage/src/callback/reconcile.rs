@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use const_format::concatcp;
 use time::OffsetDateTime;
 
 use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
 use crate::session::{DbSession, execute, query};
+use crate::settled::terminal;
 
 statements! {
     // Rows younger than `$1` seconds are skipped: another service may not have heard of them yet.
-    DIFFERENCES =
+    DIFFERENCES = concatcp!(
         "with quiet as (select clock_timestamp() - $1::float8 * interval '1 second' as since) \
          (select 'orphan_payment' as kind, p.tx_ref as subject, 'a payment without an intent' as detail \
           from payments p, quiet where p.is_first and p.processed_at < since \
@@ -19,7 +21,7 @@ statements! {
          union all \
          (select 'leg_differs', l.tx_ref, 'executor says ' || l.leg || ', callback says ' || d.chain_leg \
           from published.chain_legs l join decisions d on d.tx_ref = l.tx_ref, quiet \
-          where (l.leg in ('rejected', 'dropped') or (l.leg in ('executed', 'refunded') and l.final)) \
+          where ", terminal!("l.leg", "l.final"), " \
           and d.chain_leg <> l.leg and l.updated_at < since limit $2) \
          union all \
          (select 'executed_without_payment', l.tx_ref, 'minted, payment is ' || coalesce(d.payment_leg, 'unknown') \
@@ -36,8 +38,8 @@ statements! {
          union all \
          (select 'paid_not_settled', p.tx_ref, 'confirmed, chain is ' || d.chain_leg \
           from payments p join decisions d on d.tx_ref = p.tx_ref, quiet \
-          where p.is_first and d.payment_leg = 'confirmed' and not d.chain_final \
-          and d.chain_leg not in ('rejected', 'dropped') and p.processed_at < since - interval '1 hour' \
+          where p.is_first and d.payment_leg = 'confirmed' \
+          and not ", terminal!("d.chain_leg", "d.chain_final"), " and p.processed_at < since - interval '1 hour' \
           and not exists (select from exceptions e where e.tx_ref = p.tx_ref and e.is_hold and e.resolved_at is null) \
           limit $2) \
          union all \
@@ -52,7 +54,8 @@ statements! {
          union all \
          (select 'amount_differs', i.tx_ref, 'the chain says ' || e.amount || ', the intent row ' || i.amount \
           from published.escrow_events e join published.mint_intents i on i.intent_id = e.intent_id \
-          where e.kind in ('submitted', 'executed') and e.amount <> i.amount limit $2)";
+          where e.kind in ('submitted', 'executed') and e.amount <> i.amount limit $2)"
+    );
     CLEAR = "delete from reconcile_differences";
     INSERT =
         "insert into reconcile_differences (run_at, kind, subject, detail) \

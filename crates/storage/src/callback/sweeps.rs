@@ -12,6 +12,7 @@ use tokio_postgres::Row;
 use crate::error::StorageError;
 use crate::row::RowReader;
 use crate::session::{DbSession, query, query_one};
+use crate::settled::{OPEN_ITEMS, SETTLED_LEGS};
 
 /// A person has resolved the mismatch of the decision `d`.
 const MISMATCH_RESOLVED: &str = "exists (select from exceptions e \
@@ -28,16 +29,18 @@ statements! {
          order by i.created_at limit $3";
     // Live commands whose chain leg has not moved and for which no message or work item is pending. Each re-drive
     // doubles the wait, up to 64 times the first.
-    TO_REDRIVE =
+    TO_REDRIVE = concatcp!(
         "select d.tx_ref, d.live_message_id from decisions d left join published.chain_legs l on l.intent_id = d.intent_id \
          where d.live_command is not null \
          and d.live_since < clock_timestamp() - $1::float8 * power(2, least(d.redrive_count, 6)) * interval '1 second' \
-         and (l.intent_id is null or (l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
+         and (l.intent_id is null or (l.leg not in ", SETTLED_LEGS, " \
          and l.updated_at < clock_timestamp() - $1::float8 * interval '1 second')) \
-         and not exists (select from published.work_items w where w.intent_id = d.intent_id and w.state in ('ready', 'in_attempt')) \
+         and not exists (select from published.work_items w where w.intent_id = d.intent_id \
+         and w.state in ", OPEN_ITEMS, ") \
          and not exists (select from published.work_items w where w.message_id = d.live_message_id and w.state = 'parked') \
          and not exists (select from callback_outbox o where o.subject = d.tx_ref) \
-         order by random() limit $2";
+         order by random() limit $2"
+    );
     // Rows that call for a command which was not sent: a key was missing, or a person has ended a hold.
     UNDECIDED = concatcp!(
         "select d.tx_ref from decisions d \
@@ -63,14 +66,16 @@ statements! {
          order by p.received_at limit $2";
     // Parked work of an intent that is not settled and has no other open work. It is listed again some time after a
     // person resolved it, if the intent is still not settled.
-    PARKED =
+    PARKED = concatcp!(
         "select l.tx_ref, w.command, concat_ws(': ', w.error_class, w.reason) as reason \
          from published.work_items w join published.chain_legs l on l.intent_id = w.intent_id \
-         where ($3::text is null or l.tx_ref = $3) and w.state = 'parked' and l.leg not in ('executed', 'refunded', 'rejected', 'dropped') \
+         where ($3::text is null or l.tx_ref = $3) and w.state = 'parked' and l.leg not in ", SETTLED_LEGS, " \
          and not exists (select from exceptions e where e.tx_ref = l.tx_ref and e.kind = 'command_parked' \
          and (e.resolved_at is null or e.resolved_at > clock_timestamp() - $1::float8 * interval '1 second')) \
-         and not exists (select from published.work_items o where o.intent_id = w.intent_id and o.state in ('ready', 'in_attempt')) \
-         order by w.updated_at limit $2";
+         and not exists (select from published.work_items o where o.intent_id = w.intent_id \
+         and o.state in ", OPEN_ITEMS, ") \
+         order by w.updated_at limit $2"
+    );
     ORPHANS =
         "select count(*) as orphans, \
          coalesce(extract(epoch from clock_timestamp() - min(p.received_at)), 0)::float8 as oldest \

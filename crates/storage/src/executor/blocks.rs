@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use domain::ids::IntentId;
+use domain::settlement::IntentStatus;
 
 use super::legs::to_bigint;
 use crate::error::StorageError;
@@ -164,12 +165,12 @@ pub async fn prune(tx: &DbTransaction<'_>, before: u64) -> Result<(), StorageErr
     Ok(())
 }
 
-/// The last event of each intent up to a block, by its kind; intents without one are left out.
+/// The status that the last event of each intent up to a block left it in; intents without one are left out.
 pub async fn last_events(
     session: &impl DbSession,
     ids: &[IntentId],
     block: u64,
-) -> Result<HashMap<IntentId, String>, StorageError> {
+) -> Result<HashMap<IntentId, IntentStatus>, StorageError> {
     let rows = query(
         session,
         LAST_EVENTS,
@@ -179,7 +180,12 @@ pub async fn last_events(
     rows.iter()
         .map(|row| {
             let reader = RowReader::new(row, "escrow_events", "last");
-            Ok((super::legs::intent_id(&reader)?, reader.get("kind")?))
+            let status = match reader.get("kind")? {
+                "executed" => IntentStatus::Executed,
+                "refunded" => IntentStatus::Refunded,
+                _ => IntentStatus::Pending,
+            };
+            Ok((super::legs::intent_id(&reader)?, status))
         })
         .collect()
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use const_format::concatcp;
-use domain::command::Command;
+use domain::command::{Command, WorkItemState};
 use domain::ids::{IntentId, MessageId};
 use domain::intent::ChainLeg;
 use uuid::Uuid;
@@ -14,6 +14,7 @@ use crate::error::StorageError;
 use crate::pool::DbTransaction;
 use crate::row::RowReader;
 use crate::session::{DbSession, execute, query};
+use crate::settled::OPEN_ITEMS;
 
 /// No key that shares the work, and none whose nonces may still change, has the intent of the leg `l`.
 const LET_GO_OF: &str =
@@ -65,7 +66,9 @@ statements! {
          as c(message_id, state, reason, max_batch_size, wait, error_class) where w.message_id = c.message_id";
     IN_ATTEMPT =
         "select distinct intent_id from work_items where intent_id = any($1::bytea[]) and state = 'in_attempt'";
-    OPEN = "select command, count(*) as items from work_items where state in ('ready', 'in_attempt') group by command";
+    OPEN = concatcp!(
+        "select command, count(*) as items from work_items where state in ", OPEN_ITEMS, " group by command"
+    );
 }
 
 /// A new item.
@@ -86,26 +89,6 @@ pub struct WorkItemRow {
     pub max_batch_size: Option<u32>,
     /// The database's time of the query, unix seconds.
     pub db_now: f64,
-}
-
-/// The state of a work item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkItemState {
-    Ready,
-    InAttempt,
-    Done,
-    Parked,
-}
-
-impl WorkItemState {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::InAttempt => "in_attempt",
-            Self::Done => "done",
-            Self::Parked => "parked",
-        }
-    }
 }
 
 #[derive(Clone, Debug)]

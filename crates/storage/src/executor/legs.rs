@@ -99,8 +99,8 @@ impl ChainLegRow {
         let from = self.leg;
         self.leg = from.advance(to, cause)?;
         self.transitions.push(LegTransition {
-            from: history_name(from),
-            to: history_name(to),
+            from: from.history_name(),
+            to: to.history_name(),
             transition_reason,
         });
         if transition_reason.tx_hash.is_some() {
@@ -115,7 +115,7 @@ impl ChainLegRow {
         if self.is_changed() {
             return;
         }
-        let here = history_name(self.leg);
+        let here = self.leg.history_name();
         self.transitions.push(LegTransition {
             from: here,
             to: here,
@@ -131,16 +131,6 @@ impl ChainLegRow {
     /// Whether [`save`] has something to write.
     pub fn is_changed(&self) -> bool {
         !self.transitions.is_empty()
-    }
-}
-
-/// `executed` when mined, `executed_final` when final.
-const fn history_name(leg: ChainLeg) -> &'static str {
-    use domain::intent::Finality;
-    match leg {
-        ChainLeg::Executed(Finality::Final) => "executed_final",
-        ChainLeg::Refunded(Finality::Final) => "refunded_final",
-        other => other.name(),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::StorageError;
 use crate::executor::legs::{self, ChainLegRow, read_row};
 use crate::pool::DbTransaction;
 use crate::session::{DbSession, execute, query};
+use crate::settled::{OPEN_ITEMS, terminal};
 
 /// The payment window of the leg `l` is over: its intent's age decides where the intent is known.
 const WINDOW_OVER: &str =
@@ -20,13 +21,13 @@ const WINDOW_OVER: &str =
 statements! {
     // Each re-drive of the same version doubles the wait, up to an hour. Those re-driven least recently come first, so
     // that a page of legs without a reaction hides no other.
-    UNACKNOWLEDGED =
+    UNACKNOWLEDGED = concatcp!(
         "select l.intent_id, l.tx_ref, l.preimage, l.leg, l.final, l.signer, l.tx_hash, l.block_number, l.reason, \
          l.version, l.trace_parent, extract(epoch from clock_timestamp() - l.updated_at)::float8 as quiet \
          from chain_legs l left join published.decisions d on d.tx_ref = l.tx_ref \
          left join outcome_redrives r on r.intent_id = l.intent_id and r.leg_version = l.version \
          where l.updated_at < clock_timestamp() - $1::float8 * interval '1 second' \
-         and (l.leg in ('escrowed', 'rejected', 'dropped') or (l.leg in ('executed', 'refunded') and l.final)) \
+         and (l.leg = 'escrowed' or ", terminal!("l.leg", "l.final"), ") \
          and (d.tx_ref is null or d.chain_leg is distinct from l.leg \
               or (l.final and not d.chain_final) \
               or (l.leg = 'escrowed' and l.reason = $3 and not d.mint_refused)) \
@@ -34,7 +35,8 @@ statements! {
          and (r.last_sent_at is null or r.last_sent_at < clock_timestamp() \
               - least($1::float8 * power(2, least(r.redrive_count, 12)), greatest($1::float8, 3600)) * interval '1 second') \
          and not exists (select from executor_outbox o where o.subject = '0x' || encode(l.intent_id, 'hex')) \
-         order by r.last_sent_at nulls first, l.updated_at limit $2";
+         order by r.last_sent_at nulls first, l.updated_at limit $2"
+    );
     RECORD_REDRIVE =
         "insert into outcome_redrives as r (intent_id, leg_version, redrive_count, last_sent_at) \
          select l.intent_id, l.version, 1, clock_timestamp() from chain_legs l where l.intent_id = any($1::bytea[]) \
@@ -47,7 +49,7 @@ statements! {
          where l.leg in ('queued', 'submitting') \
          and ", WINDOW_OVER, " \
          and not exists (select from work_items w where w.intent_id = l.intent_id and w.command = 'submit' \
-                         and w.state in ('ready', 'in_attempt')) \
+                         and w.state in ", OPEN_ITEMS, ") \
          order by random() limit $2"
     );
 }

@@ -1,5 +1,6 @@
 //! The data of `GET /mint-intents/{id}`: one read-only join over the tables of all services.
 
+use const_format::concatcp;
 use domain::ids::IntentId;
 use domain::intent::{ChainLeg, PaymentLeg};
 use domain::money::Shillings;
@@ -9,9 +10,10 @@ use super::intents::{self, MintIntent};
 use crate::error::StorageError;
 use crate::row::RowReader;
 use crate::session::{DbSession, query, query_opt};
+use crate::settled::TERMINAL_LEGS;
 
 statements! {
-    FIND = "\
+    FIND = concatcp!("\
 select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_address, i.amount::text as amount,
        i.country_code, i.tx_ref, i.idempotency_key, i.trace_parent, i.created_at,
        coalesce(m.mac_key_id, i.mac_key_id) as mac_key_id, coalesce(m.mac, i.mac) as mac,
@@ -20,13 +22,13 @@ select i.intent_id, i.integrator, i.chain_id, i.escrow, i.depositor, i.user_addr
        p.receipt, p.amount_shillings::text as paid_shillings, p.received_at as paid_at,
        (select min(h.occurred_at) from published.chain_leg_history h where h.intent_id = i.intent_id and h.to_leg = 'executed') as executed_at,
        array(select distinct h.to_leg from published.chain_leg_history h where h.intent_id = i.intent_id
-             and h.to_leg in ('executed_final', 'refunded_final', 'rejected', 'dropped')) as ended
+             and h.to_leg in ", TERMINAL_LEGS, ") as ended
 from mint_intents i
 left join published.renewed_intent_macs m on m.intent_id = i.intent_id
 left join published.chain_legs l on l.intent_id = i.intent_id
 left join published.decisions d on d.tx_ref = i.tx_ref
 left join published.payments p on p.tx_ref = i.tx_ref and p.is_first
-where i.intent_id = $1";
+where i.intent_id = $1");
 
     HISTORY = "\
 select occurred_at as at, 'chain' as fact, to_leg as what, tx_hash from published.chain_leg_history where intent_id = $1

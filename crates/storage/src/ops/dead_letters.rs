@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use domain::ids::{IntentId, MessageId, ReportId};
+use domain::intent::ChainLeg;
 use domain::report_outcome::ReportOutcome;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
@@ -222,18 +223,20 @@ pub async fn automatic_replay_stats(
     })
 }
 
-/// The executor's chain legs: name, and whether it is final.
+/// The executor's chain legs.
 pub async fn legs(
     session: &impl DbSession,
     ids: &[IntentId],
-) -> Result<HashMap<IntentId, (String, bool)>, StorageError> {
+) -> Result<HashMap<IntentId, ChainLeg>, StorageError> {
     let ids: Vec<&[u8]> = ids.iter().map(|id| id.as_bytes().as_slice()).collect();
     let rows = query(session, LEGS, &[&ids]).await?;
     rows.iter()
         .map(|row| {
             let reader = RowReader::new(row, "chain_legs", "legs");
             let id = IntentId::from_bytes(reader.bytes("intent_id")?);
-            Ok((id, (reader.get("leg")?, reader.get("final")?)))
+            let name: &str = reader.get("leg")?;
+            let leg = ChainLeg::from_stored(name, reader.get("final")?);
+            Ok((id, leg.ok_or_else(|| reader.corrupt("leg", &name))?))
         })
         .collect()
 }

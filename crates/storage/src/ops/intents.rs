@@ -1,6 +1,7 @@
 //! Everything the services store about an intent or a txRef, for a person who investigates it. The `...Record` types
 //! are JSON that SQL builds.
 
+use const_format::concatcp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -8,6 +9,7 @@ use time::OffsetDateTime;
 use crate::error::StorageError;
 use crate::row::RowReader;
 use crate::session::{DbSession, query, query_one, query_opt};
+use crate::settled::TERMINAL_LEGS;
 
 /// One intent of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -205,7 +207,7 @@ union select tx_ref from chain_legs where intent_id = $1 limit 1";
 select exists (select from mint_intents where tx_ref = $1) or exists (select from mpesa_reports where tx_ref = $1)
     or exists (select from decisions where tx_ref = $1) or exists (select from chain_legs where tx_ref = $1) as known";
 
-    DOSSIER = "\
+    DOSSIER = concatcp!("\
 with i as materialized (select * from mint_intents where tx_ref = $1),
      l as materialized (select * from chain_legs where tx_ref = $1),
      ids as (select intent_id from i union select intent_id from l)
@@ -220,7 +222,7 @@ select jsonb_build_object(
       'leg', l.leg, 'final', l.final, 'signer', '0x' || encode(l.signer, 'hex'),
       'txHash', '0x' || encode(l.tx_hash, 'hex'), 'blockNumber', l.block_number, 'reason', l.reason,
       'ended', array(select distinct h.to_leg from chain_leg_history h where h.intent_id = l.intent_id
-                     and h.to_leg in ('executed_final', 'refunded_final', 'rejected', 'dropped')),
+                     and h.to_leg in ", TERMINAL_LEGS, "),
       'updatedAt', l.updated_at) from l limit 1),
   'decision', (select jsonb_build_object(
       'payment', d.payment_leg, 'chainLeg', d.chain_leg, 'chainFinal', d.chain_final, 'refused', d.mint_refused,
@@ -268,7 +270,7 @@ select jsonb_build_object(
             where intent_id in (select intent_id from ids)
             union all
             select occurred_at, 'payment', event, cause, null, message_id from decision_history where tx_ref = $1) h)
-) as document";
+) as document");
 }
 
 /// Newest first.

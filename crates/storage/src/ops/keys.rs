@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use crate::error::StorageError;
 use crate::row::RowReader;
 use crate::session::{DbSession, execute, query, query_one, query_opt};
+use crate::settled::{OPEN_ITEMS, terminal};
 
 /// A key to be registered.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ box as (select 'gateway_outbox' as place, envelope from gateway_outbox where que
     union all select 'executor_outbox', envelope from executor_outbox where queue = $1
     union all select 'ops_outbox', envelope from ops_outbox where queue = $1
     union all select 'work_items', envelope from work_items
-        where (state in ('ready', 'in_attempt') or dead_letter_pending) and $1 = 'mint.' || command || '.v1')
+        where (state in ", OPEN_ITEMS, " or dead_letter_pending) and $1 = 'mint.' || command || '.v1')
 select place, count(*) as sealed from box, wanted where ", SEALED_UNDER_IT, " group by place");
     PROTECTED = concatcp!("\
 select count(*) as answers from idempotency_keys
@@ -79,13 +80,12 @@ group by queue, key_id";
     ADD_PREFIX = "insert into tx_ref_prefixes (prefix, owner) values ($1, $2) on conflict do nothing";
     PREFIX_OWNER = "select owner from tx_ref_prefixes where prefix = $1";
     PREFIXES = "select prefix, owner from tx_ref_prefixes order by prefix";
-    UNDECIDED = "\
+    UNDECIDED = concatcp!("\
 select count(*) as undecided from mpesa_reports r
 left join decisions d on d.tx_ref = r.tx_ref
 where r.key_id = $1
   and (not exists (select from report_outcomes o where o.report_id = r.report_id)
-       or not (coalesce(d.chain_leg, 'queued') in ('rejected', 'dropped')
-               or (d.chain_leg in ('executed', 'refunded') and d.chain_final)))";
+       or not ", terminal!("coalesce(d.chain_leg, 'queued')", "d.chain_final"), ")");
 }
 
 /// False when the key id is taken.

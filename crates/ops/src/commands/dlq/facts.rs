@@ -12,7 +12,7 @@ use storage::DbClient;
 use storage::ops::dead_letters;
 use tokio::sync::OnceCell;
 
-use super::fate::{EntryFacts, LegState, OnChainStatus};
+use super::fate::{EntryFacts, OnChainStatus};
 use crate::context::CommandContext;
 
 /// The sources of the facts.
@@ -95,10 +95,7 @@ impl<'a> FactSources<'a> {
         let facts = subjects.into_iter().map(|subject| match subject {
             Err(error) => EntryFacts::Unreadable(error),
             Ok(Subject::Command(id)) => EntryFacts::Command {
-                leg: legs
-                    .get(&id)
-                    .cloned()
-                    .map(|(name, is_final)| LegState { name, is_final }),
+                leg: legs.get(&id).copied(),
                 record: records.next(),
             },
             Ok(Subject::Outcome { intent, sequence, .. }) => EntryFacts::Outcome {

@@ -1,6 +1,8 @@
 //! Decides what a replay does with one entry, from all facts about it. Pure rules.
 
 use chain::query::IntentStatus;
+use domain::command::Command;
+use domain::intent::{ChainLeg, Finality};
 use domain::report_outcome::ReportOutcome;
 use messaging::{OpenError, WorkQueue};
 
@@ -10,7 +12,8 @@ pub enum EntryFacts {
     /// The seal does not verify, its key is unknown, or the body has the wrong type.
     Unreadable(OpenError),
     Command {
-        leg: Option<LegState>,
+        /// The leg in the executor's row.
+        leg: Option<ChainLeg>,
         /// `None` if the chain is not queried.
         record: Option<OnChainStatus>,
     },
@@ -23,13 +26,6 @@ pub enum EntryFacts {
         /// The stored result of the report.
         outcome: Option<ReportOutcome>,
     },
-}
-
-/// The leg in the executor's row.
-#[derive(Clone, Debug)]
-pub struct LegState {
-    pub name: String,
-    pub is_final: bool,
 }
 
 /// The escrow's record, at the head and at the last final block.
@@ -59,8 +55,8 @@ pub fn replay_fate(queue: WorkQueue, facts: &EntryFacts) -> ReplayFate {
     match facts {
         EntryFacts::Unreadable(error) => unsealed(error),
         EntryFacts::Command { leg, record } => match record {
-            Some(record) => by_chain(queue, leg.as_ref(), *record),
-            None => by_leg(queue, leg.as_ref()),
+            Some(record) => by_chain(queue, *leg, *record),
+            None => by_leg(queue, *leg),
         },
         EntryFacts::Outcome {
             sequence,
@@ -85,7 +81,7 @@ fn unsealed(error: &OpenError) -> ReplayFate {
     ReplayFate::Keep(error.to_string())
 }
 
-fn by_chain(queue: WorkQueue, leg: Option<&LegState>, record: OnChainStatus) -> ReplayFate {
+fn by_chain(queue: WorkQueue, leg: Option<ChainLeg>, record: OnChainStatus) -> ReplayFate {
     if let Some(why) = record.final_status().and_then(|status| done(queue, status)) {
         return ReplayFate::Close(format!("{why}, and final"));
     }
@@ -93,11 +89,8 @@ fn by_chain(queue: WorkQueue, leg: Option<&LegState>, record: OnChainStatus) -> 
         return ReplayFate::Keep(format!("{why}, but not final yet: look again in a minute"));
     }
     match leg {
-        Some(leg) if record.latest.is_none() && matches!(leg.name.as_str(), "rejected" | "dropped") => {
-            ReplayFate::Close(format!(
-                "its leg is {}, and the chain knows nothing of it",
-                leg.name
-            ))
+        Some(leg @ (ChainLeg::Rejected | ChainLeg::Dropped)) if record.latest.is_none() => {
+            ReplayFate::Close(format!("its leg is {leg}, and the chain knows nothing of it"))
         }
         _ => ReplayFate::Replay,
     }
@@ -105,27 +98,24 @@ fn by_chain(queue: WorkQueue, leg: Option<&LegState>, record: OnChainStatus) -> 
 
 /// Why a command has nothing left to do, given the status on chain; `None` if it has.
 fn done(queue: WorkQueue, status: IntentStatus) -> Option<&'static str> {
-    match (queue, status) {
-        (WorkQueue::MintSubmit, _) => Some("the deposit is on chain"),
-        (WorkQueue::MintExecute, IntentStatus::Executed) => Some("minted on chain"),
-        (WorkQueue::MintExecute, IntentStatus::Refunded) => {
-            Some("refunded on chain, so nothing can be minted")
-        }
-        (WorkQueue::MintRefund, IntentStatus::Refunded) => Some("refunded on chain"),
-        (WorkQueue::MintRefund, IntentStatus::Executed) => {
-            Some("minted on chain, so nothing can be refunded")
-        }
-        _ => None,
-    }
+    let command = queue.command().filter(|command| command.is_settled_by(status))?;
+    Some(match (command, status) {
+        (Command::Submit, _) => "the deposit is on chain",
+        (Command::Execute, IntentStatus::Refunded) => "refunded on chain, so nothing can be minted",
+        (Command::Execute, _) => "minted on chain",
+        (Command::Refund, IntentStatus::Executed) => "minted on chain, so nothing can be refunded",
+        (Command::Refund, _) => "refunded on chain",
+    })
 }
 
 /// Without the chain, only a final row closes an entry.
-fn by_leg(queue: WorkQueue, leg: Option<&LegState>) -> ReplayFate {
-    let Some(leg) = leg else { return ReplayFate::Replay };
-    let status = match (leg.name.as_str(), leg.is_final) {
-        ("rejected" | "dropped", _) => return ReplayFate::Close(format!("its leg is {}", leg.name)),
-        ("executed", true) => IntentStatus::Executed,
-        ("refunded", true) => IntentStatus::Refunded,
+fn by_leg(queue: WorkQueue, leg: Option<ChainLeg>) -> ReplayFate {
+    let status = match leg {
+        Some(leg @ (ChainLeg::Rejected | ChainLeg::Dropped)) => {
+            return ReplayFate::Close(format!("its leg is {leg}"));
+        }
+        Some(ChainLeg::Executed(Finality::Final)) => IntentStatus::Executed,
+        Some(ChainLeg::Refunded(Finality::Final)) => IntentStatus::Refunded,
         _ => return ReplayFate::Replay,
     };
     done(queue, status).map_or(ReplayFate::Replay, |why| {
@@ -140,10 +130,7 @@ mod tests {
 
     fn command(latest: Option<IntentStatus>, settled: Option<IntentStatus>, leg: &str) -> EntryFacts {
         EntryFacts::Command {
-            leg: Some(LegState {
-                name: leg.into(),
-                is_final: false,
-            }),
+            leg: ChainLeg::from_stored(leg, false),
             record: Some(OnChainStatus {
                 latest,
                 finalized: settled,
@@ -199,10 +186,7 @@ mod tests {
     #[test]
     fn without_the_chain_only_a_final_leg_closes() {
         let at = |name: &str, is_final| EntryFacts::Command {
-            leg: Some(LegState {
-                name: name.into(),
-                is_final,
-            }),
+            leg: ChainLeg::from_stored(name, is_final),
             record: None,
         };
         for (queue, leg, is_final, wanted) in [
