@@ -1,5 +1,6 @@
 //! The executor's domain events, each of which counts and logs. Labels are bounded: commands, outcomes, kinds.
 
+mod items;
 mod spans;
 
 use std::time::Duration;
@@ -10,11 +11,10 @@ use chain::query::BlockHeader;
 use chain::{SendOutcome, TxHash};
 use domain::address::Address;
 use domain::command::Command;
-use domain::ids::{IntentId, MessageId};
+use domain::ids::IntentId;
 use domain::item_result::{ItemOutcome, ItemResult};
 use messaging::wire::Outcome;
 use meter::{Counter, Gauge, Histogram, Label, dynamic_label, label, number};
-use runtime::telemetry;
 use storage::StorageError;
 use storage::executor::attempts::OpenAttempts;
 use storage::executor::heartbeat::ExecutorHeartbeat;
@@ -23,11 +23,11 @@ use storage::executor::signers::SignerLease;
 use strum::{IntoStaticStr, VariantArray};
 use tracing::Span;
 
-use crate::context::WorkError;
-use crate::item_timing::ItemTiming;
+use crate::error::WorkError;
+use crate::rules::queue::queue_of;
 use crate::rules::simulation::{SimulatedRefusal, SimulationResult};
-use crate::verify::queue_of;
 
+pub use items::{ItemTiming, SettledItem, compliance_checked, item_settled};
 pub use spans::{consume_span, outcome_span, sign_span};
 
 const COMMANDS: &[&str] = meter::names!(Command);
@@ -236,60 +236,6 @@ pub fn sent(hash: TxHash, outcome: &SendOutcome) {
             tracing::warn!(tx_hash = %hash, answer = ?other, "broadcast without a good answer; the chain decides");
         }
     }
-}
-
-/// An item whose block was ingested and committed.
-#[derive(Debug)]
-pub struct SettledItem {
-    pub command: Command,
-    pub result: ItemResult,
-    pub intent_id: IntentId,
-    pub message_id: MessageId,
-    pub tx_hash: TxHash,
-    pub block: u64,
-    pub timing: Option<ItemTiming>,
-}
-
-pub fn item_settled(item: &SettledItem) {
-    let (command, result) = (item.command.name(), item.result.name());
-    SETTLED.increment([command, result]);
-    if item.command == Command::Execute {
-        compliance_checked(item.result);
-    }
-    let story = item.timing.as_ref();
-    let span = tracing::info_span!(
-        "executor.mined",
-        command,
-        result,
-        tx_ref = story.map(|story| tracing::field::display(&story.tx_ref)),
-        intent_id = %item.intent_id,
-        message_id = %item.message_id,
-        tx_hash = %item.tx_hash,
-        block = item.block,
-        trace_id = tracing::field::Empty,
-    );
-    telemetry::continue_trace(&span, story.and_then(|story| story.traceparent.as_deref()));
-    span.in_scope(|| {
-        if item.result != ItemResult::Reported(ItemOutcome::Done) {
-            tracing::info!("item not done");
-            return;
-        }
-        tracing::info!("item done");
-        if let Some((ended, took)) = story.and_then(|story| story.stage) {
-            stage_completed(ended, took);
-        }
-    });
-}
-
-/// Counts the compliance check of a mint.
-pub fn compliance_checked(result: ItemResult) {
-    let result = match result {
-        ItemResult::Reported(ItemOutcome::Done) => "compliant",
-        ItemResult::Reported(ItemOutcome::NotCompliant) => "not_compliant",
-        ItemResult::Reported(ItemOutcome::CompliancePaused) => "paused",
-        _ => return,
-    };
-    COMPLIANCE.increment([result]);
 }
 
 pub fn item_parked(item: &WorkItemRow, class: &'static str, text: &str) {

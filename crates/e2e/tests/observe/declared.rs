@@ -21,7 +21,7 @@ pub const SERVICES: [(&str, Rooms); 5] = [
     ("gateway", &[gateway::observe::METRICS]),
     (
         "mint-executor",
-        &[mint_executor::observe::METRICS, chain::observe::METRICS],
+        &[mint_executor::METRICS, chain::observe::METRICS],
     ),
     ("callback", &[callback::observe::METRICS]),
     ("fiatrails dlq auto", &[ops::observe::METRICS]),

@@ -1,44 +1,44 @@
 //! The executor's spans; each continues the trace of the message or leg that it works on.
 
 use domain::command::Command;
-use domain::ids::MessageId;
-use messaging::Delivery;
+use domain::ids::{MessageId, Preimage};
 use messaging::wire::Outcome;
 use runtime::telemetry;
 use storage::executor::legs::ChainLegRow;
 use tracing::Span;
 
-use crate::consume::CommandBody;
-use crate::verify::VerifiedCommand;
-
 /// Covers a command from its queue to our rows.
-pub fn consume_span<B: CommandBody>(delivery: &Delivery<B>) -> Span {
-    let intent = delivery.body.intent();
+pub fn consume_span(
+    command: Command,
+    intent: &Preimage,
+    message: MessageId,
+    traceparent: Option<&str>,
+) -> Span {
     let span = tracing::info_span!(
         "executor.collect",
         otel.kind = "consumer",
-        command = B::COMMAND.name(),
+        command = command.name(),
         tx_ref = %intent.tx_ref,
         intent_id = %intent.intent_id(),
-        message_id = %delivery.message_id,
+        message_id = %message,
         trace_id = tracing::field::Empty,
     );
-    telemetry::continue_trace(&span, delivery.traceparent.as_deref());
+    telemetry::continue_trace(&span, traceparent);
     span
 }
 
 /// Covers one member of a batch until the batch is signed and stored.
-pub fn sign_span(command: Command, message: MessageId, member: &VerifiedCommand) -> Span {
+pub fn sign_span(command: Command, message: MessageId, intent: &Preimage, traceparent: Option<&str>) -> Span {
     let span = tracing::info_span!(
         "executor.sign",
         command = command.name(),
-        tx_ref = %member.intent.tx_ref,
-        intent_id = %member.intent.intent_id(),
+        tx_ref = %intent.tx_ref,
+        intent_id = %intent.intent_id(),
         message_id = %message,
         tx_hash = tracing::field::Empty,
         trace_id = tracing::field::Empty,
     );
-    telemetry::continue_trace(&span, member.traceparent.as_deref());
+    telemetry::continue_trace(&span, traceparent);
     span
 }
 

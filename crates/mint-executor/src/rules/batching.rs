@@ -1,10 +1,8 @@
 //! The number of items in one transaction, and its gas limit. Pure.
 
-use chain::fees::FeeAboveCap;
+use chain::fees::{FeeAboveCap, FeePolicy};
 use chain::query::BlockHeader;
 use domain::command::Command;
-
-use crate::settings::Tuning;
 
 /// EIP-7825: no transaction may have more gas.
 pub const TRANSACTION_GAS_CAP: u64 = 16_777_216;
@@ -60,11 +58,14 @@ impl BatchLimits {
 }
 
 /// The most items that one transaction may carry at that head; an error while even one item exceeds the fee cap.
-pub fn max_items_at(command: Command, tuning: &Tuning, head: &BlockHeader) -> Result<usize, FeeAboveCap> {
-    tuning.fees().market_fees(head.base_fee, gas_limit(command, 1))?;
-    let limits = tuning
-        .batch_limits()
-        .with_max_gas(tuning.fees().max_gas(head.base_fee));
+pub fn max_items_at(
+    command: Command,
+    limits: BatchLimits,
+    fees: &FeePolicy,
+    head: &BlockHeader,
+) -> Result<usize, FeeAboveCap> {
+    fees.market_fees(head.base_fee, gas_limit(command, 1))?;
+    let limits = limits.with_max_gas(fees.max_gas(head.base_fee));
     Ok(max_items(command, limits, head.gas_limit))
 }
 
@@ -147,8 +148,15 @@ mod tests {
     #[test]
     fn a_higher_base_fee_shrinks_the_batch_to_no_less_than_one_item() {
         const GWEI: u128 = 1_000_000_000;
-        let tuning: Tuning = runtime::Environment::default().read().unwrap();
-        let fees = tuning.fees();
+        let fees = FeePolicy {
+            max_fee_per_gas: 500 * GWEI,
+            priority_fee_per_gas: GWEI,
+            tx_fee_cap: chain::fees::DEFAULT_TX_FEE_CAP,
+        };
+        let limits = BatchLimits {
+            max_items: 64,
+            max_gas: 16_000_000,
+        };
         // Base fee in gwei; the most deposits.
         let table = [(1, 64), (25, 64), (60, 28), (120, 12), (250, 12), (499, 12)];
         let head = |base_fee| BlockHeader {
@@ -160,7 +168,7 @@ mod tests {
             gas_limit: 30_000_000,
         };
         for (base_fee, expected) in table {
-            let room = |command| max_items_at(command, &tuning, &head(base_fee));
+            let room = |command| max_items_at(command, limits, &fees, &head(base_fee));
             for command in Command::ALL {
                 let items = room(command).expect("one fits");
                 let gas = gas_limit(command, items);
@@ -174,7 +182,7 @@ mod tests {
             }
             assert_eq!(room(Command::Submit), Ok(expected), "at {base_fee} gwei");
         }
-        assert!(max_items_at(Command::Submit, &tuning, &head(500)).is_err());
+        assert!(max_items_at(Command::Submit, limits, &fees, &head(500)).is_err());
         assert_eq!(max_items(Command::Submit, BOUNDS.with_max_gas(0), 30_000_000), 1);
     }
 }

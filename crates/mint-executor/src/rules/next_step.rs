@@ -1,19 +1,10 @@
 //! Turns facts about an item into its next step. Pure: no clock, no database, no node. The tables of the tests hold the
 //! hard cases of the executor.
 
-use chain::query::IntentStatus;
 use domain::command::Command;
-use domain::intent::{ChainLeg, Finality};
 use domain::item_result::{BreakerCause, ItemOutcome, ItemResult};
 
-/// The escrow's record of an intent at the block in question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnChainRecord {
-    /// The record was not read: the log implies it, or the node no longer has the state.
-    NotRead,
-    Absent,
-    Present(IntentStatus),
-}
+use super::record::OnChainRecord;
 
 /// Why an item waits; waiting uses up no attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,72 +96,10 @@ const fn can_never_succeed(outcome: ItemOutcome) -> bool {
     )
 }
 
-/// The leg that an escrow record implies.
-pub const fn leg_for_record(record: OnChainRecord) -> Option<ChainLeg> {
-    match record {
-        OnChainRecord::NotRead => None,
-        OnChainRecord::Absent => Some(ChainLeg::Submitting),
-        OnChainRecord::Present(IntentStatus::Pending) => Some(ChainLeg::Escrowed),
-        OnChainRecord::Present(IntentStatus::Executed) => Some(ChainLeg::Executed(Finality::Mined)),
-        OnChainRecord::Present(IntentStatus::Refunded) => Some(ChainLeg::Refunded(Finality::Mined)),
-        // The contract reserves this status and never writes it.
-        OnChainRecord::Present(IntentStatus::Failed) => Some(ChainLeg::Rejected),
-    }
-}
-
-/// The escrow record that a leg implies once every log up to a block is applied: the inverse of [`leg_for_record`].
-pub const fn record_for_leg(leg: ChainLeg) -> OnChainRecord {
-    match leg {
-        ChainLeg::Queued | ChainLeg::Submitting | ChainLeg::Rejected | ChainLeg::Dropped => {
-            OnChainRecord::Absent
-        }
-        ChainLeg::Escrowed | ChainLeg::Executing | ChainLeg::Refunding => {
-            OnChainRecord::Present(IntentStatus::Pending)
-        }
-        ChainLeg::Executed(_) => OnChainRecord::Present(IntentStatus::Executed),
-        ChainLeg::Refunded(_) => OnChainRecord::Present(IntentStatus::Refunded),
-    }
-}
-
-/// What becomes of a command while its intent is at a given leg.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Eligibility {
-    /// It goes into the next batch.
-    Ready,
-    /// It waits in its row.
-    NotYet,
-    /// Nothing was sent, or nothing more may be: the intent is dropped unless the chain knows it.
-    Cancel,
-    /// The command has nothing left to do.
-    AlreadyDone,
-}
-
-/// `expired` means that the payment window is over, so nothing may be deposited any more.
-pub fn eligibility(command: Command, leg: ChainLeg, expired: bool) -> Eligibility {
-    use ChainLeg as L;
-    match (command, leg) {
-        (Command::Submit, L::Queued | L::Submitting) if expired => Eligibility::Cancel,
-        (Command::Refund, L::Queued) => Eligibility::Cancel,
-        (Command::Submit, L::Queued | L::Submitting) | (Command::Execute | Command::Refund, L::Escrowed) => {
-            Eligibility::Ready
-        }
-        (Command::Execute, L::Queued | L::Submitting) | (Command::Refund, L::Submitting | L::Executing) => {
-            Eligibility::NotYet
-        }
-        _ => Eligibility::AlreadyDone,
-    }
-}
-
-/// Legs at which items of a command wait, so that queries leave them out.
-pub fn waiting_legs(command: Command) -> Vec<ChainLeg> {
-    ChainLeg::ALL
-        .into_iter()
-        .filter(|leg| eligibility(command, *leg, false) == Eligibility::NotYet)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use chain::query::IntentStatus;
+
     use super::*;
     use Command::{Execute, Refund, Submit};
 
@@ -189,6 +118,9 @@ mod tests {
         let pending = OnChainRecord::Present(IntentStatus::Pending);
         let breaker = |cause| NextStep::Retry(Blocker::Breaker(cause));
         let park = |outcome| NextStep::Park(ItemResult::Reported(outcome));
+        let parked = |outcome| (outcome, [park(outcome); 3]);
+        let rejected = |outcome| (outcome, [NextStep::Reject, park(outcome), park(outcome)]);
+        let waits = NextStep::Retry(Blocker::MissingDeposit);
         // Columns: submit (record absent), execute and refund (record pending).
         let table = [
             (O::Done, [NextStep::Done; 3]),
@@ -201,72 +133,29 @@ mod tests {
             (O::TokenPaused, [breaker(BreakerCause::TokenPaused); 3]),
             (O::RateLimited, [breaker(BreakerCause::RateLimited); 3]),
             (O::TransferFailed, [breaker(BreakerCause::TransferFailed); 3]),
-            (
-                O::NotFound,
-                [
-                    park(O::NotFound),
-                    NextStep::Retry(Blocker::MissingDeposit),
-                    NextStep::Retry(Blocker::MissingDeposit),
-                ],
-            ),
+            (O::NotFound, [park(O::NotFound), waits, waits]),
             (O::OutOfGas, [NextStep::ShrinkBatch(8); 3]),
-            (O::IdMismatch, [park(O::IdMismatch); 3]),
-            (O::AlreadyExists, [park(O::AlreadyExists); 3]),
-            (O::AlreadyExecuted, [park(O::AlreadyExecuted); 3]),
-            (O::AlreadyRefunded, [park(O::AlreadyRefunded); 3]),
-            (
-                O::TxRefAlreadyUsed,
-                [
-                    NextStep::Reject,
-                    park(O::TxRefAlreadyUsed),
-                    park(O::TxRefAlreadyUsed),
-                ],
-            ),
-            (
-                O::InvalidAmount,
-                [NextStep::Reject, park(O::InvalidAmount), park(O::InvalidAmount)],
-            ),
-            (
-                O::InvalidCountryCode,
-                [
-                    NextStep::Reject,
-                    park(O::InvalidCountryCode),
-                    park(O::InvalidCountryCode),
-                ],
-            ),
-            (
-                O::InvalidUser,
-                [NextStep::Reject, park(O::InvalidUser), park(O::InvalidUser)],
-            ),
-            (
-                O::DailyLimitExceeded,
-                [
-                    NextStep::Reject,
-                    park(O::DailyLimitExceeded),
-                    park(O::DailyLimitExceeded),
-                ],
-            ),
-            (O::DepositorNotAllowed, [park(O::DepositorNotAllowed); 3]),
-            (O::Expired, [park(O::Expired); 3]),
-            (O::Unknown, [park(O::Unknown); 3]),
+            parked(O::IdMismatch),
+            parked(O::AlreadyExists),
+            parked(O::AlreadyExecuted),
+            parked(O::AlreadyRefunded),
+            rejected(O::TxRefAlreadyUsed),
+            rejected(O::InvalidAmount),
+            rejected(O::InvalidCountryCode),
+            rejected(O::InvalidUser),
+            rejected(O::DailyLimitExceeded),
+            parked(O::DepositorNotAllowed),
+            parked(O::Expired),
+            parked(O::Unknown),
         ];
         assert_eq!(table.map(|(outcome, _)| outcome), ItemOutcome::ALL);
-        for (outcome, [submit, execute, refund]) in table {
-            assert_eq!(
+        for (outcome, expected) in table {
+            let found = [
                 step_after(Submit, outcome, OnChainRecord::Absent, 16),
-                submit,
-                "submit {outcome:?}"
-            );
-            assert_eq!(
                 step_after(Execute, outcome, pending, 16),
-                execute,
-                "execute {outcome:?}"
-            );
-            assert_eq!(
                 step_after(Refund, outcome, pending, 16),
-                refund,
-                "refund {outcome:?}"
-            );
+            ];
+            assert_eq!(found, expected, "{outcome:?}");
         }
     }
 
@@ -346,62 +235,6 @@ mod tests {
             next_step(facts(ItemResult::NoEvent, pending)),
             NextStep::Park(ItemResult::NoEvent)
         );
-    }
-
-    #[test]
-    fn legs_and_escrow_records_map_to_each_other() {
-        use IntentStatus::{Executed, Pending, Refunded};
-        for record in [OnChainRecord::Absent]
-            .into_iter()
-            .chain([Pending, Executed, Refunded].map(OnChainRecord::Present))
-        {
-            assert_eq!(leg_for_record(record).map(record_for_leg), Some(record));
-        }
-        for leg in ChainLeg::ALL {
-            let expected = match leg.name() {
-                "executing" | "refunding" => "escrowed",
-                "queued" | "rejected" | "dropped" => "submitting",
-                same => same,
-            };
-            assert_eq!(
-                leg_for_record(record_for_leg(leg)).map(ChainLeg::name),
-                Some(expected)
-            );
-        }
-    }
-
-    #[test]
-    fn each_command_is_eligible_at_its_own_legs() {
-        use ChainLeg as L;
-        use Eligibility::{AlreadyDone, Cancel, NotYet, Ready};
-        let mined = Finality::Mined;
-        // Columns: submit, submit after the window, execute, refund.
-        let table = [
-            (L::Queued, [Ready, Cancel, NotYet, Cancel]),
-            (L::Submitting, [Ready, Cancel, NotYet, NotYet]),
-            (L::Escrowed, [AlreadyDone, AlreadyDone, Ready, Ready]),
-            (L::Executing, [AlreadyDone, AlreadyDone, AlreadyDone, NotYet]),
-            (L::Executed(mined), [AlreadyDone; 4]),
-            (L::Executed(Finality::Final), [AlreadyDone; 4]),
-            (L::Refunding, [AlreadyDone; 4]),
-            (L::Refunded(mined), [AlreadyDone; 4]),
-            (L::Refunded(Finality::Final), [AlreadyDone; 4]),
-            (L::Rejected, [AlreadyDone; 4]),
-            (L::Dropped, [AlreadyDone; 4]),
-        ];
-        assert_eq!(table.map(|(leg, _)| leg), ChainLeg::ALL);
-        for (leg, row) in table {
-            let found = [
-                eligibility(Submit, leg, false),
-                eligibility(Submit, leg, true),
-                eligibility(Execute, leg, false),
-                eligibility(Refund, leg, false),
-            ];
-            assert_eq!(found, row, "{leg}");
-        }
-        assert_eq!(waiting_legs(Execute), [L::Queued, L::Submitting]);
-        assert_eq!(waiting_legs(Refund), [L::Submitting, L::Executing]);
-        assert!(waiting_legs(Submit).is_empty());
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! What a simulation may decide. It decides temporary results (a breaker, a smaller batch) alone, and permanent results
 //! only together with a final block; everything else is sent to the chain. Pure.
 
+use std::collections::HashMap;
+
+use domain::ids::MessageId;
 use domain::item_result::{ItemOutcome, ItemResult};
 
-use crate::rules::next_step::{Blocker, ItemFacts, NextStep, OnChainRecord, next_step};
+use crate::rules::next_step::{Blocker, ItemFacts, NextStep, next_step};
+use crate::rules::record::OnChainRecord;
 
 /// What the simulation means for an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,29 @@ pub enum SimulatedRefusal {
     },
     /// Only the head refuses it, which a fork may take back: it is simulated again soon.
     RetryLater(ItemResult),
+}
+
+/// The simulated results of the items of a batch; `None` if the simulation was skipped.
+#[derive(Debug)]
+pub struct Simulation(Option<HashMap<MessageId, SimulationResult>>);
+
+impl Simulation {
+    pub const fn of(results: HashMap<MessageId, SimulationResult>) -> Self {
+        Self(Some(results))
+    }
+
+    /// No simulation: the batch is sent as it is, and the chain decides.
+    pub const fn skipped() -> Self {
+        Self(None)
+    }
+
+    /// `None` for an item that was not simulated.
+    pub fn result_for(&self, item: MessageId) -> Option<SimulationResult> {
+        match &self.0 {
+            None => Some(SimulationResult::Send),
+            Some(results) => results.get(&item).copied(),
+        }
+    }
 }
 
 /// The result of the same item at a final block.
@@ -127,114 +154,102 @@ mod tests {
         }
     }
 
+    const PENDING: OnChainRecord = OnChainRecord::Present(IntentStatus::Pending);
+
+    fn settled(result: ItemResult, record: OnChainRecord, step: NextStep) -> SimulationResult {
+        SimulationResult::Withhold(SimulatedRefusal::Settle { result, record, step })
+    }
+
     #[test]
-    fn each_simulated_result_has_one_consequence() {
-        let pending = OnChainRecord::Present(IntentStatus::Pending);
-        let settled = |result, record, step| {
-            SimulationResult::Withhold(SimulatedRefusal::Settle { result, record, step })
-        };
-        let waits = |result| SimulationResult::Withhold(SimulatedRefusal::RetryLater(result));
-        let final_says = |result, record| Some(FinalBlockResult { result, record });
+    fn a_temporary_refusal_at_the_head_needs_no_final_block() {
         let reported = ItemResult::Reported;
+        let not_read = |result, step| settled(result, OnChainRecord::NotRead, step);
         let breaker = |result: ItemResult| {
-            let step = NextStep::Retry(Blocker::Breaker(
-                result.breaker_cause().expect("it opens a breaker"),
-            ));
-            settled(result, OnChainRecord::NotRead, step)
+            let cause = result.breaker_cause().expect("it opens a breaker");
+            not_read(result, NextStep::Retry(Blocker::Breaker(cause)))
         };
+        let shrinks = |result| not_read(result, NextStep::ShrinkBatch(4));
         let table = [
-            (Submit, reported(O::Done), None, SimulationResult::Send),
-            // Temporary results need no final block.
             (
                 Submit,
                 reported(O::EscrowPaused),
-                None,
                 breaker(reported(O::EscrowPaused)),
             ),
             (
                 Execute,
                 reported(O::RateLimited),
-                None,
                 breaker(reported(O::RateLimited)),
             ),
             (
                 Execute,
                 ItemResult::Unauthorized,
-                None,
                 breaker(ItemResult::Unauthorized),
             ),
+            (Submit, reported(O::OutOfGas), shrinks(reported(O::OutOfGas))),
+            (Submit, ItemResult::Reverted, shrinks(ItemResult::Reverted)),
+        ];
+        for (command, result, expected) in table {
+            let found = simulation_result(facts(command, result, 8), None);
+            assert_eq!(found, expected, "{command:?} {result:?}");
+        }
+    }
+
+    fn at_final(outcome: O, record: OnChainRecord) -> FinalBlockResult {
+        let result = ItemResult::Reported(outcome);
+        FinalBlockResult { result, record }
+    }
+
+    fn simulated(command: Command, outcome: O, at_final: Option<FinalBlockResult>) -> SimulationResult {
+        simulation_result(facts(command, ItemResult::Reported(outcome), 8), at_final)
+    }
+
+    #[test]
+    fn a_permanent_refusal_that_a_final_block_repeats_is_settled() {
+        let absent = OnChainRecord::Absent;
+        let parked = NextStep::Park(ItemResult::Reported(O::Expired));
+        let table = [
+            (Submit, O::InvalidAmount, absent, NextStep::Reject),
+            (Submit, O::AlreadyExists, PENDING, NextStep::Done),
+            (Execute, O::NotCompliant, PENDING, NextStep::Refused),
+            (Refund, O::Expired, PENDING, parked),
+        ];
+        for (command, outcome, record, step) in table {
+            let found = simulated(command, outcome, Some(at_final(outcome, record)));
+            let expected = settled(ItemResult::Reported(outcome), record, step);
+            assert_eq!(found, expected, "{command:?} {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn each_simulated_result_has_one_consequence() {
+        let absent = OnChainRecord::Absent;
+        let waits = |outcome| {
+            let result = ItemResult::Reported(outcome);
+            SimulationResult::Withhold(SimulatedRefusal::RetryLater(result))
+        };
+        // Columns: command, the head's result, the final block's, the consequence.
+        let table = [
+            (Submit, O::Done, None, SimulationResult::Send),
+            // Where no final block can be read, the chain decides.
+            (Submit, O::InvalidAmount, None, SimulationResult::Send),
             (
                 Submit,
-                reported(O::OutOfGas),
-                None,
-                settled(
-                    reported(O::OutOfGas),
-                    OnChainRecord::NotRead,
-                    NextStep::ShrinkBatch(4),
-                ),
-            ),
-            (
-                Submit,
-                ItemResult::Reverted,
-                None,
-                settled(
-                    ItemResult::Reverted,
-                    OnChainRecord::NotRead,
-                    NextStep::ShrinkBatch(4),
-                ),
-            ),
-            // Permanent results do; where no final block can be read, the chain decides.
-            (Submit, reported(O::InvalidAmount), None, SimulationResult::Send),
-            (
-                Submit,
-                reported(O::InvalidAmount),
-                final_says(reported(O::InvalidAmount), OnChainRecord::Absent),
-                settled(
-                    reported(O::InvalidAmount),
-                    OnChainRecord::Absent,
-                    NextStep::Reject,
-                ),
-            ),
-            (
-                Submit,
-                reported(O::DailyLimitExceeded),
-                final_says(reported(O::Done), OnChainRecord::Absent),
-                waits(reported(O::DailyLimitExceeded)),
-            ),
-            (
-                Submit,
-                reported(O::AlreadyExists),
-                final_says(reported(O::AlreadyExists), pending),
-                settled(reported(O::AlreadyExists), pending, NextStep::Done),
+                O::DailyLimitExceeded,
+                Some(at_final(O::Done, absent)),
+                waits(O::DailyLimitExceeded),
             ),
             (
                 Execute,
-                reported(O::NotCompliant),
-                final_says(reported(O::NotFound), OnChainRecord::Absent),
-                waits(reported(O::NotCompliant)),
-            ),
-            (
-                Execute,
-                reported(O::NotCompliant),
-                final_says(reported(O::NotCompliant), pending),
-                settled(reported(O::NotCompliant), pending, NextStep::Refused),
-            ),
-            (
-                Refund,
-                reported(O::Expired),
-                final_says(reported(O::Expired), pending),
-                settled(
-                    reported(O::Expired),
-                    pending,
-                    NextStep::Park(reported(O::Expired)),
-                ),
+                O::NotCompliant,
+                Some(at_final(O::NotFound, absent)),
+                waits(O::NotCompliant),
             ),
             // The legs include every log: a head without the deposit contradicts them, and the chain decides.
-            (Execute, reported(O::NotFound), None, SimulationResult::Send),
+            (Execute, O::NotFound, None, SimulationResult::Send),
         ];
-        for (command, result, at_final, expected) in table {
-            let found = simulation_result(facts(command, result, 8), at_final);
-            assert_eq!(found, expected, "{command:?} {result:?} {at_final:?}");
+        for (command, outcome, at_final, expected) in table {
+            let found = simulated(command, outcome, at_final);
+            assert_eq!(found, expected, "{command:?} {outcome:?} {at_final:?}");
         }
     }
 

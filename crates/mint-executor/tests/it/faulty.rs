@@ -29,13 +29,13 @@ pub async fn faulty(node: String, method: &'static str, fault: Fault) -> Result<
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, node.clone(), (method, fault.clone())));
+            tokio::spawn(answer(stream, node.clone(), method, fault.clone()));
         }
     });
     Ok(url)
 }
 
-async fn answer(mut stream: TcpStream, node: String, (bad, fault): (&str, Fault)) -> Result<()> {
+async fn answer(mut stream: TcpStream, node: String, bad: &str, fault: Fault) -> Result<()> {
     let mut text = Vec::new();
     let body = loop {
         let mut chunk = [0; 16 * 1024];

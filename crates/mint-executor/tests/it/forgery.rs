@@ -4,14 +4,14 @@ use anyhow::Result;
 use domain::command::Command;
 use domain::intent::ChainLeg;
 use messaging::wire::{MintExecute, MintSubmit};
-use mint_executor::confirm::resend;
-use mint_executor::submit::{BatchResult, Simulation};
+use mint_executor::steps::BatchResult;
 use storage::executor::attempts;
 
-use crate::rig::{TestEnvironment, TestExecutor, paid_body};
+use crate::rig::{TestExecutor, paid_body};
+use crate::world::TestEnvironment;
 
 async fn escrowed(world: &TestEnvironment, rig: &mut TestExecutor, n: u64) -> Result<domain::ids::Preimage> {
-    let intent = world.compliant_intent(n, &rig.ctx.chain).await?;
+    let intent = world.compliant_intent(n, &rig.chain).await?;
     rig.submit(&intent).await?;
     rig.send(Command::Submit, 1).await?;
     rig.mine(world, 1).await?;
@@ -28,7 +28,7 @@ fn parked_classes(world: &TestEnvironment) -> Result<String> {
 #[tokio::test]
 async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let honest = world.intent(1)?;
     rig.submit(&honest).await?;
@@ -59,7 +59,7 @@ async fn an_item_whose_envelope_was_changed_is_never_signed() -> Result<()> {
 #[tokio::test]
 async fn a_command_under_the_id_of_another_message_is_never_signed() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     rig.submit(&world.intent(1)?).await?;
     // The envelope is genuine, and so is its intent: the same command once more, as if it were another.
@@ -75,7 +75,7 @@ async fn a_command_under_the_id_of_another_message_is_never_signed() -> Result<(
 #[tokio::test]
 async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let mut intent = world.intent(1)?;
     intent.depositor = intent.user;
@@ -97,7 +97,7 @@ async fn a_deposit_that_a_stranger_would_pay_is_parked() -> Result<()> {
 #[tokio::test]
 async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = escrowed(&world, &mut rig, 1).await?;
     let other = world.intent(2)?;
@@ -130,18 +130,14 @@ async fn a_mint_needs_a_genuine_report_of_a_payment_of_that_amount() -> Result<(
 #[tokio::test]
 async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let paid = escrowed(&world, &mut rig, 1).await?;
     let unpaid = escrowed(&world, &mut rig, 2).await?;
     rig.execute(&paid).await?;
-    let (built, _) = mint_executor::submit::build(
-        &rig.ctx,
-        (rig.signer(), &rig.lease()?),
-        Command::Execute,
-        (&rig.ctx.chain.latest_header().await?, &Simulation::skipped()),
-    )
-    .await?;
+    let built = rig
+        .store_unsimulated(Command::Execute, &rig.chain.latest_header().await?)
+        .await?;
     let BatchResult::Attempt { id, signed, .. } = built else {
         panic!("{built:?}")
     };
@@ -152,10 +148,12 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
          select {id}, 1, message_id, intent_id from work_items where envelope = 'x'",
         &unpaid.intent_id().to_string()[2..]
     ))?;
-    mint_executor::submit::broadcast(&rig.ctx, id, (&rig.signer().address_bytes(), &signed)).await;
+    rig.steps
+        .step_broadcast(id, &rig.signer().address_bytes(), &signed)
+        .await;
     rig.mine(&world, 8).await?;
-    assert_eq!(world.minted(&rig.ctx.chain, &paid.user).await?, paid.amount.get());
-    assert_eq!(world.minted(&rig.ctx.chain, &unpaid.user).await?, 0);
+    assert_eq!(world.minted(&rig.chain, &paid.user).await?, paid.amount.get());
+    assert_eq!(world.minted(&rig.chain, &unpaid.user).await?, 0);
     assert_eq!(rig.leg(&unpaid).await?, ChainLeg::Escrowed);
     assert_eq!(
         world
@@ -175,7 +173,7 @@ async fn a_row_added_to_a_stored_batch_is_never_minted_and_settles_nothing() -> 
 #[tokio::test]
 async fn an_intent_of_another_deployment_is_parked_on_arrival() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let rig = world.executor()?;
+    let rig = world.executor().build()?;
     let intent = domain::ids::Preimage {
         chain_id: 1,
         ..world.intent(1)?
@@ -185,7 +183,7 @@ async fn an_intent_of_another_deployment_is_parked_on_arrival() -> Result<()> {
         integrator: "dev".parse()?,
         accepted_at: 4_000_000_000,
     };
-    let answers = mint_executor::consume::consume(rig.ctx.clone(), vec![rig.delivery(body)?]).await;
+    let answers = rig.steps.deliver(vec![rig.delivery(body)?]).await;
     let messaging::Disposition::Park(failure) = &answers[0] else {
         panic!("{answers:?}")
     };
@@ -196,20 +194,20 @@ async fn an_intent_of_another_deployment_is_parked_on_arrival() -> Result<()> {
 #[tokio::test]
 async fn stored_bytes_that_were_changed_are_never_sent() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     for n in [1, 2] {
         rig.submit(&world.intent(n)?).await?;
         rig.send_unsimulated(Command::Submit, 1).await?;
     }
     let signer = rig.signer().address_bytes();
-    let mut open = attempts::open_of(&rig.ctx.pool.get().await?, &signer).await?;
+    let mut open = attempts::open_of(&rig.pool.get().await?, &signer).await?;
     assert!(
-        resend::send(&rig.ctx, &open[1]).await,
+        rig.steps.step_resend(&open[1]).await,
         "what we signed goes out again"
     );
     // The node would take these bytes too: they are signed, by us, for another nonce.
     open[1].raw_transaction = open[0].raw_transaction.clone();
-    assert!(!resend::send(&rig.ctx, &open[1]).await);
+    assert!(!rig.steps.step_resend(&open[1]).await);
     Ok(())
 }

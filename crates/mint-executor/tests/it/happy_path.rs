@@ -4,15 +4,15 @@ use anyhow::Result;
 use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
 use messaging::wire::Outcome;
-use mint_executor::submit::BatchResult;
+use mint_executor::steps::BatchResult;
 
-use crate::rig::TestEnvironment;
+use crate::world::TestEnvironment;
 
 #[tokio::test]
 async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
-    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+    let mut rig = world.executor().build()?;
+    let intent = world.compliant_intent(1, &rig.chain).await?;
     let id = intent.intent_id();
     rig.acquire_leases().await?;
 
@@ -43,10 +43,7 @@ async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
     rig.mine(&world, 1).await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Executed(Finality::Final));
     assert_eq!(rig.published_outcomes().await?, [(id, Outcome::Executed, true)]);
-    assert_eq!(
-        world.minted(&rig.ctx.chain, &intent.user).await?,
-        intent.amount.get()
-    );
+    assert_eq!(world.minted(&rig.chain, &intent.user).await?, intent.amount.get());
     assert_eq!(
         world.count("select count(*) from work_items where state <> 'done'")?,
         0
@@ -65,7 +62,7 @@ async fn a_deposit_and_a_payment_become_one_final_mint() -> Result<()> {
 #[tokio::test]
 async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let mut intents = Vec::new();
     for n in 0..70 {
@@ -91,13 +88,13 @@ async fn items_that_wait_together_share_a_transaction_and_few_calls() -> Result<
 #[tokio::test]
 async fn a_redelivered_message_is_ignored_even_after_its_item_was_deleted() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let rig = world.executor()?;
+    let rig = world.executor().build()?;
     let delivery = rig.delivery(messaging::wire::MintSubmit {
         intent: world.intent(1)?,
         integrator: "dev".parse()?,
         accepted_at: 4_000_000_000,
     })?;
-    let take = async || mint_executor::consume::consume(rig.ctx.clone(), vec![delivery.clone()]).await;
+    let take = async || rig.steps.deliver(vec![delivery.clone()]).await;
     take().await;
     assert_eq!(world.count("select count(*) from work_items")?, 1);
     world.db.sql("delete from work_items")?;
@@ -109,8 +106,8 @@ async fn a_redelivered_message_is_ignored_even_after_its_item_was_deleted() -> R
 #[tokio::test]
 async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
-    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+    let mut rig = world.executor().build()?;
+    let intent = world.compliant_intent(1, &rig.chain).await?;
     rig.acquire_leases().await?;
     rig.deposit(&world, &intent).await?;
     rig.execute(&intent).await?;
@@ -130,7 +127,7 @@ async fn an_item_of_an_unmined_attempt_goes_into_no_other_batch() -> Result<()> 
 #[tokio::test]
 async fn a_redelivered_message_changes_nothing() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     let body = messaging::wire::MintSubmit {
@@ -140,7 +137,7 @@ async fn a_redelivered_message_changes_nothing() -> Result<()> {
     };
     let delivery = rig.delivery(body.clone())?;
     for _ in 0..2 {
-        mint_executor::consume::consume(rig.ctx.clone(), vec![delivery.clone(), delivery.clone()]).await;
+        rig.steps.deliver(vec![delivery.clone(), delivery.clone()]).await;
     }
     assert_eq!(world.count("select count(*) from work_items")?, 1);
     // The same intent under another message id, as a redrive sends it.

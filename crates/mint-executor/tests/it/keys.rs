@@ -1,38 +1,28 @@
 //! Several signers: each works on its share, an intent stays with its signer, and a removed signer strands nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use chain::query::BlockHeader;
 use domain::command::Command;
 use domain::ids::Preimage;
 use domain::intent::{Cause, ChainLeg, Finality};
-use mint_executor::confirm::{head_watcher::HeadWatcher, replace};
-use mint_executor::lease::{FollowerTenure, renew_or_acquire_follower};
-use mint_executor::signer_handle::SignerHandle;
-use mint_executor::submit::{BatchResult, Simulation};
+use mint_executor::steps::{BatchResult, SignerHandle};
 use storage::executor::attempts;
 use storage::executor::heartbeat::{self, ExecutorHeartbeat};
 use storage::executor::legs::{self, TransitionReason};
 use testkit::anvil::{DEV_PRIVATE_KEYS, EXECUTOR_PRIVATE_KEY};
 use tokio::time::Instant;
 
-use crate::rig::{PAUSE, TestEnvironment, TestExecutor};
+use crate::rig::TestExecutor;
+use crate::world::{PAUSE, TestEnvironment};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const SECOND_KEY: &str = DEV_PRIVATE_KEYS[3];
+pub const SECOND_KEY: &str = DEV_PRIVATE_KEYS[3];
 
-/// Writes an operator's order for a key.
-fn order(world: &TestEnvironment, rig: &TestExecutor, key: usize, state: &str) -> Result<()> {
-    let address = hex::encode(rig.ctx.signers[key].address_bytes());
-    world.db.sql(&format!(
-        "insert into signer_admin_states values ('\\x{address}', '{state}', 'test', 'test') \
-         on conflict (address) do update set state = excluded.state"
-    ))?;
-    Ok(())
-}
-
-fn items(built: &BatchResult) -> usize {
+pub fn items(built: &BatchResult) -> usize {
     match built {
         BatchResult::Attempt { items, .. } => *items,
         _ => 0,
@@ -46,25 +36,16 @@ fn end_lease(world: &TestEnvironment, key: &SignerHandle) -> Result<()> {
 }
 
 async fn two_keys(world: &TestEnvironment) -> Result<TestExecutor> {
-    let mut rig = world.executor_with_keys(&[EXECUTOR_PRIVATE_KEY, SECOND_KEY])?;
-    world
-        .set_role(&rig.ctx.chain, &rig.ctx.signers[1].address(), true)
-        .await?;
+    let mut rig = world
+        .executor()
+        .keys(&[EXECUTOR_PRIVATE_KEY, SECOND_KEY])
+        .build()?;
+    world.set_role(&rig.chain, &rig.key(1).address(), true).await?;
     rig.acquire_leases().await?;
     Ok(rig)
 }
 
-/// The first key holds its lease, its successor has the role, and an intent may be minted.
-async fn before_a_rotation(world: &TestEnvironment) -> Result<(TestExecutor, Preimage)> {
-    let mut old = world.executor()?;
-    let next = world.executor_with_keys(&[SECOND_KEY])?.signer().address();
-    world.set_role(&old.ctx.chain, &next, true).await?;
-    let intent = world.compliant_intent(1, &old.ctx.chain).await?;
-    old.acquire_leases().await?;
-    Ok((old, intent))
-}
-
-async fn submit_all(rig: &TestExecutor, world: &TestEnvironment, count: u64) -> Result<Vec<Preimage>> {
+pub async fn submit_all(rig: &TestExecutor, world: &TestEnvironment, count: u64) -> Result<Vec<Preimage>> {
     let mut intents = Vec::new();
     for n in 0..count {
         let intent = world.intent(n)?;
@@ -78,11 +59,11 @@ async fn submit_all(rig: &TestExecutor, world: &TestEnvironment, count: u64) -> 
 async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
-    let first = world.compliant_intent(0, &rig.ctx.chain).await?;
+    let first = world.compliant_intent(0, &rig.chain).await?;
     rig.poll().await?;
     let intents = submit_all(&rig, &world, 40).await?;
     let mut shares = [0, 0];
-    for (index, key) in rig.ctx.signers.iter().enumerate() {
+    for (index, key) in rig.signers.iter().enumerate() {
         shares[index] = items(&rig.submit_batch_of(key, Command::Submit).await?);
     }
     assert_eq!(shares[0] + shares[1], 40, "{shares:?}");
@@ -94,8 +75,8 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
     // Its own signer executes it, though the other one asks first.
     rig.execute(&first).await?;
     let signer = rig.leg_row(&first.intent_id()).await?.signer;
-    let own = usize::from(signer == Some(rig.ctx.signers[1].address_bytes()));
-    let (own, other) = (&rig.ctx.signers[own], &rig.ctx.signers[1 - own]);
+    let own = usize::from(signer == Some(rig.key(1).address_bytes()));
+    let (own, other) = (rig.key(own), rig.key(1 - own));
     assert_eq!(
         rig.submit_batch_of(other, Command::Execute).await?,
         BatchResult::Nothing
@@ -110,16 +91,16 @@ async fn two_keys_share_the_work_and_an_intent_stays_with_its_key() -> Result<()
 async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
-    let bad = rig.ctx.signers[1].clone();
-    world.set_role(&rig.ctx.chain, &bad.address(), false).await?;
+    let bad = rig.key(1).clone();
+    world.set_role(&rig.chain, &bad.address(), false).await?;
     rig.poll().await?;
     let intents = submit_all(&rig, &world, 20).await?;
     let mut sent = 0;
-    for key in &rig.ctx.signers {
+    for key in &rig.signers {
         sent += items(&rig.submit_batch_of(key, Command::Submit).await?);
     }
     rig.mine(&world, 4).await?;
-    assert!(bad.role_and_balance.is_open() && !rig.signer().role_and_balance.is_open());
+    assert!(bad.role_and_balance().is_open() && !rig.signer().role_and_balance().is_open());
     let mut escrowed = 0;
     for intent in &intents {
         escrowed += usize::from(rig.leg(intent).await? == ChainLeg::Escrowed);
@@ -137,14 +118,14 @@ async fn a_key_without_its_role_holds_back_its_own_share_only() -> Result<()> {
 async fn a_key_without_gas_holds_back_its_own_share_until_it_is_funded() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
-    let poor = rig.ctx.signers[1].clone();
+    let poor = rig.key(1).clone();
     world.fund(&poor.address(), 0).await?;
     rig.poll().await?;
     let intents = submit_all(&rig, &world, 20).await?;
-    for key in &rig.ctx.signers {
+    for key in &rig.signers {
         rig.submit_batch_of(key, Command::Submit).await?;
     }
-    assert!(poor.role_and_balance.is_open() && !rig.signer().role_and_balance.is_open());
+    assert!(poor.role_and_balance().is_open() && !rig.signer().role_and_balance().is_open());
     rig.mine(&world, 1).await?;
     let mut waiting = Vec::new();
     for intent in &intents {
@@ -176,55 +157,17 @@ async fn a_key_without_gas_holds_back_its_own_share_until_it_is_funded() -> Resu
     Ok(())
 }
 
-#[tokio::test]
-async fn a_drained_key_signs_nothing_new_and_its_intents_move_once_its_nonces_are_final() -> Result<()> {
-    let world = TestEnvironment::new().await?;
-    let (mut old, intent) = before_a_rotation(&world).await?;
-    old.deposit(&world, &intent).await?;
-    assert_eq!(old.leg(&intent).await?, ChainLeg::Escrowed);
-    order(&world, &old, 0, "draining")?;
-    old.execute(&intent).await?;
-    assert_eq!(
-        old.round(Command::Execute).await?,
-        BatchResult::Nothing,
-        "a drained key signs nothing new"
-    );
-
-    let new = world.executor_with_keys(&[SECOND_KEY])?;
-    new.take(new.signer()).await?;
-    let head = *old.ctx.head.borrow();
-    new.ctx.head.send_replace(head);
-    assert_eq!(
-        new.round(Command::Execute).await?,
-        BatchResult::Nothing,
-        "it waits: the old key's deposit is not final"
-    );
-    assert_eq!(world.count("select count(*) from attempts")?, 1);
-    old.mine(&world, 6).await?;
-    let head = *old.ctx.head.borrow();
-    new.ctx.head.send_replace(head);
-    assert_eq!(items(&new.round(Command::Execute).await?), 1);
-    old.mine(&world, 1).await?;
-    assert_eq!(old.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
-    let row = old.leg_row(&intent.intent_id()).await?;
-    assert_eq!(row.signer, Some(new.signer().address_bytes()), "it moved");
-    assert_eq!(
-        world.minted(&old.ctx.chain, &intent.user).await?,
-        intent.amount.get()
-    );
-    Ok(())
-}
-
 /// Runs a batch of one signer that has read an item and waits for its leg, while the other signer takes the leg.
 async fn round_outrun_by(
     rig: &TestExecutor,
     world: &TestEnvironment,
-    (own, other): (&SignerHandle, &SignerHandle),
+    own: &Arc<SignerHandle>,
+    other: &SignerHandle,
     n: u64,
 ) -> Result<BatchResult> {
     let intent = world.intent(n)?;
     rig.submit(&intent).await?;
-    let mut client = rig.ctx.pool.get().await?;
+    let mut client = rig.pool.get().await?;
     let taking = client.begin().await?;
     let mut taken = legs::lock(&taking, &[intent.intent_id()]).await?;
     let take = async {
@@ -253,14 +196,14 @@ async fn round_outrun_by(
 async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
-    let mut signers = rig.ctx.signers.clone();
+    let mut signers = rig.signers.clone();
     signers.sort_by_key(|key| key.address_bytes());
     let id = world.intent(1)?.intent_id();
     let place = usize::from(u16::from_be_bytes([id.as_bytes()[0], id.as_bytes()[1]]) % 2);
     // The other signer is active and keeps its intents.
     let (own, other) = (&signers[place], &signers[1 - place]);
     assert_eq!(
-        round_outrun_by(&rig, &world, (own, other), 1).await?,
+        round_outrun_by(&rig, &world, own, other, 1).await?,
         BatchResult::WithoutAttempt
     );
     assert_eq!(world.count("select count(*) from attempts")?, 0);
@@ -275,7 +218,7 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
     rig.mine(&world, 1).await?;
     end_lease(&world, other)?;
     assert_eq!(
-        round_outrun_by(&rig, &world, (own, other), 2).await?,
+        round_outrun_by(&rig, &world, own, other, 2).await?,
         BatchResult::WithoutAttempt
     );
     assert_eq!(world.count("select count(*) from attempts")?, 1);
@@ -286,7 +229,7 @@ async fn an_intent_taken_by_another_key_meanwhile_stays_with_that_key() -> Resul
 async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let mut rig = two_keys(&world).await?;
-    let (gone, left) = (rig.ctx.signers[0].clone(), rig.ctx.signers[1].clone());
+    let (gone, left) = (rig.key(0).clone(), rig.key(1).clone());
     let intents = submit_all(&rig, &world, 40).await?;
     let share = items(&rig.submit_batch_of(&gone, Command::Submit).await?);
     rig.submit_batch_of(&left, Command::Submit).await?;
@@ -300,11 +243,11 @@ async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
         }
     }
     end_lease(&world, &gone)?;
-    rig.ctx.head.send_modify(|head| {
-        if let Some(head) = head {
-            head.gas_limit = 1_000_000;
-        }
-    });
+    let head = rig.head().context("a head")?;
+    rig.set_head(Some(BlockHeader {
+        gas_limit: 1_000_000,
+        ..head
+    }));
     let sent = items(&rig.submit_unsimulated(&left, Command::Execute).await?);
     assert!((1..share).contains(&sent), "{sent} of its own, past {share}");
     let touched = "select count(*) from work_items where command = 'execute' and reason is not null";
@@ -313,98 +256,34 @@ async fn items_of_another_key_take_no_place_in_a_batch() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_removed_key_strands_no_intent() -> Result<()> {
-    let world = TestEnvironment::new().await?;
-    let (old, intent) = before_a_rotation(&world).await?;
-    old.submit(&intent).await?;
-    // The old process signed and stored this, and never sent it.
-    let head = old.ctx.chain.latest_header().await?;
-    let lease = old.lease()?;
-    mint_executor::submit::build(
-        &old.ctx,
-        (old.signer(), &lease),
-        Command::Submit,
-        (&head, &Simulation::skipped()),
-    )
-    .await?;
-    drop(old);
-    world.expire_leases()?;
-
-    let mut new = world.executor_with_keys(&[SECOND_KEY])?;
-    let open = attempts::open_summary(&new.ctx.pool.get().await?).await?;
-    assert_eq!(
-        open.iter().map(|of| (of.signer, of.nonces)).collect::<Vec<_>>(),
-        [(lease.signer, 1)]
-    );
-    new.acquire_leases().await?;
-    new.mine(&world, 1).await?;
-    assert_eq!(
-        new.leg(&intent).await?,
-        ChainLeg::Escrowed,
-        "the old key's bytes went out without the key"
-    );
-    new.execute(&intent).await?;
-    assert_eq!(new.round(Command::Execute).await?, BatchResult::Nothing);
-    new.mine(&world, 6).await?;
-    new.send(Command::Execute, 1).await?;
-    new.mine(&world, 1).await?;
-    assert_eq!(new.leg(&intent).await?, ChainLeg::Executed(Finality::Mined));
-    Ok(())
-}
-
-#[tokio::test]
-async fn no_executor_acquires_a_retired_key() -> Result<()> {
-    let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
-    rig.acquire_leases().await?;
-    order(&world, &rig, 0, "retired")?;
-    world.expire_leases()?;
-    let again = world.executor()?;
-    assert_eq!(
-        mint_executor::lease::acquire(&again.ctx, again.signer()).await?,
-        None
-    );
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_retired_key_completes_what_it_signed_and_signs_nothing_new() -> Result<()> {
-    let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
-    rig.acquire_leases().await?;
-    let intents = submit_all(&rig, &world, 1).await?;
-    rig.send(Command::Submit, 1).await?;
-    order(&world, &rig, 0, "retired")?;
-    world.expire_leases()?;
-    let mut again = world.executor()?;
-    again.acquire_leases().await?;
-    submit_all(&again, &world, 2).await?;
-    assert_eq!(again.round(Command::Submit).await?, BatchResult::Nothing);
-    again.mine(&world, 1).await?;
-    assert_eq!(again.leg(&intents[0]).await?, ChainLeg::Escrowed);
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_nonce_mined_meanwhile_is_not_signed_again() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
-    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+    let mut rig = world.executor().build()?;
+    let intent = world.compliant_intent(1, &rig.chain).await?;
     rig.acquire_leases().await?;
     rig.submit(&intent).await?;
     rig.send(Command::Submit, 1).await?;
-    let head = rig.ctx.chain.latest_header().await?;
-    let (lease, client) = (rig.lease()?, rig.ctx.pool.get().await?);
+    let head = rig.chain.latest_header().await?;
+    let (lease, client) = (rig.lease()?, rig.pool.get().await?);
     let waiting = attempts::open(&client).await?.pop().context("an attempt")?;
     drop(client);
     // An open attempt is not a gap.
-    let filled = replace::fill_gap(&rig.ctx, (rig.signer(), &lease), &head, waiting.nonce).await?;
+    let filled = rig
+        .steps
+        .step_fill_gap(rig.signer(), &lease, &head, waiting.nonce)
+        .await?;
     assert_eq!(filled, None);
     // The nonce manager has read the open attempt, and the follower is faster.
     rig.mine(&world, 1).await?;
-    let dearer = replace::bump_fee(&rig.ctx, (rig.signer(), &lease), &head, &waiting).await?;
+    let dearer = rig
+        .steps
+        .step_bump_fee(rig.signer(), &lease, &head, &waiting)
+        .await?;
     assert_eq!(dearer, None);
-    let filled = replace::fill_gap(&rig.ctx, (rig.signer(), &lease), &head, waiting.nonce).await?;
+    let filled = rig
+        .steps
+        .step_fill_gap(rig.signer(), &lease, &head, waiting.nonce)
+        .await?;
     assert_eq!(filled, None);
     assert_eq!(
         world.db.sql("select string_agg(state, ' ') from attempts")?,
@@ -416,8 +295,8 @@ async fn a_nonce_mined_meanwhile_is_not_signed_again() -> Result<()> {
 #[tokio::test]
 async fn an_open_attempt_beside_a_final_one_of_its_nonce_is_superseded() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
-    let intent = world.compliant_intent(1, &rig.ctx.chain).await?;
+    let mut rig = world.executor().build()?;
+    let intent = world.compliant_intent(1, &rig.chain).await?;
     rig.acquire_leases().await?;
     rig.deposit(&world, &intent).await?;
     world.db.sql(
@@ -437,74 +316,72 @@ async fn an_open_attempt_beside_a_final_one_of_its_nonce_is_superseded() -> Resu
 #[tokio::test]
 async fn a_signer_learns_refusals_from_blocks_that_another_executor_ingested() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut follower = world.executor()?;
+    let mut follower = world.executor().build()?;
     follower.acquire_leases().await?;
-    let other = world.executor_with_keys(&[SECOND_KEY])?;
+    let mut other = world.executor().keys(&[SECOND_KEY]).build()?;
     world
-        .set_role(&other.ctx.chain, &other.signer().address(), true)
+        .set_role(&other.chain, &other.signer().address(), true)
         .await?;
     follower.poll().await?;
     other.take(other.signer()).await?;
-    let mut watcher = HeadWatcher::default();
     submit_all(&follower, &world, 20).await?;
-    world.as_admin(&other.ctx.chain, &PAUSE).await?;
+    world.as_admin(&other.chain, &PAUSE).await?;
     follower.poll().await?;
-    watcher.poll(&other.ctx).await?;
+    other.steps.step_watch().await?;
     assert!(items(&other.submit_unsimulated(other.signer(), Command::Submit).await?) > 0);
     follower.mine(&world, 1).await?;
-    watcher.poll(&other.ctx).await?;
-    assert!(other.ctx.breakers.submit.is_open(), "the escrow is paused");
-    assert!(!other.ctx.breakers.execute.is_open() && !other.signer().role_and_balance.is_open());
+    other.steps.step_watch().await?;
+    assert!(other.is_blocked(Command::Submit), "the escrow is paused");
+    assert!(!other.is_blocked(Command::Execute) && !other.signer().role_and_balance().is_open());
     Ok(())
 }
 
 #[tokio::test]
 async fn a_follower_with_a_stalled_node_yields_to_another_executor() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let (one, other) = (world.executor()?, world.executor()?);
-    let (hold, now) = (one.ctx.tuning.lease, Instant::now());
-    let mut turn = FollowerTenure::new(now);
-    renew_or_acquire_follower(&one.ctx, &mut turn, now).await?;
-    assert!(one.ctx.current_follower_lease().is_some());
+    let (one, other) = (world.executor().build()?, world.executor().build()?);
+    let (hold, now) = (one.tuning.lease, Instant::now());
+    one.steps.step_follower_lease(now).await?;
+    assert!(one.steps.view.follower_lease().is_some());
     // No other executor sees a later block, so it stays.
-    renew_or_acquire_follower(&one.ctx, &mut turn, now + hold * 4).await?;
-    assert!(one.ctx.current_follower_lease().is_some());
+    one.steps.step_follower_lease(now + hold * 4).await?;
+    assert!(one.steps.view.follower_lease().is_some());
     let beat = ExecutorHeartbeat {
         rpc_connected: true,
         head: Some(7),
         ..ExecutorHeartbeat::default()
     };
-    heartbeat::record(&other.ctx.pool.get().await?, other.ctx.instance, &beat).await?;
-    renew_or_acquire_follower(&one.ctx, &mut turn, now + hold * 4).await?;
-    assert_eq!(one.ctx.current_follower_lease(), None);
-    renew_or_acquire_follower(&one.ctx, &mut turn, now + hold * 4).await?;
-    assert_eq!(one.ctx.current_follower_lease(), None, "it is another's turn");
-    renew_or_acquire_follower(&other.ctx, &mut FollowerTenure::new(now), now).await?;
-    assert!(other.ctx.current_follower_lease().is_some());
-    renew_or_acquire_follower(&one.ctx, &mut turn, now + hold * 6).await?;
-    assert_eq!(one.ctx.current_follower_lease(), None);
+    heartbeat::record(&other.pool.get().await?, other.instance, &beat).await?;
+    one.steps.step_follower_lease(now + hold * 4).await?;
+    assert_eq!(one.steps.view.follower_lease(), None);
+    one.steps.step_follower_lease(now + hold * 4).await?;
+    assert_eq!(one.steps.view.follower_lease(), None, "it is another's turn");
+    other.steps.step_follower_lease(now).await?;
+    assert!(other.steps.view.follower_lease().is_some());
+    one.steps.step_follower_lease(now + hold * 6).await?;
+    assert_eq!(one.steps.view.follower_lease(), None);
     Ok(())
 }
 
 #[tokio::test]
 async fn occasional_lost_sends_open_no_breaker_while_the_node_answers() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut first = world.executor()?;
+    let mut first = world.executor().build()?;
     first.acquire_leases().await?;
     // It holds a signer's lease, and another executor follows the chain.
-    let second = world.executor_with_keys(&[SECOND_KEY])?;
+    let second = world.executor().keys(&[SECOND_KEY]).build()?;
     second.take(second.signer()).await?;
     let stop = runtime::Stop::new();
-    let watching = tokio::spawn(mint_executor::confirm::run(second.ctx.clone(), stop.clone()));
-    let mut seen = second.ctx.node_answer.subscribe();
+    let watching = tokio::spawn(second.steps.following(stop.clone()));
+    let mut seen = second.steps.view.node_answers();
     for _ in 0..4 {
-        second.ctx.breakers.rpc.failure("a send was not answered");
+        second.steps.gates.node().failure("a send was not answered");
         // Wait for the poll that is running now, and for a whole one after it.
         for _ in 0..2 {
             seen.borrow_and_update();
             tokio::time::timeout(PATIENCE, seen.changed()).await??;
         }
-        assert!(!second.ctx.breakers.rpc.is_open());
+        assert!(!second.steps.gates.node().is_open());
     }
     watching.abort();
     Ok(())

@@ -3,13 +3,18 @@
 
 mod endpoints;
 mod faulty;
+mod fees;
+mod finality;
 mod forgery;
 mod happy_path;
 mod keys;
+mod nonces;
 mod outcomes;
 mod poison;
 mod process;
 mod recovery;
 mod rig;
+mod rotation;
 mod signing;
 mod simulation;
+mod world;

@@ -8,14 +8,14 @@ use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
 use domain::item_result::LegReason;
 use messaging::wire::Outcome;
-use mint_executor::submit::BatchResult;
+use mint_executor::steps::BatchResult;
 
-use crate::rig::{PAUSE, TestEnvironment, UNPAUSE};
+use crate::world::{PAUSE, TestEnvironment, UNPAUSE};
 
 #[tokio::test]
 async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     let id = intent.intent_id();
@@ -40,24 +40,24 @@ async fn a_user_who_is_not_compliant_is_refused_and_refunded_never_minted() -> R
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Refunded(Finality::Mined));
     rig.mine(&world, 6).await?;
     assert_eq!(rig.published_outcomes().await?, [(id, Outcome::Refunded, true)]);
-    assert_eq!(world.minted(&rig.ctx.chain, &intent.user).await?, 0);
+    assert_eq!(world.minted(&rig.chain, &intent.user).await?, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    world.as_admin(&rig.ctx.chain, &PAUSE).await?;
+    world.as_admin(&rig.chain, &PAUSE).await?;
     rig.poll().await?;
     rig.send_unsimulated(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
-    assert!(rig.ctx.breakers.submit.is_open());
+    assert!(rig.is_blocked(Command::Submit));
     assert!(
-        !rig.ctx.breakers.execute.is_open(),
+        !rig.is_blocked(Command::Execute),
         "only the command that was refused"
     );
     assert_eq!(
@@ -68,7 +68,7 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
     );
     assert!(rig.published_outcomes().await?.is_empty());
 
-    world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
+    world.as_admin(&rig.chain, &UNPAUSE).await?;
     rig.poll().await?;
     rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
@@ -79,18 +79,18 @@ async fn a_paused_escrow_opens_the_breaker_and_burns_no_attempt() -> Result<()> 
 #[tokio::test]
 async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     let signer = rig.signer().address();
-    world.set_role(&rig.ctx.chain, &signer, false).await?;
+    world.set_role(&rig.chain, &signer, false).await?;
     rig.poll().await?;
     rig.send_unsimulated(Command::Submit, 1).await?;
     // It reverts as a whole and has no log, so its receipt is read once it is overdue.
     rig.mine(&world, 4).await?;
-    assert!(rig.signer().role_and_balance.is_open());
-    assert!(!rig.ctx.breakers.submit.is_open(), "only that key's share waits");
+    assert!(rig.signer().role_and_balance().is_open());
+    assert!(!rig.is_blocked(Command::Submit), "only that key's share waits");
     assert_eq!(
         world.db.sql(
             "select state || coalesce(error_class, '') || coalesce(max_batch_size, 64) from work_items"
@@ -99,7 +99,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
     );
     assert_eq!(world.db.sql("select outcome from attempt_items")?, "unauthorized");
 
-    world.set_role(&rig.ctx.chain, &signer, true).await?;
+    world.set_role(&rig.chain, &signer, true).await?;
     rig.poll().await?;
     rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
@@ -110,7 +110,7 @@ async fn a_role_taken_away_opens_the_breaker_and_parks_nothing() -> Result<()> {
 #[tokio::test]
 async fn a_refund_before_any_attempt_drops_the_intent() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
@@ -133,7 +133,7 @@ async fn a_refund_before_any_attempt_drops_the_intent() -> Result<()> {
 #[tokio::test]
 async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit_accepted(&intent, SystemSource.unix_seconds() - 3601)
@@ -147,7 +147,7 @@ async fn nothing_is_deposited_after_the_payment_window() -> Result<()> {
 #[tokio::test]
 async fn a_refund_during_a_deposit_waits_in_its_row_and_then_refunds() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
@@ -164,7 +164,7 @@ async fn a_refund_during_a_deposit_waits_in_its_row_and_then_refunds() -> Result
 #[tokio::test]
 async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     // The amount is below the contract's minimum.
     let intent = domain::ids::Preimage {
@@ -191,13 +191,13 @@ async fn a_deposit_that_can_never_succeed_fails_once_its_block_is_final() -> Res
 #[tokio::test]
 async fn an_unacknowledged_outcome_is_published_again() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.deposit(&world, &intent).await?;
     assert_eq!(rig.published_outcomes().await?.len(), 1);
     // The queue was purged, so callback has no copy.
-    mint_executor::redrive::redrive_outcomes(&rig.ctx, Duration::ZERO).await?;
+    rig.steps.step_redrive(Duration::ZERO).await?;
     assert_eq!(
         rig.published_outcomes().await?,
         [(intent.intent_id(), Outcome::Escrowed, false)]
@@ -206,7 +206,7 @@ async fn an_unacknowledged_outcome_is_published_again() -> Result<()> {
         "insert into decisions (tx_ref, chain_leg, updated_at) values ('{}', 'escrowed', now() - interval '1 hour')",
         intent.tx_ref
     ))?;
-    mint_executor::redrive::redrive_outcomes(&rig.ctx, Duration::ZERO).await?;
+    rig.steps.step_redrive(Duration::ZERO).await?;
     assert!(
         rig.published_outcomes().await?.is_empty(),
         "the callback service knows"
@@ -217,7 +217,7 @@ async fn an_unacknowledged_outcome_is_published_again() -> Result<()> {
 #[tokio::test]
 async fn an_unacknowledged_outcome_is_published_with_growing_pauses() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.deposit(&world, &intent).await?;
@@ -234,7 +234,7 @@ async fn an_unacknowledged_outcome_is_published_with_growing_pauses() -> Result<
     while waits.len() < 7 {
         passed(60)?;
         waited += 60;
-        mint_executor::redrive::redrive_outcomes(&rig.ctx, quiet).await?;
+        rig.steps.step_redrive(quiet).await?;
         if !rig.published_outcomes().await?.is_empty() {
             waits.push(waited);
             waited = 0;
@@ -251,7 +251,7 @@ async fn an_unacknowledged_outcome_is_published_with_growing_pauses() -> Result<
 #[tokio::test]
 async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     // One was sent and refused, the other never sent; an operator discards what was parked.
     let mut refused = world.intent(1)?;
@@ -265,13 +265,13 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
         .sql("update work_items set state = 'parked' where state = 'ready'")?;
     rig.refund(&refused).await?;
     rig.mine(&world, 1).await?;
-    mint_executor::redrive::end_stranded(&rig.ctx).await?;
+    rig.steps.step_end_stranded().await?;
     assert!(rig.published_outcomes().await?.is_empty(), "the window is open");
 
     world
         .db
         .sql("update chain_legs set updated_at = updated_at - interval '3601 s'")?;
-    mint_executor::redrive::end_stranded(&rig.ctx).await?;
+    rig.steps.step_end_stranded().await?;
     assert_eq!(rig.leg(&unsent).await?, ChainLeg::Dropped);
     assert_eq!(
         rig.leg(&refused).await?,
@@ -279,7 +279,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
         "its block is not final"
     );
     rig.mine(&world, 7).await?;
-    mint_executor::redrive::end_stranded(&rig.ctx).await?;
+    rig.steps.step_end_stranded().await?;
     let row = rig.leg_row(&refused.intent_id()).await?;
     assert_eq!(
         (row.leg, row.reason.map(LegReason::name)),
@@ -304,7 +304,7 @@ async fn a_discarded_deposit_ends_when_the_payment_window_is_over() -> Result<()
 #[tokio::test]
 async fn a_deposit_found_on_chain_is_not_ended_with_its_window() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
@@ -314,7 +314,7 @@ async fn a_deposit_found_on_chain_is_not_ended_with_its_window() -> Result<()> {
     world
         .db
         .sql("update chain_legs set leg = 'submitting', updated_at = updated_at - interval '3601 s'")?;
-    mint_executor::redrive::end_stranded(&rig.ctx).await?;
+    rig.steps.step_end_stranded().await?;
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Escrowed);
     Ok(())
 }
@@ -322,14 +322,14 @@ async fn a_deposit_found_on_chain_is_not_ended_with_its_window() -> Result<()> {
 #[tokio::test]
 async fn a_deposit_accepted_before_the_treasury_moved_is_still_made() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     // setTreasury(address); the former treasury stays spendable until an admin removes it.
     let other = hex::encode(rig.signer().address_bytes());
     let call = hex::decode(format!("f0f44260{other:0>64}"))?;
-    world.as_admin(&rig.ctx.chain, &call).await?;
+    world.as_admin(&rig.chain, &call).await?;
     rig.poll().await?;
     rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;

@@ -4,10 +4,10 @@ use anyhow::Result;
 use domain::address::Address;
 use domain::command::Command;
 use domain::intent::ChainLeg;
-use mint_executor::submit::BatchResult;
+use mint_executor::steps::BatchResult;
 use serde_json::{Value, json};
 
-use crate::rig::TestEnvironment;
+use crate::world::TestEnvironment;
 
 const ASIDE: &str = "0x00000000000000000000000000000000000a51de";
 
@@ -51,7 +51,7 @@ async fn poisoned(world: &TestEnvironment, poison: &Address) -> Result<Value> {
 #[tokio::test]
 async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intents = (1..=5).map(|n| world.intent(n)).collect::<Result<Vec<_>>>()?;
     let (poison, good) = (&intents[3], [0, 1, 2, 4].map(|n| &intents[n]));
@@ -89,7 +89,7 @@ async fn a_batch_that_reverts_is_halved_until_its_poison_alone_is_parked() -> Re
 #[tokio::test]
 async fn an_item_that_succeeds_after_a_fork_was_never_a_dead_letter() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     rig.mine(&world, 3).await?;
     let intent = world.intent(1)?;

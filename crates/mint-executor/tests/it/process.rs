@@ -3,18 +3,19 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use chain::{ChainClient, RpcConfig};
 use domain::clock::{Clock, IdSource, SystemSource};
 use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintSubmit};
 use messaging::{Broker, BrokerConfig, MessageMetadata, Outgoing, Publisher, Service};
-use mint_executor::context::Context;
 use runtime::Environment;
 use testkit::anvil::{EXECUTOR_PRIVATE_KEY, Mining};
 use testkit::{Anvil, Servers, Vhost, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use crate::rig::{COMPLIANT, TestEnvironment, TestExecutor, paid_body};
+use crate::rig::{TestExecutor, paid_body};
+use crate::world::{COMPLIANT, TestEnvironment};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -23,7 +24,7 @@ struct Running {
     world: TestEnvironment,
     /// Signs and seals; the process beside it has the same keys and database.
     rig: TestExecutor,
-    ctx: Context,
+    chain: ChainClient,
     vhost: Vhost,
     gateway: Publisher,
     callback: Publisher,
@@ -61,8 +62,11 @@ impl Running {
         .collect();
         let app = mint_executor::app::build(environment.read()?)?;
         Ok(Self {
-            rig: world.executor()?,
-            ctx: app.context(),
+            rig: world.executor().build()?,
+            chain: ChainClient::new(
+                &RpcConfig::new(vec![node.url().into()], LIMIT),
+                at.escrow.parse()?,
+            )?,
             gateway: Publisher::new(&as_service(Service::Gateway)?),
             callback: Publisher::new(&as_service(Service::Callback)?),
             admin: app.admin_addr().context("the admin port")?,
@@ -75,7 +79,7 @@ impl Running {
 
     async fn allow(&self, intent: &Preimage) -> Result<()> {
         let manager = self.world.at.compliance_manager.parse()?;
-        let (officer, chain) = (&self.world.admin, &self.ctx.chain);
+        let (officer, chain) = (&self.world.admin, &self.chain);
         chain
             .set_user_compliance(officer, &manager, &intent.user, &COMPLIANT, LIMIT)
             .await?;
@@ -89,7 +93,7 @@ impl Running {
                 integrator: "dev".parse()?,
                 accepted_at: SystemSource.unix_seconds(),
             };
-            Ok(Outgoing::from(self.rig.ctx.sealer.seal(&body, stamp())?))
+            Ok(Outgoing::from(self.rig.sealer.seal(&body, stamp())?))
         });
         publish(&self.gateway, sealed.collect::<Result<_>>()?).await
     }
@@ -101,7 +105,7 @@ impl Running {
                 intent: intent.clone(),
                 report,
             };
-            Ok(Outgoing::from(self.rig.ctx.sealer.seal(&body, stamp())?))
+            Ok(Outgoing::from(self.rig.sealer.seal(&body, stamp())?))
         });
         publish(&self.callback, sealed.collect::<Result<_>>()?).await
     }
@@ -179,12 +183,12 @@ async fn the_process_takes_commands_from_the_broker_and_publishes_outcomes() -> 
     println!("paid to mined and seen: {:?}", paid.elapsed());
     run.until_published("executed").await?;
     assert_eq!(
-        run.world.minted(&run.ctx.chain, &intent.user).await?,
+        run.world.minted(&run.chain, &intent.user).await?,
         intent.amount.get()
     );
     let beat = "select rpc_connected and blocked_reason is null from executor_heartbeats";
     assert_eq!(run.world.db.sql(beat)?, "t");
-    let most = f64::from(u32::try_from(run.ctx.tuning.max_in_flight)?);
+    let most = f64::from(u32::try_from(run.rig.tuning.max_in_flight)?);
     let limit = run.counter("fiatrails_signer_in_flight_limit_max").await?;
     ensure!(
         (limit - most).abs() < 0.5,
@@ -236,6 +240,6 @@ async fn many_mints_cost_few_calls_to_the_node() -> Result<()> {
         "{attempts} transactions"
     );
     let total = intents.len() as u128 * 30_000_000_000_000_000_000;
-    assert_eq!(run.world.minted(&run.ctx.chain, &first.user).await?, total);
+    assert_eq!(run.world.minted(&run.chain, &first.user).await?, total);
     Ok(())
 }

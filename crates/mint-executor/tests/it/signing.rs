@@ -12,15 +12,14 @@ use chain::{LocalKey, Signer};
 use domain::address::Address;
 use domain::command::Command;
 use domain::intent::ChainLeg;
-use mint_executor::context::WorkError;
-use mint_executor::lease;
-use mint_executor::submit::{self, BatchResult};
+use mint_executor::steps::{BatchResult, WorkError};
 use storage::executor::attempts;
 use testkit::anvil::EXECUTOR_PRIVATE_KEY;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::rig::{TestEnvironment, TestExecutor};
+use crate::rig::TestExecutor;
+use crate::world::TestEnvironment;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -67,7 +66,7 @@ impl Signer for SlowSigner {
 
 async fn with_two_deposits(world: &TestEnvironment) -> Result<(TestExecutor, Arc<SlowSigner>)> {
     let slow = SlowSigner::new()?;
-    let mut rig = world.executor_with_signer(slow.clone())?;
+    let mut rig = world.executor().signer(slow.clone()).build()?;
     rig.acquire_leases().await?;
     for n in [1, 2] {
         rig.submit(&world.intent(n)?).await?;
@@ -125,7 +124,7 @@ async fn a_batch_changed_during_signing_is_not_sent_under_that_signature() -> Re
             anyhow::bail!("{change}: nothing was sent")
         };
         assert_eq!(items, members, "{change}");
-        let client = rig.ctx.pool.get().await?;
+        let client = rig.pool.get().await?;
         let stored = attempts::open(&client).await?;
         assert_eq!(stored.len(), 1, "{change}: what was thrown away is not stored");
         let attempt = stored.first().context("an attempt")?;
@@ -152,7 +151,7 @@ async fn a_signature_under_an_ended_lease_is_discarded() -> Result<()> {
     let world = TestEnvironment::new().await?;
     let (rig, slow) = with_two_deposits(&world).await?;
     let lease = rig.lease()?;
-    let round = submit::submit_batch(&rig.ctx, rig.signer(), &lease, Command::Submit);
+    let round = rig.steps.step_sign(rig.signer(), &lease, Command::Submit);
     let (built, ended) = tokio::join!(round, slow.meanwhile(|| world.expire_leases()));
     ended?;
     assert!(matches!(built, Err(WorkError::NoLease)), "{built:?}");
@@ -190,47 +189,42 @@ async fn a_key_without_its_token_is_reported_and_moves_to_another_executor() -> 
         key: EXECUTOR_PRIVATE_KEY.parse()?,
         gone: AtomicBool::new(true),
     });
-    let mut rig = world.executor_with_signer(token.clone())?;
+    let mut rig = world.executor().signer(token.clone()).build()?;
     rig.acquire_leases().await?;
     rig.submit(&world.intent(1)?).await?;
     let round = rig.round(Command::Submit).await;
     let error = round.err().context("nothing can be signed")?;
     assert!(error.to_string().contains("it is gone"), "{error}");
     assert!(
-        rig.signer().signatures.is_open(),
+        rig.signer().signatures().is_open(),
         "its share waits, and that is shown"
     );
 
-    let (ctx, key, hold) = (&rig.ctx, rig.signer(), rig.ctx.tuning.lease);
+    let (key, hold) = (rig.signer(), rig.tuning.lease);
     key.probe().await.err().context("it is gone still")?;
     let now = Instant::now();
-    lease::renew_or_acquire(ctx, key, now).await?;
+    rig.steps.step_signer_lease(key, now).await?;
     assert!(key.current_lease().is_some(), "not for ever yet");
-    lease::renew_or_acquire(ctx, key, now + hold * 2).await?;
+    rig.steps.step_signer_lease(key, now + hold * 2).await?;
     assert!(
         key.current_lease().is_none(),
         "nothing was signed for as long as a lease lasts"
     );
-    lease::renew_or_acquire(ctx, key, now + hold * 2).await?;
+    rig.steps.step_signer_lease(key, now + hold * 2).await?;
     assert!(key.current_lease().is_none(), "it does not sign");
-    let other = world.executor()?;
+    let other = world.executor().build()?;
     other.take(other.signer()).await?;
 
-    let client = other.ctx.pool.get().await?;
+    let client = other.pool.get().await?;
     storage::executor::signers::release(&client, &other.lease()?).await?;
     token.gone.store(false, Ordering::Relaxed);
-    let (key, stop) = (rig.ctx.signers[0].clone(), runtime::Stop::new());
-    let probed = key.clone();
-    let probe = move || {
-        let key = probed.clone();
-        async move { key.probe().await }
-    };
-    let breaker = tokio::spawn(key.signatures.clone().run(Some(probe), stop.clone()));
+    let (key, stop) = (rig.key(0).clone(), runtime::Stop::new());
+    let breaker = tokio::spawn(rig.steps.watch_signatures(&key, stop.clone()));
     testkit::eventually(PATIENCE, "the breaker closes by itself", async || {
-        Ok((*key.signatures.gate().borrow()).then_some(()))
+        Ok((*key.signatures().gate().borrow()).then_some(()))
     })
     .await?;
-    lease::renew_or_acquire(&rig.ctx, &key, now + hold * 2).await?;
+    rig.steps.step_signer_lease(&key, now + hold * 2).await?;
     assert!(key.current_lease().is_some(), "it signs, and the key is ours");
     rig.poll().await?;
     rig.send(Command::Submit, 1).await?;

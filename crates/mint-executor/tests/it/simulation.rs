@@ -9,17 +9,18 @@ use domain::intent::{ChainLeg, Finality};
 use domain::item_result::LegReason;
 use domain::money::BaseUnits;
 use messaging::wire::Outcome;
-use mint_executor::submit::BatchResult;
+use mint_executor::steps::BatchResult;
 use testkit::Anvil;
 use testkit::anvil::Mining;
 
 use crate::faulty::{Fault, faulty};
-use crate::rig::{PAUSE, TestEnvironment, TestExecutor, UNPAUSE};
+use crate::rig::TestExecutor;
+use crate::world::{PAUSE, TestEnvironment, UNPAUSE};
 
 #[tokio::test]
 async fn a_deposit_that_would_fail_costs_no_gas_and_the_rest_of_its_batch_is_sent() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     rig.mine(&world, 7).await?;
     let (good, other) = (world.intent(1)?, world.intent(2)?);
@@ -54,8 +55,8 @@ async fn a_deposit_that_would_fail_costs_no_gas_and_the_rest_of_its_batch_is_sen
 #[tokio::test]
 async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
-    let good = world.compliant_intent(2, &rig.ctx.chain).await?;
+    let mut rig = world.executor().build()?;
+    let good = world.compliant_intent(2, &rig.chain).await?;
     rig.acquire_leases().await?;
     rig.mine(&world, 7).await?;
     let bad = world.intent(1)?;
@@ -98,17 +99,17 @@ async fn a_mint_for_a_user_who_is_not_compliant_is_refused_without_a_transaction
 #[tokio::test]
 async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
-    world.as_admin(&rig.ctx.chain, &PAUSE).await?;
+    world.as_admin(&rig.chain, &PAUSE).await?;
     rig.poll().await?;
     assert_eq!(rig.round(Command::Submit).await?, BatchResult::WithoutAttempt);
-    assert!(rig.ctx.breakers.submit.is_open() && !rig.ctx.breakers.execute.is_open());
+    assert!(rig.is_blocked(Command::Submit) && !rig.is_blocked(Command::Execute));
     assert_eq!(rig.leg(&intent).await?, ChainLeg::Queued);
     assert_eq!(world.count("select count(*) from attempts")?, 0);
-    world.as_admin(&rig.ctx.chain, &UNPAUSE).await?;
+    world.as_admin(&rig.chain, &UNPAUSE).await?;
     rig.poll().await?;
     rig.send(Command::Submit, 1).await?;
     rig.mine(&world, 1).await?;
@@ -119,7 +120,7 @@ async fn a_pause_opens_the_breaker_before_anything_is_sent() -> Result<()> {
 #[tokio::test]
 async fn a_deposit_already_on_chain_is_not_sent_again() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     let intent = world.intent(1)?;
     rig.deposit(&world, &intent).await?;
@@ -143,7 +144,7 @@ async fn a_deposit_already_on_chain_is_not_sent_again() -> Result<()> {
 #[tokio::test]
 async fn a_permanent_refusal_at_the_head_waits_for_a_final_block() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     rig.mine(&world, 7).await?;
     // Twenty of the largest mints of one user reach the contract's daily limit.
@@ -196,12 +197,16 @@ async fn a_simulation_without_an_answer_fails_nothing_and_delays_nothing() -> Re
     let (refused, silent) = (Fault::Answer(Err("the method is not available")), Fault::Silence);
     for fault in [refused, silent] {
         let world = TestEnvironment::new().await?;
-        let mut rig = world.executor()?;
+        let mut rig = world.executor().build()?;
         let poison = poisoned(&world, &mut rig).await?;
         let deaf = faulty(world.node.url(), "eth_call", fault).await?;
-        let through = world.executor_with_timeout(std::slice::from_ref(&deaf), Duration::from_mins(1))?;
-        through.signer().lease.send_replace(rig.signer().current_lease());
-        through.ctx.head.send_replace(*rig.ctx.head.borrow());
+        let through = world
+            .executor()
+            .node(&deaf)
+            .timeout(Duration::from_mins(1))
+            .build()?;
+        through.signer().hold_lease(rig.lease()?);
+        through.set_head(rig.head());
         let began = Instant::now();
         through.send(Command::Submit, 1).await?;
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
@@ -218,29 +223,29 @@ async fn a_simulation_without_an_answer_fails_nothing_and_delays_nothing() -> Re
 #[tokio::test]
 async fn a_lagging_node_decides_nothing() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     rig.acquire_leases().await?;
     rig.mine(&world, 1).await?;
     let intent = world.intent(1)?;
     rig.submit(&intent).await?;
     // The same chain some blocks ago, while it was paused.
     let (lagging, _) = Anvil::deployed(Mining::Automine).await?;
-    let through = world.executor_at(&lagging.url())?;
-    let (chain, limit) = (&through.ctx.chain, Duration::from_secs(5));
+    let through = world.executor().node(&lagging.url()).build()?;
+    let (chain, limit) = (&through.chain, Duration::from_secs(5));
     chain
         .transact(&world.admin, &chain.escrow(), PAUSE.to_vec(), limit)
         .await?;
-    through.signer().lease.send_replace(rig.signer().current_lease());
-    through.ctx.head.send_replace(*rig.ctx.head.borrow());
+    through.signer().hold_lease(rig.lease()?);
+    through.set_head(rig.head());
     through.send(Command::Submit, 1).await?;
-    assert!(!through.ctx.breakers.submit.is_open());
+    assert!(!through.is_blocked(Command::Submit));
     Ok(())
 }
 
 #[tokio::test]
 async fn a_mint_that_may_still_be_mined_is_not_refused_by_a_simulation() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     let intent = world.intent(1)?;
     rig.acquire_leases().await?;
     rig.submit(&intent).await?;
@@ -271,7 +276,7 @@ async fn a_mint_that_may_still_be_mined_is_not_refused_by_a_simulation() -> Resu
 #[tokio::test]
 async fn an_attempt_that_may_still_be_mined_outranks_a_simulation() -> Result<()> {
     let world = TestEnvironment::new().await?;
-    let mut rig = world.executor()?;
+    let mut rig = world.executor().build()?;
     let poison = poisoned(&world, &mut rig).await?;
     rig.send_unsimulated(Command::Submit, 1).await?;
     // As after a fork that removed its refusal: the item is ready again, and its transaction may still be mined.

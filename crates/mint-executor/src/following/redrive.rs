@@ -1,0 +1,62 @@
+//! Publishes outcomes again that callback never received, as new messages.
+
+use std::time::Duration;
+
+use domain::ids::IntentId;
+use messaging::wire::Outcome;
+use runtime::Stop;
+use storage::Pool;
+use storage::executor::legs::ChainLegRow;
+use storage::executor::redrive;
+
+use crate::error::WorkError;
+use crate::observe;
+use crate::settling::Outcomes;
+use crate::settling::outcomes::outcome_for_leg;
+use crate::state::ChainView;
+
+const BATCH: u32 = 200;
+
+pub struct OutcomeRedrive {
+    pub pool: Pool,
+    pub view: ChainView,
+    pub outcomes: Outcomes,
+    /// How long a leg may stay without an acknowledgement.
+    pub unacknowledged_for: Duration,
+    /// The time between two rounds.
+    pub every: Duration,
+}
+
+impl OutcomeRedrive {
+    pub async fn run(self, stop: Stop) {
+        while stop.sleep(self.every).await {
+            if let Err(error) = self.redrive(self.unacknowledged_for).await {
+                observe::round_failed("redrive", &error);
+            }
+        }
+    }
+
+    /// Publishes once more the outcomes of legs that have not changed for that long and that callback does not know.
+    pub async fn redrive(&self, unacknowledged_for: Duration) -> Result<(), WorkError> {
+        if self.view.follower_lease().is_none() {
+            return Ok(());
+        }
+        let mut client = self.pool.get().await?;
+        let unheard = redrive::unacknowledged(&client, unacknowledged_for, BATCH).await?;
+        if unheard.is_empty() {
+            return Ok(());
+        }
+        let tx = client.begin().await?;
+        let outcomes: Vec<(&ChainLegRow, Outcome)> = unheard
+            .iter()
+            .filter_map(|leg| Some((leg, outcome_for_leg(leg)?)))
+            .collect();
+        self.outcomes.push(&tx, &outcomes).await?;
+        let ids: Vec<IntentId> = outcomes.iter().map(|(leg, _)| leg.intent_id).collect();
+        redrive::record_redrive(&tx, &ids).await?;
+        tx.commit().await?;
+        self.outcomes.announce();
+        observe::outcomes_redriven(outcomes.len());
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! Looks after the process besides its work: checks the deployment, compares endpoints, closes and opens gates, and says
+//! how it is.
+
+pub mod deployment;
+pub mod endpoints;
+pub mod heartbeat;
+pub mod inbox;
+pub mod probes;
+
+pub use deployment::DeploymentCheck;
+pub use endpoints::EndpointComparison;
+pub use heartbeat::Heartbeat;
+pub use inbox::InboxPurge;
+pub use probes::Probes;
