@@ -3,12 +3,12 @@
 use messaging::WorkQueue;
 use meter::{Counter, Gauge, label};
 
-use crate::commands::dlq::Ruling;
+use reconcile::auto_replay::ReplayDecision;
 
 meter::declare! {
     DECISIONS: Counter<2> = Counter::new(
         "fiatrails_dlq_auto_decisions_total", "Decisions of the automatic replay; each pass decides about each entry.",
-        [label("queue", meter::names!(WorkQueue)), label("decision", meter::names!(Ruling))]);
+        [label("queue", meter::names!(WorkQueue)), label("decision", meter::names!(ReplayDecision))]);
     ACTIONS: Counter<2> = Counter::new(
         "fiatrails_dlq_auto_actions_total", "Results for the entries that the automatic replay selected. closed: already done.",
         [label("queue", meter::names!(WorkQueue)), label("action", &["replayed", "closed", "kept", "failed"])]);

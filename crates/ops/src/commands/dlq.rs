@@ -5,7 +5,6 @@ mod auto;
 mod bulk;
 mod export;
 mod facts;
-mod fate;
 mod history;
 mod selection;
 mod stats;
@@ -23,7 +22,6 @@ use crate::output::{Output, Style};
 use crate::settings::KeySettings;
 use crate::text::timestamp;
 use crate::user_error::user_error;
-pub use auto::rules::ReplayDecision as Ruling;
 use selection::DeadLetterSelection;
 
 /// Inspect, replay, discard, export or reseal parked messages

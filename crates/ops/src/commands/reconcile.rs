@@ -14,6 +14,7 @@ use clap::Args;
 use domain::address::Address;
 use domain::fate::Fate;
 use domain::ids::IntentId;
+use reconcile::statement::StatementPeriod;
 use serde::Serialize;
 use storage::ops::reconcile as books;
 use time::OffsetDateTime;
@@ -111,7 +112,7 @@ struct DirectDeposit {
 
 pub async fn run(context: &CommandContext, out: &mut Output, args: &Reconcile) -> Result<Completion> {
     if let Some(path) = &args.statement {
-        let period = statement::StatementPeriod {
+        let period = StatementPeriod {
             from: args.from,
             to: args.to,
             edge: args.edge,

@@ -1,8 +1,6 @@
 //! `dlq auto`: replays chosen error classes automatically, within a budget and behind a breaker. It runs until stopped,
 //! and only if somebody starts it (ADR 0011). All its state is in `dead_letter_actions`, so a restart loses nothing.
 
-pub mod rules;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +10,7 @@ use domain::ids::MessageId;
 use indicatif::ProgressBar;
 use messaging::WorkQueue;
 use messaging::dead_letters::HeldDeadLetter;
+use reconcile::auto_replay::{AutoReplayRules, HOUR, ReplayCandidate, ReplayDecision};
 use runtime::health::Health;
 use runtime::settings::LogSettings;
 use runtime::{Stop, Tasks};
@@ -28,7 +27,6 @@ use crate::context::CommandContext;
 use crate::observe;
 use crate::output::{Output, print_note};
 use crate::text::age_argument;
-use rules::{AutoReplayRules, HOUR, ReplayCandidate};
 
 /// Replay parked messages of chosen error classes automatically, until stopped
 ///
@@ -274,7 +272,7 @@ impl ReplayScheduler<'_> {
             let taken = before.unwrap_or_default().saturating_add(chosen_now);
             let decision = self.rules.decide(candidate, &hour, taken);
             observe::DECISIONS.increment([queue.name(), decision.name()]);
-            if decision == rules::ReplayDecision::Replay {
+            if decision == ReplayDecision::Replay {
                 chosen.push(held);
             }
         }

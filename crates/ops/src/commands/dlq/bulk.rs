@@ -11,6 +11,7 @@ use messaging::dead_letters::{
     DeadLetter, DeadLetterAction, DeadLetterCursor, DeadLetters, HeldDeadLetter, MAX_PAGE, SettledDeadLetter,
     replay_id,
 };
+use reconcile::dead_letters::{ReplayFate, replay_fate};
 use serde::Serialize;
 use storage::DbClient;
 use storage::ops::dead_letters::{self, ActionResult, NewDeadLetterAction, OperatorRun};
@@ -18,7 +19,6 @@ use strum::IntoStaticStr;
 use tokio::time::Instant;
 
 use super::facts::FactSources;
-use super::fate::{ReplayFate, replay_fate};
 use super::view;
 use crate::output::print_note;
 
@@ -203,11 +203,7 @@ impl<'a> BulkRun<'a> {
             EntryAction::Replay => {
                 let entries: Vec<&DeadLetter> = chosen.iter().map(|held| &held.entry).collect();
                 let facts = self.sources.gather(self.client, &entries).await?;
-                let fates = entries
-                    .iter()
-                    .zip(&facts)
-                    .map(|(entry, facts)| replay_fate(entry.origin, facts));
-                fates.map(Some).collect()
+                facts.iter().map(replay_fate).map(Some).collect()
             }
             EntryAction::Discard => vec![None; chosen.len()],
             EntryAction::Reseal => chosen

@@ -2,17 +2,18 @@
 
 use anyhow::{Context as _, Result};
 use chain::{BlockRef, ChainClient};
+use domain::command::Command;
 use domain::ids::{IntentId, ReportId};
 use domain::policy::ChainPolicy;
 use messaging::dead_letters::DeadLetter;
 use messaging::seal::OpenedMessage;
 use messaging::wire::{Body, MintExecute, MintOutcome, MintRefund, MintSubmit, MpesaResult};
 use messaging::{OpenError, Opener, WorkQueue};
+use reconcile::dead_letters::{EntryFacts, OnChainStatus};
 use storage::DbClient;
 use storage::ops::dead_letters;
 use tokio::sync::OnceCell;
 
-use super::fate::{EntryFacts, OnChainStatus};
 use crate::context::CommandContext;
 
 /// The sources of the facts.
@@ -43,7 +44,10 @@ impl FinalizedChain {
 
 /// The subject of a verified entry.
 enum Subject {
-    Command(IntentId),
+    Command {
+        command: Command,
+        intent: IntentId,
+    },
     Outcome {
         intent: IntentId,
         tx_ref: String,
@@ -70,7 +74,7 @@ impl<'a> FactSources<'a> {
         let commands: Vec<IntentId> = known
             .iter()
             .filter_map(|s| match s {
-                Subject::Command(id) => Some(*id),
+                Subject::Command { intent, .. } => Some(*intent),
                 _ => None,
             })
             .collect();
@@ -93,9 +97,10 @@ impl<'a> FactSources<'a> {
         let outcomes = dead_letters::outcomes(client, &reports).await?;
         let mut records = self.records(&commands).await?.into_iter();
         let facts = subjects.into_iter().map(|subject| match subject {
-            Err(error) => EntryFacts::Unreadable(error),
-            Ok(Subject::Command(id)) => EntryFacts::Command {
-                leg: legs.get(&id).copied(),
+            Err(error) => EntryFacts::Unreadable(error.to_string()),
+            Ok(Subject::Command { command, intent }) => EntryFacts::Command {
+                command,
+                leg: legs.get(&intent).copied(),
                 record: records.next(),
             },
             Ok(Subject::Outcome { intent, sequence, .. }) => EntryFacts::Outcome {
@@ -112,9 +117,9 @@ impl<'a> FactSources<'a> {
     fn subject(&self, entry: &DeadLetter) -> Result<Subject, OpenError> {
         let opened = self.opener.open(entry.origin, &entry.payload)?;
         match entry.origin {
-            WorkQueue::MintSubmit => command::<MintSubmit>(&opened),
-            WorkQueue::MintExecute => command::<MintExecute>(&opened),
-            WorkQueue::MintRefund => command::<MintRefund>(&opened),
+            WorkQueue::MintSubmit => subject_of::<MintSubmit>(Command::Submit, &opened),
+            WorkQueue::MintExecute => subject_of::<MintExecute>(Command::Execute, &opened),
+            WorkQueue::MintRefund => subject_of::<MintRefund>(Command::Refund, &opened),
             WorkQueue::MintOutcome => {
                 let body: MintOutcome = opened.body()?;
                 Ok(Subject::Outcome {
@@ -167,9 +172,9 @@ impl<'a> FactSources<'a> {
     }
 }
 
-fn command<B: Body>(opened: &OpenedMessage) -> Result<Subject, OpenError> {
+fn subject_of<B: Body>(command: Command, opened: &OpenedMessage) -> Result<Subject, OpenError> {
     let body: B = opened.body()?;
     body.intent_id()
-        .map(Subject::Command)
+        .map(|intent| Subject::Command { command, intent })
         .ok_or_else(|| OpenError::Malformed("a command without an intent".into()))
 }

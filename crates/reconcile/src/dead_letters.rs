@@ -1,17 +1,17 @@
-//! Decides what a replay does with one entry, from all facts about it. Pure rules.
+//! Decides what a replay does with one dead letter, from all facts about it. Pure rules.
 
-use chain::query::IntentStatus;
 use domain::command::Command;
 use domain::intent::{ChainLeg, Finality};
 use domain::report_outcome::ReportOutcome;
-use messaging::{OpenError, WorkQueue};
+use domain::settlement::IntentStatus;
 
 /// The facts about one entry.
 #[derive(Clone, Debug)]
 pub enum EntryFacts {
-    /// The seal does not verify, its key is unknown, or the body has the wrong type.
-    Unreadable(OpenError),
+    /// The seal does not verify, its key is unknown, or the body has the wrong type; the text says which.
+    Unreadable(String),
     Command {
+        command: Command,
         /// The leg in the executor's row.
         leg: Option<ChainLeg>,
         /// `None` if the chain is not queried.
@@ -51,12 +51,12 @@ pub enum ReplayFate {
     Keep(String),
 }
 
-pub fn replay_fate(queue: WorkQueue, facts: &EntryFacts) -> ReplayFate {
+pub fn replay_fate(facts: &EntryFacts) -> ReplayFate {
     match facts {
         EntryFacts::Unreadable(error) => unsealed(error),
-        EntryFacts::Command { leg, record } => match record {
-            Some(record) => by_chain(queue, *leg, *record),
-            None => by_leg(queue, *leg),
+        EntryFacts::Command { command, leg, record } => match record {
+            Some(record) => by_chain(*command, *leg, *record),
+            None => by_leg(*command, *leg),
         },
         EntryFacts::Outcome {
             sequence,
@@ -77,15 +77,15 @@ pub fn replay_fate(queue: WorkQueue, facts: &EntryFacts) -> ReplayFate {
 }
 
 /// What we did not seal ourselves is for a person.
-fn unsealed(error: &OpenError) -> ReplayFate {
-    ReplayFate::Keep(error.to_string())
+fn unsealed(error: &str) -> ReplayFate {
+    ReplayFate::Keep(error.to_owned())
 }
 
-fn by_chain(queue: WorkQueue, leg: Option<ChainLeg>, record: OnChainStatus) -> ReplayFate {
-    if let Some(why) = record.final_status().and_then(|status| done(queue, status)) {
+fn by_chain(command: Command, leg: Option<ChainLeg>, record: OnChainStatus) -> ReplayFate {
+    if let Some(why) = record.final_status().and_then(|status| done(command, status)) {
         return ReplayFate::Close(format!("{why}, and final"));
     }
-    if let Some(why) = record.latest.and_then(|status| done(queue, status)) {
+    if let Some(why) = record.latest.and_then(|status| done(command, status)) {
         return ReplayFate::Keep(format!("{why}, but not final yet: look again in a minute"));
     }
     match leg {
@@ -97,9 +97,8 @@ fn by_chain(queue: WorkQueue, leg: Option<ChainLeg>, record: OnChainStatus) -> R
 }
 
 /// Why a command has nothing left to do, given the status on chain; `None` if it has.
-fn done(queue: WorkQueue, status: IntentStatus) -> Option<&'static str> {
-    let command = queue.command().filter(|command| command.is_settled_by(status))?;
-    Some(match (command, status) {
+fn done(command: Command, status: IntentStatus) -> Option<&'static str> {
+    command.is_settled_by(status).then_some(match (command, status) {
         (Command::Submit, _) => "the deposit is on chain",
         (Command::Execute, IntentStatus::Refunded) => "refunded on chain, so nothing can be minted",
         (Command::Execute, _) => "minted on chain",
@@ -109,7 +108,7 @@ fn done(queue: WorkQueue, status: IntentStatus) -> Option<&'static str> {
 }
 
 /// Without the chain, only a final row closes an entry.
-fn by_leg(queue: WorkQueue, leg: Option<ChainLeg>) -> ReplayFate {
+fn by_leg(command: Command, leg: Option<ChainLeg>) -> ReplayFate {
     let status = match leg {
         Some(leg @ (ChainLeg::Rejected | ChainLeg::Dropped)) => {
             return ReplayFate::Close(format!("its leg is {leg}"));
@@ -118,7 +117,7 @@ fn by_leg(queue: WorkQueue, leg: Option<ChainLeg>) -> ReplayFate {
         Some(ChainLeg::Refunded(Finality::Final)) => IntentStatus::Refunded,
         _ => return ReplayFate::Replay,
     };
-    done(queue, status).map_or(ReplayFate::Replay, |why| {
+    done(command, status).map_or(ReplayFate::Replay, |why| {
         ReplayFate::Close(format!("{why}, by the executor's rows"))
     })
 }
@@ -128,13 +127,22 @@ mod tests {
     use super::*;
     use IntentStatus::{Executed, Pending, Refunded};
 
-    fn command(latest: Option<IntentStatus>, settled: Option<IntentStatus>, leg: &str) -> EntryFacts {
+    fn named(leg: &str, is_final: bool) -> Option<ChainLeg> {
+        let leg = ChainLeg::from_stored(leg, is_final);
+        assert!(leg.is_some());
+        leg
+    }
+
+    fn on_chain(
+        command: Command,
+        latest: Option<IntentStatus>,
+        finalized: Option<IntentStatus>,
+        leg: &str,
+    ) -> EntryFacts {
         EntryFacts::Command {
-            leg: ChainLeg::from_stored(leg, false),
-            record: Some(OnChainStatus {
-                latest,
-                finalized: settled,
-            }),
+            command,
+            leg: named(leg, false),
+            record: Some(OnChainStatus { latest, finalized }),
         }
     }
 
@@ -148,12 +156,8 @@ mod tests {
 
     #[test]
     fn what_is_done_on_chain_is_closed_and_only_once_it_is_final() {
-        let (submit, execute, refund) = (
-            WorkQueue::MintSubmit,
-            WorkQueue::MintExecute,
-            WorkQueue::MintRefund,
-        );
-        // Queue, status at the head, status when final, leg in the executor's rows.
+        let (submit, execute, refund) = (Command::Submit, Command::Execute, Command::Refund);
+        // Command, status at the head, status when final, leg in the executor's rows.
         let table = [
             (submit, None, None, "queued", "replay"),
             (submit, Some(Pending), None, "submitting", "keep"),
@@ -173,32 +177,32 @@ mod tests {
             (refund, Some(Executed), Some(Executed), "executed", "close"),
             (refund, Some(Refunded), Some(Pending), "refunding", "keep"),
         ];
-        for (queue, latest, settled, leg, wanted) in table {
-            let found = replay_fate(queue, &command(latest, settled, leg));
+        for (command, latest, finalized, leg, wanted) in table {
+            let found = replay_fate(&on_chain(command, latest, finalized, leg));
             assert_eq!(
                 word(&found),
                 wanted,
-                "{queue} {latest:?} {settled:?} {leg}: {found:?}"
+                "{command:?} {latest:?} {finalized:?} {leg}: {found:?}"
             );
         }
     }
 
     #[test]
     fn without_the_chain_only_a_final_leg_closes() {
-        let at = |name: &str, is_final| EntryFacts::Command {
-            leg: ChainLeg::from_stored(name, is_final),
-            record: None,
-        };
-        for (queue, leg, is_final, wanted) in [
-            (WorkQueue::MintExecute, "executed", true, "close"),
-            (WorkQueue::MintExecute, "executed", false, "replay"),
-            (WorkQueue::MintExecute, "refunded", true, "close"),
-            (WorkQueue::MintRefund, "refunded", true, "close"),
-            (WorkQueue::MintRefund, "refunded", false, "replay"),
-            (WorkQueue::MintRefund, "dropped", false, "close"),
+        for (command, leg, is_final, wanted) in [
+            (Command::Execute, "executed", true, "close"),
+            (Command::Execute, "executed", false, "replay"),
+            (Command::Execute, "refunded", true, "close"),
+            (Command::Refund, "refunded", true, "close"),
+            (Command::Refund, "refunded", false, "replay"),
+            (Command::Refund, "dropped", false, "close"),
         ] {
-            let found = replay_fate(queue, &at(leg, is_final));
-            assert_eq!(word(&found), wanted, "{queue} {leg} {is_final}: {found:?}");
+            let found = replay_fate(&EntryFacts::Command {
+                command,
+                leg: named(leg, is_final),
+                record: None,
+            });
+            assert_eq!(word(&found), wanted, "{command:?} {leg} {is_final}: {found:?}");
         }
     }
 
@@ -214,10 +218,7 @@ mod tests {
             (Some(7), "close"),
             (Some(9), "close"),
         ] {
-            assert_eq!(
-                word(&replay_fate(WorkQueue::MintOutcome, &outcome(last_applied))),
-                wanted
-            );
+            assert_eq!(word(&replay_fate(&outcome(last_applied))), wanted);
         }
         for (known, wanted) in [
             (None, "replay"),
@@ -228,19 +229,16 @@ mod tests {
             (Some(ReportOutcome::Conflict), "close"),
         ] {
             let facts = EntryFacts::Report { outcome: known };
-            assert_eq!(
-                word(&replay_fate(WorkQueue::MpesaResult, &facts)),
-                wanted,
-                "{known:?}"
-            );
+            assert_eq!(word(&replay_fate(&facts)), wanted, "{known:?}");
         }
     }
 
     #[test]
     fn an_entry_not_sealed_by_us_stays() {
-        let facts = EntryFacts::Unreadable(OpenError::SealInvalid);
-        for queue in WorkQueue::ALL {
-            assert_eq!(word(&replay_fate(queue, &facts)), "keep");
-        }
+        let facts = EntryFacts::Unreadable("the seal does not verify".to_owned());
+        assert_eq!(
+            replay_fate(&facts),
+            ReplayFate::Keep("the seal does not verify".to_owned())
+        );
     }
 }

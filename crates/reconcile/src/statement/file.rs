@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
 use csv::{ReaderBuilder, StringRecord, StringRecordsIntoIter};
 use time::format_description::{BorrowedFormatItem, parse_borrowed};
 use time::macros::offset;
 use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
+
+use super::StatementError;
 
 /// Maximum number of lines before the column names.
 const PREAMBLE: usize = 50;
@@ -57,11 +58,13 @@ struct StatementColumns {
     linked: Option<usize>,
 }
 
-pub fn open(path: &Path) -> Result<impl Iterator<Item = Result<StatementRow>>> {
+pub fn open(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<StatementRow, StatementError>>, StatementError> {
     rows(File::open(path)?)
 }
 
-fn rows<R: Read>(source: R) -> Result<StatementRows<R>> {
+fn rows<R: Read>(source: R) -> Result<StatementRows<R>, StatementError> {
     let mut records = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -75,7 +78,7 @@ fn rows<R: Read>(source: R) -> Result<StatementRows<R>> {
             return Ok(StatementRows { records, columns });
         }
     }
-    bail!("no line of column names: one of the first {PREAMBLE} must have \"Receipt No.\"")
+    Err(StatementError::NoColumnNames(PREAMBLE))
 }
 
 struct StatementRows<R> {
@@ -84,7 +87,7 @@ struct StatementRows<R> {
 }
 
 impl<R: Read> Iterator for StatementRows<R> {
-    type Item = Result<StatementRow>;
+    type Item = Result<StatementRow, StatementError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -98,7 +101,10 @@ impl<R: Read> Iterator for StatementRows<R> {
                 continue;
             }
             let row = self.columns.read(&record);
-            return Some(row.with_context(|| format!("receipt {receipt}")));
+            return Some(row.map_err(|what| StatementError::Row {
+                receipt: receipt.to_owned(),
+                what,
+            }));
         }
     }
 }
@@ -112,11 +118,9 @@ fn bare(name: &str) -> String {
 }
 
 impl StatementColumns {
-    fn of(names: &[String]) -> Result<Self> {
+    fn of(names: &[String]) -> Result<Self, StatementError> {
         let find = |wanted: &[&str]| names.iter().position(|name| wanted.contains(&name.as_str()));
-        let need = |wanted: &str, shown: &str| {
-            find(&[wanted]).with_context(|| format!("the statement has no column {shown:?}"))
-        };
+        let need = |wanted: &str, shown: &'static str| find(&[wanted]).ok_or(StatementError::NoColumn(shown));
         Ok(Self {
             receipt: need("receiptno", "Receipt No.")?,
             completion: need("completiontime", "Completion Time")?,
@@ -129,7 +133,8 @@ impl StatementColumns {
         })
     }
 
-    fn read(&self, record: &StringRecord) -> Result<StatementRow> {
+    /// The error says which column is in an unknown form.
+    fn read(&self, record: &StringRecord) -> Result<StatementRow, String> {
         let text = |column: Option<usize>| {
             let text = column.and_then(|at| record.get(at)).unwrap_or_default().trim();
             (!text.is_empty()).then(|| text.to_owned())
@@ -138,12 +143,12 @@ impl StatementColumns {
         let completion = text(Some(self.completion)).unwrap_or_default();
         let cents = |column: Option<usize>, name: &str| {
             let amount = text(column).unwrap_or_default();
-            cents(&amount).with_context(|| format!("{name} {amount:?} is no amount"))
+            cents(&amount).ok_or_else(|| format!("{name} {amount:?} is no amount"))
         };
         Ok(StatementRow {
             receipt: text(Some(self.receipt)).unwrap_or_default(),
             completed_at: at(&completion)
-                .with_context(|| format!("Completion Time {completion:?} is no time"))?,
+                .ok_or_else(|| format!("Completion Time {completion:?} is no time"))?,
             completed: status.eq_ignore_ascii_case("completed"),
             status,
             details: text(self.details).unwrap_or_default(),
@@ -220,7 +225,7 @@ mod tests {
     fn an_unreadable_row_is_reported_with_its_receipt() {
         let text = STATEMENT.replace("\"1,150.00\",,\"5", "\"1,150.001\",,\"5");
         let error = rows(text.as_bytes()).unwrap().next().unwrap().unwrap_err();
-        let shown = format!("{error:#}");
+        let shown = error.to_string();
         assert!(
             shown.contains("SK21AAAAA1") && shown.contains("1,150.001"),
             "{shown}"

@@ -2,21 +2,19 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use storage::ops::statement::{PaidReportRow, RecordedPaymentRow};
 use time::OffsetDateTime;
 
+use super::ComparedPeriod;
 use super::file::StatementRow;
-use crate::text::timestamp;
 
 /// A difference between the statement and the recorded payments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatementDifference {
     pub kind: &'static str,
     pub receipt: String,
     pub tx_ref: Option<String>,
-    pub at: String,
+    pub at: OffsetDateTime,
     pub detail: String,
 }
 
@@ -26,7 +24,7 @@ impl StatementDifference {
             kind,
             receipt: row.receipt.clone(),
             tx_ref: row.account.clone(),
-            at: timestamp(row.completed_at),
+            at: row.completed_at,
             detail: detail.into(),
         }
     }
@@ -102,15 +100,15 @@ pub fn compare_row(
 /// period that M-Pesa may count it in the adjacent period.
 pub fn missing_payment(
     payment: &RecordedPaymentRow,
-    (from, to): (OffsetDateTime, OffsetDateTime),
+    period: ComparedPeriod,
     edge: Duration,
 ) -> Option<StatementDifference> {
-    let inside = payment.received_at >= from + edge && payment.received_at <= to - edge;
+    let inside = payment.received_at >= period.from + edge && payment.received_at <= period.to - edge;
     inside.then(|| StatementDifference {
         kind: "not_in_statement",
         receipt: payment.receipt.clone(),
         tx_ref: Some(payment.tx_ref.clone()),
-        at: timestamp(payment.received_at),
+        at: payment.received_at,
         detail: format!("we recorded {} KES, the statement lacks it", payment.shillings),
     })
 }
@@ -219,7 +217,10 @@ mod tests {
     #[test]
     fn a_payment_near_either_end_of_the_statement_is_not_missing() {
         let edge = Duration::from_mins(15);
-        let period = (at(0), at(7200));
+        let period = ComparedPeriod {
+            from: at(0),
+            to: at(7200),
+        };
         let reported = |seconds| {
             let payment = RecordedPaymentRow {
                 received_at: at(seconds),
