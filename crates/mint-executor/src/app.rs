@@ -1,46 +1,65 @@
-//! Builds the executor and starts its tasks.
+//! Builds the executor and spawns its tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use chain::ChainClient;
-use domain::address::Address;
 use messaging::wire::{MintExecute, MintRefund, MintSubmit};
-use messaging::{Consumer, ConsumerConfig, Service};
-use runtime::Process;
-use storage::Outbox;
+use messaging::{Consumer, ConsumerConfig};
+use runtime::{Process, StartError, Stop};
+use storage::{Inbox, Outbox};
 
 use crate::assembly::{Assembly, ExecutorParts};
 use crate::commands::CommandBody;
 use crate::following::FollowerLeaseHolder;
 use crate::observe;
-use crate::settings::{ExecutorSettings, IDLE_IN_TRANSACTION};
+use crate::settings::ExecutorSettings;
 use crate::signing::SignerLeaseHolder;
 use crate::state::ExecutorProblem;
 use crate::upkeep::DeploymentCheck;
 
-/// The executor, built and not yet running.
+const CONSUMER: ConsumerConfig = ConsumerConfig {
+    prefetch: 512,
+    max_batch: 128,
+    linger: Duration::from_millis(2),
+};
+const DEAD_LETTERS_PERIOD: Duration = Duration::from_secs(1);
+const PURGE_PERIOD: Duration = Duration::from_hours(1);
+const INBOX_DAYS: u32 = 14;
+
+/// The executor's rooms. Its tasks run on the process.
 pub struct App {
-    process: Process,
-    rooms: Assembly,
-    treasury: Address,
+    pub rooms: Assembly,
 }
 
-pub fn build(mut settings: ExecutorSettings) -> anyhow::Result<App> {
-    let (rpc, escrow) = (settings.rpc()?, settings.contracts.escrow);
-    let signers = settings.signing.open().context("settings")?;
-    settings.shared.database_idle_in_transaction = Some(IDLE_IN_TRANSACTION);
-    let mut process = Process::build(settings.shared, Service::MintExecutor)?;
+/// Opens the signing keys and spawns all tasks. They run when the process does.
+pub fn build(settings: &ExecutorSettings, process: &mut Process) -> Result<App, StartError> {
     meter::register(observe::METRICS);
     meter::register(chain::observe::METRICS);
+    let rooms = assemble(settings, process)?;
+    for signer in rooms.signers.iter() {
+        observe::fee_capped(&signer.address(), false);
+    }
+    let escrow = settings.contracts.escrow;
+    tracing::info!(keys = ?rooms.signers, %escrow, database = %process.pool.endpoint(), "built");
+    add_checks(&rooms, process);
+    consume::<MintSubmit>(&rooms, process, "mint.submit consumer");
+    consume::<MintExecute>(&rooms, process, "mint.execute consumer");
+    consume::<MintRefund>(&rooms, process, "mint.refund consumer");
+    spawn_loops(&rooms, settings, process);
+    repeat(&rooms, process);
+    Ok(App { rooms })
+}
+
+fn assemble(settings: &ExecutorSettings, process: &mut Process) -> Result<Assembly, StartError> {
+    let chain = ChainClient::new(&settings.rpc()?, settings.contracts.escrow);
     let relay = process.relay(Outbox::Executor, 1);
     let ids = process.ids();
-    let rooms = Assembly::new(ExecutorParts {
+    Ok(Assembly::new(ExecutorParts {
         instance: ids.uuid(),
         pool: process.pool.clone(),
-        chain: ChainClient::new(&rpc, escrow)?,
-        signers,
+        chain: chain.map_err(|error| StartError::part("the chain's client", error))?,
+        signers: settings.signing.open()?,
         policy: process.settings.limits.policy.clone(),
         tuning: settings.tuning,
         keys: process.keys.clone(),
@@ -54,98 +73,73 @@ pub fn build(mut settings: ExecutorSettings) -> anyhow::Result<App> {
         problem: Some(ExecutorProblem::NotChecked(
             "the deployment is not checked yet".into(),
         )),
-    });
-    for signer in rooms.signers.iter() {
-        observe::fee_capped(&signer.address(), false);
-    }
-    tracing::info!(keys = ?rooms.signers, %escrow, database = %process.pool.endpoint(), "built");
-    Ok(App {
-        process,
-        rooms,
-        treasury: settings.contracts.treasury,
-    })
+    }))
 }
 
-impl App {
-    /// Where metrics and health are served.
-    pub fn admin_addr(&self) -> Option<std::net::SocketAddr> {
-        self.process.addresses.addr("admin")
+/// What waits for a block, a command, a lease or a breaker rather than for a period.
+fn spawn_loops(rooms: &Assembly, settings: &ExecutorSettings, process: &mut Process) {
+    let (stop, tasks) = (process.stop(), &mut process.tasks);
+    rooms.probes().spawn(tasks);
+    for signer in rooms.signers.iter() {
+        tasks.spawn("submit", rooms.submitter(signer).run(stop.clone()));
+        let nonces = rooms.nonce_manager(signer);
+        tasks.spawn("nonces", nonces.run(rooms.view.clone(), stop.clone()));
     }
+    tasks.spawn("confirm", rooms.following_task().run(stop.clone()));
+    let signers = rooms.signers.iter();
+    let leases = Leases {
+        check: rooms.deployment_check(settings.contracts.treasury),
+        signers: signers.map(|signer| rooms.signer_lease(signer)).collect(),
+        follower: rooms.follower_lease(),
+    };
+    tasks.spawn("lease", leases.run(stop));
+}
 
-    pub async fn run_until_stopped(mut self) -> anyhow::Result<()> {
-        self.add_checks();
-        self.spawn_consumer::<MintSubmit>("mint.submit consumer");
-        self.spawn_consumer::<MintExecute>("mint.execute consumer");
-        self.spawn_consumer::<MintRefund>("mint.refund consumer");
-        let (rooms, tasks) = (&self.rooms, &mut self.process.tasks);
-        let stop = tasks.stop();
-        rooms.probes().spawn(tasks);
-        for signer in rooms.signers.iter() {
-            tasks.spawn("submit", rooms.submitter(signer).run(stop.clone()));
-            let nonces = rooms.nonce_manager(signer);
-            tasks.spawn("nonces", nonces.run(rooms.view.clone(), stop.clone()));
+fn repeat(rooms: &Assembly, process: &mut Process) {
+    if !rooms.chain.has_one_endpoint() {
+        process.every("endpoints", rooms.comparison_period(), rooms.endpoint_comparison());
+    }
+    process.every("dead letters", DEAD_LETTERS_PERIOD, rooms.dead_letters());
+    process.every("redrive", rooms.redrive_period(), rooms.outcome_redrive());
+    process.every("stranded", rooms.redrive_period(), rooms.stranded_intents());
+    process.every("heartbeat", rooms.tuning.heartbeat, rooms.heartbeat());
+    let pool = rooms.pool.clone();
+    process.every("inbox", PURGE_PERIOD, move || {
+        let pool = pool.clone();
+        async move { Inbox::Executor.purge(&pool.get().await?, INBOX_DAYS).await.map(drop) }
+    });
+}
+
+/// Consumes while this process holds the lease of a signer that can work, and no breaker or halt blocks the command.
+fn consume<B: CommandBody>(rooms: &Assembly, process: &mut Process, name: &'static str) {
+    let consumer = Consumer::<B>::new(process.consumer_parts(), CONSUMER);
+    let token = process.stop().token();
+    let (intake, gates) = (Arc::new(rooms.intake()), rooms.gates.clone());
+    let halts = process.halts.clone();
+    process.tasks.spawn(name, async move {
+        let open = gates.intake_gate(B::COMMAND, &halts);
+        let handler = move |deliveries| {
+            let intake = intake.clone();
+            async move { intake.consume::<B>(deliveries).await }
+        };
+        consumer.run(handler, open, token).await;
+    });
+}
+
+fn add_checks(rooms: &Assembly, process: &Process) {
+    let gates = rooms.gates.clone();
+    process.health.add("deployment", move || {
+        let problem = gates.problem();
+        async move { problem.map_or(Ok(()), |problem| Err(problem.to_string())) }
+    });
+    let chain = rooms.chain.clone();
+    process.health.add("rpc", move || {
+        let chain = chain.clone();
+        async move {
+            let header = chain.latest_header().await;
+            header.map(drop).map_err(|error| error.to_string())
         }
-        tasks.spawn("endpoints", rooms.endpoint_comparison().run(stop.clone()));
-        tasks.spawn("confirm", rooms.following_task().run(stop.clone()));
-        tasks.spawn("park", rooms.dead_letters().run(stop.clone()));
-        tasks.spawn("redrive", rooms.outcome_redrive().run(stop.clone()));
-        tasks.spawn("stranded", rooms.stranded_intents().run(stop.clone()));
-        tasks.spawn("heartbeat", rooms.heartbeat().run(stop.clone()));
-        let leases = Leases {
-            check: rooms.deployment_check(self.treasury),
-            signers: rooms
-                .signers
-                .iter()
-                .map(|signer| rooms.signer_lease(signer))
-                .collect(),
-            follower: rooms.follower_lease(),
-        };
-        tasks.spawn("lease", leases.run(stop.clone()));
-        tasks.spawn("inbox", rooms.inbox_purge().run(stop));
-        self.process.stop_on_signals()?;
-        self.process.run_until_stopped().await?;
-        Ok(())
-    }
-
-    /// Consumes while this process holds the lease of a signer that can work, and no breaker or halt blocks the command.
-    fn spawn_consumer<B: CommandBody>(&mut self, name: &'static str) {
-        let config = ConsumerConfig {
-            prefetch: 512,
-            max_batch: 128,
-            linger: Duration::from_millis(2),
-        };
-        let consumer = Consumer::<B>::new(self.process.consumer_parts(), config);
-        let token = self.process.stop().token();
-        let (intake, gates) = (Arc::new(self.rooms.intake()), self.rooms.gates.clone());
-        let halts = self.process.halts.clone();
-        self.process.tasks.spawn(name, async move {
-            let open = gates.intake_gate(B::COMMAND, &halts);
-            let handler = move |deliveries| {
-                let intake = intake.clone();
-                async move { intake.consume::<B>(deliveries).await }
-            };
-            consumer.run(handler, open, token).await;
-        });
-    }
-
-    fn add_checks(&self) {
-        let gates = self.rooms.gates.clone();
-        self.process.health.add("deployment", move || {
-            let problem = gates.problem();
-            async move { problem.map_or(Ok(()), |problem| Err(problem.to_string())) }
-        });
-        let chain = self.rooms.chain.clone();
-        self.process.health.add("rpc", move || {
-            let chain = chain.clone();
-            async move {
-                chain
-                    .latest_header()
-                    .await
-                    .map(drop)
-                    .map_err(|error| error.to_string())
-            }
-        });
-    }
+    });
 }
 
 /// The leases of this process, which takes none before the deployment is checked, so that nothing is ever signed for a
@@ -157,7 +151,7 @@ struct Leases {
 }
 
 impl Leases {
-    async fn run(self, stop: runtime::Stop) {
+    async fn run(self, stop: Stop) {
         if !self.check.wait_until_correct(&stop).await {
             return;
         }

@@ -132,6 +132,12 @@ impl Assembly {
         }
     }
 
+    /// Time between two comparisons of the endpoints.
+    pub fn comparison_period(&self) -> Duration {
+        let block_time = Duration::from_millis(self.policy.chain.block_time_ms);
+        block_time.clamp(Duration::from_secs(1), Duration::from_secs(5))
+    }
+
     fn lease_keeper(&self) -> LeaseKeeper {
         LeaseKeeper {
             gates: self.gates.clone(),
@@ -139,7 +145,8 @@ impl Assembly {
         }
     }
 
-    fn redrive_period(&self) -> Duration {
+    /// Time between two rounds of what is sent again.
+    pub fn redrive_period(&self) -> Duration {
         let unacknowledged_for = Duration::from_secs(self.policy.windows.redrive_seconds);
         (unacknowledged_for / 4).clamp(Duration::from_millis(500), Duration::from_secs(30))
     }

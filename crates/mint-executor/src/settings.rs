@@ -8,6 +8,7 @@ use chain::fees::{DEFAULT_TX_FEE_CAP, FeePolicy};
 use chain::signer::pkcs11::{Token, TokenConfig};
 use chain::{LocalKey, RpcConfig, Signer};
 use domain::address::Address;
+use messaging::Service;
 use runtime::SettingError;
 use runtime::settings::{ContractSettings, RpcSettings, SecretSource, value};
 use secrecy::ExposeSecret;
@@ -37,6 +38,17 @@ pub struct ExecutorSettings {
     pub signing: SigningSettings,
     #[command(flatten)]
     pub tuning: Tuning,
+}
+
+impl runtime::ServiceSettings for ExecutorSettings {
+    const SERVICE: Service = Service::MintExecutor;
+
+    fn shared(&self) -> runtime::Settings {
+        runtime::Settings {
+            database_idle_in_transaction: Some(IDLE_IN_TRANSACTION),
+            ..self.shared.clone()
+        }
+    }
 }
 
 const EXAMPLES: &str = "Examples:

@@ -16,6 +16,11 @@ pub trait Periodic: Send + 'static {
     type Error: Error + Send;
 
     fn run(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Runs once after the stop, when no run is left.
+    fn end(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 impl<W, F, E> Periodic for W
@@ -90,6 +95,7 @@ impl<T: Send + Sync> Schedule<T> {
             }
             self.wait().await;
         }
+        task.end().await;
     }
 
     async fn wait(&mut self) {

@@ -88,7 +88,7 @@ impl Process {
         Self::build(service.shared(), S::SERVICE)
     }
 
-    pub fn build(settings: Settings, service: Service) -> Result<Self, StartError> {
+    fn build(settings: Settings, service: Service) -> Result<Self, StartError> {
         let collector = settings.trace.collector()?;
         telemetry::install(service.name(), &settings.log, collector.as_ref())?;
         let recorder = recorder::install()?;

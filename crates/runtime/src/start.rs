@@ -32,7 +32,7 @@ pub async fn run<S: ServiceSettings, A>(
 }
 
 /// The settings of this process.
-pub fn settings<S: Parser + Args>() -> Result<S, SettingError> {
+fn settings<S: Parser + Args>() -> Result<S, SettingError> {
     match with_flags::<S>(Environment::of_process(), std::env::args_os()) {
         Ok(CommandLine::Run(environment)) => environment.read(),
         Ok(CommandLine::CheckReady(environment)) => probe::answer(&environment),

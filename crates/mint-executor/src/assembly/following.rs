@@ -97,7 +97,6 @@ impl Assembly {
             view: self.view.clone(),
             outcomes: self.outcomes.clone(),
             unacknowledged_for: Duration::from_secs(self.policy.windows.redrive_seconds),
-            every: self.redrive_period(),
         }
     }
 }

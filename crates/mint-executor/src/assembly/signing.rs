@@ -135,7 +135,6 @@ impl Assembly {
             signers: self.signers.clone(),
             canceller: self.canceller(),
             payment_window: Duration::from_secs(self.policy.windows.payment_seconds),
-            every: self.redrive_period(),
         }
     }
 }

@@ -1,11 +1,9 @@
 //! What looks after the process.
 
-use std::time::Duration;
-
 use domain::address::Address;
 
 use super::Assembly;
-use crate::upkeep::{DeploymentCheck, EndpointComparison, Heartbeat, InboxPurge, Probes};
+use crate::upkeep::{DeploymentCheck, EndpointComparison, Heartbeat, Probes};
 
 impl Assembly {
     pub fn deployment_check(&self, treasury: Address) -> DeploymentCheck {
@@ -26,7 +24,6 @@ impl Assembly {
             chain: self.chain.clone(),
             chain_id: self.policy.chain.chain_id,
             confirmations: self.policy.chain.confirmations,
-            block_time: Duration::from_millis(self.policy.chain.block_time_ms),
         }
     }
 
@@ -39,13 +36,7 @@ impl Assembly {
             gates: self.gates.clone(),
             signers: self.signers.clone(),
             min_signer_balance: self.tuning.min_signer_balance,
-            every: self.tuning.heartbeat,
-        }
-    }
-
-    pub fn inbox_purge(&self) -> InboxPurge {
-        InboxPurge {
-            pool: self.pool.clone(),
+            beats: 0,
         }
     }
 

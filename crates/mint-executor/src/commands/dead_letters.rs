@@ -1,19 +1,17 @@
 //! Publishes the sealed bytes of parked items to the dead-letter queue of their command, for a person to act.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use domain::clock::Clock;
 use messaging::dead_letters::FailureReport;
 use messaging::{Outgoing, Publisher, Service};
-use runtime::Stop;
+use runtime::Periodic;
 use storage::executor::items;
 use storage::{Pool, StorageError};
 
 use crate::rules::queue::queue_of;
 use crate::state::ChainView;
 
-const EVERY: Duration = Duration::from_secs(1);
 const BATCH: u32 = 100;
 
 pub struct DeadLetterPublisher {
@@ -23,18 +21,12 @@ pub struct DeadLetterPublisher {
     pub clock: Arc<dyn Clock>,
 }
 
-impl DeadLetterPublisher {
-    pub async fn run(self, stop: Stop) {
-        while stop.sleep(EVERY).await {
-            if let Err(error) = self.once().await {
-                tracing::warn!(error = %domain::error_chain(&error), "dead letters wait in their rows");
-            }
-        }
-    }
+impl Periodic for DeadLetterPublisher {
+    type Error = StorageError;
 
     /// Publishes dead letters, if this process follows the chain; a crash between the confirm and the update publishes one
     /// twice, which a replay tolerates.
-    async fn once(&self) -> Result<(), StorageError> {
+    async fn run(&mut self) -> Result<(), StorageError> {
         if self.view.follower_lease().is_none() {
             return Ok(());
         }

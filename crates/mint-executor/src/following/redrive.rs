@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::ids::IntentId;
 use messaging::wire::Outcome;
-use runtime::Stop;
+use runtime::Periodic;
 use storage::Pool;
 use storage::executor::legs::ChainLegRow;
 use storage::executor::redrive;
@@ -23,19 +23,17 @@ pub struct OutcomeRedrive {
     pub outcomes: Outcomes,
     /// How long a leg may stay without an acknowledgement.
     pub unacknowledged_for: Duration,
-    /// The time between two rounds.
-    pub every: Duration,
+}
+
+impl Periodic for OutcomeRedrive {
+    type Error = WorkError;
+
+    async fn run(&mut self) -> Result<(), WorkError> {
+        self.redrive(self.unacknowledged_for).await
+    }
 }
 
 impl OutcomeRedrive {
-    pub async fn run(self, stop: Stop) {
-        while stop.sleep(self.every).await {
-            if let Err(error) = self.redrive(self.unacknowledged_for).await {
-                observe::round_failed("redrive", &error);
-            }
-        }
-    }
-
     /// Publishes once more the outcomes of legs that have not changed for that long and that callback does not know.
     pub async fn redrive(&self, unacknowledged_for: Duration) -> Result<(), WorkError> {
         if self.view.follower_lease().is_none() {

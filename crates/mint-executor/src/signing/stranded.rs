@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use runtime::Stop;
+use runtime::Periodic;
 use storage::Pool;
 use storage::executor::redrive;
 
 use super::cancel::{CancelRequest, Canceller};
 use crate::error::WorkError;
-use crate::observe;
 use crate::state::SignerHandles;
 
 const BATCH: u32 = 200;
@@ -18,19 +17,21 @@ pub struct StrandedIntents {
     pub signers: SignerHandles,
     pub canceller: Canceller,
     pub payment_window: Duration,
-    /// The time between two rounds.
-    pub every: Duration,
+}
+
+impl Periodic for StrandedIntents {
+    type Error = WorkError;
+
+    async fn run(&mut self) -> Result<(), WorkError> {
+        match self.end_stranded().await {
+            // Another executor has the lease by now, or the follower catches up: the next round sees.
+            Err(WorkError::NoLease | WorkError::NoHead) => Ok(()),
+            result => result,
+        }
+    }
 }
 
 impl StrandedIntents {
-    pub async fn run(self, stop: Stop) {
-        while stop.sleep(self.every).await {
-            if let Err(error) = self.end_stranded().await {
-                observe::round_failed("end", &error);
-            }
-        }
-    }
-
     /// After the payment window nothing may be deposited. Without a record on chain such intents become dropped or
     /// rejected, and a payer is owed the money.
     pub async fn end_stranded(&self) -> Result<(), WorkError> {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chain::ChainClient;
 use chain::inspect::SignerStatus;
-use runtime::Stop;
-use storage::Pool;
+use runtime::Periodic;
 use storage::executor::attempts::{self, OpenAttempts};
 use storage::executor::heartbeat::{self, ExecutorHeartbeat};
 use storage::executor::items;
+use storage::{Pool, StorageError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -32,35 +32,34 @@ pub struct Heartbeat {
     pub signers: SignerHandles,
     /// Below this a signer counts as out of gas, wei.
     pub min_signer_balance: u128,
-    /// The time between two heartbeats.
-    pub every: Duration,
+    /// Number of heartbeats so far.
+    pub beats: u32,
 }
 
-impl Heartbeat {
-    /// Until the stop; then the heartbeat is removed.
-    pub async fn run(self, stop: Stop) {
-        let mut beats = 0_u32;
-        loop {
-            let beat = self.current().await;
-            observe::beat(&beat);
-            let written = async { heartbeat::record(&self.pool.get().await?, self.instance, &beat).await };
-            if let Err(error) = written.await {
-                tracing::warn!(error = %domain::error_chain(&error), "the heartbeat was not written");
-            }
-            if beats.is_multiple_of(BALANCES_EVERY) {
-                self.record_gauges().await;
-            }
-            beats = beats.wrapping_add(1);
-            if !stop.sleep(self.every).await {
-                break;
-            }
+impl Periodic for Heartbeat {
+    type Error = StorageError;
+
+    async fn run(&mut self) -> Result<(), StorageError> {
+        let beat = self.current().await;
+        observe::beat(&beat);
+        let written = async { heartbeat::record(&self.pool.get().await?, self.instance, &beat).await };
+        let written = written.await;
+        if self.beats.is_multiple_of(BALANCES_EVERY) {
+            self.record_gauges().await;
         }
+        self.beats = self.beats.wrapping_add(1);
+        written
+    }
+
+    async fn end(&mut self) {
         let left = async { heartbeat::remove(&self.pool.get().await?, self.instance).await };
         if let Err(error) = left.await {
             tracing::debug!(error = %domain::error_chain(&error), "the heartbeat row stays until it is swept");
         }
     }
+}
 
+impl Heartbeat {
     /// Uses the follower's last answer. A standby asks its node itself, because nothing else tells it that its node is back.
     async fn current(&self) -> ExecutorHeartbeat {
         let last = self.view.node_answer();

@@ -4,11 +4,9 @@
 pub mod deployment;
 pub mod endpoints;
 pub mod heartbeat;
-pub mod inbox;
 pub mod probes;
 
 pub use deployment::DeploymentCheck;
 pub use endpoints::EndpointComparison;
 pub use heartbeat::Heartbeat;
-pub use inbox::InboxPurge;
 pub use probes::Probes;

@@ -8,7 +8,7 @@ use domain::clock::{Clock, IdSource, SystemSource};
 use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintSubmit};
 use messaging::{Broker, BrokerConfig, MessageMetadata, Outgoing, Publisher, Service};
-use runtime::Environment;
+use runtime::{Environment, Process};
 use testkit::anvil::{EXECUTOR_PRIVATE_KEY, Mining};
 use testkit::{Anvil, Servers, Vhost, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,7 +60,9 @@ impl Running {
         ]
         .into_iter()
         .collect();
-        let app = mint_executor::app::build(environment.read()?)?;
+        let settings: ExecutorSettings = environment.read()?;
+        let mut process = Process::of(&settings)?;
+        mint_executor::app::build(&settings, &mut process)?;
         Ok(Self {
             rig: world.executor().build()?,
             chain: ChainClient::new(
@@ -69,8 +71,8 @@ impl Running {
             )?,
             gateway: Publisher::new(&as_service(Service::Gateway)?),
             callback: Publisher::new(&as_service(Service::Callback)?),
-            admin: app.admin_addr().context("the admin port")?,
-            process: tokio::spawn(app.run_until_stopped()),
+            admin: process.addresses.addr("admin").context("the admin port")?,
+            process: tokio::spawn(async move { Ok(process.run_until_stopped().await?) }),
             vhost,
             world,
             _node: node,
