@@ -77,6 +77,18 @@ fn digits(text: &str) -> Result<&str, AmountError> {
     }
 }
 
+impl BaseUnits {
+    /// The amount for people, in shillings, with decimals only if there are any.
+    pub fn in_shillings(self) -> String {
+        let (whole, rest) = (self.0 / BASE_UNITS_PER_SHILLING, self.0 % BASE_UNITS_PER_SHILLING);
+        if rest == 0 {
+            return format!("{whole} KES");
+        }
+        let digits = format!("{rest:018}");
+        format!("{whole}.{} KES", digits.trim_end_matches('0'))
+    }
+}
+
 impl fmt::Display for BaseUnits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -155,6 +167,19 @@ impl FromStr for Shillings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_read_an_amount_in_shillings_with_as_many_decimals_as_it_has() {
+        for (units, text) in [
+            (0, "0 KES"),
+            (150 * BASE_UNITS_PER_SHILLING, "150 KES"),
+            (150 * BASE_UNITS_PER_SHILLING + 1, "150.000000000000000001 KES"),
+            (1_500_000_000_000_000_000, "1.5 KES"),
+        ] {
+            assert_eq!(BaseUnits::new(units).in_shillings(), text);
+        }
+    }
+
     use proptest::prelude::*;
 
     #[test]

@@ -97,7 +97,11 @@ fn spawn_loops(rooms: &Assembly, settings: &ExecutorSettings, process: &mut Proc
 
 fn repeat(rooms: &Assembly, process: &mut Process) {
     if !rooms.chain.has_one_endpoint() {
-        process.every("endpoints", rooms.comparison_period(), rooms.endpoint_comparison());
+        process.every(
+            "endpoints",
+            rooms.comparison_period(),
+            rooms.endpoint_comparison(),
+        );
     }
     process.every("dead letters", DEAD_LETTERS_PERIOD, rooms.dead_letters());
     process.every("redrive", rooms.redrive_period(), rooms.outcome_redrive());
@@ -106,7 +110,12 @@ fn repeat(rooms: &Assembly, process: &mut Process) {
     let pool = rooms.pool.clone();
     process.every("inbox", PURGE_PERIOD, move || {
         let pool = pool.clone();
-        async move { Inbox::Executor.purge(&pool.get().await?, INBOX_DAYS).await.map(drop) }
+        async move {
+            Inbox::Executor
+                .purge(&pool.get().await?, INBOX_DAYS)
+                .await
+                .map(drop)
+        }
     });
 }
 

@@ -1,6 +1,6 @@
 //! Formats and parses values for people and for JSON documents.
 
-use domain::money::{BASE_UNITS_PER_SHILLING, BaseUnits};
+use domain::money::BaseUnits;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime, UtcOffset};
 
@@ -14,22 +14,10 @@ pub fn yes_no(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
 }
 
-/// Formats base units as shillings, with decimals only if there are any.
-pub fn shillings(amount: BaseUnits) -> String {
-    let (whole, rest) = (
-        amount.get() / BASE_UNITS_PER_SHILLING,
-        amount.get() % BASE_UNITS_PER_SHILLING,
-    );
-    if rest == 0 {
-        return format!("{whole} KES");
-    }
-    let digits = format!("{rest:018}");
-    format!("{whole}.{} KES", digits.trim_end_matches('0'))
-}
-
 /// Formats a stored amount as shillings; returns the text unchanged if it is no amount.
 pub fn stored_shillings(text: &str) -> String {
-    text.parse().map_or_else(|_| text.to_owned(), shillings)
+    text.parse()
+        .map_or_else(|_| text.to_owned(), BaseUnits::in_shillings)
 }
 
 /// Parses a duration on the command line.

@@ -8,6 +8,7 @@ use domain::clock::{Clock, IdSource, SystemSource};
 use domain::ids::Preimage;
 use messaging::wire::{MintExecute, MintSubmit};
 use messaging::{Broker, BrokerConfig, MessageMetadata, Outgoing, Publisher, Service};
+use mint_executor::settings::ExecutorSettings;
 use runtime::{Environment, Process};
 use testkit::anvil::{EXECUTOR_PRIVATE_KEY, Mining};
 use testkit::{Anvil, Servers, Vhost, eventually};

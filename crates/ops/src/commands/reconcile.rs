@@ -1,6 +1,5 @@
 //! `reconcile`: compares intents, payments and chain legs with the escrow's own events.
 
-mod compare;
 mod events;
 mod statement;
 
@@ -8,15 +7,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::reconcile::books::{DirectDeposit, compare_books, pending_total_difference, unknown_deposits};
+use ::reconcile::escrow_history::EscrowHistory;
+use ::reconcile::intents::{ChainDifference, Totals};
+use ::reconcile::statement::StatementPeriod;
 use anyhow::Result;
-use chain::query::IntentStatus;
+use chain::{BlockRef, ChainClient};
 use clap::Args;
 use domain::address::Address;
-use domain::fate::Fate;
 use domain::ids::IntentId;
-use reconcile::statement::StatementPeriod;
 use serde::Serialize;
-use storage::ops::reconcile as books;
 use time::OffsetDateTime;
 
 use crate::Completion;
@@ -24,12 +24,6 @@ use crate::context::CommandContext;
 use crate::output::{Output, Style, TextPage};
 use crate::text::{age_argument, stored_shillings, time_argument};
 use crate::user_error::user_error;
-pub use compare::ChainDifference;
-use compare::{Sums, Totals, compare, unexplained};
-use events::EscrowHistory;
-
-/// Number of intents read at once.
-const PAGE: i64 = 1000;
 
 /// Compare payments, intents and chain legs with the escrow's events, read from the chain itself
 ///
@@ -95,21 +89,6 @@ struct ReconcileReport {
     direct_deposits: Vec<DirectDeposit>,
 }
 
-/// A deposit that a user made directly in the escrow.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DirectDeposit {
-    intent_id: IntentId,
-    depositor: Address,
-    user: Address,
-    /// Base units.
-    amount: String,
-    block: u64,
-    state: &'static str,
-    #[serde(skip)]
-    status: IntentStatus,
-}
-
 pub async fn run(context: &CommandContext, out: &mut Output, args: &Reconcile) -> Result<Completion> {
     if let Some(path) = &args.statement {
         let period = StatementPeriod {
@@ -150,117 +129,43 @@ async fn compare_with_chain(context: &CommandContext, args: &BlockRange) -> Resu
             "wait for more blocks, or lower --lag or --from-block",
         ));
     };
-    let mut seen = events::read(&chain, args.from_block, to_block, args.step).await?;
+    let mut history = events::read(&chain, args.from_block, to_block, args.step).await?;
     let mut client = context.client().await?;
-    let tx = client.begin().await?;
-    books::use_snapshot(&tx).await?;
-    let (mut differences, mut sums, mut intents) = (Vec::new(), Sums::default(), 0_u64);
-    let mut after: Vec<u8> = Vec::new();
-    loop {
-        let page = books::page(&tx, &after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.intent_id.as_bytes().to_vec();
-        for line in &page {
-            intents += 1;
-            let on_chain = seen.intents.remove(&line.intent_id);
-            differences.extend(compare(line, on_chain.as_ref(), to_block, &mut sums));
-        }
-    }
-    let others = storage::fate::totals_beside_intents(&tx).await?;
-    tx.rollback().await?;
-    for fate in Fate::ALL {
-        sums.fates.add(fate, others.of(fate));
-    }
-    differences.extend(unexplained(&sums.fates));
-    // The remaining intents on the chain have no row.
-    let (direct, foreign) = unknown_deposits(&chain, &seen, to_block, &contracts.treasury).await?;
-    differences.extend(foreign);
-    differences.extend(pending_total_difference(&chain, &sums, &direct, to_block).await?);
+    let books = compare_books(&mut client, &mut history, to_block).await?;
+    // The histories that are left have no row.
+    let depositors = depositors(&chain, &history, to_block).await?;
+    let unknown = unknown_deposits(&history, &depositors, &contracts.treasury);
+    let pending = chain.pending_total(BlockRef::Number(to_block)).await?;
+    let mut differences = books.differences;
+    differences.extend(unknown.differences);
+    differences.extend(pending_total_difference(
+        pending,
+        books.pending_units,
+        &unknown.direct,
+    ));
     Ok(ReconcileReport {
         from_block: args.from_block,
         to_block,
-        intents,
-        events: seen.events,
-        totals: Totals::from(&sums.fates),
+        intents: books.intents,
+        events: history.events,
+        totals: books.totals,
         differences,
-        direct_deposits: direct,
+        direct_deposits: unknown.direct,
     })
 }
 
-/// Deposits without a row: direct deposits of users, and deposits of the treasury, which are differences.
-async fn unknown_deposits(
-    chain: &chain::ChainClient,
-    seen: &EscrowHistory,
+/// Who made the deposits, by the escrow's records.
+async fn depositors(
+    chain: &ChainClient,
+    history: &EscrowHistory,
     to_block: u64,
-    treasury: &Address,
-) -> Result<(Vec<DirectDeposit>, Vec<ChainDifference>)> {
-    let (mut direct, mut differences) = (Vec::new(), Vec::new());
-    let asked: Vec<IntentId> = seen.intents.keys().copied().collect();
-    let found = chain.intents(&asked, chain::BlockRef::Number(to_block)).await?;
-    let depositors: BTreeMap<IntentId, Address> = asked
-        .into_iter()
-        .zip(found)
-        .filter_map(|(id, intent)| Some((id, intent?.depositor)))
-        .collect();
-    for (id, on_chain) in &seen.intents {
-        let Some(deposit) = &on_chain.deposited else {
-            differences.push(ChainDifference::new(
-                "event_without_deposit",
-                id,
-                "",
-                "paid out, but its deposit was not seen",
-            ));
-            continue;
-        };
-        let depositor = depositors.get(id).copied();
-        match depositor {
-            Some(depositor) if depositor != *treasury => direct.push(DirectDeposit {
-                intent_id: *id,
-                depositor,
-                user: deposit.user,
-                amount: deposit.amount.to_string(),
-                block: deposit.block,
-                state: on_chain.state(),
-                status: on_chain.status(),
-            }),
-            _ => {
-                let detail = format!(
-                    "the treasury deposited {} in block {}",
-                    stored_shillings(&deposit.amount.to_string()),
-                    deposit.block
-                );
-                differences.push(ChainDifference::new(
-                    "deposit_without_intent",
-                    id,
-                    &deposit.tx_ref,
-                    &detail,
-                ));
-            }
-        }
-    }
-    Ok((direct, differences))
-}
-
-/// Compares the escrow's own total of pending deposits with the events.
-async fn pending_total_difference(
-    chain: &chain::ChainClient,
-    sums: &Sums,
-    direct: &[DirectDeposit],
-    to_block: u64,
-) -> Result<Option<ChainDifference>> {
-    let reported = chain.pending_total(chain::BlockRef::Number(to_block)).await?;
-    let ours = sums.pending_units;
-    let theirs: u128 = direct
-        .iter()
-        .filter(|d| d.status == IntentStatus::Pending)
-        .filter_map(|d| d.amount.parse::<u128>().ok())
-        .sum();
-    if reported == ours.saturating_add(theirs) {
-        return Ok(None);
-    }
-    let detail =
-        format!("the escrow says {reported} base units are pending, its events say {ours} + {theirs} direct");
-    Ok(Some(ChainDifference::total("pending_total", &detail)))
+) -> Result<BTreeMap<IntentId, Address>> {
+    let asked: Vec<IntentId> = history.intents.keys().copied().collect();
+    let found = chain.intents(&asked, BlockRef::Number(to_block)).await?;
+    let known = asked.into_iter().zip(found);
+    Ok(known
+        .filter_map(|(id, record)| Some((id, record?.depositor)))
+        .collect())
 }
 
 fn describe(page: &mut TextPage, report: &ReconcileReport) {

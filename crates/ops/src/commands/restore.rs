@@ -1,16 +1,13 @@
 //! `restore`: keeps everything halted until a restored database agrees with the chain.
 
-use std::collections::BTreeSet;
-
+use ::reconcile::restore::{FollowProgress, RestoreReport, SignerState};
 use anyhow::Result;
 use chain::BlockRef;
 use clap::{Args, Subcommand};
-use domain::address::Address;
-use serde::Serialize;
 use storage::halts::{self, HaltScope};
 use storage::ops::restore as rows;
 
-use super::reconcile::{self, BlockRange, ChainDifference};
+use super::reconcile::{self, BlockRange};
 use crate::Completion;
 use crate::context::{CommandContext, reason};
 use crate::output::{Output, Style, TextPage};
@@ -73,62 +70,6 @@ struct AcceptedDifferences {
     /// Difference that a person has reviewed and accepts: an intent id, or the kind of a total
     #[arg(long = "known", value_name = "WHAT")]
     known: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RestoreReport {
-    clean: bool,
-    signers: Vec<SignerState>,
-    /// The last block that the executor processed.
-    followed: Option<u64>,
-    head: u64,
-    caught_up: bool,
-    differences: Vec<ChainDifference>,
-    known: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SignerState {
-    address: Address,
-    next_nonce: u64,
-    on_chain: u64,
-}
-
-impl SignerState {
-    const fn is_behind(&self) -> bool {
-        self.next_nonce < self.on_chain
-    }
-}
-
-impl RestoreReport {
-    /// Builds the report from the facts.
-    fn new(
-        signers: Vec<SignerState>,
-        (followed, head, lag): (Option<u64>, u64, u64),
-        differences: Vec<ChainDifference>,
-        known: &[String],
-    ) -> Self {
-        let (known, differences): (Vec<_>, Vec<_>) = differences
-            .into_iter()
-            .partition(|d| known.iter().any(|k| *k == d.intent_id || *k == d.kind));
-        let known: BTreeSet<String> = known
-            .into_iter()
-            .map(|d| format!("{} {}", d.kind, d.intent_id).trim_end().to_owned())
-            .collect();
-        let caught_up = followed.is_some_and(|block| block.saturating_add(lag) >= head);
-        let behind = signers.iter().any(SignerState::is_behind);
-        Self {
-            clean: caught_up && !behind && differences.is_empty(),
-            signers,
-            followed,
-            head,
-            caught_up,
-            differences,
-            known: known.into_iter().collect(),
-        }
-    }
 }
 
 pub async fn run(context: &CommandContext, out: &mut Output, command: &RestoreCommand) -> Result<Completion> {
@@ -212,12 +153,12 @@ async fn inspect(
     }
     let followed = rows::tip(&client).await?;
     let head = chain.latest_header().await?.number;
-    Ok(RestoreReport::new(
-        signers,
-        (followed, head, range.lag),
-        differences,
-        &known.known,
-    ))
+    let progress = FollowProgress {
+        followed,
+        head,
+        lag: range.lag,
+    };
+    Ok(RestoreReport::new(signers, progress, differences, &known.known))
 }
 
 fn describe(page: &mut TextPage, report: &RestoreReport) {
@@ -248,47 +189,4 @@ fn describe(page: &mut TextPage, report: &RestoreReport) {
         page.line(format!("known: {known}"));
     }
     reconcile::list(page, &report.differences);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn signer(next_nonce: u64) -> SignerState {
-        SignerState {
-            address: "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65".parse().unwrap(),
-            next_nonce,
-            on_chain: 7,
-        }
-    }
-
-    fn lost() -> Vec<ChainDifference> {
-        vec![
-            ChainDifference::new("deposit_without_intent", &"0xab", "T-1", "lost"),
-            ChainDifference::total("pending_total", "150 more"),
-        ]
-    }
-
-    #[test]
-    fn clean_needs_nonces_blocks_and_books() {
-        let clean = |signers, at, differences| RestoreReport::new(signers, at, differences, &[]).clean;
-        let there = (Some(96), 100, 5);
-        assert!(clean(vec![signer(7)], there, vec![]));
-        assert!(!clean(vec![signer(7), signer(6)], there, vec![]), "a used nonce");
-        assert!(!clean(vec![signer(7)], (Some(94), 100, 5), vec![]), "behind");
-        assert!(!clean(vec![signer(7)], (None, 100, 5), vec![]), "never followed");
-        assert!(!clean(vec![signer(7)], there, lost()), "books");
-    }
-
-    #[test]
-    fn only_known_differences_may_remain() {
-        let known = |known: &[&str]| {
-            let known: Vec<String> = known.iter().map(|k| (*k).to_owned()).collect();
-            RestoreReport::new(vec![], (Some(1), 1, 0), lost(), &known)
-        };
-        assert!(!known(&["0xab"]).clean && !known(&["pending_total"]).clean && !known(&["0xac"]).clean);
-        let both = known(&["0xab", "pending_total"]);
-        assert!(both.clean);
-        assert_eq!(both.known, ["deposit_without_intent 0xab", "pending_total"]);
-    }
 }

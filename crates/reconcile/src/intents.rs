@@ -2,14 +2,14 @@
 
 use std::fmt::Display;
 
-use chain::query::IntentStatus;
 use domain::fate::{Debt, Fate, FateTotals, ReceiptFacts, fate};
 use domain::intent::{ChainLeg, Finality, PaymentLeg};
 use domain::money::Shillings;
+use domain::settlement::IntentStatus;
 use serde::Serialize;
 use storage::ops::reconcile::ReconcileRow;
 
-use super::events::IntentHistory;
+use crate::escrow_history::IntentHistory;
 
 /// A difference between the database and the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -264,7 +264,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::commands::reconcile::events::Deposit;
+    use crate::escrow_history::Deposit;
 
     fn line(leg: &str, payment: &str, paid: Option<u64>) -> ReconcileRow {
         let preimage = domain::ids::Preimage {
