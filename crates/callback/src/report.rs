@@ -55,13 +55,7 @@ pub async fn handle(
         Ok(report) => report,
         Err(EvidenceError::UnknownKey(_)) if waits_in_vain(&state, signed).await? => {
             let detail = format!("report {} is signed with a compromised key", signed.report_id);
-            hold_unverifiable(
-                &state,
-                signed,
-                (ExceptionKind::CompromisedKey, ReportOutcome::CompromisedKey),
-                detail,
-            )
-            .await?;
+            hold_unverifiable(&state, signed, Unverifiable::CompromisedKey, detail).await?;
             observe::report(source, ReportOutcome::CompromisedKey);
             return Ok(Disposition::Done);
         }
@@ -72,13 +66,7 @@ pub async fn handle(
         }
         Err(error) => {
             let detail = format!("report {}: {error}", signed.report_id);
-            hold_unverifiable(
-                &state,
-                signed,
-                (ExceptionKind::ReportTampered, ReportOutcome::Tampered),
-                detail,
-            )
-            .await?;
+            hold_unverifiable(&state, signed, Unverifiable::Tampered, detail).await?;
             observe::report(source, ReportOutcome::Tampered);
             return Ok(Disposition::park("report_tampered", error.to_string()));
         }
@@ -275,12 +263,35 @@ fn received_at(state: &AppState, signed: &SignedReport) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or_else(|_| state.clock.now())
 }
 
+/// Why a stored report cannot be verified any more.
+#[derive(Clone, Copy)]
+enum Unverifiable {
+    CompromisedKey,
+    Tampered,
+}
+
+impl Unverifiable {
+    const fn exception(self) -> ExceptionKind {
+        match self {
+            Self::CompromisedKey => ExceptionKind::CompromisedKey,
+            Self::Tampered => ExceptionKind::ReportTampered,
+        }
+    }
+
+    const fn outcome(self) -> ReportOutcome {
+        match self {
+            Self::CompromisedKey => ReportOutcome::CompromisedKey,
+            Self::Tampered => ReportOutcome::Tampered,
+        }
+    }
+}
+
 /// Holds the txRef of a report that cannot be verified, and stores the result, so that the gateway does not re-send the
 /// report for ever.
 async fn hold_unverifiable(
     state: &AppState,
     signed: &SignedReport,
-    (kind, outcome): (ExceptionKind, ReportOutcome),
+    why: Unverifiable,
     detail: String,
 ) -> Result<(), HandlerError> {
     // The claimed txRef is not verified; it only tells a person where to look.
@@ -289,10 +300,10 @@ async fn hold_unverifiable(
     let mut client = state.pool.get().await?;
     let tx = client.begin().await?;
     if reports::outcome(&tx, signed.report_id).await?.is_none() {
-        reports::set_outcome(&tx, signed.report_id, &tx_ref, outcome).await?;
+        reports::set_outcome(&tx, signed.report_id, &tx_ref, why.outcome()).await?;
     }
     let exception = NewException {
-        kind,
+        kind: why.exception(),
         tx_ref,
         intent_id: None,
         receipt: None,

@@ -1,12 +1,15 @@
 //! The shape of the command line.
 
-use clap::{Args, Parser, Subcommand};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
 use crate::commands::{
     audit, compliance, dlq, exceptions, halt, intent, keys, logins, migrate, payments, reconcile, restore,
     sign, signer, topology,
 };
-use crate::output::Color;
+use crate::completion::Completion;
+use crate::context::{CommandContext, GlobalOptions};
+use crate::output::Output;
 
 /// Operates FiatRails: migrate, inspect, replay, rotate, reconcile, halt, sign.
 #[derive(Parser)]
@@ -25,32 +28,6 @@ pub struct Cli {
     pub global: GlobalOptions,
     #[command(subcommand)]
     pub command: CliCommand,
-}
-
-#[derive(Args)]
-pub struct GlobalOptions {
-    /// Print one JSON document instead of text
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// Name of the operator, for the audit log [default: $USER]
-    #[arg(
-        long = "as",
-        global = true,
-        value_name = "NAME",
-        env = "FIATRAILS_OPERATOR",
-        hide_env_values = true
-    )]
-    pub operator: Option<String>,
-    /// When to use colour
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        value_name = "auto|always|never"
-    )]
-    pub color: Color,
 }
 
 #[derive(Subcommand)]
@@ -82,4 +59,27 @@ pub enum CliCommand {
     Audit(audit::Audit),
     #[command(subcommand)]
     Sign(sign::SignCommand),
+}
+
+impl CliCommand {
+    pub async fn run(self, context: &CommandContext, out: &mut Output) -> Result<Completion> {
+        match self {
+            Self::Migrate(args) => migrate::run(context, out, &args).await,
+            Self::Topology(args) => topology::run(context, out, &args).await,
+            Self::Intent(args) => intent::run(context, out, &args).await,
+            Self::Dlq(args) => dlq::run(context, out, &args).await,
+            Self::Keys(args) => keys::run(context, out, &args).await,
+            Self::Logins(args) => logins::run(context, out, &args).await,
+            Self::Signer(args) => signer::run(context, out, &args).await,
+            Self::Compliance(args) => compliance::run(context, out, &args).await,
+            Self::Reconcile(args) => reconcile::run(context, out, &args).await,
+            Self::Restore(args) => restore::run(context, out, &args).await,
+            Self::Exceptions(args) => exceptions::run(context, out, &args).await,
+            Self::Payments(args) => payments::run(context, out, &args).await,
+            Self::Halt(args) => halt::halt(context, out, &args).await,
+            Self::Resume(args) => halt::resume(context, out, &args).await,
+            Self::Audit(args) => audit::run(context, out, &args).await,
+            Self::Sign(args) => sign::run(context, out, &args),
+        }
+    }
 }

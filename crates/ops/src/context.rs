@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use chain::{ChainClient, RpcConfig};
+use clap::Args;
 use domain::address::Address;
 use domain::clock::{Clock, IdSource, SystemSource};
 use domain::policy::Policy;
@@ -14,12 +15,38 @@ use runtime::settings::{BrokerSettings, ContractSettings, DatabaseSettings, Poli
 use runtime::{Environment, SettingError};
 use storage::{DbClient, Pool, PoolConfig};
 
-use crate::cli::GlobalOptions;
+use crate::output::Color;
 use crate::settings::{KeySettings, NodeSettings};
 use crate::user_error::user_error;
 
 /// Time limit of one request to one RPC endpoint.
 const RPC_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Args)]
+pub struct GlobalOptions {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Name of the operator, for the audit log [default: $USER]
+    #[arg(
+        long = "as",
+        global = true,
+        value_name = "NAME",
+        env = "FIATRAILS_OPERATOR",
+        hide_env_values = true
+    )]
+    pub operator: Option<String>,
+    /// When to use colour
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "auto|always|never"
+    )]
+    pub color: Color,
+}
 
 pub struct CommandContext {
     pub environment: Environment,

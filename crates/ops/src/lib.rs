@@ -5,6 +5,7 @@
 
 mod cli;
 mod commands;
+mod completion;
 mod confirm;
 mod context;
 mod key_files;
@@ -22,17 +23,9 @@ use clap::{CommandFactory, FromArgMatches};
 pub use runtime::Environment;
 
 use cli::Cli;
+use completion::Completion;
 use context::CommandContext;
 use output::Output;
-
-/// The result of a command that was completed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Completion {
-    /// Exit code 0.
-    Success,
-    /// Exit code 1: the command was completed with a negative result (a difference, nothing found, some entries failed).
-    Negative,
-}
 
 /// Exit code of a command that failed: wrong usage, a wrong setting, a dependency.
 const EXIT_FAILURE: u8 = 2;
@@ -53,7 +46,7 @@ pub async fn main(args: impl IntoIterator<Item = OsString>, environment: Environ
     };
     let mut out = Output::new(cli.global.json, cli.global.color);
     let context = CommandContext::new(environment, &cli.global);
-    match commands::run(&context, &mut out, cli.command).await {
+    match cli.command.run(&context, &mut out).await {
         Ok(Completion::Success) => ExitCode::SUCCESS,
         Ok(Completion::Negative) => ExitCode::from(1),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -180,7 +180,7 @@ impl LockedDecision<'_> {
         let span = self.decision_span(LiveCommand::Execute, &intent);
         let body = MintExecute { intent, report };
         let sealed = self.state.sealer.seal(&body, self.metadata(&span))?;
-        self.push_command((LiveCommand::Execute, span), sealed, Some(first.age_seconds));
+        self.push_command(LiveCommand::Execute, span, sealed, Some(first.age_seconds));
         Ok(())
     }
 
@@ -204,7 +204,7 @@ impl LockedDecision<'_> {
         let body = MintRefund { intent, reason };
         let sealed = self.state.sealer.seal(&body, self.metadata(&span))?;
         self.decision.refund_commanded = true;
-        self.push_command((LiveCommand::Refund, span), sealed, None);
+        self.push_command(LiveCommand::Refund, span, sealed, None);
         Ok(())
     }
 
@@ -229,7 +229,8 @@ impl LockedDecision<'_> {
 
     fn push_command(
         &mut self,
-        (command, span): (LiveCommand, Span),
+        command: LiveCommand,
+        span: Span,
         sealed: SealedMessage,
         after_seconds: Option<f64>,
     ) {

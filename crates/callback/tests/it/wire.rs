@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use callback::settings::CallbackSettings;
 use domain::clock::{Clock, IdSource, SystemSource};
+use domain::evidence::SignedReport;
+use domain::ids::Preimage;
 use messaging::wire::{Body, MintExecute, Outcome};
 use messaging::{
-    Broker, BrokerConfig, Consumer, ConsumerConfig, ConsumerParts, Disposition, MessageMetadata, Opener,
-    Publisher, Sealer, Service, WorkQueue, topology,
+    Broker, BrokerConfig, Consumer, ConsumerConfig, ConsumerParts, Delivery, Disposition, MessageMetadata,
+    Opener, Publisher, Sealer, Service, WorkQueue, topology,
 };
 use runtime::lifecycle::LifecycleError;
 use runtime::{Environment, KeyDirectory, Process, Stop};
@@ -16,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use testkit::{Servers, eventually};
+use testkit::{Servers, Vhost, eventually};
 
 use crate::rig::{Rig, mint_outcome, paid_body, result};
 
@@ -137,58 +139,11 @@ async fn messages_in_become_one_sealed_execute_out() {
     let intent = rig.accepted("T1", 150).await;
     let signed = rig.sign(&paid_body("T1", "R1", 150));
     rig.stored(&signed, false).await;
-    for _ in 0..10 {
-        send(
-            &vhost.url(),
-            Service::Gateway,
-            &sealer,
-            &result(&signed, false, None),
-        )
-        .await;
-    }
-    send(
-        &vhost.url(),
-        Service::MintExecutor,
-        &sealer,
-        &mint_outcome(&intent, Outcome::Escrowed, false, Some(3)),
-    )
-    .await;
-    let mut forged = signed.clone();
-    forged.body = paid_body("T2", "R2", 150).into_bytes();
-    send(
-        &vhost.url(),
-        Service::Gateway,
-        &sealer,
-        &result(&forged, false, None),
-    )
-    .await;
+    send_all(&vhost, &sealer, &signed, &intent).await;
 
-    let (sender, mut executes) = mpsc::unbounded_channel();
-    let parts = ConsumerParts {
-        broker: broker(&vhost.url(), Service::MintExecutor),
-        publisher: Publisher::new(&broker(&vhost.url(), Service::MintExecutor)),
-        opener: Opener::new(everything.pipeline()),
-        retry: rig_policy().retry,
-        clock: Arc::new(SystemSource),
-    };
     let done = CancellationToken::new();
-    let gate = tokio::sync::watch::Sender::new(true);
-    let consumer = tokio::spawn(
-        Consumer::<MintExecute>::new(parts, ConsumerConfig::default()).run(
-            move |batch: Vec<messaging::Delivery<MintExecute>>| {
-                let sender = sender.clone();
-                async move {
-                    let settled = vec![Disposition::Done; batch.len()];
-                    for delivery in batch {
-                        sender.send(delivery).unwrap();
-                    }
-                    settled
-                }
-            },
-            gate.subscribe(),
-            done.clone(),
-        ),
-    );
+    let (sender, mut executes) = mpsc::unbounded_channel();
+    let consumer = consume_executes(&vhost, &everything, sender, done.clone());
     let execute = tokio::time::timeout(SOON, executes.recv())
         .await
         .unwrap()
@@ -218,6 +173,52 @@ async fn messages_in_become_one_sealed_execute_out() {
         rig.database.sql("select count(*) from callback_outbox").unwrap(),
         "0"
     );
+}
+
+/// Ten copies of the report, the escrow's outcome, and a forged report.
+async fn send_all(vhost: &Vhost, sealer: &Sealer, signed: &SignedReport, intent: &Preimage) {
+    for _ in 0..10 {
+        let report = result(signed, false, None);
+        send(&vhost.url(), Service::Gateway, sealer, &report).await;
+    }
+    let escrowed = mint_outcome(intent, Outcome::Escrowed, false, Some(3));
+    send(&vhost.url(), Service::MintExecutor, sealer, &escrowed).await;
+    let mut forged = signed.clone();
+    forged.body = paid_body("T2", "R2", 150).into_bytes();
+    let forged = result(&forged, false, None);
+    send(&vhost.url(), Service::Gateway, sealer, &forged).await;
+}
+
+/// Plays the executor: hands on every execute that arrives, until `done`.
+fn consume_executes(
+    vhost: &Vhost,
+    keys: &KeyDirectory,
+    sender: mpsc::UnboundedSender<Delivery<MintExecute>>,
+    done: CancellationToken,
+) -> JoinHandle<()> {
+    let broker = broker(&vhost.url(), Service::MintExecutor);
+    let parts = ConsumerParts {
+        publisher: Publisher::new(&broker),
+        broker,
+        opener: Opener::new(keys.pipeline()),
+        retry: rig_policy().retry,
+        clock: Arc::new(SystemSource),
+    };
+    let handler = move |batch: Vec<Delivery<MintExecute>>| {
+        let sender = sender.clone();
+        async move {
+            let settled = vec![Disposition::Done; batch.len()];
+            for delivery in batch {
+                sender.send(delivery).unwrap();
+            }
+            settled
+        }
+    };
+    tokio::spawn(async move {
+        let gate = tokio::sync::watch::Sender::new(true);
+        let consumer = Consumer::<MintExecute>::new(parts, ConsumerConfig::default());
+        consumer.run(handler, gate.subscribe(), done).await;
+    })
 }
 
 fn rig_policy() -> domain::policy::Policy {

@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::json;
 use storage::ops::audit;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::Output;
 use crate::text::timestamp;

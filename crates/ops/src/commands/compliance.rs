@@ -10,7 +10,7 @@ use domain::address::Address;
 use serde_json::{Value, json};
 use storage::ops::audit::{self, AuditEntry};
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style, TextPage};
 use crate::settings::ComplianceSettings;

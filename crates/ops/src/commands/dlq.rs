@@ -16,7 +16,7 @@ use messaging::dead_letters::{DeadLetter, DeadLetters, MAX_PAGE};
 use messaging::{Opener, Publisher, Sealer, SharedPipelineKeys, WorkQueue};
 use runtime::KeyDirectory;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
 use crate::settings::KeySettings;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::exceptions::{self, ExceptionFilter, ExceptionRow};
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style, TextPage};
 use crate::text::{timestamp, yes_no};

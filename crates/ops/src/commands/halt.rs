@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 use storage::halts::{self, HaltScope};
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
 

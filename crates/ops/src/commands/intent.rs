@@ -8,7 +8,7 @@ use domain::tx_ref::TxRef;
 use serde_json::json;
 use storage::ops::intents::{self, IntentDossier, IntentFilter, IntentListRecord};
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style, TextPage};
 use crate::text::{parse_since, stored_shillings, yes_no};

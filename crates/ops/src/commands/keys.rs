@@ -14,7 +14,7 @@ use domain::signature::KeyId;
 use serde::Serialize;
 use storage::ops::keys::{self, KeyRow};
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::key_files::{KeyFiles, KeyLocation};
 use crate::output::Output;

@@ -18,7 +18,7 @@ use storage::ops::audit::{self, AuditEntry};
 use storage::ops::logins::{self, Login};
 use tokio::time::Instant;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::confirm::confirm;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};

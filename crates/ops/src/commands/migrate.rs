@@ -6,7 +6,7 @@ use runtime::settings::SecretSource;
 use serde::Serialize;
 use storage::ops::logins::{self, Login};
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
 use crate::settings::DatabasePasswords;

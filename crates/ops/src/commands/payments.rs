@@ -14,7 +14,7 @@ use storage::ops::reports::{self, ReportRow};
 use storage::outbox::OutboxRow;
 use storage::{DbClient, Outbox};
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::confirm::confirm;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
@@ -202,7 +202,8 @@ const fn is_unsent(left: u64) -> bool {
     left > 0
 }
 
-fn show(out: &mut Output, report: &ReportRow, what: &str, (sent, left): (usize, u64)) -> Result<Completion> {
+fn show(out: &mut Output, report: &ReportRow, what: &str, relayed: RelayedMessages) -> Result<Completion> {
+    let RelayedMessages { sent, left } = relayed;
     let mut value = document(report);
     value["messagesSent"] = sent.into();
     value["messagesWaiting"] = left.into();
@@ -226,9 +227,16 @@ fn show(out: &mut Output, report: &ReportRow, what: &str, (sent, left): (usize, 
     Ok(Completion::Success)
 }
 
-/// Sends all rows of the operators' outbox that nobody else has claimed. Returns how many were sent and how many are left.
-/// A row leaves the outbox only after the broker's confirm.
-async fn relay(context: &CommandContext, client: &DbClient) -> Result<(usize, u64)> {
+/// What happened to the messages in the operators' outbox.
+#[derive(Clone, Copy, Debug)]
+struct RelayedMessages {
+    sent: usize,
+    /// Still in the outbox.
+    left: u64,
+}
+
+/// Sends all rows of the operators' outbox that nobody else has claimed. /// A row leaves the outbox only after the broker's confirm.
+async fn relay(context: &CommandContext, client: &DbClient) -> Result<RelayedMessages> {
     const HOLD: Duration = Duration::from_secs(30);
     let broker = context.broker()?;
     let publisher = Publisher::new(&broker);
@@ -268,7 +276,8 @@ async fn relay(context: &CommandContext, client: &DbClient) -> Result<(usize, u6
         }
     }
     broker.close().await;
-    Ok((sent, Outbox::Ops.backlog(client).await?.rows))
+    let left = Outbox::Ops.backlog(client).await?.rows;
+    Ok(RelayedMessages { sent, left })
 }
 
 fn document(report: &ReportRow) -> Value {

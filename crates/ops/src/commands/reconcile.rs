@@ -19,7 +19,7 @@ use domain::ids::IntentId;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style, TextPage};
 use crate::text::{age_argument, stored_shillings, time_argument};

@@ -8,7 +8,7 @@ use storage::halts::{self, HaltScope};
 use storage::ops::restore as rows;
 
 use super::reconcile::{self, BlockRange};
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::{CommandContext, reason};
 use crate::output::{Output, Style, TextPage};
 

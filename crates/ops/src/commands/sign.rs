@@ -11,7 +11,7 @@ use domain::idempotency::IdempotencyKey;
 use domain::signature::{KeyId, SignedRequest, SigningScheme, parse_timestamp};
 use serde::Serialize;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::Output;
 use crate::settings::SignSettings;

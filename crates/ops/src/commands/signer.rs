@@ -13,7 +13,7 @@ use serde_json::json;
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::signers::{self, SignerRow};
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
 use crate::settings::{NodeSettings, TokenSettings};

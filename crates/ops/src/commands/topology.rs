@@ -9,7 +9,7 @@ use messaging::topology::{self, QueueKind};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
 use crate::settings::BrokerUsers;

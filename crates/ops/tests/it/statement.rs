@@ -14,21 +14,42 @@ const HEAD: &str = "Account Holder:,ACME LTD\nShort Code:,600000\n\n\
     Receipt No.,Completion Time,Initiation Time,Details,Transaction Status,Paid In,Withdrawn,Balance,\
     Balance Confirmed,Reason Type,Other Party Info,Linked Transaction ID,A/C No.\n";
 
-fn line(
-    receipt: &str,
-    time: &str,
-    status: &str,
-    (paid_in, withdrawn): (&str, &str),
-    rest: (&str, &str),
-) -> String {
-    let (linked, account) = rest;
+/// One transaction of the statement.
+#[derive(Clone, Copy, Default)]
+struct Line<'a> {
+    receipt: &'a str,
+    time: &'a str,
+    status: &'a str,
+    paid_in: &'a str,
+    withdrawn: &'a str,
+    linked: &'a str,
+    account: &'a str,
+}
+
+fn line(of: Line<'_>) -> String {
+    let Line {
+        receipt,
+        time,
+        status,
+        paid_in,
+        withdrawn,
+        linked,
+        account,
+    } = of;
     format!(
         "{receipt},02-11-2025 {time},,\"Pay Bill, 2547***149\",{status},\"{paid_in}\",{withdrawn},,true,Pay Bill,,{linked},{account}\n"
     )
 }
 
 fn paid(receipt: &str, time: &str, amount: &str, account: &str) -> String {
-    line(receipt, time, "Completed", (amount, ""), ("", account))
+    line(Line {
+        receipt,
+        time,
+        status: "Completed",
+        paid_in: amount,
+        account,
+        ..Line::default()
+    })
 }
 
 /// The runbook's command, with this statement.
@@ -78,16 +99,24 @@ async fn the_statement_shows_unknown_different_and_missing_payments() -> Result<
         &good,
         &paid("SKAAAAAA02", "10:10:00", "20.50", "TX2"),
         &paid("SKAAAAAA03", "10:20:00", "30.00", "TX33"),
-        &line("SKAAAAAA04", "10:30:00", "Failed", ("40.00", ""), ("", "TX4")),
+        &line(Line {
+            receipt: "SKAAAAAA04",
+            time: "10:30:00",
+            status: "Failed",
+            paid_in: "40.00",
+            account: "TX4",
+            ..Line::default()
+        }),
         // 5 is ours, and not here.
         &paid("SKAAAAAA06", "10:50:00", "60.00", "TX6"),
-        &line(
-            "SKAAAAAA66",
-            "10:55:00",
-            "Completed",
-            ("", "-60.00"),
-            ("SKAAAAAA06", ""),
-        ),
+        &line(Line {
+            receipt: "SKAAAAAA66",
+            time: "10:55:00",
+            status: "Completed",
+            withdrawn: "-60.00",
+            linked: "SKAAAAAA06",
+            ..Line::default()
+        }),
         &paid("SKAAAAAA08", "11:10:00", "80.00", "TX8"),
         &paid("SKAAAAAA09", "11:20:00", "90.00", "TX9"),
         &paid("SKAAAAAA01", "11:30:00", "1,150.00", "TX1"),

@@ -15,7 +15,7 @@ use super::bulk::{BulkRequest, BulkRun, BulkSummary, EntryAction, EntryResult};
 use super::dead_letters;
 use super::facts::FactSources;
 use super::selection::DeadLetterSelection;
-use crate::Completion;
+use crate::completion::Completion;
 use crate::confirm::confirm;
 use crate::context::CommandContext;
 use crate::output::{Output, Style, TextPage};
@@ -109,7 +109,9 @@ pub async fn replay(
         context,
         out,
         &args.chosen,
-        (EntryAction::Replay, rate, !args.without_chain),
+        EntryAction::Replay,
+        rate,
+        !args.without_chain,
     )
     .await
 }
@@ -119,7 +121,7 @@ pub async fn discard(
     out: &mut Output,
     args: &DiscardDeadLetters,
 ) -> Result<Completion> {
-    run(context, out, &args.chosen, (EntryAction::Discard, None, false)).await
+    run(context, out, &args.chosen, EntryAction::Discard, None, false).await
 }
 
 pub async fn reseal(
@@ -127,14 +129,16 @@ pub async fn reseal(
     out: &mut Output,
     args: &ResealDeadLetters,
 ) -> Result<Completion> {
-    run(context, out, &args.chosen, (EntryAction::Reseal, None, false)).await
+    run(context, out, &args.chosen, EntryAction::Reseal, None, false).await
 }
 
 async fn run(
     context: &CommandContext,
     out: &mut Output,
     args: &ActionOptions,
-    (verb, rate, ask_chain): (EntryAction, Option<u32>, bool),
+    verb: EntryAction,
+    rate: Option<u32>,
+    ask_chain: bool,
 ) -> Result<Completion> {
     if args.id.is_none() && args.which.is_unrestricted() {
         return Err(user_error(

@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 use super::bulk::{BulkRequest, BulkRun, Counts, EntryAction};
 use super::dead_letters;
 use super::facts::FactSources;
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::observe;
 use crate::output::{Output, print_note};

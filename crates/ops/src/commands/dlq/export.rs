@@ -13,7 +13,7 @@ use storage::ops::audit;
 
 use super::selection::DeadLetterSelection;
 use super::{dead_letters, view, visit_entries};
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use storage::ops::dead_letters::{self, ActionFilter, DeadLetterActionRow};
 use uuid::Uuid;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
 use crate::text::timestamp;

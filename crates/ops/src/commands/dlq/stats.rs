@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::selection::DeadLetterSelection;
 use super::{dead_letters, view, visit_entries};
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
 use crate::text::timestamp;

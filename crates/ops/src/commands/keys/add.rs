@@ -15,7 +15,7 @@ use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys::{self, NewKey};
 use time::OffsetDateTime;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::key_files::{KeyFiles, KeyLocation};
 use crate::output::{Output, Style};

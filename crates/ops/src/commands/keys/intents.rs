@@ -11,7 +11,7 @@ use storage::ops::audit::{self, AuditEntry};
 use storage::ops::intent_macs::{self, IntentMacRow};
 
 use super::replacement::{stored_answer, successor};
-use crate::Completion;
+use crate::completion::Completion;
 use crate::confirm::confirm;
 use crate::context::CommandContext;
 use crate::key_files::KeyFiles;

@@ -15,8 +15,8 @@ use storage::ops::keys;
 use tokio::time::Instant;
 
 use super::replacement::{present, stored_answer, successor};
-use crate::Completion;
 use crate::commands::dlq;
+use crate::completion::Completion;
 use crate::confirm::confirm;
 use crate::context::CommandContext;
 use crate::key_files::{KeyFiles, KeyLocation};

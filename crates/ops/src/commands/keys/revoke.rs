@@ -8,7 +8,7 @@ use serde_json::json;
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::keys;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::confirm::confirm;
 use crate::context::CommandContext;
 use crate::key_files::KeyFiles;

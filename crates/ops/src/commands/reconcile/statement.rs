@@ -7,7 +7,7 @@ use reconcile::statement::{StatementComparison, StatementDifference, StatementPe
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style, TextPage};
 use crate::text::timestamp;

@@ -12,7 +12,7 @@ use storage::DbClient;
 use storage::ops::audit::{self, AuditEntry};
 use storage::ops::signers::{self, SignerAdminState, SignerRow};
 
-use crate::Completion;
+use crate::completion::Completion;
 use crate::context::CommandContext;
 use crate::output::{Output, Style};
 use crate::user_error::user_error;
@@ -103,7 +103,7 @@ pub async fn rotate(context: &CommandContext, out: &mut Output, args: &RotateSig
         .as_ref()
         .is_none_or(|row| row.admin_state != SignerAdminState::Active)
     {
-        set_state(context, (&args.to, SignerAdminState::Active), &args.reason).await?;
+        set_state(context, &args.to, SignerAdminState::Active, &args.reason).await?;
     }
     if !new.is_some_and(|row| row.leased) {
         let fix = "give it to an executor and start that, then run this again";
@@ -111,7 +111,7 @@ pub async fn rotate(context: &CommandContext, out: &mut Output, args: &RotateSig
     }
     let old = read(&client, &args.address).await?;
     if old.admin_state == SignerAdminState::Active {
-        set_state(context, (&args.address, SignerAdminState::Draining), &args.reason).await?;
+        set_state(context, &args.address, SignerAdminState::Draining, &args.reason).await?;
     }
     let row = wait_until_drained(&client, &args.address, args.wait).await?;
     if !row.is_drained() {
@@ -120,14 +120,14 @@ pub async fn rotate(context: &CommandContext, out: &mut Output, args: &RotateSig
     }
     check_role_revoked(&chain, &args.address).await?;
     if row.admin_state != SignerAdminState::Retired {
-        set_state(context, (&args.address, SignerAdminState::Retired), &args.reason).await?;
+        set_state(context, &args.address, SignerAdminState::Retired, &args.reason).await?;
     }
     show_order(out, &args.address, SignerAdminState::Retired, None)
 }
 
 pub async fn add(context: &CommandContext, out: &mut Output, args: &AddSigner) -> Result<Completion> {
     check_eligible(&chain(context)?, &args.address).await?;
-    set_state(context, (&args.address, SignerAdminState::Active), &args.reason).await?;
+    set_state(context, &args.address, SignerAdminState::Active, &args.reason).await?;
     show_order(out, &args.address, SignerAdminState::Active, None)
 }
 
@@ -149,7 +149,7 @@ async fn check_eligible(chain: &ChainClient, address: &Address) -> Result<()> {
 }
 
 pub async fn drain(context: &CommandContext, out: &mut Output, args: &DrainSigner) -> Result<Completion> {
-    set_state(context, (&args.address, SignerAdminState::Draining), &args.reason).await?;
+    set_state(context, &args.address, SignerAdminState::Draining, &args.reason).await?;
     let row = wait_until_drained(&context.client().await?, &args.address, args.wait).await?;
     let drained = row.is_drained();
     show_order(out, &args.address, SignerAdminState::Draining, Some(&row))?;
@@ -173,7 +173,7 @@ async fn wait_until_drained(client: &DbClient, address: &Address, seconds: u64) 
 
 pub async fn retire(context: &CommandContext, out: &mut Output, args: &RetireSigner) -> Result<Completion> {
     check_role_revoked(&chain(context)?, &args.address).await?;
-    set_state(context, (&args.address, SignerAdminState::Retired), &args.reason).await?;
+    set_state(context, &args.address, SignerAdminState::Retired, &args.reason).await?;
     show_order(out, &args.address, SignerAdminState::Retired, None)
 }
 
@@ -205,7 +205,8 @@ async fn read(client: &DbClient, address: &Address) -> Result<SignerRow> {
 /// Writes the new state and its audit row together, if the transition is allowed.
 async fn set_state(
     context: &CommandContext,
-    (address, state): (&Address, SignerAdminState),
+    address: &Address,
+    state: SignerAdminState,
     reason: &str,
 ) -> Result<()> {
     let (who, why) = (context.who()?, crate::context::reason("--reason", reason)?);
