@@ -64,6 +64,6 @@ pub fn task_failed(task: &'static str, in_a_row: u32, error: &dyn std::error::Er
             "a periodic task failed and runs again after its period"
         );
     } else {
-        tracing::debug!(task, error, in_a_row, "a periodic task failed again");
+        tracing::debug!(task, error, failed = in_a_row, "a periodic task failed again");
     }
 }

@@ -84,7 +84,11 @@ impl<T: Send + Sync> Schedule<T> {
                 Ok(()) => {
                     observe::task_succeeded(self.name, SystemSource.unix_seconds());
                     if failures > 0 {
-                        tracing::info!(task = self.name, failures, "a periodic task succeeds again");
+                        tracing::info!(
+                            task = self.name,
+                            failed = failures,
+                            "a periodic task succeeds again"
+                        );
                     }
                     failures = 0;
                 }
