@@ -76,10 +76,6 @@ impl<T: Send + Sync> Schedule<T> {
         observe::task_succeeded(self.name, SystemSource.unix_seconds());
         let mut failures = 0_u32;
         while !self.stop.is_requested() {
-            if let Some(wake) = &mut self.wake {
-                // This run sees what has changed so far.
-                wake.mark_unchanged();
-            }
             match task.run().await {
                 Ok(()) => {
                     observe::task_succeeded(self.name, SystemSource.unix_seconds());
