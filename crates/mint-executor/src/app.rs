@@ -27,28 +27,28 @@ const DEAD_LETTERS_PERIOD: Duration = Duration::from_secs(1);
 const PURGE_PERIOD: Duration = Duration::from_hours(1);
 const INBOX_DAYS: u32 = 14;
 
-/// The executor's rooms. Its tasks run on the process.
+/// The executor, put together. Its tasks run on the process.
 pub struct App {
-    pub rooms: Assembly,
+    pub assembly: Assembly,
 }
 
 /// Opens the signing keys and spawns all tasks. They run when the process does.
 pub fn build(settings: &ExecutorSettings, process: &mut Process) -> Result<App, StartError> {
     meter::register(observe::METRICS);
     meter::register(chain::observe::METRICS);
-    let rooms = assemble(settings, process)?;
-    for signer in rooms.signers.iter() {
+    let assembly = assemble(settings, process)?;
+    for signer in assembly.signers.iter() {
         observe::fee_capped(&signer.address(), false);
     }
     let escrow = settings.contracts.escrow;
-    tracing::info!(keys = ?rooms.signers, %escrow, database = %process.pool.endpoint(), "built");
-    add_checks(&rooms, process);
-    consume::<MintSubmit>(&rooms, process, "mint.submit consumer");
-    consume::<MintExecute>(&rooms, process, "mint.execute consumer");
-    consume::<MintRefund>(&rooms, process, "mint.refund consumer");
-    spawn_loops(&rooms, settings, process);
-    repeat(&rooms, process);
-    Ok(App { rooms })
+    tracing::info!(keys = ?assembly.signers, %escrow, database = %process.pool.endpoint(), "built");
+    add_checks(&assembly, process);
+    consume::<MintSubmit>(&assembly, process, "mint.submit consumer");
+    consume::<MintExecute>(&assembly, process, "mint.execute consumer");
+    consume::<MintRefund>(&assembly, process, "mint.refund consumer");
+    spawn_loops(&assembly, settings, process);
+    repeat(&assembly, process);
+    Ok(App { assembly })
 }
 
 fn assemble(settings: &ExecutorSettings, process: &mut Process) -> Result<Assembly, StartError> {
@@ -77,37 +77,37 @@ fn assemble(settings: &ExecutorSettings, process: &mut Process) -> Result<Assemb
 }
 
 /// What waits for a block, a command, a lease or a breaker rather than for a period.
-fn spawn_loops(rooms: &Assembly, settings: &ExecutorSettings, process: &mut Process) {
+fn spawn_loops(assembly: &Assembly, settings: &ExecutorSettings, process: &mut Process) {
     let (stop, tasks) = (process.stop(), &mut process.tasks);
-    rooms.probes().spawn(tasks);
-    for signer in rooms.signers.iter() {
-        tasks.spawn("submit", rooms.submitter(signer).run(stop.clone()));
-        let nonces = rooms.nonce_manager(signer);
-        tasks.spawn("nonces", nonces.run(rooms.view.clone(), stop.clone()));
+    assembly.probes().spawn(tasks);
+    for signer in assembly.signers.iter() {
+        tasks.spawn("submit", assembly.submitter(signer).run(stop.clone()));
+        let nonces = assembly.nonce_manager(signer);
+        tasks.spawn("nonces", nonces.run(assembly.view.clone(), stop.clone()));
     }
-    tasks.spawn("confirm", rooms.following_task().run(stop.clone()));
-    let signers = rooms.signers.iter();
+    tasks.spawn("confirm", assembly.following_task().run(stop.clone()));
+    let signers = assembly.signers.iter();
     let leases = Leases {
-        check: rooms.deployment_check(settings.contracts.treasury),
-        signers: signers.map(|signer| rooms.signer_lease(signer)).collect(),
-        follower: rooms.follower_lease(),
+        check: assembly.deployment_check(settings.contracts.treasury),
+        signers: signers.map(|signer| assembly.signer_lease(signer)).collect(),
+        follower: assembly.follower_lease(),
     };
     tasks.spawn("lease", leases.run(stop));
 }
 
-fn repeat(rooms: &Assembly, process: &mut Process) {
-    if !rooms.chain.has_one_endpoint() {
+fn repeat(assembly: &Assembly, process: &mut Process) {
+    if !assembly.chain.has_one_endpoint() {
         process.every(
             "endpoints",
-            rooms.comparison_period(),
-            rooms.endpoint_comparison(),
+            assembly.comparison_period(),
+            assembly.endpoint_comparison(),
         );
     }
-    process.every("dead letters", DEAD_LETTERS_PERIOD, rooms.dead_letters());
-    process.every("redrive", rooms.redrive_period(), rooms.outcome_redrive());
-    process.every("stranded", rooms.redrive_period(), rooms.stranded_intents());
-    process.every("heartbeat", rooms.tuning.heartbeat, rooms.heartbeat());
-    let pool = rooms.pool.clone();
+    process.every("dead letters", DEAD_LETTERS_PERIOD, assembly.dead_letters());
+    process.every("redrive", assembly.redrive_period(), assembly.outcome_redrive());
+    process.every("stranded", assembly.redrive_period(), assembly.stranded_intents());
+    process.every("heartbeat", assembly.tuning.heartbeat, assembly.heartbeat());
+    let pool = assembly.pool.clone();
     process.every("inbox", PURGE_PERIOD, move || {
         let pool = pool.clone();
         async move {
@@ -120,10 +120,10 @@ fn repeat(rooms: &Assembly, process: &mut Process) {
 }
 
 /// Consumes while this process holds the lease of a signer that can work, and no breaker or halt blocks the command.
-fn consume<B: CommandBody>(rooms: &Assembly, process: &mut Process, name: &'static str) {
+fn consume<B: CommandBody>(assembly: &Assembly, process: &mut Process, name: &'static str) {
     let consumer = Consumer::<B>::new(process.consumer_parts(), CONSUMER);
     let token = process.stop().token();
-    let (intake, gates) = (Arc::new(rooms.intake()), rooms.gates.clone());
+    let (intake, gates) = (Arc::new(assembly.intake()), assembly.gates.clone());
     let halts = process.halts.clone();
     process.tasks.spawn(name, async move {
         let open = gates.intake_gate(B::COMMAND, &halts);
@@ -135,13 +135,13 @@ fn consume<B: CommandBody>(rooms: &Assembly, process: &mut Process, name: &'stat
     });
 }
 
-fn add_checks(rooms: &Assembly, process: &Process) {
-    let gates = rooms.gates.clone();
+fn add_checks(assembly: &Assembly, process: &Process) {
+    let gates = assembly.gates.clone();
     process.health.add("deployment", move || {
         let problem = gates.problem();
         async move { problem.map_or(Ok(()), |problem| Err(problem.to_string())) }
     });
-    let chain = rooms.chain.clone();
+    let chain = assembly.chain.clone();
     process.health.add("rpc", move || {
         let chain = chain.clone();
         async move {

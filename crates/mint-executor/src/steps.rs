@@ -33,7 +33,7 @@ pub struct Executor {
     pub view: ChainView,
     pub gates: Gates,
     pub signers: SignerHandles,
-    rooms: Assembly,
+    assembly: Assembly,
     intake: Intake,
     follower: Follower,
     watcher: HeadWatcher,
@@ -43,17 +43,21 @@ pub struct Executor {
 
 impl Executor {
     pub fn new(parts: ExecutorParts) -> Self {
-        let rooms = Assembly::new(parts);
+        let assembly = Assembly::new(parts);
         Self {
-            view: rooms.view.clone(),
-            gates: rooms.gates.clone(),
-            signers: rooms.signers.clone(),
-            intake: rooms.intake(),
-            follower: rooms.follower(),
-            watcher: rooms.head_watcher(),
-            follower_lease: rooms.follower_lease(),
-            nonce_managers: rooms.signers.iter().map(|key| rooms.nonce_manager(key)).collect(),
-            rooms,
+            view: assembly.view.clone(),
+            gates: assembly.gates.clone(),
+            signers: assembly.signers.clone(),
+            intake: assembly.intake(),
+            follower: assembly.follower(),
+            watcher: assembly.head_watcher(),
+            follower_lease: assembly.follower_lease(),
+            nonce_managers: assembly
+                .signers
+                .iter()
+                .map(|key| assembly.nonce_manager(key))
+                .collect(),
+            assembly,
         }
     }
 
@@ -69,7 +73,7 @@ impl Executor {
         lease: &SignerLease,
         command: Command,
     ) -> Result<BatchResult, WorkError> {
-        self.rooms.batch_signer(key).sign_batch(lease, command).await
+        self.assembly.batch_signer(key).sign_batch(lease, command).await
     }
 
     /// Signs and stores one batch without a simulation, up to the commit: nothing is sent.
@@ -80,7 +84,7 @@ impl Executor {
         command: Command,
         head: &BlockHeader,
     ) -> Result<BatchResult, WorkError> {
-        let batches = self.rooms.batch_signer(key);
+        let batches = self.assembly.batch_signer(key);
         let built = batches
             .builder
             .build(lease, command, head, &Simulation::skipped())
@@ -90,17 +94,20 @@ impl Executor {
 
     /// Sends the bytes of a new attempt.
     pub async fn step_broadcast(&self, attempt: i64, signer: &[u8; 20], signed: &SignedTransaction) {
-        self.rooms.broadcaster().send_new(attempt, signer, signed).await;
+        self.assembly
+            .broadcaster()
+            .send_new(attempt, signer, signed)
+            .await;
     }
 
     /// Sends stored bytes again; false if they are not what was signed.
     pub async fn step_resend(&self, attempt: &AttemptRow) -> bool {
-        self.rooms.broadcaster().send_stored(attempt).await
+        self.assembly.broadcaster().send_stored(attempt).await
     }
 
     /// The queue of one command of a signer, with its gates.
     pub fn command_queue(&self, key: &Arc<SignerHandle>, command: Command) -> CommandQueue {
-        self.rooms.command_queue(key, command)
+        self.assembly.command_queue(key, command)
     }
 
     /// Takes in every block up to the head.
@@ -131,7 +138,7 @@ impl Executor {
         head: &BlockHeader,
         nonce: u64,
     ) -> Result<Option<TxHash>, WorkError> {
-        let filled = self.rooms.replacer(key).fill_gap(lease, head, nonce).await?;
+        let filled = self.assembly.replacer(key).fill_gap(lease, head, nonce).await?;
         Ok(filled.map(|attempt| TxHash::from_bytes(attempt.tx_hash)))
     }
 
@@ -143,17 +150,17 @@ impl Executor {
         head: &BlockHeader,
         stuck: &AttemptRow,
     ) -> Result<Option<TxHash>, WorkError> {
-        let replaced = self.rooms.replacer(key).bump_fee(lease, head, stuck).await?;
+        let replaced = self.assembly.replacer(key).bump_fee(lease, head, stuck).await?;
         Ok(replaced.map(|attempt| TxHash::from_bytes(attempt.tx_hash)))
     }
 
     /// Acquires a signer's lease if it is free.
     pub async fn acquire_lease(&self, key: &Arc<SignerHandle>) -> Result<Option<SignerLease>, WorkError> {
-        self.rooms.signer_lease(key).acquire().await
+        self.assembly.signer_lease(key).acquire().await
     }
 
     pub async fn step_signer_lease(&self, key: &Arc<SignerHandle>, now: Instant) -> Result<(), WorkError> {
-        self.rooms.signer_lease(key).renew_or_acquire(now).await
+        self.assembly.signer_lease(key).renew_or_acquire(now).await
     }
 
     pub async fn step_follower_lease(&self, now: Instant) -> Result<(), WorkError> {
@@ -162,25 +169,25 @@ impl Executor {
 
     /// Publishes again what callback did not acknowledge for that long.
     pub async fn step_redrive(&self, unacknowledged_for: Duration) -> Result<(), WorkError> {
-        self.rooms.outcome_redrive().redrive(unacknowledged_for).await
+        self.assembly.outcome_redrive().redrive(unacknowledged_for).await
     }
 
     /// Ends intents that no command would move.
     pub async fn step_end_stranded(&self) -> Result<(), WorkError> {
-        self.rooms.stranded_intents().end_stranded().await
+        self.assembly.stranded_intents().end_stranded().await
     }
 
     pub async fn compare_endpoints(&self) -> Result<Vec<EndpointStatus>, WorkError> {
-        self.rooms.endpoint_comparison().compare().await
+        self.assembly.endpoint_comparison().compare().await
     }
 
     pub async fn has_our_blocks(&self) -> Result<bool, WorkError> {
-        self.rooms.rewinder().has_our_blocks().await
+        self.assembly.rewinder().has_our_blocks().await
     }
 
     /// The task that follows the chain, or watches it, until the stop.
     pub fn following(&self, stop: Stop) -> impl Future<Output = ()> + Send + use<> {
-        self.rooms.following_task().run(stop)
+        self.assembly.following_task().run(stop)
     }
 
     /// The task that closes the breaker of a signer once it signs again.
